@@ -1,0 +1,1 @@
+"""The Django site of the comparison: a few views, one table, production settings."""

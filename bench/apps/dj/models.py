@@ -1,0 +1,14 @@
+"""One table, as a shop has it."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Product(models.Model):
+    """A product on the page of fifty."""
+
+    name = models.CharField(max_length=100)
+    price = models.DecimalField(max_digits=8, decimal_places=2)
+    stock = models.IntegerField()
+    added = models.DateTimeField()

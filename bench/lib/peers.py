@@ -1,0 +1,276 @@
+"""The servers compared, each with its best documented settings and where those come from.
+
+A peer turns a `Launch` into commands. Programs are named without a path: they are looked up in the
+comparison's own environment first. Nobody writes an access log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.postgres import CONNECTIONS
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a case asks of a server."""
+
+    application: str
+    port: int
+    cores: int
+    scratch: Path
+    #: `None`: as many as the server's own documentation advises.
+    workers: int | None = None
+
+    @property
+    def address(self) -> str:
+        """Where to listen."""
+        return f"127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a server is started, and how its site reaches the database (`apps/dj/settings.py`)."""
+
+    commands: list[list[str]]
+    database: str
+    #: The variables the commands need besides the common ones.
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server with one way to set it up."""
+
+    name: str
+    title: str
+    #: Where the settings come from.
+    source: str
+    #: The distributions whose versions are reported.
+    packages: tuple[str, ...]
+    plan: Callable[[Launch], Plan]
+
+
+def _kept(workers: int, threads: int) -> str:
+    """A connection per thread where the database allows it, else a pool in each process."""
+    if workers * threads <= CONNECTIONS:
+        return "persistent"
+    return f"pool:{max(1, CONNECTIONS // workers)}"
+
+
+def _canter(launch: Launch) -> Plan:
+    command = ["canter", "serve", launch.application, "--bind", launch.address]
+    command += ["--access-logfile", "none"]
+    if launch.workers is not None:
+        command += ["--workers", str(launch.workers)]
+    # One fewer than its share in each process: a worker being replaced overlaps with its successor.
+    share = CONNECTIONS // (launch.workers or launch.cores) - 1
+    return Plan([command], f"pool:{max(1, share)}")
+
+
+def _fastpysgi(launch: Launch) -> Plan:
+    workers = launch.workers or launch.cores
+    command = ["python", "fastpysgi_server.py", launch.application, str(launch.port), str(workers)]
+    return Plan([command], _kept(workers, 1))
+
+
+def _granian(threads: int | None, fixed_workers: int | None = None) -> Callable[[Launch], Plan]:
+    def plan(launch: Launch) -> Plan:
+        workers = fixed_workers or launch.workers or launch.cores
+        command = ["granian", "--interface", "wsgi", "--log-level", "warning"]
+        command += ["--host", "127.0.0.1", "--port", str(launch.port), "--workers", str(workers)]
+        if threads is not None:
+            command += ["--blocking-threads", str(threads)]
+        return Plan([[*command, launch.application]], _kept(workers, threads or 512))
+
+    return plan
+
+
+def _gunicorn(launch: Launch, workers: int, *options: str) -> list[str]:
+    command = ["gunicorn", "--bind", launch.address, "--workers", str(workers)]
+    return [*command, "--log-level", "warning", *options, launch.application]
+
+
+def _gunicorn_sync(launch: Launch) -> Plan:
+    workers = 2 * launch.cores + 1
+    return Plan([_gunicorn(launch, workers)], _kept(workers, 1))
+
+
+def _gunicorn_gthread(launch: Launch) -> Plan:
+    workers, threads = launch.workers or launch.cores, 4 * launch.cores
+    options = ["--worker-class", "gthread", "--threads", str(threads)]
+    return Plan([_gunicorn(launch, workers, *options)], _kept(workers, threads))
+
+
+def _gunicorn_gevent(launch: Launch) -> Plan:
+    workers = launch.workers or launch.cores
+    options = ["--worker-class", "gevent", "--worker-connections", "1000"]
+    # A kept connection would belong to a greenlet, and each request has a new one.
+    return Plan([_gunicorn(launch, workers, *options)], "fresh")
+
+
+def _gunicorn_geventpool(launch: Launch) -> Plan:
+    options = ["--worker-class", "gevent", "--worker-connections", "1000"]
+    return Plan([_gunicorn(launch, 3, *options)], "geventpool:4")
+
+
+def _waitress(threads: int | None) -> Callable[[Launch], Plan]:
+    def plan(launch: Launch) -> Plan:
+        command = ["waitress-serve", f"--listen={launch.address}"]
+        if threads is not None:
+            command += [f"--threads={threads}", "--connection-limit=2000"]
+        return Plan([[*command, launch.application]], _kept(1, threads or 4))
+
+    return plan
+
+
+def _uwsgi(threads: int) -> Callable[[Launch], Plan]:
+    def plan(launch: Launch) -> Plan:
+        workers = launch.workers or launch.cores
+        command = ["uwsgi", "--http", launch.address, "--http-keepalive", "1"]
+        command += ["--master", "--die-on-term", "--need-app", "--disable-logging"]
+        command += ["--listen", "1024", "--processes", str(workers), "--threads", str(threads)]
+        return Plan([[*command, "--module", launch.application]], _kept(workers, threads))
+
+    return plan
+
+
+NGINX_CONFIGURATION = """\
+daemon off;
+pid {scratch}/nginx.pid;
+error_log stderr error;
+worker_processes auto;
+worker_rlimit_nofile 8192;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 1000000;
+  client_max_body_size 4G;
+  client_body_temp_path {scratch}/body;
+  proxy_temp_path {scratch}/proxy;
+  fastcgi_temp_path {scratch}/fastcgi;
+  uwsgi_temp_path {scratch}/uwsgi;
+  scgi_temp_path {scratch}/scgi;
+  upstream app_server {{ server unix:{scratch}/gunicorn.sock fail_timeout=0; }}
+  server {{
+    listen 127.0.0.1:{port} deferred;
+    location / {{
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header Host $http_host;
+      proxy_redirect off;
+      proxy_pass http://app_server;
+    }}
+  }}
+}}
+"""
+
+
+def _nginx(launch: Launch) -> Plan:
+    import os
+
+    # nginx's own workers must be able to open the socket, which lies in a folder of ours.
+    user = "user root;" if os.geteuid() == 0 else ""
+    configuration = launch.scratch / "nginx.conf"
+    configuration.write_text(
+        NGINX_CONFIGURATION.format(scratch=launch.scratch, port=launch.port, user=user)
+    )
+    workers = 2 * launch.cores + 1
+    gunicorn = ["gunicorn", "--bind", f"unix:{launch.scratch}/gunicorn.sock"]
+    gunicorn += ["--workers", str(workers), "--log-level", "warning", launch.application]
+    nginx = ["nginx", "-e", "stderr", "-p", str(launch.scratch), "-c", str(configuration)]
+    return Plan([gunicorn, nginx], _kept(workers, 1))
+
+
+_GUNICORN_DESIGN = "gunicorn docs/content/design.md, settings.md"
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("canter", "Canter", "no settings but the port", ("canter",), _canter),
+        Peer(
+            "fastpysgi",
+            "FastPySGI",
+            "its author's entry in HttpArena, frameworks/fastpysgi-wsgi/app.py",
+            ("fastpysgi",),
+            _fastpysgi,
+        ),
+        Peer("granian", "Granian", "README: a worker per core, else defaults", ("granian",), _granian(None)),
+        Peer(
+            "granian-1",
+            "Granian, 1 blocking thread",
+            "benchmarks/vs.md: one Python thread for WSGI that does not wait",
+            ("granian",),
+            _granian(1),
+        ),
+        Peer(
+            "granian-350",
+            "Granian, 3 x 350 threads",
+            "README: blocking threads sized to what waits at once",
+            ("granian",),
+            _granian(350, fixed_workers=3),
+        ),
+        Peer(
+            "gunicorn-sync",
+            "Gunicorn sync",
+            f"{_GUNICORN_DESIGN}: 2 x cores + 1 workers",
+            ("gunicorn",),
+            _gunicorn_sync,
+        ),
+        Peer(
+            "gunicorn-gthread",
+            "Gunicorn gthread",
+            f"{_GUNICORN_DESIGN}: 2 to 4 x cores threads",
+            ("gunicorn",),
+            _gunicorn_gthread,
+        ),
+        Peer(
+            "gunicorn-gevent",
+            "Gunicorn gevent",
+            f"{_GUNICORN_DESIGN}: 1000 connections a worker",
+            ("gunicorn", "gevent"),
+            _gunicorn_gevent,
+        ),
+        Peer(
+            "gunicorn-geventpool",
+            "Gunicorn gevent + pool",
+            "pypi.org/project/django-db-geventpool: 4 connections in each of 3 workers",
+            ("gunicorn", "gevent", "django-db-geventpool"),
+            _gunicorn_geventpool,
+        ),
+        Peer("waitress", "Waitress", "its defaults: 4 threads", ("waitress",), _waitress(None)),
+        Peer(
+            "waitress-200",
+            "Waitress, 200 threads",
+            "docs/arguments.rst: threads, connection_limit above the clients",
+            ("waitress",),
+            _waitress(200),
+        ),
+        Peer(
+            "uwsgi",
+            "uWSGI",
+            "uwsgi-docs HTTP.html (its router faces clients) and ThingsToKnow.html",
+            ("pyuwsgi",),
+            _uwsgi(1),
+        ),
+        Peer(
+            "uwsgi-threads",
+            "uWSGI, 8 threads",
+            "uwsgi-docs WSGIquickstart.html: processes and threads for apps that wait",
+            ("pyuwsgi",),
+            _uwsgi(8),
+        ),
+        Peer(
+            "nginx",
+            "nginx + Gunicorn sync",
+            "gunicorn docs/content/deploy.md: buffering proxy before sync workers",
+            ("gunicorn",),
+            _nginx,
+        ),
+    )
+}

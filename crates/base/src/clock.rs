@@ -1,0 +1,177 @@
+//! Time as a value: a monotonic clock for deadlines, a wall clock for what people read.
+//!
+//! Owns reading the clock and printing a timestamp. Timers belong to whoever waits.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A clock that is passed to whatever needs the time; tests hold one they move by hand.
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    System {
+        start: Instant,
+    },
+    Manual {
+        elapsed_ms: Arc<AtomicU64>,
+        wall_start_ms: u64,
+    },
+}
+
+impl Clock {
+    /// The machine's clock; `monotonic_ms` counts from this call.
+    pub fn system() -> Self {
+        Self(Source::System {
+            start: Instant::now(),
+        })
+    }
+
+    /// A clock that stands still until `advance` is called; clones share it.
+    pub fn manual(wall_start_ms: u64) -> Self {
+        Self(Source::Manual {
+            elapsed_ms: Arc::default(),
+            wall_start_ms,
+        })
+    }
+
+    /// Milliseconds since the clock was made. Never goes back.
+    pub fn monotonic_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System { start } => millis(start.elapsed()),
+            Source::Manual { elapsed_ms, .. } => elapsed_ms.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Milliseconds since 1970-01-01 UTC. May jump when the machine's clock is set.
+    pub fn wall_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System { .. } => wall_ms(),
+            Source::Manual {
+                elapsed_ms,
+                wall_start_ms,
+            } => wall_start_ms.saturating_add(elapsed_ms.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Seconds since 1970-01-01 UTC.
+    pub fn wall_seconds(&self) -> u64 {
+        self.wall_ms() / 1000
+    }
+
+    /// Moves a manual clock forward; the machine's clock moves by itself.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual { elapsed_ms, .. } = &self.0 {
+            elapsed_ms.fetch_add(millis(by), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The machine's wall clock, in milliseconds since 1970-01-01 UTC.
+pub fn wall_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
+}
+
+/// Appends `2026-02-03T04:05:06.789Z` (ISO 8601, UTC).
+pub fn push_iso8601(out: &mut String, wall_ms: u64) {
+    let (seconds, ms) = (wall_ms / 1000, wall_ms % 1000);
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"
+    );
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
+///
+/// Counts in years that begin on 1 March, so that the leap day is the last day of a year, and in
+/// eras of 400 years, which all have the same length.
+pub fn civil(days_since_1970: u64) -> (u64, u64, u64) {
+    const DAYS_IN_ERA: u64 = 146_097;
+    // 1 March of year 0 lies 719,468 days before 1 January 1970.
+    let days = days_since_1970.saturating_add(719_468);
+    let (era, day_of_era) = (days / DAYS_IN_ERA, days % DAYS_IN_ERA);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months from March come in groups of five with 153 days each.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_iso_8601_in_utc() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_001, "2024-02-29T23:59:59.001Z"),
+            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+            (1_767_225_599_000, "2025-12-31T23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            let mut out = String::new();
+            push_iso8601(&mut out, ms);
+            assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn every_day_of_nine_centuries_follows_the_day_before() {
+        let (mut year, mut month, mut day) = civil(0);
+        for days in 1..330_000 {
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let length = match month {
+                4 | 6 | 9 | 11 => 30,
+                2 if leap => 29,
+                2 => 28,
+                _ => 31,
+            };
+            day += 1;
+            if day > length {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+            assert_eq!(civil(days), (year, month, day));
+        }
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told_and_with_its_clones() {
+        let clock = Clock::manual(5_000);
+        let other = clock.clone();
+        assert_eq!((clock.monotonic_ms(), clock.wall_seconds()), (0, 5));
+        other.advance(Duration::from_millis(1500));
+        assert_eq!((clock.monotonic_ms(), clock.wall_ms()), (1500, 6500));
+    }
+
+    #[test]
+    fn the_system_clock_does_not_go_back() {
+        let clock = Clock::system();
+        let first = clock.monotonic_ms();
+        assert!(clock.monotonic_ms() >= first);
+        assert!(clock.wall_seconds() > 1_700_000_000);
+    }
+}

@@ -1,0 +1,239 @@
+//! Gunicorn's options that Canter does not have, with what to do instead. A migrating command line
+//! gets an answer for each flag, never silence.
+
+use crate::fault::Fault;
+
+/// An option of Gunicorn without a counterpart here.
+#[derive(Debug)]
+pub struct Other {
+    /// Its flags: long ones, and the letter if it has one.
+    pub flags: &'static [&'static str],
+    /// What to do instead, or why nothing needs to be done.
+    pub instead: &'static str,
+    /// With this value it asks for what Canter does anyway. Only flags with a value have one.
+    pub needless_with: Option<&'static str>,
+}
+
+impl Other {
+    /// The fault for the name it was given under.
+    pub fn fault(&self, spelled: &str) -> Fault {
+        Fault::usage(format!("Gunicorn's `{spelled}` is not available in Canter"))
+            .hint(self.instead)
+    }
+}
+
+/// Finds an option by a flag as spelled, with its hyphens.
+pub fn find(spelled: &str) -> Option<&'static Other> {
+    let spelled = spelled.replace('_', "-");
+    OTHERS
+        .iter()
+        .find(|other| other.flags.contains(&spelled.as_str()))
+}
+
+const NOT_TLS: &str = "TLS is not available yet: let the proxy or platform in front end it";
+
+/// In the order of Gunicorn's settings page.
+pub static OTHERS: &[Other] = &[
+    other(
+        &["--access-logformat"],
+        "choose a form with `--access-log-format`",
+    ),
+    with_value(
+        &["--error-logfile", "--log-file", "--errorlog"],
+        "-",
+        "messages go to standard error; let the shell or service manager write them to a file",
+    ),
+    other(
+        &["--capture-output"],
+        "leave it out: what the app prints goes to standard output",
+    ),
+    other(
+        &["--logger-class"],
+        "configure logging in the app; Canter's own log has `--log-format`",
+    ),
+    other(
+        &[
+            "--log-config",
+            "--log-config-json",
+            "--logconfig",
+            "--logconfig-dict",
+        ],
+        "configure logging in the app: Django's `LOGGING` setting",
+    ),
+    other(
+        &[
+            "--log-syslog",
+            "--log-syslog-to",
+            "--log-syslog-prefix",
+            "--log-syslog-facility",
+        ],
+        "leave it out: systemd takes standard error into the journal, with levels",
+    ),
+    other(
+        &["--disable-redirect-access-to-syslog"],
+        "leave it out: nothing goes to syslog",
+    ),
+    other(
+        &["--enable-stdio-inheritance", "-R"],
+        "leave it out: output is inherited",
+    ),
+    other(
+        &[
+            "--statsd-host",
+            "--statsd-prefix",
+            "--dogstatsd-tags",
+            "--enable-backlog-metric",
+        ],
+        "metrics are not available yet; the access log in `json` carries the times",
+    ),
+    other(&["--keyfile"], NOT_TLS),
+    other(&["--certfile"], NOT_TLS),
+    other(&["--ca-certs"], NOT_TLS),
+    other(&["--cert-reqs"], NOT_TLS),
+    other(&["--ciphers"], NOT_TLS),
+    other(&["--ssl-version"], NOT_TLS),
+    other(
+        &["--do-handshake-on-connect", "--suppress-ragged-eofs"],
+        NOT_TLS,
+    ),
+    other(
+        &["--strip-header-spaces"],
+        "leave it out: such requests are refused (RFC 9112, 5.1)",
+    ),
+    other(
+        &[
+            "--permit-unconventional-http-method",
+            "--permit-unconventional-http-version",
+            "--casefold-http-method",
+            "--permit-obsolete-folding",
+        ],
+        "leave it out: requests are read strictly by RFC 9112, so that nothing can be smuggled",
+    ),
+    other(
+        &["--header-map"],
+        "leave it out: header names with an underscore are always dropped",
+    ),
+    other(
+        &["--forwarder-headers"],
+        "leave it out: only the `X-Forwarded-*` headers are read",
+    ),
+    other(
+        &["--secure-scheme-headers"],
+        "leave it out: `X-Forwarded-Proto` is read from the peers in `--forwarded-allow-ips`",
+    ),
+    other(
+        &["--proxy-protocol", "--proxy-allow-from"],
+        "the PROXY protocol is not available yet; let the proxy send `X-Forwarded-For`",
+    ),
+    other(&["--spew"], "use a debugger or `python -X importtime`"),
+    other(
+        &["--print-config"],
+        "run `canter options` with the same flags",
+    ),
+    other(
+        &["--reload-engine"],
+        "leave it out: the system's own file notification is used",
+    ),
+    other(
+        &["--daemon", "-D"],
+        "run it under systemd, Docker or another service manager",
+    ),
+    other(
+        &["--user", "--group", "-u", "-g", "--initgroups"],
+        "start Canter as that user: `User=` in systemd, `USER` in a Dockerfile",
+    ),
+    with_value(
+        &["--worker-tmp-dir"],
+        "/dev/shm",
+        "workers have no heartbeat file; bodies spill to `--temp-dir`",
+    ),
+    other(&["--tmp-upload-dir"], "use `--temp-dir`"),
+    other(
+        &["--worker-connections"],
+        "leave it out: threads follow the waiting requests; `--threads` caps them",
+    ),
+    other(
+        &["--no-sendfile"],
+        "leave it out: files are sent by the front, not by workers",
+    ),
+    other(
+        &["--reuse-port"],
+        "leave it out: one process takes all connections",
+    ),
+    other(
+        &["--paste", "--paster"],
+        "name a WSGI app: `canter serve mymodule:application`",
+    ),
+    other(
+        &[
+            "--control-socket",
+            "--no-control-socket",
+            "--control-socket-mode",
+        ],
+        "leave it out: Canter has no control socket",
+    ),
+];
+
+/// Always refused.
+const fn other(flags: &'static [&'static str], instead: &'static str) -> Other {
+    Other {
+        flags,
+        instead,
+        needless_with: None,
+    }
+}
+
+/// Refused, except with the value that asks for what happens anyway.
+const fn with_value(
+    flags: &'static [&'static str],
+    needless_with: &'static str,
+    instead: &'static str,
+) -> Other {
+    Other {
+        flags,
+        instead,
+        needless_with: Some(needless_with),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::options::layer::row_named;
+    use crate::options::table::ROWS;
+
+    #[test]
+    fn no_refused_name_is_an_option_and_none_is_listed_twice() {
+        let mut seen = BTreeSet::new();
+        for flag in OTHERS.iter().flat_map(|other| other.flags) {
+            assert!(seen.insert(flag), "{flag}");
+            match flag.strip_prefix("--") {
+                Some(name) => assert!(row_named(name).is_none(), "{flag}"),
+                None => {
+                    let letter = flag.chars().nth(1);
+                    assert!(ROWS.iter().all(|row| row.short != letter), "{flag}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_hint_names_options_that_exist() {
+        for other in OTHERS {
+            for word in other
+                .instead
+                .split('`')
+                .filter(|word| word.starts_with("--"))
+            {
+                let name = word.trim_start_matches('-');
+                assert!(
+                    row_named(name).is_some(),
+                    "`{word}` in the hint for {:?}",
+                    other.flags
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Settings from `canter.toml` or `[tool.canter]` in `pyproject.toml`. Owns which file counts and
+//! how TOML values become texts; reading the file is the caller's, passed in as a function.
+
+use std::io;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::super::declare::{Row, Shape};
+use super::super::gunicorn;
+use super::{Origin, Setting, known_names, row_named};
+use crate::fault::{Exit, Fault};
+use crate::nearest::nearest;
+
+const OWN_FILE: &str = "canter.toml";
+const PROJECT_FILE: &str = "pyproject.toml";
+
+/// Reads a file as text; a missing file is `NotFound`.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
+/// Settings of the file that counts, and what to tell about the other.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// In the order of the keys.
+    pub settings: Vec<Setting>,
+    /// What to tell.
+    pub notices: Vec<String>,
+}
+
+/// Reads the file that was asked for by `--config`, or else the one in the current directory.
+pub fn read(asked: Option<(&Path, &Origin)>, read_file: ReadFile<'_>) -> Result<Read, Fault> {
+    if let Some((path, origin)) = asked {
+        return read_asked(path, origin, read_file);
+    }
+    let own = optional(Path::new(OWN_FILE), read_file)?;
+    let project = optional(Path::new(PROJECT_FILE), read_file)?;
+    let project = match project {
+        Some(text) if text.contains("canter") => settings(&text, PROJECT_FILE, true),
+        _ => Ok(None),
+    };
+    match own {
+        Some(text) => {
+            let notices = match project {
+                Ok(None) => Vec::new(),
+                Ok(Some(_)) | Err(_) => vec![format!(
+                    "`[tool.canter]` in `{PROJECT_FILE}` is not read, because there is a `{OWN_FILE}`"
+                )],
+            };
+            Ok(Read {
+                settings: settings(&text, OWN_FILE, false)?.unwrap_or_default(),
+                notices,
+            })
+        }
+        None => Ok(Read {
+            settings: project?.unwrap_or_default(),
+            notices: Vec::new(),
+        }),
+    }
+}
+
+fn read_asked(path: &Path, origin: &Origin, read_file: ReadFile<'_>) -> Result<Read, Fault> {
+    let shown = path.display().to_string();
+    if path.extension().is_some_and(|extension| extension == "py") {
+        return Err(
+            Fault::usage(format!("cannot read options from `{shown}`: it is Python"))
+                .from(origin.to_string())
+                .hint("write the options to `canter.toml`: most names are the same"),
+        );
+    }
+    let text =
+        read_file(path).map_err(|error| unreadable(&shown, &error).from(origin.to_string()))?;
+    let in_project = path.file_name().is_some_and(|name| name == PROJECT_FILE);
+    match settings(&text, &shown, in_project)? {
+        Some(settings) => Ok(Read {
+            settings,
+            notices: Vec::new(),
+        }),
+        None => Err(
+            Fault::usage(format!("`{shown}` has no table `[tool.canter]`"))
+                .from(origin.to_string()),
+        ),
+    }
+}
+
+/// The text of a file that need not exist.
+fn optional(path: &Path, read_file: ReadFile<'_>) -> Result<Option<String>, Fault> {
+    match read_file(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(&path.display().to_string(), &error)),
+    }
+}
+
+fn unreadable(path: &str, error: &io::Error) -> Fault {
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    };
+    Fault::new(Exit::File, format!("cannot read `{path}`: {reason}"))
+}
+
+/// Every setting in a file; `None` when it is a project file without a word for us.
+fn settings(text: &str, path: &str, in_project: bool) -> Result<Option<Vec<Setting>>, Fault> {
+    let document = DeTable::parse(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        Fault::usage(format!("`{path}` is not TOML: {}", error.message()))
+            .from(format!("{path}:{}", line(text, start)))
+    })?;
+    let root = document.get_ref();
+    let table = if in_project {
+        let tool = root.get("tool").and_then(|tool| tool.get_ref().as_table());
+        match tool
+            .and_then(|tool| tool.get("canter"))
+            .map(|value| (value.span(), value.get_ref()))
+        {
+            None => return Ok(None),
+            Some((_, DeValue::Table(table))) => table,
+            Some((span, _)) => {
+                return Err(Fault::usage("`tool.canter` is not a table")
+                    .from(format!("{path}:{}", line(text, span.start)))
+                    .hint("write `[tool.canter]` on a line of its own"));
+            }
+        }
+    } else {
+        root
+    };
+    let mut settings: Vec<Setting> = Vec::new();
+    for (key, value) in table {
+        let origin = Origin::File {
+            path: path.to_owned(),
+            line: line(text, key.span().start),
+            key: key.get_ref().to_string(),
+        };
+        let row = row_for(key.get_ref(), &origin)?;
+        if let Some(earlier) = settings
+            .iter()
+            .find(|earlier| earlier.row.field == row.field)
+        {
+            let what = format!("`{}` is set twice under two names", row.name());
+            return Err(Fault::usage(what)
+                .from(origin.to_string())
+                .hint(format!("the other one is in {}", earlier.origin)));
+        }
+        let texts = texts(row, value, text).ok_or_else(|| {
+            let what = format!(
+                "invalid value for `{}`: {} is not what it takes",
+                row.name(),
+                value.get_ref().type_str()
+            );
+            Fault::usage(what)
+                .from(origin.to_string())
+                .hint(format!("for example `{}`", toml_example(row)))
+        })?;
+        settings.push(Setting::new(row, texts, origin)?);
+    }
+    Ok(Some(settings))
+}
+
+fn row_for(key: &str, origin: &Origin) -> Result<&'static Row, Fault> {
+    match row_named(key) {
+        Some(row) if row.in_file => return Ok(row),
+        Some(row) => {
+            let what = format!("`{}` cannot be set in a file", row.name());
+            let hint = format!("give the flag `--{}` instead", row.name());
+            return Err(Fault::usage(what).from(origin.to_string()).hint(hint));
+        }
+        None => {}
+    }
+    if let Some(other) = gunicorn::find(&format!("--{}", key.replace('_', "-"))) {
+        return Err(other.fault(key).from(origin.to_string()));
+    }
+    let names = known_names();
+    let fault = Fault::usage(format!("no option is called `{key}`")).from(origin.to_string());
+    Err(
+        match nearest(&key.replace('_', "-"), names.iter().map(String::as_str)) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault.hint("`canter options` lists every option"),
+        },
+    )
+}
+
+/// A TOML value as the texts a flag would carry; `None` when its type cannot be meant.
+fn texts(row: &Row, value: &Spanned<DeValue<'_>>, source: &str) -> Option<Vec<String>> {
+    match value.get_ref() {
+        DeValue::Array(items) if row.shape == Shape::Many => {
+            items.iter().map(|item| scalar(item, source)).collect()
+        }
+        DeValue::Table(table) if row.kind == "KEY=VALUE" => table
+            .iter()
+            .map(|(key, value)| Some(format!("{}={}", key.get_ref(), scalar(value, source)?)))
+            .collect(),
+        _ => scalar(value, source).map(|text| vec![text]),
+    }
+}
+
+fn scalar(value: &Spanned<DeValue<'_>>, source: &str) -> Option<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(on) => Some(on.to_string()),
+        // As written, so that an octal `0o027` stays one; `_` only groups digits.
+        DeValue::Integer(_) | DeValue::Float(_) => {
+            source.get(value.span()).map(|text| text.replace('_', ""))
+        }
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// How an option is written in a file, from its example.
+pub fn toml_example(row: &Row) -> String {
+    let bare = row.shape == Shape::Switch
+        || (row.kind == "COUNT" && row.example.bytes().all(|byte| byte.is_ascii_digit()));
+    match (bare, row.shape) {
+        (true, _) => format!("{} = {}", row.name(), row.example),
+        (false, Shape::Many) => format!("{} = [\"{}\"]", row.name(), row.example),
+        (false, _) => format!("{} = \"{}\"", row.name(), row.example),
+    }
+}
+
+fn line(text: &str, offset: usize) -> usize {
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1
+}

@@ -1,0 +1,38 @@
+//! Options: declared once in `table.rs`, everything else here follows from that table.
+//!
+//! `layer/` finds settings in flags, variables and files; `resolve.rs` decides which one wins and
+//! builds `Config`; `help.rs`, `reference.rs` and `report.rs` print. No I/O: what a layer holds is
+//! an argument.
+
+mod address;
+mod app;
+mod choice;
+mod declare;
+mod gunicorn;
+mod help;
+mod layer;
+mod quantity;
+mod reference;
+mod report;
+mod resolve;
+mod rules;
+mod table;
+mod text;
+mod value;
+
+pub use address::{Address, Host, Network};
+pub use app::App;
+pub use choice::{AccessLogFormat, LogTarget, Preload, WorkerClass};
+pub use declare::{Group, Row, Shape};
+pub use help::{long_help, short_help};
+pub use layer::{INTERNAL_VARIABLES, Origin};
+pub use quantity::{Mode, Size};
+pub use reference::reference_page;
+pub use report::{report_json, report_text};
+pub use resolve::{Chosen, Inputs, Platform, Resolved, resolve};
+pub use table::{Config, ROWS};
+pub use text::{HeaderName, KeyValue};
+pub use value::{Field, Value, Wrong};
+
+#[cfg(test)]
+pub(crate) use resolve::tests_support::defaults as resolve_defaults_for_tests;

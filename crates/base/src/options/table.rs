@@ -1,0 +1,467 @@
+//! The options of `canter serve`: one row each, and nowhere else.
+//!
+//! The comment of a row is its manual: one line for help, then paragraphs for the reference page.
+//! Flag, variable, file key, help, reference page, `canter options` and the field of `Config` all
+//! come from the row. What must hold between options is in `rules.rs`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::{Address, Network};
+use super::app::App;
+use super::choice::{AccessLogFormat, LogTarget, Preload, WorkerClass};
+use super::declare::{Group, Row, first, options};
+use super::quantity::{Mode, Size};
+use super::text::{HeaderName, KeyValue};
+use super::value::{Field, Wrong};
+use crate::log::{Format, Level};
+
+options! {
+    /// Listen on this address; may be given several times
+    ///
+    /// `127.0.0.1:8000` is reachable from this machine only. `:8000` listens on every address of
+    /// the machine, IPv6 and IPv4. `[::1]:8000` is an IPv6 address, `unix:/run/canter.sock` a unix
+    /// socket and `fd://3` a listening socket that was opened by whoever started Canter.
+    ///
+    /// Where the platform sets `PORT`, the default is every address at that port. Sockets handed
+    /// over by systemd (`LISTEN_FDS`) are used unless a flag or `CANTER_BIND` says otherwise.
+    bind: Vec<Address> = "127.0.0.1:8000" {
+        group: Listening, example: "unix:/run/canter.sock", since: "0.1.0", short: 'b',
+        gunicorn: ["bind"],
+    }
+
+    /// Connections the system may hold before Canter takes them
+    ///
+    /// Canter takes connections at once, so this only matters in the moment of a restart. The
+    /// system may have a lower limit of its own (`net.core.somaxconn`).
+    backlog: u32 = "2048" {
+        group: Listening, example: "4096", since: "0.1.0", gunicorn: ["backlog"],
+    }
+
+    /// Permission bits of a unix socket
+    ///
+    /// Whoever may write to the socket file may send requests. `660` allows the user and group
+    /// Canter runs as.
+    unix_socket_mode: Option<Mode> = "" {
+        group: Listening, example: "660", since: "0.1.0", unset: "what `--umask` leaves",
+    }
+
+    /// Connections held open at once
+    ///
+    /// When all are in use, the connection that has been idle longest is closed in favour of a
+    /// new one.
+    max_connections: Option<u32> = "" {
+        group: Listening, example: "10000", since: "0.1.0",
+        unset: "sized from the limit on open files and from memory",
+    }
+
+    /// Processes that run the app
+    ///
+    /// One process can keep one core busy. Leave it out and Canter starts one for each core, or
+    /// fewer where memory is short; the start banner says how many and why. `WEB_CONCURRENCY` is
+    /// honoured.
+    workers: Option<u32> = "" {
+        group: Workers, example: "3", since: "0.1.0", short: 'w',
+        unset: "one for each core, fewer where memory is short", gunicorn: ["workers"],
+    }
+
+    /// Most threads in one worker
+    ///
+    /// Threads are added only while requests wait for something outside, such as a database or
+    /// another site, and the processor is free. So this is a cap and not a count: a busy app that
+    /// computes keeps to one. Lower it when the app is not safe with threads (`1`) or when
+    /// something behind it, such as a database, allows only so many connections.
+    threads: Option<u32> = "" {
+        group: Workers, example: "40", since: "0.1.0", unset: "sized from memory, 8 to 1000",
+        gunicorn: ["threads"],
+    }
+
+    /// Threads a worker always keeps
+    ///
+    /// Give it the same number as `--threads` to have a fixed number of threads.
+    threads_min: u32 = "1" {
+        group: Workers, example: "4", since: "0.1.0",
+    }
+
+    /// Kind of worker; `sync` and `gthread` are accepted and need nothing
+    ///
+    /// Here for command lines that come from Gunicorn. Canter's only kind of worker does what
+    /// people choose these for, so the option can be left out.
+    worker_class: Option<WorkerClass> = "" {
+        group: Workers, example: "gthread", since: "0.1.0", short: 'k',
+        unset: "nothing to choose", gunicorn: ["worker_class"],
+    }
+
+    /// Import the app once and fork the workers from there
+    ///
+    /// Forked workers share the memory of what was imported and start in milliseconds. It is not
+    /// safe when the import leaves threads running or connections open: `auto` notices, says so in
+    /// one line of the log, and lets each worker import the app itself. `--preload` alone means
+    /// `on`.
+    preload: Preload = "auto" {
+        group: Workers, example: "off", since: "0.1.0", gunicorn: ["preload_app"],
+        shorthand: ["preload" => "on", "no-preload" => "off"],
+    }
+
+    /// Replace a worker after this many requests; 0 means never
+    ///
+    /// Helps against an app that leaks memory. The new worker is up before the old one goes, and
+    /// no request is lost.
+    max_requests: u32 = "0" {
+        group: Workers, example: "10000", since: "0.1.0", gunicorn: ["max_requests"],
+    }
+
+    /// Add up to this many requests, at random, to `--max-requests`
+    ///
+    /// Keeps workers that started together from being replaced together.
+    max_requests_jitter: u32 = "0" {
+        group: Workers, example: "1000", since: "0.1.0", gunicorn: ["max_requests_jitter"],
+    }
+
+    /// Requests that may wait for a worker
+    ///
+    /// When as many wait, the next one is answered 503 with `Retry-After`. A request whose client
+    /// has gone leaves the queue and never runs.
+    queue_size: Option<u32> = "" {
+        group: Workers, example: "500", since: "0.1.0", unset: "sized from memory, 256 to 4096",
+    }
+
+    /// Longest a request may take in the app; 0 means no limit
+    ///
+    /// When it is over the client is answered 504 at once, and the log has the path of the request
+    /// and the Python lines its thread was stuck in. A response that has begun to stream is not
+    /// cut. A bare number is seconds.
+    timeout: Duration = "30s" {
+        group: Time, example: "20s", since: "0.1.0", short: 't', gunicorn: ["timeout"],
+    }
+
+    /// How long requests may go on after the order to stop
+    ///
+    /// At SIGTERM Canter takes no more connections, finishes what runs, and exits; what still runs
+    /// after this time is cut. Keep it below the time your platform waits before it kills: 30
+    /// seconds with Docker Compose's `stop_grace_period: 30s`, Kubernetes and Heroku. On a Heroku
+    /// dyno (`DYNO` is set) the default is 25 s.
+    graceful_timeout: Duration = "30s" {
+        group: Time, example: "10s", since: "0.1.0", gunicorn: ["graceful_timeout"],
+    }
+
+    /// How long an idle connection is kept for the next request; 0 means not at all
+    ///
+    /// It should be longer than the time the proxy in front keeps idle connections, or that proxy
+    /// will now and then send a request into a closing connection. On a Heroku dyno (`DYNO` is
+    /// set) the default is 95 s, for its router keeps them 90 s.
+    keep_alive: Duration = "75s" {
+        group: Time, example: "95s", since: "0.1.0", gunicorn: ["keepalive"],
+    }
+
+    /// Longest request line
+    ///
+    /// A longer one is answered 414.
+    limit_request_line: Size = "8190" {
+        group: Limits, example: "4094", since: "0.1.0", gunicorn: ["limit_request_line"],
+    }
+
+    /// Most header fields in a request
+    ///
+    /// More are answered 431.
+    limit_request_fields: u32 = "100" {
+        group: Limits, example: "64", since: "0.1.0", gunicorn: ["limit_request_fields"],
+    }
+
+    /// Longest header field of a request, name and value
+    ///
+    /// A longer one is answered 431. Large cookies are what mostly meets it.
+    limit_request_field_size: Size = "8190" {
+        group: Limits, example: "16KiB", since: "0.1.0", gunicorn: ["limit_request_field_size"],
+    }
+
+    /// Largest request line and header together
+    ///
+    /// A larger one is answered 431. This is memory that any stranger can make Canter hold for
+    /// each connection, so raise it with care.
+    limit_request_header: Size = "32KiB" {
+        group: Limits, example: "64KiB", since: "0.1.0",
+    }
+
+    /// Largest request body
+    ///
+    /// A larger upload is answered 413, before it is read where its length is announced. Bodies
+    /// are kept on disk while they arrive, so this guards the disk and not the memory. The
+    /// default lets documents and photographs through, and keeps a few uploads from filling the disk
+    /// of a small box; nginx allows 1 MB, Waitress 1 GiB, and Gunicorn has no limit.
+    max_body: Size = "100MB" {
+        group: Limits, example: "1GB", since: "0.1.0",
+    }
+
+    /// Part of a request body that is kept in memory
+    ///
+    /// What is larger goes to a temporary file without a name in `--temp-dir`.
+    body_memory: Size = "64KiB" {
+        group: Limits, example: "256KiB", since: "0.1.0",
+    }
+
+    /// Part of a response that is kept in memory for a slow client
+    ///
+    /// What is larger goes to a temporary file, so that the worker is free for the next request
+    /// however slowly the client reads.
+    response_memory: Size = "1MiB" {
+        group: Limits, example: "256KiB", since: "0.1.0",
+    }
+
+    /// Directory for bodies too large for memory
+    ///
+    /// It should be on a disk: on many systems `/tmp` is memory under another name.
+    temp_dir: Option<PathBuf> = "" {
+        group: Limits, example: "/var/tmp", since: "0.1.0", unset: "the system's choice",
+    }
+
+    /// Proxies whose word is taken for the client's address and scheme
+    ///
+    /// Only from these peers are `X-Forwarded-For`, `X-Forwarded-Proto` and their kin believed;
+    /// anybody else could write what they like in them. `*` believes every peer and is right only
+    /// where nothing but the proxy can reach Canter, as on Heroku. `FORWARDED_ALLOW_IPS` is
+    /// honoured.
+    forwarded_allow_ips: Vec<Network> = "" {
+        group: Proxies, example: "10.0.0.0/8", since: "0.1.0", unset: "nobody",
+        gunicorn: ["forwarded_allow_ips"],
+    }
+
+    /// How many proxies stand in front, one behind the other
+    ///
+    /// Each adds one entry on the right of `X-Forwarded-For`; the client is that many entries from
+    /// the right. Entries further left were written by the client and may be lies.
+    forwarded_hops: u32 = "1" {
+        group: Proxies, example: "2", since: "0.1.0",
+    }
+
+    /// Header that carries the id of a request
+    ///
+    /// An id from a trusted proxy is kept, otherwise one is made. The app, the log and the
+    /// response carry the same id.
+    request_id_header: HeaderName = "X-Request-Id" {
+        group: Proxies, example: "X-Amzn-Trace-Id", since: "0.1.0",
+    }
+
+    /// Answer `/-/live` and `/-/ready` for health checks
+    ///
+    /// They are answered without the app and without a worker: `/-/live` with 200 while Canter
+    /// runs, `/-/ready` with 200 while requests are welcome and 503 before the app has loaded and
+    /// once Canter is stopping.
+    health: bool = "false" {
+        group: Proxies, example: "true", since: "0.1.0",
+    }
+
+    /// Where the access log goes: `-` is standard output, `none` is nowhere, else a file
+    ///
+    /// A file is appended to. `--no-access-log` is short for `none`.
+    access_logfile: LogTarget = "-" {
+        group: Logging, example: "/var/log/canter/access.log", since: "0.1.0",
+        gunicorn: ["accesslog"], shorthand: ["no-access-log" => "none"],
+    }
+
+    /// How a line of the access log is written
+    ///
+    /// `common` and `combined` are what log analysers know; `json` and `logfmt` also carry the
+    /// request id, the time in the queue and the time in the app.
+    access_log_format: AccessLogFormat = "combined" {
+        group: Logging, example: "json", since: "0.1.0",
+    }
+
+    /// Least important message that is logged
+    ///
+    /// Messages go to standard error. Gunicorn's `warning` and `critical` are understood.
+    log_level: Level = "info" {
+        group: Logging, example: "debug", since: "0.1.0", gunicorn: ["loglevel"],
+    }
+
+    /// How log messages are written
+    ///
+    /// `human` is for reading; `json` and `logfmt` are for programs that collect logs.
+    log_format: Format = "human" {
+        group: Logging, example: "json", since: "0.1.0",
+    }
+
+    /// Change to this directory first
+    ///
+    /// Relative paths in all other options are taken from here, and modules are found here.
+    chdir: Option<PathBuf> = "" {
+        group: Application, example: "/srv/mysite", since: "0.1.0",
+        unset: "where `canter` was started", gunicorn: ["chdir"],
+    }
+
+    /// Directories to search for modules before the others
+    ///
+    /// Separate several with commas, or give the option several times.
+    pythonpath: Vec<PathBuf> = "" {
+        group: Application, example: "/srv/lib", since: "0.1.0",
+        unset: "the working directory only", gunicorn: ["pythonpath"],
+    }
+
+    /// Set an environment variable for the app; may be given several times
+    ///
+    /// It is set before the app is imported and wins over one of the same name from outside. In a
+    /// file a table is allowed: `env = { LANG = "C.UTF-8" }`. Values never appear in
+    /// `canter options`.
+    env: Vec<KeyValue> = "" {
+        group: Application, example: "DJANGO_SETTINGS_MODULE=mysite.settings", since: "0.1.0",
+        short: 'e', unset: "nothing", gunicorn: ["raw_env"],
+    }
+
+    /// The Python that runs the app
+    ///
+    /// Canter uses the Python it was installed for. Name another one, with its own `canter`
+    /// package, when that is not the one the app's packages are in.
+    python: Option<PathBuf> = "" {
+        group: Application, example: "/srv/mysite/.venv/bin/python", since: "0.1.0",
+        unset: "the one Canter was installed for",
+    }
+
+    /// Start again when a source file changes
+    ///
+    /// For development. Every Python file the app has imported is watched.
+    reload: bool = "false" {
+        group: Development, example: "true", since: "0.1.0", gunicorn: ["reload"],
+    }
+
+    /// Also watch this file or directory
+    ///
+    /// Templates and settings files, for example. Has no effect without `--reload`.
+    reload_extra_file: Vec<PathBuf> = "" {
+        group: Development, example: "mysite/templates", since: "0.1.0", unset: "nothing",
+        gunicorn: ["reload_extra_files"],
+    }
+
+    /// Load the options and the app, say what is wrong, and exit
+    ///
+    /// Nothing is listened on. Exit code 0 means that `canter serve` with the same options would
+    /// start.
+    check_config: bool = "false" {
+        group: Development, example: "true", since: "0.1.0", gunicorn: ["check_config"],
+        in_file: false,
+    }
+
+    /// Read options from this file
+    ///
+    /// Without it Canter reads `canter.toml` in the current directory, or else the table
+    /// `[tool.canter]` of `pyproject.toml` there.
+    config: Option<PathBuf> = "" {
+        group: Running, example: "deploy/canter.toml", since: "0.1.0", short: 'c',
+        unset: "`canter.toml`, or `[tool.canter]` in `pyproject.toml`", gunicorn: ["config"],
+        in_file: false,
+    }
+
+    /// Write the process id of the supervisor to this file
+    ///
+    /// The file is removed at the end.
+    pid: Option<PathBuf> = "" {
+        group: Running, example: "/run/canter.pid", since: "0.1.0", short: 'p', unset: "no file",
+        gunicorn: ["pidfile"],
+    }
+
+    /// Name that `ps` and `top` show for Canter's processes
+    ///
+    /// Useful when one machine runs several sites.
+    name: String = "canter" {
+        group: Running, example: "mysite", since: "0.1.0", short: 'n', gunicorn: ["proc_name"],
+    }
+
+    /// Permission bits that new files do not get
+    ///
+    /// `027` keeps other users out of what the app writes.
+    umask: Option<Mode> = "" {
+        group: Running, example: "027", since: "0.1.0", short: 'm', unset: "inherited",
+        gunicorn: ["umask"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::options::declare::Shape;
+
+    #[test]
+    fn names_letters_and_aliases_are_distinct_and_well_formed() {
+        let (mut names, mut letters) = (BTreeSet::new(), BTreeSet::new());
+        for row in ROWS {
+            let mut own = BTreeSet::from([row.name()]);
+            own.extend(row.gunicorn.iter().map(|known| known.replace('_', "-")));
+            own.extend(row.shorthand.iter().map(|(flag, _)| (*flag).to_owned()));
+            if row.shape == Shape::Switch {
+                own.insert(format!("no-{}", row.name()));
+            }
+            for name in own {
+                assert!(
+                    name.bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                    "{name}"
+                );
+                assert!(names.insert(name.clone()), "`{name}` is taken twice");
+            }
+            if let Some(letter) = row.short {
+                assert!(letters.insert(letter), "`-{letter}` is taken twice");
+                assert!(
+                    !"hVR".contains(letter),
+                    "`-{letter}` means something else everywhere"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_and_example_is_a_value_of_its_type() {
+        for row in ROWS {
+            (row.check)(&[row.example.to_owned()]).unwrap_or_else(|_| panic!("{}", row.field));
+            (row.check)(&row.default_texts()).unwrap_or_else(|_| panic!("{}", row.field));
+            for (_, value) in row.shorthand {
+                (row.check)(&[(*value).to_owned()]).unwrap_or_else(|_| panic!("{}", row.field));
+            }
+            assert_ne!(
+                row.example, row.default,
+                "{}: the example shows nothing",
+                row.field
+            );
+        }
+    }
+
+    #[test]
+    fn every_option_has_a_default_or_says_what_happens_without() {
+        for row in ROWS {
+            assert!(
+                row.default.is_empty() != row.unset.is_empty(),
+                "{}",
+                row.field
+            );
+        }
+    }
+
+    #[test]
+    fn every_option_has_a_one_line_help_and_a_manual_in_sentences() {
+        for row in ROWS {
+            let summary = row.summary();
+            assert!(
+                !summary.is_empty() && summary.len() <= 80,
+                "{}: {summary}",
+                row.field
+            );
+            assert!(!summary.ends_with('.'), "{}: {summary}", row.field);
+            assert!(!row.manual().is_empty(), "{} has no manual", row.field);
+            for paragraph in row.manual() {
+                assert!(paragraph.ends_with('.'), "{}: {paragraph}", row.field);
+            }
+        }
+    }
+
+    #[test]
+    fn a_config_of_defaults_holds_what_the_table_says() {
+        let config = crate::options::resolve::tests_support::defaults();
+        assert_eq!(config.timeout, Duration::from_secs(30));
+        assert_eq!(config.max_body, Size(100_000_000));
+        assert_eq!(
+            (config.workers, config.threads, config.threads_min),
+            (None, None, 1)
+        );
+        assert!(config.forwarded_allow_ips.is_empty());
+    }
+}

@@ -1,0 +1,349 @@
+//! Owns the two ends of one worker's channel, as the front and the worker hold them.
+//! Leaves the rings, slots and bells they are made of to their modules.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use canter_sys::memory::Mapping;
+
+use crate::bell;
+use crate::layout::{SHARED_BYTES, Shared};
+use crate::ring::{Broken, Consumer, Full, Kind, Producer, RecordHead};
+use crate::slots::{SlotId, Slots};
+
+/// Makes the shared memory of one worker; its descriptor is for the worker's side.
+///
+/// # Errors
+/// The system's own when it refuses the memory.
+pub fn create() -> io::Result<(OwnedFd, FrontEnd)> {
+    let (fd, mapping) = Mapping::create("canter-channel", SHARED_BYTES)?;
+    Ok((fd, FrontEnd::new(Shared::new(mapping))))
+}
+
+/// The front's end: pushes requests, takes answers.
+pub struct FrontEnd {
+    requests: Producer,
+    answers: Consumer,
+    slots: Slots,
+    shared: Shared,
+    offered: u32,
+}
+
+impl FrontEnd {
+    fn new(shared: Shared) -> Self {
+        Self {
+            requests: Producer::new(shared.clone(), false),
+            answers: Consumer::new(shared.clone(), true),
+            slots: Slots(shared.clone()),
+            shared,
+            offered: 0,
+        }
+    }
+
+    /// Maps the memory made by [`create`] in the process that hands it on.
+    ///
+    /// # Errors
+    /// `InvalidData` when `fd` is something else.
+    pub fn open(fd: impl AsFd) -> io::Result<Self> {
+        Ok(Self::new(Shared::new(Mapping::open(fd, SHARED_BYTES)?)))
+    }
+
+    /// Offers a request: its slot must be free. The worker is not woken before
+    /// [`FrontEnd::wake_worker`], which is called once per turn of the event loop.
+    ///
+    /// # Errors
+    /// [`Full`] when the ring has no room; nothing has changed then.
+    pub fn offer(&mut self, slot: SlotId, number: u64, message: &[u8]) -> Result<(), Full> {
+        // Before the push: the worker may start the request the moment it is published.
+        self.slots.offer(slot);
+        let head = RecordHead {
+            kind: Kind::Request,
+            last: true,
+            slot,
+            number,
+        };
+        if let Err(full) = self.requests.push(head, &[message]) {
+            self.slots.free(slot);
+            return Err(full);
+        }
+        self.offered = self.offered.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Takes an offered request back. True means that the worker will not run it; its slot is
+    /// free again once the worker has come past the record ([`FrontEnd::is_free`]).
+    pub fn reclaim(&self, slot: SlotId) -> bool {
+        self.slots.reclaim(slot)
+    }
+
+    /// Requests pushed that the worker has not taken out of the ring yet.
+    pub fn untaken(&self) -> u32 {
+        let taken = self.shared.header().taken.0.load(Ordering::Acquire);
+        self.offered.wrapping_sub(taken)
+    }
+
+    /// Asks to be woken once no more than `left` offered requests remain untaken.
+    pub fn wake_when_untaken(&self, left: u32) {
+        let at = self.offered.wrapping_sub(left);
+        // Odd values only: zero means that nobody asked.
+        self.shared
+            .header()
+            .wake_at
+            .0
+            .store(at | 1, Ordering::Release);
+    }
+
+    /// Wakes a thread of the worker if one sleeps at the ring.
+    pub fn wake_worker(&self) {
+        let bell = &self.shared.header().worker_bell.0;
+        if bell::take(bell) {
+            bell::wake(bell);
+        }
+    }
+
+    /// Copies the next answer's payload to `out`.
+    ///
+    /// # Errors
+    /// [`Broken`] when the worker wrote something impossible: it must be ended.
+    pub fn take(&mut self, out: &mut Vec<u8>) -> Result<Option<RecordHead>, Broken> {
+        let taken = self.answers.take(out)?;
+        if taken.is_some() {
+            let bell = &self.shared.header().room_bell.0;
+            if bell::take(bell) {
+                bell::wake(bell);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Says that the front is about to sleep in its event loop. True means that an answer has
+    /// come meanwhile: do not sleep.
+    pub fn about_to_sleep(&self) -> bool {
+        bell::raise(&self.shared.header().front_bell.0);
+        !self.answers.is_empty()
+    }
+
+    /// Says that the front is awake, so that answers need not wake it.
+    pub fn awake(&self) {
+        bell::lower(&self.shared.header().front_bell.0);
+    }
+
+    /// Whether an answer waits.
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Whether the worker has begun the request in this slot.
+    pub fn has_started(&self, slot: SlotId) -> bool {
+        self.slots.has_started(slot)
+    }
+
+    /// Whether the slot can carry a new request.
+    pub fn is_free(&self, slot: SlotId) -> bool {
+        self.slots.is_free(slot)
+    }
+
+    /// The last record of the slot's answer has been taken.
+    pub fn free(&self, slot: SlotId) {
+        self.slots.free(slot);
+    }
+
+    /// Nobody reads this answer any more; the worker may stop producing it.
+    pub fn cancel(&self, slot: SlotId) {
+        self.slots.cancel(slot);
+    }
+
+    /// Asks the worker to pause producing this answer, or to go on. Records already in the ring
+    /// still come, so a pause overshoots by at most the ring.
+    pub fn set_hold(&self, slot: SlotId, hold: bool) {
+        self.slots.set_hold(slot, hold);
+    }
+
+    /// Whether a request message of this length can be offered now.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.requests.has_room(len)
+    }
+
+    /// Whether a thread of the worker sleeps at the ring: it has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.shared.header().worker_bell.0.load(Ordering::Acquire) == 1
+    }
+
+    /// The kernel's number of the thread that runs the slot's request.
+    pub fn thread(&self, slot: SlotId) -> u32 {
+        self.slots.thread(slot)
+    }
+}
+
+/// Whether an answer must wake the front if it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// At once.
+    Now,
+    /// With the next one that does, at the latest when the ring of requests is empty.
+    Later,
+}
+
+/// The worker's end, split so that one thread can stand at the ring while others answer.
+pub struct WorkerEnd {
+    /// Takes requests. One thread at a time.
+    pub requests: Requests,
+    /// Gives answers. One thread at a time.
+    pub answers: Answers,
+    /// Looks at slots and bells. Any thread.
+    pub watch: Watch,
+}
+
+impl WorkerEnd {
+    /// Maps the memory made by [`create`]; `eventfd` wakes the front.
+    ///
+    /// # Errors
+    /// `InvalidData` when `fd` is something else.
+    pub fn open(fd: impl AsFd, eventfd: OwnedFd) -> io::Result<Self> {
+        let shared = Shared::new(Mapping::open(fd, SHARED_BYTES)?);
+        Ok(Self {
+            requests: Requests {
+                ring: Consumer::new(shared.clone(), false),
+                shared: shared.clone(),
+            },
+            answers: Answers {
+                ring: Producer::new(shared.clone(), true),
+            },
+            watch: Watch {
+                slots: Slots(shared.clone()),
+                shared,
+                eventfd,
+            },
+        })
+    }
+}
+
+/// The reading half of the worker's end.
+pub struct Requests {
+    ring: Consumer,
+    shared: Shared,
+}
+
+impl Requests {
+    /// Gives the next request's record to `read` and counts it as taken.
+    ///
+    /// # Errors
+    /// [`Broken`] when the front wrote something impossible, which is a bug.
+    pub fn take<T>(
+        &mut self,
+        read: impl FnOnce(RecordHead, &[u8]) -> T,
+    ) -> Result<Option<T>, Broken> {
+        let result = self.ring.take_in_place(read)?;
+        if result.is_some() {
+            self.shared.header().taken.0.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(result)
+    }
+
+    /// Whether no request waits in the ring.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Sleeps until a request comes, or `limit` has passed, or for no reason. Does not sleep when
+    /// one waits already.
+    pub fn sleep(&self, limit: Option<Duration>) {
+        let bell = &self.shared.header().worker_bell.0;
+        bell::raise(bell);
+        if self.ring.is_empty() {
+            bell::sleep(bell, limit);
+        }
+        bell::lower(bell);
+    }
+}
+
+/// The writing half of the worker's end.
+pub struct Answers {
+    ring: Producer,
+}
+
+impl Answers {
+    /// Pushes one record of an answer.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room now: [`Watch::wait_for_room`], without any lock held.
+    pub fn push(&mut self, head: RecordHead, parts: &[&[u8]]) -> Result<(), Full> {
+        self.ring.push(head, parts)
+    }
+}
+
+/// What any thread of the worker may look at.
+pub struct Watch {
+    slots: Slots,
+    shared: Shared,
+    eventfd: OwnedFd,
+}
+
+impl Watch {
+    /// False means that the front has taken the request back: skip it.
+    pub fn start(&self, slot: SlotId, thread: u32) -> bool {
+        self.slots.start(slot, thread)
+    }
+
+    /// Whether the front has lost interest in the rest of the answer.
+    pub fn is_cancelled(&self, slot: SlotId) -> bool {
+        self.slots.is_cancelled(slot)
+    }
+
+    /// Whether the front wants no more of this answer for now; the first record is not held.
+    pub fn is_held(&self, slot: SlotId) -> bool {
+        self.slots.is_held(slot)
+    }
+
+    /// Waits while the answer is held, at most `limit`; hold no lock meanwhile.
+    pub fn wait_while_held(&self, slot: SlotId, limit: Duration) {
+        self.slots.wait_while_held(slot, limit);
+    }
+
+    /// Whether requests wait in the ring, seen from a thread that does not stand at it.
+    pub fn has_requests(&self) -> bool {
+        let requests = &self.shared.header().requests;
+        requests.head.0.load(Ordering::Acquire) != requests.tail.0.load(Ordering::Acquire)
+    }
+
+    /// Requests taken so far, wrapping: moves when work begins.
+    pub fn taken(&self) -> u32 {
+        self.shared.header().taken.0.load(Ordering::Acquire)
+    }
+
+    /// Whether the front asked to be woken at this point because it has more requests to give.
+    pub fn front_wants_waking(&self) -> bool {
+        let wake_at = &self.shared.header().wake_at.0;
+        let at = wake_at.load(Ordering::Acquire);
+        // Reached when `taken` has come to `at`; half the range counts as past.
+        at != 0
+            && self.taken().wrapping_sub(at & !1) < u32::MAX / 2
+            && wake_at.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// Wakes the front if it sleeps.
+    pub fn wake_front(&self) {
+        if bell::take(&self.shared.header().front_bell.0) {
+            bell::wake_eventfd(self.eventfd.as_fd());
+        }
+    }
+
+    /// Ends the sleep of the thread at the ring, if one sleeps there.
+    pub fn wake_reader(&self) {
+        let worker_bell = &self.shared.header().worker_bell.0;
+        if bell::take(worker_bell) {
+            bell::wake(worker_bell);
+        }
+    }
+
+    /// Waits until the front has made room in the ring of answers, or `limit` has passed.
+    pub fn wait_for_room(&self, limit: Duration) {
+        let room_bell = &self.shared.header().room_bell.0;
+        bell::raise(room_bell);
+        self.wake_front();
+        bell::sleep(room_bell, Some(limit));
+        bell::lower(room_bell);
+    }
+}

@@ -1,0 +1,290 @@
+//! Owns the message that carries one complete HTTP request to a worker.
+//! Leaves where it came from to the front, and what it becomes (environ, scope) to the worker.
+//!
+//! Layout, little-endian: `Fixed` lengths and facts, then the byte strings one after the other,
+//! then the fields, then the body.
+
+use crate::wire::{Malformed, Reader};
+
+/// Where the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// At the end of the message.
+    Inline,
+    /// In a file of this many bytes whose descriptor comes over the files socket.
+    File(u64),
+}
+
+/// The facts of a request except its fields and body; the byte strings are as the app gets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// `GET`, `POST`...
+    pub method: &'a [u8],
+    /// The request target as it was sent.
+    pub target: &'a [u8],
+    /// The path, percent-decoded once.
+    pub path: &'a [u8],
+    /// The query without its `?`.
+    pub query: &'a [u8],
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1, 2 for HTTP/2.
+    pub version: u8,
+    /// Whether the client's side was reached by TLS, here or at a trusted proxy.
+    pub https: bool,
+    /// The client's address as text, from the socket or from a trusted proxy.
+    pub client: &'a [u8],
+    /// The client's port; 0 where there is none.
+    pub client_port: u16,
+    /// The name the server was asked for, without port.
+    pub server: &'a [u8],
+    /// The port the server was asked for; 0 on a unix socket.
+    pub server_port: u16,
+    /// The request id, for the worker's log lines.
+    pub id: &'a [u8],
+}
+
+/// One field of the request; `name` is in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// In lower case.
+    pub name: &'a [u8],
+    /// Without surrounding white space.
+    pub value: &'a [u8],
+}
+
+/// Writes the message; fields first, the body last.
+pub struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    fields: u16,
+    repeated: bool,
+}
+
+const PREFIX: usize = 12;
+
+impl<'a> Writer<'a> {
+    /// Replaces what `out` held by the beginning of a message. A byte string longer than its
+    /// length field can say is cut; the front's limits lie far below.
+    pub fn new(out: &'a mut Vec<u8>, facts: &Facts<'_>) -> Self {
+        out.clear();
+        out.extend_from_slice(&[0; PREFIX]); // filled in by `finish`
+        out.extend_from_slice(&[facts.version, u8::from(facts.https)]);
+        out.extend_from_slice(&facts.client_port.to_le_bytes());
+        out.extend_from_slice(&facts.server_port.to_le_bytes());
+        let texts = [
+            facts.method,
+            facts.target,
+            facts.path,
+            facts.query,
+            facts.client,
+            facts.server,
+            facts.id,
+        ];
+        for text in texts {
+            let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+            out.extend_from_slice(&len.to_le_bytes());
+        }
+        for text in texts {
+            out.extend_from_slice(&text[..text.len().min(usize::from(u16::MAX))]);
+        }
+        Self {
+            out,
+            fields: 0,
+            repeated: false,
+        }
+    }
+
+    /// Adds a field, its name put into lower case. `repeated` says that a field of the same name
+    /// went before.
+    pub fn field(&mut self, name: &[u8], value: &[u8], repeated: bool) {
+        let (Ok(name_len), Ok(value_len)) = (u8::try_from(name.len()), u16::try_from(value.len()))
+        else {
+            debug_assert!(false, "the codec's limits keep fields below these lengths");
+            return;
+        };
+        self.out.push(name_len);
+        self.out.extend_from_slice(&value_len.to_le_bytes());
+        let at = self.out.len();
+        self.out.extend_from_slice(name);
+        self.out[at..].make_ascii_lowercase();
+        self.out.extend_from_slice(value);
+        self.fields += 1;
+        self.repeated |= repeated;
+    }
+
+    /// Ends the message with a body that is part of it.
+    pub fn inline_body(mut self, body: &[u8]) {
+        self.finish(INLINE, body.len() as u64);
+        self.out.extend_from_slice(body);
+    }
+
+    /// Ends the message with a body that lies in a file.
+    pub fn file_body(mut self, len: u64) {
+        self.finish(FILE, len);
+    }
+
+    fn finish(&mut self, body: u8, body_len: u64) {
+        let mut prefix = [0; PREFIX];
+        prefix[..2].copy_from_slice(&self.fields.to_le_bytes());
+        prefix[2] = u8::from(self.repeated);
+        prefix[3] = body;
+        prefix[4..].copy_from_slice(&body_len.to_le_bytes());
+        self.out[..PREFIX].copy_from_slice(&prefix);
+    }
+}
+
+const INLINE: u8 = 0;
+const FILE: u8 = 1;
+
+/// A message received.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Everything but the fields and the body.
+    pub facts: Facts<'a>,
+    /// Whether any field name occurs more than once.
+    pub repeated: bool,
+    /// Where the body is.
+    pub body_at: Body,
+    count: u16,
+    rest: Reader<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads a message; its fields and its body stay where they are.
+    ///
+    /// # Errors
+    /// [`Malformed`] when a length points outside the message.
+    pub fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut rest = Reader(message);
+        let count = rest.u16()?;
+        let repeated = rest.u8()? != 0;
+        let body = rest.u8()?;
+        let body_len = rest.u64()?;
+        let version = rest.u8()?;
+        let https = rest.u8()? != 0;
+        let client_port = rest.u16()?;
+        let server_port = rest.u16()?;
+        let mut lens = [0; 7];
+        for len in &mut lens {
+            *len = usize::from(rest.u16()?);
+        }
+        let [method, target, path, query, client, server, id] = lens;
+        let facts = Facts {
+            version,
+            https,
+            client_port,
+            server_port,
+            method: rest.bytes(method)?,
+            target: rest.bytes(target)?,
+            path: rest.bytes(path)?,
+            query: rest.bytes(query)?,
+            client: rest.bytes(client)?,
+            server: rest.bytes(server)?,
+            id: rest.bytes(id)?,
+        };
+        let body_at = match body {
+            INLINE => Body::Inline,
+            FILE => Body::File(body_len),
+            _ => return Err(Malformed),
+        };
+        Ok(Self {
+            facts,
+            repeated,
+            body_at,
+            count,
+            rest,
+        })
+    }
+
+    /// Calls `each` with every field in order, and answers the body (empty when it is a file).
+    ///
+    /// # Errors
+    /// [`Malformed`] as for [`Request::read`]; what `each` answers otherwise.
+    pub fn fields<E: From<Malformed>>(
+        &self,
+        mut each: impl FnMut(Field<'a>) -> Result<(), E>,
+    ) -> Result<&'a [u8], E> {
+        let mut rest = self.rest;
+        for _ in 0..self.count {
+            let name_len = usize::from(rest.u8()?);
+            let value_len = usize::from(rest.u16()?);
+            let name = rest.bytes(name_len)?;
+            each(Field {
+                name,
+                value: rest.bytes(value_len)?,
+            })?;
+        }
+        Ok(rest.0)
+    }
+
+    /// The value of the first field of this name, given in lower case.
+    pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let mut found = None;
+        let _ = self.fields(|field| {
+            if found.is_none() && field.name == name {
+                found = Some(field.value);
+            }
+            Ok::<_, Malformed>(())
+        });
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts<'static> {
+        Facts {
+            method: b"POST",
+            target: b"/a%20b?c=d",
+            path: b"/a b",
+            query: b"c=d",
+            version: 1,
+            https: true,
+            client: b"192.0.2.7",
+            client_port: 4711,
+            server: b"example.org",
+            server_port: 443,
+            id: b"0123456789abcdef",
+        }
+    }
+
+    #[test]
+    fn a_request_arrives_as_it_was_sent() {
+        let mut message = Vec::new();
+        let mut writer = Writer::new(&mut message, &facts());
+        writer.field(b"Host", b"example.org", false);
+        writer.field(b"X-A", b"1", false);
+        writer.field(b"x-a", b"2", true);
+        writer.inline_body(b"body");
+        let request = Request::read(&message).unwrap();
+        assert_eq!(request.facts, facts());
+        assert_eq!((request.repeated, request.body_at), (true, Body::Inline));
+        let mut fields = Vec::new();
+        let body = request.fields(|field| {
+            fields.push((field.name, field.value));
+            Ok::<_, Malformed>(())
+        });
+        assert_eq!(body, Ok(&b"body"[..]));
+        let expected: [(&[u8], &[u8]); 3] =
+            [(b"host", b"example.org"), (b"x-a", b"1"), (b"x-a", b"2")];
+        assert_eq!(fields, expected);
+        assert_eq!(request.field(b"x-a"), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn a_cut_message_is_malformed_and_never_a_panic() {
+        let mut message = Vec::new();
+        let mut writer = Writer::new(&mut message, &facts());
+        writer.field(b"Host", b"example.org", false);
+        writer.file_body(1 << 40);
+        for cut in 0..message.len() {
+            let whole = Request::read(&message[..cut])
+                .and_then(|request| request.fields(|_| Ok::<_, Malformed>(())).map(|_| ()));
+            assert_eq!(whole, Err(Malformed), "cut at {cut}");
+        }
+        assert_eq!(
+            Request::read(&message).unwrap().body_at,
+            Body::File(1 << 40)
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! Owns the calls to the operating system that need care or unsafe code, behind safe functions.
+//! Leaves every decision to its callers: nothing here reads options, logs, or exits.
+//!
+//! What is Linux-only is kept here, so that another system needs a port of this crate alone.
+
+pub mod cpu;
+pub mod fds;
+pub mod machine;
+pub mod memory;
+pub mod process;

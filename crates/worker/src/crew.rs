@@ -1,0 +1,276 @@
+//! Owns the threads that run requests: one stands at the ring, others run requests, the rest are
+//! parked; how they begin, change places and end.
+//! Leaves when another is needed to `look`.
+//!
+//! The thread that takes a request runs it (leader/follower), and takes the next without letting
+//! go of the interpreter's lock when nobody stands at the ring. The most recently parked thread
+//! is called first, so that after a burst the others fall idle, and end with what they hold.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use canter_sys::cpu;
+use pyo3::prelude::*;
+
+use crate::failure;
+use crate::running::ThreadFacts;
+use crate::stand::{Job, Stand, Taken};
+use crate::worker::Worker;
+
+/// What Linux gives a main thread, and CPython its own threads: deep recursion in an app behaves
+/// as elsewhere. Address space only; a page costs memory once it was touched.
+const STACK_BYTES: usize = 8 << 20;
+
+/// The threads of one worker.
+pub(crate) struct Crew {
+    members: Mutex<Members>,
+    most: usize,
+    least: usize,
+    idle_limit: Duration,
+    /// Threads called to the ring that have not reached it: they wait for a CPU or the
+    /// interpreter, so more of them would only wait, too.
+    stepping: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Members {
+    alive: usize,
+    ever: u64,
+    parked: Vec<Arc<Parked>>,
+    /// Set when no thread could be made, so that it is said once.
+    refused: bool,
+}
+
+struct Parked {
+    thread: Thread,
+    called: AtomicBool,
+}
+
+/// What a thread does next.
+enum Next<'py> {
+    Run(Job<'py>),
+    Park,
+    End,
+}
+
+impl Crew {
+    pub fn new(most: usize, least: usize, idle_limit: Duration) -> Self {
+        let most = most.max(1);
+        Self {
+            members: Mutex::default(),
+            most,
+            least: least.clamp(1, most),
+            idle_limit,
+            stepping: AtomicUsize::new(0),
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        // Held for a few instructions, never while calling Python.
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts as many threads as there always are.
+    pub fn begin(worker: &Arc<Worker>) {
+        Self::step_up(worker, worker.crew.least);
+    }
+
+    /// Lets up to `count` more threads come to the ring.
+    pub fn step_up(worker: &Arc<Worker>, count: usize) {
+        for _ in 0..count {
+            let crew = &worker.crew;
+            let mut members = crew.members();
+            if let Some(parked) = members.parked.pop() {
+                drop(members);
+                crew.stepping.fetch_add(1, Ordering::AcqRel);
+                parked.called.store(true, Ordering::Release);
+                parked.thread.unpark();
+                continue;
+            }
+            if members.alive >= crew.most {
+                return;
+            }
+            members.alive += 1;
+            members.ever += 1;
+            let number = members.ever;
+            drop(members);
+            crew.stepping.fetch_add(1, Ordering::AcqRel);
+            if let Err(error) = spawn(worker, number) {
+                crew.stepping.fetch_sub(1, Ordering::AcqRel);
+                crew.refused(&error);
+                return;
+            }
+        }
+    }
+
+    fn refused(&self, error: &std::io::Error) {
+        let mut members = self.members();
+        members.alive -= 1;
+        if !std::mem::replace(&mut members.refused, true) {
+            let alive = members.alive;
+            drop(members);
+            failure::log_text(&format!(
+                "the system refuses another thread ({error}); going on with {alive}"
+            ));
+        }
+    }
+
+    /// Whether every thread that was called has arrived.
+    pub fn is_settled(&self) -> bool {
+        self.stepping.load(Ordering::Acquire) == 0
+    }
+
+    /// Threads that have not ended.
+    pub fn alive(&self) -> usize {
+        self.members().alive
+    }
+
+    /// Calls all parked threads, which then see that the worker is draining.
+    pub fn dismiss(&self) {
+        let parked = std::mem::take(&mut self.members().parked);
+        self.stepping.fetch_add(parked.len(), Ordering::AcqRel);
+        for parked in parked {
+            parked.called.store(true, Ordering::Release);
+            parked.thread.unpark();
+        }
+    }
+
+    /// Waits to be called. False means that the thread has been idle for too long and ends.
+    fn park(&self) -> bool {
+        let me = Arc::new(Parked {
+            thread: thread::current(),
+            called: AtomicBool::new(false),
+        });
+        self.members().parked.push(Arc::clone(&me));
+        let mut since = Instant::now();
+        loop {
+            thread::park_timeout(self.idle_limit.saturating_sub(since.elapsed()));
+            if me.called.load(Ordering::Acquire) {
+                return true;
+            }
+            if since.elapsed() < self.idle_limit {
+                continue;
+            }
+            let mut members = self.members();
+            let place = members.parked.iter().position(|it| Arc::ptr_eq(it, &me));
+            if let Some(place) = place
+                && members.alive > self.least
+            {
+                members.parked.remove(place);
+                return false;
+            }
+            drop(members);
+            // Called this very moment, or one of those that always stay.
+            since = Instant::now();
+        }
+    }
+}
+
+fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
+    let shared = Arc::clone(worker);
+    let name = format!("canter-{number}");
+    let work = move || {
+        // A panic here is a bug of ours; it must not take the count of threads with it.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            Python::attach(|py| live(py, &shared, number));
+        }));
+        shared.crew.members().alive -= 1;
+        shared.ring_guard();
+    };
+    // Nobody joins: `guard` waits until none is alive, and must not wait for one that is stuck.
+    thread::Builder::new()
+        .name(name)
+        .stack_size(STACK_BYTES)
+        .spawn(work)
+        .map(drop)
+}
+
+/// A thread's life. It stays attached to the interpreter except where it sleeps.
+fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) {
+    let facts = introduce(py, number).unwrap_or_else(|error| {
+        failure::log_error(py, "a thread could not be named", &error);
+        ThreadFacts {
+            ident: 0,
+            tid: cpu::thread_id(),
+        }
+    });
+    loop {
+        worker.crew.stepping.fetch_sub(1, Ordering::AcqRel);
+        loop {
+            match next(py, worker, facts) {
+                Next::Run(job) => run(py, worker, job),
+                Next::Park => break,
+                Next::End => return,
+            }
+        }
+        if worker.is_draining() || !py.detach(|| worker.crew.park()) {
+            return;
+        }
+    }
+}
+
+fn run(py: Python<'_>, worker: &Arc<Worker>, job: Job<'_>) {
+    let (slot, number) = (job.slot, job.number);
+    let ended = catch_unwind(AssertUnwindSafe(|| crate::respond::run(py, worker, job)));
+    if ended.is_err() {
+        // The panic hook has printed where; the front must not wait for this answer.
+        worker.running.end(slot);
+        crate::answer::StartResponse::new(Arc::clone(worker), slot, number).abort(py);
+    }
+}
+
+/// Takes the place at the ring if it is free, and the next request from there.
+fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts) -> Next<'py> {
+    let mut stand = match worker.stand.try_lock() {
+        Ok(stand) => stand,
+        Err(TryLockError::WouldBlock) => return Next::Park,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+    };
+    loop {
+        if worker.front_has_gone() {
+            return Next::End;
+        }
+        match stand.take(py, worker, facts) {
+            Ok(Taken::Job(job)) => {
+                if stand.requests.is_empty() {
+                    // What was held back for company must not wait behind this request.
+                    worker.outbox.flush(&worker.watch);
+                }
+                return Next::Run(job);
+            }
+            Ok(Taken::Skipped) => {}
+            Ok(Taken::Nothing) => rest(py, worker, &stand),
+            Err(broken) => {
+                failure::log_text(&format!("{broken}; this worker ends"));
+                worker.give_up_ring();
+                return Next::End;
+            }
+        }
+        if worker.is_draining() && stand.requests.is_empty() {
+            return Next::End;
+        }
+    }
+}
+
+/// With nothing to do at the ring.
+fn rest(py: Python<'_>, worker: &Worker, stand: &Stand) {
+    worker.outbox.flush(&worker.watch);
+    worker.announce_ready();
+    if !worker.is_draining() {
+        stand.sleep(py);
+    }
+}
+
+/// Tells Python's `threading` of this thread, so that logs and stacks name it.
+fn introduce(py: Python<'_>, number: u64) -> PyResult<ThreadFacts> {
+    let threading = py.import("threading")?;
+    let current = threading.call_method0("current_thread")?;
+    current.setattr("name", format!("canter-{number}"))?;
+    Ok(ThreadFacts {
+        ident: threading.call_method0("get_ident")?.extract()?,
+        tid: cpu::thread_id(),
+    })
+}

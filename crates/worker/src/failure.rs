@@ -1,0 +1,85 @@
+//! Owns what happens when an app fails: the log entry and the error page.
+//! Leaves when that is to `respond`.
+
+use std::io::Write as _;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString};
+
+use crate::environ::Made;
+use crate::head::Head;
+
+/// The longest target that is copied into a log line.
+const MOST_TARGET: usize = 1000;
+
+/// Writes the failure to the log in one piece, so that two threads do not mix theirs, and answers
+/// its traceback.
+pub(crate) fn log(py: Python<'_>, made: &Made<'_>, what: &str, error: &PyErr) -> String {
+    let traceback = traceback_text(py, error);
+    log_text(&format!(
+        "{} {} {what} (request {}): {}\n{traceback}",
+        visible(&made.method),
+        visible(&made.target),
+        visible(&made.id),
+        summary(py, error),
+    ));
+    traceback
+}
+
+/// Writes one log entry.
+pub(crate) fn log_text(text: &str) {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    // With no log to write to there is nobody to tell.
+    let _ = std::io::stderr().write_all(format!("canter: {text}{end}").as_bytes());
+}
+
+/// Logs a failure that belongs to no request.
+pub(crate) fn log_error(py: Python<'_>, what: &str, error: &PyErr) {
+    log_text(&format!("{what}\n{}", traceback_text(py, error)));
+}
+
+/// The page a client sees; the traceback only where the developer has asked for it.
+pub(crate) fn page(py: Python<'_>, traceback: Option<&str>) -> PyResult<(Head, Vec<u8>)> {
+    let (kind, body) = match traceback {
+        Some(traceback) => ("text/plain; charset=utf-8", traceback.to_owned()),
+        None => ("text/html; charset=utf-8", PAGE.to_owned()),
+    };
+    let status = PyString::new(py, "500 Internal Server Error");
+    let headers = PyList::new(py, [("Content-Type", kind), ("Cache-Control", "no-store")])?;
+    Ok((Head::read(&status, &headers)?, body.into_bytes()))
+}
+
+const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><title>Internal Server \
+     Error</title></head>\n<body><h1>Internal Server Error</h1></body>\n</html>\n";
+
+/// As Python prints it.
+fn traceback_text(py: Python<'_>, error: &PyErr) -> String {
+    let format = || -> PyResult<String> {
+        let lines = py
+            .import("traceback")?
+            .call_method1("format_exception", (error.value(py),))?;
+        let text = PyString::new(py, "").call_method1("join", (lines,))?;
+        let text = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
+        Ok(String::from_utf8_lossy(text.extract::<&[u8]>()?).into_owned())
+    };
+    // An exception may be too broken to be printed.
+    format().unwrap_or_else(|_| format!("{}\n", summary(py, error)))
+}
+
+fn summary(py: Python<'_>, error: &PyErr) -> String {
+    let kind = error.get_type(py);
+    kind.qualname()
+        .map_or_else(|_| "an exception".to_owned(), |name| name.to_string())
+}
+
+/// What came from a client, fit for one line of a log.
+fn visible(text: &Bound<'_, PyString>) -> String {
+    let text = text.to_string_lossy();
+    text.chars()
+        .take(MOST_TARGET)
+        .flat_map(|letter| match letter {
+            ' '..='~' => letter.to_string().chars().collect::<Vec<_>>(),
+            _ => letter.escape_default().collect(),
+        })
+        .collect()
+}

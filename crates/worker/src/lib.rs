@@ -1,0 +1,41 @@
+//! Owns the extension module `canter._worker`: a worker process takes requests from its ring,
+//! runs the app and gives the answers back.
+//! Leaves importing the app, settings and exit codes to `canter/worker.py`, and HTTP to the front.
+//!
+//! ```text
+//!   main thread                       threads of requests (leader and followers)
+//!   `guard`: control socket,          `crew`: who stands at the ring, who is parked
+//!   signals, does it wait or compute? `stand`: takes a record, `environ` makes it a dict
+//!                                     `respond`: calls the app, `answer` and `outbox` send
+//! ```
+
+mod answer;
+mod chunks;
+mod crew;
+mod dump;
+mod environ;
+mod failure;
+mod field_names;
+mod guard;
+mod head;
+mod look;
+mod outbox;
+mod os;
+mod respond;
+mod running;
+mod stand;
+#[cfg(feature = "testing")]
+mod testing;
+mod worker;
+
+/// The worker's side of Canter, called by `canter.worker`.
+#[pyo3::pymodule]
+mod _worker {
+    #[pymodule_export]
+    use crate::answer::{StartResponse, Write};
+    #[cfg(feature = "testing")]
+    #[pymodule_export]
+    use crate::testing::TestFront;
+    #[pymodule_export]
+    use crate::worker::serve;
+}

@@ -1,0 +1,106 @@
+//! Owns the place at the ring of requests: who holds it takes the next record.
+//! Leaves who may stand here to `crew`, and running the request to `respond`.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use canter_channel::request::{Body, Request};
+use canter_channel::{Broken, RecordHead, Requests, SlotId};
+use canter_sys::fds;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+
+use crate::environ::{Environs, Made};
+use crate::running::ThreadFacts;
+use crate::worker::Worker;
+
+/// What one thread at a time holds.
+pub(crate) struct Stand {
+    pub requests: Requests,
+    pub environs: Environs,
+}
+
+/// A request that this thread has started and must answer.
+pub(crate) struct Job<'py> {
+    pub slot: SlotId,
+    pub number: u64,
+    pub made: PyResult<Made<'py>>,
+}
+
+/// What came out of the ring.
+pub(crate) enum Taken<'py> {
+    /// No record waits.
+    Nothing,
+    /// The front has taken the request back.
+    Skipped,
+    /// Run this.
+    Job(Job<'py>),
+}
+
+impl Stand {
+    /// Takes the next record. Allocating Python objects may run the garbage collector and with it
+    /// any code of the app, so no lock but the one on this place is held, and that is only tried.
+    pub fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        worker: &Worker,
+        thread: ThreadFacts,
+    ) -> Result<Taken<'py>, Broken> {
+        let environs = &mut self.environs;
+        let taken = self
+            .requests
+            .take(|head, message| read(py, environs, worker, thread, head, message))?;
+        Ok(taken.unwrap_or(Taken::Nothing))
+    }
+
+    /// Sleeps until a request comes.
+    pub fn sleep(&self, py: Python<'_>) {
+        py.detach(|| self.requests.sleep(None));
+    }
+}
+
+fn read<'py>(
+    py: Python<'py>,
+    environs: &mut Environs,
+    worker: &Worker,
+    thread: ThreadFacts,
+    head: RecordHead,
+    message: &[u8],
+) -> Taken<'py> {
+    let request = Request::read(message);
+    // Descriptors come in the order of the records, so one is taken also for a request that was
+    // taken back.
+    let file = match &request {
+        Ok(request) if matches!(request.body_at, Body::File(_)) => {
+            Some(py.detach(|| receive_file(&worker.files)))
+        }
+        _ => None,
+    };
+    if !worker.watch.start(head.slot, thread.tid) {
+        return Taken::Skipped;
+    }
+    worker.running.begin(head.slot, head.number, thread);
+    worker.note_last_taker(thread.tid);
+    let made = match (request, file.transpose()) {
+        (Err(malformed), _) => Err(PyRuntimeError::new_err(malformed.to_string())),
+        (_, Err(error)) => Err(PyOSError::new_err(error.to_string())),
+        (Ok(request), Ok(file)) => environs.make(py, &request, file),
+    };
+    Taken::Job(Job {
+        slot: head.slot,
+        number: head.number,
+        made,
+    })
+}
+
+/// How long a descriptor may be behind its record.
+const FILE_LIMIT: Duration = Duration::from_secs(5);
+
+fn receive_file(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    if !crate::guard::wait_readable(socket, FILE_LIMIT)? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let (_, mut files) = fds::receive(socket, &mut [0; 16])?;
+    files.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
+}

@@ -1,0 +1,212 @@
+//! Owns what all parts of a worker share, and `serve`, which runs one to its end.
+//! Leaves each part's work to its module.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use canter_channel::{Event, Watch, WorkerEnd};
+use canter_sys::process::take_inherited;
+use canter_sys::{fds, machine};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rustix::event::EventfdFlags;
+
+use crate::crew::Crew;
+use crate::dump::Stacks;
+use crate::environ::Environs;
+use crate::guard::{Guard, Signals};
+use crate::os;
+use crate::outbox::Outbox;
+use crate::running::Running;
+use crate::stand::Stand;
+
+/// `canter.worker.WorkerSettings`, read by attribute.
+#[derive(FromPyObject)]
+pub(crate) struct Settings {
+    threads: usize,
+    threads_min: usize,
+    idle_seconds: f64,
+    script_name: String,
+    debug: bool,
+}
+
+/// The app and what it needs from Python: `canter.worker.Application`, read by attribute.
+#[derive(FromPyObject)]
+pub(crate) struct Application {
+    app: Py<PyAny>,
+    environ: Py<PyDict>,
+    file_wrapper: Py<PyAny>,
+    sendable: Py<PyAny>,
+}
+
+/// One worker process.
+pub(crate) struct Worker {
+    pub app: Py<PyAny>,
+    pub file_wrapper: Py<PyAny>,
+    pub sendable: Py<PyAny>,
+    pub debug: bool,
+    /// The place at the ring. Only ever tried, never waited for.
+    pub stand: Mutex<Stand>,
+    pub outbox: Outbox,
+    pub watch: Watch,
+    pub crew: Crew,
+    pub running: Running,
+    pub stacks: Stacks,
+    pub control: OwnedFd,
+    pub files: OwnedFd,
+    /// Wakes the main thread when a thread has ended.
+    pub guard_bell: OwnedFd,
+    /// Below this share of the clock the process counts as waiting.
+    pub busy_share: f64,
+    draining: AtomicBool,
+    front_gone: AtomicBool,
+    broken: AtomicBool,
+    ready: AtomicBool,
+    last_taker: AtomicU32,
+}
+
+impl Worker {
+    /// Whether the worker ends once the ring is empty and nothing runs.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub fn front_has_gone(&self) -> bool {
+        self.front_gone.load(Ordering::Acquire)
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Lets the worker end; the main thread wakes those that sleep.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.ring_guard();
+    }
+
+    /// The ring cannot be read any more.
+    pub fn give_up_ring(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    /// Nobody offers requests or reads answers any more.
+    pub fn lose_front(&self) {
+        self.front_gone.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    /// Whether a thread holds the place at the ring.
+    pub fn is_stood_at(&self) -> bool {
+        matches!(
+            self.stand.try_lock(),
+            Err(std::sync::TryLockError::WouldBlock)
+        )
+    }
+
+    pub fn note_last_taker(&self, tid: u32) {
+        self.last_taker.store(tid, Ordering::Relaxed);
+    }
+
+    /// The kernel's number of the thread that took a request last.
+    pub fn last_taker(&self) -> u32 {
+        self.last_taker.load(Ordering::Relaxed)
+    }
+
+    /// Once, when the first thread has come to the ring.
+    pub fn announce_ready(&self) {
+        if !self.ready.load(Ordering::Relaxed) && !self.ready.swap(true, Ordering::AcqRel) {
+            self.tell(&Event::Ready);
+        }
+    }
+
+    /// Says a word to the front. One that has gone is noticed by the main thread.
+    pub fn tell(&self, event: &Event) {
+        let _ = fds::send(&self.control, &event.to_bytes(), &[]);
+    }
+
+    pub fn ring_guard(&self) {
+        let _ = rustix::io::write(&self.guard_bell, &1_u64.to_ne_bytes());
+    }
+
+    pub fn clear_guard_bell(&self) {
+        let _ = rustix::io::read(&self.guard_bell, &mut [0; 8]);
+    }
+}
+
+/// Serves requests until the front lets the worker go; answers the exit code. `fds` are the
+/// memory of the channel, the eventfd that wakes the front, the control socket and the files
+/// socket; they belong to this call.
+#[pyfunction]
+#[pyo3(signature = (application, settings, fds, /))]
+pub(crate) fn serve(
+    py: Python<'_>,
+    application: Application,
+    settings: Settings,
+    fds: (i32, i32, i32, i32),
+) -> PyResult<i32> {
+    os::limit_malloc_arenas();
+    let signals = Signals::install()?;
+    let worker = Arc::new(build(py, application, &settings, fds)?);
+    py.detach(|| Guard::new(&worker, signals).run());
+    Stacks::uninstall(py)?;
+    Ok(0)
+}
+
+fn build(
+    py: Python<'_>,
+    application: Application,
+    settings: &Settings,
+    fds: (i32, i32, i32, i32),
+) -> PyResult<Worker> {
+    let take = |fd: i32| {
+        take_inherited(fd)
+            .map_err(|error| PyOSError::new_err(format!("descriptor {fd}: {error}")))
+    };
+    let (memory, eventfd) = (take(fds.0)?, take(fds.1)?);
+    let (control, files) = (take(fds.2)?, take(fds.3)?);
+    let end = WorkerEnd::open(&memory, eventfd)?;
+    let idle_limit = Duration::try_from_secs_f64(settings.idle_seconds)
+        .map_err(|error| PyValueError::new_err(format!("idle_seconds: {error}")))?;
+    let environs = Environs::new(application.environ.bind(py), &settings.script_name)?;
+    Ok(Worker {
+        app: application.app,
+        file_wrapper: application.file_wrapper,
+        sendable: application.sendable,
+        debug: settings.debug,
+        stand: Mutex::new(Stand {
+            requests: end.requests,
+            environs,
+        }),
+        outbox: Outbox::new(end.answers),
+        watch: end.watch,
+        crew: Crew::new(settings.threads, settings.threads_min, idle_limit),
+        running: Running::new(),
+        stacks: Stacks::install(py)?,
+        control,
+        files,
+        guard_bell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(std::io::Error::from)?,
+        busy_share: busy_share(py)?,
+        draining: AtomicBool::new(false),
+        front_gone: AtomicBool::new(false),
+        broken: AtomicBool::new(false),
+        ready: AtomicBool::new(false),
+        last_taker: AtomicU32::new(0),
+    })
+}
+
+/// Three quarters of what the interpreter can use: one CPU with its lock, all of them without.
+fn busy_share(py: Python<'_>) -> PyResult<f64> {
+    let sys = py.import("sys")?;
+    let has_lock = match sys.getattr_opt("_is_gil_enabled")? {
+        Some(ask) => ask.call0()?.extract()?,
+        None => true,
+    };
+    let cpus = if has_lock { 1 } else { machine::cpus() };
+    Ok(0.75 * cpus as f64)
+}

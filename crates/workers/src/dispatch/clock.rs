@@ -1,0 +1,197 @@
+//! Owns what happens by the clock: a stalled worker is looked at or relieved, deadlines pass.
+//! Leaves the way of requests and answers that nobody has to wait for to `mod` and `answers`.
+
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use canter_channel::Control;
+
+use super::{Answer, Failure, Inner, Key, Notice, Place, Reason, WorkerId, describe};
+use super::worker::Standing;
+
+/// How often workers with offered requests are looked at. A thousandth of a second is the timer's
+/// grain and far below what a person or a router notices.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+/// Ticks without any offered request after which the ticker rests.
+const QUIET_TICKS: u32 = 16;
+/// How often deadlines are looked at.
+pub(super) const SWEEP: Duration = Duration::from_millis(50);
+/// A worker that has not answered for this long when asked for a stack cannot run Python.
+const DEAF_AFTER: Duration = Duration::from_secs(3);
+
+/// Whether the ticker runs, and how to start it.
+#[derive(Default)]
+pub(super) struct Ticker {
+    running: bool,
+    quiet: u32,
+    waker: Option<Waker>,
+}
+
+impl Ticker {
+    /// Requests were offered.
+    pub fn start(&mut self) {
+        self.quiet = 0;
+        if !self.running {
+            self.running = true;
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Resolves when there is something to tick for.
+    pub fn poll_started(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.running {
+            return Poll::Ready(());
+        }
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Inner {
+    /// One turn of the ticker; false when it may rest.
+    pub(super) fn tick(&mut self) -> bool {
+        self.drain();
+        let mut untaken_anywhere = false;
+        let mut stalled = Vec::new();
+        for worker in &mut self.workers {
+            let untaken = worker.end.untaken();
+            if untaken == 0 {
+                worker.stalled_ticks = 0;
+                worker.offered.clear();
+            } else {
+                untaken_anywhere = true;
+                // Nothing was taken since the last tick, or it would be less or refilled.
+                worker.stalled_ticks += 1;
+                // At once, then ever more rarely: the worker goes on by itself once it looks.
+                if worker.stalled_ticks >= 2 && worker.stalled_ticks.is_power_of_two() {
+                    worker.say(Control::Look);
+                }
+                if worker.stalled_ticks >= 2 {
+                    stalled.push(worker.id);
+                }
+            }
+            worker.last_untaken = untaken;
+        }
+        for id in stalled {
+            self.relieve(id);
+        }
+        if self.queued > 0 {
+            self.pump();
+        }
+        if untaken_anywhere || self.queued > 0 {
+            self.clock.quiet = 0;
+        } else {
+            self.clock.quiet += 1;
+        }
+        let go_on = self.clock.quiet < QUIET_TICKS;
+        self.clock.running = go_on;
+        go_on
+    }
+
+    /// Moves requests that wait at a busy worker to workers that have nothing to do.
+    fn relieve(&mut self, id: WorkerId) {
+        let idle = self
+            .workers
+            .iter()
+            .filter(|worker| worker.id != id && worker.standing == Standing::Open)
+            .filter(|worker| worker.end.is_idle() && worker.end.untaken() == 0)
+            .count();
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        let mut left = idle * 2;
+        let mut back = Vec::new();
+        while left > 0 {
+            let Some(key) = worker.offered.pop_front() else { break };
+            if let Some(entry) = self.entries.get(key)
+                && let Place::Given(at, slot) = entry.place
+                && at == id
+                && worker.reclaim(slot)
+            {
+                back.push(key);
+                left -= 1;
+            }
+        }
+        if !back.is_empty() {
+            self.put_back(back);
+        }
+    }
+
+    /// Ends what has waited or run too long.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let late: Vec<Key> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.answered && !entry.stuck && entry.deadline <= now)
+            .map(|(key, _)| key)
+            .collect();
+        for key in late {
+            self.give_up(key, now);
+        }
+        let deaf: Vec<WorkerId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| {
+                entry.stack_asked.is_some_and(|asked| now.duration_since(asked) > DEAF_AFTER)
+            })
+            .filter_map(|(_, entry)| match entry.place {
+                Place::Given(id, _) => Some(id),
+                Place::Queued => None,
+            })
+            .collect();
+        for id in deaf {
+            self.replace(id, Reason::Stuck);
+        }
+    }
+
+    /// The deadline of a request has passed.
+    fn give_up(&mut self, key: Key, now: Instant) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Place::Given(id, slot) = entry.place else {
+            self.fail_unstarted(key);
+            self.queued -= 1;
+            return;
+        };
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        if worker.reclaim(slot) {
+            self.fail_unstarted(key);
+            return;
+        }
+        entry.stuck = true;
+        worker.stuck += 1;
+        entry.stack_asked = Some(now);
+        worker.say(Control::Dump { slot, number: entry.number });
+        worker.end.cancel(slot);
+        let too_many = worker.stuck > self.settings.most_stuck;
+        if let Some(mailbox) = entry.mailbox.take() {
+            mailbox.borrow_mut().deliver(Answer::Failed(Failure::RanTooLong));
+        }
+        (self.notices)(Notice::TimedOut {
+            worker: id,
+            request: describe(&entry.message),
+            after: now.duration_since(entry.submitted),
+        });
+        if too_many {
+            self.replace(id, Reason::Stuck);
+        }
+    }
+
+    fn fail_unstarted(&mut self, key: Key) {
+        if let Some(entry) = self.entries.try_remove(key)
+            && let Some(mailbox) = &entry.mailbox
+        {
+            mailbox.borrow_mut().deliver(Answer::Failed(Failure::QueuedTooLong));
+        }
+    }
+
+    /// The worker has told where a request of its hangs.
+    pub(super) fn stack_came(&mut self, id: WorkerId, number: u64, text: String) {
+        let entry = self.entries.iter_mut().find(|(_, entry)| entry.number == number);
+        let Some((_, entry)) = entry else { return };
+        entry.stack_asked = None;
+        if !text.is_empty() {
+            let request = describe(&entry.message);
+            (self.notices)(Notice::Stack { worker: id, request, text });
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Owns the one queue for all workers and the way of each request to a worker and of its answer
+//! back. Runs on the front's thread; never waits.
+//! Leaves HTTP to the front, and starting and ending workers to the supervisor.
+//!
+//! A request is in the queue, or offered to a worker, or running in one. Only a running one is
+//! lost with its worker; an offered one is taken back and given to another.
+
+mod answers;
+mod clock;
+mod run;
+mod ticket;
+mod worker;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use canter_channel::{Control, SlotId, request};
+use slab::Slab;
+
+use crate::poison::Poison;
+pub use run::Adopted;
+pub use ticket::{Answer, Failure, Ticket};
+use ticket::Mailbox;
+use worker::{Standing, Worker};
+
+/// The supervisor's number of a worker; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u32);
+
+/// Offered requests beyond which a worker gets no more until it has taken some. Deep enough that
+/// it never runs dry while the front is busy elsewhere, shallow enough that little must be taken
+/// back when it turns slow (measured: depth 1 gives half the speed of depth 16).
+const DEPTH: u32 = 16;
+
+/// What the dispatch is set to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Requests that may wait for a worker; beyond it they are refused.
+    pub queue_size: usize,
+    /// Replace a worker after about this many requests; 0 for never.
+    pub max_requests: u64,
+    /// Up to this many more, chosen for each worker, so that they are not replaced together.
+    pub max_requests_jitter: u64,
+    /// Running requests past their deadline that one worker may have before it is replaced.
+    pub most_stuck: u32,
+}
+
+/// What the dispatch has to tell the rest of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The worker takes requests.
+    Ready(WorkerId),
+    /// The worker has ended; its requests are settled.
+    Gone {
+        /// Which one.
+        worker: WorkerId,
+        /// Requests that it was running and that were lost.
+        lost: usize,
+    },
+    /// The worker should be replaced.
+    Replace(WorkerId, Reason),
+    /// A request ran past its deadline.
+    TimedOut {
+        /// Where it runs.
+        worker: WorkerId,
+        /// Method, target and id, as text for the log.
+        request: String,
+        /// How long it has run.
+        after: Duration,
+    },
+    /// The Python stack of such a request.
+    Stack {
+        /// Where it runs.
+        worker: WorkerId,
+        /// Method, target and id, as text for the log.
+        request: String,
+        /// As Python prints it.
+        text: String,
+    },
+    /// This request ran when workers died, twice, and is refused for a while.
+    Refused {
+        /// Method, target and id, as text for the log.
+        request: String,
+    },
+}
+
+/// Why a worker should be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has served as many requests as `--max-requests` allows.
+    MaxRequests,
+    /// Too many of its threads run requests that nobody waits for any more.
+    Stuck,
+    /// It wrote something impossible into the channel, or does not answer.
+    Broken,
+    /// It asked for it.
+    Leaving,
+}
+
+/// What a request is handed in with.
+pub struct Submission {
+    /// A `canter_channel::request` message.
+    pub message: Vec<u8>,
+    /// The body when the message says that it is in a file.
+    pub file: Option<OwnedFd>,
+    /// When to give up on the first part of an answer.
+    pub deadline: Instant,
+}
+
+type Key = usize;
+
+/// Where a request is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Queued,
+    Given(WorkerId, SlotId),
+}
+
+struct Entry {
+    /// Rising with arrival; also tells a late answer from one for the slot's next user.
+    number: u64,
+    message: Vec<u8>,
+    file: Option<OwnedFd>,
+    place: Place,
+    submitted: Instant,
+    deadline: Instant,
+    /// None when nobody waits for the answer any more.
+    mailbox: Option<Rc<RefCell<Mailbox>>>,
+    /// The head of the answer has come.
+    answered: bool,
+    /// The deadline passed while it ran.
+    stuck: bool,
+    stack_asked: Option<Instant>,
+}
+
+/// The handle that the front and the composition hold.
+#[derive(Clone)]
+pub struct Dispatch(Rc<RefCell<Inner>>);
+
+struct Inner {
+    settings: Settings,
+    entries: Slab<Entry>,
+    /// In order of arrival. May hold keys whose entry has left; those are skipped.
+    queue: VecDeque<(Key, u64)>,
+    /// Entries in the queue that are still wanted.
+    queued: usize,
+    workers: Vec<Worker>,
+    poison: Poison,
+    next_number: u64,
+    scratch: Vec<u8>,
+    notices: Box<dyn FnMut(Notice)>,
+    stopping: bool,
+    clock: clock::Ticker,
+    jitter: u64,
+}
+
+impl Dispatch {
+    /// A dispatch without workers: requests wait until the first one is ready.
+    pub fn new(settings: Settings, notices: impl FnMut(Notice) + 'static) -> Self {
+        let jitter = u64::from(std::process::id()) ^ 0x9E37_79B9_7F4A_7C15;
+        Self(Rc::new(RefCell::new(Inner {
+            settings,
+            entries: Slab::new(),
+            queue: VecDeque::new(),
+            queued: 0,
+            workers: Vec::new(),
+            poison: Poison::default(),
+            next_number: 1,
+            scratch: Vec::new(),
+            notices: Box::new(notices),
+            stopping: false,
+            clock: clock::Ticker::default(),
+            jitter,
+        })))
+    }
+
+    /// Hands a request in. Every answer, a refusal too, comes through the ticket.
+    pub fn submit(&self, submission: Submission) -> Ticket {
+        let mailbox = Mailbox::new();
+        let key = self.0.borrow_mut().submit(submission, &mailbox);
+        Ticket::new(mailbox, Rc::downgrade(&self.0), key)
+    }
+
+    /// Whether any worker takes requests.
+    pub fn is_ready(&self) -> bool {
+        self.0.borrow().workers.iter().any(|worker| worker.standing == Standing::Open)
+    }
+
+    /// Requests waiting in the queue, and requests given to workers.
+    pub fn load(&self) -> (usize, usize) {
+        let inner = self.0.borrow();
+        (inner.queued, inner.workers.iter().map(|worker| worker.in_flight as usize).sum())
+    }
+
+    /// Gives the worker no more requests and tells it to end when it has finished.
+    pub fn retire(&self, id: WorkerId) {
+        self.0.borrow_mut().retire(id);
+    }
+
+    /// No request is taken any more; what waits for a worker still gets one.
+    pub fn stop(&self) {
+        self.0.borrow_mut().stopping = true;
+    }
+
+    /// Tells every worker to end when it has finished.
+    pub fn retire_all(&self) {
+        let mut inner = self.0.borrow_mut();
+        let ids: Vec<_> = inner.workers.iter().map(|worker| worker.id).collect();
+        for id in ids {
+            inner.retire(id);
+        }
+    }
+}
+
+impl Inner {
+    fn submit(&mut self, submission: Submission, mailbox: &Rc<RefCell<Mailbox>>) -> Option<Key> {
+        let now = Instant::now();
+        let refused = if self.stopping {
+            Some(Failure::Stopping)
+        } else if self.poison.has_suspects()
+            && self.poison.refuses(fingerprint(&submission.message), now)
+        {
+            Some(Failure::Refused)
+        } else if self.queued >= self.settings.queue_size {
+            Some(Failure::QueueFull)
+        } else {
+            None
+        };
+        if let Some(failure) = refused {
+            mailbox.borrow_mut().deliver(Answer::Failed(failure));
+            return None;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let key = self.entries.insert(Entry {
+            number,
+            message: submission.message,
+            file: submission.file,
+            place: Place::Queued,
+            submitted: now,
+            deadline: submission.deadline,
+            mailbox: Some(Rc::clone(mailbox)),
+            answered: false,
+            stuck: false,
+            stack_asked: None,
+        });
+        if self.queued > 0 || !self.give(key) {
+            self.queue.push_back((key, number));
+            self.queued += 1;
+            self.want_waking();
+        }
+        Some(key)
+    }
+
+    /// Offers the request to the best worker; false when none can take it now.
+    fn give(&mut self, key: Key) -> bool {
+        let best = self
+            .workers
+            .iter_mut()
+            .filter(|worker| worker.standing == Standing::Open)
+            .filter(|worker| worker.end.untaken() < DEPTH)
+            .min_by_key(|worker| worker.in_flight);
+        let Some(worker) = best else { return false };
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        let Some(slot) = worker.offer(key, entry.number, &entry.message, entry.file.as_ref())
+        else {
+            return false;
+        };
+        entry.place = Place::Given(worker.id, slot);
+        let (served, id, replacing) = (worker.served, worker.id, worker.replacing);
+        self.clock.start();
+        self.count_served(id, served, replacing);
+        true
+    }
+
+    /// Asks for a replacement once a worker has served its share.
+    fn count_served(&mut self, id: WorkerId, served: u64, replacing: bool) {
+        let most = self.settings.max_requests;
+        if most == 0 || replacing {
+            return;
+        }
+        // Spread by the worker's number, so that the same worker always draws the same.
+        let spread = self.settings.max_requests_jitter.saturating_add(1);
+        let draw = (u64::from(id.0) ^ self.jitter).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 17;
+        if served >= most.saturating_add(draw % spread) {
+            self.replace(id, Reason::MaxRequests);
+        }
+    }
+
+    fn replace(&mut self, id: WorkerId, reason: Reason) {
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        if !worker.replacing {
+            worker.replacing = true;
+            (self.notices)(Notice::Replace(id, reason));
+        }
+    }
+
+    /// Gives waiting requests to workers with room.
+    fn pump(&mut self) {
+        while let Some(&(key, number)) = self.queue.front() {
+            let wanted = self.entries.get(key).is_some_and(|entry| entry.number == number);
+            if wanted {
+                if !self.give(key) {
+                    self.want_waking();
+                    return;
+                }
+                self.queued -= 1;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// Requests wait: the workers wake the front when half of what they were given has begun.
+    fn want_waking(&self) {
+        for worker in &self.workers {
+            if worker.standing == Standing::Open {
+                worker.end.wake_when_untaken(DEPTH / 2);
+            }
+        }
+    }
+
+    /// Nobody waits for this answer any more.
+    fn abandon(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.mailbox = None;
+        match entry.place {
+            Place::Queued => {
+                self.entries.remove(key);
+                self.queued -= 1;
+            }
+            Place::Given(id, slot) => {
+                let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
+                    return;
+                };
+                if worker.reclaim(slot) {
+                    self.entries.remove(key);
+                } else {
+                    worker.end.cancel(slot);
+                }
+            }
+        }
+    }
+
+    fn is_queued(&self, key: Key) -> bool {
+        match self.entries.get(key).map(|entry| entry.place) {
+            Some(Place::Queued) => true,
+            Some(Place::Given(id, slot)) => {
+                self.worker(id).is_some_and(|worker| !worker.end.has_started(slot))
+            }
+            None => false,
+        }
+    }
+
+    fn set_hold(&mut self, key: Key, hold: bool) {
+        if let Some(Place::Given(id, slot)) = self.entries.get(key).map(|entry| entry.place)
+            && let Some(worker) = self.worker(id)
+        {
+            worker.end.set_hold(slot, hold);
+        }
+    }
+
+    fn retire(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        if worker.standing == Standing::Draining {
+            return;
+        }
+        worker.standing = Standing::Draining;
+        // What it has not begun is better off elsewhere.
+        let offered: Vec<_> = worker.offered.drain(..).collect();
+        let mut back = Vec::new();
+        for key in offered {
+            if let Some(entry) = self.entries.get(key)
+                && let Place::Given(at, slot) = entry.place
+                && at == id
+                && worker.reclaim(slot)
+            {
+                back.push(key);
+            }
+        }
+        worker.say(Control::Drain);
+        self.put_back(back);
+    }
+
+    /// Puts requests that had been given out back to the head of the queue, in order of arrival.
+    fn put_back(&mut self, mut keys: Vec<Key>) {
+        keys.sort_by_key(|&key| self.entries.get(key).map(|entry| entry.number));
+        for key in keys.into_iter().rev() {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.place = Place::Queued;
+                self.queue.push_front((key, entry.number));
+                self.queued += 1;
+            }
+        }
+        self.pump();
+    }
+
+    fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.iter().find(|worker| worker.id == id)
+    }
+}
+
+/// Method and target, by which a request that kills workers is known again.
+fn fingerprint(message: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    if let Ok(request) = request::Request::read(message) {
+        (request.facts.method, request.facts.target).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// A request for the log: method, target without its query, which may hold secrets, and id.
+fn describe(message: &[u8]) -> String {
+    let Ok(request) = request::Request::read(message) else { return "?".to_owned() };
+    let facts = request.facts;
+    let path = facts.target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    format!(
+        "{} {} (request {})",
+        facts.method.escape_ascii(),
+        path.escape_ascii(),
+        facts.id.escape_ascii()
+    )
+}

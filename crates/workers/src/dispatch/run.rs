@@ -1,0 +1,168 @@
+//! Owns the tasks that keep the dispatch going inside a tokio runtime of one thread.
+//! Leaves every decision to the other parts of the dispatch.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use canter_channel::{Event, FrontEnd};
+use canter_sys::fds;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::clock::{SWEEP, TICK};
+use super::worker::{Standing, Worker};
+use super::{Dispatch, Inner, Notice, Reason, WorkerId};
+
+/// The descriptors of a new worker, as the supervisor passes them on.
+pub struct Adopted {
+    /// The shared memory.
+    pub memory: OwnedFd,
+    /// Written by the worker to wake the front.
+    pub eventfd: OwnedFd,
+    /// The front's end of the control socket.
+    pub control: OwnedFd,
+    /// The front's end of the files socket.
+    pub files: OwnedFd,
+}
+
+thread_local! {
+    /// For [`before_sleep`], which the runtime calls without arguments.
+    static CURRENT: RefCell<Option<Rc<RefCell<Inner>>>> = const { RefCell::new(None) };
+}
+
+/// To be called each time the runtime is about to sleep (`on_thread_park`): brings answers home
+/// and wakes workers that were given requests, once per turn of the loop.
+pub fn before_sleep() {
+    CURRENT.with_borrow(|current| {
+        if let Some(inner) = current
+            && let Ok(mut inner) = inner.try_borrow_mut()
+        {
+            inner.turn();
+        }
+    });
+}
+
+impl Inner {
+    fn turn(&mut self) {
+        loop {
+            for worker in &mut self.workers {
+                if worker.touched {
+                    worker.touched = false;
+                    worker.end.wake_worker();
+                }
+            }
+            if self.drain() {
+                // Askers are awake now: the runtime runs them instead of sleeping.
+                if self.workers.iter().any(|worker| worker.touched) {
+                    continue;
+                }
+                return;
+            }
+            let mut came = false;
+            for worker in &self.workers {
+                came |= worker.end.about_to_sleep();
+            }
+            if !came {
+                return;
+            }
+        }
+    }
+}
+
+impl Dispatch {
+    /// Starts the ticker and the sweep. Call once, inside the runtime's `LocalSet`.
+    pub fn start(&self) {
+        CURRENT.set(Some(Rc::clone(&self.0)));
+        tokio::task::spawn_local(tick(Rc::clone(&self.0)));
+        tokio::task::spawn_local(sweep(Rc::clone(&self.0)));
+    }
+
+    /// Takes a new worker on; it gets requests once it has said that it is ready.
+    ///
+    /// # Errors
+    /// When a descriptor is not what it should be, or the runtime refuses it.
+    pub fn adopt(&self, id: WorkerId, adopted: Adopted) -> io::Result<()> {
+        let end = FrontEnd::open(&adopted.memory)?;
+        for socket in [&adopted.control, &adopted.files] {
+            let flags = rustix::fs::fcntl_getfl(socket)?;
+            rustix::fs::fcntl_setfl(socket, flags | rustix::fs::OFlags::NONBLOCK)?;
+        }
+        // Edge-triggered and never read: each write ends the runtime's sleep, which is all that
+        // is wanted of it.
+        let eventfd = AsyncFd::with_interest(adopted.eventfd, Interest::READABLE)?;
+        let worker = Worker::new(id, end, adopted.control, adopted.files);
+        let control = AsyncFd::with_interest(worker.control()?, Interest::READABLE)?;
+        self.0.borrow_mut().workers.push(worker);
+        tokio::task::spawn_local(listen(Rc::clone(&self.0), id, control, eventfd));
+        Ok(())
+    }
+}
+
+/// Hears what one worker says, until its end.
+async fn listen(
+    inner: Rc<RefCell<Inner>>,
+    id: WorkerId,
+    control: AsyncFd<OwnedFd>,
+    eventfd: AsyncFd<OwnedFd>,
+) {
+    let mut buf = vec![0; 64 * 1024];
+    while let Ok(mut ready) = control.readable().await {
+        match fds::receive(control.get_ref().as_fd(), &mut buf) {
+            Ok((0, _)) => break,
+            Ok((len, _)) => {
+                let event = buf.get(..len).map(Event::read);
+                let mut inner = inner.borrow_mut();
+                match event {
+                    Some(Ok(event)) => inner.heard(id, event),
+                    _ => inner.replace(id, Reason::Broken),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(_) => break,
+        }
+    }
+    drop(eventfd);
+    inner.borrow_mut().worker_ended(id);
+}
+
+impl Inner {
+    fn heard(&mut self, id: WorkerId, event: Event) {
+        match event {
+            Event::Ready => {
+                if let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id)
+                    && worker.standing == Standing::Loading
+                {
+                    worker.standing = Standing::Open;
+                    (self.notices)(Notice::Ready(id));
+                    self.pump();
+                }
+            }
+            Event::Stack { number, text } => self.stack_came(id, number, text),
+            Event::Leaving => self.replace(id, Reason::Leaving),
+        }
+    }
+}
+
+async fn tick(inner: Rc<RefCell<Inner>>) {
+    loop {
+        std::future::poll_fn(|cx| inner.borrow_mut().clock.poll_started(cx)).await;
+        loop {
+            tokio::time::sleep(TICK).await;
+            if !inner.borrow_mut().tick() {
+                break;
+            }
+        }
+    }
+}
+
+async fn sweep(inner: Rc<RefCell<Inner>>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let mut inner = inner.borrow_mut();
+        inner.drain();
+        inner.sweep(Instant::now());
+    }
+}

@@ -1,0 +1,186 @@
+//! Owns one worker as the front sees it: its channel, its slots, and what it has been given.
+//! Leaves which request goes where to the dispatch.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use canter_channel::{Broken, Control, FrontEnd, Kind, RecordHead, SlotId};
+use canter_sys::fds;
+
+use super::{Key, WorkerId};
+
+/// What a worker says about itself and what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its app is still loading.
+    Loading,
+    /// It takes requests.
+    Open,
+    /// It finishes what it has and takes nothing new.
+    Draining,
+}
+
+/// One worker.
+pub(super) struct Worker {
+    pub id: WorkerId,
+    pub standing: Standing,
+    pub end: FrontEnd,
+    control: OwnedFd,
+    files: OwnedFd,
+    /// Which request each slot in use carries; short while traffic is light.
+    slots: Vec<Option<Key>>,
+    free: Vec<SlotId>,
+    /// Taken back by the front; free once the worker has come past their records.
+    reclaimed: VecDeque<SlotId>,
+    /// Offered requests, oldest first, that may not have started; started ones are swept lazily.
+    pub offered: VecDeque<Key>,
+    /// Requests in its slots, offered and started.
+    pub in_flight: u32,
+    /// Requests whose deadline passed while they ran and that have not ended since.
+    pub stuck: u32,
+    /// Requests offered in its life.
+    pub served: u64,
+    /// Whether it was told that it is to be replaced.
+    pub replacing: bool,
+    /// Whether requests were pushed since it was last woken.
+    pub touched: bool,
+    pub last_untaken: u32,
+    pub stalled_ticks: u32,
+}
+
+impl Worker {
+    pub fn new(id: WorkerId, end: FrontEnd, control: OwnedFd, files: OwnedFd) -> Self {
+        Self {
+            id,
+            standing: Standing::Loading,
+            end,
+            control,
+            files,
+            slots: Vec::new(),
+            free: Vec::new(),
+            reclaimed: VecDeque::new(),
+            offered: VecDeque::new(),
+            in_flight: 0,
+            stuck: 0,
+            served: 0,
+            replacing: false,
+            touched: false,
+            last_untaken: 0,
+            stalled_ticks: 0,
+        }
+    }
+
+    /// Offers a request with its body's file; None when the channel has no room for it now.
+    pub fn offer(
+        &mut self,
+        key: Key,
+        number: u64,
+        message: &[u8],
+        file: Option<&OwnedFd>,
+    ) -> Option<SlotId> {
+        if !self.end.has_room(message.len()) {
+            return None;
+        }
+        let slot = self.take_slot()?;
+        if let Some(file) = file {
+            // Before the record, so that it is there when the record is taken.
+            if fds::send(&self.files, b"b", &[file.as_fd()]).is_err() {
+                self.free.push(slot);
+                return None;
+            }
+        }
+        if self.end.offer(slot, number, message).is_err() {
+            debug_assert!(false, "there was room a moment ago and nobody else pushes");
+            self.free.push(slot);
+            return None;
+        }
+        if let Some(row) = self.slots.get_mut(slot.index()) {
+            *row = Some(key);
+        }
+        self.offered.push_back(key);
+        self.in_flight += 1;
+        self.served += 1;
+        self.touched = true;
+        Some(slot)
+    }
+
+    fn take_slot(&mut self) -> Option<SlotId> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        if let Some(&slot) = self.reclaimed.front()
+            && self.end.is_free(slot)
+        {
+            self.reclaimed.pop_front();
+            return Some(slot);
+        }
+        let slot = SlotId::all().nth(self.slots.len())?;
+        self.slots.push(None);
+        Some(slot)
+    }
+
+    /// Takes an offered request back; false when it has started.
+    pub fn reclaim(&mut self, slot: SlotId) -> bool {
+        if !self.end.reclaim(slot) {
+            return false;
+        }
+        self.clear(slot);
+        self.reclaimed.push_back(slot);
+        true
+    }
+
+    /// The answer in this slot is complete.
+    pub fn finish(&mut self, slot: SlotId) {
+        self.end.free(slot);
+        self.clear(slot);
+        self.free.push(slot);
+    }
+
+    fn clear(&mut self, slot: SlotId) {
+        if let Some(row) = self.slots.get_mut(slot.index())
+            && row.take().is_some()
+        {
+            self.in_flight -= 1;
+        }
+    }
+
+    /// The request that a record from the worker speaks of.
+    pub fn key_at(&self, slot: SlotId) -> Option<Key> {
+        self.slots.get(slot.index()).copied().flatten()
+    }
+
+    /// Every request it still has, with its slot.
+    pub fn take_all(&mut self) -> Vec<(SlotId, Key)> {
+        let all = SlotId::all().zip(&mut self.slots);
+        let all = all.filter_map(|(slot, row)| row.take().map(|key| (slot, key))).collect();
+        self.in_flight = 0;
+        self.offered.clear();
+        all
+    }
+
+    /// Copies the next record to `out`; for a `File` record also its descriptor.
+    pub fn take(&mut self, out: &mut Vec<u8>) -> Result<Option<(RecordHead, Option<OwnedFd>)>, Broken> {
+        let Some(head) = self.end.take(out)? else { return Ok(None) };
+        if head.kind != Kind::File {
+            return Ok(Some((head, None)));
+        }
+        let mut byte = [0; 8];
+        let received = fds::receive(&self.files, &mut byte).ok();
+        let file = received.and_then(|(_, mut fds)| fds.pop());
+        match file {
+            Some(file) => Ok(Some((head, Some(file)))),
+            None => Err(Broken("a file record without its file")),
+        }
+    }
+
+    /// Sends a word; a worker that does not read them is about to be found dead or stuck.
+    pub fn say(&self, control: Control) {
+        let _ = fds::send(&self.control, &control.to_bytes(), &[]);
+    }
+
+    /// Another handle of the control socket, for the task that listens to it.
+    pub fn control(&self) -> io::Result<OwnedFd> {
+        self.control.try_clone()
+    }
+}

@@ -1,0 +1,360 @@
+//! Owns the words between the supervisor and the front: what each may say, and as which bytes.
+//! Leaves sending them to the two sides. One message is one word; the socket keeps boundaries.
+
+use std::fmt;
+
+/// The most bytes of one word, names and versions included.
+pub const MOST_WORD: usize = 2048;
+
+/// One worker process, from its start to its end. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u32);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// From the supervisor to the front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToFront {
+    /// A worker was started. Comes with four descriptors: the channel's memory, its event
+    /// counter, the front's end of the control socket and of the files socket.
+    Adopt {
+        /// Which worker.
+        worker: WorkerId,
+        /// How many reloads there were before it.
+        generation: u32,
+        /// Its process.
+        pid: u32,
+    },
+    /// Offer nothing more to this worker, and tell it to drain.
+    Retire {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// The app can be imported.
+    Loaded {
+        /// As the user names it: `mysite.wsgi:application`.
+        app: String,
+        /// For people: `Python 3.13.0, Django 5.2`.
+        versions: String,
+    },
+    /// Go on accepting for the linger, finish what runs, say [`ToSupervisor::Drained`], exit.
+    Stop {
+        /// From now on, after which what still runs is given up.
+        grace_ms: u32,
+        /// From now on, during which new connections are still accepted: a router in front of
+        /// this machine needs a moment to notice.
+        linger_ms: u32,
+    },
+    /// Answer with [`ToSupervisor::Pong`]: is the event loop alive?
+    Ping,
+    /// Open the log files again: they were rotated.
+    Reopen,
+}
+
+/// Why the front asks for another worker in the place of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has served as many requests as `--max-requests` allows.
+    MaxRequests,
+    /// Too many of its threads are stuck in requests that were given up.
+    Stuck,
+    /// It wrote something impossible: it is killed.
+    Broken,
+    /// It asked to end.
+    Leaving,
+}
+
+impl Reason {
+    /// For the log, after «replacing worker 3: ».
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::MaxRequests => "it has served its share of requests (--max-requests)",
+            Self::Stuck => "too many of its threads are stuck",
+            Self::Broken => "it wrote something impossible",
+            Self::Leaving => "it asked to end",
+        }
+    }
+}
+
+/// From the front to the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToSupervisor {
+    /// The front accepts connections.
+    Listening,
+    /// The worker takes requests.
+    Ready {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// The worker's control socket has ended, and every request it had is settled.
+    Gone {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// Start another in its place, then retire it.
+    Replace {
+        /// Which worker.
+        worker: WorkerId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Nothing runs any more: the front is about to exit.
+    Drained,
+    /// The answer to [`ToFront::Ping`].
+    Pong,
+}
+
+/// Bytes that are no word.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAWord;
+
+impl fmt::Display for NotAWord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("malformed message between supervisor and front")
+    }
+}
+
+impl std::error::Error for NotAWord {}
+
+impl ToFront {
+    /// The word as bytes, at most [`MOST_WORD`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Adopt {
+                worker,
+                generation,
+                pid,
+            } => word(1, &[worker.0, *generation, *pid]),
+            Self::Retire { worker } => word(2, &[worker.0]),
+            Self::Loaded { app, versions } => {
+                let app = cut(app);
+                let length = u32::try_from(app.len()).unwrap_or(0);
+                let mut bytes = word(3, &[length]);
+                bytes.extend_from_slice(app.as_bytes());
+                bytes.extend_from_slice(cut(versions).as_bytes());
+                bytes
+            }
+            Self::Stop {
+                grace_ms,
+                linger_ms,
+            } => word(4, &[*grace_ms, *linger_ms]),
+            Self::Ping => word(5, &[]),
+            Self::Reopen => word(6, &[]),
+        }
+    }
+
+    /// Reads what [`ToFront::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`NotAWord`] for anything else.
+    pub fn read(bytes: &[u8]) -> Result<Self, NotAWord> {
+        let (&kind, rest) = bytes.split_first().ok_or(NotAWord)?;
+        Ok(match kind {
+            1 => {
+                let [worker, generation, pid] = numbers(rest)?;
+                Self::Adopt {
+                    worker: WorkerId(worker),
+                    generation,
+                    pid,
+                }
+            }
+            2 => {
+                let [worker] = numbers(rest)?;
+                Self::Retire {
+                    worker: WorkerId(worker),
+                }
+            }
+            3 => {
+                let (length, rest) = rest.split_first_chunk::<4>().ok_or(NotAWord)?;
+                let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| NotAWord)?;
+                let (app, versions) = rest.split_at_checked(length).ok_or(NotAWord)?;
+                Self::Loaded {
+                    app: String::from_utf8_lossy(app).into_owned(),
+                    versions: String::from_utf8_lossy(versions).into_owned(),
+                }
+            }
+            4 => {
+                let [grace_ms, linger_ms] = numbers(rest)?;
+                Self::Stop {
+                    grace_ms,
+                    linger_ms,
+                }
+            }
+            5 => numbers(rest).map(|[]| Self::Ping)?,
+            6 => numbers(rest).map(|[]| Self::Reopen)?,
+            _ => return Err(NotAWord),
+        })
+    }
+}
+
+impl ToSupervisor {
+    /// The word as bytes.
+    pub fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Listening => word(1, &[]),
+            Self::Ready { worker } => word(2, &[worker.0]),
+            Self::Gone { worker } => word(3, &[worker.0]),
+            Self::Replace { worker, reason } => {
+                let reason = match reason {
+                    Reason::MaxRequests => 1,
+                    Reason::Stuck => 2,
+                    Reason::Broken => 3,
+                    Reason::Leaving => 4,
+                };
+                word(4, &[worker.0, reason])
+            }
+            Self::Drained => word(5, &[]),
+            Self::Pong => word(6, &[]),
+        }
+    }
+
+    /// Reads what [`ToSupervisor::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`NotAWord`] for anything else.
+    pub fn read(bytes: &[u8]) -> Result<Self, NotAWord> {
+        let (&kind, rest) = bytes.split_first().ok_or(NotAWord)?;
+        let worker = |rest| numbers(rest).map(|[worker]| WorkerId(worker));
+        Ok(match kind {
+            1 => numbers(rest).map(|[]| Self::Listening)?,
+            2 => Self::Ready {
+                worker: worker(rest)?,
+            },
+            3 => Self::Gone {
+                worker: worker(rest)?,
+            },
+            4 => {
+                let [worker, reason] = numbers(rest)?;
+                let reason = match reason {
+                    1 => Reason::MaxRequests,
+                    2 => Reason::Stuck,
+                    3 => Reason::Broken,
+                    4 => Reason::Leaving,
+                    _ => return Err(NotAWord),
+                };
+                Self::Replace {
+                    worker: WorkerId(worker),
+                    reason,
+                }
+            }
+            5 => numbers(rest).map(|[]| Self::Drained)?,
+            6 => numbers(rest).map(|[]| Self::Pong)?,
+            _ => return Err(NotAWord),
+        })
+    }
+}
+
+fn word(kind: u8, numbers: &[u32]) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    for number in numbers {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes
+}
+
+/// Exactly `N` numbers, nothing behind them.
+fn numbers<const N: usize>(mut bytes: &[u8]) -> Result<[u32; N], NotAWord> {
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        let (first, rest) = bytes.split_first_chunk::<4>().ok_or(NotAWord)?;
+        *number = u32::from_le_bytes(*first);
+        bytes = rest;
+    }
+    if bytes.is_empty() {
+        Ok(numbers)
+    } else {
+        Err(NotAWord)
+    }
+}
+
+/// A name short enough that two of them fit one word.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MOST_WORD / 2 - 8);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKER: WorkerId = WorkerId(7);
+
+    fn to_front() -> Vec<ToFront> {
+        vec![
+            ToFront::Adopt {
+                worker: WORKER,
+                generation: 2,
+                pid: 4321,
+            },
+            ToFront::Retire { worker: WORKER },
+            ToFront::Loaded {
+                app: "mysite.wsgi".to_owned(),
+                versions: "Python 3.13.0, Django 5.2".to_owned(),
+            },
+            ToFront::Stop {
+                grace_ms: 30_000,
+                linger_ms: 500,
+            },
+            ToFront::Ping,
+            ToFront::Reopen,
+        ]
+    }
+
+    fn to_supervisor() -> Vec<ToSupervisor> {
+        use Reason::{Broken, Leaving, MaxRequests, Stuck};
+        let mut words = vec![
+            ToSupervisor::Listening,
+            ToSupervisor::Ready { worker: WORKER },
+            ToSupervisor::Gone { worker: WORKER },
+            ToSupervisor::Drained,
+            ToSupervisor::Pong,
+        ];
+        words.extend(
+            [MaxRequests, Stuck, Broken, Leaving].map(|reason| ToSupervisor::Replace {
+                worker: WORKER,
+                reason,
+            }),
+        );
+        words
+    }
+
+    #[test]
+    fn each_word_survives_the_way() {
+        for word in to_front() {
+            assert_eq!(ToFront::read(&word.to_bytes()), Ok(word));
+        }
+        for word in to_supervisor() {
+            assert_eq!(ToSupervisor::read(&word.to_bytes()), Ok(word));
+        }
+    }
+
+    #[test]
+    fn a_word_cut_short_or_too_long_is_refused() {
+        for bytes in to_supervisor().into_iter().map(ToSupervisor::to_bytes) {
+            for length in 0..bytes.len() {
+                assert!(ToSupervisor::read(&bytes[..length]).is_err(), "{bytes:?}");
+            }
+            assert!(ToSupervisor::read(&[&bytes[..], &[0]].concat()).is_err());
+        }
+        assert!(ToFront::read(&[1, 0, 0]).is_err() && ToFront::read(&[99]).is_err());
+        assert!(ToFront::read(&[3, 9, 0, 0, 0, b'a']).is_err());
+    }
+
+    #[test]
+    fn long_names_are_cut_to_one_word() {
+        let long = "é".repeat(MOST_WORD);
+        let word = ToFront::Loaded {
+            app: long.clone(),
+            versions: long,
+        };
+        assert!(word.to_bytes().len() <= MOST_WORD);
+        assert!(ToFront::read(&word.to_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,2 @@
+"""The app: Python's help topics as pages, comments, uploads, an orders API, and pages that wait,
+stream or compute."""

@@ -1,0 +1,1 @@
+"""The orders API, with django-rest-framework."""
