@@ -12,7 +12,7 @@ import sys
 
 def main(application: str, port: str, workers: str) -> None:
     """Serve `module:attribute` on a loopback port with a number of worker processes."""
-    import fastpysgi
+    import fastpysgi  # type: ignore[import-untyped]
 
     module, _, attribute = application.partition(":")
     app = getattr(importlib.import_module(module), attribute)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 RAW = "raw:application"
 DJANGO = "dj.wsgi:application"
 
-#: Servers with one process and its best speed; the others have no such set-up that anyone documents.
+#: What is fast with one process; the other servers document no set-up with so few.
 FAST = ("canter", "fastpysgi", "granian", "granian-1", "uwsgi")
 ONE_PROCESS = (*FAST, "gunicorn-gthread", "gunicorn-gevent", "waitress")
 EVERYONE = (*ONE_PROCESS, "gunicorn-sync", "nginx")
@@ -128,7 +128,7 @@ CASES = (
     ),
     Case(
         "mixed",
-        "Mixed, 1000 connections: half the requests wait 1 s for a slow HTTP API, half query PostgreSQL",
+        "Mixed, 1000 connections: half wait 1 s for a slow HTTP API, half query PostgreSQL",
         DJANGO,
         None,
         1000,

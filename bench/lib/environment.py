@@ -1,4 +1,4 @@
-"""Sets up what a run needs in `bench/.work`: peers, Canter itself, the load generator, Debian programs.
+"""Sets up what a run needs in `bench/.work`: peers, Canter, load generator, Debian programs.
 
 A second run finds everything there. Nothing is installed outside that folder: nginx and wrk are
 unpacked from Debian's packages into it where the machine does not have them.
@@ -76,9 +76,7 @@ def prepare(python: str, canter: str | None, *, build: bool = True) -> Environme
     path = os.pathsep.join([*first, str(home / "bin"), *debian, os.environ.get("PATH", os.defpath)])
     say_site = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site_packages = Path(_run([str(interpreter), "-c", say_site]).strip())
-    return Environment(
-        interpreter, site_packages, load, found if found.is_file() else None, path
-    )
+    return Environment(interpreter, site_packages, load, found if found.is_file() else None, path)
 
 
 def _run(command: list[str], directory: Path | None = None) -> str:

@@ -207,7 +207,7 @@ def _watch(
     sample: Sample,
     live: Callable[[str], None],
 ) -> float:
-    """Follow the generator's marks; gives back the server's CPU seconds between `start` and `end`."""
+    """Follow the generator's marks; gives the server's CPU seconds from `start` to `end`."""
     assert load.stderr is not None
     before, peak, counted = 0.0, 0, "warming up"
     last = (0.0, 0)

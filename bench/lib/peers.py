@@ -120,7 +120,8 @@ def _waitress(threads: int | None) -> Callable[[Launch], Plan]:
     def plan(launch: Launch) -> Plan:
         command = ["waitress-serve", f"--listen={launch.address}"]
         if threads is not None:
-            command += [f"--threads={threads}", "--connection-limit=2000"]
+            # Beyond a thousand connections select() itself fails: docs/arguments.rst.
+            command += [f"--threads={threads}", "--connection-limit=2000", "--asyncore-use-poll"]
         return Plan([[*command, launch.application]], _kept(1, threads or 4))
 
     return plan
@@ -129,7 +130,7 @@ def _waitress(threads: int | None) -> Callable[[Launch], Plan]:
 def _uwsgi(threads: int) -> Callable[[Launch], Plan]:
     def plan(launch: Launch) -> Plan:
         workers = launch.workers or launch.cores
-        command = ["uwsgi", "--http", launch.address, "--http-keepalive", "1"]
+        command = ["uwsgi", "--http", launch.address, "--http-keepalive=1"]
         command += ["--master", "--die-on-term", "--need-app", "--disable-logging"]
         command += ["--listen", "1024", "--processes", str(workers), "--threads", str(threads)]
         return Plan([[*command, "--module", launch.application]], _kept(workers, threads))
@@ -200,7 +201,13 @@ PEERS = {
             ("fastpysgi",),
             _fastpysgi,
         ),
-        Peer("granian", "Granian", "README: a worker per core, else defaults", ("granian",), _granian(None)),
+        Peer(
+            "granian",
+            "Granian",
+            "README: a worker per core, else defaults",
+            ("granian",),
+            _granian(None),
+        ),
         Peer(
             "granian-1",
             "Granian, 1 blocking thread",
@@ -247,7 +254,7 @@ PEERS = {
         Peer(
             "waitress-200",
             "Waitress, 200 threads",
-            "docs/arguments.rst: threads, connection_limit above the clients",
+            "docs/arguments.rst: threads, connection_limit above the clients, poll",
             ("waitress",),
             _waitress(200),
         ),

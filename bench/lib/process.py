@@ -6,6 +6,7 @@ Reads `/proc`; knows nothing of HTTP. Every process started here runs in a sessi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -83,7 +84,7 @@ def rss_kib(pid: int) -> int:
 
 
 def same_program_children(root: int) -> list[int]:
-    """Descendants that run the same executable as the root: Canter's front beside its supervisor."""
+    """Descendants that run the root's executable: Canter's front beside its supervisor."""
 
     def program(pid: int) -> str:
         try:
@@ -189,7 +190,5 @@ def _alive(pid: int) -> bool:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass

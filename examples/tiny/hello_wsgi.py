@@ -43,7 +43,7 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
 def echo(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Sends the body back; the server has it whole before this runs, so `read()` cannot wait."""
     if environ["REQUEST_METHOD"] != "POST":
-        headers = [("Allow", "POST"), ("Content-Length", "0")]
+        headers = [("Allow", "POST"), ("Content-Type", "text/plain"), ("Content-Length", "0")]
         start_response("405 Method Not Allowed", headers)
         return []
     # One byte more than the limit tells a body of just that size from one that is too long.

@@ -8,6 +8,7 @@ from django.db import models
 class Product(models.Model):
     """A product on the page of fifty."""
 
+    slug = models.SlugField()
     name = models.CharField(max_length=100)
     price = models.DecimalField(max_digits=8, decimal_places=2)
     stock = models.IntegerField()

@@ -29,6 +29,7 @@ def main(folder: Path) -> None:
         first = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
         Product.objects.bulk_create(
             Product(
+                slug=f"product-{n}",
                 name=f"Product <{n}>",
                 price=Decimal(n * 7 % 100) + Decimal("0.99"),
                 stock=n % 5,

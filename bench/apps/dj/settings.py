@@ -1,8 +1,8 @@
-"""Settings of the comparison's site: `startproject`'s defaults for production, minus what needs sessions.
+"""Settings of the site: `startproject`'s defaults for production, minus what needs sessions.
 
-That is DEBUG off, templates cached, and of the seven default middleware the four that work without a
-session: security, common, CSRF, clickjacking. How the database is reached differs by server and
-comes from BENCH_DATABASE, because the best documented way differs:
+That is DEBUG off, templates cached, and of the seven default middleware the four that work
+without a session: security, common, CSRF, clickjacking. How the database is reached comes from
+BENCH_DATABASE, because the best documented way differs from server to server:
 
     fresh          Django's default: a connection per request
     persistent     CONN_MAX_AGE = None: a connection per thread, kept

@@ -1,4 +1,4 @@
-"""The views of the comparison; each answers the same bytes every time, so that every body is checked."""
+"""The site's views; each answers the same bytes every time, so that every body can be checked."""
 
 from __future__ import annotations
 

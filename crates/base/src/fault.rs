@@ -89,7 +89,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// A value from outside must not move the cursor or recolour the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

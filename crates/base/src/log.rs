@@ -105,7 +105,7 @@ pub fn write(level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
 
 /// Logs a message with fields: `info!("worker is ready", worker = 3, pid = pid)`.
 ///
-/// The message is a literal, so that lines can be searched for it; what varies is a field.
+/// The message is a fixed sentence, so that lines can be searched for it; what varies is a field.
 #[macro_export]
 macro_rules! log_at {
     ($level:ident, $message:expr $(, $key:ident = $value:expr)* $(,)?) => {

@@ -36,7 +36,7 @@ const KIB: u64 = 1 << 10;
 /// Estimated memory of one worker with a mid-sized Django project in it.
 const WORKER_BYTES: u64 = 128 * MIB;
 
-/// Set aside for each possible thread. A CPython 3.13 thread that is blocked in Django and urllib
+/// Set aside for each possible thread. A thread of Python 3.13 that is blocked in Django and urllib
 /// was measured at 21 to 34 KB; twice that leaves room for what its request holds meanwhile.
 const THREAD_BYTES: u64 = 64 * KIB;
 

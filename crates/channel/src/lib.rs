@@ -18,6 +18,7 @@
 //! out before they are looked at, and every length is checked.
 
 mod bell;
+pub mod call;
 mod control;
 mod ends;
 mod layout;
@@ -28,7 +29,7 @@ mod slots;
 mod wire;
 
 pub use control::{Control, Event};
-pub use ends::{FrontEnd, Waking, WorkerEnd, create};
+pub use ends::{Answers, FrontEnd, Requests, Waking, Watch, WorkerEnd, create};
 pub use layout::{MOST_RECORD, SHARED_BYTES, SLOTS};
 pub use ring::{Broken, Full, Kind, RecordHead};
 pub use slots::SlotId;

@@ -1,1 +1,31 @@
-//! placeholder
+//! Owns every client socket: listeners, connections, HTTP/1.1, the pipeline of steps, the access
+//! log. Runs on one thread inside a local tokio runtime and never waits for Python.
+//! Leaves what answers a request to [`App`], and processes to the supervisor.
+//!
+//! ```text
+//! listener ─▶ conn ─▶ receive head ─▶ pipeline ─▶ receive body ─▶ App::submit
+//!                 ◀─ send at the client's pace ◀─ spool ◀─ answers ◀──┘
+//! ```
+
+mod access;
+pub mod app;
+mod clock;
+mod conn;
+mod facts;
+mod forwarded;
+mod listener;
+mod pipeline;
+mod request;
+mod server;
+mod settings;
+mod spool;
+mod steps;
+mod stream;
+mod table;
+mod temp;
+
+pub use access::AccessLog;
+pub use app::{App, Call};
+pub use listener::Listener;
+pub use server::Server;
+pub use settings::Settings;

@@ -6,6 +6,15 @@ use crate::head::{Head, HeadDecoder, Progress};
 use crate::limits::Limits;
 use crate::reject::Reject;
 
+/// Part of a request that was accepted.
+#[derive(Debug, Clone, Copy)]
+pub enum Accepted<'a> {
+    /// A head and the buffer it was decoded from.
+    Head(&'a [u8], &'a Head),
+    /// The whole body of the last head.
+    Body(&'a [u8]),
+}
+
 /// One answer in a [`Conversation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -32,11 +41,11 @@ pub struct Conversation {
 pub const MAX_BODY: u64 = 1 << 20;
 
 /// Plays `bytes` to a server that sees them grow to each of the lengths in `cuts`, then to the end.
-/// `observe` is shown every accepted head with its buffer.
+/// `observe` is shown what was accepted, as it is.
 pub fn converse(
     bytes: &[u8],
     cuts: impl IntoIterator<Item = usize>,
-    observe: &mut dyn FnMut(&[u8], &Head),
+    observe: &mut dyn FnMut(Accepted<'_>),
 ) -> Conversation {
     let mut connection = Connection {
         conversation: Conversation::default(),
@@ -60,7 +69,7 @@ struct Connection<'a> {
     head: Head,
     body: Option<BodyDecoder>,
     collected: Vec<u8>,
-    observe: &'a mut dyn FnMut(&[u8], &Head),
+    observe: &'a mut dyn FnMut(Accepted<'_>),
 }
 
 impl Connection<'_> {
@@ -91,7 +100,7 @@ impl Connection<'_> {
             {
                 return Ok(false);
             }
-            (self.observe)(rest, &self.head);
+            (self.observe)(Accepted::Head(rest, &self.head));
             self.consumed += self.head.length;
             self.body = Some(BodyDecoder::new(
                 self.head.framing,
@@ -112,6 +121,7 @@ impl Connection<'_> {
         );
         self.consumed += decoded.consumed;
         if decoded.done {
+            (self.observe)(Accepted::Body(&self.collected));
             let length = self.collected.len() as u64;
             assert_eq!(length, body.announced(), "body and announced length differ");
             self.conversation.steps.push(Step::Request(length));

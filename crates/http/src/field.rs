@@ -134,10 +134,10 @@ fn note(known: KnownName, value: &[u8], span: Span, head: &mut Head) -> Result<(
         }
         KnownName::Connection => note_connection(value, &mut head.facts),
         // A server of HTTP/1.0 knows no expectation (RFC 9110, section 10.1.1).
-        KnownName::Expect if head.version == Version::Http11 => {
-            if !value.eq_ignore_ascii_case(b"100-continue") {
-                return Err(Reject::ExpectationUnknown);
-            }
+        KnownName::Expect
+            if head.version == Version::Http11 && !value.eq_ignore_ascii_case(b"100-continue") =>
+        {
+            return Err(Reject::ExpectationUnknown);
         }
         // Joined with a comma these would be a third thing that nobody sent.
         KnownName::ContentType | KnownName::Authorization if again => {

@@ -82,6 +82,10 @@ pub enum Framing {
 /// A decoded request head. Made once and reused, so that a connection allocates for its first
 /// request only. Spans refer to the buffer given to [`HeadDecoder::decode`].
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub struct Head {
     /// The method, as far as it matters here.
     pub method: Method,

@@ -32,7 +32,13 @@ pub(crate) enum Stop {
     /// The app returned a body before it called `start_response`.
     Unstarted,
     /// Nobody wants the rest.
-    Unwanted(Unwanted),
+    Unwanted,
+}
+
+impl From<Unwanted> for Stop {
+    fn from(_: Unwanted) -> Self {
+        Self::Unwanted
+    }
 }
 
 /// The callable an app gets as its second argument (PEP 3333).
@@ -137,14 +143,13 @@ impl StartResponse {
             self.send_parts(py, head, chunks)?;
             self.push(py, Kind::Chunk, true, &[])?;
         } else if let Some(head) = head {
-            match chunks {
-                [one] => self.push(py, Kind::Response, true, &[&head.message, one])?,
-                _ => {
-                    let mut parts = Vec::with_capacity(chunks.len() + 1);
-                    parts.push(head.message.as_slice());
-                    parts.extend_from_slice(chunks);
-                    self.push(py, Kind::Response, true, &parts)?;
-                }
+            if let [one] = chunks {
+                self.push(py, Kind::Response, true, &[&head.message, one])?;
+            } else {
+                let mut parts = Vec::with_capacity(chunks.len() + 1);
+                parts.push(head.message.as_slice());
+                parts.extend_from_slice(chunks);
+                self.push(py, Kind::Response, true, &parts)?;
             }
         } else {
             self.push(py, Kind::Chunk, true, chunks)?;
@@ -164,14 +169,14 @@ impl StartResponse {
     /// Sends the head with a part of a file as the body.
     pub fn finish_file(&self, py: Python<'_>, part: FilePart, file: &OwnedFd) -> Result<(), Stop> {
         let Some(head) = self.take_head(State::Sent)? else {
-            return Err(Stop::Unwanted(Unwanted::Cancelled));
+            return Err(Stop::Unwanted);
         };
         let record = record(Kind::File, true, self.slot, self.number);
         let parts: [&[u8]; 2] = [&head.message, &part.to_bytes()];
         self.worker
             .outbox
             .push_file(py, &self.worker, record, &parts, file)
-            .map_err(Stop::Unwanted)?;
+            .map_err(Stop::from)?;
         self.over();
         Ok(())
     }
@@ -204,18 +209,13 @@ impl StartResponse {
             State::Sent => Ok(None),
             State::Over => {
                 *state = State::Over;
-                Err(Stop::Unwanted(Unwanted::Cancelled))
+                Err(Stop::Unwanted)
             }
         }
     }
 
     /// Sends head and chunks in records that are not the last, cut where they are too long.
-    fn send_parts(
-        &self,
-        py: Python<'_>,
-        head: Option<Head>,
-        chunks: &[&[u8]],
-    ) -> Result<(), Stop> {
+    fn send_parts(&self, py: Python<'_>, head: Option<Head>, chunks: &[&[u8]]) -> Result<(), Stop> {
         let mut head = head;
         for chunk in chunks {
             let mut rest = *chunk;
@@ -241,17 +241,17 @@ impl StartResponse {
         let head = record(kind, last, self.slot, self.number);
         let worker = &self.worker;
         if !last && worker.watch.is_cancelled(self.slot) {
-            return Err(Stop::Unwanted(Unwanted::Cancelled));
+            return Err(Stop::Unwanted);
         }
         worker
             .outbox
             .push(py, worker, head, parts)
-            .map_err(Stop::Unwanted)
+            .map_err(Stop::from)
     }
 }
 
 /// The callable that `start_response` returns: an older way to send a body (PEP 3333, "The
-/// write() Callable").
+/// `write()` Callable").
 #[pyclass(frozen, module = "canter._worker")]
 pub(crate) struct Write {
     start_response: Py<StartResponse>,

@@ -22,11 +22,15 @@ pub(crate) fn is_whole(result: &Bound<'_, PyAny>) -> bool {
         return true;
     }
     match result.getattr_opt(intern!(result.py(), "streaming")) {
-        Ok(Some(streaming)) => streaming.is_exact_instance_of::<pyo3::types::PyBool>()
-            && !streaming.is_truthy().unwrap_or(true),
+        Ok(Some(streaming)) => {
+            streaming.is_exact_instance_of::<pyo3::types::PyBool>()
+                && !streaming.is_truthy().unwrap_or(true)
+        }
         // A property that fails and one that is not there say nothing either way.
-        _ => !result.is_exact_instance_of::<pyo3::types::PyBytes>()
-            && result.len().is_ok_and(|len| len == 1),
+        _ => {
+            !result.is_exact_instance_of::<pyo3::types::PyBytes>()
+                && result.len().is_ok_and(|len| len == 1)
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::running::ThreadFacts;
 use crate::stand::{Job, Stand, Taken};
 use crate::worker::Worker;
 
-/// What Linux gives a main thread, and CPython its own threads: deep recursion in an app behaves
+/// What Linux gives a main thread, and `CPython` its own threads: deep recursion in an app behaves
 /// as elsewhere. Address space only; a page costs memory once it was touched.
 const STACK_BYTES: usize = 8 << 20;
 

@@ -49,8 +49,11 @@ impl Stacks {
         options.set_item("file", file.as_raw_fd())?;
         options.set_item("all_threads", false)?;
         options.set_item("chain", false)?;
-        py.import("faulthandler")?
-            .call_method("register", (os::stack_signal(),), Some(&options))?;
+        py.import("faulthandler")?.call_method(
+            "register",
+            (os::stack_signal(),),
+            Some(&options),
+        )?;
         Ok(Self { file })
     }
 
@@ -93,13 +96,17 @@ impl Dump {
         let answered = Arc::new(AtomicBool::new(false));
         let (worker, claim) = (Arc::clone(worker), Arc::clone(&answered));
         let look = move || {
-            let text = Python::attach(|py| stack(py, &worker, slot, number));
+            // None when the interpreter has ended meanwhile.
+            let text = Python::try_attach(|py| stack(py, &worker, slot, number));
+            let text = text.unwrap_or_default();
             if !claim.swap(true, Ordering::AcqRel) {
                 worker.tell(&Event::Stack { number, text });
             }
         };
         // Without the helper the deadline brings the other way.
-        let _ = thread::Builder::new().name("canter-dump".into()).spawn(look);
+        let _ = thread::Builder::new()
+            .name("canter-dump".into())
+            .spawn(look);
         Self {
             slot,
             number,

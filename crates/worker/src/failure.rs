@@ -55,9 +55,11 @@ const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><title>Internal S
 /// As Python prints it.
 fn traceback_text(py: Python<'_>, error: &PyErr) -> String {
     let format = || -> PyResult<String> {
+        // Before 3.12 an exception that Python has just raised does not yet hold its traceback.
+        let parts = (error.get_type(py), error.value(py), error.traceback(py));
         let lines = py
             .import("traceback")?
-            .call_method1("format_exception", (error.value(py),))?;
+            .call_method1("format_exception", parts)?;
         let text = PyString::new(py, "").call_method1("join", (lines,))?;
         let text = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
         Ok(String::from_utf8_lossy(text.extract::<&[u8]>()?).into_owned())

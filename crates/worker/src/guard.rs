@@ -19,9 +19,6 @@ use crate::failure;
 use crate::look::Look;
 use crate::worker::Worker;
 
-/// With the front gone nobody reads answers, but a request may be within a transaction.
-const GONE_LIMIT: Duration = Duration::from_secs(25);
-
 /// While draining: how often sleepers are woken again, for one may have missed the first call.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
@@ -170,8 +167,9 @@ impl<'w> Guard<'w> {
         }
     }
 
+    /// Nobody reads answers any more, but a request may be within a transaction.
     fn front_has_gone(&mut self) {
-        self.end_by = Some(Instant::now() + GONE_LIMIT);
+        self.end_by = Some(Instant::now() + self.worker.orphan_limit);
         self.worker.lose_front();
     }
 

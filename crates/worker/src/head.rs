@@ -1,4 +1,4 @@
-//! Owns reading what an app gives to `start_response` (PEP 3333, "The start_response() Callable"):
+//! Owns reading what an app gives to `start_response` (PEP 3333, "The `start_response()` Callable"):
 //! checks it and writes it as a response message.
 //! Leaves when it is sent to `answer`, and the last word on names and values to the front.
 

@@ -23,14 +23,9 @@ const LONGEST_HOLD: Duration = Duration::from_micros(100);
 /// The front wakes who waits for room; the limit covers a wake-up that went to another thread.
 const ROOM_LIMIT: Duration = Duration::from_millis(5);
 
-/// Nobody takes the record any more.
+/// Nobody reads the answer any more: the client has left, or the front has gone.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unwanted {
-    /// The client has left; the last record is still owed.
-    Cancelled,
-    /// The front has gone; nothing is owed.
-    FrontGone,
-}
+pub(crate) struct Unwanted;
 
 pub(crate) struct Outbox {
     answers: Mutex<Answers>,
@@ -77,7 +72,7 @@ impl Outbox {
     ) -> Result<(), Unwanted> {
         py.detach(|| {
             let _order = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            fds::send(&worker.files, b"f", &[file.as_fd()]).map_err(|_| Unwanted::FrontGone)?;
+            fds::send(&worker.files, b"f", &[file.as_fd()]).map_err(|_| Unwanted)?;
             // The descriptor is on its way: the record follows also for a client that has left.
             let head = RecordHead { last: true, ..head };
             self.push_waiting(worker, head, parts)
@@ -97,11 +92,10 @@ impl Outbox {
         parts: &[&[u8]],
     ) -> Result<(), Unwanted> {
         while self.try_push(head, parts).is_err() {
-            if worker.front_has_gone() {
-                return Err(Unwanted::FrontGone);
-            }
-            if !head.last && worker.watch.is_cancelled(head.slot) {
-                return Err(Unwanted::Cancelled);
+            // The last record is owed also to a client that has left: it frees the slot.
+            let is_cancelled = !head.last && worker.watch.is_cancelled(head.slot);
+            if is_cancelled || worker.front_has_gone() {
+                return Err(Unwanted);
             }
             worker.watch.wait_for_room(ROOM_LIMIT);
         }

@@ -36,7 +36,7 @@ impl From<Stop> for Trouble {
             Stop::Unstarted => Self::App(PyRuntimeError::new_err(
                 "the app returned a body but never called start_response()",
             )),
-            Stop::Unwanted(_) => Self::Unwanted,
+            Stop::Unwanted => Self::Unwanted,
         }
     }
 }
@@ -154,7 +154,7 @@ fn send_whole(
     for chunk in chunks {
         all.push(bytes_of(chunk?)?);
     }
-    let parts: Vec<&[u8]> = all.iter().map(|chunk| chunk.as_bytes()).collect();
+    let parts: Vec<&[u8]> = all.iter().map(PyBytesMethods::as_bytes).collect();
     answer.finish(py, &parts)?;
     Ok(())
 }

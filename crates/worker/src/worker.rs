@@ -29,6 +29,7 @@ pub(crate) struct Settings {
     threads: usize,
     threads_min: usize,
     idle_seconds: f64,
+    orphan_seconds: f64,
     script_name: String,
     debug: bool,
 }
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
     pub files: OwnedFd,
     /// Wakes the main thread when a thread has ended.
     pub guard_bell: OwnedFd,
+    /// How long running requests may go on when the front has gone.
+    pub orphan_limit: Duration,
     /// Below this share of the clock the process counts as waiting.
     pub busy_share: f64,
     draining: AtomicBool,
@@ -143,6 +146,7 @@ impl Worker {
 /// socket; they belong to this call.
 #[pyfunction]
 #[pyo3(signature = (application, settings, fds, /))]
+#[allow(clippy::needless_pass_by_value)] // extracted from Python
 pub(crate) fn serve(
     py: Python<'_>,
     application: Application,
@@ -164,14 +168,13 @@ fn build(
     fds: (i32, i32, i32, i32),
 ) -> PyResult<Worker> {
     let take = |fd: i32| {
-        take_inherited(fd)
-            .map_err(|error| PyOSError::new_err(format!("descriptor {fd}: {error}")))
+        take_inherited(fd).map_err(|error| PyOSError::new_err(format!("descriptor {fd}: {error}")))
     };
     let (memory, eventfd) = (take(fds.0)?, take(fds.1)?);
     let (control, files) = (take(fds.2)?, take(fds.3)?);
     let end = WorkerEnd::open(&memory, eventfd)?;
-    let idle_limit = Duration::try_from_secs_f64(settings.idle_seconds)
-        .map_err(|error| PyValueError::new_err(format!("idle_seconds: {error}")))?;
+    let idle_limit = duration("idle_seconds", settings.idle_seconds)?;
+    let orphan_limit = duration("orphan_seconds", settings.orphan_seconds)?;
     let environs = Environs::new(application.environ.bind(py), &settings.script_name)?;
     Ok(Worker {
         app: application.app,
@@ -191,6 +194,7 @@ fn build(
         files,
         guard_bell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(std::io::Error::from)?,
+        orphan_limit,
         busy_share: busy_share(py)?,
         draining: AtomicBool::new(false),
         front_gone: AtomicBool::new(false),
@@ -198,6 +202,11 @@ fn build(
         ready: AtomicBool::new(false),
         last_taker: AtomicU32::new(0),
     })
+}
+
+fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
 }
 
 /// Three quarters of what the interpreter can use: one CPU with its lock, all of them without.

@@ -2,5 +2,18 @@
 //! dispatch that gives them requests.
 //! Leaves sockets and HTTP to `canter-front`, and what a worker does to `canter-worker`.
 
+mod backoff;
+mod crew;
 pub mod dispatch;
+mod life;
+pub mod link;
+pub mod notify;
+mod obituary;
 mod poison;
+mod signals;
+pub mod socket;
+mod spawn;
+pub mod supervisor;
+mod watch;
+pub mod zygote;
+

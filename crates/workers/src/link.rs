@@ -3,12 +3,10 @@
 
 use std::fmt;
 
+pub use crate::dispatch::{Reason, WorkerId};
+
 /// The most bytes of one word, names and versions included.
 pub const MOST_WORD: usize = 2048;
-
-/// One worker process, from its start to its end. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkerId(pub u32);
 
 impl fmt::Display for WorkerId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,19 +51,6 @@ pub enum ToFront {
     Ping,
     /// Open the log files again: they were rotated.
     Reopen,
-}
-
-/// Why the front asks for another worker in the place of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It has served as many requests as `--max-requests` allows.
-    MaxRequests,
-    /// Too many of its threads are stuck in requests that were given up.
-    Stuck,
-    /// It wrote something impossible: it is killed.
-    Broken,
-    /// It asked to end.
-    Leaving,
 }
 
 impl Reason {

@@ -41,7 +41,7 @@ def find(query: str) -> QuerySet[Topic]:
 def snippet(topic: Topic, query: str) -> SafeString:
     """An excerpt with the matches marked; PostgreSQL has sent one along, with stems matched."""
     if headline := getattr(topic, "headline", ""):
-        return _marked(headline)
+        return _marked(_flat(headline))
     return _marked(_mark(_excerpt(topic.source, words_of(query)), words_of(query)))
 
 
@@ -89,8 +89,7 @@ def _full_text(query: str) -> QuerySet[Topic]:
 
 def _excerpt(text: str, words: list[str]) -> str:
     """The part of `text` around the first match, cut at spaces."""
-    # Headings' underlines and table rules say nothing in running text.
-    flat = " ".join(re.sub(r"([*=~^+|-])\1{2,}", " ", text).split())
+    flat = _flat(text)
     found = _pattern(words).search(flat)
     begin = max(0, (found.start() if found else 0) - SNIPPET_CHARS // 3)
     if begin:
@@ -98,6 +97,12 @@ def _excerpt(text: str, words: list[str]) -> str:
     end = flat.rfind(" ", begin, begin + SNIPPET_CHARS) if len(flat) > begin + SNIPPET_CHARS else -1
     body = flat[begin:end] if end > begin else flat[begin : begin + SNIPPET_CHARS]
     return ("… " if begin else "") + body + (" …" if begin + len(body) < len(flat) else "")
+
+
+def _flat(text: str) -> str:
+    """One line, without the underlines of headings, the rules of tables and emphasis."""
+    line = " ".join(re.sub(r"([*=~^+|-])\1{2,}", " ", text).split())
+    return re.sub(rf"(\*{{1,2}})(?=[\w{_OPEN}])([^*]{{1,60}}?)(?<=[\w{_CLOSE}])\1", r"\2", line)
 
 
 def _pattern(words: list[str]) -> re.Pattern[str]:

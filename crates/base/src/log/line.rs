@@ -219,7 +219,11 @@ fn push_visible(out: &mut String, text: &str, newline: &str) {
 
 /// The first bytes of a text, cut between characters.
 fn cap(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+    // A character has at most four bytes, so a border is near.
+    let border = (0..=most.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    border.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The macro behind the options table and what a row of it is. Owns no option.
 
-use super::value::Wrong;
+use super::value::Reading;
 
 /// What is known of an option beside its type.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Row {
     /// The words allowed, when there are few.
     pub choices: &'static [(&'static str, &'static str)],
     /// Reads texts as the option's type: the values as shown to people, or the wrong text.
-    pub check: fn(&[String]) -> Result<Vec<String>, (String, Wrong)>,
+    pub check: fn(&[String]) -> Reading<Vec<String>>,
 }
 
 impl Row {
@@ -205,7 +205,7 @@ macro_rules! options {
             pub(super) fn build(
                 app: Option<App>,
                 texts: impl Fn(&str) -> Vec<String>,
-            ) -> Result<Self, (String, Wrong)> {
+            ) -> Reading<Self> {
                 Ok(Self {
                     app,
                     $($field: <$type as Field>::read(&texts(stringify!($field)))?,)+

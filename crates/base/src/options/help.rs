@@ -8,6 +8,9 @@ use super::table::ROWS;
 /// Text lines are wrapped at this column.
 const WIDTH: usize = 96;
 
+/// Holds two words together on one line; printed as a blank.
+const GLUE: char = '\u{a0}';
+
 /// Where the description of an option begins.
 const COLUMN: usize = 40;
 
@@ -20,7 +23,7 @@ pub fn short_help() -> String {
             let left = usage(row);
             let text = match row.default {
                 "" | "false" => row.summary().to_owned(),
-                default => format!("{} [default: {default}]", row.summary()),
+                default => format!("{} [default:{GLUE}{default}]", row.summary()),
             };
             if left.chars().count() + 2 > COLUMN {
                 let _ = writeln!(help, "{left}");
@@ -42,7 +45,7 @@ pub fn long_help() -> String {
     for (group, rows) in groups() {
         let _ = writeln!(help, "{}\n", group.title().to_uppercase());
         for row in rows {
-            let _ = writeln!(help, "{}", usage(row));
+            let _ = writeln!(help, "  {}", usage(row).trim_start());
             wrap(&mut help, "", 6, &format!("{}.", row.summary()));
             for paragraph in row.manual() {
                 help.push('\n');
@@ -103,7 +106,7 @@ fn usage(row: &Row) -> String {
 fn wrap(out: &mut String, left: &str, column: usize, text: &str) {
     let mut line = format!("{left:<column$}");
     let mut empty = true;
-    for word in text.split_whitespace() {
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
         if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
             let _ = writeln!(out, "{}", line.trim_end());
             line = " ".repeat(column);
@@ -112,7 +115,7 @@ fn wrap(out: &mut String, left: &str, column: usize, text: &str) {
         if !empty {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word.replace(GLUE, " "));
         empty = false;
     }
     let _ = writeln!(out, "{}", line.trim_end());

@@ -25,14 +25,14 @@ pub use app::App;
 pub use choice::{AccessLogFormat, LogTarget, Preload, WorkerClass};
 pub use declare::{Group, Row, Shape};
 pub use help::{long_help, short_help};
-pub use layer::{INTERNAL_VARIABLES, Origin};
+pub use layer::Origin;
 pub use quantity::{Mode, Size};
 pub use reference::reference_page;
 pub use report::{report_json, report_text};
 pub use resolve::{Chosen, Inputs, Platform, Resolved, resolve};
 pub use table::{Config, ROWS};
 pub use text::{HeaderName, KeyValue};
-pub use value::{Field, Value, Wrong};
+pub use value::{Field, Reading, Value, Wrong};
 
 #[cfg(test)]
 pub(crate) use resolve::tests_support::defaults as resolve_defaults_for_tests;

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use super::declare::{Group, Row, Shape};
 use super::gunicorn::OTHERS;
-use super::layer::INTERNAL_VARIABLES;
 use super::layer::file::toml_example;
 use super::table::ROWS;
 
@@ -18,7 +17,6 @@ pub fn reference_page() -> String {
         }
     }
     gunicorn(&mut page);
-    internal(&mut page);
     page
 }
 
@@ -128,16 +126,6 @@ fn gunicorn(page: &mut String) {
         );
     }
     page.push('\n');
-}
-
-fn internal(page: &mut String) {
-    page.push_str(
-        "## Variables that are no options\n\n\
-         Canter sets these for the processes it starts.\n\n| variable | meaning |\n| --- | --- |\n",
-    );
-    for (name, meaning) in INTERNAL_VARIABLES {
-        let _ = writeln!(page, "| `{name}` | {meaning} |");
-    }
 }
 
 #[cfg(test)]

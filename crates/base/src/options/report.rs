@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::resolve::Resolved;
+use crate::fault::printable;
 use crate::log::push_json_string;
 
 /// A table for a terminal: name, value, origin.
@@ -16,7 +17,11 @@ pub fn report_text(resolved: &Resolved) -> String {
             } else {
                 chosen.shown.join(", ")
             };
-            [chosen.row.name(), value, chosen.origin.to_string()]
+            [
+                chosen.row.name(),
+                printable(&value),
+                printable(&chosen.origin.to_string()),
+            ]
         })
         .collect();
     let width = |column: usize, most: usize| {
@@ -25,7 +30,7 @@ pub fn report_text(resolved: &Resolved) -> String {
             .map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
         widths.max().unwrap_or(0).min(most)
     };
-    let (names, values) = (width(0, 40), width(1, 48));
+    let (names, values) = (width(0, 40), width(1, 60));
     let mut text = String::new();
     for [name, value, origin] in &rows {
         let _ = writeln!(text, "{name:<names$}  {value:<values$}  {origin}");

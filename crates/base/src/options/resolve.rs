@@ -93,14 +93,12 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
     let config = Config::build(flags.app, texts)
         .map_err(|(text, _)| Fault::internal(format!("`{text}` passed its check and failed")))?;
     rules::check(&config).map_err(|broken| {
-        let blamed = chosen
-            .iter()
-            .find(|chosen| chosen.row.field == broken.field);
-        let fault = Fault::usage(broken.what);
-        match blamed {
-            Some(chosen) => fault.from(chosen.origin.to_string()),
-            None => fault,
-        }
+        let origin_of = |field: &&str| {
+            let chosen = chosen.iter().find(|chosen| chosen.row.field == *field)?;
+            (chosen.origin != Origin::Default).then(|| chosen.origin.to_string())
+        };
+        let set: Vec<String> = broken.fields.iter().filter_map(origin_of).collect();
+        Fault::usage(broken.what).from(set.join(", "))
     })?;
     notices.extend(rules::advice(&config));
     Ok(Resolved {

@@ -13,7 +13,7 @@ use super::choice::{AccessLogFormat, LogTarget, Preload, WorkerClass};
 use super::declare::{Group, Row, first, options};
 use super::quantity::{Mode, Size};
 use super::text::{HeaderName, KeyValue};
-use super::value::{Field, Wrong};
+use super::value::{Field, Reading};
 use crate::log::{Format, Level};
 
 options! {
@@ -139,8 +139,8 @@ options! {
     ///
     /// At SIGTERM Canter takes no more connections, finishes what runs, and exits; what still runs
     /// after this time is cut. Keep it below the time your platform waits before it kills: 30
-    /// seconds with Docker Compose's `stop_grace_period: 30s`, Kubernetes and Heroku. On a Heroku
-    /// dyno (`DYNO` is set) the default is 25 s.
+    /// seconds on Kubernetes and Heroku, 10 with Docker unless told otherwise. On a Heroku dyno
+    /// (`DYNO` is set) the default is 25 s.
     graceful_timeout: Duration = "30s" {
         group: Time, example: "10s", since: "0.1.0", gunicorn: ["graceful_timeout"],
     }
@@ -251,9 +251,9 @@ options! {
         group: Proxies, example: "true", since: "0.1.0",
     }
 
-    /// Where the access log goes: `-` is standard output, `none` is nowhere, else a file
+    /// Where the access log goes
     ///
-    /// A file is appended to. `--no-access-log` is short for `none`.
+    /// `--no-access-log` is short for `none`.
     access_logfile: LogTarget = "-" {
         group: Logging, example: "/var/log/canter/access.log", since: "0.1.0",
         gunicorn: ["accesslog"], shorthand: ["no-access-log" => "none"],
@@ -346,7 +346,7 @@ options! {
     /// `[tool.canter]` of `pyproject.toml` there.
     config: Option<PathBuf> = "" {
         group: Running, example: "deploy/canter.toml", since: "0.1.0", short: 'c',
-        unset: "`canter.toml`, or `[tool.canter]` in `pyproject.toml`", gunicorn: ["config"],
+        unset: "`canter.toml` or `pyproject.toml`, if there is one", gunicorn: ["config"],
         in_file: false,
     }
 

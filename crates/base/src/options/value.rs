@@ -33,6 +33,9 @@ impl Wrong {
     }
 }
 
+/// A value read, or the text that is wrong and why.
+pub type Reading<T> = Result<T, (String, Wrong)>;
+
 /// One value of an option.
 pub trait Value: Sized {
     /// The word that stands for a value in help: `SIZE`, `PATH`.
@@ -58,7 +61,7 @@ pub trait Field: Sized {
     /// See `Value::CHOICES`.
     const CHOICES: &'static [(&'static str, &'static str)];
     /// Reads the texts one layer gave; on error says which text is wrong.
-    fn read(texts: &[String]) -> Result<Self, (String, Wrong)>;
+    fn read(texts: &[String]) -> Reading<Self>;
     /// The values as a person would write them.
     fn show(&self) -> Vec<String>;
 }
@@ -68,7 +71,7 @@ fn last(texts: &[String]) -> &str {
     texts.last().map_or("", String::as_str)
 }
 
-fn parse<T: Value>(text: &str) -> Result<T, (String, Wrong)> {
+fn parse<T: Value>(text: &str) -> Reading<T> {
     T::parse(text).map_err(|wrong| (text.to_owned(), wrong))
 }
 
@@ -77,7 +80,7 @@ impl<T: Value> Field for T {
     const KIND: &'static str = T::KIND;
     const CHOICES: &'static [(&'static str, &'static str)] = T::CHOICES;
 
-    fn read(texts: &[String]) -> Result<Self, (String, Wrong)> {
+    fn read(texts: &[String]) -> Reading<Self> {
         parse(last(texts))
     }
 
@@ -91,7 +94,7 @@ impl<T: Value> Field for Option<T> {
     const KIND: &'static str = T::KIND;
     const CHOICES: &'static [(&'static str, &'static str)] = T::CHOICES;
 
-    fn read(texts: &[String]) -> Result<Self, (String, Wrong)> {
+    fn read(texts: &[String]) -> Reading<Self> {
         match texts {
             [] => Ok(None),
             texts if T::ABSENT.contains(&last(texts)) => Ok(None),
@@ -109,7 +112,7 @@ impl<T: Value> Field for Vec<T> {
     const KIND: &'static str = T::KIND;
     const CHOICES: &'static [(&'static str, &'static str)] = T::CHOICES;
 
-    fn read(texts: &[String]) -> Result<Self, (String, Wrong)> {
+    fn read(texts: &[String]) -> Reading<Self> {
         let mut values = Vec::new();
         for text in texts {
             match T::SEPARATOR {
@@ -136,7 +139,7 @@ impl Field for bool {
     const KIND: &'static str = "BOOL";
     const CHOICES: &'static [(&'static str, &'static str)] = &[];
 
-    fn read(texts: &[String]) -> Result<Self, (String, Wrong)> {
+    fn read(texts: &[String]) -> Reading<Self> {
         let text = last(texts);
         switch(text).ok_or_else(|| {
             (

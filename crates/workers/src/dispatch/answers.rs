@@ -5,9 +5,10 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use canter_channel::call::{Answer, Failure};
 use canter_channel::{Kind, RecordHead, SlotId};
 
-use super::{Answer, Failure, Inner, Key, Notice, Place, Reason, WorkerId, describe, fingerprint};
+use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe, fingerprint};
 
 impl Inner {
     /// Takes all answers that have come, from all workers; true when there was any.

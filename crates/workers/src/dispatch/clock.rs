@@ -5,9 +5,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use canter_channel::Control;
+use canter_channel::call::{Answer, Failure};
 
-use super::{Answer, Failure, Inner, Key, Notice, Place, Reason, WorkerId, describe};
 use super::worker::Standing;
+use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe};
 
 /// How often workers with offered requests are looked at. A thousandth of a second is the timer's
 /// grain and far below what a person or a router notices.
@@ -122,7 +123,7 @@ impl Inner {
         let late: Vec<Key> = self
             .entries
             .iter()
-            .filter(|(_, entry)| !entry.answered && !entry.stuck && entry.deadline <= now)
+            .filter(|(_, entry)| !entry.answered && !entry.stuck && entry.deadline.is_some_and(|at| at <= now))
             .map(|(key, _)| key)
             .collect();
         for key in late {

@@ -18,18 +18,32 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::{Control, SlotId, request};
 use slab::Slab;
 
 use crate::poison::Poison;
-pub use run::Adopted;
-pub use ticket::{Answer, Failure, Ticket};
+pub use run::{Adopted, before_sleep};
 use ticket::Mailbox;
+pub use ticket::Ticket;
 use worker::{Standing, Worker};
 
-/// The supervisor's number of a worker; never used twice.
+/// The supervisor's number of a worker process, from its start to its end; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u32);
+
+/// Why a worker should be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has served as many requests as `--max-requests` allows.
+    MaxRequests,
+    /// Too many of its threads run requests that nobody waits for any more.
+    Stuck,
+    /// It wrote something impossible into the channel, or does not answer.
+    Broken,
+    /// It asked for it.
+    Leaving,
+}
 
 /// Offered requests beyond which a worker gets no more until it has taken some. Deep enough that
 /// it never runs dry while the front is busy elsewhere, shallow enough that little must be taken
@@ -88,29 +102,6 @@ pub enum Notice {
     },
 }
 
-/// Why a worker should be replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It has served as many requests as `--max-requests` allows.
-    MaxRequests,
-    /// Too many of its threads run requests that nobody waits for any more.
-    Stuck,
-    /// It wrote something impossible into the channel, or does not answer.
-    Broken,
-    /// It asked for it.
-    Leaving,
-}
-
-/// What a request is handed in with.
-pub struct Submission {
-    /// A `canter_channel::request` message.
-    pub message: Vec<u8>,
-    /// The body when the message says that it is in a file.
-    pub file: Option<OwnedFd>,
-    /// When to give up on the first part of an answer.
-    pub deadline: Instant,
-}
-
 type Key = usize;
 
 /// Where a request is on its way.
@@ -127,7 +118,7 @@ struct Entry {
     file: Option<OwnedFd>,
     place: Place,
     submitted: Instant,
-    deadline: Instant,
+    deadline: Option<Instant>,
     /// None when nobody waits for the answer any more.
     mailbox: Option<Rc<RefCell<Mailbox>>>,
     /// The head of the answer has come.
@@ -424,3 +415,6 @@ fn describe(message: &[u8]) -> String {
         facts.id.escape_ascii()
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,18 +3,16 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
 use canter_channel::{Event, FrontEnd};
-use canter_sys::fds;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::clock::{SWEEP, TICK};
 use super::worker::{Standing, Worker};
 use super::{Dispatch, Inner, Notice, Reason, WorkerId};
+use crate::socket::{Alarm, MessageSocket};
 
 /// The descriptors of a new worker, as the supervisor passes them on.
 pub struct Adopted {
@@ -73,7 +71,7 @@ impl Inner {
 }
 
 impl Dispatch {
-    /// Starts the ticker and the sweep. Call once, inside the runtime's `LocalSet`.
+    /// Starts the ticker and the sweep. Call once, inside a local runtime.
     pub fn start(&self) {
         CURRENT.set(Some(Rc::clone(&self.0)));
         tokio::task::spawn_local(tick(Rc::clone(&self.0)));
@@ -86,45 +84,31 @@ impl Dispatch {
     /// When a descriptor is not what it should be, or the runtime refuses it.
     pub fn adopt(&self, id: WorkerId, adopted: Adopted) -> io::Result<()> {
         let end = FrontEnd::open(&adopted.memory)?;
-        for socket in [&adopted.control, &adopted.files] {
-            let flags = rustix::fs::fcntl_getfl(socket)?;
-            rustix::fs::fcntl_setfl(socket, flags | rustix::fs::OFlags::NONBLOCK)?;
-        }
-        // Edge-triggered and never read: each write ends the runtime's sleep, which is all that
-        // is wanted of it.
-        let eventfd = AsyncFd::with_interest(adopted.eventfd, Interest::READABLE)?;
+        let flags = rustix::fs::fcntl_getfl(&adopted.files)?;
+        rustix::fs::fcntl_setfl(&adopted.files, flags | rustix::fs::OFlags::NONBLOCK)?;
+        let alarm = Alarm::new(adopted.eventfd)?;
         let worker = Worker::new(id, end, adopted.control, adopted.files);
-        let control = AsyncFd::with_interest(worker.control()?, Interest::READABLE)?;
+        let control = MessageSocket::new(worker.control()?)?;
         self.0.borrow_mut().workers.push(worker);
-        tokio::task::spawn_local(listen(Rc::clone(&self.0), id, control, eventfd));
+        tokio::task::spawn_local(listen(Rc::clone(&self.0), id, control, alarm));
         Ok(())
     }
 }
 
 /// Hears what one worker says, until its end.
-async fn listen(
-    inner: Rc<RefCell<Inner>>,
-    id: WorkerId,
-    control: AsyncFd<OwnedFd>,
-    eventfd: AsyncFd<OwnedFd>,
-) {
+async fn listen(inner: Rc<RefCell<Inner>>, id: WorkerId, control: MessageSocket, alarm: Alarm) {
     let mut buf = vec![0; 64 * 1024];
-    while let Ok(mut ready) = control.readable().await {
-        match fds::receive(control.get_ref().as_fd(), &mut buf) {
-            Ok((0, _)) => break,
-            Ok((len, _)) => {
-                let event = buf.get(..len).map(Event::read);
-                let mut inner = inner.borrow_mut();
-                match event {
-                    Some(Ok(event)) => inner.heard(id, event),
-                    _ => inner.replace(id, Reason::Broken),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            Err(_) => break,
+    while let Ok((len, _)) = control.receive(&mut buf).await
+        && len > 0
+    {
+        let event = buf.get(..len).map(Event::read);
+        let mut inner = inner.borrow_mut();
+        match event {
+            Some(Ok(event)) => inner.heard(id, event),
+            _ => inner.replace(id, Reason::Broken),
         }
     }
-    drop(eventfd);
+    drop(alarm);
     inner.borrow_mut().worker_ended(id);
 }
 

@@ -3,58 +3,12 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
+use canter_channel::call::Answer;
+
 use super::{Inner, Key};
-
-/// One step of the answer to a request.
-#[derive(Debug)]
-pub enum Answer {
-    /// The head, with the beginning of the body or all of it: a `canter_channel::response`.
-    Head {
-        /// The message.
-        message: Vec<u8>,
-        /// Whether the body ends with it.
-        last: bool,
-    },
-    /// The head; the body is a part of a file.
-    File {
-        /// The message; a `FilePart` stands where the body would.
-        message: Vec<u8>,
-        /// The file.
-        file: OwnedFd,
-    },
-    /// More of the body.
-    Chunk {
-        /// The bytes; may be empty when it is the last.
-        bytes: Vec<u8>,
-        /// Whether the body ends with it.
-        last: bool,
-    },
-    /// There will be no answer, or no more of it.
-    Failed(Failure),
-}
-
-/// Why a request got no answer from the app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The queue is full.
-    QueueFull,
-    /// It waited in the queue until its deadline.
-    QueuedTooLong,
-    /// It ran until its deadline; the thread is written off.
-    RanTooLong,
-    /// The worker died while it ran.
-    WorkerDied,
-    /// It was running when workers died, twice: refused for a while.
-    Refused,
-    /// The app failed after its head was sent.
-    Aborted,
-    /// No worker can take it any more: the server is stopping.
-    Stopping,
-}
 
 /// Shared between the ticket and the dispatch.
 pub(super) struct Mailbox {
@@ -130,16 +84,6 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if let (Some(key), Some(dispatch)) = (self.key.take(), self.dispatch.upgrade()) {
             dispatch.borrow_mut().abandon(key);
-        }
-    }
-}
-
-impl Answer {
-    /// Whether no other step follows.
-    pub fn is_last(&self) -> bool {
-        match self {
-            Self::Head { last, .. } | Self::Chunk { last, .. } => *last,
-            Self::File { .. } | Self::Failed(_) => true,
         }
     }
 }

@@ -16,6 +16,7 @@ from reader.markup.tables import Table, parse_table
 # The order in which Sphinx's text writer hands out underlines; the position is the level.
 UNDERLINES = "*=-~\"'^"
 _UNDERLINE = re.compile(rf"([{re.escape(UNDERLINES)}])\1{{2,}}")
+_RULE = re.compile(rf"([{re.escape(UNDERLINES)}])\1{{9,}}")
 _RUBRIC = re.compile(r"-\[ (.+) \]-")
 _BULLET = re.compile(r"[*-] +(?=\S)")
 _NUMBER = re.compile(r"(\d+)\. +(?=\S)")
@@ -41,6 +42,11 @@ class Rubric:
     """A title outside the outline, such as "Footnotes"."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A line across the page."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,17 @@ class Quote:
 
 
 Block = (
-    Heading | Rubric | Paragraph | Code | Items | Definition | Admonition | Footnote | Quote | Table
+    Heading
+    | Rubric
+    | Rule
+    | Paragraph
+    | Code
+    | Items
+    | Definition
+    | Admonition
+    | Footnote
+    | Quote
+    | Table
 )
 
 
@@ -130,6 +146,9 @@ class _Parser:
         if (below := self._peek(1)) and (mark := _UNDERLINE.fullmatch(below)):
             self._at += 2
             return Heading(UNDERLINES.index(mark[1]) + 1, line)
+        if _RULE.fullmatch(line):
+            self._at += 1
+            return Rule()
         if mark := _RUBRIC.fullmatch(line):
             self._at += 1
             return Rubric(mark[1])
@@ -234,7 +253,13 @@ def _indented(region: str) -> Block:
 def _is_prose(region: str) -> bool:
     """Whether a region starts like a sentence, a list or a remark rather than like code."""
     line = region.split("\n", 1)[0]
-    if "::=" in line or line.startswith(">>>") or " = " in line:
+    # Three spaces inside a line align something, and "# " starts a comment: only code has these.
+    if (
+        "::=" in line
+        or line.startswith(">>>")
+        or " = " in line
+        or re.search(r"\S {3,}\S|\S  # ", line)
+    ):
         return False
     if _BULLET.match(line) or _ADMONITION.match(line):
         return True

@@ -22,11 +22,14 @@ from reader.markup.blocks import (
     Paragraph,
     Quote,
     Rubric,
+    Rule,
 )
 from reader.markup.inline import Kind, plain, spans
 from reader.markup.links import Index, Target, method_name, slugify
 from reader.markup.tables import Row, Table
 
+# A name, dotted or called: ``str.format()``. Longer code is an example, not a mention.
+_CODE_NAME = re.compile(r"(?:[\w.]+\.)?(\w+)(?:\(\))?")
 LinkTo = Callable[[Target], str]
 
 
@@ -78,6 +81,8 @@ class _Writer:
                 return self._heading(level, text)
             case Rubric(text):
                 return f'<p class="rubric">{self._inline(text)}</p>'
+            case Rule():
+                return "<hr>"
             case Items(start, items):
                 return self._items(start, items)
             case Definition(terms, body, is_signature):
@@ -165,8 +170,8 @@ class _Writer:
                 return self._prose(text)
             case Kind.CODE:
                 code = f"<code>{escape(text)}</code>"
-                name = text.removesuffix("()").rsplit(".", 1)[-1]
-                return self._link(self._index.code.get(name), code)
+                name = _CODE_NAME.fullmatch(text)
+                return self._link(self._index.code.get(name[1]) if name else None, code)
             case Kind.EMPHASIS:
                 return f"<em>{escape(text)}</em>"
             case Kind.STRONG:

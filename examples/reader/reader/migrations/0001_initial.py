@@ -2,9 +2,10 @@
 
 import django.core.validators
 import django.db.models.deletion
-import reader.models.library
 from django.conf import settings
 from django.db import migrations, models
+
+import reader.models.library
 
 
 class Migration(migrations.Migration):

@@ -48,8 +48,8 @@ class FilesTest(TestCase):
         # Not through the test client, which wraps the content in an iterator of its own.
         answer = download(RequestFactory().get("/"), Upload.objects.get().pk)
         # What Django passes to wsgi.file_wrapper (PEP 3333).
-        self.assertEqual(answer.file_to_stream.read(), b"words")
-        answer.close()
+        with answer.file_to_stream as file:
+            self.assertEqual(file.read(), b"words")
 
     def test_an_empty_file_is_a_file(self) -> None:
         self.assertEqual(self.send("empty", b""), 302)
@@ -63,7 +63,7 @@ class FilesTest(TestCase):
         self.assertEqual(Path(upload.file.path).parent, self.folder)
         answer = self.client.get(upload.get_absolute_url())
         self.assertTrue(answer["Content-Disposition"].startswith("attachment"))
-        answer.close()
+        self.assertEqual(answer.getvalue(), b"<script>1</script>")
 
     @override_settings(READER_UPLOAD_LIMIT_BYTES=10)
     def test_a_file_above_the_limit_is_refused(self) -> None:

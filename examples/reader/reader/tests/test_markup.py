@@ -22,6 +22,15 @@ ROWS = {
         "A\n===\n\nA\n===",
         '<h2 id="a">A</h2>\n<h2 id="a-2">A</h2>',
     ),
+    "a line of its own is a rule": ("a\n\n==========\n\nb", "<p>a</p>\n<hr>\n<p>b</p>"),
+    "aligned comments are code, whatever they start with": (
+        'So:\n\n   "Bring me"   # a shrubbery.',
+        '<p>So:</p>\n<pre tabindex="0"><code>&quot;Bring me&quot;   # a shrubbery.</code></pre>',
+    ),
+    "a comment behind two spaces makes a line code": (
+        'So:\n\n   "Bring me"  # a shrubbery.',
+        '<p>So:</p>\n<pre tabindex="0"><code>&quot;Bring me&quot;  # a shrubbery.</code></pre>',
+    ),
     "bullets are a list": ("* one\n\n* two", "<ul>\n<li>one</li>\n<li>two</li>\n</ul>"),
     "numbers keep their start": ("3. three", '<ol start="3">\n<li>three</li>\n</ol>'),
     "an item may hold several blocks": (
@@ -154,11 +163,12 @@ class MarkupTest(SimpleTestCase):
     def test_a_method_is_linked_to_where_it_is_described(self) -> None:
         sources = {
             "a": "A\n***\n\nx.__len__(self)\n\n   Is the length.",
-            "b": 'B\n***\n\n"__len__()"',
+            "b": 'B\n***\n\n"y = x.__len__()" "x.__len__()"',
         }
         parsed = {slug: parse(text) for slug, text in sources.items()}
         page = render("b", parsed["b"], build_index(parsed), address)
-        self.assertEqual(page.body, '<p><a href="/a#__len__"><code>__len__()</code></a></p>')
+        expected = '<code>y = x.__len__()</code> <a href="/a#__len__"><code>x.__len__()</code></a>'
+        self.assertEqual(page.body, f"<p>{expected}</p>")
 
     def test_plain_drops_the_marks_and_keeps_the_words(self) -> None:
         self.assertEqual(plain('The "try" and *that*'), "The try and that")

@@ -81,7 +81,7 @@ class PagesTest(TestCase):
         for path in ["reader/site.css", "admin/css/base.css"]:
             answer = self.client.get(f"/static/{path}")
             self.assertEqual(answer["Content-Type"], "text/css", path)
-            answer.close()
+            self.assertIn(b"{", answer.getvalue())
         self.assertEqual(self.client.get("/static/%2e%2e/settings.py").status_code, 400)
 
 
@@ -142,10 +142,12 @@ class SearchTest(TestCase):
         self.assertEqual(self.found("calls"), ["calls", "try"])
 
     def test_matches_are_marked_and_everything_else_is_escaped(self) -> None:
-        topics.load({"x": "X\n***\n\nWrite <b> before the gadget."})
+        topics.load({"x": "X\n***\n\nWrite <b> & more before the gadget."})
         answer = self.client.get("/search/", {"q": "Gadget"})
         self.assertContains(answer, "<mark>gadget</mark>")
-        self.assertContains(answer, "&lt;b&gt;")
+        # PostgreSQL leaves out what looks like a tag, the others show it.
+        self.assertContains(answer, "&amp; more")
+        self.assertNotContains(answer, "<b>")
 
     def test_odd_queries_find_nothing_and_break_nothing(self) -> None:
         for query in ["'", '"', "%", "\\", "a\x00b", "(", "<script>", "q" * 5000, "&|!:*", "-"]:

@@ -145,11 +145,8 @@ fn settings(text: &str, path: &str, in_project: bool) -> Result<Option<Vec<Setti
                 .hint(format!("the other one is in {}", earlier.origin)));
         }
         let texts = texts(row, value, text).ok_or_else(|| {
-            let what = format!(
-                "invalid value for `{}`: {} is not what it takes",
-                row.name(),
-                value.get_ref().type_str()
-            );
+            let kind = value.get_ref().type_str();
+            let what = format!("`{}` does not take a TOML {kind}", row.name());
             Fault::usage(what)
                 .from(origin.to_string())
                 .hint(format!("for example `{}`", toml_example(row)))

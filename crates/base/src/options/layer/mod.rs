@@ -7,8 +7,6 @@ pub(super) mod flags;
 pub(super) mod platform;
 pub(super) mod variables;
 
-pub use variables::INTERNAL_VARIABLES;
-
 use super::declare::Row;
 use super::table::ROWS;
 use crate::fault::Fault;

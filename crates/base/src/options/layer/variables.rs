@@ -1,4 +1,5 @@
-//! Settings from `CANTER_*` variables. Owns which such variables may exist at all.
+//! Settings from `CANTER_*` variables. Every variable with that start is an option,
+//! so a mistyped one cannot pass unseen.
 
 use std::ffi::OsString;
 
@@ -8,23 +9,6 @@ use super::super::table::ROWS;
 use super::{Origin, Setting};
 use crate::fault::Fault;
 use crate::nearest::nearest;
-
-/// `CANTER_*` variables that are no options: set by Canter for the processes it starts, so that
-/// a `canter` command run from inside the app does not stumble over them.
-pub const INTERNAL_VARIABLES: &[(&str, &str)] = &[
-    (
-        "CANTER_DATABASE_URL",
-        "address of Canter's connection pool, for the app's database driver",
-    ),
-    (
-        "CANTER_REQUEST_ID_HEADER",
-        "name of the header with the request id",
-    ),
-    (
-        "CANTER_WORKER",
-        "set to the number of the worker in the processes that run the app",
-    ),
-];
 
 /// Reads every variable that starts with `CANTER_`.
 pub fn read(env: &[(OsString, OsString)]) -> Result<Vec<Setting>, Fault> {
@@ -40,10 +24,7 @@ pub fn read(env: &[(OsString, OsString)]) -> Result<Vec<Setting>, Fault> {
                 return Err(Fault::usage(what).from(origin.to_string()));
             };
             settings.push(Setting::new(row, vec![text.to_owned()], origin)?);
-        } else if !INTERNAL_VARIABLES
-            .iter()
-            .any(|(internal, _)| *internal == name)
-        {
+        } else {
             return Err(unknown(name));
         }
     }

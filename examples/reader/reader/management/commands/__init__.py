@@ -1,0 +1,1 @@
+"""The commands `load_topics` and `setup_demo`."""

@@ -1,0 +1,292 @@
+//! The words of the command line before the options: which command, and help on it.
+//!
+//! Owns the table of commands. The options behind `serve` are read by `canter_base::options`.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+
+use canter_base::Fault;
+use canter_base::nearest::nearest;
+use canter_base::options::{long_help, short_help};
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Serve an app.
+    Serve {
+        /// The words behind `serve`.
+        args: &'a [OsString],
+    },
+    /// Show the options `serve` would run with.
+    Options {
+        /// The words `serve` would get.
+        args: Vec<OsString>,
+        /// For a program instead of for a person.
+        json: bool,
+    },
+    /// Explain.
+    Help {
+        /// What; everything in brief without it.
+        topic: Option<Topic>,
+    },
+    /// Name the version.
+    Version,
+}
+
+/// A command to explain, in how many words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// `canter serve --help`.
+    ServeBriefly,
+    /// `canter help serve`.
+    Serve,
+    /// `canter help options`.
+    Options,
+    /// `canter help help`.
+    Help,
+    /// `canter help version`.
+    Version,
+}
+
+/// Every command: its word, what it does, and what explains it.
+const COMMANDS: &[(&str, &str, Topic)] = &[
+    (
+        "serve",
+        "serve a WSGI app: `canter serve mysite.wsgi`",
+        Topic::Serve,
+    ),
+    (
+        "options",
+        "show every option, its value and where it came from",
+        Topic::Options,
+    ),
+    (
+        "help",
+        "explain a command: `canter help serve`",
+        Topic::Help,
+    ),
+    ("version", "print the version", Topic::Version),
+];
+
+/// Finds the command.
+pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
+    let Some((word, rest)) = args.split_first() else {
+        return Ok(Command::Help { topic: None });
+    };
+    let asks_help = rest
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| is_help(word));
+    match word.to_str() {
+        Some("serve") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::ServeBriefly),
+        }),
+        Some("serve") => Ok(Command::Serve { args: rest }),
+        Some("options") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Options),
+        }),
+        Some("options") => {
+            let json = rest.iter().any(|word| word == "--json");
+            let args = rest
+                .iter()
+                .filter(|word| *word != "--json")
+                .cloned()
+                .collect();
+            Ok(Command::Options { args, json })
+        }
+        Some("help") => Ok(Command::Help {
+            topic: topic(rest)?,
+        }),
+        Some("--help" | "-h") => Ok(Command::Help { topic: None }),
+        Some("version") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Version),
+        }),
+        Some("version" | "--version" | "-V") => match rest.first() {
+            None => Ok(Command::Version),
+            Some(extra) => Err(unexpected(extra)),
+        },
+        _ => Err(unknown(&word.to_string_lossy())),
+    }
+}
+
+/// What `help` prints.
+pub fn help(topic: Option<&Topic>) -> String {
+    match topic {
+        None => overview(),
+        Some(Topic::ServeBriefly) => format!(
+            "{SERVE_USAGE}\n{}\n`canter help serve` explains each option.\n",
+            short_help()
+        ),
+        Some(Topic::Serve) => format!("{SERVE_USAGE}{SERVE_MANUAL}\n{}", long_help()),
+        Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),
+        Some(Topic::Help) => "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),
+        Some(Topic::Version) => "canter version\n\nPrints the version.\n".to_owned(),
+    }
+}
+
+/// What `version` prints.
+pub fn version() -> String {
+    format!("canter {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+const SERVE_USAGE: &str = "\
+canter serve [OPTIONS] [MODULE[:APP]]
+
+Serves a WSGI app such as a Django site. Without a module, the project beside `manage.py`.
+";
+
+const SERVE_MANUAL: &str = "
+APP is the name of the app in the module; `application` if left out.
+
+Each option can also be a variable (`CANTER_WORKERS`) or a key in `canter.toml` or in the table
+`[tool.canter]` of `pyproject.toml`. A flag beats a variable, a variable beats a file.
+";
+
+const OPTIONS_MANUAL: &str = "\
+canter options [OPTIONS OF `canter serve`] [--json]
+
+Shows every option of `canter serve` with its value and where the value came from: a flag, a
+variable, a file, the platform or the default. Takes the same options as `canter serve`, so
+putting `options` for `serve` in a command line shows what it would do. Nothing is started.
+
+  --json    for a program: one object with a list of options and a list of notices
+";
+
+fn overview() -> String {
+    let mut text =
+        String::from("Canter serves a Django site, or any WSGI app, with one command.\n\n");
+    text.push_str(
+        "Try:\n  canter serve mysite.wsgi    serve the app in the module `mysite.wsgi`\n",
+    );
+    text.push_str(
+        "  canter serve                beside `manage.py`: find the project and serve it\n",
+    );
+    text.push_str("\nCommands:\n");
+    for (word, meaning, _) in COMMANDS {
+        let _ = writeln!(text, "  {word:<10}{meaning}");
+    }
+    text.push_str(
+        "\n`canter serve --help` lists the options; `canter help serve` explains them.\n",
+    );
+    text
+}
+
+fn topic(rest: &[OsString]) -> Result<Option<Topic>, Fault> {
+    let Some((word, more)) = rest.split_first() else {
+        return Ok(None);
+    };
+    if let Some(extra) = more.first() {
+        return Err(unexpected(extra));
+    }
+    if is_help(word) {
+        return Ok(Some(Topic::Help));
+    }
+    let known = COMMANDS.iter().find(|(name, _, _)| word == name);
+    known
+        .map(|(_, _, topic)| Some(*topic))
+        .ok_or_else(|| unknown(&word.to_string_lossy()))
+}
+
+fn is_help(word: &OsStr) -> bool {
+    word == "--help" || word == "-h"
+}
+
+fn unexpected(word: &OsStr) -> Fault {
+    Fault::usage(format!("unexpected `{}`", word.display()))
+        .from("command line")
+        .hint("`canter help` lists the commands")
+}
+
+fn unknown(word: &str) -> Fault {
+    let names = COMMANDS.iter().map(|(name, _, _)| *name);
+    let fault = Fault::usage(format!("no command is called `{word}`")).from("command line");
+    if let Some(near) = nearest(word, names) {
+        fault.hint(format!("did you mean `canter {near}`?"))
+    } else if word.starts_with('-') {
+        fault.hint(format!("options follow the command: `canter serve {word}`"))
+    } else if word.contains(['.', ':']) {
+        fault.hint(format!("to serve an app: `canter serve {word}`"))
+    } else {
+        fault.hint("`canter help` lists the commands")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn hint(line: &str) -> String {
+        parse(&words(line)).unwrap_err().hint.unwrap_or_default()
+    }
+
+    #[test]
+    fn each_command_is_found_with_its_words() {
+        let serve = words("serve -w 3 mysite.wsgi");
+        assert_eq!(parse(&serve).unwrap(), Command::Serve { args: &serve[1..] });
+        assert_eq!(
+            parse(&words("options --json -w 3")).unwrap(),
+            Command::Options {
+                args: words("-w 3"),
+                json: true
+            }
+        );
+        for line in ["version", "--version", "-V"] {
+            assert_eq!(parse(&words(line)).unwrap(), Command::Version);
+        }
+        for (line, topic) in [
+            ("", None),
+            ("help", None),
+            ("--help", None),
+            ("serve -w 3 --help", Some(Topic::ServeBriefly)),
+            ("help serve", Some(Topic::Serve)),
+            ("options -h", Some(Topic::Options)),
+        ] {
+            assert_eq!(
+                parse(&words(line)).unwrap(),
+                Command::Help { topic },
+                "{line}"
+            );
+        }
+        let literal = words("serve -- --help");
+        assert_eq!(
+            parse(&literal).unwrap(),
+            Command::Serve {
+                args: &literal[1..]
+            }
+        );
+    }
+
+    #[test]
+    fn a_wrong_word_gets_the_hint_that_helps() {
+        for (line, expected) in [
+            ("sevre", "did you mean `canter serve`?"),
+            ("help optoins", "did you mean `canter options`?"),
+            ("mysite.wsgi", "to serve an app: `canter serve mysite.wsgi`"),
+            (
+                "--bind",
+                "options follow the command: `canter serve --bind`",
+            ),
+            ("frobnicate", "`canter help` lists the commands"),
+            ("version 3", "`canter help` lists the commands"),
+        ] {
+            assert_eq!(hint(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn canter_alone_shows_two_things_to_try_and_every_command() {
+        let text = help(None);
+        assert!(text.contains("  canter serve mysite.wsgi ") && text.contains("  canter serve  "));
+        for (word, meaning, topic) in COMMANDS {
+            assert!(text.contains(&format!("  {word:<10}{meaning}\n")), "{word}");
+            assert!(
+                help(Some(topic)).starts_with(&format!("canter {word}")),
+                "{word}"
+            );
+        }
+    }
+}

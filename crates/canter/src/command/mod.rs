@@ -1,0 +1,4 @@
+//! One file for each command of `canter`.
+
+pub mod options;
+pub mod serve;

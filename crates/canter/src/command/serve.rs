@@ -1,0 +1,238 @@
+//! `canter serve`: prepares the process, binds the sockets, finds Python, and hands all of it to
+//! the supervisor.
+//!
+//! Leaves running things to `canter_workers::supervisor`, and the front to `front_process`.
+
+mod banner;
+mod holder;
+mod python;
+mod sockets;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use canter_base::log::push_json_string;
+use canter_base::options::{App, Config, LogTarget, Resolved};
+use canter_base::sizing::{self, Machine, Sizing};
+use canter_base::{Exit, Fault, info};
+use canter_sys::machine;
+use canter_workers::notify::Notify;
+use canter_workers::supervisor::{self, Ended, Hooks, Plan};
+use canter_workers::zygote::{Loaded, Python};
+use rustix::fs::Mode;
+
+use crate::front_process;
+
+/// How a shell shows the end by a second Ctrl-C: 128 plus the number of SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Serves until told to stop.
+pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
+    let config = &resolved.config;
+    // Before anything of ours takes the numbers: inherited sockets are known by number only.
+    let inherited = sockets::take_inherited(config)?;
+    enter(config)?;
+    let descriptors = machine::raise_open_files();
+    let sizing = sizing::plan(measure(descriptors), config);
+    let python = Python {
+        program: python::find(config.python.as_deref(), &python::Places::of_this_process())?,
+        env: variables(config),
+        settings: settings_json(config, &sizing),
+    };
+    if config.check_config {
+        return check(&python);
+    }
+    check_access_log(config)?;
+    let sockets = sockets::bind(config, inherited)?;
+    let pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
+    banner::show(config, &sizing, sockets.addresses());
+    let plan = Plan {
+        name: config.name.clone(),
+        python,
+        workers: sizing.workers as usize,
+        preload: config.preload,
+        graceful_timeout: config.graceful_timeout,
+        reload: config.reload.then(|| watched(config)),
+        notify: service_manager(),
+    };
+    let hooks = Hooks {
+        front: &|start| front_process::run(start, config, &sizing),
+        loaded: &|loaded: &Loaded| {
+            info!(
+                "app loaded",
+                app = &loaded.app,
+                versions = &loaded.versions,
+                took_ms = loaded.took_ms
+            );
+        },
+    };
+    let (listeners, files) = sockets.into_parts();
+    let ended = supervisor::run(plan, listeners, hooks);
+    drop(files);
+    drop(pid_file);
+    match ended? {
+        Ended::Stopped => Ok(Exit::Ok),
+        Ended::Interrupted => canter_sys::process::exit_now(INTERRUPTED),
+    }
+}
+
+/// Directory and umask, before anything is opened or created by name.
+fn enter(config: &Config) -> Result<(), Fault> {
+    if let Some(directory) = &config.chdir {
+        std::env::set_current_dir(directory).map_err(|error| {
+            Fault::new(
+                Exit::File,
+                format!("cannot change to `{}`: {error}", directory.display()),
+            )
+            .from("`--chdir`")
+        })?;
+    }
+    if let Some(umask) = config.umask {
+        rustix::process::umask(Mode::from_bits_truncate(umask.0));
+    }
+    Ok(())
+}
+
+fn measure(descriptors: u64) -> Machine {
+    Machine {
+        cores: u32::try_from(machine::cpus()).unwrap_or(u32::MAX),
+        // Where nothing can be read, what a small box has.
+        memory_bytes: machine::memory_limit().unwrap_or(512 << 20),
+        descriptors,
+    }
+}
+
+fn variables(config: &Config) -> Vec<(String, String)> {
+    let pair = |variable: &canter_base::options::KeyValue| {
+        (variable.key.clone(), variable.value.clone())
+    };
+    config.env.iter().map(pair).collect()
+}
+
+/// What `canter.zygote` reads. Nothing secret: arguments are visible to every user.
+fn settings_json(config: &Config, sizing: &Sizing) -> String {
+    let mut json = String::from("{\"name\":");
+    push_json_string(&mut json, &config.name);
+    json.push_str(",\"app\":");
+    match &config.app {
+        Some(app) => push_json_string(&mut json, &App::to_string(app)),
+        None => json.push_str("null"),
+    }
+    json.push_str(",\"pythonpath\":[");
+    for (index, path) in config.pythonpath.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        push_json_string(&mut json, &path.to_string_lossy());
+    }
+    json.push_str(&format!(
+        "],\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{}}}}}",
+        config.reload, sizing.threads, config.threads_min
+    ));
+    json
+}
+
+/// `--check-config`: the options were fine to get here; now the app.
+fn check(python: &Python) -> Result<Exit, Fault> {
+    let status = Command::new(&python.program)
+        .args(["-m", "canter.zygote", &python.settings, "check"])
+        .envs(python.env.iter().map(|(key, value)| (key, value)))
+        .status()
+        .map_err(|error| Fault::new(Exit::Python, format!("cannot start Python: {error}")))?;
+    // Python has said what is wrong.
+    Ok(if status.success() {
+        Exit::Ok
+    } else {
+        Exit::App
+    })
+}
+
+/// The front opens it; a person should hear now if it cannot.
+fn check_access_log(config: &Config) -> Result<(), Fault> {
+    let LogTarget::File(path) = &config.access_logfile else {
+        return Ok(());
+    };
+    let opened = fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| {
+        Fault::new(
+            Exit::File,
+            format!("cannot write the access log `{}`: {error}", path.display()),
+        )
+        .from("`--access-logfile`")
+    })
+}
+
+/// Where source may change, and files to watch besides.
+fn watched(config: &Config) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let mut roots: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
+    roots.extend(config.pythonpath.iter().map(absolute));
+    (roots, config.reload_extra_file.iter().map(absolute).collect())
+}
+
+fn service_manager() -> Option<Notify> {
+    let socket = std::env::var_os("NOTIFY_SOCKET")?;
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let own = u64::from(std::process::id());
+    let mine = number("WATCHDOG_PID").is_none_or(|pid| pid == own);
+    let watchdog = number("WATCHDOG_USEC").filter(|_| mine);
+    match Notify::new(&socket, watchdog) {
+        Ok(notify) => Some(notify),
+        Err(error) => {
+            canter_base::warn!(
+                "cannot reach the service manager",
+                reason = &error.to_string()
+            );
+            None
+        }
+    }
+}
+
+/// A file with the number of this process, removed at the end.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> Result<Self, Fault> {
+        // Beside it first: a reader never sees half a number.
+        let mut beside = OsString::from(path);
+        beside.push(format!(".{}", std::process::id()));
+        let written = fs::File::create(&beside)
+            .and_then(|mut file| writeln!(file, "{}", std::process::id()))
+            .and_then(|()| fs::rename(&beside, path));
+        written.map(|()| Self(path.to_path_buf())).map_err(|error| {
+            let _ = fs::remove_file(&beside);
+            Fault::new(
+                Exit::File,
+                format!("cannot write the pid file `{}`: {error}", path.display()),
+            )
+            .from("`--pid`")
+        })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_holds_the_number_and_goes_at_the_end() {
+        let path = std::env::temp_dir().join(format!("canter-pid-{}", std::process::id()));
+        let file = PidFile::write(&path).unwrap();
+        let own = format!("{}\n", std::process::id());
+        assert_eq!(fs::read_to_string(&path).unwrap(), own);
+        drop(file);
+        assert!(!path.exists());
+        let fault = PidFile::write(Path::new("/nonexistent/pid")).err().unwrap();
+        assert_eq!(fault.exit, Exit::File);
+    }
+}

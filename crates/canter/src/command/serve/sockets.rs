@@ -1,0 +1,307 @@
+//! Owns the listening sockets: opening them, taking over inherited ones, removing socket files.
+//! Leaves accepting to the front.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use canter_base::options::{Address, Config, Host};
+use canter_base::{Exit, Fault};
+use canter_sys::process;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind as bind_to, getsockname, listen,
+    socket_with, sockopt,
+};
+
+use super::holder;
+
+/// The sockets, each with its address as people read it.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    listeners: Vec<OwnedFd>,
+    addresses: Vec<String>,
+    files: SocketFiles,
+}
+
+/// Files of unix sockets, removed on drop.
+#[derive(Debug, Default)]
+pub struct SocketFiles(Vec<(PathBuf, u64)>);
+
+impl Drop for SocketFiles {
+    fn drop(&mut self) {
+        for (path, inode) in &self.0 {
+            // Another server may have put its own there meanwhile.
+            if fs::symlink_metadata(path).is_ok_and(|meta| meta.ino() == *inode) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+impl Sockets {
+    /// The addresses, for the banner.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The sockets for the front, and what must live as long as they do.
+    pub fn into_parts(self) -> (Vec<(OwnedFd, String)>, SocketFiles) {
+        (
+            self.listeners.into_iter().zip(self.addresses).collect(),
+            self.files,
+        )
+    }
+
+    fn push(&mut self, listener: OwnedFd, address: String) {
+        self.listeners.push(listener);
+        self.addresses.push(address);
+    }
+}
+
+/// Takes the sockets that were inherited by number.
+pub fn take_inherited(config: &Config) -> Result<Sockets, Fault> {
+    let mut sockets = Sockets::default();
+    for address in &config.bind {
+        if let Address::Inherited(number) = address {
+            let fault = |what: &str| {
+                Fault::new(Exit::Bind, format!("descriptor {number} {what}")).hint(
+                    "whoever starts Canter must open it, listen on it, and leave it open; \
+                     systemd does so from a `.socket` unit",
+                )
+            };
+            let listener = i32::try_from(*number)
+                .ok()
+                .and_then(|number| process::take_inherited(number).ok())
+                .ok_or_else(|| fault("is not open"))?;
+            if !sockopt::socket_acceptconn(&listener).unwrap_or(false) {
+                return Err(fault("is not a listening socket"));
+            }
+            set_nonblocking(&listener).map_err(|_| fault("cannot be used"))?;
+            let address = inherited_address(&listener, *number);
+            sockets.push(listener, address);
+        }
+    }
+    Ok(sockets)
+}
+
+/// Opens every other address.
+pub fn bind(config: &Config, inherited: Sockets) -> Result<Sockets, Fault> {
+    let mut sockets = inherited;
+    let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
+    for address in &config.bind {
+        match address {
+            Address::Tcp { host, port } => bind_tcp(&mut sockets, host, *port, backlog)?,
+            Address::Unix(path) => {
+                let mode = config.unix_socket_mode.map(|mode| mode.0);
+                bind_unix(&mut sockets, path, mode, backlog)?;
+            }
+            Address::Inherited(_) => {}
+        }
+    }
+    Ok(sockets)
+}
+
+fn bind_tcp(sockets: &mut Sockets, host: &Host, port: u16, backlog: i32) -> Result<(), Fault> {
+    let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match host {
+        Host::Any => {
+            // One socket for IPv6 and IPv4; machines without IPv6 get the other kind.
+            let listener = open_tcp(every, backlog).or_else(|error| match error {
+                Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
+                    open_tcp((Ipv4Addr::UNSPECIFIED, port).into(), backlog)
+                }
+                other => Err(other),
+            });
+            push_tcp(sockets, listener, every)
+        }
+        Host::Ip(ip) => {
+            let address = SocketAddr::from((*ip, port));
+            push_tcp(sockets, open_tcp(address, backlog), address)
+        }
+        Host::Name(name) => bind_name(sockets, name, port, backlog),
+    }
+}
+
+/// Every address the name stands for; one that this machine lacks does no harm beside others.
+fn bind_name(sockets: &mut Sockets, name: &str, port: u16, backlog: i32) -> Result<(), Fault> {
+    let found = (name, port).to_socket_addrs().map_err(|error| {
+        Fault::new(Exit::Bind, format!("no address is known for `{name}`: {error}"))
+            .hint("write an address of this machine, or `:PORT` for all of them")
+    })?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let before = sockets.listeners.len();
+    let mut last = Err(Fault::new(Exit::Bind, format!("no address is known for `{name}`")));
+    for address in addresses {
+        let listener = open_tcp(address, backlog);
+        let lacks = matches!(listener, Err(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT));
+        last = push_tcp(sockets, listener, address);
+        if last.is_err() && !lacks {
+            return last;
+        }
+    }
+    if sockets.listeners.len() > before {
+        Ok(())
+    } else {
+        last
+    }
+}
+
+fn push_tcp(
+    sockets: &mut Sockets,
+    listener: Result<OwnedFd, Errno>,
+    address: SocketAddr,
+) -> Result<(), Fault> {
+    let listener = listener.map_err(|error| tcp_fault(address, error))?;
+    let bound = getsockname(&listener)
+        .ok()
+        .and_then(|bound| SocketAddr::try_from(bound).ok())
+        .unwrap_or(address);
+    sockets.push(listener, url(bound));
+    Ok(())
+}
+
+fn open_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    // A restart need not wait for old connections to be forgotten.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // `[::]` means every address, whatever the system's default is.
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    bind_to(&socket, &address)?;
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+fn tcp_fault(address: SocketAddr, error: Errno) -> Fault {
+    let port = address.port();
+    let fault = |why: &str| {
+        Fault::new(Exit::Bind, format!("cannot listen on `{address}`: {why}"))
+    };
+    match error {
+        Errno::ADDRINUSE => {
+            let holder = holder::of_port(port).map_or_else(
+                || "another program listens there".to_owned(),
+                |holder| format!("{holder} listens there"),
+            );
+            let other = port.checked_add(1).unwrap_or(8000);
+            fault(&holder).hint(format!(
+                "stop it, or choose another port: `--bind {}`",
+                SocketAddr::new(address.ip(), other)
+            ))
+        }
+        Errno::ACCESS => fault("ports below 1024 are for the administrator").hint(
+            "choose a port such as 8000, or start Canter from systemd with a `.socket` unit or \
+             `AmbientCapabilities=CAP_NET_BIND_SERVICE`",
+        ),
+        Errno::ADDRNOTAVAIL => fault("this machine does not have that address")
+            .hint(format!("`:{port}` listens on every address it has")),
+        Errno::AFNOSUPPORT => fault("this machine does not speak IPv6")
+            .hint(format!("write an IPv4 address: `127.0.0.1:{port}`")),
+        other => fault(&io::Error::from(other).to_string()),
+    }
+}
+
+/// As a person can open it in a browser.
+fn url(address: SocketAddr) -> String {
+    let port = address.port();
+    let suffix = if port == 80 {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
+    match address.ip() {
+        ip if ip.is_unspecified() => {
+            format!("http://localhost{suffix} and every address of this machine")
+        }
+        IpAddr::V6(ip) => format!("http://[{ip}]{suffix}"),
+        IpAddr::V4(ip) => format!("http://{ip}{suffix}"),
+    }
+}
+
+fn bind_unix(
+    sockets: &mut Sockets,
+    path: &Path,
+    mode: Option<u32>,
+    backlog: i32,
+) -> Result<(), Fault> {
+    let shown = path.display().to_string();
+    let fault = |why: &str| Fault::new(Exit::Bind, format!("cannot listen on `{shown}`: {why}"));
+    let by_system = |error: io::Error| fault(&error.to_string());
+    let address = SocketAddrUnix::new(path).map_err(|_| {
+        fault("the path is too long for a socket").hint("a path has at most 107 bytes")
+    })?;
+    clear_stale(path).map_err(|why| {
+        fault(why).hint("stop the other server, or choose another path")
+    })?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|error| by_system(error.into()))?;
+    bind_to(&socket, &address).map_err(|error| match error {
+        Errno::NOENT => fault("its folder does not exist").hint("create the folder first"),
+        Errno::ACCESS => fault("its folder may not be written to")
+            .hint("choose a folder that the user Canter runs as may write to"),
+        other => by_system(other.into()),
+    })?;
+    let path = std::path::absolute(path).map_err(by_system)?;
+    let inode = fs::symlink_metadata(&path).map_err(by_system)?.ino();
+    sockets.files.0.push((path.clone(), inode));
+    if let Some(mode) = mode {
+        // Before `listen`: nobody gets in under the old mode.
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(by_system)?;
+    }
+    listen(&socket, backlog).map_err(|error| by_system(error.into()))?;
+    sockets.push(socket, format!("unix:{}", path.display()));
+    Ok(())
+}
+
+/// Removes what a server that was killed has left behind, and nothing else.
+fn clear_stale(path: &Path) -> Result<(), &'static str> {
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !meta.file_type().is_socket() {
+        return Err("there is a file of that name that is not a socket");
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err("another server answers there"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|_| "a socket is left over there and cannot be removed")
+        }
+        Err(_) => Err("there is a socket that cannot be examined"),
+    }
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    Ok(rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?)
+}
+
+fn inherited_address(listener: &OwnedFd, number: u32) -> String {
+    let bound = getsockname(listener).ok();
+    let address = bound.and_then(|bound| SocketAddr::try_from(bound).ok());
+    match address {
+        Some(address) => format!("{} (inherited)", url(address)),
+        None => format!("fd://{number} (inherited)"),
+    }
+}
+
+#[cfg(test)]
+#[path = "sockets_tests.rs"]
+mod tests;

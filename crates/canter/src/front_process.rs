@@ -1,0 +1,284 @@
+//! Owns the front's process: the runtime, the front, the dispatch, and the words of the supervisor.
+//! Leaves what each of them does to its crate; here they are only joined.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use canter_base::options::{Config, LogTarget};
+use canter_base::sizing::Sizing;
+use canter_base::{error, info, warn};
+use canter_channel::call::{Answer, Submission};
+use canter_front::{AccessLog, App, Call, Listener, Server, Settings};
+use canter_sys::process::exit_now;
+use canter_workers::dispatch::{self, Adopted, Dispatch, Notice, Ticket};
+use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
+use canter_workers::socket::MessageSocket;
+use canter_workers::supervisor::FrontStart;
+
+/// Between asking the workers to end and leaving: they notice by themselves, too.
+const FAREWELL: Duration = Duration::from_millis(20);
+
+/// Runs the front until it is told to stop; ends the process.
+pub fn run(start: FrontStart, config: &Config, sizing: &Sizing) -> Infallible {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .on_thread_park(before_sleep)
+        .build_local(tokio::runtime::LocalOptions::default());
+    let result = runtime.and_then(|runtime| runtime.block_on(serve(start, config, sizing)));
+    if let Err(error) = result {
+        error!("the front cannot start", reason = &error.to_string());
+    }
+    exit_now(1)
+}
+
+thread_local! {
+    static ACCESS: std::cell::OnceCell<Rc<AccessLog>> = const { std::cell::OnceCell::new() };
+}
+
+fn before_sleep() {
+    dispatch::before_sleep();
+    ACCESS.with(|access| {
+        if let Some(access) = access.get() {
+            access.flush();
+        }
+    });
+}
+
+/// The app as the front sees it: the workers behind the dispatch.
+#[derive(Clone)]
+struct Workers(Dispatch);
+
+struct WorkerCall(Ticket);
+
+impl App for Workers {
+    type Call = WorkerCall;
+
+    fn submit(&self, submission: Submission) -> WorkerCall {
+        WorkerCall(self.0.submit(submission))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+}
+
+impl Call for WorkerCall {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.0.poll_answer(cx)
+    }
+
+    fn set_hold(&self, hold: bool) {
+        self.0.set_hold(hold);
+    }
+
+    fn is_queued(&self) -> bool {
+        self.0.is_queued()
+    }
+}
+
+async fn serve(start: FrontStart, config: &Config, sizing: &Sizing) -> io::Result<Infallible> {
+    let link = Rc::new(MessageSocket::new(start.link)?);
+    let dispatch = {
+        let link = Rc::clone(&link);
+        Dispatch::new(dispatch_settings(config, sizing), move |notice| tell(&link, &notice))
+    };
+    dispatch.start();
+    let access = access_log(config)?;
+    if let Some(access) = &access {
+        let _ = ACCESS.with(|kept| kept.set(Rc::clone(access)));
+    }
+    let listeners: io::Result<Vec<_>> =
+        start.listeners.into_iter().map(|(fd, _)| Listener::new(fd)).collect();
+    let app = Workers(dispatch.clone());
+    let server = Server::start(front_settings(config, sizing), listeners?, app, access.clone());
+    say(&link, ToSupervisor::Listening);
+    obey(&link, &dispatch, server, access, config.graceful_timeout).await
+}
+
+/// Does what the supervisor says, to the end.
+async fn obey(
+    link: &Rc<MessageSocket>,
+    dispatch: &Dispatch,
+    server: Server<Workers>,
+    access: Option<Rc<AccessLog>>,
+    graceful: Duration,
+) -> io::Result<Infallible> {
+    let mut server = Some(server);
+    let mut buf = [0; MOST_WORD];
+    loop {
+        let (len, fds) = link.receive(&mut buf).await.unwrap_or_default();
+        let word = match buf.get(..len).map(ToFront::read) {
+            _ if len == 0 => {
+                // The supervisor has died: nobody would replace what fails from here on.
+                ToFront::Stop { grace_ms: milliseconds(graceful), linger_ms: 0 }
+            }
+            Some(Ok(word)) => word,
+            _ => continue,
+        };
+        match word {
+            ToFront::Adopt { worker, .. } => {
+                if let Err(error) = adopt(dispatch, worker, fds) {
+                    error!("cannot take a worker on", reason = &error.to_string());
+                }
+            }
+            ToFront::Retire { worker } => dispatch.retire(worker),
+            ToFront::Loaded { .. } => {}
+            ToFront::Stop { grace_ms, linger_ms } => {
+                if let Some(server) = server.take() {
+                    let stop = Stop {
+                        link: Rc::clone(link),
+                        dispatch: dispatch.clone(),
+                        server,
+                        access: access.clone(),
+                        grace: Duration::from_millis(grace_ms.into()),
+                        linger: Duration::from_millis(linger_ms.into()),
+                    };
+                    tokio::task::spawn_local(stop.run());
+                }
+                if len == 0 {
+                    std::future::pending::<()>().await;
+                }
+            }
+            ToFront::Ping => say(link, ToSupervisor::Pong),
+            ToFront::Reopen => {
+                if let Some(access) = &access {
+                    access.reopen();
+                }
+            }
+        }
+    }
+}
+
+fn adopt(dispatch: &Dispatch, worker: dispatch::WorkerId, fds: Vec<OwnedFd>) -> io::Result<()> {
+    let fds: [OwnedFd; 4] = fds.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
+    let [memory, eventfd, control, files] = fds;
+    dispatch.adopt(worker, Adopted { memory, eventfd, control, files })
+}
+
+/// The way to the exit.
+struct Stop {
+    link: Rc<MessageSocket>,
+    dispatch: Dispatch,
+    server: Server<Workers>,
+    access: Option<Rc<AccessLog>>,
+    grace: Duration,
+    linger: Duration,
+}
+
+impl Stop {
+    async fn run(mut self) {
+        let end = tokio::time::Instant::now() + self.grace;
+        self.server.drain();
+        tokio::time::sleep(self.linger.min(self.grace)).await;
+        if tokio::time::timeout_at(end, self.server.stop()).await.is_err() {
+            warn!(
+                "connections are cut: the time to finish is over",
+                connections = self.server.connections()
+            );
+        }
+        self.dispatch.stop();
+        self.dispatch.retire_all();
+        tokio::time::sleep(FAREWELL).await;
+        if let Some(access) = &self.access {
+            access.finish();
+        }
+        say(&self.link, ToSupervisor::Drained);
+        exit_now(0);
+    }
+}
+
+fn say(link: &MessageSocket, word: ToSupervisor) {
+    if let Err(error) = link.send(&word.to_bytes())
+        && error.kind() == io::ErrorKind::WouldBlock
+    {
+        warn!("the supervisor does not listen");
+    }
+}
+
+/// Passes on what the dispatch has to tell.
+fn tell(link: &MessageSocket, notice: &Notice) {
+    match notice {
+        Notice::Ready(worker) => say(link, ToSupervisor::Ready { worker: *worker }),
+        Notice::Gone { worker, lost } => {
+            if *lost > 0 {
+                warn!("requests were lost with their worker", worker = worker.0, requests = *lost);
+            }
+            say(link, ToSupervisor::Gone { worker: *worker });
+        }
+        Notice::Replace(worker, reason) => {
+            say(link, ToSupervisor::Replace { worker: *worker, reason: *reason });
+        }
+        Notice::TimedOut { worker, request, after } => error!(
+            "a request took too long and was given up",
+            request = request.as_str(),
+            after_ms = milliseconds(*after),
+            worker = worker.0
+        ),
+        Notice::Stack { worker, request, text } => info!(
+            "where the request that took too long is stuck",
+            request = request.as_str(),
+            worker = worker.0,
+            stack = canter_base::log::Value::Block(text)
+        ),
+        Notice::Refused { request } => error!(
+            "workers died twice while this request ran: it is refused for a while",
+            request = request.as_str()
+        ),
+    }
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn dispatch_settings(config: &Config, sizing: &Sizing) -> dispatch::Settings {
+    dispatch::Settings {
+        queue_size: sizing.queue as usize,
+        max_requests: config.max_requests.into(),
+        max_requests_jitter: config.max_requests_jitter.into(),
+        most_stuck: sizing.threads / 4,
+    }
+}
+
+fn front_settings(config: &Config, sizing: &Sizing) -> Settings {
+    Settings {
+        limits: canter_http::Limits {
+            request_line: config.limit_request_line.bytes(),
+            header_bytes: config.limit_request_header.bytes(),
+            fields: config.limit_request_fields as usize,
+            field_size: config.limit_request_field_size.bytes(),
+            ..canter_http::Limits::DEFAULT
+        },
+        max_body: config.max_body.0,
+        // What does not fit into one record must come by file.
+        body_memory: config.body_memory.bytes().min(canter_channel::MOST_RECORD / 2),
+        response_memory: config.response_memory.bytes(),
+        temp_dir: config.temp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        max_connections: sizing.connections as usize,
+        keep_alive: config.keep_alive,
+        timeout: Some(config.timeout).filter(|timeout| !timeout.is_zero()),
+        trusted: config.forwarded_allow_ips.clone(),
+        forwarded_hops: config.forwarded_hops as usize,
+        request_id_header: config.request_id_header.0.to_ascii_lowercase(),
+        health: config.health,
+        access_log_format: config.access_log_format,
+    }
+}
+
+fn access_log(config: &Config) -> io::Result<Option<Rc<AccessLog>>> {
+    let open: Box<dyn Fn() -> io::Result<Box<dyn Write + Send>> + Send> =
+        match config.access_logfile.clone() {
+            LogTarget::Nowhere => return Ok(None),
+            LogTarget::Standard => Box::new(|| Ok(Box::new(io::stdout()))),
+            LogTarget::File(path) => Box::new(move || {
+                let file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+                Ok(Box::new(file))
+            }),
+        };
+    AccessLog::start(config.access_log_format, open).map(|log| Some(Rc::new(log)))
+}

@@ -1,0 +1,72 @@
+//! Owns what a request is handed in with and the steps in which its answer comes back.
+//! Leaves the queue between the two to `canter-workers`, and HTTP to `canter-front`.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+/// What a request is handed in with.
+pub struct Submission {
+    /// A [`crate::request`] message.
+    pub message: Vec<u8>,
+    /// The body when the message says that it is in a file.
+    pub file: Option<OwnedFd>,
+    /// When to give up on the first part of an answer; None for never.
+    pub deadline: Option<Instant>,
+}
+
+/// One step of the answer to a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// The head, with the beginning of the body or all of it: a [`crate::response`] message.
+    Head {
+        /// The message.
+        message: Vec<u8>,
+        /// Whether the body ends with it.
+        last: bool,
+    },
+    /// The head; the body is a part of a file.
+    File {
+        /// The message; a `FilePart` stands where the body would.
+        message: Vec<u8>,
+        /// The file.
+        file: OwnedFd,
+    },
+    /// More of the body.
+    Chunk {
+        /// The bytes; may be empty when it is the last.
+        bytes: Vec<u8>,
+        /// Whether the body ends with it.
+        last: bool,
+    },
+    /// There will be no answer, or no more of it.
+    Failed(Failure),
+}
+
+impl Answer {
+    /// Whether no other step follows.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Head { last, .. } | Self::Chunk { last, .. } => *last,
+            Self::File { .. } | Self::Failed(_) => true,
+        }
+    }
+}
+
+/// Why a request got no answer from the app, or not all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The queue is full.
+    QueueFull,
+    /// It waited in the queue until its deadline.
+    QueuedTooLong,
+    /// It ran until its deadline; the thread is written off.
+    RanTooLong,
+    /// The worker died while it ran.
+    WorkerDied,
+    /// It was running when workers died, twice: refused for a while.
+    Refused,
+    /// The app failed after its head was sent.
+    Aborted,
+    /// No worker can take it any more: the server is stopping.
+    Stopping,
+}

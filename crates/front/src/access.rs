@@ -1,0 +1,257 @@
+//! Owns the access log: one line for each response, written by a thread of its own so that a slow
+//! reader of the log never holds a request up.
+//! Leaves what happened to `conn`.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use canter_base::log::{push_json_string, push_logfmt_value};
+use canter_base::options::AccessLogFormat;
+use canter_base::clock::{civil, push_iso8601, wall_ms};
+use canter_http::escape::Escaped;
+
+use crate::facts::Line;
+
+/// Batches that may wait for the writer; beyond it lines are dropped and counted.
+const MOST_BATCHES: usize = 64;
+/// Bytes after which a batch is handed over at once.
+const BATCH: usize = 32 * 1024;
+
+/// Opens the place the log goes to, at the start and again when it was rotated.
+pub type Open = Box<dyn Fn() -> std::io::Result<Box<dyn Write + Send>> + Send>;
+
+/// The access log.
+pub struct AccessLog {
+    format: AccessLogFormat,
+    batch: Mutex<String>,
+    sender: SyncSender<Job>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Job {
+    Lines(String),
+    Reopen,
+    Flush(SyncSender<()>),
+}
+
+/// The end of a response, as it is logged.
+pub(crate) struct Ended<'a> {
+    pub line: &'a Line,
+    pub id: &'a [u8],
+    pub status: u16,
+    pub bytes: u64,
+    pub took: Duration,
+}
+
+impl AccessLog {
+    /// A log with its writer thread.
+    ///
+    /// # Errors
+    /// When the place cannot be opened, or the system refuses a thread.
+    pub fn start(format: AccessLogFormat, open: Open) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(MOST_BATCHES);
+        let out = open()?;
+        let writer = std::thread::Builder::new().name("access-log".to_owned());
+        writer.stack_size(64 * 1024).spawn(move || write(&receiver, &open, out))?;
+        let (batch, dropped) = (Mutex::default(), Arc::default());
+        Ok(Self { format, batch, sender, dropped })
+    }
+
+    pub(crate) fn log(&self, ended: &Ended<'_>) {
+        let Ok(mut batch) = self.batch.lock() else { return };
+        push_line(&mut batch, self.format, wall_ms(), ended);
+        if batch.len() >= BATCH {
+            self.hand_over(std::mem::take(&mut batch));
+        }
+    }
+
+    /// Hands over what has gathered; called before the front sleeps.
+    pub fn flush(&self) {
+        if let Ok(mut batch) = self.batch.lock()
+            && !batch.is_empty()
+        {
+            self.hand_over(std::mem::take(&mut batch));
+        }
+    }
+
+    fn hand_over(&self, batch: String) {
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(Job::Lines(batch)) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens the file again: it was rotated.
+    pub fn reopen(&self) {
+        self.flush();
+        let _ = self.sender.send(Job::Reopen);
+    }
+
+    /// Waits until everything is written; at the end of the program.
+    pub fn finish(&self) {
+        self.flush();
+        let (done, wait) = sync_channel(1);
+        if self.sender.send(Job::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(Duration::from_secs(2));
+        }
+    }
+
+    /// Batches that were dropped because the log's reader was too slow.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn write(receiver: &Receiver<Job>, open: &Open, mut out: Box<dyn Write + Send>) {
+    while let Ok(job) = receiver.recv() {
+        match job {
+            // A log that cannot be written is no reason to stop serving.
+            Job::Lines(lines) => drop(out.write_all(lines.as_bytes()).and_then(|()| out.flush())),
+            Job::Reopen => {
+                if let Ok(opened) = open() {
+                    out = opened;
+                }
+            }
+            Job::Flush(done) => drop(done.send(())),
+        }
+    }
+}
+
+fn push_line(out: &mut String, format: AccessLogFormat, wall_ms: u64, ended: &Ended<'_>) {
+    // Writing to a String cannot fail.
+    let _ = match format {
+        AccessLogFormat::Common => push_common(out, wall_ms, ended).and_then(|()| writeln!(out)),
+        AccessLogFormat::Combined => push_common(out, wall_ms, ended).and_then(|()| {
+            let line = ended.line;
+            writeln!(out, " \"{}\" \"{}\"", or_dash(&line.referer), or_dash(&line.user_agent))
+        }),
+        AccessLogFormat::Json => push_json(out, wall_ms, ended),
+        AccessLogFormat::Logfmt => push_logfmt(out, wall_ms, ended),
+    };
+}
+
+/// `host ident user [date] "request" status bytes`, as the NCSA and Apache have it.
+fn push_common(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Result {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let line = ended.line;
+    let (seconds, days) = (wall_ms / 1000 % 86_400, wall_ms / 86_400_000);
+    let (year, month, day) = civil(days);
+    let month = MONTHS.get(month as usize - 1).unwrap_or(&"Jan");
+    let client = if line.client.is_empty() { "-" } else { &line.client };
+    write!(
+        out,
+        "{client} - - [{day:02}/{month}/{year}:{:02}:{:02}:{:02} +0000] \"{} {} {}\" {} {}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        Escaped(&line.method),
+        Escaped(&line.target),
+        line.version,
+        ended.status,
+        ended.bytes
+    )
+}
+
+fn push_json(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Result {
+    let line = ended.line;
+    out.push_str("{\"time\":\"");
+    push_iso8601(out, wall_ms);
+    out.push('"');
+    for (key, text) in texts(ended) {
+        write!(out, ",\"{key}\":")?;
+        push_json_string(out, &text);
+    }
+    writeln!(
+        out,
+        ",\"protocol\":\"{}\",\"status\":{},\"bytes\":{},\"duration_ms\":{:.3}}}",
+        line.version,
+        ended.status,
+        ended.bytes,
+        milliseconds(ended.took)
+    )
+}
+
+fn push_logfmt(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Result {
+    out.push_str("time=");
+    push_iso8601(out, wall_ms);
+    for (key, text) in texts(ended) {
+        write!(out, " {key}=")?;
+        push_logfmt_value(out, &text);
+    }
+    writeln!(
+        out,
+        " protocol={} status={} bytes={} duration_ms={:.3}",
+        ended.line.version,
+        ended.status,
+        ended.bytes,
+        milliseconds(ended.took)
+    )
+}
+
+fn texts(ended: &Ended<'_>) -> [(&'static str, String); 6] {
+    let line = ended.line;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    [
+        ("client", line.client.clone()),
+        ("method", text(&line.method)),
+        ("target", text(&line.target)),
+        ("referer", text(&line.referer)),
+        ("user_agent", text(&line.user_agent)),
+        ("request_id", text(ended.id)),
+    ]
+}
+
+fn or_dash(bytes: &[u8]) -> Escaped<'_> {
+    Escaped(if bytes.is_empty() { b"-" } else { bytes })
+}
+
+fn milliseconds(took: Duration) -> f64 {
+    took.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(format: AccessLogFormat) -> String {
+        let line = Line {
+            client: "192.0.2.7".to_owned(),
+            method: b"GET".to_vec(),
+            target: b"/a\x1b\"b".to_vec(),
+            version: "HTTP/1.1",
+            referer: Vec::new(),
+            user_agent: b"curl/8".to_vec(),
+        };
+        let ended = Ended {
+            line: &line,
+            id: b"id-1",
+            status: 200,
+            bytes: 13,
+            took: Duration::from_micros(1500),
+        };
+        let mut out = String::new();
+        push_line(&mut out, format, 86_400_000 * 365 + 3_661_000, &ended);
+        out
+    }
+
+    #[test]
+    fn each_form_is_one_line_that_cannot_be_forged() {
+        assert_eq!(
+            line(AccessLogFormat::Combined),
+            "192.0.2.7 - - [01/Jan/1971:01:01:01 +0000] \"GET /a\\x1b\\\"b HTTP/1.1\" 200 13 \
+             \"-\" \"curl/8\"\n"
+        );
+        assert!(line(AccessLogFormat::Common).ends_with("HTTP/1.1\" 200 13\n"));
+        let json = line(AccessLogFormat::Json);
+        assert!(json.contains("\"duration_ms\":1.500}") && json.contains("\"request_id\":\"id-1\""));
+        let logfmt = line(AccessLogFormat::Logfmt);
+        assert!(logfmt.contains("status=200 bytes=13") && logfmt.contains("user_agent=curl/8"));
+        for form in [json, logfmt] {
+            assert!(form.lines().count() == 1 && !form.contains('\x1b'));
+        }
+    }
+}

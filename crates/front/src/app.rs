@@ -1,0 +1,30 @@
+//! Owns what the front needs to know of whatever answers requests.
+//! Leaves how it does so to the composition in `canter`.
+
+use std::task::{Context, Poll};
+
+use canter_channel::call::{Answer, Submission};
+
+/// Something that answers requests.
+pub trait App: Clone + 'static {
+    /// One request handed in; dropping it says that nobody waits for the answer any more.
+    type Call: Call;
+
+    /// Hands a complete request in. Never blocks and never fails: refusals come as answers.
+    fn submit(&self, submission: Submission) -> Self::Call;
+
+    /// Whether requests would be run now.
+    fn is_ready(&self) -> bool;
+}
+
+/// A request handed in.
+pub trait Call {
+    /// The next step of the answer. After the last one there is no other.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer>;
+
+    /// Asks the app to pause producing this answer, or to go on.
+    fn set_hold(&self, hold: bool);
+
+    /// Whether the request has not begun to run.
+    fn is_queued(&self) -> bool;
+}

@@ -1,0 +1,187 @@
+//! Owns one client connection from accept to close: one request after the other, in order.
+//! Leaves reading to `receive`, the answer to `answer`, sending to `send`.
+
+mod answer;
+mod buffer;
+mod receive;
+mod send;
+mod watch;
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use canter_http::{Head, HeadDecoder, Reject};
+
+use crate::app::App;
+use crate::facts::Facts;
+use crate::forwarded::Client;
+use crate::server::Shared;
+use crate::settings::{LINGER_BYTES, LINGER_TIME};
+use crate::stream::Stream;
+use crate::table::{Phase, Place};
+use buffer::Buffer;
+
+/// Why a connection ends before its time.
+#[derive(Debug, PartialEq, Eq)]
+enum Stop {
+    /// The client closed or reset it, or reading or writing failed.
+    Gone,
+    /// It did not do in time what was due.
+    Expired,
+}
+
+/// What follows a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// The next request.
+    Next,
+    /// Close; everything the client sent was read.
+    Close,
+    /// Close, but give the client time to see the answer: it may still be sending.
+    Linger,
+}
+
+/// One client connection.
+pub(crate) struct Conn<A: App> {
+    stream: Stream,
+    peer: Client,
+    trusted: bool,
+    local: (Vec<u8>, u16),
+    shared: Rc<Shared<A>>,
+    place: Place,
+    buffer: Buffer,
+    decoder: HeadDecoder,
+    head: Head,
+    /// Room for a response head, kept between requests.
+    out: Vec<u8>,
+    /// Room for a decoded path, kept between requests.
+    path: Vec<u8>,
+    /// The client has shut its sending side.
+    read_closed: bool,
+}
+
+impl<A: App> Conn<A> {
+    pub fn new(
+        stream: Stream,
+        peer: Client,
+        trusted: bool,
+        local: (Vec<u8>, u16),
+        shared: Rc<Shared<A>>,
+    ) -> Self {
+        let place = shared.table.enter();
+        Self {
+            stream,
+            peer,
+            trusted,
+            local,
+            shared,
+            place,
+            buffer: Buffer::default(),
+            decoder: HeadDecoder::new(),
+            head: Head::new(),
+            out: Vec::new(),
+            path: Vec::new(),
+            read_closed: false,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub async fn serve(mut self) {
+        loop {
+            match self.exchange().await {
+                Ok(After::Next) => {}
+                Ok(After::Close) => {
+                    self.stream.shut_down_writing();
+                    return;
+                }
+                Ok(After::Linger) => return self.linger().await,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// One request and its response.
+    async fn exchange(&mut self) -> Result<After, Stop> {
+        match self.receive_head().await {
+            Ok(receive::Received::Head) => {}
+            Ok(receive::Received::End) => return Ok(After::Close),
+            Ok(receive::Received::Reject(reject)) => return self.reject(reject).await,
+            Err(Stop::Expired) if self.decoder.is_inside_request(self.buffer.filled()) => {
+                return self.refuse(None, 408, "the request was not sent in time").await;
+            }
+            Err(stop) => return Err(stop),
+        }
+        self.handle().await
+    }
+
+    fn enter(&self, phase: Phase, now: Instant, limit: std::time::Duration) {
+        self.place.row.enter(phase, Some(now + limit));
+    }
+
+    /// The connection may be used again as far as the server is concerned.
+    fn may_keep(&self) -> bool {
+        !self.shared.is_draining() && !self.shared.settings.keep_alive.is_zero()
+    }
+
+    /// Answers a request that breaks the rules of HTTP. What follows it is never looked at.
+    async fn reject(&mut self, reject: Reject) -> Result<After, Stop> {
+        let now = Instant::now();
+        let date = self.shared.clock.date(now);
+        let response = canter_http::response::reject_response(reject, &date);
+        self.shared.count_reject(reject);
+        self.send_all(&response, &[]).await?;
+        self.log_reject(reject, response.len());
+        Ok(After::Linger)
+    }
+
+    fn log_reject(&self, reject: Reject, bytes: usize) {
+        if let Some(log) = &self.shared.access {
+            let line = crate::facts::Line {
+                client: self.peer.address.clone(),
+                method: b"-".to_vec(),
+                target: reject.row().word.as_bytes().to_vec(),
+                version: "-",
+                ..crate::facts::Line::default()
+            };
+            log.log(&crate::access::Ended {
+                line: &line,
+                id: b"-",
+                status: reject.status(),
+                bytes: bytes as u64,
+                took: std::time::Duration::ZERO,
+            });
+        }
+    }
+
+    fn log(&self, facts: &Facts, status: u16, bytes: u64) {
+        if let (Some(log), Some(line)) = (&self.shared.access, &facts.line) {
+            log.log(&crate::access::Ended {
+                line,
+                id: &facts.id,
+                status,
+                bytes,
+                took: facts.started.elapsed(),
+            });
+        }
+    }
+
+    /// Closes so that the client sees the answer: a close with unread bytes would reset the
+    /// connection and may take the answer with it (RFC 9112, section 9.6).
+    async fn linger(mut self) {
+        self.stream.shut_down_writing();
+        self.enter(Phase::Linger, Instant::now(), LINGER_TIME);
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match buffer::with_scratch(|scratch| self.stream.try_read(scratch)) {
+                Ok(0) => return,
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if self.readable().await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}

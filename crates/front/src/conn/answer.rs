@@ -1,0 +1,293 @@
+//! Owns answering one request whose head has come: the pipeline, the body, the app, the response.
+//! Leaves bytes to `receive` and `send`.
+
+use std::fs::File;
+use std::time::Instant;
+
+use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::response::{FilePart, Response};
+use canter_http::{
+    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Reject, RequestFacts,
+    ResponsePlan, response,
+};
+
+use super::receive::{Body, Refusal};
+use super::send::{Ending, Streamed};
+use super::watch::Watch;
+use super::{After, Conn, Stop};
+use crate::app::App;
+use crate::facts::{Facts, Line};
+use crate::table::Phase;
+use crate::{forwarded, pipeline, request};
+
+/// Why there is a 500, for the log; the client is told nothing of the app's inside.
+const APP_FAULT: &str = "the app did not answer in a way that can be sent";
+
+impl<A: App> Conn<A> {
+    /// Answers the request whose head is at the beginning of the buffer.
+    pub(super) async fn handle(&mut self) -> Result<After, Stop> {
+        let buf = self.buffer.filled();
+        let settings = &self.shared.settings;
+        let client = if self.trusted {
+            &forwarded::client(&self.head, buf, &self.peer, settings.forwarded_hops)
+        } else {
+            &self.peer
+        };
+        let mut id = Vec::new();
+        request::request_id(self.given_id(), &mut id);
+        let facts = Facts {
+            request: RequestFacts::from(&self.head),
+            started: Instant::now(),
+            id,
+            line: self.shared.access.as_ref().map(|_| Line::new(&self.head, buf, client)),
+        };
+        let decoder = match BodyDecoder::new(self.head.framing, settings.max_body, &settings.limits) {
+            Ok(decoder) => decoder,
+            Err(reject) => return self.refuse_rejected(&facts, reject).await,
+        };
+        let ready = self.shared.app.is_ready();
+        if let Some(local) = pipeline::before(settings, ready, &self.head, buf) {
+            let clean = decoder.is_done();
+            self.buffer.consume(self.head.length);
+            return self.answer_locally(&facts, local.status, local.fields, local.text, !clean).await;
+        }
+        let mut message = Vec::with_capacity(self.head.length + 256);
+        let origin = request::Origin {
+            client,
+            server: &self.local.0,
+            server_port: self.local.1,
+            id: &facts.id,
+            id_header: &settings.request_id_header,
+            trusted: self.trusted,
+        };
+        let begun = request::begin(&mut message, buf, &self.head, &origin, &mut self.path);
+        let writer = match begun {
+            Ok(writer) => writer,
+            Err(reject) => return self.refuse_rejected(&facts, reject).await,
+        };
+        let expects = self.head.expects_continue;
+        self.buffer.consume(self.head.length);
+        let mut file = None;
+        if decoder.is_done() {
+            writer.inline_body(&[]);
+        } else {
+            match self.receive_body(decoder, expects).await {
+                Ok(Body::Memory(bytes)) => writer.inline_body(&bytes),
+                Ok(Body::File(body, len)) => {
+                    writer.file_body(len);
+                    file = Some(body.into());
+                }
+                Err(refusal) => return self.refuse_body(&facts, refusal).await,
+            }
+        }
+        let deadline = self.shared.settings.timeout.map(|limit| Instant::now() + limit);
+        self.place.row.enter(Phase::App, None);
+        let mut call = self.shared.app.submit(Submission { message, file, deadline });
+        self.respond(&facts, &mut call).await
+    }
+
+    fn given_id(&self) -> Option<&[u8]> {
+        let buf = self.buffer.filled();
+        let name = self.shared.settings.request_id_header.as_bytes();
+        let mut fields = self.head.fields.iter();
+        let field = fields.find(|field| field.name.of(buf).eq_ignore_ascii_case(name))?;
+        Some(field.value.of(buf))
+    }
+
+    /// Brings the app's answer to the client.
+    async fn respond(&mut self, facts: &Facts, call: &mut A::Call) -> Result<After, Stop> {
+        let mut watch = Watch::default();
+        let first = self.next_answer(call, &mut watch, facts.request.version).await;
+        let first = first.inspect_err(|_| self.log(facts, 499, 0))?;
+        match first {
+            Answer::Failed(failure) => self.fail(facts, failure).await,
+            Answer::Head { message, last } => self.send_answer(facts, message, last, call).await,
+            Answer::File { message, file } => {
+                self.send_file_answer(facts, &message, &File::from(file)).await
+            }
+            Answer::Chunk { .. } => self.app_fault(facts, APP_FAULT).await,
+        }
+    }
+
+    /// Writes the head of the app's response to `self.out`.
+    fn encode(
+        &mut self,
+        facts: &Facts,
+        answer: &Response<'_>,
+        length: Option<u64>,
+    ) -> Result<ResponsePlan, BadResponse> {
+        let date = self.shared.clock.date(facts.started);
+        let close = !self.may_keep();
+        self.out.clear();
+        let answer = HttpAnswer {
+            status: answer.facts.status,
+            reason: answer.facts.reason,
+            fields: answer.fields(),
+            length,
+            close,
+        };
+        response::encode_head(&mut self.out, facts.request, answer, &date)
+    }
+
+    async fn send_answer(
+        &mut self,
+        facts: &Facts,
+        message: Vec<u8>,
+        last: bool,
+        call: &mut A::Call,
+    ) -> Result<After, Stop> {
+        let Ok(answer) = Response::read(&message) else {
+            return self.app_fault(facts, APP_FAULT).await;
+        };
+        let status = answer.facts.status;
+        let body = message.get(answer.body_at..).unwrap_or_default();
+        let plan = match self.encode(facts, &answer, last.then_some(body.len() as u64)) {
+            Ok(plan) => plan,
+            Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
+        };
+        if last {
+            let body = if plan.framing == BodyFraming::None { &[] } else { body };
+            let sent = self.send_all(&self.out, body).await;
+            self.log(facts, status, body.len() as u64);
+            sent?;
+            return Ok(self.after(plan.close));
+        }
+        let head = std::mem::take(&mut self.out);
+        let head_len = head.len() as u64;
+        let begun = Streamed::new(plan.framing, head, &self.shared.settings);
+        let Ok(mut streamed) = begun else { return Err(Stop::Gone) };
+        if streamed.add(body.to_vec(), &self.shared.settings).is_err() {
+            return Err(Stop::Gone);
+        }
+        drop(message);
+        let result = self.send_stream(streamed, call).await;
+        let bytes = result.as_ref().map_or(0, |(_, sent)| sent.saturating_sub(head_len));
+        self.log(facts, status, bytes);
+        match result? {
+            (Ending::Whole, _) => Ok(self.after(plan.close)),
+            (Ending::Broken, _) => {
+                if plan.framing == BodyFraming::UntilClose {
+                    // Only a reset tells this client that something is missing.
+                    self.stream.reset_on_close();
+                }
+                Err(Stop::Gone)
+            }
+        }
+    }
+
+    async fn send_file_answer(
+        &mut self,
+        facts: &Facts,
+        message: &[u8],
+        file: &File,
+    ) -> Result<After, Stop> {
+        let parts = Response::read(message).and_then(|answer| {
+            Ok((answer, FilePart::read(message.get(answer.body_at..).unwrap_or_default())?))
+        });
+        let Ok((answer, part)) = parts else { return self.app_fault(facts, APP_FAULT).await };
+        let status = answer.facts.status;
+        let plan = match self.encode(facts, &answer, Some(part.len)) {
+            Ok(plan) => plan,
+            Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
+        };
+        let len = if plan.framing == BodyFraming::None { 0 } else { part.len };
+        self.send_all(&self.out, &[]).await?;
+        let whole = self.send_file(file, part.offset, len).await;
+        self.log(facts, status, len);
+        if whole? { Ok(self.after(plan.close)) } else { Err(Stop::Gone) }
+    }
+
+    fn after(&self, close: bool) -> After {
+        match (close, self.buffer.is_empty()) {
+            (false, _) => After::Next,
+            (true, true) => After::Close,
+            // Bytes behind the last request: a plain close would reset.
+            (true, false) => After::Linger,
+        }
+    }
+
+    /// The app broke a rule: the client gets a 500, the log says which.
+    async fn app_fault(&mut self, facts: &Facts, what: &str) -> Result<After, Stop> {
+        self.shared.log_app_fault(facts, what);
+        self.answer_locally(facts, 500, &[], "", false).await
+    }
+
+    async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
+        const RETRY: &[(&str, &str)] = &[("Retry-After", "1")];
+        let (status, fields, text): (u16, &[(&str, &str)], &str) = match failure {
+            Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
+            Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
+            Failure::RanTooLong => (504, &[], "the app did not answer in time"),
+            Failure::WorkerDied => (502, &[], "the worker that ran this request has died"),
+            Failure::Refused => (500, &[], "this request has stopped several workers"),
+            Failure::Aborted => (500, &[], ""),
+            Failure::Stopping => (503, RETRY, "the server is stopping"),
+        };
+        self.answer_locally(facts, status, fields, text, false).await
+    }
+
+    async fn refuse_rejected(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
+        let after = self.reject_quietly(reject).await;
+        self.log(facts, reject.status(), 0);
+        after
+    }
+
+    async fn reject_quietly(&mut self, reject: Reject) -> Result<After, Stop> {
+        let date = self.shared.clock.date(Instant::now());
+        let bytes = response::reject_response(reject, &date);
+        self.shared.count_reject(reject);
+        self.send_all(&bytes, &[]).await?;
+        Ok(After::Linger)
+    }
+
+    async fn refuse_body(&mut self, facts: &Facts, refusal: Refusal) -> Result<After, Stop> {
+        match refusal {
+            Refusal::Reject(reject) => self.refuse_rejected(facts, reject).await,
+            Refusal::Late => self.refuse(Some(facts), 408, "the body was not sent in time").await,
+            Refusal::Cut => {
+                self.log(facts, 400, 0);
+                Err(Stop::Gone)
+            }
+            Refusal::NoRoom(error) => {
+                self.shared.log_no_room(&error);
+                self.refuse(Some(facts), 503, "there is no room for the body").await
+            }
+        }
+    }
+
+    /// Answers and closes, giving the client time to see why.
+    pub(super) async fn refuse(
+        &mut self,
+        facts: Option<&Facts>,
+        status: u16,
+        text: &str,
+    ) -> Result<After, Stop> {
+        let date = self.shared.clock.date(Instant::now());
+        let is_head = facts.is_some_and(|facts| facts.request.is_head);
+        let bytes = response::simple_response(status, &[], text, true, is_head, &date);
+        self.place.row.enter(Phase::Send, None);
+        self.send_all(&bytes, &[]).await?;
+        if let Some(facts) = facts {
+            self.log(facts, status, bytes.len() as u64);
+        }
+        Ok(After::Linger)
+    }
+
+    /// Answers from here; `unread` says that part of the request was not read.
+    async fn answer_locally(
+        &mut self,
+        facts: &Facts,
+        status: u16,
+        fields: &[(&str, &str)],
+        text: &str,
+        unread: bool,
+    ) -> Result<After, Stop> {
+        let close = unread || !facts.request.keep_alive || !self.may_keep();
+        let date = self.shared.clock.date(facts.started);
+        let is_head = facts.request.is_head;
+        let bytes = response::simple_response(status, fields, text, close, is_head, &date);
+        self.send_all(&bytes, &[]).await?;
+        self.log(facts, status, bytes.len() as u64);
+        if unread { Ok(After::Linger) } else { Ok(self.after(close)) }
+    }
+}

@@ -1,0 +1,117 @@
+//! Owns the bytes received and not yet used, in buffers that idle connections give back.
+//! Leaves what they mean to the codec.
+
+use std::cell::RefCell;
+
+/// Room for most requests; a longer head makes it grow.
+const FIRST: usize = 8 * 1024;
+/// Buffers kept for the next connection that has something to read.
+const KEPT: usize = 64;
+const SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends room for bytes that are used at once, such as those of a body.
+pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+    ROOM.with_borrow_mut(|room| {
+        room.resize(SCRATCH, 0);
+        use_it(room)
+    })
+}
+
+/// Received bytes. Holds no memory while it is empty and released.
+#[derive(Default)]
+pub(super) struct Buffer {
+    /// Initialised throughout; only `start..end` was received.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// What was received and not consumed.
+    pub fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// These bytes are used up.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Room to receive into; [`Buffer::received`] says how much came.
+    pub fn room(&mut self) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.bytes = POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; FIRST]);
+        }
+        if self.end == self.bytes.len() {
+            if self.start > 0 {
+                self.bytes.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else {
+                self.bytes.resize(self.bytes.len() * 2, 0);
+            }
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// This many bytes of [`Buffer::room`] were filled.
+    pub fn received(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// Gives the memory back when nothing is in it.
+    pub fn release(&mut self) {
+        if self.is_empty() && !self.bytes.is_empty() {
+            let bytes = std::mem::take(&mut self.bytes);
+            POOL.with_borrow_mut(|pool| {
+                if bytes.len() == FIRST && pool.len() < KEPT {
+                    pool.push(bytes);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        (self.start, self.end) = (0, 0);
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_as_they_went_in_and_an_empty_buffer_holds_none() {
+        let mut buffer = Buffer::default();
+        let (mut sent, mut expected) = (Vec::new(), Vec::new());
+        for round in 0..1000_usize {
+            let room = buffer.room();
+            let count = room.len().min(round * 7 % 1000 + 1);
+            room[..count].fill(round as u8);
+            expected.extend(std::iter::repeat_n(round as u8, count));
+            buffer.received(count);
+            let take = buffer.filled().len().min(round * 13 % 900);
+            sent.extend_from_slice(&buffer.filled()[..take]);
+            buffer.consume(take);
+        }
+        sent.extend_from_slice(buffer.filled());
+        assert_eq!(sent, expected);
+        buffer.consume(usize::MAX / 2);
+        buffer.release();
+        assert!(buffer.bytes.is_empty());
+    }
+}

@@ -1,0 +1,224 @@
+//! Owns sending: whole responses, bodies as they come, files.
+//! Leaves what is sent to `answer`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use canter_channel::call::Answer;
+use canter_http::{BodyFraming, response};
+
+use super::{Conn, Stop};
+use crate::app::{App, Call};
+use crate::settings::{RESPONSE_DISK, WRITE_STALL};
+use crate::spool::Spool;
+use crate::table::Phase;
+
+/// Bytes of a file handed to the system at a time.
+const FILE_PIECE: u64 = 1 << 20;
+
+/// How sending a streamed body ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// All of it was sent.
+    Whole,
+    /// The app failed or broke its promise: the client must not take it for whole.
+    Broken,
+}
+
+impl<A: App> Conn<A> {
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        if self.place.row.poll_expired(cx) {
+            return Poll::Ready(Err(Stop::Expired));
+        }
+        self.stream.poll_write_ready(cx).map_err(|_| Stop::Gone)
+    }
+
+    async fn writable(&self) -> Result<(), Stop> {
+        std::future::poll_fn(|cx| self.poll_writable(cx)).await
+    }
+
+    fn expect_progress(&self) {
+        self.enter(Phase::Send, Instant::now(), WRITE_STALL);
+    }
+
+    /// Sends two byte strings, one after the other.
+    pub(super) async fn send_all(&self, first: &[u8], second: &[u8]) -> Result<(), Stop> {
+        let (mut first, mut second) = (first, second);
+        let mut waited = false;
+        while !first.is_empty() || !second.is_empty() {
+            match self.stream.try_write_two(first, second) {
+                Ok(count) => {
+                    let of_first = count.min(first.len());
+                    first = first.get(of_first..).unwrap_or_default();
+                    second = second.get(count - of_first..).unwrap_or_default();
+                    if waited {
+                        self.expect_progress();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !waited {
+                        waited = true;
+                        self.expect_progress();
+                    }
+                    self.writable().await?;
+                }
+                Err(_) => return Err(Stop::Gone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends part of a file; false when the file turned out shorter.
+    pub(super) async fn send_file(&self, file: &File, offset: u64, len: u64) -> Result<bool, Stop> {
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        self.expect_progress();
+        while at < end {
+            let piece = usize::try_from((end - at).min(FILE_PIECE)).unwrap_or(usize::MAX);
+            match self.stream.try_send_file(file.as_fd(), &mut at, piece) {
+                Ok(0) => return Ok(false),
+                Ok(_) => self.expect_progress(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(_) => return Err(Stop::Gone),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends a body as it comes from the app, at the client's pace; what the client does not take
+    /// at once goes to memory and then to a file, so that the app can go on.
+    pub(super) async fn send_stream(
+        &mut self,
+        mut body: Streamed,
+        call: &mut A::Call,
+    ) -> Result<(Ending, u64), Stop> {
+        self.expect_progress();
+        let mut held = false;
+        std::future::poll_fn(|cx| {
+            loop {
+                while !body.ended {
+                    let Poll::Ready(answer) = call.poll_answer(cx) else { break };
+                    if body.take(answer, &self.shared.settings).is_err() {
+                        return Poll::Ready(Err(Stop::Gone));
+                    }
+                }
+                let hold = body.spool.in_file() > if held { RESPONSE_DISK / 2 } else { RESPONSE_DISK };
+                if hold != held {
+                    held = hold;
+                    call.set_hold(hold);
+                }
+                match self.poll_send_some(cx, &mut body) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false)) if body.ended => {
+                        return Poll::Ready(Ok((body.ending(), body.sent)));
+                    }
+                    Poll::Ready(Ok(false)) | Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(stop)) => return Poll::Ready(Err(stop)),
+                }
+            }
+        })
+        .await
+    }
+
+    /// True when something was sent, false when there is nothing to send now.
+    fn poll_send_some(&self, cx: &mut Context<'_>, body: &mut Streamed) -> Poll<Result<bool, Stop>> {
+        let Ok(bytes) = body.spool.front() else { return Poll::Ready(Err(Stop::Gone)) };
+        if bytes.is_empty() {
+            // Between two chunks the client owes nothing; only its leaving matters.
+            self.place.row.enter(Phase::App, None);
+            return Poll::Ready(Ok(false));
+        }
+        match self.stream.try_write(bytes) {
+            Ok(count) => {
+                body.spool.consume(count);
+                body.sent += count as u64;
+                self.expect_progress();
+                Poll::Ready(Ok(true))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.poll_writable(cx).map_ok(|()| true)
+            }
+            Err(_) => Poll::Ready(Err(Stop::Gone)),
+        }
+    }
+}
+
+/// A body on its way from the app to the client.
+pub(super) struct Streamed {
+    spool: Spool,
+    framing: BodyFraming,
+    /// Left of a body whose length was promised.
+    left: u64,
+    ended: bool,
+    failed: bool,
+    sent: u64,
+}
+
+impl Streamed {
+    /// A body that follows `head`, bytes that go out first.
+    pub fn new(framing: BodyFraming, head: Vec<u8>, settings: &crate::Settings) -> io::Result<Self> {
+        let left = if let BodyFraming::Length(length) = framing { length } else { 0 };
+        let mut spool = Spool::default();
+        spool.push(head, usize::MAX, &settings.temp_dir)?;
+        Ok(Self { spool, framing, left, ended: false, failed: false, sent: 0 })
+    }
+
+    /// Takes a step of the answer in.
+    pub fn take(&mut self, answer: Answer, settings: &crate::Settings) -> io::Result<()> {
+        match answer {
+            Answer::Chunk { bytes, last } => {
+                self.add(bytes, settings)?;
+                if last {
+                    self.end(settings)?;
+                }
+            }
+            Answer::Failed(_) | Answer::Head { .. } | Answer::File { .. } => {
+                (self.ended, self.failed) = (true, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Frames bytes of the app and puts them in line.
+    pub fn add(&mut self, mut bytes: Vec<u8>, settings: &crate::Settings) -> io::Result<()> {
+        if bytes.is_empty() || self.failed {
+            return Ok(());
+        }
+        match self.framing {
+            BodyFraming::None => return Ok(()),
+            BodyFraming::UntilClose => {}
+            BodyFraming::Length(_) => {
+                if bytes.len() as u64 > self.left {
+                    // More than was promised: the promise is kept, the connection is not.
+                    bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+                    (self.ended, self.failed) = (true, true);
+                }
+                self.left -= bytes.len() as u64;
+            }
+            BodyFraming::Chunked => {
+                let mut framed = Vec::with_capacity(bytes.len() + 20);
+                response::encode_chunk_prefix(&mut framed, bytes.len() as u64);
+                framed.extend_from_slice(&bytes);
+                framed.extend_from_slice(response::CHUNK_END);
+                bytes = framed;
+            }
+        }
+        self.spool.push(bytes, settings.response_memory, &settings.temp_dir)
+    }
+
+    /// The app has given everything.
+    pub fn end(&mut self, settings: &crate::Settings) -> io::Result<()> {
+        self.ended = true;
+        if self.framing == BodyFraming::Chunked && !self.failed {
+            let last = response::LAST_CHUNK.to_vec();
+            self.spool.push(last, settings.response_memory, &settings.temp_dir)?;
+        }
+        Ok(())
+    }
+
+    fn ending(&self) -> Ending {
+        if self.failed || self.left > 0 { Ending::Broken } else { Ending::Whole }
+    }
+}

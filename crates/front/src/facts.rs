@@ -1,0 +1,45 @@
+//! Owns what must be known of a request after its head is gone: to answer it and to log it.
+//! Leaves the log's form to `access`.
+
+use std::time::Instant;
+
+use canter_http::{Head, KnownName, RequestFacts};
+
+use crate::forwarded::Client;
+
+/// Of one request, kept until its response is sent.
+pub(crate) struct Facts {
+    pub request: RequestFacts,
+    pub started: Instant,
+    pub id: Vec<u8>,
+    /// Only when there is an access log.
+    pub line: Option<Box<Line>>,
+}
+
+/// What the access log says of a request.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Line {
+    pub client: String,
+    pub method: Vec<u8>,
+    pub target: Vec<u8>,
+    pub version: &'static str,
+    pub referer: Vec<u8>,
+    pub user_agent: Vec<u8>,
+}
+
+impl Line {
+    pub fn new(head: &Head, buf: &[u8], client: &Client) -> Box<Self> {
+        let value = |name| head.value(buf, name).unwrap_or_default().to_vec();
+        Box::new(Self {
+            client: client.address.clone(),
+            method: head.method_span.of(buf).to_vec(),
+            target: head.target_span.of(buf).to_vec(),
+            version: match head.version {
+                canter_http::Version::Http10 => "HTTP/1.0",
+                canter_http::Version::Http11 => "HTTP/1.1",
+            },
+            referer: value(KnownName::Referer),
+            user_agent: value(KnownName::UserAgent),
+        })
+    }
+}

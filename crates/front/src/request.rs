@@ -1,0 +1,168 @@
+//! Owns turning a parsed head into the message that the app gets: who the client is, which fields
+//! pass, and the request id.
+//! Leaves parsing to `canter-http`, trust in peers to `forwarded`.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use canter_channel::request::{Facts, Writer};
+use canter_http::{Field, FieldClass, Head, KnownName, Reject, Version, target};
+
+use crate::forwarded::Client;
+
+/// The longest request id that is taken over from a client.
+const LONGEST_ID: usize = 128;
+
+/// A number that outsiders cannot guess; never used for secrets that must last.
+pub(crate) fn random() -> u64 {
+    thread_local! {
+        static STATE: (RandomState, Cell<u64>) = (RandomState::new(), const { Cell::new(0) });
+    }
+    STATE.with(|(keys, count)| {
+        count.set(count.get().wrapping_add(1));
+        let mut hasher = keys.build_hasher();
+        hasher.write_u64(count.get());
+        hasher.finish()
+    })
+}
+
+/// The id of this request: the client's when it is harmless, else a new one.
+pub(crate) fn request_id(given: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.clear();
+    match given {
+        Some(id) if is_harmless_id(id) => out.extend_from_slice(id),
+        _ => {
+            for number in [random(), random()] {
+                for shift in (0..16).rev() {
+                    let digit = (number >> (shift * 4)) & 0xf;
+                    out.push(b"0123456789abcdef"[digit as usize]);
+                }
+            }
+        }
+    }
+}
+
+fn is_harmless_id(id: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@~".contains(byte);
+    (1..=LONGEST_ID).contains(&id.len()) && id.iter().all(plain)
+}
+
+/// What a message is made from, beside the head.
+pub(crate) struct Origin<'a> {
+    /// Who asks, after trust was considered.
+    pub client: &'a Client,
+    /// The address that was asked, from the socket.
+    pub server: &'a [u8],
+    /// The port that was asked, from the socket.
+    pub server_port: u16,
+    /// Of this request.
+    pub id: &'a [u8],
+    /// The name of the field that carries the id, in lower case.
+    pub id_header: &'a str,
+    /// The peer is a trusted proxy: its words about the client pass to the app.
+    pub trusted: bool,
+}
+
+/// Begins the message of a request; the body follows. `path` is room for the decoded path.
+///
+/// # Errors
+/// A path that cannot be decoded, which the head decoder has refused before.
+pub(crate) fn begin<'m>(
+    message: &'m mut Vec<u8>,
+    buf: &[u8],
+    head: &Head,
+    origin: &Origin<'_>,
+    path: &mut Vec<u8>,
+) -> Result<Writer<'m>, Reject> {
+    path.clear();
+    if head.path_is_escaped {
+        target::decode_path(head.path(buf), path)?;
+    } else {
+        path.extend_from_slice(head.path(buf));
+    }
+    let facts = Facts {
+        method: head.method_span.of(buf),
+        target: head.target_span.of(buf),
+        path,
+        query: head.query(buf),
+        version: match head.version {
+            Version::Http10 => 0,
+            Version::Http11 => 1,
+        },
+        https: origin.client.https,
+        client: origin.client.address.as_bytes(),
+        client_port: origin.client.port,
+        server: origin.server,
+        server_port: origin.server_port,
+        id: origin.id,
+    };
+    let mut writer = Writer::new(message, &facts);
+    for (at, field) in head.fields.iter().enumerate() {
+        let name = field.name.of(buf);
+        if !passes(field, name, origin) {
+            continue;
+        }
+        let repeated = is_repeated(&head.fields, at, buf);
+        writer.field(name, field.value.of(buf), repeated);
+    }
+    writer.field(origin.id_header.as_bytes(), origin.id, false);
+    Ok(writer)
+}
+
+/// Whether the app sees this field. Names with `_` could pose as another name in the environ, and
+/// what proxies say about the client counts only from those that are trusted.
+fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
+    if field.class != FieldClass::Normal || name.eq_ignore_ascii_case(origin.id_header.as_bytes()) {
+        return false;
+    }
+    match field.known {
+        // About this connection and this message, which end here (RFC 9110, section 7.6.1).
+        KnownName::TransferEncoding | KnownName::Trailer | KnownName::Expect => false,
+        KnownName::Forwarded | KnownName::XRealIp | KnownName::XRequestStart => origin.trusted,
+        _ => origin.trusted || !speaks_for_the_client(name),
+    }
+}
+
+/// Names by which proxies tell an app what they know of the client.
+fn speaks_for_the_client(name: &[u8]) -> bool {
+    let letter = name.first().map(u8::to_ascii_lowercase);
+    (letter == Some(b'x') && (starts_with(name, b"x-forwarded-") || starts_with(name, b"x-ssl-client")))
+        || (letter == Some(b's') && name.eq_ignore_ascii_case(b"script-name"))
+}
+
+fn starts_with(name: &[u8], start: &[u8]) -> bool {
+    name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+}
+
+fn is_repeated(fields: &[Field], at: usize, buf: &[u8]) -> bool {
+    let Some((field, before)) = fields.get(at).zip(fields.get(..at)) else { return false };
+    before.iter().any(|earlier| {
+        earlier.known == field.known
+            && (field.known != KnownName::Other
+                || earlier.name.of(buf).eq_ignore_ascii_case(field.name.of(buf)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_harmless_id_is_kept_and_any_other_replaced() {
+        let mut id = Vec::new();
+        request_id(Some(b"abc-123"), &mut id);
+        assert_eq!(id, b"abc-123");
+        for bad in [&b""[..], b"a b", b"a\"b", &[b'a'; LONGEST_ID + 1]] {
+            request_id(Some(bad), &mut id);
+            assert!(id.len() == 32 && id != bad);
+        }
+    }
+
+    #[test]
+    fn two_new_ids_differ() {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        request_id(None, &mut first);
+        request_id(None, &mut second);
+        assert_ne!(first, second);
+    }
+}

@@ -1,0 +1,136 @@
+//! Owns the front as a whole: what all connections share, starting, draining, stopping.
+//! Leaves single connections to `conn` and the runtime to the composition.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use canter_http::Reject;
+use canter_http::escape::Escaped;
+use tokio::task::JoinHandle;
+
+use crate::access::AccessLog;
+use crate::app::App;
+use crate::clock::DateClock;
+use crate::facts::Facts;
+use crate::listener::Listener;
+use crate::settings::Settings;
+use crate::table::Table;
+
+/// How often connections are looked at for time limits.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// What all connections of the front share.
+pub(crate) struct Shared<A: App> {
+    pub settings: Settings,
+    pub app: A,
+    pub table: Rc<Table>,
+    pub clock: DateClock,
+    pub access: Option<Rc<AccessLog>>,
+    draining: Cell<bool>,
+    rejects: RefCell<HashMap<Reject, u64>>,
+}
+
+impl<A: App> Shared<A> {
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Waits until another connection may be accepted.
+    pub async fn room(&self) {
+        std::future::poll_fn(|cx| {
+            if self.table.has_room() {
+                return Poll::Ready(());
+            }
+            self.table.wake_on_leave(cx);
+            self.table.close_oldest_idle();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub fn count_reject(&self, reject: Reject) {
+        *self.rejects.borrow_mut().entry(reject).or_default() += 1;
+    }
+
+    pub fn log_app_fault(&self, facts: &Facts, what: &str) {
+        let id = Escaped(&facts.id).to_string();
+        canter_base::error!("the response of the app cannot be sent", why = what, request = &id);
+    }
+
+    pub fn log_no_room(&self, error: &std::io::Error) {
+        let error = error.to_string();
+        canter_base::error!("a request body could not be stored", error = &error);
+    }
+}
+
+/// The running front.
+pub struct Server<A: App> {
+    shared: Rc<Shared<A>>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+impl<A: App> Server<A> {
+    /// Starts accepting. Call inside a local runtime.
+    pub fn start(
+        settings: Settings,
+        listeners: Vec<Listener>,
+        app: A,
+        access: Option<Rc<AccessLog>>,
+    ) -> Self {
+        let shared = Rc::new(Shared {
+            table: Table::new(settings.max_connections),
+            settings,
+            app,
+            clock: DateClock::new(),
+            access,
+            draining: Cell::new(false),
+            rejects: RefCell::default(),
+        });
+        let accepting = listeners
+            .into_iter()
+            .map(|listener| tokio::task::spawn_local(listener.run(Rc::clone(&shared))))
+            .collect();
+        tokio::task::spawn_local(sweep(Rc::clone(&shared.table)));
+        Self { shared, accepting }
+    }
+
+    /// From now on every response says `Connection: close`; connections are still accepted.
+    pub fn drain(&self) {
+        self.shared.draining.set(true);
+    }
+
+    /// Accepts no more, closes idle connections, and waits until the others are done.
+    pub async fn stop(&mut self) {
+        self.drain();
+        for task in self.accepting.drain(..) {
+            task.abort();
+            // The listening socket closes with the task.
+            let _ = task.await;
+        }
+        let table = &self.shared.table;
+        table.close_idle();
+        std::future::poll_fn(|cx| {
+            if table.len() == 0 {
+                return Poll::Ready(());
+            }
+            table.wake_on_leave(cx);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Client connections now.
+    pub fn connections(&self) -> usize {
+        self.shared.table.len()
+    }
+}
+
+async fn sweep(table: Rc<Table>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        table.sweep(Instant::now());
+    }
+}

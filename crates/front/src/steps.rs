@@ -1,0 +1,4 @@
+//! Owns the steps of the pipeline, one file each. Leaves their order to `pipeline`.
+
+pub(crate) mod health;
+pub(crate) mod options;

@@ -1,0 +1,22 @@
+//! Owns `/-/live` and `/-/ready`, answered without the app so that a busy app cannot starve them.
+//! Leaves whether they are asked for to the options.
+
+use canter_http::{Head, Method};
+
+use crate::pipeline::Local;
+
+const NO_STORE: &[(&str, &str)] = &[("Cache-Control", "no-store")];
+
+/// Live: this program answers. Ready: a worker takes requests.
+pub(crate) fn answer(enabled: bool, ready: bool, head: &Head, buf: &[u8]) -> Option<Local> {
+    if !enabled || !matches!(head.method, Method::Get | Method::Head) {
+        return None;
+    }
+    let (status, text) = match head.path(buf) {
+        b"/-/live" => (200, "live"),
+        b"/-/ready" if ready => (200, "ready"),
+        b"/-/ready" => (503, "no worker takes requests now"),
+        _ => return None,
+    };
+    Some(Local { status, fields: NO_STORE, text })
+}

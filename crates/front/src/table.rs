@@ -1,0 +1,141 @@
+//! Owns the table of connections: how many, what each is doing, and until when it may.
+//! Leaves what a connection does when its time is over to `conn`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use slab::Slab;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waits for the first byte of a request.
+    Idle,
+    /// Receives a head.
+    Head,
+    /// Receives a body.
+    Body,
+    /// Waits for the app.
+    App,
+    /// Sends.
+    Send,
+    /// Waits for the client to see the last answer.
+    Linger,
+}
+
+/// One connection as others see it. Its own task writes it, the sweep reads it.
+pub(crate) struct Row {
+    phase: Cell<Phase>,
+    deadline: Cell<Option<Instant>>,
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Row {
+    /// Says what the connection does from now on, and until when.
+    pub fn enter(&self, phase: Phase, deadline: Option<Instant>) {
+        self.phase.set(phase);
+        self.deadline.set(deadline);
+        self.expired.set(false);
+    }
+
+    /// Whether the time is over; remembers who to wake when it will be.
+    pub fn poll_expired(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.expired.get()
+    }
+
+    fn expire(&self) {
+        self.expired.set(true);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// All connections of the front.
+pub(crate) struct Table {
+    rows: RefCell<Slab<Rc<Row>>>,
+    most: usize,
+    changed: RefCell<Option<Waker>>,
+}
+
+/// A place in the table, given back on drop.
+pub(crate) struct Place {
+    table: Rc<Table>,
+    key: usize,
+    pub row: Rc<Row>,
+}
+
+impl Table {
+    pub fn new(most: usize) -> Rc<Self> {
+        let rows = RefCell::new(Slab::new());
+        Rc::new(Self { rows, most, changed: RefCell::new(None) })
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.borrow().len()
+    }
+
+    /// Whether another connection may be accepted.
+    pub fn has_room(&self) -> bool {
+        self.len() < self.most
+    }
+
+    pub fn enter(self: &Rc<Self>) -> Place {
+        let row = Rc::new(Row {
+            phase: Cell::new(Phase::Idle),
+            deadline: Cell::new(None),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        let key = self.rows.borrow_mut().insert(Rc::clone(&row));
+        Place { table: Rc::clone(self), key, row }
+    }
+
+    /// Ends every wait whose time is over.
+    pub fn sweep(&self, now: Instant) {
+        for (_, row) in self.rows.borrow().iter() {
+            if row.deadline.get().is_some_and(|deadline| deadline <= now) {
+                row.expire();
+            }
+        }
+    }
+
+    /// Closes the connection that has been idle longest, to make room; false when none is idle.
+    pub fn close_oldest_idle(&self) -> bool {
+        let rows = self.rows.borrow();
+        let idle = rows.iter().map(|(_, row)| row);
+        let idle = idle.filter(|row| row.phase.get() == Phase::Idle && !row.expired.get());
+        let oldest = idle.min_by_key(|row| row.deadline.get());
+        oldest.inspect(|row| row.expire()).is_some()
+    }
+
+    /// Closes all idle connections.
+    pub fn close_idle(&self) {
+        for (_, row) in self.rows.borrow().iter() {
+            if row.phase.get() == Phase::Idle {
+                row.expire();
+            }
+        }
+    }
+
+    /// Wakes the caller once when a connection leaves.
+    pub fn wake_on_leave(&self, cx: &Context<'_>) {
+        *self.changed.borrow_mut() = Some(cx.waker().clone());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.rows.borrow_mut().try_remove(self.key);
+        if let Some(waker) = self.table.changed.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}

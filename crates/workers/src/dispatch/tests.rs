@@ -1,0 +1,284 @@
+//! Owns the tests of the dispatch, with workers played by the test through the real channel.
+//! Leaves real Python workers to the black-box tests.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::{Event, Kind, RecordHead, WorkerEnd, request, response};
+use canter_sys::fds;
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::*;
+
+/// A worker played by the test.
+struct Played {
+    end: WorkerEnd,
+    control: OwnedFd,
+}
+
+impl Played {
+    fn say(&self, event: &Event) {
+        fds::send(&self.control, &event.to_bytes(), &[]).unwrap();
+    }
+
+    /// Takes the next request and starts it; None when none waits, or it was taken back.
+    fn start(&mut self) -> Option<RecordHead> {
+        let head = self.end.requests.take(|head, _| head).unwrap()?;
+        self.end.watch.start(head.slot, 1).then_some(head)
+    }
+
+    fn answer(&mut self, request: RecordHead) {
+        let mut message = Vec::new();
+        response::Writer::new(&mut message, &response::Facts { status: 200, reason: b"OK" });
+        let head = RecordHead { kind: Kind::Response, last: true, ..request };
+        self.end.answers.push(head, &[&message]).unwrap();
+        self.end.watch.wake_front();
+    }
+}
+
+struct Stage {
+    dispatch: Dispatch,
+    notices: Rc<RefCell<Vec<Notice>>>,
+    next: u32,
+}
+
+impl Stage {
+    fn new(queue_size: usize) -> Self {
+        let notices = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&notices);
+        let settings =
+            Settings { queue_size, max_requests: 0, max_requests_jitter: 0, most_stuck: 1 };
+        let dispatch = Dispatch::new(settings, move |notice| heard.borrow_mut().push(notice));
+        dispatch.start();
+        Self { dispatch, notices, next: 1 }
+    }
+
+    async fn worker(&mut self) -> Played {
+        let (memory, _front) = canter_channel::create().unwrap();
+        let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let end = WorkerEnd::open(&memory, bell.try_clone().unwrap()).unwrap();
+        let (control, ours) = fds::pair().unwrap();
+        let (files, _files) = fds::pair().unwrap();
+        let id = WorkerId(self.next);
+        self.next += 1;
+        let adopted = Adopted { memory, eventfd: bell, control, files };
+        self.dispatch.adopt(id, adopted).unwrap();
+        let played = Played { end, control: ours };
+        played.say(&Event::Ready);
+        self.until(|notices| notices.contains(&Notice::Ready(id))).await;
+        played
+    }
+
+    /// Lets the dispatch's tasks run until they have told what is waited for.
+    async fn until(&self, seen: impl Fn(&[Notice]) -> bool) {
+        let limit = Instant::now() + Duration::from_secs(10);
+        while !seen(&self.notices.borrow()) {
+            assert!(Instant::now() < limit, "never told: {:?}", self.notices.borrow());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn submit(&self, path: &str, limit: Duration) -> Ticket {
+        let facts = request::Facts {
+            method: b"GET",
+            target: path.as_bytes(),
+            path: path.as_bytes(),
+            query: b"",
+            version: 1,
+            https: false,
+            client: b"192.0.2.1",
+            client_port: 1,
+            server: b"localhost",
+            server_port: 80,
+            id: b"id",
+        };
+        let mut message = Vec::new();
+        request::Writer::new(&mut message, &facts).inline_body(b"");
+        let deadline = Some(Instant::now() + limit);
+        self.dispatch.submit(Submission { message, file: None, deadline })
+    }
+}
+
+async fn answer_of(ticket: &mut Ticket) -> Answer {
+    tokio::time::timeout(
+        Duration::from_secs(10),
+        std::future::poll_fn(|cx| ticket.poll_answer(cx)),
+    )
+    .await
+    .expect("an answer within ten seconds")
+}
+
+fn failure_of(answer: &Answer) -> Option<Failure> {
+    if let Answer::Failed(failure) = answer { Some(*failure) } else { None }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn run(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(before_sleep)
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async { test().await });
+}
+
+#[test]
+fn a_request_that_came_before_any_worker_is_answered_by_the_first() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut ticket = stage.submit("/", LONG);
+        assert!(ticket.is_queued());
+        let mut worker = stage.worker().await;
+        let request = worker.start().unwrap();
+        worker.answer(request);
+        assert!(matches!(answer_of(&mut ticket).await, Answer::Head { last: true, .. }));
+        assert_eq!(stage.dispatch.load(), (0, 0));
+    });
+}
+
+#[test]
+fn a_full_queue_refuses() {
+    run(async || {
+        let stage = Stage::new(2);
+        let _first = stage.submit("/", LONG);
+        let _second = stage.submit("/", LONG);
+        let mut third = stage.submit("/", LONG);
+        assert_eq!(failure_of(&answer_of(&mut third).await), Some(Failure::QueueFull));
+    });
+}
+
+#[test]
+fn a_request_whose_client_has_gone_is_never_run() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        drop(stage.submit("/queued", LONG));
+        let mut worker = stage.worker().await;
+        let offered = stage.submit("/offered", LONG);
+        drop(offered);
+        assert!(worker.start().is_none());
+        assert_eq!(stage.dispatch.load(), (0, 0));
+    });
+}
+
+#[test]
+fn when_a_worker_dies_what_it_ran_is_lost_and_the_rest_goes_to_another() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut dying = stage.worker().await;
+        let mut started = stage.submit("/started", LONG);
+        let mut waiting = stage.submit("/waiting", LONG);
+        assert!(dying.start().is_some());
+        drop(dying);
+        assert_eq!(failure_of(&answer_of(&mut started).await), Some(Failure::WorkerDied));
+        stage.until(|notices| notices.contains(&Notice::Gone { worker: WorkerId(1), lost: 1 })).await;
+        let mut worker = stage.worker().await;
+        let request = worker.start().unwrap();
+        worker.answer(request);
+        assert_eq!(failure_of(&answer_of(&mut waiting).await), None);
+    });
+}
+
+#[test]
+fn a_request_that_ran_when_two_workers_died_is_refused() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        for _ in 0..2 {
+            let mut worker = stage.worker().await;
+            let mut ticket = stage.submit("/deadly", LONG);
+            assert!(worker.start().is_some());
+            drop(worker);
+            assert_eq!(failure_of(&answer_of(&mut ticket).await), Some(Failure::WorkerDied));
+        }
+        let mut refused = stage.submit("/deadly", LONG);
+        assert_eq!(failure_of(&answer_of(&mut refused).await), Some(Failure::Refused));
+        let told = stage.notices.borrow();
+        assert!(told.iter().any(|notice| matches!(notice, Notice::Refused { .. })));
+    });
+}
+
+#[test]
+fn deadlines_pass_in_the_queue_in_the_ring_and_in_the_app() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let short = Duration::from_millis(1);
+        let mut queued = stage.submit("/queued", short);
+        assert_eq!(failure_of(&answer_of(&mut queued).await), Some(Failure::QueuedTooLong));
+        let mut worker = stage.worker().await;
+        let mut running = stage.submit("/running", short);
+        let request = worker.start().unwrap();
+        let mut offered = stage.submit("/offered", short);
+        assert_eq!(failure_of(&answer_of(&mut running).await), Some(Failure::RanTooLong));
+        assert_eq!(failure_of(&answer_of(&mut offered).await), Some(Failure::QueuedTooLong));
+        assert!(worker.end.watch.is_cancelled(request.slot));
+        worker.say(&Event::Stack { number: request.number, text: "in view".to_owned() });
+        let has_stack = |notices: &[Notice]| {
+            notices.iter().any(|told| matches!(told, Notice::Stack { text, .. } if text == "in view"))
+        };
+        stage.until(has_stack).await;
+    });
+}
+
+#[test]
+fn a_request_behind_a_busy_worker_moves_to_one_that_has_nothing_to_do() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut busy = stage.worker().await;
+        let _first = stage.submit("/slow", LONG);
+        assert!(busy.start().is_some());
+        let mut behind = stage.submit("/behind", LONG);
+        let mut idle = stage.worker().await;
+        // The second worker sleeps at its ring, in a thread of its own as in a real one.
+        let sleeper = std::thread::spawn(move || {
+            let limit = Instant::now() + Duration::from_secs(10);
+            while idle.end.requests.is_empty() {
+                assert!(Instant::now() < limit, "nothing came");
+                idle.end.requests.sleep(Some(Duration::from_millis(50)));
+            }
+            let request = idle.start().unwrap();
+            idle.answer(request);
+            idle
+        });
+        assert_eq!(failure_of(&answer_of(&mut behind).await), None);
+        drop(sleeper.join().unwrap());
+        assert!(busy.start().is_none(), "taken back");
+    });
+}
+
+#[test]
+fn a_retired_worker_gives_back_what_it_has_not_begun() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut old = stage.worker().await;
+        let mut running = stage.submit("/running", LONG);
+        let request = old.start().unwrap();
+        let mut waiting = stage.submit("/waiting", LONG);
+        stage.dispatch.retire(WorkerId(1));
+        assert!(old.start().is_none());
+        let mut new = stage.worker().await;
+        let moved = new.start().unwrap();
+        new.answer(moved);
+        assert_eq!(failure_of(&answer_of(&mut waiting).await), None);
+        old.answer(request);
+        assert_eq!(failure_of(&answer_of(&mut running).await), None);
+    });
+}
+
+#[test]
+fn a_worker_that_writes_nonsense_is_to_be_replaced() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut worker = stage.worker().await;
+        let _ticket = stage.submit("/", LONG);
+        let request = worker.start().unwrap();
+        // A file record without its file.
+        let head = RecordHead { kind: Kind::File, last: true, ..request };
+        worker.end.answers.push(head, &[b""]).unwrap();
+        worker.end.watch.wake_front();
+        let replaced = Notice::Replace(WorkerId(1), Reason::Broken);
+        stage.until(|notices| notices.contains(&replaced)).await;
+    });
+}

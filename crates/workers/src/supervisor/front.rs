@@ -1,0 +1,216 @@
+//! Owns starting the front, the words to and from it, and what follows from its end.
+//! Runs in the supervisor, except for the lines after the fork.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use canter_base::{Exit, Fault, debug, error, info, warn};
+use canter_sys::fds;
+use canter_sys::process::{Forked, Pid, exit_now, fork};
+use rustix::process::{Signal, kill_process};
+
+use super::{FrontStart, HOPELESS, Supervisor, name_process};
+use crate::dispatch::Reason;
+use crate::life::Event;
+use crate::link::{MOST_WORD, ToFront, ToSupervisor};
+use crate::notify::Word;
+use crate::obituary::{self, Ended};
+
+/// A front that lives no longer than this has not worked.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// The front's process.
+pub(super) struct Front {
+    pub pid: Pid,
+    pub link: OwnedFd,
+    started: Instant,
+    listening: bool,
+    /// Its link has ended; its process is about to.
+    pub deaf: bool,
+    /// It has answered since the last ping.
+    answered: bool,
+}
+
+impl Supervisor<'_> {
+    pub(super) fn start_front(&mut self) {
+        match self.fork_front() {
+            Ok(front) => {
+                debug!("front started", pid = front.pid.as_raw_nonzero().get());
+                self.front = Some(front);
+                if let Some(loaded) = self.nursery.loaded() {
+                    let word = ToFront::Loaded {
+                        app: loaded.app.clone(),
+                        versions: loaded.versions.clone(),
+                    };
+                    self.tell_front(&word);
+                }
+                self.hand_over_kept();
+            }
+            Err(error) => {
+                error!("cannot start the front", reason = &error.to_string());
+                self.front_backoff.failed(Instant::now());
+            }
+        }
+    }
+
+    fn fork_front(&mut self) -> io::Result<Front> {
+        let (link, theirs) = fds::pair()?;
+        let flags = rustix::fs::fcntl_getfl(&link)?;
+        rustix::fs::fcntl_setfl(&link, flags | rustix::fs::OFlags::NONBLOCK)?;
+        match fork()? {
+            Forked::Parent(pid) => Ok(Front {
+                pid,
+                link,
+                started: Instant::now(),
+                listening: false,
+                deaf: false,
+                answered: false,
+            }),
+            Forked::Child => {
+                drop(link);
+                self.become_front(theirs)
+            }
+        }
+    }
+
+    /// Everything of the supervisor's is let go, or the end of a worker's or the zygote's socket
+    /// would go unnoticed while the front holds a copy.
+    fn become_front(&mut self, link: OwnedFd) -> ! {
+        self.signals = None;
+        self.halves.clear();
+        self.nursery.forget();
+        self.watch = None;
+        self.notify = None;
+        name_process(&format!("{}-front", self.name));
+        let start = FrontStart {
+            listeners: std::mem::take(&mut self.listeners),
+            link,
+        };
+        // The supervisor's stack is below: nothing may unwind or return into it.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.hooks.front)(start)));
+        exit_now(i32::from(Exit::Internal.code()));
+    }
+
+    /// Says a word; a front that does not take it is ended, and replaced when it is reaped.
+    pub(super) fn tell_front(&mut self, word: &ToFront) {
+        self.send_front(word, &[]);
+    }
+
+    pub(super) fn send_front(&mut self, word: &ToFront, given: &[std::os::fd::BorrowedFd<'_>]) {
+        let Some(front) = self.front.as_mut().filter(|front| !front.deaf) else {
+            return;
+        };
+        if let Err(error) = fds::send(&front.link, &word.to_bytes(), given) {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                warn!("the front does not listen: ending it");
+            }
+            front.deaf = true;
+            let _ = kill_process(front.pid, Signal::KILL);
+        }
+    }
+
+    /// Takes every word that has come.
+    pub(super) fn hear_front(&mut self) {
+        let mut buf = [0; MOST_WORD];
+        while let Some(front) = self.front.as_mut().filter(|front| !front.deaf) {
+            match fds::receive(front.link.as_fd(), &mut buf) {
+                Ok((0, _)) => front.deaf = true,
+                Ok((length, _)) => match buf.get(..length).map(ToSupervisor::read) {
+                    Some(Ok(word)) => self.heard_front(word),
+                    _ => {
+                        warn!("the front said something impossible: ending it");
+                        front.deaf = true;
+                        let _ = kill_process(front.pid, Signal::KILL);
+                    }
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => front.deaf = true,
+            }
+        }
+    }
+
+    fn heard_front(&mut self, word: ToSupervisor) {
+        let now = Instant::now();
+        let orders = match word {
+            ToSupervisor::Ready { worker } => self.crew.handle(worker, Event::Ready, now),
+            ToSupervisor::Gone { worker } => self.crew.handle(worker, Event::Settled, now),
+            ToSupervisor::Replace { worker, reason } => self.replace(worker, reason, now),
+            ToSupervisor::Listening => {
+                if let Some(front) = &mut self.front {
+                    front.listening = true;
+                }
+                return;
+            }
+            ToSupervisor::Pong => {
+                if let Some(front) = &mut self.front {
+                    front.answered = true;
+                }
+                self.tell_manager(Word::Watchdog);
+                return;
+            }
+            ToSupervisor::Drained => {
+                debug!("front drained");
+                return;
+            }
+        };
+        self.perform(orders);
+    }
+
+    fn replace(
+        &mut self,
+        worker: crate::dispatch::WorkerId,
+        reason: Reason,
+        now: Instant,
+    ) -> Vec<crate::crew::Order> {
+        self.crew.replace(worker, reason, now)
+    }
+
+    /// The front was reaped.
+    pub(super) fn front_ended(&mut self, ended: Ended) {
+        let Some(front) = self.front.take() else {
+            return;
+        };
+        let now = Instant::now();
+        self.halves.retain(|_, (_, pid)| pid.is_none());
+        if self.phase.is_ending() {
+            self.front_has_drained(now);
+            return;
+        }
+        error!(
+            "the front died: starting another, connections in progress are lost",
+            pid = front.pid.as_raw_nonzero().get(),
+            reason = &obituary::words(ended),
+        );
+        if now.saturating_duration_since(front.started) < SHORT_LIFE {
+            self.front_backoff.failed(now);
+        } else {
+            self.front_backoff.succeeded();
+        }
+        if !front.listening && self.front_backoff.failures() >= HOPELESS {
+            self.give_up(Fault::internal("the front dies as soon as it is started"));
+            return;
+        }
+        let orders = self.crew.handle_all(Event::FrontLost, now);
+        self.perform(orders);
+        info!("workers without a front finish what they have");
+    }
+
+    /// The service manager's watchdog is fed while the front answers.
+    pub(super) fn ping(&mut self, now: Instant) {
+        let interval = self.notify.as_ref().and_then(|notify| notify.watchdog);
+        if let (Some(interval), Some(due)) = (interval, self.next_ping)
+            && due <= now
+        {
+            self.next_ping = Some(now + interval);
+            if let Some(front) = &mut self.front {
+                if !front.answered && front.listening {
+                    warn!("the front has not answered for a while");
+                }
+                front.answered = false;
+            }
+            self.tell_front(&ToFront::Ping);
+        }
+    }
+}

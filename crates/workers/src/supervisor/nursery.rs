@@ -1,0 +1,442 @@
+//! Owns the Python processes that are no workers yet: the zygote that forks, its successor while
+//! it imports, and single workers while they import the app for themselves.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Instant;
+
+use canter_base::options::Preload;
+use canter_base::{Exit, Fault, debug, error, info, warn};
+use canter_sys::process::Pid;
+use rustix::process::{Signal, kill_process};
+
+use super::{FORKED_START, IMPORTING_START, Supervisor};
+use crate::backoff::Backoff;
+use crate::dispatch::WorkerId;
+use crate::life::{Event, Limits};
+use crate::link::ToFront;
+use crate::notify::Word;
+use crate::obituary::{self, Ended};
+use crate::spawn::Half;
+use crate::watch::Watch;
+use crate::zygote::{Heard, Loaded, Process, Python, Report};
+
+/// How workers come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The zygote forks them.
+    Fork,
+    /// Each imports the app.
+    Single,
+}
+
+/// Why a zygote was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    First,
+    /// The one before has died.
+    Again,
+    /// Its workers replace all others.
+    Reload,
+}
+
+/// A zygote that imports the app.
+struct Candidate {
+    process: Process,
+    purpose: Purpose,
+    /// Its socket has ended; how, is known when it is reaped.
+    closed: bool,
+}
+
+pub(super) struct Nursery {
+    python: Python,
+    preload: Preload,
+    way: Way,
+    /// Forks workers.
+    zygote: Option<Process>,
+    /// Imports the app; becomes the zygote when that works.
+    candidate: Option<Candidate>,
+    backoff: Backoff,
+    /// Workers that import the app.
+    singles: HashMap<WorkerId, Process>,
+    /// Zygotes that were killed and are not reaped yet.
+    killed: Vec<Pid>,
+    /// Told when a worker died that it could not import the app.
+    failed: Vec<WorkerId>,
+    loaded: Option<Loaded>,
+}
+
+impl Nursery {
+    pub fn new(python: Python, preload: Preload) -> Self {
+        Self {
+            python,
+            preload,
+            way: if preload == Preload::Off {
+                Way::Single
+            } else {
+                Way::Fork
+            },
+            zygote: None,
+            candidate: None,
+            backoff: Backoff::default(),
+            singles: HashMap::new(),
+            killed: Vec::new(),
+            failed: Vec::new(),
+            loaded: None,
+        }
+    }
+
+    pub fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.as_ref()
+    }
+
+    /// Every process with something to say.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        let candidate = self.candidate.iter().filter(|candidate| !candidate.closed);
+        let candidate = candidate.map(|candidate| &candidate.process);
+        self.zygote
+            .iter()
+            .chain(candidate)
+            .chain(self.singles.values())
+    }
+
+    /// Lets go of the sockets without ending anybody: this process is becoming the front.
+    pub fn forget(&mut self) {
+        self.zygote = None;
+        self.candidate = None;
+        self.singles.clear();
+    }
+
+    pub fn has_zygotes(&self) -> bool {
+        self.zygote.is_some() || self.candidate.is_some() || !self.killed.is_empty()
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.backoff.until().filter(|_| self.candidate.is_none())
+    }
+
+    /// The process number is known at once when it is not forked by the zygote.
+    pub fn start_worker(&mut self, worker: WorkerId, half: &Half) -> io::Result<Option<Pid>> {
+        match (&self.zygote, self.way) {
+            (Some(zygote), Way::Fork) => zygote.fork(worker, half).map(|()| None),
+            (None, Way::Fork) => Err(io::Error::other("the zygote has gone")),
+            (_, Way::Single) => {
+                let process = Process::single(&self.python, worker, half)?;
+                let pid = process.pid;
+                self.singles.insert(worker, process);
+                Ok(Some(pid))
+            }
+        }
+    }
+
+    pub fn worker_ready(&mut self, worker: WorkerId) {
+        self.singles.remove(&worker);
+    }
+
+    /// Whether the reason for its end was logged already.
+    pub fn worker_ended(&mut self, worker: WorkerId) -> bool {
+        self.singles.remove(&worker);
+        let before = self.failed.len();
+        self.failed.retain(|failed| *failed != worker);
+        self.failed.len() < before
+    }
+
+    /// A zygote has no state worth keeping, and may be deep in an import.
+    pub fn end_zygotes(&mut self) {
+        let candidate = self.candidate.take().map(|candidate| candidate.process);
+        for process in self.zygote.take().into_iter().chain(candidate) {
+            self.end(&process);
+        }
+    }
+
+    fn end(&mut self, process: &Process) {
+        let _ = kill_process(process.pid, Signal::KILL);
+        self.killed.push(process.pid);
+    }
+
+    fn end_candidate(&mut self) {
+        if let Some(candidate) = self.candidate.take() {
+            self.end(&candidate.process);
+        }
+    }
+}
+
+impl Supervisor<'_> {
+    pub(super) fn start_python(&mut self) {
+        match self.nursery.way {
+            Way::Fork => self.start_zygote(Purpose::First),
+            Way::Single => self.crew.open(),
+        }
+    }
+
+    fn start_zygote(&mut self, purpose: Purpose) {
+        match Process::zygote(&self.nursery.python) {
+            Ok(process) => {
+                let pid = process.pid.as_raw_nonzero().get();
+                debug!("zygote started", pid = pid);
+                self.nursery.candidate = Some(Candidate {
+                    process,
+                    purpose,
+                    closed: false,
+                });
+            }
+            Err(error) => self.import_failed(
+                purpose,
+                format!("cannot start Python: {error}"),
+                Some("name an interpreter with `--python`".to_owned()),
+            ),
+        }
+    }
+
+    /// The zygote has died and its successor is due.
+    pub(super) fn restart_zygote(&mut self, now: Instant) {
+        let missing = self.nursery.way == Way::Fork
+            && self.nursery.zygote.is_none()
+            && self.nursery.candidate.is_none();
+        // Before the first import works there is nothing to keep up; a change of the source starts
+        // the next attempt.
+        if missing && self.nursery.loaded.is_some() && self.nursery.backoff.is_over(now) {
+            self.start_zygote(Purpose::Again);
+        }
+    }
+
+    /// Reads the code again; workers with the old one stay until new ones take requests.
+    pub(super) fn reload(&mut self) {
+        if self.phase.is_ending() {
+            return;
+        }
+        self.tell_manager(Word::Reloading);
+        self.announce = Some(self.crew.generation() + 1);
+        self.nursery.end_candidate();
+        let purpose = if self.nursery.loaded.is_some() {
+            Purpose::Reload
+        } else {
+            Purpose::First
+        };
+        if self.nursery.preload == Preload::Off {
+            self.crew.renew();
+        } else {
+            self.start_zygote(purpose);
+        }
+    }
+
+    /// Takes every word that has come from Python.
+    pub(super) fn hear_python(&mut self) {
+        self.hear_zygote();
+        self.hear_candidate();
+        for worker in self.nursery.singles.keys().copied().collect::<Vec<_>>() {
+            self.hear_single(worker);
+        }
+    }
+
+    fn hear_zygote(&mut self) {
+        while let Some(zygote) = &self.nursery.zygote {
+            let now = Instant::now();
+            let orders = match zygote.hear() {
+                Heard::Nothing => return,
+                Heard::Report(Report::Forked { worker, pid }) => {
+                    self.crew.handle(worker, Event::Forked(pid), now)
+                }
+                Heard::Report(Report::NotForked { worker, what }) => {
+                    error!("cannot fork a worker", worker = worker.0, reason = &what);
+                    self.halves.remove(&worker);
+                    self.crew.handle(worker, Event::NotForked, now)
+                }
+                Heard::Report(Report::Watch(roots)) => {
+                    self.watch_more(roots);
+                    Vec::new()
+                }
+                Heard::End | Heard::Report(Report::Loaded(_) | Report::Failed { .. }) => {
+                    self.lose_zygote(now);
+                    Vec::new()
+                }
+            };
+            self.perform(orders);
+        }
+    }
+
+    /// Workers that it was asked for will not come.
+    fn lose_zygote(&mut self, now: Instant) {
+        let Some(zygote) = self.nursery.zygote.take() else {
+            return;
+        };
+        self.nursery.end(&zygote);
+        self.nursery.backoff.failed(now);
+        warn!(
+            "the zygote died: workers go on, the app is imported again for later ones",
+            pid = zygote.pid.as_raw_nonzero().get()
+        );
+        self.crew.close();
+        let asked: Vec<WorkerId> = self
+            .halves
+            .iter()
+            .filter_map(|(worker, (_, pid))| pid.is_none().then_some(*worker))
+            .collect();
+        for worker in asked {
+            self.halves.remove(&worker);
+            let orders = self.crew.handle(worker, Event::NotForked, now);
+            self.perform(orders);
+        }
+    }
+
+    fn hear_candidate(&mut self) {
+        while let Some(candidate) = self.nursery.candidate.as_mut().filter(|c| !c.closed) {
+            let purpose = candidate.purpose;
+            match candidate.process.hear() {
+                Heard::Nothing => return,
+                Heard::Report(Report::Watch(roots)) => self.watch_more(roots),
+                Heard::Report(Report::Loaded(loaded)) => self.promote(loaded),
+                Heard::Report(Report::Failed { what, hint }) => {
+                    self.nursery.end_candidate();
+                    self.import_failed(purpose, what, hint);
+                }
+                Heard::End | Heard::Report(Report::Forked { .. } | Report::NotForked { .. }) => {
+                    candidate.closed = true;
+                }
+            }
+        }
+    }
+
+    /// The import has worked.
+    fn promote(&mut self, loaded: Loaded) {
+        let Some(candidate) = self.nursery.candidate.take() else {
+            return;
+        };
+        let (process, purpose) = (candidate.process, candidate.purpose);
+        if let Some(old) = self.nursery.zygote.take() {
+            self.nursery.end(&old);
+        }
+        self.nursery.backoff.succeeded();
+        let start = match (&loaded.danger, self.nursery.preload) {
+            (Some(danger), Preload::Auto) => {
+                warn!(
+                    "each worker imports the app by itself, because forking is not safe here; \
+                     `--preload off` says so from the start and saves this line",
+                    found = danger
+                );
+                self.nursery.end(&process);
+                self.nursery.way = Way::Single;
+                IMPORTING_START
+            }
+            (danger, _) => {
+                if let Some(danger) = danger {
+                    warn!(
+                        "workers are forked although that is not safe here (--preload on)",
+                        found = danger
+                    );
+                }
+                self.nursery.zygote = Some(process);
+                self.nursery.way = Way::Fork;
+                FORKED_START
+            }
+        };
+        self.crew.set_limits(Limits {
+            start,
+            finish: self.graceful_timeout,
+        });
+        if purpose == Purpose::Reload {
+            info!("the code was read again", took_ms = loaded.took_ms);
+            self.crew.renew();
+        }
+        self.was_loaded(loaded);
+        if !self.phase.is_ending() {
+            self.crew.open();
+        }
+    }
+
+    fn was_loaded(&mut self, loaded: Loaded) {
+        self.tell_front(&ToFront::Loaded {
+            app: loaded.app.clone(),
+            versions: loaded.versions.clone(),
+        });
+        if self.nursery.loaded.is_none() {
+            (self.hooks.loaded)(&loaded);
+        }
+        self.nursery.loaded = Some(loaded);
+    }
+
+    fn import_failed(&mut self, purpose: Purpose, what: String, hint: Option<String>) {
+        let hint_text = hint.as_deref().unwrap_or("");
+        match purpose {
+            Purpose::First if self.watch.is_some() => error!(
+                "the app cannot be imported; waiting for a change of its source",
+                reason = &what,
+                hint = hint_text
+            ),
+            Purpose::First => {
+                let mut fault = Fault::new(Exit::App, what);
+                fault.hint = hint;
+                self.give_up(fault);
+            }
+            Purpose::Again => {
+                self.nursery.backoff.failed(Instant::now());
+                error!("the app cannot be imported", reason = &what, hint = hint_text);
+            }
+            Purpose::Reload => {
+                self.announce = None;
+                self.tell_manager(Word::Ready);
+                error!(
+                    "the new code cannot be imported; the old workers stay",
+                    reason = &what,
+                    hint = hint_text
+                );
+            }
+        }
+    }
+
+    fn hear_single(&mut self, worker: WorkerId) {
+        while let Some(process) = self.nursery.singles.get(&worker) {
+            match process.hear() {
+                Heard::Nothing => return,
+                Heard::Report(Report::Watch(roots)) => self.watch_more(roots),
+                Heard::Report(Report::Loaded(loaded)) => {
+                    self.nursery.singles.remove(&worker);
+                    if self.nursery.loaded.is_none() {
+                        self.was_loaded(loaded);
+                    }
+                }
+                Heard::Report(Report::Failed { what, hint }) => {
+                    self.nursery.singles.remove(&worker);
+                    self.nursery.failed.push(worker);
+                    let purpose = if self.nursery.loaded.is_some() {
+                        Purpose::Reload
+                    } else {
+                        Purpose::First
+                    };
+                    self.import_failed(purpose, what, hint);
+                }
+                Heard::End | Heard::Report(Report::Forked { .. } | Report::NotForked { .. }) => {
+                    self.nursery.singles.remove(&worker);
+                }
+            }
+        }
+    }
+
+    fn watch_more(&mut self, roots: Vec<std::path::PathBuf>) {
+        if let Some(watch) = &mut self.watch {
+            Watch::add(watch, roots);
+        }
+    }
+
+    /// Whether the process that was reaped was a zygote.
+    pub(super) fn zygote_ended(&mut self, pid: Pid, ended: Ended) -> bool {
+        if let Some(at) = self.nursery.killed.iter().position(|killed| *killed == pid) {
+            self.nursery.killed.swap_remove(at);
+            return true;
+        }
+        if self.nursery.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid) {
+            self.lose_zygote(Instant::now());
+            self.nursery.killed.retain(|killed| *killed != pid);
+            return true;
+        }
+        if let Some(candidate) = self.nursery.candidate.take_if(|c| c.process.pid == pid) {
+            let what = format!(
+                "Python ended while it imported the app: {}",
+                obituary::words(ended)
+            );
+            self.import_failed(candidate.purpose, what, None);
+            return true;
+        }
+        false
+    }
+}

@@ -1,0 +1,114 @@
+//! Owns doing what the crew orders: start, hand over, retire, kill, say.
+
+use std::time::Instant;
+
+use canter_base::{debug, error, info, warn};
+use canter_sys::process::Pid;
+use rustix::process::{Signal, kill_process};
+
+use super::Supervisor;
+use crate::crew::{Order, Said};
+use crate::dispatch::WorkerId;
+use crate::life::Event;
+use crate::link::ToFront;
+use crate::notify::Word;
+use crate::spawn::halves;
+
+impl Supervisor<'_> {
+    pub(super) fn perform(&mut self, orders: Vec<Order>) {
+        let mut orders = std::collections::VecDeque::from(orders);
+        while let Some(order) = orders.pop_front() {
+            match order {
+                Order::Start(worker) => orders.extend(self.start_worker(worker)),
+                Order::Adopt(worker, pid) => self.hand_over(worker, pid),
+                Order::Retire(worker) => {
+                    debug!("worker is retired", worker = worker.0);
+                    self.tell_front(&ToFront::Retire { worker });
+                }
+                Order::Kill(pid) => {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+                Order::Say(worker, said) => self.say(worker, said),
+            }
+        }
+    }
+
+    /// Asks for a process; answers what follows when that fails at once.
+    fn start_worker(&mut self, worker: WorkerId) -> Vec<Order> {
+        let now = Instant::now();
+        let made = halves().and_then(|(front, own)| {
+            let pid = self.nursery.start_worker(worker, &own)?;
+            self.halves.insert(worker, (front, None));
+            Ok(pid)
+        });
+        match made {
+            Ok(Some(pid)) => self.crew.handle(worker, Event::Forked(pid), now),
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                error!(
+                    "cannot start a worker",
+                    worker = worker.0,
+                    reason = &error.to_string()
+                );
+                self.crew.handle(worker, Event::NotForked, now)
+            }
+        }
+    }
+
+    /// Gives the front its half; keeps it while there is no front.
+    fn hand_over(&mut self, worker: WorkerId, pid: Pid) {
+        let Some((half, known)) = self.halves.get_mut(&worker) else {
+            return;
+        };
+        *known = Some(pid);
+        if self.front.as_ref().is_none_or(|front| front.deaf) {
+            return;
+        }
+        let word = ToFront::Adopt {
+            worker,
+            generation: self.crew.generation_of(worker).unwrap_or(0),
+            pid: pid.as_raw_nonzero().get().unsigned_abs(),
+        };
+        let _ = half;
+        if let Some((half, _)) = self.halves.remove(&worker) {
+            self.send_front(&word, &half.as_fds());
+        }
+    }
+
+    /// Hands a new front what came while there was none.
+    pub(super) fn hand_over_kept(&mut self) {
+        let kept: Vec<(WorkerId, Pid)> = self
+            .halves
+            .iter()
+            .filter_map(|(worker, (_, pid))| Some((*worker, (*pid)?)))
+            .collect();
+        for (worker, pid) in kept {
+            self.hand_over(worker, pid);
+        }
+    }
+
+    fn say(&mut self, worker: WorkerId, said: Said) {
+        match said {
+            Said::Ready { after } => {
+                let took_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                info!("worker is ready", worker = worker.0, took_ms = took_ms);
+                self.nursery.worker_ready(worker);
+                let generation = self.crew.generation_of(worker);
+                if self.announce.is_some() && generation >= self.announce {
+                    self.announce = None;
+                    self.tell_manager(Word::Ready);
+                }
+            }
+            Said::SlowStart => warn!("worker was not ready in time: killing it", worker = worker.0),
+            Said::SlowEnd => warn!(
+                "worker did not finish within --graceful-timeout: killing it",
+                worker = worker.0
+            ),
+            Said::Replacing(reason) => info!(
+                "worker is being replaced",
+                worker = worker.0,
+                reason = reason.words()
+            ),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Owns noticing that a source file has changed (`--reload`): by inotify, or by looking at the
+//! times of files where inotify is refused.
+//! Leaves what to do about it to the supervisor.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+/// How often files are looked at where inotify is refused.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A change is acted on when nothing else has changed for this long: editors and `git` write
+/// several files in a row.
+pub const QUIET: Duration = Duration::from_millis(150);
+
+/// Code, templates and translations. What an app may write by itself is left out, or it would
+/// restart itself for ever.
+const SUFFIXES: &[&str] = &["py", "html", "jinja", "jinja2", "mo", "toml", "env"];
+
+/// Directories that hold no source of the project.
+const SKIPPED: &[&str] = &["__pycache__", "node_modules", "site-packages"];
+
+/// More directories than this are not a project.
+const MOST_DIRECTORIES: usize = 4096;
+
+/// What is watched.
+pub struct Watch {
+    inotify: Option<OwnedFd>,
+    directories: HashMap<i32, PathBuf>,
+    /// Named by the user: every change counts.
+    files: Vec<PathBuf>,
+    roots: Vec<PathBuf>,
+    times: BTreeMap<PathBuf, SystemTime>,
+}
+
+impl Watch {
+    /// Watches the directories `roots` with all below them, and `files`.
+    pub fn new(roots: Vec<PathBuf>, files: Vec<PathBuf>) -> Self {
+        let flags = CreateFlags::NONBLOCK | CreateFlags::CLOEXEC;
+        let mut watch = Self {
+            inotify: inotify::init(flags).ok(),
+            directories: HashMap::new(),
+            files,
+            roots: Vec::new(),
+            times: BTreeMap::new(),
+        };
+        let extra: Vec<PathBuf> = watch.files.clone();
+        for file in extra {
+            let directory = if file.is_dir() {
+                Some(file.as_path())
+            } else {
+                file.parent()
+            };
+            if let Some(directory) = directory {
+                watch.add_one(directory);
+            }
+        }
+        watch.add(roots);
+        watch
+    }
+
+    /// Watches more directories.
+    pub fn add(&mut self, roots: Vec<PathBuf>) {
+        for root in roots {
+            if !self.roots.iter().any(|known| root.starts_with(known)) {
+                for directory in directories(&root) {
+                    self.add_one(&directory);
+                }
+                self.roots.push(root);
+            }
+        }
+        if self.inotify.is_none() {
+            self.times = self.look();
+        }
+    }
+
+    fn add_one(&mut self, directory: &Path) {
+        let Some(inotify) = &self.inotify else {
+            return;
+        };
+        let what = WatchFlags::CLOSE_WRITE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::ONLYDIR;
+        match inotify::add_watch(inotify, directory, what) {
+            Ok(number) => {
+                self.directories.insert(number, directory.to_path_buf());
+            }
+            // Out of watches (fs.inotify.max_user_watches): look at times instead.
+            Err(rustix::io::Errno::NOSPC) => self.inotify = None,
+            // It has gone meanwhile.
+            Err(_) => {}
+        }
+    }
+
+    /// What to wait on; None when [`Watch::changed`] must be called every [`INTERVAL`].
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// A file that has changed since the last call, if one has.
+    pub fn changed(&mut self) -> Option<PathBuf> {
+        if self.inotify.is_some() {
+            self.changed_by_event()
+        } else {
+            let times = self.look();
+            let changed = times
+                .iter()
+                .find(|(path, time)| self.times.get(*path) != Some(time))
+                .map(|(path, _)| path.clone())
+                .or_else(|| {
+                    let gone = |path: &&PathBuf| !times.contains_key(*path);
+                    self.times.keys().find(gone).cloned()
+                });
+            self.times = times;
+            changed
+        }
+    }
+
+    fn changed_by_event(&mut self) -> Option<PathBuf> {
+        let mut changed = None;
+        let mut appeared = Vec::new();
+        let inotify = self.inotify.as_ref()?;
+        let mut buf = [MaybeUninit::uninit(); 8192];
+        let mut reader = inotify::Reader::new(inotify, &mut buf);
+        while let Ok(event) = reader.next() {
+            let Some(directory) = self.directories.get(&event.wd()) else {
+                continue;
+            };
+            let Some(name) = event.file_name() else {
+                continue;
+            };
+            let name = OsStr::from_bytes(name.to_bytes());
+            let path = directory.join(name);
+            if event.events().contains(ReadFlags::ISDIR) {
+                if !event.events().contains(ReadFlags::DELETE) && is_searched(name) {
+                    appeared.push(path);
+                }
+            } else if event.events() != ReadFlags::CREATE && self.counts(&path) {
+                changed.get_or_insert(path);
+            }
+        }
+        for root in appeared {
+            for directory in directories(&root) {
+                self.add_one(&directory);
+            }
+        }
+        changed
+    }
+
+    fn counts(&self, path: &Path) -> bool {
+        is_source(path) || self.files.iter().any(|file| path.starts_with(file))
+    }
+
+    /// The time of each file that counts.
+    fn look(&self) -> BTreeMap<PathBuf, SystemTime> {
+        let mut times = BTreeMap::new();
+        let mut note = |path: PathBuf| {
+            if let Ok(time) = std::fs::metadata(&path).and_then(|meta| meta.modified()) {
+                times.insert(path, time);
+            }
+        };
+        for directory in self.roots.iter().flat_map(|root| directories(root)) {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if is_source(&entry.path()) {
+                    note(entry.path());
+                }
+            }
+        }
+        self.files.iter().cloned().for_each(&mut note);
+        times
+    }
+}
+
+fn is_source(path: &Path) -> bool {
+    let suffix = path.extension().and_then(OsStr::to_str);
+    suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix))
+        || path.file_name().is_some_and(|name| name == ".env")
+}
+
+fn is_searched(name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| !name.starts_with('.') && !SKIPPED.contains(&name))
+}
+
+/// `root` and the directories below it that may hold source. Links are not followed, so that
+/// there is an end.
+fn directories(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![root.to_path_buf()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next).cloned() {
+        next += 1;
+        let children = || -> io::Result<Vec<PathBuf>> {
+            let entries = std::fs::read_dir(&directory)?.flatten();
+            Ok(entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .filter(|entry| is_searched(&entry.file_name()))
+                .map(|entry| entry.path())
+                // A virtual environment inside the project.
+                .filter(|path| !path.join("pyvenv.cfg").exists())
+                .collect())
+        };
+        found.extend(children().unwrap_or_default());
+        if found.len() > MOST_DIRECTORIES {
+            break;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("canter-watch-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(path.join("app/templates")).unwrap();
+            fs::create_dir_all(path.join(".git")).unwrap();
+            fs::write(path.join("app/views.py"), "1").unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn changes_are_seen(mut watch: Watch, place: &Path) {
+        assert_eq!(watch.changed(), None);
+        fs::write(place.join("app/data.json"), "{}").unwrap();
+        fs::write(place.join(".git/x.py"), "{}").unwrap();
+        assert_eq!(watch.changed(), None);
+        for file in ["app/new.py", "app/templates/page.html", "extra.cfg"] {
+            fs::write(place.join(file), "2").unwrap();
+            assert_eq!(watch.changed(), Some(place.join(file)));
+            assert_eq!(watch.changed(), None);
+        }
+        fs::remove_file(place.join("app/views.py")).unwrap();
+        assert_eq!(watch.changed(), Some(place.join("app/views.py")));
+    }
+
+    #[test]
+    fn changes_of_source_files_are_seen_by_events() {
+        let place = Place::new("events");
+        let watch = Watch::new(vec![place.0.clone()], vec![place.0.join("extra.cfg")]);
+        assert!(watch.as_fd().is_some());
+        changes_are_seen(watch, &place.0);
+    }
+
+    #[test]
+    fn changes_of_source_files_are_seen_by_looking() {
+        let place = Place::new("looking");
+        let mut watch = Watch::new(vec![], vec![place.0.join("extra.cfg")]);
+        watch.inotify = None;
+        watch.add(vec![place.0.clone()]);
+        assert!(watch.as_fd().is_none());
+        changes_are_seen(watch, &place.0);
+    }
+
+    #[test]
+    fn files_in_a_new_directory_are_seen() {
+        let place = Place::new("new");
+        let mut watch = Watch::new(vec![place.0.clone()], vec![]);
+        fs::create_dir(place.0.join("more")).unwrap();
+        assert_eq!(watch.changed(), None);
+        fs::write(place.0.join("more/models.py"), "2").unwrap();
+        assert_eq!(watch.changed(), Some(place.0.join("more/models.py")));
+    }
+}

@@ -1,0 +1,106 @@
+"""Owns the life of a worker process on Python's side: what a forked or fresh process needs before
+it serves, and its exit code.
+
+Leaves serving to ``canter._worker``, finding the app to ``canter.loader``, and starting
+processes to the supervisor and the zygote.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from canter.loader import LoadError, load
+from canter.wsgi import FileWrapper, base_environ, sendable
+
+EXIT_APP_NOT_LOADED = 3
+"""The app could not be imported; the traceback is on stderr."""
+
+FRESH_FDS = (3, 4, 5, 6)
+"""Where a freshly started worker finds its descriptors."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a worker runs its app."""
+
+    worker_id: int = 0
+    """The worker's number, for people."""
+    threads: int = 64
+    """The most requests that run at once."""
+    threads_min: int = 1
+    """Threads that stay although they are idle."""
+    idle_seconds: float = 30.0
+    """How long another thread stays idle before it ends, with its database connections."""
+    orphan_seconds: float = 25.0
+    """How long running requests may go on when the front has gone; a forced end follows."""
+    script_name: str = ""
+    """The path the app is mounted at, without a slash at its end."""
+    debug: bool = False
+    """Show tracebacks to clients."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """The app together with what ``canter._worker`` needs from Python to call it."""
+
+    app: Callable[..., Any]
+    environ: dict[str, Any]
+    file_wrapper: type[FileWrapper] = FileWrapper
+    sendable: Callable[[FileWrapper], tuple[int, int, int] | None] = field(default=sendable)
+
+
+def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, int, int]) -> int:
+    """Serve ``app`` until the front lets this worker go; answer the process's exit code.
+
+    ``fds`` are the channel's memory, the eventfd that wakes the front, the control socket and
+    the files socket. They are closed here.
+    """
+    # Not before: a zygote that never serves has no use for the extension.
+    from canter import _worker
+
+    _prepare()
+    environ = base_environ(several_threads=settings.threads > 1)
+    return _worker.serve(Application(app, environ), settings, fds)
+
+
+def main(argv: list[str]) -> int:
+    """Run a freshly started worker: ``argv`` is one JSON object with ``app`` and ``settings``."""
+    if len(argv) != 1:
+        print("canter.worker is started by canter; use: canter serve", file=sys.stderr)
+        return 2
+    order = json.loads(argv[0])
+    settings = WorkerSettings(**order["settings"])
+    try:
+        app = load(order["app"])
+    except LoadError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        print(f"canter: {error}", file=sys.stderr, flush=True)
+        return EXIT_APP_NOT_LOADED
+    return run(app, settings, FRESH_FDS)
+
+
+def _prepare() -> None:
+    """Make a process that may be a fork of the zygote fit for serving."""
+    gc.enable()
+    # A connection opened while the app was imported is shared with the other forks.
+    django_db = sys.modules.get("django.db")
+    if django_db is not None:
+        django_db.connections.close_all()
+    if threading.current_thread() is threading.main_thread():
+        # An app's own handlers would run in the main thread, which is not in Python while it
+        # serves. `_worker` installs its own after this.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,3 @@
+"""Owns an app that cannot be imported."""
+
+raise RuntimeError("broken while it was imported")
