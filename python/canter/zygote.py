@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import platform
@@ -187,11 +188,22 @@ def _find_and_load(settings: Settings) -> tuple[str, Callable[..., Any]]:
 
 def _explained(error: Exception) -> tuple[str, str]:
     """What is wrong and what to do; the traceback of the app's own fault goes to stderr."""
-    if error.__cause__ is not None:
-        traceback.print_exception(error.__cause__)
+    cause = error.__cause__
+    if cause is not None:
+        # The way through the import machinery says nothing about the app.
+        trace = cause.__traceback__
+        while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
+            trace = trace.tb_next
+        traceback.print_exception(type(cause), cause, trace)
         sys.stderr.flush()
     what, _semicolon, hint = str(error).partition("; ")
     return what, hint
+
+
+def _is_machinery(filename: str) -> bool:
+    own = os.path.dirname(__file__)
+    machinery = os.path.dirname(importlib.__file__)
+    return filename.startswith(("<frozen importlib", own + os.sep, machinery + os.sep))
 
 
 def _check(settings: Settings) -> int:

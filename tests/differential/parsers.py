@@ -140,7 +140,8 @@ def read_waitress(data: bytes) -> Reading:
             return Reading(tuple(requests), f"refused: {parser.error.body}")
         if parser.empty:
             continue
-        method, target, _ = parser.first_line.split(b" ", 2)
+        # The version is missing from an HTTP/0.9 request, which waitress takes.
+        method, target = (parser.first_line.split() + [b"", b""])[:2]
         requests.append(Request(method, target, parser.get_body_stream().read()))
         parser.close()
         if parser.connection_close:

@@ -109,6 +109,39 @@ def test_idle_threads_end_and_their_thread_locals_with_them():
         assert worker.get().status == 200
 
 
+def test_after_a_burst_the_last_used_threads_do_the_work_and_the_others_end():
+    together = threading.Barrier(6)
+    ended = threading.Semaphore(0)
+    local = threading.local()
+
+    class Connection:
+        def __del__(self):
+            ended.release()
+
+    def app(environ, start_response):
+        if not hasattr(local, "connection"):
+            local.connection = Connection()
+        together.wait(LIMIT)
+        return ok(start_response)
+
+    def at_once(worker, count):
+        numbers = [worker.offer(Request(), slot) for slot in range(count)]
+        worker.front.look()
+        for number in numbers:
+            worker.answer(number)
+
+    with serving(app, threads=8, idle_seconds=0.3) as worker:
+        at_once(worker, 6)
+        together = threading.Barrier(2)
+        end_by = time.monotonic() + LIMIT
+        left = 4
+        while left and time.monotonic() < end_by:
+            # Were they taken in turn, no thread would ever be idle for long.
+            at_once(worker, 2)
+            left -= ended.acquire(blocking=False)
+        assert left == 0
+
+
 def test_one_request_after_the_other_stays_with_one_thread():
     with serving(lambda environ, start_response: ok(start_response), threads=8) as worker:
         names = {worker.get().body for _ in range(200)}

@@ -190,7 +190,7 @@ impl Producer {
             start
                 .add(place)
                 .as_ptr()
-                .copy_from_nonoverlapping(bytes.as_ptr(), len)
+                .copy_from_nonoverlapping(bytes.as_ptr(), len);
         }
     }
 
@@ -270,7 +270,7 @@ impl Consumer {
                 return Ok(None);
             }
             let place = (self.tail % SIZE) as usize;
-            if ready > SIZE || ready % 8 != 0 {
+            if ready > SIZE || !ready.is_multiple_of(8) {
                 return Err(Broken("a position out of range"));
             }
             let (head, payload) = decode_head(&self.read_head(place))?;
@@ -298,7 +298,7 @@ impl Consumer {
         unsafe {
             bytes
                 .as_mut_ptr()
-                .copy_from_nonoverlapping(start.add(place).as_ptr(), len)
+                .copy_from_nonoverlapping(start.add(place).as_ptr(), len);
         };
         bytes
     }

@@ -9,9 +9,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use canter_base::clock::{civil, push_iso8601, wall_ms};
 use canter_base::log::{push_json_string, push_logfmt_value};
 use canter_base::options::AccessLogFormat;
-use canter_base::clock::{civil, push_iso8601, wall_ms};
 use canter_http::escape::Escaped;
 
 use crate::facts::Line;
@@ -56,13 +56,22 @@ impl AccessLog {
         let (sender, receiver) = sync_channel(MOST_BATCHES);
         let out = open()?;
         let writer = std::thread::Builder::new().name("access-log".to_owned());
-        writer.stack_size(64 * 1024).spawn(move || write(&receiver, &open, out))?;
+        writer
+            .stack_size(64 * 1024)
+            .spawn(move || write(&receiver, &open, out))?;
         let (batch, dropped) = (Mutex::default(), Arc::default());
-        Ok(Self { format, batch, sender, dropped })
+        Ok(Self {
+            format,
+            batch,
+            sender,
+            dropped,
+        })
     }
 
     pub(crate) fn log(&self, ended: &Ended<'_>) {
-        let Ok(mut batch) = self.batch.lock() else { return };
+        let Ok(mut batch) = self.batch.lock() else {
+            return;
+        };
         push_line(&mut batch, self.format, wall_ms(), ended);
         if batch.len() >= BATCH {
             self.hand_over(std::mem::take(&mut batch));
@@ -126,7 +135,12 @@ fn push_line(out: &mut String, format: AccessLogFormat, wall_ms: u64, ended: &En
         AccessLogFormat::Common => push_common(out, wall_ms, ended).and_then(|()| writeln!(out)),
         AccessLogFormat::Combined => push_common(out, wall_ms, ended).and_then(|()| {
             let line = ended.line;
-            writeln!(out, " \"{}\" \"{}\"", or_dash(&line.referer), or_dash(&line.user_agent))
+            writeln!(
+                out,
+                " \"{}\" \"{}\"",
+                or_dash(&line.referer),
+                or_dash(&line.user_agent)
+            )
         }),
         AccessLogFormat::Json => push_json(out, wall_ms, ended),
         AccessLogFormat::Logfmt => push_logfmt(out, wall_ms, ended),
@@ -135,13 +149,18 @@ fn push_line(out: &mut String, format: AccessLogFormat, wall_ms: u64, ended: &En
 
 /// `host ident user [date] "request" status bytes`, as the NCSA and Apache have it.
 fn push_common(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Result {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let line = ended.line;
     let (seconds, days) = (wall_ms / 1000 % 86_400, wall_ms / 86_400_000);
     let (year, month, day) = civil(days);
     let month = MONTHS.get(month as usize - 1).unwrap_or(&"Jan");
-    let client = if line.client.is_empty() { "-" } else { &line.client };
+    let client = if line.client.is_empty() {
+        "-"
+    } else {
+        &line.client
+    };
     write!(
         out,
         "{client} - - [{day:02}/{month}/{year}:{:02}:{:02}:{:02} +0000] \"{} {} {}\" {} {}",
@@ -247,7 +266,9 @@ mod tests {
         );
         assert!(line(AccessLogFormat::Common).ends_with("HTTP/1.1\" 200 13\n"));
         let json = line(AccessLogFormat::Json);
-        assert!(json.contains("\"duration_ms\":1.500}") && json.contains("\"request_id\":\"id-1\""));
+        assert!(
+            json.contains("\"duration_ms\":1.500}") && json.contains("\"request_id\":\"id-1\"")
+        );
         let logfmt = line(AccessLogFormat::Logfmt);
         assert!(logfmt.contains("status=200 bytes=13") && logfmt.contains("user_agent=curl/8"));
         for form in [json, logfmt] {

@@ -107,7 +107,9 @@ impl<A: App> Conn<A> {
             Ok(receive::Received::End) => return Ok(After::Close),
             Ok(receive::Received::Reject(reject)) => return self.reject(reject).await,
             Err(Stop::Expired) if self.decoder.is_inside_request(self.buffer.filled()) => {
-                return self.refuse(None, 408, "the request was not sent in time").await;
+                return self
+                    .refuse(None, 408, "the request was not sent in time")
+                    .await;
             }
             Err(stop) => return Err(stop),
         }
@@ -167,7 +169,7 @@ impl<A: App> Conn<A> {
 
     /// Closes so that the client sees the answer: a close with unread bytes would reset the
     /// connection and may take the answer with it (RFC 9112, section 9.6).
-    async fn linger(mut self) {
+    async fn linger(self) {
         self.stream.shut_down_writing();
         self.enter(Phase::Linger, Instant::now(), LINGER_TIME);
         let mut left = LINGER_BYTES;

@@ -56,7 +56,9 @@ fn hop(head: &Head, buf: &[u8], hops: usize) -> Option<IpAddr> {
 
 /// An address, with or without a port or brackets.
 fn parse_address(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?.trim_matches([' ', '\t', '"']);
+    let text = std::str::from_utf8(text)
+        .ok()?
+        .trim_matches([' ', '\t', '"']);
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address);
     }
@@ -68,7 +70,13 @@ fn parse_address(text: &[u8]) -> Option<IpAddr> {
 
 /// The right-most entry of a field, which the nearest proxy wrote.
 fn last_value<'a>(head: &Head, buf: &'a [u8], name: KnownName) -> Option<&'a [u8]> {
-    let value = head.fields.iter().rev().find(|field| field.known == name)?.value.of(buf);
+    let value = head
+        .fields
+        .iter()
+        .rev()
+        .find(|field| field.known == name)?
+        .value
+        .of(buf);
     let last = value.rsplit(|&byte| byte == b',').next()?;
     Some(last.trim_ascii())
 }
@@ -84,7 +92,11 @@ mod tests {
         let (mut decoder, mut head) = (HeadDecoder::new(), Head::new());
         let progress = decoder.decode(&Limits::default(), text.as_bytes(), &mut head);
         assert_eq!(progress, Ok(Progress::Complete));
-        let peer = Client { address: "10.0.0.1".to_owned(), port: 9, https: false };
+        let peer = Client {
+            address: "10.0.0.1".to_owned(),
+            port: 9,
+            https: false,
+        };
         let client = client(&head, text.as_bytes(), &peer, hops);
         (client.address, client.https)
     }
@@ -93,11 +105,31 @@ mod tests {
     fn the_entry_our_proxies_wrote_is_the_client() {
         let rows = [
             ("", 1, "10.0.0.1", false),
-            ("X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\n", 1, "192.0.2.7", false),
-            ("X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.9.9.9\r\n", 2, "192.0.2.7", false),
-            ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.7\r\n", 1, "192.0.2.7", false),
+            (
+                "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\n",
+                1,
+                "192.0.2.7",
+                false,
+            ),
+            (
+                "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.9.9.9\r\n",
+                2,
+                "192.0.2.7",
+                false,
+            ),
+            (
+                "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.7\r\n",
+                1,
+                "192.0.2.7",
+                false,
+            ),
             ("X-Forwarded-For: 192.0.2.7:4711\r\n", 1, "192.0.2.7", false),
-            ("X-Forwarded-For: [2001:db8::7]:4711\r\n", 1, "2001:db8::7", false),
+            (
+                "X-Forwarded-For: [2001:db8::7]:4711\r\n",
+                1,
+                "2001:db8::7",
+                false,
+            ),
             ("X-Forwarded-For: unknown\r\n", 1, "10.0.0.1", false),
             ("X-Forwarded-For: 192.0.2.7\r\n", 2, "10.0.0.1", false),
             ("X-Forwarded-Proto: https\r\n", 1, "10.0.0.1", true),
@@ -110,7 +142,10 @@ mod tests {
 
     #[test]
     fn a_unix_peer_is_trusted_only_by_the_star() {
-        let local = Network::Ip { ip: IpAddr::from([127, 0, 0, 1]), prefix: 8 };
+        let local = Network::Ip {
+            ip: IpAddr::from([127, 0, 0, 1]),
+            prefix: 8,
+        };
         assert!(!is_trusted(&[local], None) && is_trusted(&[Network::Any], None));
         assert!(is_trusted(&[local], Some(IpAddr::from([127, 9, 9, 9]))));
         assert!(!is_trusted(&[], Some(IpAddr::from([127, 0, 0, 1]))));

@@ -89,7 +89,12 @@ fn start<A: App>(stream: Stream, peer: Option<SocketAddr>, shared: &Rc<Shared<A>
     };
     let local = local.map_or_else(
         || (b"localhost".to_vec(), 80),
-        |local| (local.ip().to_canonical().to_string().into_bytes(), local.port()),
+        |local| {
+            (
+                local.ip().to_canonical().to_string().into_bytes(),
+                local.port(),
+            )
+        },
     );
     let conn = Conn::new(stream, client, trusted, local, Rc::clone(shared));
     tokio::task::spawn_local(conn.serve());

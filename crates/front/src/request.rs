@@ -126,20 +126,27 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
 /// Names by which proxies tell an app what they know of the client.
 fn speaks_for_the_client(name: &[u8]) -> bool {
     let letter = name.first().map(u8::to_ascii_lowercase);
-    (letter == Some(b'x') && (starts_with(name, b"x-forwarded-") || starts_with(name, b"x-ssl-client")))
+    (letter == Some(b'x')
+        && (starts_with(name, b"x-forwarded-") || starts_with(name, b"x-ssl-client")))
         || (letter == Some(b's') && name.eq_ignore_ascii_case(b"script-name"))
 }
 
 fn starts_with(name: &[u8], start: &[u8]) -> bool {
-    name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+    name.get(..start.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 fn is_repeated(fields: &[Field], at: usize, buf: &[u8]) -> bool {
-    let Some((field, before)) = fields.get(at).zip(fields.get(..at)) else { return false };
+    let Some((field, before)) = fields.get(at).zip(fields.get(..at)) else {
+        return false;
+    };
     before.iter().any(|earlier| {
         earlier.known == field.known
             && (field.known != KnownName::Other
-                || earlier.name.of(buf).eq_ignore_ascii_case(field.name.of(buf)))
+                || earlier
+                    .name
+                    .of(buf)
+                    .eq_ignore_ascii_case(field.name.of(buf)))
     })
 }
 

@@ -8,13 +8,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use canter_http::Reject;
-use canter_http::escape::Escaped;
 use tokio::task::JoinHandle;
 
 use crate::access::AccessLog;
 use crate::app::App;
 use crate::clock::DateClock;
-use crate::facts::Facts;
 use crate::listener::Listener;
 use crate::settings::Settings;
 use crate::table::Table;
@@ -53,16 +51,6 @@ impl<A: App> Shared<A> {
 
     pub fn count_reject(&self, reject: Reject) {
         *self.rejects.borrow_mut().entry(reject).or_default() += 1;
-    }
-
-    pub fn log_app_fault(&self, facts: &Facts, what: &str) {
-        let id = Escaped(&facts.id).to_string();
-        canter_base::error!("the response of the app cannot be sent", why = what, request = &id);
-    }
-
-    pub fn log_no_room(&self, error: &std::io::Error) {
-        let error = error.to_string();
-        canter_base::error!("a request body could not be stored", error = &error);
     }
 }
 

@@ -78,14 +78,19 @@ impl Spool {
     pub fn consume(&mut self, count: usize) {
         self.sent += count;
         self.in_memory = self.in_memory.saturating_sub(count);
-        if self.memory.front().is_some_and(|first| first.len() <= self.sent) {
+        if self
+            .memory
+            .front()
+            .is_some_and(|first| first.len() <= self.sent)
+        {
             self.memory.pop_front();
             self.sent = 0;
         }
     }
 
     /// Whether everything was sent.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.memory.is_empty() && self.in_file() == 0
     }
 
@@ -107,7 +112,9 @@ mod tests {
         for round in 0..2000_u32 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if round < 1500 && random & 0x100 == 0 {
-                let bytes: Vec<u8> = (0..(random >> 9) % 3000).map(|i| (i ^ round) as u8).collect();
+                let bytes: Vec<u8> = (0..(random >> 9) % 3000)
+                    .map(|i| (i ^ round) as u8)
+                    .collect();
                 expected.extend_from_slice(&bytes);
                 spool.push(bytes, 4000, &dir).unwrap();
             } else {

@@ -49,10 +49,14 @@ impl Stream {
     }
 
     /// Sends part of a file without copying it through this process.
-    pub fn try_send_file(&self, file: BorrowedFd<'_>, offset: &mut u64, len: usize) -> io::Result<usize> {
-        let mut send = || {
-            rustix::fs::sendfile(self.fd(), file, Some(offset), len).map_err(io::Error::from)
-        };
+    pub fn try_send_file(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: &mut u64,
+        len: usize,
+    ) -> io::Result<usize> {
+        let mut send =
+            || rustix::fs::sendfile(self.fd(), file, Some(offset), len).map_err(io::Error::from);
         each!(self, stream => stream.try_io(Interest::WRITABLE, &mut send))
     }
 
@@ -66,9 +70,14 @@ impl Stream {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let fd = self.fd();
         let mut polled = [PollFd::new(&fd, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
-            && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+            && polled[0]
+                .revents()
+                .intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Makes the coming close a reset: for a client that cannot tell otherwise that something is

@@ -44,7 +44,10 @@ impl Row {
     /// Whether the time is over; remembers who to wake when it will be.
     pub fn poll_expired(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             *waker = Some(cx.waker().clone());
         }
         self.expired.get()
@@ -75,7 +78,11 @@ pub(crate) struct Place {
 impl Table {
     pub fn new(most: usize) -> Rc<Self> {
         let rows = RefCell::new(Slab::new());
-        Rc::new(Self { rows, most, changed: RefCell::new(None) })
+        Rc::new(Self {
+            rows,
+            most,
+            changed: RefCell::new(None),
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -95,7 +102,11 @@ impl Table {
             waker: RefCell::new(None),
         });
         let key = self.rows.borrow_mut().insert(Rc::clone(&row));
-        Place { table: Rc::clone(self), key, row }
+        Place {
+            table: Rc::clone(self),
+            key,
+            row,
+        }
     }
 
     /// Ends every wait whose time is over.

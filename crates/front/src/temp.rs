@@ -16,8 +16,10 @@ pub(crate) fn unlinked(dir: &Path) -> io::Result<File> {
     match rustix::fs::open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
         Ok(fd) => Ok(File::from(fd)),
         // A file system without O_TMPFILE.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => named_then_unlinked(dir, mode),
-        Err(error) => Err(explain(dir, error.into())),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
+            named_then_unlinked(dir, mode)
+        }
+        Err(error) => Err(explain(dir, &error.into())),
     }
 }
 
@@ -32,14 +34,17 @@ fn named_then_unlinked(dir: &Path, mode: Mode) -> io::Result<File> {
                 return Ok(File::from(fd));
             }
             Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(explain(dir, error.into())),
+            Err(error) => return Err(explain(dir, &error.into())),
         }
     }
-    Err(explain(dir, io::ErrorKind::AlreadyExists.into()))
+    Err(explain(dir, &io::ErrorKind::AlreadyExists.into()))
 }
 
-fn explain(dir: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("temporary file in {}: {error}", dir.display()))
+fn explain(dir: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("temporary file in {}: {error}", dir.display()),
+    )
 }
 
 #[cfg(test)]
@@ -52,7 +57,10 @@ mod tests {
     fn both_ways_leave_no_name_behind() {
         let dir = std::env::temp_dir().join(format!("canter-test-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        for mut file in [unlinked(&dir).unwrap(), named_then_unlinked(&dir, Mode::RUSR | Mode::WUSR).unwrap()] {
+        for mut file in [
+            unlinked(&dir).unwrap(),
+            named_then_unlinked(&dir, Mode::RUSR | Mode::WUSR).unwrap(),
+        ] {
             file.write_all(b"hello").unwrap();
             file.rewind().unwrap();
             let mut text = String::new();

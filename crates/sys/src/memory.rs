@@ -43,7 +43,7 @@ impl Mapping {
     /// `InvalidData` when the file has another length or may still be resized.
     pub fn open(fd: impl AsFd, len: usize) -> io::Result<Self> {
         let sealed = fcntl_get_seals(&fd)?.contains(SealFlags::SHRINK | SealFlags::GROW);
-        if !sealed || fstat(&fd)?.st_size as u64 != len as u64 {
+        if !sealed || u64::try_from(fstat(&fd)?.st_size) != Ok(len as u64) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "not the shared memory expected",

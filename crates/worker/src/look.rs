@@ -4,10 +4,14 @@
 //! Another thread helps when those that run are *waiting*: for a database, a slow API, a disk.
 //! It does not help while the process computes or is queued for a CPU, nor while a thread called
 //! before has not got the interpreter yet. So over a short window CPU time plus time queued is
-//! compared with the clock; as long as that shows waiting, twice as many threads are called each
-//! time. The time queued is that of the thread that took a request last: one file read per
-//! window, where all threads would be hundreds.
+//! compared with the clock. While that shows waiting, and nobody takes requests but those called,
+//! twice as many are called each time; where others take some, too, one at a time is enough.
+//!
+//! The time queued is that of the thread that took a request last: two file reads per window,
+//! where all threads would be hundreds. The kernel adds to it only when the thread gets its CPU,
+//! so one that is ready to run at the window's end counts as computing.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,13 +33,15 @@ const MOST_AT_ONCE: usize = 64;
 pub(crate) struct Look {
     sample: Sample,
     window: Duration,
-    next: usize,
+    /// Threads called when the window was opened.
+    called: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Sample {
     clock: Duration,
     process: Duration,
+    taken: u32,
     tid: u32,
     queued: Option<Duration>,
 }
@@ -46,21 +52,38 @@ impl Sample {
         Self {
             clock: cpu::monotonic(),
             process: cpu::process_time(),
+            taken: worker.watch.taken(),
             tid,
             queued: queued(tid),
         }
     }
 
-    /// CPU time and time queued since then, as a share of the clock.
-    fn share_until_now(self) -> f64 {
+    /// Whether the process has waited since then for most of the time.
+    fn shows_waiting(self, worker: &Worker) -> bool {
         let elapsed = cpu::monotonic().saturating_sub(self.clock);
         let computed = cpu::process_time().saturating_sub(self.process);
         let queued = match (self.queued, queued(self.tid)) {
             (Some(before), Some(now)) => now.saturating_sub(before),
             _ => Duration::ZERO,
         };
-        (computed + queued).as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
+        let busy = (computed + queued).as_secs_f64();
+        busy < worker.busy_share * elapsed.as_secs_f64() && !is_runnable(self.tid)
     }
+
+    /// Requests taken since then.
+    fn taken_since(self, worker: &Worker) -> usize {
+        worker.watch.taken().wrapping_sub(self.taken) as usize
+    }
+}
+
+/// Whether a thread is on a CPU or queued for one: state `R` in `/proc/self/task/TID/stat`, the
+/// first field after the thread's name in brackets.
+fn is_runnable(tid: u32) -> bool {
+    let text = fs::read_to_string(format!("/proc/self/task/{tid}/stat"));
+    text.is_ok_and(|text| {
+        let after_name = text.rsplit(')').next().unwrap_or_default();
+        after_name.trim_start().starts_with('R')
+    })
 }
 
 fn queued(tid: u32) -> Option<Duration> {
@@ -73,7 +96,7 @@ impl Look {
         Self {
             sample: Sample::now(worker),
             window: FIRST_WINDOW,
-            next: 1,
+            called: 0,
         }
     }
 
@@ -88,13 +111,18 @@ impl Look {
         if !worker.watch.has_requests() {
             return None;
         }
-        let waiting = self.sample.share_until_now() < worker.busy_share;
-        if waiting && worker.crew.is_settled() && !worker.is_stood_at() {
-            Crew::step_up(worker, self.next);
-            self.next = (self.next * 2).min(MOST_AT_ONCE);
+        let may_help = worker.crew.is_settled() && !worker.is_stood_at();
+        if may_help && self.sample.shows_waiting(worker) {
+            let only_the_called = self.sample.taken_since(worker) <= self.called;
+            self.called = if only_the_called {
+                (self.called * 2).clamp(1, MOST_AT_ONCE)
+            } else {
+                1
+            };
+            Crew::step_up(worker, self.called);
             self.window = FIRST_WINDOW;
         } else {
-            self.next = 1;
+            self.called = 0;
             self.window = (self.window * 2).min(LONGEST_WINDOW);
         }
         self.sample = Sample::now(worker);

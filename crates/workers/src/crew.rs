@@ -55,15 +55,8 @@ pub enum Said {
 pub struct End {
     /// Which worker.
     pub worker: WorkerId,
-    /// Where it stood.
-    pub state: State,
-}
-
-impl End {
     /// Nobody had told it to end.
-    pub fn is_surprise(&self) -> bool {
-        matches!(self.state, State::Starting { .. } | State::Running { .. })
-    }
+    pub surprise: bool,
 }
 
 struct Worker {
@@ -72,6 +65,8 @@ struct Worker {
     asked: Instant,
     /// Another shall take its place.
     replace: bool,
+    /// It was told to end.
+    dismissed: bool,
 }
 
 /// All workers.
@@ -156,7 +151,10 @@ impl Crew {
 
     /// When [`Crew::tick`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let lives = self.workers.values().filter_map(|worker| worker.state.until());
+        let lives = self
+            .workers
+            .values()
+            .filter_map(|worker| worker.state.until());
         lives.chain(self.backoff.until()).min()
     }
 
@@ -203,7 +201,7 @@ impl Crew {
             .find(|(_, worker)| worker.state.pid() == Some(pid))?;
         let end = End {
             worker: id,
-            state: worker.state,
+            surprise: !worker.dismissed,
         };
         Some((end, self.handle(id, Event::Exited, now)))
     }
@@ -235,8 +233,14 @@ impl Crew {
         let before = worker.state;
         let (state, actions) = before.step(event, now, &self.limits);
         worker.state = state;
-        let asked = worker.asked;
-        let lived = now.saturating_duration_since(asked);
+        worker.dismissed |= match event {
+            Event::Retire | Event::FrontLost | Event::Stop | Event::Kill | Event::Expired => true,
+            Event::Forked(_) | Event::NotForked | Event::Ready | Event::Exited | Event::Settled => {
+                false
+            }
+        };
+        let told = worker.dismissed && event != Event::Expired;
+        let lived = now.saturating_duration_since(worker.asked);
         for action in actions {
             orders.push(match action {
                 Action::Adopt(pid) => Order::Adopt(id, pid),
@@ -250,14 +254,12 @@ impl Crew {
                 Action::TellSlowEnd => Order::Say(id, Said::SlowEnd),
             });
         }
-        let failed_start = before.is_coming() && !state.is_live() && event != Event::Retire;
-        let failed_soon = matches!(before, State::Running { .. })
-            && state == State::Gone
-            && lived < SHORT_LIFE;
-        if failed_start || failed_soon {
-            self.backoff.failed(now);
-        } else if matches!(before, State::Running { .. }) && lived >= SHORT_LIFE {
-            self.backoff.succeeded();
+        if before.is_live() && !state.is_live() && !told {
+            if before.is_coming() || lived < SHORT_LIFE {
+                self.backoff.failed(now);
+            } else {
+                self.backoff.succeeded();
+            }
         }
         if state == State::Gone {
             self.workers.remove(&id);
@@ -295,6 +297,7 @@ impl Crew {
                 generation: self.generation,
                 asked: now,
                 replace: false,
+                dismissed: false,
             };
             self.workers.insert(id, worker);
             orders.push(Order::Start(id));

@@ -123,11 +123,11 @@ impl State {
     /// The table.
     pub fn step(self, event: Event, now: Instant, limits: &Limits) -> (Self, Vec<Action>) {
         match self {
-            Self::Asked { .. } => self.from_asked(event, now, limits),
-            Self::Starting { pid, .. } => self.from_starting(pid, event, now, limits),
-            Self::Running { pid } => self.from_running(pid, event, now, limits),
-            Self::Retiring { pid, until } => self.from_retiring(pid, until, event, now),
-            Self::Stopping { pid, until } => self.from_stopping(pid, until, event, now, limits),
+            Self::Asked { .. } => self.when_asked(event, now, limits),
+            Self::Starting { pid, .. } => self.when_starting(pid, event, now, limits),
+            Self::Running { pid } => self.when_running(pid, event, now, limits),
+            Self::Retiring { pid, until } => self.when_retiring(pid, until, event, now),
+            Self::Stopping { pid, until } => self.when_stopping(pid, until, event, now, limits),
             Self::Killed { .. } => match event {
                 Event::Exited => (Self::Gone, vec![]),
                 Event::Forked(_)
@@ -156,7 +156,7 @@ impl State {
         }
     }
 
-    fn from_asked(self, event: Event, now: Instant, limits: &Limits) -> (Self, Vec<Action>) {
+    fn when_asked(self, event: Event, now: Instant, limits: &Limits) -> (Self, Vec<Action>) {
         match event {
             Event::Forked(pid) => {
                 let until = now + limits.start;
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    fn from_starting(
+    fn when_starting(
         self,
         pid: Pid,
         event: Event,
@@ -195,7 +195,7 @@ impl State {
         }
     }
 
-    fn from_running(
+    fn when_running(
         self,
         pid: Pid,
         event: Event,
@@ -216,7 +216,7 @@ impl State {
         }
     }
 
-    fn from_retiring(
+    fn when_retiring(
         self,
         pid: Pid,
         until: Instant,
@@ -239,7 +239,7 @@ impl State {
         }
     }
 
-    fn from_stopping(
+    fn when_stopping(
         self,
         pid: Pid,
         until: Instant,

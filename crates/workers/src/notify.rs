@@ -1,4 +1,4 @@
-//! Owns telling the service manager how the service is: sd_notify(3), a datagram of text.
+//! Owns telling the service manager how the service is: `sd_notify(3)`, a datagram of text.
 //! Leaves when to say what to the supervisor.
 
 use std::ffi::OsStr;

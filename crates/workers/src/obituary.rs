@@ -7,9 +7,17 @@ const SIGNALS: &[(i32, &str, &str)] = &[
     (1, "SIGHUP", ""),
     (2, "SIGINT", ""),
     (3, "SIGQUIT", ""),
-    (4, "SIGILL", "illegal instruction: a library was built for another processor"),
+    (
+        4,
+        "SIGILL",
+        "illegal instruction: a library was built for another processor",
+    ),
     (6, "SIGABRT", "a library called abort()"),
-    (7, "SIGBUS", "bus error: often a full disk or a file cut short under a mapping"),
+    (
+        7,
+        "SIGBUS",
+        "bus error: often a full disk or a file cut short under a mapping",
+    ),
     (8, "SIGFPE", "arithmetic error in a native library"),
     (
         9,

@@ -101,7 +101,11 @@ const IMPORTING_START: Duration = Duration::from_secs(300);
 /// # Errors
 /// When the app cannot be imported at the first start, when no worker ever becomes ready, or when
 /// the system refuses what the supervisor needs.
-pub fn run(plan: Plan, listeners: Vec<(OwnedFd, String)>, hooks: Hooks<'_>) -> Result<Ended, Fault> {
+pub fn run(
+    plan: Plan,
+    listeners: Vec<(OwnedFd, String)>,
+    hooks: Hooks<'_>,
+) -> Result<Ended, Fault> {
     let refused = |error: io::Error| Fault::internal(format!("the system refused: {error}"));
     // Workers are forked by the zygote, whose child ends at once: as subreaper this process
     // becomes their parent and learns how they end.
@@ -220,7 +224,10 @@ impl<'a> Supervisor<'a> {
             self.restart_zygote(now);
             self.give_up_when_hopeless();
             if let Some((_, file)) = self.changed.take_if(|(due, _)| *due <= now) {
-                canter_base::info!("source changed, reloading", file = &file.display().to_string());
+                canter_base::info!(
+                    "source changed, reloading",
+                    file = &file.display().to_string()
+                );
                 self.reload();
             }
             self.ping(now);
@@ -266,7 +273,11 @@ impl<'a> Supervisor<'a> {
         drop(fds);
         let mut ready = ready.into_iter();
         sources.retain(|_| ready.next().unwrap_or(false));
-        if self.watch.as_ref().is_some_and(|watch| watch.as_fd().is_none()) {
+        if self
+            .watch
+            .as_ref()
+            .is_some_and(|watch| watch.as_fd().is_none())
+        {
             sources.push(Source::Watch);
         }
         Ok(sources)
@@ -292,9 +303,6 @@ impl<'a> Supervisor<'a> {
     fn hear_watch(&mut self) {
         if let Some(file) = self.watch.as_mut().and_then(Watch::changed) {
             self.changed = Some((Instant::now() + watch::QUIET, file));
-        } else if let Some((due, _)) = &mut self.changed {
-            // Compiled files and the like: still being written.
-            *due = (*due).max(Instant::now());
         }
     }
 

@@ -86,7 +86,8 @@ impl Report {
         let text = std::str::from_utf8(bytes).ok()?;
         let (kind, rest) = text.split_once('\n').unwrap_or((text, ""));
         let field = |key: &str| {
-            let prefix = |line: &'_ str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+            let prefix =
+                |line: &'_ str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
             rest.lines().find_map(prefix)
         };
         let worker = || Some(WorkerId(field("worker")?.parse().ok()?));

@@ -9,6 +9,7 @@ mod python;
 mod sockets;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -106,9 +107,8 @@ fn measure(descriptors: u64) -> Machine {
 }
 
 fn variables(config: &Config) -> Vec<(String, String)> {
-    let pair = |variable: &canter_base::options::KeyValue| {
-        (variable.key.clone(), variable.value.clone())
-    };
+    let pair =
+        |variable: &canter_base::options::KeyValue| (variable.key.clone(), variable.value.clone());
     config.env.iter().map(pair).collect()
 }
 
@@ -129,10 +129,11 @@ fn settings_json(config: &Config, sizing: &Sizing) -> String {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         push_json_string(&mut json, &path.to_string_lossy());
     }
-    json.push_str(&format!(
+    let _ = write!(
+        json,
         "],\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{}}}}}",
         config.reload, sizing.threads, config.threads_min
-    ));
+    );
     json
 }
 
@@ -171,7 +172,10 @@ fn watched(config: &Config) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let mut roots: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
     roots.extend(config.pythonpath.iter().map(absolute));
-    (roots, config.reload_extra_file.iter().map(absolute).collect())
+    (
+        roots,
+        config.reload_extra_file.iter().map(absolute).collect(),
+    )
 }
 
 fn service_manager() -> Option<Notify> {

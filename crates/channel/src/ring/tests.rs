@@ -25,7 +25,7 @@ fn ends() -> (Producer, Consumer, Shared) {
 fn head(number: u64) -> RecordHead {
     RecordHead {
         kind: Kind::Chunk,
-        last: number % 2 == 0,
+        last: number.is_multiple_of(2),
         slot: SlotId::ZERO,
         number,
     }
@@ -43,7 +43,7 @@ fn records_of_all_lengths_arrive_in_order_around_the_end_many_times() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let len = if random % 50 == 0 {
+        let len = if random.is_multiple_of(50) {
             (random >> 8) as usize % MOST_RECORD
         } else {
             (random >> 8) as usize % 900

@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::time::Instant;
 
+use canter_base::error;
 use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::response::{FilePart, Response};
+use canter_http::escape::Escaped;
 use canter_http::{
     Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Reject, RequestFacts,
     ResponsePlan, response,
@@ -39,9 +41,14 @@ impl<A: App> Conn<A> {
             request: RequestFacts::from(&self.head),
             started: Instant::now(),
             id,
-            line: self.shared.access.as_ref().map(|_| Line::new(&self.head, buf, client)),
+            line: self
+                .shared
+                .access
+                .as_ref()
+                .map(|_| Line::new(&self.head, buf, client)),
         };
-        let decoder = match BodyDecoder::new(self.head.framing, settings.max_body, &settings.limits) {
+        let decoder = match BodyDecoder::new(self.head.framing, settings.max_body, &settings.limits)
+        {
             Ok(decoder) => decoder,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
@@ -49,7 +56,9 @@ impl<A: App> Conn<A> {
         if let Some(local) = pipeline::before(settings, ready, &self.head, buf) {
             let clean = decoder.is_done();
             self.buffer.consume(self.head.length);
-            return self.answer_locally(&facts, local.status, local.fields, local.text, !clean).await;
+            return self
+                .answer_locally(&facts, local.status, local.fields, local.text, !clean)
+                .await;
         }
         let mut message = Vec::with_capacity(self.head.length + 256);
         let origin = request::Origin {
@@ -80,9 +89,17 @@ impl<A: App> Conn<A> {
                 Err(refusal) => return self.refuse_body(&facts, refusal).await,
             }
         }
-        let deadline = self.shared.settings.timeout.map(|limit| Instant::now() + limit);
+        let deadline = self
+            .shared
+            .settings
+            .timeout
+            .map(|limit| Instant::now() + limit);
         self.place.row.enter(Phase::App, None);
-        let mut call = self.shared.app.submit(Submission { message, file, deadline });
+        let mut call = self.shared.app.submit(Submission {
+            message,
+            file,
+            deadline,
+        });
         self.respond(&facts, &mut call).await
     }
 
@@ -97,13 +114,16 @@ impl<A: App> Conn<A> {
     /// Brings the app's answer to the client.
     async fn respond(&mut self, facts: &Facts, call: &mut A::Call) -> Result<After, Stop> {
         let mut watch = Watch::default();
-        let first = self.next_answer(call, &mut watch, facts.request.version).await;
+        let first = self
+            .next_answer(call, &mut watch, facts.request.version)
+            .await;
         let first = first.inspect_err(|_| self.log(facts, 499, 0))?;
         match first {
             Answer::Failed(failure) => self.fail(facts, failure).await,
             Answer::Head { message, last } => self.send_answer(facts, message, last, call).await,
             Answer::File { message, file } => {
-                self.send_file_answer(facts, &message, &File::from(file)).await
+                self.send_file_answer(facts, &message, &File::from(file))
+                    .await
             }
             Answer::Chunk { .. } => self.app_fault(facts, APP_FAULT).await,
         }
@@ -146,7 +166,11 @@ impl<A: App> Conn<A> {
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
         if last {
-            let body = if plan.framing == BodyFraming::None { &[] } else { body };
+            let body = if plan.framing == BodyFraming::None {
+                &[]
+            } else {
+                body
+            };
             let sent = self.send_all(&self.out, body).await;
             self.log(facts, status, body.len() as u64);
             sent?;
@@ -155,13 +179,17 @@ impl<A: App> Conn<A> {
         let head = std::mem::take(&mut self.out);
         let head_len = head.len() as u64;
         let begun = Streamed::new(plan.framing, head, &self.shared.settings);
-        let Ok(mut streamed) = begun else { return Err(Stop::Gone) };
+        let Ok(mut streamed) = begun else {
+            return Err(Stop::Gone);
+        };
         if streamed.add(body.to_vec(), &self.shared.settings).is_err() {
             return Err(Stop::Gone);
         }
         drop(message);
         let result = self.send_stream(streamed, call).await;
-        let bytes = result.as_ref().map_or(0, |(_, sent)| sent.saturating_sub(head_len));
+        let bytes = result
+            .as_ref()
+            .map_or(0, |(_, sent)| sent.saturating_sub(head_len));
         self.log(facts, status, bytes);
         match result? {
             (Ending::Whole, _) => Ok(self.after(plan.close)),
@@ -182,19 +210,32 @@ impl<A: App> Conn<A> {
         file: &File,
     ) -> Result<After, Stop> {
         let parts = Response::read(message).and_then(|answer| {
-            Ok((answer, FilePart::read(message.get(answer.body_at..).unwrap_or_default())?))
+            Ok((
+                answer,
+                FilePart::read(message.get(answer.body_at..).unwrap_or_default())?,
+            ))
         });
-        let Ok((answer, part)) = parts else { return self.app_fault(facts, APP_FAULT).await };
+        let Ok((answer, part)) = parts else {
+            return self.app_fault(facts, APP_FAULT).await;
+        };
         let status = answer.facts.status;
         let plan = match self.encode(facts, &answer, Some(part.len)) {
             Ok(plan) => plan,
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
-        let len = if plan.framing == BodyFraming::None { 0 } else { part.len };
+        let len = if plan.framing == BodyFraming::None {
+            0
+        } else {
+            part.len
+        };
         self.send_all(&self.out, &[]).await?;
         let whole = self.send_file(file, part.offset, len).await;
         self.log(facts, status, len);
-        if whole? { Ok(self.after(plan.close)) } else { Err(Stop::Gone) }
+        if whole? {
+            Ok(self.after(plan.close))
+        } else {
+            Err(Stop::Gone)
+        }
     }
 
     fn after(&self, close: bool) -> After {
@@ -208,7 +249,12 @@ impl<A: App> Conn<A> {
 
     /// The app broke a rule: the client gets a 500, the log says which.
     async fn app_fault(&mut self, facts: &Facts, what: &str) -> Result<After, Stop> {
-        self.shared.log_app_fault(facts, what);
+        let request = Escaped(&facts.id).to_string();
+        error!(
+            "the response of the app cannot be sent",
+            why = what,
+            request = request.as_str()
+        );
         self.answer_locally(facts, 500, &[], "", false).await
     }
 
@@ -223,7 +269,8 @@ impl<A: App> Conn<A> {
             Failure::Aborted => (500, &[], ""),
             Failure::Stopping => (503, RETRY, "the server is stopping"),
         };
-        self.answer_locally(facts, status, fields, text, false).await
+        self.answer_locally(facts, status, fields, text, false)
+            .await
     }
 
     async fn refuse_rejected(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
@@ -243,14 +290,21 @@ impl<A: App> Conn<A> {
     async fn refuse_body(&mut self, facts: &Facts, refusal: Refusal) -> Result<After, Stop> {
         match refusal {
             Refusal::Reject(reject) => self.refuse_rejected(facts, reject).await,
-            Refusal::Late => self.refuse(Some(facts), 408, "the body was not sent in time").await,
+            Refusal::Late => {
+                self.refuse(Some(facts), 408, "the body was not sent in time")
+                    .await
+            }
             Refusal::Cut => {
                 self.log(facts, 400, 0);
                 Err(Stop::Gone)
             }
             Refusal::NoRoom(error) => {
-                self.shared.log_no_room(&error);
-                self.refuse(Some(facts), 503, "there is no room for the body").await
+                error!(
+                    "a request body could not be stored",
+                    error = error.to_string().as_str()
+                );
+                self.refuse(Some(facts), 503, "there is no room for the body")
+                    .await
             }
         }
     }
@@ -288,6 +342,10 @@ impl<A: App> Conn<A> {
         let bytes = response::simple_response(status, fields, text, close, is_head, &date);
         self.send_all(&bytes, &[]).await?;
         self.log(facts, status, bytes.len() as u64);
-        if unread { Ok(After::Linger) } else { Ok(self.after(close)) }
+        if unread {
+            Ok(After::Linger)
+        } else {
+            Ok(self.after(close))
+        }
     }
 }

@@ -52,7 +52,9 @@ impl Buffer {
     /// Room to receive into; [`Buffer::received`] says how much came.
     pub fn room(&mut self) -> &mut [u8] {
         if self.bytes.is_empty() {
-            self.bytes = POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; FIRST]);
+            self.bytes = POOL
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| vec![0; FIRST]);
         }
         if self.end == self.bytes.len() {
             if self.start > 0 {

@@ -58,12 +58,19 @@ impl<A: App> Conn<A> {
         let mut inside = false;
         if self.buffer.is_empty() {
             self.buffer.release();
-            self.enter(Phase::Idle, Instant::now(), self.shared.settings.keep_alive_or_first());
+            self.enter(
+                Phase::Idle,
+                Instant::now(),
+                self.shared.settings.keep_alive_or_first(),
+            );
         }
         loop {
             if !self.buffer.is_empty() {
                 let limits = &self.shared.settings.limits;
-                match self.decoder.decode(limits, self.buffer.filled(), &mut self.head) {
+                match self
+                    .decoder
+                    .decode(limits, self.buffer.filled(), &mut self.head)
+                {
                     Ok(Progress::Complete) => return Ok(Received::Head),
                     Ok(Progress::Partial) => {}
                     Err(reject) => return Ok(Received::Reject(reject)),
@@ -109,14 +116,20 @@ impl<A: App> Conn<A> {
         let mut store = Store::new(decoder.announced(), self.shared.settings.body_memory);
         self.enter(Phase::Body, Instant::now(), BODY_STALL);
         while !decoder.is_done() && !self.buffer.is_empty() {
-            let piece = decoder.next(self.buffer.filled()).map_err(Refusal::Reject)?;
+            let piece = decoder
+                .next(self.buffer.filled())
+                .map_err(Refusal::Reject)?;
             let consumed = piece.consumed;
             self.check_size(&decoder)?;
-            store.push(piece.data, &self.shared.settings).map_err(Refusal::NoRoom)?;
+            store
+                .push(piece.data, &self.shared.settings)
+                .map_err(Refusal::NoRoom)?;
             self.buffer.consume(consumed);
         }
         if expects_continue && !decoder.is_done() {
-            self.send_all(response::CONTINUE, &[]).await.map_err(|_| Refusal::Cut)?;
+            self.send_all(response::CONTINUE, &[])
+                .await
+                .map_err(|_| Refusal::Cut)?;
         }
         while !decoder.is_done() {
             if self.read_closed {
@@ -198,7 +211,13 @@ struct Store {
 
 impl Store {
     fn new(announced: u64, limit: usize) -> Self {
-        Self { memory: Vec::new(), file: None, len: 0, limit, announced }
+        Self {
+            memory: Vec::new(),
+            file: None,
+            len: 0,
+            limit,
+            announced,
+        }
     }
 
     fn push(&mut self, bytes: &[u8], settings: &crate::Settings) -> io::Result<()> {

@@ -99,12 +99,19 @@ impl<A: App> Conn<A> {
         std::future::poll_fn(|cx| {
             loop {
                 while !body.ended {
-                    let Poll::Ready(answer) = call.poll_answer(cx) else { break };
+                    let Poll::Ready(answer) = call.poll_answer(cx) else {
+                        break;
+                    };
                     if body.take(answer, &self.shared.settings).is_err() {
                         return Poll::Ready(Err(Stop::Gone));
                     }
                 }
-                let hold = body.spool.in_file() > if held { RESPONSE_DISK / 2 } else { RESPONSE_DISK };
+                let hold = body.spool.in_file()
+                    > if held {
+                        RESPONSE_DISK / 2
+                    } else {
+                        RESPONSE_DISK
+                    };
                 if hold != held {
                     held = hold;
                     call.set_hold(hold);
@@ -123,8 +130,14 @@ impl<A: App> Conn<A> {
     }
 
     /// True when something was sent, false when there is nothing to send now.
-    fn poll_send_some(&self, cx: &mut Context<'_>, body: &mut Streamed) -> Poll<Result<bool, Stop>> {
-        let Ok(bytes) = body.spool.front() else { return Poll::Ready(Err(Stop::Gone)) };
+    fn poll_send_some(
+        &self,
+        cx: &mut Context<'_>,
+        body: &mut Streamed,
+    ) -> Poll<Result<bool, Stop>> {
+        let Ok(bytes) = body.spool.front() else {
+            return Poll::Ready(Err(Stop::Gone));
+        };
         if bytes.is_empty() {
             // Between two chunks the client owes nothing; only its leaving matters.
             self.place.row.enter(Phase::App, None);
@@ -158,11 +171,26 @@ pub(super) struct Streamed {
 
 impl Streamed {
     /// A body that follows `head`, bytes that go out first.
-    pub fn new(framing: BodyFraming, head: Vec<u8>, settings: &crate::Settings) -> io::Result<Self> {
-        let left = if let BodyFraming::Length(length) = framing { length } else { 0 };
+    pub fn new(
+        framing: BodyFraming,
+        head: Vec<u8>,
+        settings: &crate::Settings,
+    ) -> io::Result<Self> {
+        let left = if let BodyFraming::Length(length) = framing {
+            length
+        } else {
+            0
+        };
         let mut spool = Spool::default();
         spool.push(head, usize::MAX, &settings.temp_dir)?;
-        Ok(Self { spool, framing, left, ended: false, failed: false, sent: 0 })
+        Ok(Self {
+            spool,
+            framing,
+            left,
+            ended: false,
+            failed: false,
+            sent: 0,
+        })
     }
 
     /// Takes a step of the answer in.
@@ -205,7 +233,8 @@ impl Streamed {
                 bytes = framed;
             }
         }
-        self.spool.push(bytes, settings.response_memory, &settings.temp_dir)
+        self.spool
+            .push(bytes, settings.response_memory, &settings.temp_dir)
     }
 
     /// The app has given everything.
@@ -213,12 +242,17 @@ impl Streamed {
         self.ended = true;
         if self.framing == BodyFraming::Chunked && !self.failed {
             let last = response::LAST_CHUNK.to_vec();
-            self.spool.push(last, settings.response_memory, &settings.temp_dir)?;
+            self.spool
+                .push(last, settings.response_memory, &settings.temp_dir)?;
         }
         Ok(())
     }
 
     fn ending(&self) -> Ending {
-        if self.failed || self.left > 0 { Ending::Broken } else { Ending::Whole }
+        if self.failed || self.left > 0 {
+            Ending::Broken
+        } else {
+            Ending::Whole
+        }
     }
 }

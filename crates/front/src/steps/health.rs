@@ -18,5 +18,9 @@ pub(crate) fn answer(enabled: bool, ready: bool, head: &Head, buf: &[u8]) -> Opt
         b"/-/ready" => (503, "no worker takes requests now"),
         _ => return None,
     };
-    Some(Local { status, fields: NO_STORE, text })
+    Some(Local {
+        status,
+        fields: NO_STORE,
+        text,
+    })
 }

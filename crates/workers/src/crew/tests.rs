@@ -87,10 +87,19 @@ fn a_surprise_is_told_from_an_end_that_was_asked_for() {
     scene.crew.want(-1);
     assert_eq!(scene.tick(), [Order::Retire(WorkerId(1))]);
     let (end, _) = scene.crew.exited(pid(1), scene.now).unwrap();
-    assert!(!end.is_surprise());
+    assert!(!end.surprise);
     let (end, _) = scene.crew.exited(pid(2), scene.now).unwrap();
-    assert!(end.is_surprise());
+    assert!(end.surprise);
     assert!(scene.crew.exited(pid(99), scene.now).is_none());
+}
+
+#[test]
+fn a_death_that_the_front_saw_first_is_a_surprise_too() {
+    let mut scene = Scene::started(1);
+    let orders = scene.crew.handle(WorkerId(1), Event::Settled, scene.now);
+    assert_eq!(orders, [Order::Start(WorkerId(2))]);
+    let (end, _) = scene.crew.exited(pid(1), scene.now).unwrap();
+    assert!(end.surprise);
 }
 
 #[test]
@@ -113,7 +122,9 @@ fn workers_that_die_before_they_are_ready_are_counted() {
         }
         let orders = scene.tick();
         assert_eq!(orders, [Order::Start(WorkerId(round))]);
-        scene.crew.handle(WorkerId(round), Event::Forked(pid(round)), scene.now);
+        scene
+            .crew
+            .handle(WorkerId(round), Event::Forked(pid(round)), scene.now);
         scene.now += Duration::from_secs(5);
         scene.die(round);
         assert_eq!(scene.crew.failures(), round);
@@ -152,7 +163,9 @@ fn new_workers_that_fail_leave_the_old_ones_in_place() {
     let mut scene = Scene::started(2);
     scene.crew.renew();
     assert_eq!(scene.tick(), [Order::Start(WorkerId(3))]);
-    scene.crew.handle(WorkerId(3), Event::Forked(pid(3)), scene.now);
+    scene
+        .crew
+        .handle(WorkerId(3), Event::Forked(pid(3)), scene.now);
     assert!(scene.die(3).is_empty());
     assert_eq!(scene.live(), 2);
     scene.now = scene.crew.next_deadline().unwrap();
@@ -218,6 +231,8 @@ fn a_worker_forked_after_it_was_given_up_is_killed() {
     assert_eq!(scene.tick(), [Order::Start(WorkerId(1))]);
     scene.now += LIMITS.start;
     scene.tick();
-    let orders = scene.crew.handle(WorkerId(1), Event::Forked(pid(1)), scene.now);
+    let orders = scene
+        .crew
+        .handle(WorkerId(1), Event::Forked(pid(1)), scene.now);
     assert!(orders.contains(&Order::Kill(pid(1))));
 }

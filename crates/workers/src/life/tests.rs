@@ -119,10 +119,7 @@ fn a_worker_is_adopted_takes_requests_retires_and_ends() {
 fn a_worker_that_never_becomes_ready_is_killed() {
     let (state, actions) = walk(&[Event::Forked(pid()), Event::Expired]);
     assert_eq!(state, State::Killed { pid: pid() });
-    assert_eq!(
-        actions[1..],
-        [Action::TellSlowStart, Action::Kill(pid())]
-    );
+    assert_eq!(actions[1..], [Action::TellSlowStart, Action::Kill(pid())]);
 }
 
 #[test]

@@ -108,8 +108,11 @@ impl Supervisor<'_> {
     /// The front is gone, and with it the workers' sockets: they leave.
     pub(super) fn front_has_drained(&mut self, now: Instant) {
         if let Phase::Draining { until, ended } = self.phase {
-            let until = until.max(now + Duration::from_millis(500));
-            self.phase = Phase::Leaving { until, ended };
+            self.phase = Phase::Leaving {
+                // Workers are killed in time by their own table; this is for what goes wrong.
+                until: until + REAP,
+                ended,
+            };
             self.halves.clear();
             self.crew.set_limits(Limits {
                 start: Duration::ZERO,
@@ -151,7 +154,7 @@ impl Supervisor<'_> {
         match self.phase {
             Phase::Serving | Phase::Killed { .. } => {}
             Phase::Draining { ended, .. } | Phase::Leaving { ended, .. } => {
-                warn!("--graceful-timeout is over: ending what still runs");
+                debug!("the time to finish is over: ending what still runs");
                 self.kill_all(ended);
             }
         }
@@ -166,8 +169,7 @@ impl Supervisor<'_> {
             return None;
         };
         let nobody = self.front.is_none() && self.crew.is_empty() && !self.nursery.has_zygotes();
-        let given_up =
-            matches!(self.phase, Phase::Killed { until, .. } if until <= Instant::now());
+        let given_up = matches!(self.phase, Phase::Killed { until, .. } if until <= Instant::now());
         if !nobody && !given_up {
             return None;
         }
@@ -194,10 +196,20 @@ impl Supervisor<'_> {
             let reason = obituary::words(ended);
             self.halves.remove(&end.worker);
             let announced = self.nursery.worker_ended(end.worker);
-            if end.is_surprise() && !announced && !self.phase.is_ending() {
-                error!("worker died", worker = worker, pid = number, reason = &reason);
+            if end.surprise && !announced && !self.phase.is_ending() {
+                error!(
+                    "worker died",
+                    worker = worker,
+                    pid = number,
+                    reason = &reason
+                );
             } else {
-                debug!("worker ended", worker = worker, pid = number, reason = &reason);
+                debug!(
+                    "worker ended",
+                    worker = worker,
+                    pid = number,
+                    reason = &reason
+                );
             }
             self.perform(orders);
         } else if !self.zygote_ended(pid, ended) {

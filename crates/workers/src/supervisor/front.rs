@@ -12,7 +12,6 @@ use canter_sys::process::{Forked, Pid, exit_now, fork};
 use rustix::process::{Signal, kill_process};
 
 use super::{FrontStart, HOPELESS, Supervisor, name_process};
-use crate::dispatch::Reason;
 use crate::life::Event;
 use crate::link::{MOST_WORD, ToFront, ToSupervisor};
 use crate::notify::Word;
@@ -117,14 +116,15 @@ impl Supervisor<'_> {
         while let Some(front) = self.front.as_mut().filter(|front| !front.deaf) {
             match fds::receive(front.link.as_fd(), &mut buf) {
                 Ok((0, _)) => front.deaf = true,
-                Ok((length, _)) => match buf.get(..length).map(ToSupervisor::read) {
-                    Some(Ok(word)) => self.heard_front(word),
-                    _ => {
+                Ok((length, _)) => {
+                    if let Some(Ok(word)) = buf.get(..length).map(ToSupervisor::read) {
+                        self.heard_front(word);
+                    } else {
                         warn!("the front said something impossible: ending it");
                         front.deaf = true;
                         let _ = kill_process(front.pid, Signal::KILL);
                     }
-                },
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => front.deaf = true,
             }
@@ -136,7 +136,7 @@ impl Supervisor<'_> {
         let orders = match word {
             ToSupervisor::Ready { worker } => self.crew.handle(worker, Event::Ready, now),
             ToSupervisor::Gone { worker } => self.crew.handle(worker, Event::Settled, now),
-            ToSupervisor::Replace { worker, reason } => self.replace(worker, reason, now),
+            ToSupervisor::Replace { worker, reason } => self.crew.replace(worker, reason, now),
             ToSupervisor::Listening => {
                 if let Some(front) = &mut self.front {
                     front.listening = true;
@@ -156,15 +156,6 @@ impl Supervisor<'_> {
             }
         };
         self.perform(orders);
-    }
-
-    fn replace(
-        &mut self,
-        worker: crate::dispatch::WorkerId,
-        reason: Reason,
-        now: Instant,
-    ) -> Vec<crate::crew::Order> {
-        self.crew.replace(worker, reason, now)
     }
 
     /// The front was reaped.

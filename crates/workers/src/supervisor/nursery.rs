@@ -61,6 +61,8 @@ pub(super) struct Nursery {
     singles: HashMap<WorkerId, Process>,
     /// Zygotes that were killed and are not reaped yet.
     killed: Vec<Pid>,
+    /// The zygote whose socket has ended by itself; why, is known when it is reaped.
+    lost: Option<Pid>,
     /// Told when a worker died that it could not import the app.
     failed: Vec<WorkerId>,
     loaded: Option<Loaded>,
@@ -81,6 +83,7 @@ impl Nursery {
             backoff: Backoff::default(),
             singles: HashMap::new(),
             killed: Vec::new(),
+            lost: None,
             failed: Vec::new(),
             loaded: None,
         }
@@ -261,11 +264,8 @@ impl Supervisor<'_> {
             return;
         };
         self.nursery.end(&zygote);
+        self.nursery.lost = Some(zygote.pid);
         self.nursery.backoff.failed(now);
-        warn!(
-            "the zygote died: workers go on, the app is imported again for later ones",
-            pid = zygote.pid.as_raw_nonzero().get()
-        );
         self.crew.close();
         let asked: Vec<WorkerId> = self
             .halves
@@ -311,7 +311,7 @@ impl Supervisor<'_> {
             (Some(danger), Preload::Auto) => {
                 warn!(
                     "each worker imports the app by itself, because forking is not safe here; \
-                     `--preload off` says so from the start and saves this line",
+                     `--no-preload` says so from the start and saves this line",
                     found = danger
                 );
                 self.nursery.end(&process);
@@ -321,7 +321,7 @@ impl Supervisor<'_> {
             (danger, _) => {
                 if let Some(danger) = danger {
                     warn!(
-                        "workers are forked although that is not safe here (--preload on)",
+                        "workers are forked although that is not safe here (--preload)",
                         found = danger
                     );
                 }
@@ -356,29 +356,28 @@ impl Supervisor<'_> {
     }
 
     fn import_failed(&mut self, purpose: Purpose, what: String, hint: Option<String>) {
-        let hint_text = hint.as_deref().unwrap_or("");
+        if purpose == Purpose::First && self.watch.is_none() {
+            let mut fault = Fault::new(Exit::App, what);
+            fault.hint = hint;
+            self.give_up(fault);
+            return;
+        }
+        let reason = hint.map_or_else(|| what.clone(), |hint| format!("{what}; {hint}"));
         match purpose {
-            Purpose::First if self.watch.is_some() => error!(
+            Purpose::First => error!(
                 "the app cannot be imported; waiting for a change of its source",
-                reason = &what,
-                hint = hint_text
+                reason = &reason
             ),
-            Purpose::First => {
-                let mut fault = Fault::new(Exit::App, what);
-                fault.hint = hint;
-                self.give_up(fault);
-            }
             Purpose::Again => {
                 self.nursery.backoff.failed(Instant::now());
-                error!("the app cannot be imported", reason = &what, hint = hint_text);
+                error!("the app cannot be imported", reason = &reason);
             }
             Purpose::Reload => {
                 self.announce = None;
                 self.tell_manager(Word::Ready);
                 error!(
                     "the new code cannot be imported; the old workers stay",
-                    reason = &what,
-                    hint = hint_text
+                    reason = &reason
                 );
             }
         }
@@ -420,13 +419,23 @@ impl Supervisor<'_> {
 
     /// Whether the process that was reaped was a zygote.
     pub(super) fn zygote_ended(&mut self, pid: Pid, ended: Ended) -> bool {
+        if self
+            .nursery
+            .zygote
+            .as_ref()
+            .is_some_and(|zygote| zygote.pid == pid)
+        {
+            self.lose_zygote(Instant::now());
+        }
+        if self.nursery.lost.take_if(|lost| *lost == pid).is_some() {
+            warn!(
+                "the zygote died: workers go on, the app is imported again for later ones",
+                pid = pid.as_raw_nonzero().get(),
+                reason = &obituary::words(ended)
+            );
+        }
         if let Some(at) = self.nursery.killed.iter().position(|killed| *killed == pid) {
             self.nursery.killed.swap_remove(at);
-            return true;
-        }
-        if self.nursery.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid) {
-            self.lose_zygote(Instant::now());
-            self.nursery.killed.retain(|killed| *killed != pid);
             return true;
         }
         if let Some(candidate) = self.nursery.candidate.take_if(|c| c.process.pid == pid) {

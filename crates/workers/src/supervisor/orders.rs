@@ -57,20 +57,18 @@ impl Supervisor<'_> {
 
     /// Gives the front its half; keeps it while there is no front.
     fn hand_over(&mut self, worker: WorkerId, pid: Pid) {
-        let Some((half, known)) = self.halves.get_mut(&worker) else {
-            return;
-        };
-        *known = Some(pid);
         if self.front.as_ref().is_none_or(|front| front.deaf) {
+            if let Some((_, known)) = self.halves.get_mut(&worker) {
+                *known = Some(pid);
+            }
             return;
         }
-        let word = ToFront::Adopt {
-            worker,
-            generation: self.crew.generation_of(worker).unwrap_or(0),
-            pid: pid.as_raw_nonzero().get().unsigned_abs(),
-        };
-        let _ = half;
         if let Some((half, _)) = self.halves.remove(&worker) {
+            let word = ToFront::Adopt {
+                worker,
+                generation: self.crew.generation_of(worker).unwrap_or(0),
+                pid: pid.as_raw_nonzero().get().unsigned_abs(),
+            };
             self.send_front(&word, &half.as_fds());
         }
     }
@@ -99,7 +97,10 @@ impl Supervisor<'_> {
                     self.tell_manager(Word::Ready);
                 }
             }
-            Said::SlowStart => warn!("worker was not ready in time: killing it", worker = worker.0),
+            Said::SlowStart => warn!(
+                "worker was not ready in time: killing it",
+                worker = worker.0
+            ),
             Said::SlowEnd => warn!(
                 "worker did not finish within --graceful-timeout: killing it",
                 worker = worker.0

@@ -86,15 +86,25 @@ mod tests {
             queue: 256,
             why: why.iter().map(|&sentence| sentence.to_owned()).collect(),
         };
-        text(&resolved.config, &sizing, &["http://127.0.0.1:8000".to_owned()])
+        text(
+            &resolved.config,
+            &sizing,
+            &["http://127.0.0.1:8000".to_owned()],
+        )
     }
 
     #[test]
     fn the_banner_says_what_where_how_many_why_and_how_to_stop() {
         let text = shown(&["mysite.wsgi"], &["2 workers, one for each core"]);
         assert!(text.contains("serves mysite.wsgi\n"), "{text}");
-        assert!(text.contains("  at       http://127.0.0.1:8000\n"), "{text}");
-        assert!(text.contains("  with     2 workers, one for each core\n"), "{text}");
+        assert!(
+            text.contains("  at       http://127.0.0.1:8000\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  with     2 workers, one for each core\n"),
+            "{text}"
+        );
         assert!(text.contains("  stop     Ctrl-C"), "{text}");
         assert!(!text.contains("reload"), "{text}");
     }
@@ -103,7 +113,13 @@ mod tests {
     fn numbers_that_were_set_are_shown_as_such() {
         let text = shown(&["-w", "2", "--threads", "40", "--reload"], &[]);
         assert!(text.contains("2 workers, as set\n"), "{text}");
-        assert!(text.contains("up to 40 threads in each, as set\n"), "{text}");
-        assert!(text.contains("beside manage.py\n") && text.contains("reload"), "{text}");
+        assert!(
+            text.contains("up to 40 threads in each, as set\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("beside manage.py\n") && text.contains("reload"),
+            "{text}"
+        );
     }
 }

@@ -12,7 +12,8 @@ pub fn of_port(port: u16) -> Option<String> {
     let wanted = format!("socket:[{inode}]");
     let numbered = |process: &fs::DirEntry| {
         let name = process.file_name();
-        name.to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        name.to_str()
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let processes = fs::read_dir("/proc").ok()?.flatten().filter(numbered);
     let holder = processes.map(|process| process.path()).find(|process| {
@@ -61,6 +62,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let holder = of_port(port).unwrap();
-        assert!(holder.ends_with(&format!("(pid {})", std::process::id())), "{holder}");
+        assert!(
+            holder.ends_with(&format!("(pid {})", std::process::id())),
+            "{holder}"
+        );
     }
 }

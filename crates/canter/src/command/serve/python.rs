@@ -110,8 +110,11 @@ fn examine(python: &Path) -> Option<Unfit> {
 fn fault(python: &Path, unfit: Unfit) -> Fault {
     let python = python.display();
     match unfit {
-        Unfit::TooOld => Fault::new(Exit::Python, format!("`{python}` is older than Python 3.10"))
-            .hint("name a newer one with `--python`"),
+        Unfit::TooOld => Fault::new(
+            Exit::Python,
+            format!("`{python}` is older than Python 3.10"),
+        )
+        .hint("name a newer one with `--python`"),
         Unfit::WithoutCanter => Fault::new(
             Exit::Python,
             format!("`{python}` does not have the package `canter`"),

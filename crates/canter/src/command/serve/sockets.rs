@@ -130,8 +130,11 @@ fn bind_tcp(sockets: &mut Sockets, host: &Host, port: u16, backlog: i32) -> Resu
 /// Every address the name stands for; one that this machine lacks does no harm beside others.
 fn bind_name(sockets: &mut Sockets, name: &str, port: u16, backlog: i32) -> Result<(), Fault> {
     let found = (name, port).to_socket_addrs().map_err(|error| {
-        Fault::new(Exit::Bind, format!("no address is known for `{name}`: {error}"))
-            .hint("write an address of this machine, or `:PORT` for all of them")
+        Fault::new(
+            Exit::Bind,
+            format!("no address is known for `{name}`: {error}"),
+        )
+        .hint("write an address of this machine, or `:PORT` for all of them")
     })?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
@@ -140,7 +143,10 @@ fn bind_name(sockets: &mut Sockets, name: &str, port: u16, backlog: i32) -> Resu
         }
     }
     let before = sockets.listeners.len();
-    let mut last = Err(Fault::new(Exit::Bind, format!("no address is known for `{name}`")));
+    let mut last = Err(Fault::new(
+        Exit::Bind,
+        format!("no address is known for `{name}`"),
+    ));
     for address in addresses {
         let listener = open_tcp(address, backlog);
         let lacks = matches!(listener, Err(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT));
@@ -191,9 +197,7 @@ fn open_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
 
 fn tcp_fault(address: SocketAddr, error: Errno) -> Fault {
     let port = address.port();
-    let fault = |why: &str| {
-        Fault::new(Exit::Bind, format!("cannot listen on `{address}`: {why}"))
-    };
+    let fault = |why: &str| Fault::new(Exit::Bind, format!("cannot listen on `{address}`: {why}"));
     match error {
         Errno::ADDRINUSE => {
             let holder = holder::of_port(port).map_or_else(
@@ -247,9 +251,8 @@ fn bind_unix(
     let address = SocketAddrUnix::new(path).map_err(|_| {
         fault("the path is too long for a socket").hint("a path has at most 107 bytes")
     })?;
-    clear_stale(path).map_err(|why| {
-        fault(why).hint("stop the other server, or choose another path")
-    })?;
+    clear_stale(path)
+        .map_err(|why| fault(why).hint("stop the other server, or choose another path"))?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|error| by_system(error.into()))?;
@@ -290,7 +293,10 @@ fn clear_stale(path: &Path) -> Result<(), &'static str> {
 
 fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
-    Ok(rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?)
+    Ok(rustix::fs::fcntl_setfl(
+        fd,
+        flags | rustix::fs::OFlags::NONBLOCK,
+    )?)
 }
 
 fn inherited_address(listener: &OwnedFd, number: u32) -> String {

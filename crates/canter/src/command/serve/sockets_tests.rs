@@ -5,9 +5,9 @@ use super::*;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 
-fn tcp(host: Host, port: u16) -> Result<Sockets, Fault> {
+fn tcp(host: &Host, port: u16) -> Result<Sockets, Fault> {
     let mut sockets = Sockets::default();
-    bind_tcp(&mut sockets, &host, port, 16)?;
+    bind_tcp(&mut sockets, host, port, 16)?;
     Ok(sockets)
 }
 
@@ -40,7 +40,7 @@ impl Drop for Folder {
 
 #[test]
 fn every_address_is_reached_by_both_kinds_of_ip() {
-    let sockets = tcp(Host::Any, 0).unwrap();
+    let sockets = tcp(&Host::Any, 0).unwrap();
     let port = port_of(&sockets);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
     if TcpListener::bind("[::1]:0").is_ok() {
@@ -48,15 +48,17 @@ fn every_address_is_reached_by_both_kinds_of_ip() {
     }
     assert_eq!(
         sockets.addresses(),
-        [format!("http://localhost:{port} and every address of this machine")]
+        [format!(
+            "http://localhost:{port} and every address of this machine"
+        )]
     );
 }
 
 #[test]
 fn a_name_is_bound_on_what_it_stands_for() {
-    let sockets = tcp(Host::Name("localhost".to_owned()), 0).unwrap();
+    let sockets = tcp(&Host::Name("localhost".to_owned()), 0).unwrap();
     assert!(!sockets.addresses().is_empty());
-    let fault = tcp(Host::Name("no-such-host.invalid".to_owned()), 0).unwrap_err();
+    let fault = tcp(&Host::Name("no-such-host.invalid".to_owned()), 0).unwrap_err();
     assert_eq!(fault.exit, Exit::Bind);
 }
 
@@ -64,7 +66,7 @@ fn a_name_is_bound_on_what_it_stands_for() {
 fn a_port_in_use_names_who_holds_it() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
-    let fault = tcp(Host::Ip(Ipv4Addr::LOCALHOST.into()), port).unwrap_err();
+    let fault = tcp(&Host::Ip(Ipv4Addr::LOCALHOST.into()), port).unwrap_err();
     assert_eq!(fault.exit, Exit::Bind);
     let own = format!("(pid {}) listens there", std::process::id());
     assert!(fault.what.ends_with(&own), "{fault}");
@@ -73,7 +75,7 @@ fn a_port_in_use_names_who_holds_it() {
 #[test]
 fn an_address_of_another_machine_is_said_to_be_one() {
     // TEST-NET-1 (RFC 5737).
-    let fault = tcp(Host::Ip(Ipv4Addr::new(192, 0, 2, 1).into()), 0).unwrap_err();
+    let fault = tcp(&Host::Ip(Ipv4Addr::new(192, 0, 2, 1).into()), 0).unwrap_err();
     assert!(fault.what.contains("does not have that address"), "{fault}");
 }
 
@@ -109,7 +111,10 @@ fn a_socket_that_answers_is_left_alone() {
     let folder = Folder::new("alive");
     let _other = UnixListener::bind(folder.0.join("s")).unwrap();
     let fault = folder.bind(None).unwrap_err();
-    assert!(fault.what.contains("another server answers there"), "{fault}");
+    assert!(
+        fault.what.contains("another server answers there"),
+        "{fault}"
+    );
     assert!(folder.0.join("s").exists());
 }
 
@@ -149,7 +154,10 @@ fn urls_can_be_opened() {
         ("127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("[::1]:8000", "http://[::1]:8000"),
         ("127.0.0.1:80", "http://127.0.0.1"),
-        ("0.0.0.0:80", "http://localhost and every address of this machine"),
+        (
+            "0.0.0.0:80",
+            "http://localhost and every address of this machine",
+        ),
     ] {
         assert_eq!(url(address.parse().unwrap()), shown);
     }
