@@ -110,8 +110,7 @@ def _guess(settings_name: str) -> str:
         found = None
     if found is None:
         raise ProjectError(
-            f"{settings_name} has no WSGI_APPLICATION; "
-            "name the app: canter serve mysite.wsgi"
+            f"{settings_name} has no WSGI_APPLICATION; name the app: canter serve mysite.wsgi"
         )
     return f"{package}.wsgi"
 

@@ -218,9 +218,7 @@ def _check(settings: Settings) -> int:
     return 0
 
 
-def _fork(
-    app: Callable[..., Any], settings: Settings, link: Link, number: int, fds: Fds
-) -> None:
+def _fork(app: Callable[..., Any], settings: Settings, link: Link, number: int, fds: Fds) -> None:
     """Fork a worker whose parent is the supervisor.
 
     A child forks again and ends, so that the worker is an orphan, and the supervisor, who is

@@ -1,35 +1,68 @@
-"""Differences from other parsers that were looked at: owns the list, with the reason for each."""
+"""Refusals of other parsers that do not count: owns the list, with the reason for each.
+
+Each entry was looked at and found to be the other program's choice, or Canter's right.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from parsers import Request
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One request that Canter accepts and others do not, or read differently."""
+class Refusal:
+    """One parser's refusal of a request that Canter accepts."""
 
-    #: ``accepted`` (two refuse it) or ``read differently``.
-    kind: str
-    name: str
+    peer: str
+    #: Its own words.
+    said: str
     data: bytes
     #: Which request of the connection, from zero.
     index: int
     ours: Request
-    #: What each parser made of it: the request, or how its reading ended.
-    peers: Mapping[str, Request | str]
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """A class of differences in which Canter is right, or free to choose."""
+    """A class of refusals that says nothing against Canter."""
 
     name: str
     reason: str
-    covers: Callable[[Difference], bool]
+    covers: Callable[[Refusal], bool]
 
 
-ALLOWED: tuple[Allowed, ...] = ()
+def _says(peer: str, *beginnings: str) -> Callable[[Refusal], bool]:
+    return lambda it: it.peer == peer and it.said.startswith(beginnings)
+
+
+ALLOWED = (
+    Allowed(
+        "httptools knows a fixed list of methods",
+        "RFC 9110, section 9.1: any token may be a method; whether a page takes it is for the app"
+        " to say, with 405. Canter refuses letters in lower case and more than 32 bytes.",
+        _says("httptools", "refused: Invalid method encountered", "refused: Expected space after"),
+    ),
+    Allowed(
+        "gunicorn takes methods of 3 to 20 letters",
+        "As above.",
+        _says("gunicorn", "refused: InvalidRequestMethod"),
+    ),
+    Allowed(
+        "h11 takes no empty line before a request",
+        "RFC 9112, section 2.2: a server should ignore at least one; Canter ignores two.",
+        lambda it: (
+            _says("h11", "refused: no request line received")(it)
+            and b"\r\n" + it.ours.method in it.data
+        ),
+    ),
+    Allowed(
+        "gunicorn takes at most one empty line before a request",
+        "As above.",
+        lambda it: (
+            _says("gunicorn", "refused: InvalidRequestLine Invalid HTTP request line: ''")(it)
+            and b"\r\n\r\n" + it.ours.method in it.data
+        ),
+    ),
+)

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from worker_harness import Request, serving
+from worker_harness import Request, serving, until
 from worker_process import worker_process
 
 FORKING = """
@@ -46,6 +46,15 @@ def test_drain_finishes_what_runs_and_what_is_in_the_ring():
         assert worker.wait() == 0
 
 
+def test_a_process_that_computes_gets_no_other_thread():
+    with worker_process("tiny", threads=16) as worker:
+        worker.event("Ready")
+        numbers = [worker.offer(path("/compute"), slot) for slot in range(10)]
+        worker.front.look()
+        names = {worker.answer(number).body for number in numbers}
+    assert names == {f"canter-1 {worker.pid}".encode()}
+
+
 def test_sigterm_asks_the_front_to_let_it_go():
     with worker_process("tiny") as worker:
         worker.event("Ready")
@@ -79,8 +88,7 @@ def test_a_worker_whose_front_has_gone_finishes_and_ends():
     with worker_process("tiny") as worker:
         worker.event("Ready")
         worker.offer(path("/moment"))
-        while not worker.front.has_started(0):
-            pass
+        until(lambda: worker.front.has_started(0))
         worker.front.hang_up()
         assert worker.wait() == 0
 
@@ -89,8 +97,7 @@ def test_a_worker_whose_front_has_gone_does_not_wait_for_ever():
     with worker_process("tiny", orphan_seconds=0.2) as worker:
         worker.event("Ready")
         worker.offer(path("/block"))
-        while not worker.front.has_started(0):
-            pass
+        until(lambda: worker.front.has_started(0))
         worker.front.hang_up()
         assert worker.wait() == 4
         assert "requests did not end" in worker.log.read_text()
@@ -114,12 +121,17 @@ def test_the_stack_of_a_waiting_request_is_given():
     with worker_process("tiny", threads=2, threads_min=2) as worker:
         worker.event("Ready")
         number = worker.offer(path("/block"))
-        while not worker.front.has_started(0):
-            pass
-        worker.front.dump(0, number)
-        _, answered, text = worker.event("Stack")
-        assert answered == number
-        assert "in block" in text and "go_on.wait()" in text
+        texts = []
+
+        def is_waiting():
+            worker.front.dump(0, number)
+            _, answered, text = worker.event("Stack")
+            assert answered == number
+            texts.append(text)
+            return "go_on.wait()" in text
+
+        until(is_waiting)
+        assert "in block" in texts[-1] and "in application" in texts[-1]
         worker.offer(path("/release"), 1)
         worker.front.look()
         assert worker.answer(number).body == b"blocked"
@@ -137,11 +149,15 @@ def test_the_stack_is_given_also_while_native_code_holds_the_interpreter():
     with worker_process("tiny") as worker:
         worker.event("Ready")
         number = worker.offer(path("/hold"))
-        while not worker.front.has_started(0):
-            pass
-        worker.front.dump(0, number)
-        _, answered, text = worker.event("Stack")
-        assert answered == number and "in hold_the_lock" in text
+        texts = []
+
+        def is_held():
+            worker.front.dump(0, number)
+            texts.append(worker.event("Stack")[2])
+            return "in hold_the_lock" in texts[-1]
+
+        until(is_held)
+        assert "most recent call first" in texts[-1]
 
 
 def test_connections_opened_before_the_fork_are_closed(monkeypatch):

@@ -291,6 +291,23 @@ def test_close_is_called_once_whatever_happens(chunks, fail, capfd):
     assert ("close failed" in capfd.readouterr().err) == fail
 
 
+def test_what_close_does_keeps_no_client_waiting():
+    go_on = threading.Event()
+
+    class Slow(list):
+        def close(self):
+            assert go_on.wait(LIMIT)
+
+    def before(worker):
+        worker.offer(Request())
+        assert not worker.front.fall_asleep()
+
+    with serving(returning(Slow([b"x"])), before) as worker:
+        assert worker.front.is_woken_within(LIMIT / 2)
+        assert worker.answer(1).body == b"x"
+        go_on.set()
+
+
 def test_close_is_called_when_the_client_has_left():
     stopped = threading.Event()
 

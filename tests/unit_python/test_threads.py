@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
 from worker_harness import LIMIT, Request, serving
 
 
@@ -70,20 +71,8 @@ def test_threads_min_are_there_from_the_start():
         assert {f"canter-{n}" for n in range(1, 5)} <= names
 
 
-def test_a_process_that_computes_gets_no_other_thread():
-    def app(environ, start_response):
-        end = time.process_time() + 0.02
-        while time.process_time() < end:
-            pass
-        return ok(start_response)
-
-    with serving(app, threads=16) as worker:
-        numbers = [worker.offer(Request(), slot) for slot in range(10)]
-        worker.front.look()
-        assert {worker.answer(number).body for number in numbers} == {b"canter-1"}
-
-
-def test_idle_threads_end_and_their_thread_locals_with_them():
+@pytest.mark.parametrize("threads_min", [1, 3])
+def test_idle_threads_end_and_their_thread_locals_with_them(threads_min):
     together = threading.Barrier(5)
     ended = threading.Semaphore(0)
     local = threading.local()
@@ -97,14 +86,14 @@ def test_idle_threads_end_and_their_thread_locals_with_them():
         together.wait(LIMIT)
         return ok(start_response)
 
-    with serving(app, threads=8, idle_seconds=0.05) as worker:
+    with serving(app, threads=8, threads_min=threads_min, idle_seconds=0.05) as worker:
         numbers = [worker.offer(Request(), slot) for slot in range(5)]
         worker.front.look()
         for number in numbers:
             worker.answer(number)
-        for _ in range(4):
+        for _ in range(5 - threads_min):
             assert ended.acquire(timeout=LIMIT)
-        assert not ended.acquire(timeout=0.2), "the last thread stays"
+        assert not ended.acquire(timeout=0.2), "the others stay"
         together = threading.Barrier(1)
         assert worker.get().status == 200
 
@@ -150,7 +139,8 @@ def test_one_request_after_the_other_stays_with_one_thread():
     assert names == {b"canter-1"}
 
 
-def test_an_answer_never_waits_behind_a_slow_request():
+@pytest.mark.parametrize("waiting", [0, 1, 5])
+def test_an_answer_never_waits_behind_a_slow_request(waiting):
     go_on = threading.Event()
 
     def app(environ, start_response):
@@ -158,40 +148,36 @@ def test_an_answer_never_waits_behind_a_slow_request():
             assert go_on.wait(LIMIT)
         return ok(start_response)
 
-    for waiting in (0, 1, 5):
-        go_on.clear()
-        with serving(app, threads=1) as worker:
-            front = worker.front
-            quick, slow = Request(), Request(path=b"/slow", target=b"/slow")
-            for slot, request in enumerate([quick, slow] + [quick] * waiting):
-                worker.number += 1
-                assert front.offer(slot, worker.number, request)
-            assert not front.fall_asleep()
-            front.wake_worker()
-            if waiting:
-                # With more in the ring the answer may be held for company, until the front looks.
-                front.look()
-            assert front.is_woken_within(LIMIT)
-            assert worker.answer(1).status == 200
-            go_on.set()
-            for number in range(2, worker.number + 1):
-                assert worker.answer(number).status == 200
+    def before(worker):
+        quick, slow = Request(), Request(path=b"/slow", target=b"/slow")
+        for slot, request in enumerate([quick, slow] + [quick] * waiting):
+            worker.offer(request, slot)
+        assert not worker.front.fall_asleep()
+
+    with serving(app, before, threads=1) as worker:
+        if waiting:
+            # With more in the ring the answer may be held for company, until the front looks.
+            worker.front.look()
+        assert worker.front.is_woken_within(LIMIT)
+        assert worker.answer(1).status == 200
+        go_on.set()
+        for number in range(2, worker.number + 1):
+            assert worker.answer(number).status == 200
 
 
-def test_a_worker_that_is_called_back_from_a_request_skips_it():
+def test_a_request_that_was_taken_back_is_skipped():
     ran = []
 
     def app(environ, start_response):
         ran.append(environ["PATH_INFO"])
         return ok(start_response)
 
-    with serving(app) as worker:
-        front = worker.front
+    def before(worker):
         for slot, path in enumerate([b"/a", b"/b", b"/c"]):
-            worker.number += 1
-            assert front.offer(slot, worker.number, Request(path=path))
-        assert front.reclaim(1)
-        front.wake_worker()
+            worker.offer(Request(path=path), slot)
+        assert worker.front.reclaim(1)
+
+    with serving(app, before) as worker:
         assert worker.answer(1).status == worker.answer(3).status == 200
-        assert front.is_free(1) and not front.reclaim(0)
+        assert worker.front.is_free(1) and not worker.front.reclaim(0)
     assert ran == ["/a", "/c"]

@@ -6,6 +6,7 @@ Leaves the rows to the test files.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,13 @@ from canter._worker import _TestFront
 
 LIMIT = 10.0
 """Seconds after which something that should have come counts as missing."""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another process or thread is about to do."""
+    end_by = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end_by, "it did not happen"
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,15 @@ class Running:
 
 
 @contextmanager
-def serving(app: Callable[..., Any], **settings: Any) -> Iterator[Running]:
-    """Run `app` in a worker; drain it at the end, where it must exit with 0."""
+def serving(
+    app: Callable[..., Any],
+    before: Callable[[Running], object] = lambda running: None,
+    **settings: Any,
+) -> Iterator[Running]:
+    """Run `app` in a worker; drain it at the end, where it must exit with 0.
+
+    `before` is called while the worker has not begun, so that it finds the ring as left there.
+    """
     front = _TestFront()
     fds = front.worker_fds()
     codes: list[int] = []
@@ -127,8 +142,9 @@ def serving(app: Callable[..., Any], **settings: Any) -> Iterator[Running]:
         codes.append(worker.run(app, worker.WorkerSettings(**settings), fds))
 
     thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
     running = Running(front, thread, codes)
+    before(running)
+    thread.start()
     running.event("Ready")
     yield running
     if thread.is_alive():

@@ -308,6 +308,14 @@ impl Watch {
         requests.head.0.load(Ordering::Acquire) != requests.tail.0.load(Ordering::Acquire)
     }
 
+    /// Bytes that the requests in the ring take up.
+    pub fn bytes_waiting(&self) -> u64 {
+        let requests = &self.shared.header().requests;
+        let tail = requests.tail.0.load(Ordering::Acquire);
+        let head = requests.head.0.load(Ordering::Acquire);
+        head.wrapping_sub(tail)
+    }
+
     /// Requests taken so far, wrapping: moves when work begins.
     pub fn taken(&self) -> u32 {
         self.shared.header().taken.0.load(Ordering::Acquire)

@@ -3,13 +3,18 @@
 //!
 //! Chunk lines are held to the letter of the grammar: no white space, no bare LF, extensions only
 //! as `;name` or `;name=value`. Every leniency here has been a smuggling hole somewhere.
-//! Trailers are checked, counted and dropped; they never become fields of the request.
+//! Trailers are checked, counted and dropped; they never become fields of the request. Those that
+//! would change the request if somebody did merge them are refused.
 
 use crate::head::Framing;
 use crate::limits::Limits;
+use crate::name::KnownName;
 use crate::reject::Reject;
 use crate::scan;
 use crate::target::hex_digit;
+
+/// No name forbidden in a trailer section is longer; longer names need not be remembered.
+const LONGEST_FORBIDDEN: usize = 32;
 
 /// Unframes one request body.
 #[derive(Debug, Clone)]
@@ -24,6 +29,8 @@ pub struct BodyDecoder {
     extension: usize,
     extensions: usize,
     trailer: usize,
+    trailer_name: [u8; LONGEST_FORBIDDEN],
+    trailer_name_length: usize,
     limits: Limits,
 }
 
@@ -85,6 +92,8 @@ impl BodyDecoder {
             extension: 0,
             extensions: 0,
             trailer: 0,
+            trailer_name: [0; LONGEST_FORBIDDEN],
+            trailer_name_length: 0,
             limits: *limits,
         })
     }
@@ -272,10 +281,14 @@ impl BodyDecoder {
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
             (State::TrailerStart, b' ' | b'\t') => Err(Reject::FoldedLine),
             (State::TrailerStart, b':') => Err(Reject::EmptyFieldName),
-            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerName, b':') => self.trailer_name_complete(),
             (State::TrailerName, b' ' | b'\t') => Err(Reject::SpaceBeforeColon),
             (State::TrailerName, b'\r') => Err(Reject::NoColon),
             (State::TrailerStart | State::TrailerName, _) if scan::is_token_byte(byte) => {
+                if let Some(slot) = self.trailer_name.get_mut(self.trailer_name_length) {
+                    *slot = byte;
+                }
+                self.trailer_name_length += 1;
                 Ok(State::TrailerName)
             }
             (State::TrailerStart | State::TrailerName, _) => Err(Reject::BadFieldName),
@@ -283,6 +296,19 @@ impl BodyDecoder {
             _ if scan::is_forbidden_in_value(byte) => Err(Reject::ControlByte),
             _ => Ok(State::TrailerValue),
         }
+    }
+
+    fn trailer_name_complete(&mut self) -> Result<State, Reject> {
+        // A name longer than the array is not looked up, and none of those is forbidden.
+        let name = self
+            .trailer_name
+            .get(..self.trailer_name_length)
+            .unwrap_or_default();
+        self.trailer_name_length = 0;
+        if KnownName::classify(name).is_forbidden_in_trailer() {
+            return Err(Reject::ForbiddenTrailer);
+        }
+        Ok(State::TrailerValue)
     }
 }
 
@@ -362,5 +388,14 @@ mod tests {
             }
         );
         assert_eq!(out, b"abcd");
+    }
+
+    #[test]
+    fn trailers_that_would_change_the_request_are_refused_in_any_case_and_place() {
+        for &name in KnownName::ALL {
+            let input = format!("0\r\nX-A: b\r\n{}: 1\r\n\r\n", name.as_str().to_uppercase());
+            let refused = chunked(input.as_bytes()) == Err(Reject::ForbiddenTrailer);
+            assert_eq!(refused, name.is_forbidden_in_trailer(), "{name:?}");
+        }
     }
 }

@@ -235,6 +235,25 @@ impl KnownName {
         )
     }
 
+    /// Fields that must not be sent in a trailer section (RFC 9110, section 6.5.1): about framing,
+    /// routing, authentication or the form of the content. A program that merged one of them into
+    /// the head would see another request than we do.
+    #[inline]
+    pub const fn is_forbidden_in_trailer(self) -> bool {
+        self.is_hop_by_hop()
+            || matches!(
+                self,
+                Self::Authorization
+                    | Self::ContentEncoding
+                    | Self::ContentLength
+                    | Self::ContentRange
+                    | Self::ContentType
+                    | Self::Cookie
+                    | Self::Expect
+                    | Self::Host
+            )
+    }
+
     /// Fields that a proxy in front sets and that mean nothing, or a lie, from anybody else.
     #[inline]
     pub const fn is_set_by_proxies(self) -> bool {

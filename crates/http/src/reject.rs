@@ -105,6 +105,7 @@ rejects! {
     BadChunkExtension: 400 "bad-chunk-extension" Client "RFC 9112 7.1.1" "A chunk extension is malformed.";
     ChunkExtensionTooLong: 400 "chunk-extension-too-long" Limit "RFC 9112 7.1.1" "The chunk extensions are longer than allowed.";
     ChunkSpill: 400 "chunk-spill" Client "RFC 9112 7.1" "A chunk is not followed by CRLF where its size says it ends.";
+    ForbiddenTrailer: 400 "forbidden-trailer" Client "RFC 9110 6.5.1" "The trailer section holds a field about framing, routing or authentication.";
     TrailerTooLarge: 431 "trailer-too-large" Limit "RFC 6585 5" "The trailer section is larger than allowed.";
 }
 

@@ -229,6 +229,7 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts) -> Next<'py> 
         Err(TryLockError::WouldBlock) => return Next::Park,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
     };
+    worker.announce_ready();
     loop {
         if worker.front_has_gone() {
             return Next::End;
@@ -258,7 +259,6 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts) -> Next<'py> 
 /// With nothing to do at the ring.
 fn rest(py: Python<'_>, worker: &Worker, stand: &Stand) {
     worker.outbox.flush(&worker.watch);
-    worker.announce_ready();
     if !worker.is_draining() {
         stand.sleep(py);
     }

@@ -5,7 +5,8 @@
 //! It does not help while the process computes or is queued for a CPU, nor while a thread called
 //! before has not got the interpreter yet. So over a short window CPU time plus time queued is
 //! compared with the clock. While that shows waiting, and nobody takes requests but those called,
-//! twice as many are called each time; where others take some, too, one at a time is enough.
+//! twice as many are called each time, though no more than there are requests; where others take
+//! some, too, one at a time is enough.
 //!
 //! The time queued is that of the thread that took a request last: two file reads per window,
 //! where all threads would be hundreds. The kernel adds to it only when the thread gets its CPU,
@@ -67,13 +68,19 @@ impl Sample {
             _ => Duration::ZERO,
         };
         let busy = (computed + queued).as_secs_f64();
-        busy < worker.busy_share * elapsed.as_secs_f64() && !is_runnable(self.tid)
+        busy < worker.busy_share * elapsed.as_secs_f64() && !is_runnable(worker.last_taker())
     }
 
     /// Requests taken since then.
     fn taken_since(self, worker: &Worker) -> usize {
         worker.watch.taken().wrapping_sub(self.taken) as usize
     }
+}
+
+/// About how many requests wait, judged by the size of the last one; at least one.
+fn waiting(worker: &Worker) -> usize {
+    let count = worker.watch.bytes_waiting() / worker.last_size().max(1);
+    usize::try_from(count).unwrap_or(usize::MAX).max(1)
 }
 
 /// Whether a thread is on a CPU or queued for one: state `R` in `/proc/self/task/TID/stat`, the
@@ -119,6 +126,7 @@ impl Look {
             } else {
                 1
             };
+            self.called = self.called.min(waiting(worker));
             Crew::step_up(worker, self.called);
             self.window = FIRST_WINDOW;
         } else {

@@ -81,7 +81,7 @@ fn read<'py>(
         return Taken::Skipped;
     }
     worker.running.begin(head.slot, head.number, thread);
-    worker.note_last_taker(thread.tid);
+    worker.note_taken(thread.tid, message.len());
     let made = match (request, file.transpose()) {
         (Err(malformed), _) => Err(PyRuntimeError::new_err(malformed.to_string())),
         (_, Err(error)) => Err(PyOSError::new_err(error.to_string())),

@@ -69,6 +69,7 @@ pub(crate) struct Worker {
     broken: AtomicBool,
     ready: AtomicBool,
     last_taker: AtomicU32,
+    last_size: AtomicU32,
 }
 
 impl Worker {
@@ -111,13 +112,21 @@ impl Worker {
         )
     }
 
-    pub fn note_last_taker(&self, tid: u32) {
+    /// A thread has taken a request of `size` bytes from the ring.
+    pub fn note_taken(&self, tid: u32, size: usize) {
         self.last_taker.store(tid, Ordering::Relaxed);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        self.last_size.store(size, Ordering::Relaxed);
     }
 
     /// The kernel's number of the thread that took a request last.
     pub fn last_taker(&self) -> u32 {
         self.last_taker.load(Ordering::Relaxed)
+    }
+
+    /// The size of the request that was taken last.
+    pub fn last_size(&self) -> u64 {
+        u64::from(self.last_size.load(Ordering::Relaxed))
     }
 
     /// Once, when the first thread has come to the ring.
@@ -201,6 +210,7 @@ fn build(
         broken: AtomicBool::new(false),
         ready: AtomicBool::new(false),
         last_taker: AtomicU32::new(0),
+        last_size: AtomicU32::new(0),
     })
 }
 

@@ -50,7 +50,15 @@ def name_of_the_thread():
     return f"{threading.current_thread().name} {os.getpid()}"
 
 
+def compute():
+    end = time.thread_time() + 0.02
+    while time.thread_time() < end:
+        pass
+    return name_of_the_thread()
+
+
 DOINGS = {
+    "/compute": compute,
     "/": hello,
     "/block": block,
     "/release": release,

@@ -131,8 +131,12 @@ fn settings_json(config: &Config, sizing: &Sizing) -> String {
     }
     let _ = write!(
         json,
-        "],\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{}}}}}",
-        config.reload, sizing.threads, config.threads_min
+        "],\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
+         \"orphan_seconds\":{}}}}}",
+        config.reload,
+        sizing.threads,
+        config.threads_min,
+        config.graceful_timeout.as_secs_f64()
     );
     json
 }
@@ -227,6 +231,44 @@ impl Drop for PidFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_for_python_are_json_without_the_environment() {
+        let args = [
+            "x.wsgi:a",
+            "--env",
+            "SECRET=hush",
+            "--pythonpath",
+            "/a\"b",
+            "--reload",
+        ];
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        let read_file = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+        let resolved = canter_base::options::resolve(canter_base::options::Inputs {
+            args: &args,
+            env: &[],
+            read_file: &read_file,
+            process_id: 1,
+        });
+        let config = resolved.unwrap().config;
+        let sizing = sizing::plan(measure(1000), &config);
+        let json = settings_json(
+            &config,
+            &Sizing {
+                threads: 40,
+                ..sizing
+            },
+        );
+        assert_eq!(
+            json,
+            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"watch\":true,\
+             \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30}}"
+        );
+        assert_eq!(
+            variables(&config),
+            [("SECRET".to_owned(), "hush".to_owned())]
+        );
+    }
 
     #[test]
     fn a_pid_file_holds_the_number_and_goes_at_the_end() {

@@ -1,0 +1,187 @@
+"""A worker dies: its clients hear of it at once, nobody else does, and another takes its place.
+What had not begun is run by the next worker, once; what had begun is never run twice.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from harness.operated import Canter, Load, together, until
+
+APP = """
+import ctypes, os, threading, time
+def note(word):
+    with open("ran", "a") as file:
+        file.write(word + "\\n")
+def application(environ, start_response):
+    path, word = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/note":
+        note(environ["REQUEST_METHOD"] + word)
+    elif path == "/wait":
+        note(environ["REQUEST_METHOD"] + word)
+        time.sleep(60)
+    elif path == "/held":
+        note("held")
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+        os._exit(3)
+    elif path == "/exit":
+        os._exit(3)
+    elif path == "/segv":
+        ctypes.string_at(0)
+    elif path == "/abort":
+        os.abort()
+    elif path == "/half":
+        start_response("200 OK", [("Content-Length", "1000")])
+        return half()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+def half():
+    yield b"x" * 10
+    os._exit(3)
+"""
+
+
+def notes(canter: Canter) -> list[str]:
+    path = canter.folder / "ran"
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("/exit", "exit code 3"), ("/segv", "SIGSEGV"), ("/abort", "SIGABRT")],
+)
+def test_a_request_that_kills_its_worker_gets_502_and_a_new_worker_is_up_in_a_second(
+    tmp_path: Path, path: str, says: str
+) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        canter.wait_ready()
+        before = canter.get().text
+        reply = canter.get(path)
+        died = time.monotonic()
+        assert reply.status == 502
+        assert reply.seconds < 0.5
+        assert canter.get().text != before
+        assert time.monotonic() - died < 1.0
+        assert says in canter.wait_log("worker died")
+
+
+def test_a_worker_that_is_killed_costs_only_what_it_ran(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "2", "--threads", "1") as canter:
+        canter.wait_ready(2)
+        victim = int(canter.get().text)
+
+        def kill_once_it_runs() -> None:
+            until(lambda: notes(canter))
+            os.kill(victim, signal.SIGKILL)
+
+        lost, _ = together([lambda: canter.get("/wait"), kill_once_it_runs])
+        assert lost is not None and lost.status == 502
+        assert "SIGKILL" in canter.wait_log("worker died")
+        canter.wait_log("worker is ready", times=3, seconds=1.0)
+
+
+def test_a_response_that_was_cut_by_a_crash_is_seen_to_be_cut(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        with canter.connect() as client:
+            client.sendall(b"GET /half HTTP/1.1\r\nHost: a\r\n\r\n")
+            got = b""
+            while piece := client.recv(65536):
+                got += piece
+        head, _, body = got.partition(b"\r\n\r\n")
+        # Either nothing was sent yet, and the answer is whole and honest, or it is cut.
+        assert b" 502 " in head or (b"Content-Length: 1000" in head and len(body) < 1000)
+
+
+def test_crashes_under_load_are_told_to_nobody_else(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "2") as canter:
+        canter.wait_ready(2)
+        with Load(canter, 3) as load:
+            statuses = []
+            for number in range(10):
+                done = len(load.replies)
+                statuses.append(canter.get(f"/exit?{number}").status)
+                until(lambda done=done: len(load.replies) > done + 20)
+        assert set(statuses) == {502}
+        # What ran in the same process at that moment is lost with it, and told so.
+        assert set(load.failures) <= {"status 502"}
+        assert len(load.failures) <= 3 * 10
+
+
+def test_requests_that_wait_behind_a_crash_are_run_once_by_the_next_worker(
+    tmp_path: Path,
+) -> None:
+    with Canter(tmp_path, APP, "-w", "1", "--threads", "1", "--health") as canter:
+        canter.wait_ready()
+        first = canter.connect()
+        first.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: notes(canter) == ["held"])
+        waiting = []
+        for number in range(5):
+            for method in (b"GET", b"POST"):
+                client = canter.connect()
+                client.sendall(
+                    b"%s /note?%d HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+                    % (method, number)
+                )
+                waiting.append(client)
+        # The front answers this by itself, after it has taken what came before.
+        assert canter.get("/-/live").status == 200
+        (canter.folder / "go").touch()
+        assert first.recv(65536).startswith(b"HTTP/1.1 502 ")
+        for client in waiting:
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+            client.close()
+        first.close()
+        ran = notes(canter)[1:]
+        wanted = [f"{method}{number}" for number in range(5) for method in ("GET", "POST")]
+        assert sorted(ran) == sorted(wanted)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_request_that_has_begun_is_never_run_twice(tmp_path: Path, method: str) -> None:
+    with Canter(tmp_path, APP, "-w", "2") as canter:
+        canter.wait_ready(2)
+
+        def kill_workers_once_it_runs() -> None:
+            until(lambda: notes(canter))
+            for pid in canter.named("worker"):
+                os.kill(pid, signal.SIGKILL)
+
+        reply, _ = together(
+            [lambda: canter.request(method, "/wait?x", b"1"), kill_workers_once_it_runs]
+        )
+        assert reply is not None and reply.status == 502
+        canter.wait_ready(4)
+        assert canter.get().status == 200
+        assert notes(canter) == [f"{method}x"]
+
+
+def test_a_request_that_kills_two_workers_is_refused_and_named(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        assert [canter.get("/exit").status for _ in range(2)] == [502, 502]
+        canter.wait_ready(3)
+        reply = canter.get("/exit")
+        assert reply.status == 500
+        assert reply.seconds < 0.5
+        assert "GET /exit" in canter.wait_log("is refused for a while")
+        assert canter.get("/").status == 200
+        assert len(canter.logged("worker died")) == 2
+
+
+def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(tmp_path: Path) -> None:
+    source = APP + "\nif os.path.exists('bad'): os._exit(4)\n"
+    with Canter(tmp_path, source, "-w", "1", "--preload=off") as canter:
+        canter.wait_ready()
+        (tmp_path / "bad").touch()
+        assert canter.get("/exit").status == 502
+        canter.wait_log("worker died", times=5)
+        stamps = [float(line.split(":")[2].split("Z")[0]) for line in canter.logged("worker died")]
+        gaps = [(after - before) % 60 for before, after in zip(stamps, stamps[1:], strict=False)]
+        assert gaps[-1] > gaps[0] + 0.2, gaps
+        (tmp_path / "bad").unlink()
+        assert canter.get().status == 200

@@ -1,0 +1,153 @@
+"""A request that takes too long: its client is told at once, the log says where it hangs, and what
+it holds is won back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from harness.operated import Canter, together, until
+
+APP = """
+import ctypes, os, threading, time
+def application(environ, start_response):
+    path, word = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/sleep":
+        hang()
+    elif path == "/spin":
+        while True:
+            pass
+    elif path == "/lock":
+        # Sleeps without letting go of the interpreter.
+        ctypes.PyDLL(None).usleep(30_000_000)
+    elif path == "/power":
+        10 ** (10 ** 9)
+    elif path == "/stream":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return stream()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+def hang():
+    time.sleep(60)
+def stream():
+    for number in range(8):
+        yield b"%d\\n" % number
+        time.sleep(0.2)
+"""
+
+FLAGS = ("--timeout", "1s", "--graceful-timeout", "1s")
+
+
+def test_a_view_that_sleeps_gets_504_after_the_timeout_and_its_line_is_in_the_log(
+    tmp_path: Path,
+) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "1") as canter:
+        canter.wait_ready()
+        reply = canter.get("/sleep?password=hunter2")
+        assert reply.status == 504
+        assert 1.0 <= reply.seconds < 1.6
+        assert "GET /sleep" in canter.wait_log("took too long")
+        canter.wait_log(r'app\.py", line \d+, in hang')
+        assert canter.wait_log(r"time\.sleep\(60\)")
+        assert "hunter2" not in canter.log
+        assert canter.get("/").status == 200
+
+
+def test_an_endless_loop_gets_504_and_other_requests_go_on(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "1") as canter:
+        canter.wait_ready()
+        stuck, *others = together(
+            [lambda: canter.get("/spin")] + [lambda: canter.get("/") for _ in range(5)]
+        )
+        assert stuck.status == 504
+        assert 1.0 <= stuck.seconds < 1.8
+        assert {reply.status for reply in others} == {200}
+        canter.wait_log(r'app\.py", line \d+, in application')
+
+
+@pytest.mark.parametrize("path", ["/lock", "/power"])
+def test_native_code_that_keeps_the_interpreter_costs_its_worker(
+    tmp_path: Path, path: str
+) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "1") as canter:
+        canter.wait_ready()
+        before = canter.one("worker")
+        stuck = canter.get(path)
+        assert stuck.status == 504
+        assert stuck.seconds < 1.6
+        canter.wait_log("worker is being replaced", seconds=6.0)
+        canter.wait_log("worker is ready", times=2, seconds=2.0)
+        assert canter.get("/").text != str(before)
+        until(lambda: before not in canter.named("worker"), 3.0, "the end of the stuck worker")
+
+
+def test_other_workers_serve_while_one_is_held(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "2") as canter:
+        canter.wait_ready(2)
+
+        def steady() -> list[float]:
+            return [canter.get("/").seconds for _ in range(50)]
+
+        stuck, times = together([lambda: canter.get("/lock"), steady])
+        assert getattr(stuck, "status", None) == 504
+        assert isinstance(times, list)
+        assert max(times) < 0.9
+
+
+def test_a_worker_with_many_stuck_threads_is_replaced_and_the_rest_served(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "1", "--threads", "4") as canter:
+        canter.wait_ready()
+        replies = together([lambda: canter.get("/sleep")] * 4)
+        assert {reply.status for reply in replies} == {504}
+        canter.wait_log("worker is being replaced")
+        assert canter.get("/").status == 200
+
+
+def test_one_stuck_thread_of_threads_1_does_not_end_service(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "1", "--threads", "1") as canter:
+        canter.wait_ready()
+        assert canter.get("/sleep").status == 504
+        assert canter.get("/").status == 200
+
+
+def test_a_stopped_worker_is_replaced_and_others_serve(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "2") as canter:
+        canter.wait_ready(2)
+        victim = canter.named("worker")[0]
+        os.kill(victim, signal.SIGSTOP)
+        replies = together([lambda: canter.get("/")] * 10)
+        # Offered requests are taken back from a worker that does not begin them.
+        assert {reply.status for reply in replies} == {200}
+        until(lambda: victim not in canter.named("worker"), 8.0, "the end of the stopped worker")
+        until(lambda: len(canter.named("worker")) == 2)
+
+
+def test_a_worker_that_stops_while_it_runs_gets_504_and_is_replaced(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "1") as canter:
+        canter.wait_ready()
+        victim = canter.one("worker")
+
+        def stop() -> None:
+            until(lambda: open(f"/proc/{victim}/task/{victim}/comm"))
+            os.kill(victim, signal.SIGSTOP)
+
+        reply, _ = together([lambda: canter.get("/spin"), stop])
+        assert reply is not None and reply.status in (503, 504)
+        until(lambda: victim not in canter.named("worker"), 8.0, "the end of the stopped worker")
+        assert canter.get("/").status == 200
+
+
+def test_a_stream_that_takes_longer_than_the_timeout_is_not_cut(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, *FLAGS, "-w", "1") as canter:
+        reply = canter.get("/stream")
+        assert reply.status == 200
+        assert reply.text.split() == [str(number) for number in range(8)]
+
+
+def test_timeout_0_means_no_limit(tmp_path: Path) -> None:
+    source = APP.replace("time.sleep(60)", "time.sleep(1.5)")
+    with Canter(tmp_path, source, "--timeout", "0", "-w", "1") as canter:
+        assert canter.get("/sleep").status == 200

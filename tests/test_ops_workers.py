@@ -1,0 +1,123 @@
+"""How many processes and threads run the app: as many as set, and without a number as many as
+help.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from harness.operated import Canter, cpu_seconds, together, until
+
+APP = """
+import os, threading, time
+lock = threading.Lock()
+now = most = 0
+def application(environ, start_response):
+    global now, most
+    path, word = environ["PATH_INFO"], environ["QUERY_STRING"]
+    with lock:
+        now += 1
+        most = max(most, now)
+    try:
+        if path == "/wait":
+            time.sleep(float(word))
+        elif path == "/compute":
+            end = time.thread_time() + float(word)
+            while time.thread_time() < end:
+                sum(range(1000))
+        answer = {
+            "/most": str(most),
+            "/threads": str(len(os.listdir("/proc/self/task"))),
+        }.get(path, f"{os.getpid()} {threading.get_ident()}")
+    finally:
+        with lock:
+            now -= 1
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [answer.encode()]
+"""
+
+
+def test_workers_2_are_two_processes_and_both_serve(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "--workers", "2", "--threads", "1") as canter:
+        canter.wait_ready(2)
+        workers = canter.named("worker")
+        assert len(workers) == 2
+        replies = together([lambda: canter.get("/wait?0.2")] * 8)
+        assert {int(reply.text.split()[0]) for reply in replies} == set(workers)
+
+
+def test_threads_1_never_runs_two_requests_at_once(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1", "--threads", "1") as canter:
+        replies = together([lambda: canter.get("/wait?0.02")] * 20)
+        assert {reply.status for reply in replies} == {200}
+        assert len({reply.text for reply in replies}) == 1
+        assert canter.get("/most").text == "1"
+
+
+def test_threads_4_runs_four_at_once_and_no_more(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1", "--threads", "4") as canter:
+        together([lambda: canter.get("/wait?0.1")] * 12)
+        assert canter.get("/most").text == "4"
+
+
+def test_sixty_waiting_requests_run_together_in_one_worker_without_a_flag(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        canter.wait_ready()
+        started = time.monotonic()
+        replies = together([lambda: canter.get("/wait?0.5")] * 60)
+        seconds = time.monotonic() - started
+        assert {reply.status for reply in replies} == {200}
+        assert seconds < 2.0
+        assert int(canter.get("/most").text) > 40
+
+
+def test_requests_that_compute_stay_on_few_threads(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        canter.wait_ready()
+        together([lambda: canter.get("/compute?0.03")] * 40)
+        assert int(canter.get("/most").text) <= 8
+
+
+def test_after_a_burst_one_thread_serves_what_comes_one_by_one(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        together([lambda: canter.get("/wait?0.2")] * 30)
+        # The last of the burst may still be on their way back to their places.
+        until(lambda: len({canter.get().text for _ in range(10)}) == 1, what="one thread")
+        assert len({canter.get().text for _ in range(50)}) == 1
+
+
+def test_idle_workers_use_no_cpu(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "2") as canter:
+        canter.wait_ready(2)
+        canter.get()
+        pids = canter.family()
+        before = sum(map(cpu_seconds, pids))
+        started = time.monotonic()
+        until(lambda: time.monotonic() > started + 1.0)
+        assert sum(map(cpu_seconds, pids)) - before <= 0.03
+
+
+def test_sigttin_adds_a_worker_and_sigttou_takes_one_away(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        canter.wait_ready()
+        canter.signal(signal.SIGTTIN)
+        canter.wait_ready(2)
+        assert len(canter.named("worker")) == 2
+        canter.signal(signal.SIGTTOU)
+        until(lambda: len(canter.named("worker")) == 1)
+        canter.signal(signal.SIGTTOU)
+        canter.wait_log("number of workers changed", times=3)
+        assert canter.get().status == 200
+        assert len(canter.named("worker")) == 1
+
+
+def test_signals_for_the_terminal_s_group_leave_workers_alone(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        canter.wait_ready()
+        worker = canter.one("worker")
+        for number in (signal.SIGINT, signal.SIGINT):
+            os.kill(worker, number)
+        assert canter.get().text.split()[0] == str(worker)
