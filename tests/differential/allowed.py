@@ -1,6 +1,7 @@
-"""Refusals of other parsers that do not count: owns the list, with the reason for each.
+"""Differences that were looked at: owns the lists, with the reason for each.
 
-Each entry was looked at and found to be the other program's choice, or Canter's right.
+``ALLOWED`` holds refusals of other parsers that say nothing against Canter, ``STRICTER`` what
+Canter alone refuses.
 """
 
 from __future__ import annotations
@@ -66,3 +67,19 @@ ALLOWED = (
         ),
     ),
 )
+
+#: Reject words with which Canter refuses what all the others take, and why it does.
+STRICTER = {
+    "bad-chunk-size": "More than 16 digits, be they zeros: nobody sends them but to find overflows.",
+    "bad-content-length": "More than 19 digits, for the same reason.",
+    "bad-escape": "Otherwise %zz and %25zz are one path for the app and two for a proxy.",
+    "bad-host": "The others leave the Host field to the app.",
+    "bad-target": "Schemes other than http and https, and relative paths: not addressed to us.",
+    "chunk-extension-too-long": "Nobody uses them but to waste work (CVE-2024-21647).",
+    "duplicate-field": "Two credentials or content types make the request mean two things.",
+    "forbidden-trailer": "RFC 9110, section 6.5.1: must not be sent.",
+    "host-disagrees": "RFC 9112, section 3.2.2: a client sends both alike.",
+    "method-refused": "CONNECT and TRACE are for proxies; the others leave them to the app.",
+    "nul-in-path": "Ends a path early in C libraries.",
+    "overlong-in-path": "A second spelling of a byte that a filter looked for.",
+}

@@ -3,14 +3,15 @@
 Owns the comparison: the rows of ``corpus/h1`` and seeded mutations of them. A difference is
 reported when Canter accepts a request that two of the others refuse, or reads another method,
 target or body than two of those that accept it. ``allowed.py`` lists the refusals that were
-looked at and do not count. Run it from an environment with ``requirements.txt`` installed::
+looked at and do not count. What Canter alone refuses is compared with a list there too, so that
+becoming too strict is seen as well. Run it from an environment with ``requirements.txt`` installed::
 
     python -m venv .venv-differential
     .venv-differential/bin/pip install -r tests/differential/requirements.txt
     .venv-differential/bin/python tests/differential/run.py
 
-Exits with 1 when there is a difference that nobody has looked at, or an allowance that no input
-needs any more.
+Exits with 1 when there is a difference that nobody has looked at, or an entry in the lists that
+no input needs any more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import corpus
-from allowed import ALLOWED, Refusal
+from allowed import ALLOWED, STRICTER, Refusal
 from parsers import PEERS, Reading, Request, read_canter
 
 
@@ -103,6 +104,16 @@ def differences(name: str, data: bytes, ours: Reading, used: Counter[str]) -> It
         peers = {peer: reading for peer, reading in peers.items() if here[peer] == request}
 
 
+def refused_alone(data: bytes, ours: Reading) -> str | None:
+    """Our reason, when we refuse a request that all the others accept and read alike."""
+    if not ours.end.startswith("refused"):
+        return None
+    index = len(ours.requests)
+    theirs = {read(data).at(index) for read in PEERS.values()}
+    alike = len(theirs) == 1 and isinstance(theirs.pop(), Request)
+    return ours.end.removeprefix("refused: ") if alike else None
+
+
 def _allowed(refusal: Refusal, used: Counter[str]) -> bool:
     entry = next((entry for entry in ALLOWED if entry.covers(refusal)), None)
     if entry is not None:
@@ -152,22 +163,31 @@ def main() -> int:
     readings = read_canter(data for _, data in inputs)
     used: Counter[str] = Counter()
     new: list[Difference] = []
+    alone: Counter[str] = Counter()
+    example: dict[str, bytes] = {}
     for (name, data), ours in zip(inputs, readings, strict=True):
         new.extend(differences(name, data, ours, used))
+        if (reason := refused_alone(data, ours)) is not None:
+            alone[reason] += 1
+            if reason not in STRICTER:
+                example[reason] = data
 
     for difference in new[: options.show]:
         print(report(difference), end="\n\n")
+    for reason, data in example.items():
+        print(f"refused by Canter alone as {reason}: {_short(data)}", end="\n\n")
     for entry in ALLOWED:
         print(f"allowed {used[entry.name]:>6} times: {entry.name}")
     accepted = sum(len(reading.requests) for reading in readings)
     print(
         f"{len(inputs)} inputs, {accepted} requests accepted by Canter,"
-        f" {len(new)} differences not looked at, {time.monotonic() - started:.0f} s"
+        f" {len(new) + len(example)} differences not looked at, {time.monotonic() - started:.0f} s"
     )
     unused = [entry.name for entry in ALLOWED if not used[entry.name]]
+    unused += [reason for reason in STRICTER if not alone[reason]]
     if unused:
-        print(f"allowances that no input needs: {', '.join(unused)}")
-    return 1 if new or unused else 0
+        print(f"entries that no input needs: {', '.join(unused)}")
+    return 1 if new or example or unused else 0
 
 
 if __name__ == "__main__":

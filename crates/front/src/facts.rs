@@ -11,6 +11,7 @@ use crate::forwarded::Client;
 pub(crate) struct Facts {
     pub request: RequestFacts,
     pub started: Instant,
+    pub has_body: bool,
     pub id: Vec<u8>,
     /// Only when there is an access log.
     pub line: Option<Box<Line>>,

@@ -13,16 +13,18 @@ use crate::forwarded::Client;
 /// The longest request id that is taken over from a client.
 const LONGEST_ID: usize = 128;
 
-/// A number that outsiders cannot guess; never used for secrets that must last.
+/// A number that differs each time; nothing secret. SplitMix64 from a random start (Steele, Lea,
+/// Flood: "Fast splittable pseudorandom number generators", 2014).
 pub(crate) fn random() -> u64 {
     thread_local! {
-        static STATE: (RandomState, Cell<u64>) = (RandomState::new(), const { Cell::new(0) });
+        static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish());
     }
-    STATE.with(|(keys, count)| {
-        count.set(count.get().wrapping_add(1));
-        let mut hasher = keys.build_hasher();
-        hasher.write_u64(count.get());
-        hasher.finish()
+    STATE.with(|state| {
+        state.set(state.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
+        let mut mixed = state.get();
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
     })
 }
 

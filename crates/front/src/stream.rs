@@ -36,6 +36,13 @@ impl Stream {
         each!(self, stream => stream.try_read(buf))
     }
 
+    /// Says that a read took all there was, so that the next one waits for the system's word
+    /// instead of asking it. Readiness is edge-triggered: bytes that come later are announced.
+    pub fn drained(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = each!(self, stream => stream.try_io(Interest::READABLE, nothing));
+    }
+
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         each!(self, stream => stream.try_write(bytes))
     }

@@ -38,6 +38,8 @@ pub(crate) struct Crew {
 #[derive(Default)]
 struct Members {
     alive: usize,
+    /// Those of them that were idle for too long and are on their way out.
+    leaving: usize,
     ever: u64,
     parked: Vec<Arc<Parked>>,
     /// Set when no thread could be made, so that it is said once.
@@ -123,6 +125,12 @@ impl Crew {
         self.stepping.load(Ordering::Acquire) == 0
     }
 
+    fn has_ended(&self, was_leaving: bool) {
+        let mut members = self.members();
+        members.alive -= 1;
+        members.leaving -= usize::from(was_leaving);
+    }
+
     /// Threads that have not ended.
     pub fn alive(&self) -> usize {
         self.members().alive
@@ -157,9 +165,10 @@ impl Crew {
             let mut members = self.members();
             let place = members.parked.iter().position(|it| Arc::ptr_eq(it, &me));
             if let Some(place) = place
-                && members.alive > self.least
+                && members.alive - members.leaving > self.least
             {
                 members.parked.remove(place);
+                members.leaving += 1;
                 return false;
             }
             drop(members);
@@ -169,15 +178,23 @@ impl Crew {
     }
 }
 
+/// Why a thread ends.
+enum Ending {
+    /// The worker does.
+    Drained,
+    /// It was idle for too long.
+    Idle,
+}
+
 fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
     let shared = Arc::clone(worker);
     let name = format!("canter-{number}");
     let work = move || {
         // A panic here is a bug of ours; it must not take the count of threads with it.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            Python::attach(|py| live(py, &shared, number));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            Python::attach(|py| live(py, &shared, number))
         }));
-        shared.crew.members().alive -= 1;
+        shared.crew.has_ended(matches!(ended, Ok(Ending::Idle)));
         shared.ring_guard();
     };
     // Nobody joins: `guard` waits until none is alive, and must not wait for one that is stuck.
@@ -189,7 +206,7 @@ fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
 }
 
 /// A thread's life. It stays attached to the interpreter except where it sleeps.
-fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) {
+fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
     let facts = introduce(py, number).unwrap_or_else(|error| {
         failure::log_error(py, "a thread could not be named", &error);
         ThreadFacts {
@@ -203,11 +220,14 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) {
             match next(py, worker, facts) {
                 Next::Run(job) => run(py, worker, job),
                 Next::Park => break,
-                Next::End => return,
+                Next::End => return Ending::Drained,
             }
         }
-        if worker.is_draining() || !py.detach(|| worker.crew.park()) {
-            return;
+        if worker.is_draining() {
+            return Ending::Drained;
+        }
+        if !py.detach(|| worker.crew.park()) {
+            return Ending::Idle;
         }
     }
 }

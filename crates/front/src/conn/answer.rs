@@ -9,7 +9,7 @@ use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::response::{FilePart, Response};
 use canter_http::escape::Escaped;
 use canter_http::{
-    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Reject, RequestFacts,
+    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, Reject, RequestFacts,
     ResponsePlan, response,
 };
 
@@ -24,6 +24,9 @@ use crate::{forwarded, pipeline, request};
 
 /// Why there is a 500, for the log; the client is told nothing of the app's inside.
 const APP_FAULT: &str = "the app did not answer in a way that can be sent";
+
+/// A body up to this length is copied behind the head instead of being sent beside it.
+const SHORT_BODY: usize = 2048;
 
 impl<A: App> Conn<A> {
     /// Answers the request whose head is at the beginning of the buffer.
@@ -40,6 +43,7 @@ impl<A: App> Conn<A> {
         let facts = Facts {
             request: RequestFacts::from(&self.head),
             started: Instant::now(),
+            has_body: self.head.framing != Framing::None,
             id,
             line: self
                 .shared
@@ -89,11 +93,7 @@ impl<A: App> Conn<A> {
                 Err(refusal) => return self.refuse_body(&facts, refusal).await,
             }
         }
-        let deadline = self
-            .shared
-            .settings
-            .timeout
-            .map(|limit| Instant::now() + limit);
+        let deadline = self.deadline(&facts);
         self.place.row.enter(Phase::App, None);
         let mut call = self.shared.app.submit(Submission {
             message,
@@ -101,6 +101,12 @@ impl<A: App> Conn<A> {
             deadline,
         });
         self.respond(&facts, &mut call).await
+    }
+
+    /// When to give up waiting for the app; a request's time begins when all of it is here.
+    fn deadline(&self, facts: &Facts) -> Option<Instant> {
+        let complete = if facts.has_body { Instant::now() } else { facts.started };
+        self.shared.settings.timeout.map(|limit| complete + limit)
     }
 
     fn given_id(&self) -> Option<&[u8]> {
@@ -171,7 +177,13 @@ impl<A: App> Conn<A> {
             } else {
                 body
             };
-            let sent = self.send_all(&self.out, body).await;
+            // One short string costs the system less than two.
+            let sent = if body.len() <= SHORT_BODY {
+                self.out.extend_from_slice(body);
+                self.send_all(&self.out, &[]).await
+            } else {
+                self.send_all(&self.out, body).await
+            };
             self.log(facts, status, body.len() as u64);
             sent?;
             return Ok(self.after(plan.close));

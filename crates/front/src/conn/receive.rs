@@ -91,8 +91,13 @@ impl<A: App> Conn<A> {
     /// Receives into the buffer; 0 means that the client will send no more.
     async fn read_more(&mut self) -> Result<usize, Stop> {
         loop {
-            match self.stream.try_read(self.buffer.room()) {
+            let room = self.buffer.room();
+            let most = room.len();
+            match self.stream.try_read(room) {
                 Ok(count) => {
+                    if count < most && count > 0 {
+                        self.stream.drained();
+                    }
                     self.buffer.received(count);
                     return Ok(count);
                 }

@@ -73,7 +73,6 @@ impl Inner {
                     stalled.push(worker.id);
                 }
             }
-            worker.last_untaken = untaken;
         }
         for id in stalled {
             self.relieve(id);

@@ -48,7 +48,10 @@ pub enum Reason {
 /// Offered requests beyond which a worker gets no more until it has taken some. Deep enough that
 /// it never runs dry while the front is busy elsewhere, shallow enough that little must be taken
 /// back when it turns slow (measured: depth 1 gives half the speed of depth 16).
-const DEPTH: u32 = 16;
+const DEPTH: u32 = 64;
+
+/// Requests pushed after which a sleeping worker is woken before the turn of the loop ends.
+const WAKE_AFTER: u32 = 16;
 
 /// What the dispatch is set to.
 #[derive(Clone, Debug)]
@@ -263,6 +266,10 @@ impl Inner {
         };
         entry.place = Place::Given(worker.id, slot);
         let (served, id, replacing) = (worker.served, worker.id, worker.replacing);
+        if worker.pushed >= WAKE_AFTER {
+            worker.pushed = 0;
+            worker.end.wake_worker();
+        }
         self.clock.start();
         self.count_served(id, served, replacing);
         true

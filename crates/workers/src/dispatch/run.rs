@@ -47,14 +47,14 @@ impl Inner {
     fn turn(&mut self) {
         loop {
             for worker in &mut self.workers {
-                if worker.touched {
-                    worker.touched = false;
+                if worker.pushed > 0 {
+                    worker.pushed = 0;
                     worker.end.wake_worker();
                 }
             }
             if self.drain() {
                 // Askers are awake now: the runtime runs them instead of sleeping.
-                if self.workers.iter().any(|worker| worker.touched) {
+                if self.workers.iter().any(|worker| worker.pushed > 0) {
                     continue;
                 }
                 return;

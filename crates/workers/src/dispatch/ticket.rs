@@ -12,18 +12,28 @@ use super::{Inner, Key};
 
 /// Shared between the ticket and the dispatch.
 pub(super) struct Mailbox {
-    answers: VecDeque<Answer>,
+    /// Nearly always the only one.
+    first: Option<Answer>,
+    more: VecDeque<Answer>,
     waker: Option<Waker>,
 }
 
 impl Mailbox {
     pub fn new() -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { answers: VecDeque::new(), waker: None }))
+        Rc::new(RefCell::new(Self { first: None, more: VecDeque::new(), waker: None }))
+    }
+
+    fn take(&mut self) -> Option<Answer> {
+        self.first.take().or_else(|| self.more.pop_front())
     }
 
     /// Puts an answer in and wakes the asker.
     pub fn deliver(&mut self, answer: Answer) {
-        self.answers.push_back(answer);
+        if self.first.is_none() && self.more.is_empty() {
+            self.first = Some(answer);
+        } else {
+            self.more.push_back(answer);
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -51,7 +61,7 @@ impl Ticket {
     /// The next step of the answer. After a step that is the last, there is no other.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut mailbox = self.mailbox.borrow_mut();
-        let Some(answer) = mailbox.answers.pop_front() else {
+        let Some(answer) = mailbox.take() else {
             if !mailbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 mailbox.waker = Some(cx.waker().clone());
             }

@@ -43,9 +43,8 @@ pub(super) struct Worker {
     pub served: u64,
     /// Whether it was told that it is to be replaced.
     pub replacing: bool,
-    /// Whether requests were pushed since it was last woken.
-    pub touched: bool,
-    pub last_untaken: u32,
+    /// Requests pushed since it was last woken.
+    pub pushed: u32,
     pub stalled_ticks: u32,
 }
 
@@ -65,8 +64,7 @@ impl Worker {
             stuck: 0,
             served: 0,
             replacing: false,
-            touched: false,
-            last_untaken: 0,
+            pushed: 0,
             stalled_ticks: 0,
         }
     }
@@ -101,7 +99,7 @@ impl Worker {
         self.offered.push_back(key);
         self.in_flight += 1;
         self.served += 1;
-        self.touched = true;
+        self.pushed += 1;
         Some(slot)
     }
 

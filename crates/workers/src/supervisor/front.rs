@@ -12,6 +12,7 @@ use canter_sys::process::{Forked, Pid, exit_now, fork};
 use rustix::process::{Signal, kill_process};
 
 use super::{FrontStart, HOPELESS, Supervisor, name_process};
+use crate::dispatch::Reason;
 use crate::life::Event;
 use crate::link::{MOST_WORD, ToFront, ToSupervisor};
 use crate::notify::Word;
@@ -136,6 +137,13 @@ impl Supervisor<'_> {
         let orders = match word {
             ToSupervisor::Ready { worker } => self.crew.handle(worker, Event::Ready, now),
             ToSupervisor::Gone { worker } => self.crew.handle(worker, Event::Settled, now),
+            // A service manager's SIGTERM reaches workers, too: they ask to end as everything does.
+            ToSupervisor::Replace {
+                reason: Reason::Leaving,
+                ..
+            } if self.phase.is_ending() => {
+                return;
+            }
             ToSupervisor::Replace { worker, reason } => self.crew.replace(worker, reason, now),
             ToSupervisor::Listening => {
                 if let Some(front) = &mut self.front {
