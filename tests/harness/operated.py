@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-PROGRAM = os.path.join(sysconfig.get_path("scripts"), "canter")
+PROGRAM = os.environ.get("CANTER_PROGRAM") or os.path.join(
+    sysconfig.get_path("scripts"), "canter"
+)
 
 PATIENCE = 15.0
 """Seconds until a test gives up on something that should happen; not what is asserted."""
@@ -104,6 +106,7 @@ class Canter:
         env: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
         bind: Sequence[str] = ("127.0.0.1:0",),
+        app: Sequence[str] = ("app",),
         **popen: Any,
     ) -> None:
         self.folder = folder
@@ -112,7 +115,7 @@ class Canter:
         arguments = [part for address in bind for part in ("--bind", address)]
         access = () if any("access-log" in flag for flag in flags) else ("--no-access-log",)
         self.process = subprocess.Popen(
-            [*wrapper, PROGRAM, "serve", "app", *arguments, *access, *flags],
+            [*wrapper, PROGRAM, "serve", *app, *arguments, *access, *flags],
             cwd=folder,
             env=clean_env(CANTER_TEST=None, TEST_MARK=self.mark, **(env or {})),
             stdout=open(folder / "stdout", "wb"),

@@ -85,17 +85,27 @@ async fn serve(start: FrontStart, config: &Config, sizing: &Sizing) -> io::Resul
     let link = Rc::new(MessageSocket::new(start.link)?);
     let dispatch = {
         let link = Rc::clone(&link);
-        Dispatch::new(dispatch_settings(config, sizing), move |notice| tell(&link, &notice))
+        Dispatch::new(dispatch_settings(config, sizing), move |notice| {
+            tell(&link, &notice)
+        })
     };
     dispatch.start();
     let access = access_log(config)?;
     if let Some(access) = &access {
         let _ = ACCESS.with(|kept| kept.set(Rc::clone(access)));
     }
-    let listeners: io::Result<Vec<_>> =
-        start.listeners.into_iter().map(|(fd, _)| Listener::new(fd)).collect();
+    let listeners: io::Result<Vec<_>> = start
+        .listeners
+        .into_iter()
+        .map(|(fd, _)| Listener::new(fd))
+        .collect();
     let app = Workers(dispatch.clone());
-    let server = Server::start(front_settings(config, sizing), listeners?, app, access.clone());
+    let server = Server::start(
+        front_settings(config, sizing),
+        listeners?,
+        app,
+        access.clone(),
+    );
     say(&link, ToSupervisor::Listening);
     obey(&link, &dispatch, server, access, config.graceful_timeout).await
 }
@@ -115,7 +125,10 @@ async fn obey(
         let word = match buf.get(..len).map(ToFront::read) {
             _ if len == 0 => {
                 // The supervisor has died: nobody would replace what fails from here on.
-                ToFront::Stop { grace_ms: milliseconds(graceful), linger_ms: 0 }
+                ToFront::Stop {
+                    grace_ms: milliseconds(graceful),
+                    linger_ms: 0,
+                }
             }
             Some(Ok(word)) => word,
             _ => continue,
@@ -128,7 +141,10 @@ async fn obey(
             }
             ToFront::Retire { worker } => dispatch.retire(worker),
             ToFront::Loaded { .. } => {}
-            ToFront::Stop { grace_ms, linger_ms } => {
+            ToFront::Stop {
+                grace_ms,
+                linger_ms,
+            } => {
                 if let Some(server) = server.take() {
                     let stop = Stop {
                         link: Rc::clone(link),
@@ -157,7 +173,15 @@ async fn obey(
 fn adopt(dispatch: &Dispatch, worker: dispatch::WorkerId, fds: Vec<OwnedFd>) -> io::Result<()> {
     let fds: [OwnedFd; 4] = fds.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
     let [memory, eventfd, control, files] = fds;
-    dispatch.adopt(worker, Adopted { memory, eventfd, control, files })
+    dispatch.adopt(
+        worker,
+        Adopted {
+            memory,
+            eventfd,
+            control,
+            files,
+        },
+    )
 }
 
 /// The way to the exit.
@@ -175,7 +199,10 @@ impl Stop {
         let end = tokio::time::Instant::now() + self.grace;
         self.server.drain();
         tokio::time::sleep(self.linger.min(self.grace)).await;
-        if tokio::time::timeout_at(end, self.server.stop()).await.is_err() {
+        if tokio::time::timeout_at(end, self.server.stop())
+            .await
+            .is_err()
+        {
             warn!(
                 "connections are cut: the time to finish is over",
                 connections = self.server.connections()
@@ -206,20 +233,38 @@ fn tell(link: &MessageSocket, notice: &Notice) {
         Notice::Ready(worker) => say(link, ToSupervisor::Ready { worker: *worker }),
         Notice::Gone { worker, lost } => {
             if *lost > 0 {
-                warn!("requests were lost with their worker", worker = worker.0, requests = *lost);
+                warn!(
+                    "requests were lost with their worker",
+                    worker = worker.0,
+                    requests = *lost
+                );
             }
             say(link, ToSupervisor::Gone { worker: *worker });
         }
         Notice::Replace(worker, reason) => {
-            say(link, ToSupervisor::Replace { worker: *worker, reason: *reason });
+            say(
+                link,
+                ToSupervisor::Replace {
+                    worker: *worker,
+                    reason: *reason,
+                },
+            );
         }
-        Notice::TimedOut { worker, request, after } => error!(
+        Notice::TimedOut {
+            worker,
+            request,
+            after,
+        } => error!(
             "a request took too long and was given up",
             request = request.as_str(),
             after_ms = milliseconds(*after),
             worker = worker.0
         ),
-        Notice::Stack { worker, request, text } => info!(
+        Notice::Stack {
+            worker,
+            request,
+            text,
+        } => info!(
             "where the request that took too long is stuck",
             request = request.as_str(),
             worker = worker.0,
@@ -256,7 +301,10 @@ fn front_settings(config: &Config, sizing: &Sizing) -> Settings {
         },
         max_body: config.max_body.0,
         // What does not fit into one record must come by file.
-        body_memory: config.body_memory.bytes().min(canter_channel::MOST_RECORD / 2),
+        body_memory: config
+            .body_memory
+            .bytes()
+            .min(canter_channel::MOST_RECORD / 2),
         response_memory: config.response_memory.bytes(),
         temp_dir: config.temp_dir.clone().unwrap_or_else(std::env::temp_dir),
         max_connections: sizing.connections as usize,
@@ -276,7 +324,10 @@ fn access_log(config: &Config) -> io::Result<Option<Rc<AccessLog>>> {
             LogTarget::Nowhere => return Ok(None),
             LogTarget::Standard => Box::new(|| Ok(Box::new(io::stdout()))),
             LogTarget::File(path) => Box::new(move || {
-                let file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+                let file = std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(&path)?;
                 Ok(Box::new(file))
             }),
         };

@@ -13,7 +13,7 @@ use crate::forwarded::Client;
 /// The longest request id that is taken over from a client.
 const LONGEST_ID: usize = 128;
 
-/// A number that differs each time; nothing secret. SplitMix64 from a random start (Steele, Lea,
+/// A number that differs each time; nothing secret. `SplitMix64` from a random start (Steele, Lea,
 /// Flood: "Fast splittable pseudorandom number generators", 2014).
 pub(crate) fn random() -> u64 {
     thread_local! {

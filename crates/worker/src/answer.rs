@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use canter_channel::response::FilePart;
 use canter_channel::{Kind, MOST_RECORD, SlotId};
@@ -14,6 +14,9 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::head::{Head, called_twice, type_name};
 use crate::outbox::{Unwanted, record};
 use crate::worker::Worker;
+
+/// Between two looks at whether a held answer's client is still there.
+const HOLD_LIMIT: Duration = Duration::from_millis(100);
 
 /// Where an answer is.
 enum State {
@@ -237,10 +240,25 @@ impl StartResponse {
         }
     }
 
+    /// Waits, without the interpreter's lock, while the front wants no more of this answer: its
+    /// client is slow and its spool full. True when nobody wants it any more.
+    fn is_held_to_the_end(&self, py: Python<'_>) -> bool {
+        let watch = &self.worker.watch;
+        if watch.is_held(self.slot) {
+            py.detach(|| {
+                while watch.is_held(self.slot) && !self.is_unwanted() {
+                    watch.wait_while_held(self.slot, HOLD_LIMIT);
+                }
+            });
+            return self.is_unwanted();
+        }
+        false
+    }
+
     fn push(&self, py: Python<'_>, kind: Kind, last: bool, parts: &[&[u8]]) -> Result<(), Stop> {
         let head = record(kind, last, self.slot, self.number);
         let worker = &self.worker;
-        if !last && worker.watch.is_cancelled(self.slot) {
+        if !last && (worker.watch.is_cancelled(self.slot) || self.is_held_to_the_end(py)) {
             return Err(Stop::Unwanted);
         }
         worker

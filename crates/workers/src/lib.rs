@@ -16,4 +16,3 @@ mod spawn;
 pub mod supervisor;
 mod watch;
 pub mod zygote;
-

@@ -35,14 +35,18 @@ impl Poison {
 
     /// A worker died while this request ran. True when it is refused from now on.
     pub fn died(&mut self, fingerprint: u64, now: Instant) -> bool {
-        self.suspects.retain(|_, suspect| now.duration_since(suspect.last) < REMEMBERED_FOR);
+        self.suspects
+            .retain(|_, suspect| now.duration_since(suspect.last) < REMEMBERED_FOR);
         if self.suspects.len() >= MOST_SUSPECTS && !self.suspects.contains_key(&fingerprint) {
             let oldest = self.suspects.iter().min_by_key(|(_, suspect)| suspect.last);
             if let Some(oldest) = oldest.map(|(&fingerprint, _)| fingerprint) {
                 self.suspects.remove(&oldest);
             }
         }
-        let suspect = self.suspects.entry(fingerprint).or_insert(Suspect { deaths: 0, last: now });
+        let suspect = self.suspects.entry(fingerprint).or_insert(Suspect {
+            deaths: 0,
+            last: now,
+        });
         suspect.deaths += 1;
         suspect.last = now;
         suspect.deaths == DEATHS
@@ -55,7 +59,9 @@ impl Poison {
 
     /// Whether to refuse this request now.
     pub fn refuses(&mut self, fingerprint: u64, now: Instant) -> bool {
-        let Some(suspect) = self.suspects.get_mut(&fingerprint) else { return false };
+        let Some(suspect) = self.suspects.get_mut(&fingerprint) else {
+            return false;
+        };
         if suspect.deaths < DEATHS {
             return false;
         }

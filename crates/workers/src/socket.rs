@@ -53,7 +53,9 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { _registered: register(fd)? })
+        Ok(Self {
+            _registered: register(fd)?,
+        })
     }
 }
 

@@ -105,7 +105,11 @@ impl<A: App> Conn<A> {
 
     /// When to give up waiting for the app; a request's time begins when all of it is here.
     fn deadline(&self, facts: &Facts) -> Option<Instant> {
-        let complete = if facts.has_body { Instant::now() } else { facts.started };
+        let complete = if facts.has_body {
+            Instant::now()
+        } else {
+            facts.started
+        };
         self.shared.settings.timeout.map(|limit| complete + limit)
     }
 

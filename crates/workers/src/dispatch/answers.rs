@@ -37,22 +37,31 @@ impl Inner {
 
     /// Brings one record to its asker.
     fn answer(&mut self, at: usize, head: RecordHead, file: Option<OwnedFd>) {
-        let Some(worker) = self.workers.get_mut(at) else { return };
-        let Some(key) = worker.key_at(head.slot) else { return };
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(worker) = self.workers.get_mut(at) else {
+            return;
+        };
+        let Some(key) = worker.key_at(head.slot) else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         if entry.number != head.number {
             return;
         }
         let answer = match (head.kind, file) {
-            (Kind::Response, _) => {
-                Answer::Head { message: std::mem::take(&mut self.scratch), last: head.last }
-            }
-            (Kind::File, Some(file)) => {
-                Answer::File { message: std::mem::take(&mut self.scratch), file }
-            }
-            (Kind::Chunk, _) => {
-                Answer::Chunk { bytes: std::mem::take(&mut self.scratch), last: head.last }
-            }
+            (Kind::Response, _) => Answer::Head {
+                message: std::mem::take(&mut self.scratch),
+                last: head.last,
+            },
+            (Kind::File, Some(file)) => Answer::File {
+                message: std::mem::take(&mut self.scratch),
+                file,
+            },
+            (Kind::Chunk, _) => Answer::Chunk {
+                bytes: std::mem::take(&mut self.scratch),
+                last: head.last,
+            },
             (Kind::Abort | Kind::File | Kind::Skip | Kind::Request, _) => {
                 Answer::Failed(Failure::Aborted)
             }
@@ -68,7 +77,9 @@ impl Inner {
     }
 
     fn finish(&mut self, at: usize, slot: SlotId, key: Key) {
-        let Some(entry) = self.entries.try_remove(key) else { return };
+        let Some(entry) = self.entries.try_remove(key) else {
+            return;
+        };
         if self.poison.has_suspects() {
             self.poison.succeeded(fingerprint(&entry.message));
         }
@@ -84,12 +95,16 @@ impl Inner {
     pub(super) fn worker_ended(&mut self, id: WorkerId) {
         // Answers that it completed before it died count.
         self.drain();
-        let Some(at) = self.workers.iter().position(|worker| worker.id == id) else { return };
+        let Some(at) = self.workers.iter().position(|worker| worker.id == id) else {
+            return;
+        };
         let mut worker = self.workers.remove(at);
         let now = Instant::now();
         let (mut back, mut lost) = (Vec::new(), 0);
         for (slot, key) in worker.take_all() {
-            let Some(entry) = self.entries.get(key) else { continue };
+            let Some(entry) = self.entries.get(key) else {
+                continue;
+            };
             if entry.place != Place::Given(id, slot) {
                 continue;
             }
@@ -106,12 +121,20 @@ impl Inner {
 
     /// A request was running when its worker died.
     fn lose(&mut self, key: Key, now: Instant) {
-        let Some(entry) = self.entries.try_remove(key) else { return };
+        let Some(entry) = self.entries.try_remove(key) else {
+            return;
+        };
         if self.poison.died(fingerprint(&entry.message), now) {
-            (self.notices)(Notice::Refused { request: describe(&entry.message) });
+            (self.notices)(Notice::Refused {
+                request: describe(&entry.message),
+            });
         }
         if let Some(mailbox) = &entry.mailbox {
-            let failure = if entry.answered { Failure::Aborted } else { Failure::WorkerDied };
+            let failure = if entry.answered {
+                Failure::Aborted
+            } else {
+                Failure::WorkerDied
+            };
             mailbox.borrow_mut().deliver(Answer::Failed(failure));
         }
     }

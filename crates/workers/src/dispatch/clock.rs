@@ -98,11 +98,15 @@ impl Inner {
             .filter(|worker| worker.id != id && worker.standing == Standing::Open)
             .filter(|worker| worker.end.is_idle() && worker.end.untaken() == 0)
             .count();
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
+            return;
+        };
         let mut left = idle * 2;
         let mut back = Vec::new();
         while left > 0 {
-            let Some(key) = worker.offered.pop_front() else { break };
+            let Some(key) = worker.offered.pop_front() else {
+                break;
+            };
             if let Some(entry) = self.entries.get(key)
                 && let Place::Given(at, slot) = entry.place
                 && at == id
@@ -122,7 +126,9 @@ impl Inner {
         let late: Vec<Key> = self
             .entries
             .iter()
-            .filter(|(_, entry)| !entry.answered && !entry.stuck && entry.deadline.is_some_and(|at| at <= now))
+            .filter(|(_, entry)| {
+                !entry.answered && !entry.stuck && entry.deadline.is_some_and(|at| at <= now)
+            })
             .map(|(key, _)| key)
             .collect();
         for key in late {
@@ -132,7 +138,9 @@ impl Inner {
             .entries
             .iter()
             .filter(|(_, entry)| {
-                entry.stack_asked.is_some_and(|asked| now.duration_since(asked) > DEAF_AFTER)
+                entry
+                    .stack_asked
+                    .is_some_and(|asked| now.duration_since(asked) > DEAF_AFTER)
             })
             .filter_map(|(_, entry)| match entry.place {
                 Place::Given(id, _) => Some(id),
@@ -146,13 +154,17 @@ impl Inner {
 
     /// The deadline of a request has passed.
     fn give_up(&mut self, key: Key, now: Instant) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         let Place::Given(id, slot) = entry.place else {
             self.fail_unstarted(key);
             self.queued -= 1;
             return;
         };
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
+            return;
+        };
         if worker.reclaim(slot) {
             self.fail_unstarted(key);
             return;
@@ -160,11 +172,16 @@ impl Inner {
         entry.stuck = true;
         worker.stuck += 1;
         entry.stack_asked = Some(now);
-        worker.say(Control::Dump { slot, number: entry.number });
+        worker.say(Control::Dump {
+            slot,
+            number: entry.number,
+        });
         worker.end.cancel(slot);
         let too_many = worker.stuck > self.settings.most_stuck;
         if let Some(mailbox) = entry.mailbox.take() {
-            mailbox.borrow_mut().deliver(Answer::Failed(Failure::RanTooLong));
+            mailbox
+                .borrow_mut()
+                .deliver(Answer::Failed(Failure::RanTooLong));
         }
         (self.notices)(Notice::TimedOut {
             worker: id,
@@ -180,18 +197,27 @@ impl Inner {
         if let Some(entry) = self.entries.try_remove(key)
             && let Some(mailbox) = &entry.mailbox
         {
-            mailbox.borrow_mut().deliver(Answer::Failed(Failure::QueuedTooLong));
+            mailbox
+                .borrow_mut()
+                .deliver(Answer::Failed(Failure::QueuedTooLong));
         }
     }
 
     /// The worker has told where a request of its hangs.
     pub(super) fn stack_came(&mut self, id: WorkerId, number: u64, text: String) {
-        let entry = self.entries.iter_mut().find(|(_, entry)| entry.number == number);
+        let entry = self
+            .entries
+            .iter_mut()
+            .find(|(_, entry)| entry.number == number);
         let Some((_, entry)) = entry else { return };
         entry.stack_asked = None;
         if !text.is_empty() {
             let request = describe(&entry.message);
-            (self.notices)(Notice::Stack { worker: id, request, text });
+            (self.notices)(Notice::Stack {
+                worker: id,
+                request,
+                text,
+            });
         }
     }
 }

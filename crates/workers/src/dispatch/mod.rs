@@ -181,13 +181,24 @@ impl Dispatch {
 
     /// Whether any worker takes requests.
     pub fn is_ready(&self) -> bool {
-        self.0.borrow().workers.iter().any(|worker| worker.standing == Standing::Open)
+        self.0
+            .borrow()
+            .workers
+            .iter()
+            .any(|worker| worker.standing == Standing::Open)
     }
 
     /// Requests waiting in the queue, and requests given to workers.
     pub fn load(&self) -> (usize, usize) {
         let inner = self.0.borrow();
-        (inner.queued, inner.workers.iter().map(|worker| worker.in_flight as usize).sum())
+        (
+            inner.queued,
+            inner
+                .workers
+                .iter()
+                .map(|worker| worker.in_flight as usize)
+                .sum(),
+        )
     }
 
     /// Gives the worker no more requests and tells it to end when it has finished.
@@ -259,7 +270,9 @@ impl Inner {
             .filter(|worker| worker.end.untaken() < DEPTH)
             .min_by_key(|worker| worker.in_flight);
         let Some(worker) = best else { return false };
-        let Some(entry) = self.entries.get_mut(key) else { return false };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
         let Some(slot) = worker.offer(key, entry.number, &entry.message, entry.file.as_ref())
         else {
             return false;
@@ -290,7 +303,9 @@ impl Inner {
     }
 
     fn replace(&mut self, id: WorkerId, reason: Reason) {
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
+            return;
+        };
         if !worker.replacing {
             worker.replacing = true;
             (self.notices)(Notice::Replace(id, reason));
@@ -300,7 +315,10 @@ impl Inner {
     /// Gives waiting requests to workers with room.
     fn pump(&mut self) {
         while let Some(&(key, number)) = self.queue.front() {
-            let wanted = self.entries.get(key).is_some_and(|entry| entry.number == number);
+            let wanted = self
+                .entries
+                .get(key)
+                .is_some_and(|entry| entry.number == number);
             if wanted {
                 if !self.give(key) {
                     self.want_waking();
@@ -323,7 +341,9 @@ impl Inner {
 
     /// Nobody waits for this answer any more.
     fn abandon(&mut self, key: Key) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         entry.mailbox = None;
         match entry.place {
             Place::Queued => {
@@ -346,9 +366,9 @@ impl Inner {
     fn is_queued(&self, key: Key) -> bool {
         match self.entries.get(key).map(|entry| entry.place) {
             Some(Place::Queued) => true,
-            Some(Place::Given(id, slot)) => {
-                self.worker(id).is_some_and(|worker| !worker.end.has_started(slot))
-            }
+            Some(Place::Given(id, slot)) => self
+                .worker(id)
+                .is_some_and(|worker| !worker.end.has_started(slot)),
             None => false,
         }
     }
@@ -362,7 +382,9 @@ impl Inner {
     }
 
     fn retire(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else { return };
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
+            return;
+        };
         if worker.standing == Standing::Draining {
             return;
         }
@@ -412,9 +434,15 @@ fn fingerprint(message: &[u8]) -> u64 {
 
 /// A request for the log: method, target without its query, which may hold secrets, and id.
 fn describe(message: &[u8]) -> String {
-    let Ok(request) = request::Request::read(message) else { return "?".to_owned() };
+    let Ok(request) = request::Request::read(message) else {
+        return "?".to_owned();
+    };
     let facts = request.facts;
-    let path = facts.target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    let path = facts
+        .target
+        .split(|&byte| byte == b'?')
+        .next()
+        .unwrap_or_default();
     format!(
         "{} {} (request {})",
         facts.method.escape_ascii(),

@@ -32,8 +32,18 @@ impl Played {
 
     fn answer(&mut self, request: RecordHead) {
         let mut message = Vec::new();
-        response::Writer::new(&mut message, &response::Facts { status: 200, reason: b"OK" });
-        let head = RecordHead { kind: Kind::Response, last: true, ..request };
+        response::Writer::new(
+            &mut message,
+            &response::Facts {
+                status: 200,
+                reason: b"OK",
+            },
+        );
+        let head = RecordHead {
+            kind: Kind::Response,
+            last: true,
+            ..request
+        };
         self.end.answers.push(head, &[&message]).unwrap();
         self.end.watch.wake_front();
     }
@@ -49,11 +59,19 @@ impl Stage {
     fn new(queue_size: usize) -> Self {
         let notices = Rc::new(RefCell::new(Vec::new()));
         let heard = Rc::clone(&notices);
-        let settings =
-            Settings { queue_size, max_requests: 0, max_requests_jitter: 0, most_stuck: 1 };
+        let settings = Settings {
+            queue_size,
+            max_requests: 0,
+            max_requests_jitter: 0,
+            most_stuck: 1,
+        };
         let dispatch = Dispatch::new(settings, move |notice| heard.borrow_mut().push(notice));
         dispatch.start();
-        Self { dispatch, notices, next: 1 }
+        Self {
+            dispatch,
+            notices,
+            next: 1,
+        }
     }
 
     async fn worker(&mut self) -> Played {
@@ -64,11 +82,17 @@ impl Stage {
         let (files, _files) = fds::pair().unwrap();
         let id = WorkerId(self.next);
         self.next += 1;
-        let adopted = Adopted { memory, eventfd: bell, control, files };
+        let adopted = Adopted {
+            memory,
+            eventfd: bell,
+            control,
+            files,
+        };
         self.dispatch.adopt(id, adopted).unwrap();
         let played = Played { end, control: ours };
         played.say(&Event::Ready);
-        self.until(|notices| notices.contains(&Notice::Ready(id))).await;
+        self.until(|notices| notices.contains(&Notice::Ready(id)))
+            .await;
         played
     }
 
@@ -76,7 +100,11 @@ impl Stage {
     async fn until(&self, seen: impl Fn(&[Notice]) -> bool) {
         let limit = Instant::now() + Duration::from_secs(10);
         while !seen(&self.notices.borrow()) {
-            assert!(Instant::now() < limit, "never told: {:?}", self.notices.borrow());
+            assert!(
+                Instant::now() < limit,
+                "never told: {:?}",
+                self.notices.borrow()
+            );
             tokio::task::yield_now().await;
         }
     }
@@ -98,7 +126,11 @@ impl Stage {
         let mut message = Vec::new();
         request::Writer::new(&mut message, &facts).inline_body(b"");
         let deadline = Some(Instant::now() + limit);
-        self.dispatch.submit(Submission { message, file: None, deadline })
+        self.dispatch.submit(Submission {
+            message,
+            file: None,
+            deadline,
+        })
     }
 }
 
@@ -112,7 +144,11 @@ async fn answer_of(ticket: &mut Ticket) -> Answer {
 }
 
 fn failure_of(answer: &Answer) -> Option<Failure> {
-    if let Answer::Failed(failure) = answer { Some(*failure) } else { None }
+    if let Answer::Failed(failure) = answer {
+        Some(*failure)
+    } else {
+        None
+    }
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -135,7 +171,10 @@ fn a_request_that_came_before_any_worker_is_answered_by_the_first() {
         let mut worker = stage.worker().await;
         let request = worker.start().unwrap();
         worker.answer(request);
-        assert!(matches!(answer_of(&mut ticket).await, Answer::Head { last: true, .. }));
+        assert!(matches!(
+            answer_of(&mut ticket).await,
+            Answer::Head { last: true, .. }
+        ));
         assert_eq!(stage.dispatch.load(), (0, 0));
     });
 }
@@ -147,7 +186,10 @@ fn a_full_queue_refuses() {
         let _first = stage.submit("/", LONG);
         let _second = stage.submit("/", LONG);
         let mut third = stage.submit("/", LONG);
-        assert_eq!(failure_of(&answer_of(&mut third).await), Some(Failure::QueueFull));
+        assert_eq!(
+            failure_of(&answer_of(&mut third).await),
+            Some(Failure::QueueFull)
+        );
     });
 }
 
@@ -173,8 +215,18 @@ fn when_a_worker_dies_what_it_ran_is_lost_and_the_rest_goes_to_another() {
         let mut waiting = stage.submit("/waiting", LONG);
         assert!(dying.start().is_some());
         drop(dying);
-        assert_eq!(failure_of(&answer_of(&mut started).await), Some(Failure::WorkerDied));
-        stage.until(|notices| notices.contains(&Notice::Gone { worker: WorkerId(1), lost: 1 })).await;
+        assert_eq!(
+            failure_of(&answer_of(&mut started).await),
+            Some(Failure::WorkerDied)
+        );
+        stage
+            .until(|notices| {
+                notices.contains(&Notice::Gone {
+                    worker: WorkerId(1),
+                    lost: 1,
+                })
+            })
+            .await;
         let mut worker = stage.worker().await;
         let request = worker.start().unwrap();
         worker.answer(request);
@@ -191,12 +243,21 @@ fn a_request_that_ran_when_two_workers_died_is_refused() {
             let mut ticket = stage.submit("/deadly", LONG);
             assert!(worker.start().is_some());
             drop(worker);
-            assert_eq!(failure_of(&answer_of(&mut ticket).await), Some(Failure::WorkerDied));
+            assert_eq!(
+                failure_of(&answer_of(&mut ticket).await),
+                Some(Failure::WorkerDied)
+            );
         }
         let mut refused = stage.submit("/deadly", LONG);
-        assert_eq!(failure_of(&answer_of(&mut refused).await), Some(Failure::Refused));
+        assert_eq!(
+            failure_of(&answer_of(&mut refused).await),
+            Some(Failure::Refused)
+        );
         let told = stage.notices.borrow();
-        assert!(told.iter().any(|notice| matches!(notice, Notice::Refused { .. })));
+        assert!(
+            told.iter()
+                .any(|notice| matches!(notice, Notice::Refused { .. }))
+        );
     });
 }
 
@@ -206,17 +267,31 @@ fn deadlines_pass_in_the_queue_in_the_ring_and_in_the_app() {
         let mut stage = Stage::new(10);
         let short = Duration::from_millis(1);
         let mut queued = stage.submit("/queued", short);
-        assert_eq!(failure_of(&answer_of(&mut queued).await), Some(Failure::QueuedTooLong));
+        assert_eq!(
+            failure_of(&answer_of(&mut queued).await),
+            Some(Failure::QueuedTooLong)
+        );
         let mut worker = stage.worker().await;
         let mut running = stage.submit("/running", short);
         let request = worker.start().unwrap();
         let mut offered = stage.submit("/offered", short);
-        assert_eq!(failure_of(&answer_of(&mut running).await), Some(Failure::RanTooLong));
-        assert_eq!(failure_of(&answer_of(&mut offered).await), Some(Failure::QueuedTooLong));
+        assert_eq!(
+            failure_of(&answer_of(&mut running).await),
+            Some(Failure::RanTooLong)
+        );
+        assert_eq!(
+            failure_of(&answer_of(&mut offered).await),
+            Some(Failure::QueuedTooLong)
+        );
         assert!(worker.end.watch.is_cancelled(request.slot));
-        worker.say(&Event::Stack { number: request.number, text: "in view".to_owned() });
+        worker.say(&Event::Stack {
+            number: request.number,
+            text: "in view".to_owned(),
+        });
         let has_stack = |notices: &[Notice]| {
-            notices.iter().any(|told| matches!(told, Notice::Stack { text, .. } if text == "in view"))
+            notices
+                .iter()
+                .any(|told| matches!(told, Notice::Stack { text, .. } if text == "in view"))
         };
         stage.until(has_stack).await;
     });
@@ -275,7 +350,11 @@ fn a_worker_that_writes_nonsense_is_to_be_replaced() {
         let _ticket = stage.submit("/", LONG);
         let request = worker.start().unwrap();
         // A file record without its file.
-        let head = RecordHead { kind: Kind::File, last: true, ..request };
+        let head = RecordHead {
+            kind: Kind::File,
+            last: true,
+            ..request
+        };
         worker.end.answers.push(head, &[b""]).unwrap();
         worker.end.watch.wake_front();
         let replaced = Notice::Replace(WorkerId(1), Reason::Broken);

@@ -20,7 +20,11 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     pub fn new() -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { first: None, more: VecDeque::new(), waker: None }))
+        Rc::new(RefCell::new(Self {
+            first: None,
+            more: VecDeque::new(),
+            waker: None,
+        }))
     }
 
     fn take(&mut self) -> Option<Answer> {
@@ -55,14 +59,22 @@ impl Ticket {
         dispatch: Weak<RefCell<Inner>>,
         key: Option<Key>,
     ) -> Self {
-        Self { mailbox, dispatch, key }
+        Self {
+            mailbox,
+            dispatch,
+            key,
+        }
     }
 
     /// The next step of the answer. After a step that is the last, there is no other.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut mailbox = self.mailbox.borrow_mut();
         let Some(answer) = mailbox.take() else {
-            if !mailbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            if !mailbox
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
                 mailbox.waker = Some(cx.waker().clone());
             }
             return Poll::Pending;

@@ -151,15 +151,22 @@ impl Worker {
     /// Every request it still has, with its slot.
     pub fn take_all(&mut self) -> Vec<(SlotId, Key)> {
         let all = SlotId::all().zip(&mut self.slots);
-        let all = all.filter_map(|(slot, row)| row.take().map(|key| (slot, key))).collect();
+        let all = all
+            .filter_map(|(slot, row)| row.take().map(|key| (slot, key)))
+            .collect();
         self.in_flight = 0;
         self.offered.clear();
         all
     }
 
     /// Copies the next record to `out`; for a `File` record also its descriptor.
-    pub fn take(&mut self, out: &mut Vec<u8>) -> Result<Option<(RecordHead, Option<OwnedFd>)>, Broken> {
-        let Some(head) = self.end.take(out)? else { return Ok(None) };
+    pub fn take(
+        &mut self,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<(RecordHead, Option<OwnedFd>)>, Broken> {
+        let Some(head) = self.end.take(out)? else {
+            return Ok(None);
+        };
         if head.kind != Kind::File {
             return Ok(Some((head, None)));
         }

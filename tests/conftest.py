@@ -1,0 +1,24 @@
+"""Owns what pytest does for all tests: marks, and the logs of the servers beside a failure.
+
+Leaves starting servers to ``harness``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from harness.server import RUNNING
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[Any]:
+    """Show what every running server has said when a test fails."""
+    report = yield
+    if report.failed:
+        for server in RUNNING:
+            report.sections.append((f"log of {server.folder.name}", server.log))
+    return report

@@ -1,0 +1,117 @@
+"""Owns the reins of a view: it tells the test where it is and waits until the test lets it go on,
+so that a test is about an order of events and never about time.
+
+``SOURCE`` is the app's side, to be put in front of an app's source. ``tell(word)`` says something
+and goes on; ``hold(word)`` says it and waits. The server's folder has the socket between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from harness.operated import PATIENCE
+
+SOURCE = '''
+import contextlib, os, socket
+
+def _say(word):
+    reins = socket.socket(socket.AF_UNIX)
+    reins.settimeout(30)
+    reins.connect(os.path.join(os.path.dirname(os.path.abspath(__file__)), "reins"))
+    reins.sendall(word.encode() + b"\\n")
+    return reins
+
+def tell(word):
+    """Say where the app is; back when the test has heard it."""
+    with _say("tell " + word) as reins:
+        reins.recv(1)
+
+def hold(word):
+    """Say where the app is and wait for the test's go."""
+    with _say("hold " + word) as reins:
+        reins.recv(1)
+
+'''
+
+
+class Held:
+    """A view that waits."""
+
+    def __init__(self, word: str, connection: socket.socket) -> None:
+        self.word = word
+        self._connection = connection
+
+    def go(self) -> None:
+        """Let it go on."""
+        with contextlib.suppress(OSError):
+            self._connection.sendall(b"!")
+        self._connection.close()
+
+
+class Reins:
+    """The test's side."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.told: list[str] = []
+        """Every word of ``tell`` so far, in order."""
+        self._news: queue.Queue[str] = queue.Queue()
+        self._held: queue.Queue[Held] = queue.Queue()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "reins"))
+        self._listener.listen(128)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def __enter__(self) -> Reins:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        while not self._held.empty():
+            self._held.get().go()
+
+    def held(self) -> Held:
+        """The next view that waits."""
+        return self._held.get(timeout=PATIENCE)
+
+    def heard(self) -> str:
+        """The next word of ``tell``."""
+        return self._news.get(timeout=PATIENCE)
+
+    def forget(self) -> None:
+        """Drop what was told so far."""
+        self.told.clear()
+        while not self._news.empty():
+            self._news.get()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError):
+                self._hear(connection)
+
+    def _hear(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE)
+        # One short line: it comes whole.
+        kind, _, word = connection.recv(1 << 16).decode().rstrip("\n").partition(" ")
+        if kind == "hold":
+            self._held.put(Held(word, connection))
+            return
+        self.told.append(word)
+        self._news.put(word)
+        with connection:
+            connection.sendall(b"!")
