@@ -30,9 +30,12 @@ pub fn run(start: FrontStart, config: &Config, sizing: &Sizing) -> Infallible {
         .on_thread_park(before_sleep)
         .build_local(tokio::runtime::LocalOptions::default());
     let result = runtime.and_then(|runtime| runtime.block_on(serve(start, config, sizing)));
-    if let Err(error) = result {
-        error!("the front cannot start", reason = &error.to_string());
-    }
+    // `serve` ends the process itself; it comes back only with a reason.
+    let reason = match result {
+        Ok(never) => match never {},
+        Err(error) => error.to_string(),
+    };
+    error!("the front cannot start", reason = &reason);
     exit_now(1)
 }
 
@@ -86,7 +89,7 @@ async fn serve(start: FrontStart, config: &Config, sizing: &Sizing) -> io::Resul
     let dispatch = {
         let link = Rc::clone(&link);
         Dispatch::new(dispatch_settings(config, sizing), move |notice| {
-            tell(&link, &notice)
+            tell(&link, &notice);
         })
     };
     dispatch.start();
