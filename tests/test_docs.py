@@ -107,24 +107,24 @@ def _canter(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_pages_show_command_lines():
+def test_the_pages_show_command_lines() -> None:
     assert {"serve", "serve mysite.wsgi", "options", "help serve"} <= set(COMMANDS)
     assert any("--bind" in words for words in COMMANDS)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_a_command_line_in_the_docs_is_understood(words: str, tmp_path: Path):
+def test_a_command_line_in_the_docs_is_understood(words: str, tmp_path: Path) -> None:
     # `canter options` reads what `canter serve` would, and starts nothing.
     command, *rest = shlex.split(words)
     done = _canter(["options" if command == "serve" else command, *rest], tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_command_line_with_a_mistake_would_be_noticed(tmp_path: Path):
+def test_a_command_line_with_a_mistake_would_be_noticed(tmp_path: Path) -> None:
     assert _canter(["options", "--no-such-option", "mysite.wsgi"], tmp_path).returncode == 2
 
 
-def test_every_file_of_settings_in_the_docs_is_understood(tmp_path: Path):
+def test_every_file_of_settings_in_the_docs_is_understood(tmp_path: Path) -> None:
     shown = 0
     for page in PAGES:
         for block in page.blocks():
@@ -144,14 +144,14 @@ def _known_flags() -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_option_that_a_page_names_exists(page: Page):
+def test_every_option_that_a_page_names_exists(page: Page) -> None:
     # A piece of code that starts with another word is the command line of another program.
     named = {flag for span in page.spans() if span.startswith("-") for flag in FLAG.findall(span)}
     assert named - _known_flags() == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_variable_that_a_page_names_exists(page: Page):
+def test_every_variable_that_a_page_names_exists(page: Page) -> None:
     known = set(re.findall(r"`(CANTER_[A-Z_]+)`", REFERENCE.read_text(encoding="utf-8")))
     named = set(re.findall(r"\bCANTER_[A-Z_]*[A-Z]\b", page.text))
     assert named - known - OTHER_VARIABLES == set()
@@ -169,7 +169,7 @@ def _sources() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_source_file_that_a_page_names_exists(page: Page):
+def test_every_source_file_that_a_page_names_exists(page: Page) -> None:
     paths = [f"/{path}" for path in _sources()]
     named = {span for span in page.spans() if re.fullmatch(r"[\w/.-]+\.(rs|py)", span)}
     # Of the user's side.
@@ -178,7 +178,7 @@ def test_every_source_file_that_a_page_names_exists(page: Page):
     assert missing == set()
 
 
-def test_the_words_of_the_log_are_those_of_the_program():
+def test_the_words_of_the_log_are_those_of_the_program() -> None:
     # String literals may be broken by a backslash at the end of a line.
     sources = [
         re.sub(r"\\\n\s*", "", text) for path, text in _sources().items() if path.startswith("crates/")
@@ -196,7 +196,7 @@ def test_the_words_of_the_log_are_those_of_the_program():
     assert {words for words in quoted if not any(words in text for text in sources)} == set()
 
 
-def test_the_table_of_crates_is_that_of_the_house_rules():
+def test_the_table_of_crates_is_that_of_the_house_rules() -> None:
     rules = (ROOT / "xtask" / "src" / "tidy" / "graph.rs").read_text(encoding="utf-8")
     table = rules.split("const GRAPH")[1].split("];\n")[0]
     checked = {
@@ -212,14 +212,14 @@ def test_the_table_of_crates_is_that_of_the_house_rules():
     assert shown == checked
 
 
-def test_every_page_can_be_found_from_an_index():
+def test_every_page_can_be_found_from_an_index() -> None:
     for folder, index in (("how-to", "index.md"), ("explain", "index.md"), ("decisions", "decisions/README.md")):
         listed = (ROOT / "docs" / index).read_text(encoding="utf-8")
         for page in (ROOT / "docs" / folder).glob("*.md"):
             assert page.name == "README.md" or f"{page.name})" in listed, page.name
 
 
-def test_a_decision_is_one_page():
+def test_a_decision_is_one_page() -> None:
     for page in (ROOT / "docs" / "decisions").glob("0*.md"):
         lines = page.read_text(encoding="utf-8").splitlines()
         assert len(lines) <= 60, page.name

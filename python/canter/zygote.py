@@ -234,7 +234,9 @@ def _fork(app: Callable[..., Any], settings: Settings, link: Link, number: int, 
         os.close(pid_write)
         pid_write = -1
         answer = os.read(pid_read, 32)
-        os.waitpid(middle, 0)
+        # An app that ignores SIGCHLD has the kernel reap: nobody is left to wait for.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(middle, 0)
         if answer:
             link.say("forked", worker=number, pid=int(answer))
             os.write(go_write, b"!")

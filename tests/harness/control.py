@@ -1,8 +1,8 @@
 """Owns the reins of a view: it tells the test where it is and waits until the test lets it go on,
 so that a test is about an order of events and never about time.
 
-``SOURCE`` is the app's side, to be put in front of an app's source. ``tell(word)`` says something
-and goes on; ``hold(word)`` says it and waits. The server's folder has the socket between.
+The app's side is ``tests/apps/reins.py``: ``tell(word)`` says something and goes on, ``hold(word)``
+says it and waits. The server's folder has the socket between.
 """
 
 from __future__ import annotations
@@ -15,29 +15,6 @@ from pathlib import Path
 from types import TracebackType
 
 from harness.operated import PATIENCE
-
-SOURCE = '''
-import contextlib, os, socket
-
-def _say(word):
-    reins = socket.socket(socket.AF_UNIX)
-    reins.settimeout(30)
-    reins.connect(os.path.join(os.path.dirname(os.path.abspath(__file__)), "reins"))
-    reins.sendall(word.encode() + b"\\n")
-    return reins
-
-def tell(word):
-    """Say where the app is; back when the test has heard it."""
-    with _say("tell " + word) as reins:
-        reins.recv(1)
-
-def hold(word):
-    """Say where the app is and wait for the test's go."""
-    with _say("hold " + word) as reins:
-        reins.recv(1)
-
-'''
-
 
 class Held:
     """A view that waits."""

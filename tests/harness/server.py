@@ -35,23 +35,21 @@ class Server(Canter):
         *flags: str,
         bind: Sequence[str] = ("127.0.0.1:0",),
         env: Mapping[str, str] | None = None,
-        arguments: Sequence[str] = ("app",),
     ) -> None:
         folder.mkdir(exist_ok=True)
-        source = app if "\n" in app else (APPS / f"{app}.py").read_text()
+        is_source = "\n" in app
         logged = () if any("access-log" in flag for flag in flags) else ("--access-logfile", "-")
-        # The folder's access log is for ``access_lines``; flags that come later win.
         super().__init__(
             folder,
-            source,
+            app if is_source else "",
             *QUICK,
             *logged,
             *flags,
-            env=env,
+            env={"PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
             bind=bind,
-            app=arguments,
+            # No app: canter finds the project beside manage.py.
+            app=(("app",) if is_source else (app, "--pythonpath", str(APPS)) if app else ()),
         )
-        self._given_up = False
 
     def __enter__(self) -> Server:
         RUNNING.append(self)

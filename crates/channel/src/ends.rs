@@ -69,6 +69,8 @@ impl FrontEnd {
             return Err(full);
         }
         self.offered = self.offered.wrapping_add(1);
+        let offered = &self.shared.header().offered.0;
+        offered.store(self.offered, Ordering::Release);
         Ok(())
     }
 
@@ -319,6 +321,12 @@ impl Watch {
     /// Requests taken so far, wrapping: moves when work begins.
     pub fn taken(&self) -> u32 {
         self.shared.header().taken.0.load(Ordering::Acquire)
+    }
+
+    /// Requests in the ring that nobody has taken out yet.
+    pub fn untaken(&self) -> u32 {
+        let offered = self.shared.header().offered.0.load(Ordering::Acquire);
+        offered.wrapping_sub(self.taken())
     }
 
     /// Whether the front asked to be woken at this point because it has more requests to give.

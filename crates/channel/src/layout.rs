@@ -55,6 +55,8 @@ pub(crate) struct Header {
     pub front_bell: Line<AtomicU32>,
     /// 1 while a worker thread waits for room in the ring of answers.
     pub room_bell: Line<AtomicU32>,
+    /// Records of requests that the front has put in so far, wrapping.
+    pub offered: Line<AtomicU32>,
     /// Records of requests that the worker has taken out so far, wrapping.
     pub taken: Line<AtomicU32>,
     /// The value of `taken` at which the front wants to be woken because it has more to give.

@@ -12,6 +12,7 @@ use canter_channel::{Control, Event};
 use canter_sys::{fds, process};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, getppid};
 
 use crate::crew::Crew;
 use crate::dump::Dump;
@@ -21,6 +22,9 @@ use crate::worker::Worker;
 
 /// While draining: how often sleepers are woken again, for one may have missed the first call.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
+
+/// For threads to end when everybody else has.
+const AFTER_ALL: Duration = Duration::from_millis(200);
 
 /// Ended because threads did not within the bound.
 const EXIT_STUCK: i32 = 4;
@@ -68,6 +72,8 @@ pub(crate) struct Guard<'w> {
     signals: Signals,
     look: Option<Look>,
     dumps: Vec<Dump>,
+    /// The supervisor.
+    parent: Option<Pid>,
     /// Set when the front has gone.
     end_by: Option<Instant>,
 }
@@ -79,6 +85,7 @@ impl<'w> Guard<'w> {
             signals,
             look: None,
             dumps: Vec::new(),
+            parent: getppid(),
             end_by: None,
         }
     }
@@ -169,7 +176,15 @@ impl<'w> Guard<'w> {
 
     /// Nobody reads answers any more, but a request may be within a transaction.
     fn front_has_gone(&mut self) {
-        self.end_by = Some(Instant::now() + self.worker.orphan_limit);
+        // With the supervisor gone, too, nobody else ends this process; and if the front has told
+        // it to end before, the time for what runs is over.
+        let is_over = self.worker.is_draining() && getppid() != self.parent;
+        let limit = if is_over {
+            AFTER_ALL
+        } else {
+            self.worker.orphan_limit
+        };
+        self.end_by = Some(Instant::now() + limit);
         self.worker.lose_front();
     }
 

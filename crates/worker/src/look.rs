@@ -8,6 +8,9 @@
 //! twice as many are called each time, though no more than there are requests; where others take
 //! some, too, one at a time is enough.
 //!
+//! When nothing at all is taken for [`FAIR`], one request computes for long: one more thread comes
+//! then all the same, and shares the interpreter with it, so that an endless loop stops nobody else.
+//!
 //! The time queued is that of the thread that took a request last: two file reads per window,
 //! where all threads would be hundreds. The kernel adds to it only when the thread gets its CPU,
 //! so one that is ready to run at the window's end counts as computing.
@@ -27,6 +30,9 @@ const FIRST_WINDOW: Duration = Duration::from_millis(1);
 /// While the process computes, look more rarely: looking takes CPU time, too.
 const LONGEST_WINDOW: Duration = Duration::from_millis(8);
 
+/// Longest that requests wait behind one that computes; many times what an ordinary one takes.
+const FAIR: Duration = Duration::from_millis(100);
+
 /// Most threads called in one window.
 const MOST_AT_ONCE: usize = 64;
 
@@ -36,6 +42,8 @@ pub(crate) struct Look {
     window: Duration,
     /// Threads called when the window was opened.
     called: usize,
+    /// Since when no request has been taken.
+    still_since: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -100,10 +108,12 @@ fn queued(tid: u32) -> Option<Duration> {
 impl Look {
     /// Opens the first window.
     pub fn begin(worker: &Worker) -> Self {
+        let sample = Sample::now(worker);
         Self {
-            sample: Sample::now(worker),
+            sample,
             window: FIRST_WINDOW,
             called: 0,
+            still_since: sample.clock,
         }
     }
 
@@ -118,6 +128,11 @@ impl Look {
         if !worker.watch.has_requests() {
             return None;
         }
+        let now = cpu::monotonic();
+        if self.sample.taken_since(worker) > 0 {
+            self.still_since = now;
+        }
+        let is_unfair = now.saturating_sub(self.still_since) >= FAIR;
         let may_help = worker.crew.is_settled() && !worker.is_stood_at();
         if may_help && self.sample.shows_waiting(worker) {
             let only_the_called = self.sample.taken_since(worker) <= self.called;
@@ -129,6 +144,10 @@ impl Look {
             self.called = self.called.min(waiting(worker));
             Crew::step_up(worker, self.called);
             self.window = FIRST_WINDOW;
+        } else if may_help && is_unfair {
+            self.called = 1;
+            Crew::step_up(worker, 1);
+            self.still_since = now;
         } else {
             self.called = 0;
             self.window = (self.window * 2).min(LONGEST_WINDOW);

@@ -1,6 +1,29 @@
-//! Owns the two calls to the system that have no safe wrapper: a limit of the C allocator and a
-//! signal to one thread.
-//! Leaves when to make them to `worker` and `dump`.
+//! Owns the calls to the system that have no safe wrapper: a limit of the C allocator, a signal to
+//! one thread, and noticing forks.
+//! Leaves when to make them to `worker`, `dump` and `outbox`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set in every process forked from this one.
+static IS_FORK: AtomicBool = AtomicBool::new(false);
+
+/// Notices from now on when this process is forked, by whatever code.
+pub(crate) fn notice_forks() {
+    extern "C" fn in_child() {
+        IS_FORK.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the handler only stores to an atomic, which is all that is allowed in the child of
+    // a process with threads, and lives as long as the process. Asking for the process number at
+    // each answer would be a system call each.
+    unsafe {
+        libc::pthread_atfork(None, None, Some(in_child));
+    }
+}
+
+/// Whether this process was forked from a worker, by its app.
+pub(crate) fn is_fork() -> bool {
+    IS_FORK.load(Ordering::Relaxed)
+}
 
 /// Lets the C allocator use two arenas at most. By default every thread may get its own (up to
 /// eight per CPU), each with its own free memory; the interpreter's lock lets one thread allocate

@@ -3,22 +3,31 @@
 //! Leaves what the records say to `answer`.
 //!
 //! Waking a sleeping front costs a system call here and a switch there, so a finished answer may
-//! wait for company, but never behind a request that may be slow: the front is woken when the
-//! ring of requests is empty, when the front wants to give more, when the request just answered
-//! took long (so the next may too), or when an answer has been held for [`LONGEST_HOLD`].
+//! wait for company while twice as many requests wait in the ring as answers are held: its client
+//! has waited for longer than that, and no more than [`MOST_HELD`] are held. The front is woken at
+//! once when few requests wait, when it wants to give more, and after a slow request. Whatever is
+//! held meanwhile the front finds within a millisecond or two: it looks by itself as often as that
+//! while requests wait in the ring.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use canter_channel::{Answers, Full, Kind, RecordHead, SlotId, Watch};
 use canter_sys::fds;
+use canter_sys::process::exit_now;
 use pyo3::prelude::*;
 
+use crate::failure;
+use crate::os;
 use crate::worker::Worker;
 
-const LONGEST_HOLD: Duration = Duration::from_micros(100);
+/// Answers held back at most: fewer wakings than this would save next to nothing.
+const MOST_HELD: u32 = 16;
+
+/// A request that took this long may be followed by another such, and a waking is little to it.
+const SLOW: Duration = Duration::from_micros(250);
 
 /// The front wakes who waits for room; the limit covers a wake-up that went to another thread.
 const ROOM_LIMIT: Duration = Duration::from_millis(5);
@@ -32,9 +41,9 @@ pub(crate) struct Outbox {
     /// Held while a descriptor and its record are sent, so that both sides see one order. Only
     /// ever waited for without the interpreter's lock.
     files: Mutex<()>,
-    /// When the first held-back answer was pushed, in nanoseconds since `epoch`; 0 for none.
-    held: AtomicU64,
-    epoch: Instant,
+    /// Answers held back since the front was last woken. A race loses a count, which costs an
+    /// early or a late waking.
+    held: AtomicU32,
 }
 
 impl Outbox {
@@ -42,8 +51,7 @@ impl Outbox {
         Self {
             answers: Mutex::new(answers),
             files: Mutex::new(()),
-            held: AtomicU64::new(0),
-            epoch: Instant::now(),
+            held: AtomicU32::new(0),
         }
     }
 
@@ -70,6 +78,7 @@ impl Outbox {
         parts: &[&[u8]],
         file: &OwnedFd,
     ) -> Result<(), Unwanted> {
+        end_if_fork();
         py.detach(|| {
             let _order = self.files.lock().unwrap_or_else(PoisonError::into_inner);
             fds::send(&worker.files, b"f", &[file.as_fd()]).map_err(|_| Unwanted)?;
@@ -80,6 +89,7 @@ impl Outbox {
     }
 
     fn try_push(&self, head: RecordHead, parts: &[&[u8]]) -> Result<(), Full> {
+        end_if_fork();
         // Held for one copy, never while waiting for anything.
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.push(head, parts)
@@ -104,16 +114,12 @@ impl Outbox {
 
     /// After an answer's last record, `took` the time the request has run.
     pub fn wake_or_hold(&self, watch: &Watch, took: Duration) {
-        if !watch.has_requests() || watch.front_wants_waking() || took >= LONGEST_HOLD {
-            return self.wake(watch);
-        }
-        let now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        match self.held.load(Ordering::Relaxed) {
-            0 => self.held.store(now.max(1), Ordering::Relaxed),
-            since if u128::from(now.saturating_sub(since)) >= LONGEST_HOLD.as_nanos() => {
-                self.wake(watch);
-            }
-            _ => {}
+        let held = self.held.load(Ordering::Relaxed) + 1;
+        let company = (watch.untaken() / 2).min(MOST_HELD);
+        if held > company || took >= SLOW || watch.front_wants_waking() {
+            self.wake(watch);
+        } else {
+            self.held.store(held, Ordering::Relaxed);
         }
     }
 
@@ -128,6 +134,18 @@ impl Outbox {
     pub fn wake(&self, watch: &Watch) {
         self.held.store(0, Ordering::Relaxed);
         watch.wake_front();
+    }
+}
+
+/// A child that the app has forked shares the ring with the worker, and must not write to it: when
+/// it returns from the app instead of ending there, it ends here.
+fn end_if_fork() {
+    if os::is_fork() {
+        failure::log_text(
+            "a process forked by the app has come back from it and is ended; \
+             end such a process with os._exit()",
+        );
+        exit_now(1);
     }
 }
 

@@ -10,17 +10,29 @@ use canter_channel::{Kind, RecordHead, SlotId};
 
 use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe, fingerprint};
 
+/// Bytes of answers brought home in one go. A worker can write as fast as they are taken, and the
+/// askers, who bring them on to clients and to disk, must get their turn.
+const MOST_AT_ONCE: usize = 2 << 20;
+
 impl Inner {
-    /// Takes all answers that have come, from all workers; true when there was any.
+    /// Takes answers that have come, from all workers; true when there was any. Some may be left:
+    /// then askers are awake, and with them the runtime.
     pub(super) fn drain(&mut self) -> bool {
+        self.drain_some(MOST_AT_ONCE)
+    }
+
+    fn drain_some(&mut self, most: usize) -> bool {
         let mut any = false;
         let mut at = 0;
-        while let Some(worker) = self.workers.get_mut(at) {
+        let mut brought = 0;
+        while let Some(worker) = self.workers.get_mut(at)
+            && brought < most
+        {
             let id = worker.id;
             match worker.take(&mut self.scratch) {
                 Ok(Some((head, file))) => {
                     any = true;
-                    self.answer(at, head, file);
+                    brought += self.answer(at, head, file);
                 }
                 Ok(None) => at += 1,
                 Err(_) => {
@@ -35,20 +47,21 @@ impl Inner {
         any
     }
 
-    /// Brings one record to its asker.
-    fn answer(&mut self, at: usize, head: RecordHead, file: Option<OwnedFd>) {
+    /// Brings one record to its asker; answers how many bytes came to somebody.
+    fn answer(&mut self, at: usize, head: RecordHead, file: Option<OwnedFd>) -> usize {
         let Some(worker) = self.workers.get_mut(at) else {
-            return;
+            return 0;
         };
         let Some(key) = worker.key_at(head.slot) else {
-            return;
+            return 0;
         };
         let Some(entry) = self.entries.get_mut(key) else {
-            return;
+            return 0;
         };
         if entry.number != head.number {
-            return;
+            return 0;
         }
+        let bytes = self.scratch.len();
         let answer = match (head.kind, file) {
             (Kind::Response, _) => Answer::Head {
                 message: std::mem::take(&mut self.scratch),
@@ -68,12 +81,16 @@ impl Inner {
         };
         entry.answered = true;
         let last = head.last || answer.is_last();
-        if let Some(mailbox) = &entry.mailbox {
+        let brought = if let Some(mailbox) = &entry.mailbox {
             mailbox.borrow_mut().deliver(answer);
-        }
+            bytes
+        } else {
+            0
+        };
         if last {
             self.finish(at, head.slot, key);
         }
+        brought
     }
 
     fn finish(&mut self, at: usize, slot: SlotId, key: Key) {
@@ -94,7 +111,7 @@ impl Inner {
     /// The worker has ended: what it had not begun goes to others, what it ran is lost.
     pub(super) fn worker_ended(&mut self, id: WorkerId) {
         // Answers that it completed before it died count.
-        self.drain();
+        self.drain_some(usize::MAX);
         let Some(at) = self.workers.iter().position(|worker| worker.id == id) else {
             return;
         };

@@ -20,6 +20,10 @@ pub(super) const SWEEP: Duration = Duration::from_millis(50);
 /// A worker that has not answered for this long when asked for a stack cannot run Python.
 const DEAF_AFTER: Duration = Duration::from_secs(3);
 
+/// A worker that has taken none of its requests for this long while it should is hung: stopped, or
+/// native code of a request past its deadline keeps the interpreter.
+const HUNG_AFTER: Duration = Duration::from_secs(3);
+
 /// Whether the ticker runs, and how to start it.
 #[derive(Default)]
 pub(super) struct Ticker {
@@ -148,6 +152,14 @@ impl Inner {
             })
             .collect();
         for id in deaf {
+            self.replace(id, Reason::Stuck);
+        }
+        let hung = self.workers.iter_mut().filter_map(|worker| {
+            let is_hung = worker.untaken_for(now) > HUNG_AFTER
+                && (worker.stuck > 0 || !worker.runs_anything());
+            is_hung.then_some(worker.id)
+        });
+        for id in hung.collect::<Vec<_>>() {
             self.replace(id, Reason::Stuck);
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use canter_channel::{Broken, Control, FrontEnd, Kind, RecordHead, SlotId};
 use canter_sys::fds;
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     /// Requests pushed since it was last woken.
     pub pushed: u32,
     pub stalled_ticks: u32,
+    /// How many requests it had taken when it was last seen to take one, and when that was.
+    taken: (u64, Instant),
 }
 
 impl Worker {
@@ -66,6 +69,7 @@ impl Worker {
             replacing: false,
             pushed: 0,
             stalled_ticks: 0,
+            taken: (0, Instant::now()),
         }
     }
 
@@ -101,6 +105,22 @@ impl Worker {
         self.served += 1;
         self.pushed += 1;
         Some(slot)
+    }
+
+    /// How long requests have waited in the ring without any being taken.
+    pub fn untaken_for(&mut self, now: Instant) -> Duration {
+        let untaken = self.end.untaken();
+        let taken = self.served.wrapping_sub(u64::from(untaken));
+        if untaken == 0 || taken != self.taken.0 {
+            self.taken = (taken, now);
+        }
+        now.saturating_duration_since(self.taken.1)
+    }
+
+    /// Whether any of its requests has begun.
+    pub fn runs_anything(&self) -> bool {
+        let mut slots = SlotId::all().zip(&self.slots);
+        slots.any(|(slot, row)| row.is_some() && self.end.has_started(slot))
     }
 
     fn take_slot(&mut self) -> Option<SlotId> {
