@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -67,11 +69,13 @@ def test_a_request_whose_client_has_gone_is_never_run(tmp_path: Path) -> None:
         leaving = [send(canter, f"/note?left{number}") for number in range(30)]
         staying = stack.enter_context(send(canter, "/note?stayed"))
         assert canter.get("/-/live").status == 200
+        opened = descriptors(canter.one("front"))
         for client in leaving:
             client.close()
-        assert canter.get("/-/live").status == 200
+        # A closed connection looks half-closed until its system is asked.
+        until(lambda: descriptors(canter.one("front")) <= opened - 30)
         (tmp_path / "go").touch()
-        assert staying.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 200 " in staying.recv(65536)
         assert (tmp_path / "ran").read_text().split() == ["stayed"]
 
 
@@ -83,7 +87,8 @@ def test_a_client_that_shuts_its_sending_side_still_gets_its_answer(tmp_path: Pa
         until((tmp_path / "held").exists)
         client = stack.enter_context(send(canter, "/note?half"))
         client.shutdown(socket.SHUT_WR)
-        assert canter.get("/-/live").status == 200
+        # Asked for a sign of life.
+        assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         (tmp_path / "go").touch()
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
@@ -112,8 +117,8 @@ def test_many_connections_with_few_descriptors_neither_spin_nor_end_service(
             for _ in range(300):
                 stack.enter_context(canter.connect())
             before = cpu_seconds(front)
-            done = cpu_clock()
-            until(lambda: cpu_clock() > done + 1.0)
+            done = time.monotonic()
+            until(lambda: time.monotonic() > done + 1.0)
             assert cpu_seconds(front) - before < 0.2
             # The connection idle longest makes room for one with a request.
             assert canter.get("/-/live").status == 200
@@ -125,12 +130,28 @@ def test_max_connections_closes_the_longest_idle_for_a_new_one(tmp_path: Path) -
     with Canter(tmp_path, APP, "-w", "1", "--max-connections", "10") as canter:
         canter.wait_ready()
         with ExitStack() as stack:
-            kept = [stack.enter_context(canter.connect()) for _ in range(10)]
-            for client in kept:
+            kept = []
+            for _ in range(10):
+                client = stack.enter_context(canter.connect())
                 client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+                kept.append(client)
             assert canter.get("/").status == 200
             assert kept[0].recv(100) == b""
+            kept[9].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert kept[9].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_when_all_connections_are_busy_the_next_waits_until_one_is_idle(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1", "--max-connections", "3") as canter, ExitStack() as stack:
+        canter.wait_ready()
+        busy = [stack.enter_context(send(canter, "/held")) for _ in range(3)]
+        until((tmp_path / "held").exists)
+        waiting = stack.enter_context(send(canter, "/note?waited"))
+        (tmp_path / "go").touch()
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 200 ")
+        for client in busy:
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("kind", ["missing", "a file"])
@@ -167,7 +188,7 @@ def test_a_full_disk_costs_only_what_needs_it(tmp_path: Path) -> None:
         flags = ("-w", "1", "--temp-dir", str(place), "--response-memory", "64KiB")
         with Canter(tmp_path, APP, *flags) as canter:
             canter.wait_ready()
-            assert canter.request("POST", "/", b"x" * (4 << 20)).status == 503
+            assert upload(canter, 4 << 20).startswith(b"HTTP/1.1 503 ")
             assert canter.request("POST", "/", b"x" * 500_000).text == "500000"
             # A response too large for a client that does not read is cut, and the worker goes on.
             with send(canter, "/big"):
@@ -183,7 +204,14 @@ def test_a_temp_dir_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> 
         assert "/nosuch/dir" in canter.log
 
 
-def cpu_clock() -> float:
-    import time
+def upload(canter: Canter, size: int) -> bytes:
+    """Send a body as far as the server takes it, and read the answer."""
+    with canter.connect() as client:
+        client.sendall(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.sendall(b"x" * size)
+        return client.recv(65536)
 
-    return time.monotonic()
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))

@@ -62,6 +62,13 @@ class Reins:
         """The next view that waits."""
         return self._held.get(timeout=PATIENCE)
 
+    def held_within(self, seconds: float) -> Held:
+        """The next view that waits; TimeoutError when none comes in time."""
+        try:
+            return self._held.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError from None
+
     def heard(self) -> str:
         """The next word of ``tell``."""
         return self._news.get(timeout=PATIENCE)

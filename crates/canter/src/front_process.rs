@@ -19,11 +19,17 @@ use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
 use canter_workers::socket::MessageSocket;
 use canter_workers::supervisor::FrontStart;
 
+/// The shortest slice that the scheduler knows.
+const TURN: Duration = Duration::from_micros(100);
+
 /// Between asking the workers to end and leaving: they notice by themselves, too.
 const FAREWELL: Duration = Duration::from_millis(20);
 
 /// Runs the front until it is told to stop; ends the process.
 pub fn run(start: FrontStart, config: &Config, sizing: &Sizing) -> Infallible {
+    // Workers that compute can fill every CPU; what the front has to do for the next request and
+    // the last answer takes microseconds and keeps them supplied.
+    canter_sys::sched::prefer_short_turns(TURN);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

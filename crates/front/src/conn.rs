@@ -58,6 +58,8 @@ pub(crate) struct Conn<A: App> {
     path: Vec<u8>,
     /// The client has shut its sending side.
     read_closed: bool,
+    /// A request has come on it.
+    is_used: bool,
 }
 
 impl<A: App> Conn<A> {
@@ -82,6 +84,7 @@ impl<A: App> Conn<A> {
             out: Vec::new(),
             path: Vec::new(),
             read_closed: false,
+            is_used: false,
         }
     }
 

@@ -61,10 +61,13 @@ impl Listener {
     /// Accepts until the task is dropped.
     pub(crate) async fn run<A: App>(self, shared: Rc<Shared<A>>) {
         loop {
-            // Beyond the limit connections wait in the system's backlog until one has left.
-            shared.room().await;
             match self.accept().await {
-                Ok((stream, peer)) => start(stream, peer, &shared),
+                Ok((stream, peer)) => {
+                    // Beyond the limit one connection waits here, and the others in the system's
+                    // backlog, until one has left.
+                    shared.room().await;
+                    start(stream, peer, &shared);
+                }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(_) => {
                     // No descriptor or memory left: make room, and do not spin.

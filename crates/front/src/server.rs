@@ -19,6 +19,8 @@ use crate::table::Table;
 
 /// How often connections are looked at for time limits.
 const SWEEP: Duration = Duration::from_millis(250);
+/// How often an idle connection is looked for while there is no room for another.
+const LOOK_FOR_IDLE: Duration = Duration::from_millis(20);
 
 /// What all connections of the front share.
 pub(crate) struct Shared<A: App> {
@@ -36,17 +38,21 @@ impl<A: App> Shared<A> {
         self.draining.get()
     }
 
-    /// Waits until another connection may be accepted.
+    /// Waits until there is room for another connection: the one idle longest is closed for it, as
+    /// soon as any is idle.
     pub async fn room(&self) {
-        std::future::poll_fn(|cx| {
-            if self.table.has_room() {
-                return Poll::Ready(());
-            }
-            self.table.wake_on_leave(cx);
+        while !self.table.has_room() {
             self.table.close_oldest_idle();
-            Poll::Pending
-        })
-        .await;
+            let left = std::future::poll_fn(|cx| {
+                if self.table.has_room() {
+                    return Poll::Ready(());
+                }
+                self.table.wake_on_leave(cx);
+                Poll::Pending
+            });
+            // Those that become idle meanwhile do not say so.
+            let _ = tokio::time::timeout(LOOK_FOR_IDLE, left).await;
+        }
     }
 
     pub fn count_reject(&self, reject: Reject) {

@@ -40,14 +40,18 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How long an idle connection is kept; also without keep-alive its first request may take a
-    /// moment to come.
-    pub(crate) fn keep_alive_or_first(&self) -> Duration {
-        self.keep_alive.max(FIRST_REQUEST)
+    /// How long an idle connection is kept; the first request on it may take a moment to come,
+    /// however short the keep-alive.
+    pub(crate) fn idle_limit(&self, is_used: bool) -> Duration {
+        if is_used {
+            self.keep_alive
+        } else {
+            self.keep_alive.max(FIRST_REQUEST)
+        }
     }
 }
 
-/// For the first request of a connection to begin, when connections are not kept.
+/// For the first request of a connection to begin, when connections are kept for less.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// From the first byte of a head to its last.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! Owns bytes on their way to a client that is slower than the app: memory first, then an
-//! unlinked temporary file.
-//! Leaves sending them to `conn`.
+//! unlinked temporary file. When that cannot be written, a full disk say, what comes stays in
+//! memory, and the app should be asked to pause.
+//! Leaves sending them, and asking, to `conn`.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,22 +26,35 @@ pub(crate) struct Spool {
     file: Option<File>,
     written: u64,
     read: u64,
+    /// After anything in the file: there was no room for it there.
+    overflow: VecDeque<Vec<u8>>,
+    /// Why, the first time.
+    trouble: Option<io::Error>,
+    troubled: bool,
 }
 
 impl Spool {
     /// Adds bytes at the end, in memory while no more than `limit` are there.
-    ///
-    /// # Errors
-    /// When the temporary file cannot be made or written: a full disk.
-    pub fn push(&mut self, bytes: Vec<u8>, limit: usize, dir: &Path) -> io::Result<()> {
+    pub fn push(&mut self, bytes: Vec<u8>, limit: usize, dir: &Path) {
         if bytes.is_empty() {
-            return Ok(());
+            return;
         }
-        if self.in_file() == 0 && (self.in_memory == 0 || self.in_memory + bytes.len() <= limit) {
+        let fits = self.in_memory == 0 || self.in_memory + bytes.len() <= limit;
+        if !self.is_overflowing() && self.in_file() == 0 && fits {
             self.in_memory += bytes.len();
             self.memory.push_back(bytes);
-            return Ok(());
+        } else if self.is_overflowing() {
+            self.overflow.push_back(bytes);
+        } else if let Err(error) = self.write(&bytes, dir) {
+            if !std::mem::replace(&mut self.troubled, true) {
+                self.trouble = Some(error);
+            }
+            self.overflow.push_back(bytes);
         }
+    }
+
+    /// A write that fails half-way counts as none.
+    fn write(&mut self, bytes: &[u8], dir: &Path) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(temp::unlinked(dir)?),
@@ -50,7 +64,7 @@ impl Spool {
             file.set_len(0)?;
             (self.read, self.written) = (0, 0);
         }
-        file.write_all_at(&bytes, self.written)?;
+        file.write_all_at(bytes, self.written)?;
         self.written += bytes.len() as u64;
         Ok(())
     }
@@ -68,6 +82,12 @@ impl Spool {
             }
             self.read += len as u64;
             self.in_memory = len;
+            self.memory.push_back(bytes);
+        }
+        if self.memory.is_empty()
+            && let Some(bytes) = self.overflow.pop_front()
+        {
+            self.in_memory = bytes.len();
             self.memory.push_back(bytes);
         }
         let first = self.memory.front().map_or(&[][..], Vec::as_slice);
@@ -91,7 +111,17 @@ impl Spool {
     /// Whether everything was sent.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
-        self.memory.is_empty() && self.in_file() == 0
+        self.memory.is_empty() && self.in_file() == 0 && !self.is_overflowing()
+    }
+
+    /// Whether bytes are in memory because the file had no room: more should not come now.
+    pub fn is_overflowing(&self) -> bool {
+        !self.overflow.is_empty()
+    }
+
+    /// The first time the file could not be written, once.
+    pub fn take_trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
     }
 
     /// Bytes in the temporary file that are still to be sent.
@@ -116,7 +146,7 @@ mod tests {
                     .map(|i| (i ^ round) as u8)
                     .collect();
                 expected.extend_from_slice(&bytes);
-                spool.push(bytes, 4000, &dir).unwrap();
+                spool.push(bytes, 4000, &dir);
             } else {
                 let front = spool.front().unwrap();
                 let count = front.len().min((random >> 9) as usize % 5000);
@@ -131,5 +161,24 @@ mod tests {
             spool.consume(count);
         }
         assert!(spool.file.is_some() && sent == expected);
+    }
+
+    #[test]
+    fn without_a_file_bytes_leave_in_order_all_the_same() {
+        let mut spool = Spool::default();
+        let nowhere = Path::new("/nowhere/at/all");
+        for byte in 0..10 {
+            spool.push(vec![byte; 10], 25, nowhere);
+        }
+        assert!(spool.is_overflowing() && spool.take_trouble().is_some());
+        assert!(spool.take_trouble().is_none());
+        let mut sent = Vec::new();
+        while !spool.is_empty() {
+            let front = spool.front().unwrap().to_vec();
+            spool.consume(front.len());
+            sent.extend(front);
+        }
+        let expected: Vec<u8> = (0..10).flat_map(|byte| [byte; 10]).collect();
+        assert!(sent == expected && !spool.is_overflowing());
     }
 }

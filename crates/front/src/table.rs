@@ -122,7 +122,10 @@ impl Table {
     pub fn close_oldest_idle(&self) -> bool {
         let rows = self.rows.borrow();
         let idle = rows.iter().map(|(_, row)| row);
-        let idle = idle.filter(|row| row.phase.get() == Phase::Idle && !row.expired.get());
+        // One without a deadline was accepted this very moment.
+        let idle = idle.filter(|row| {
+            row.phase.get() == Phase::Idle && row.deadline.get().is_some() && !row.expired.get()
+        });
         let oldest = idle.min_by_key(|row| row.deadline.get());
         oldest.inspect(|row| row.expire()).is_some()
     }

@@ -8,3 +8,4 @@ pub mod fds;
 pub mod machine;
 pub mod memory;
 pub mod process;
+pub mod sched;

@@ -47,6 +47,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
         return check(&python);
     }
     check_access_log(config)?;
+    check_temp_dir(config)?;
     let sockets = sockets::bind(config, inherited)?;
     let pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
     banner::show(config, &sizing, sockets.addresses());
@@ -168,6 +169,23 @@ fn check_access_log(config: &Config) -> Result<(), Fault> {
             format!("cannot write the access log `{}`: {error}", path.display()),
         )
         .from("`--access-logfile`")
+    })
+}
+
+/// Large bodies go there; a person should hear now if they cannot.
+fn check_temp_dir(config: &Config) -> Result<(), Fault> {
+    let Some(directory) = &config.temp_dir else {
+        return Ok(());
+    };
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let usable = fs::read_dir(directory)
+        .and_then(|_| Ok(rustix::fs::access(directory.as_path(), access)?));
+    usable.map_err(|error| {
+        Fault::new(
+            Exit::File,
+            format!("cannot use the directory `{}`: {error}", directory.display()),
+        )
+        .from("`--temp-dir`")
     })
 }
 

@@ -194,13 +194,8 @@ impl<A: App> Conn<A> {
         }
         let head = std::mem::take(&mut self.out);
         let head_len = head.len() as u64;
-        let begun = Streamed::new(plan.framing, head, &self.shared.settings);
-        let Ok(mut streamed) = begun else {
-            return Err(Stop::Gone);
-        };
-        if streamed.add(body.to_vec(), &self.shared.settings).is_err() {
-            return Err(Stop::Gone);
-        }
+        let mut streamed = Streamed::new(plan.framing, head, &self.shared.settings);
+        streamed.add(body.to_vec(), &self.shared.settings);
         drop(message);
         let result = self.send_stream(streamed, call).await;
         let bytes = result

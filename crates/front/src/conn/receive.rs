@@ -61,7 +61,7 @@ impl<A: App> Conn<A> {
             self.enter(
                 Phase::Idle,
                 Instant::now(),
-                self.shared.settings.keep_alive_or_first(),
+                self.shared.settings.idle_limit(self.is_used),
             );
         }
         loop {
@@ -71,7 +71,10 @@ impl<A: App> Conn<A> {
                     .decoder
                     .decode(limits, self.buffer.filled(), &mut self.head)
                 {
-                    Ok(Progress::Complete) => return Ok(Received::Head),
+                    Ok(Progress::Complete) => {
+                        self.is_used = true;
+                        return Ok(Received::Head);
+                    }
                     Ok(Progress::Partial) => {}
                     Err(reject) => return Ok(Received::Reject(reject)),
                 }

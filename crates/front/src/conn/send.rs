@@ -102,16 +102,16 @@ impl<A: App> Conn<A> {
                     let Poll::Ready(answer) = call.poll_answer(cx) else {
                         break;
                     };
-                    if body.take(answer, &self.shared.settings).is_err() {
-                        return Poll::Ready(Err(Stop::Gone));
-                    }
+                    body.take(answer, &self.shared.settings);
                 }
-                let hold = body.spool.in_file()
-                    > if held {
-                        RESPONSE_DISK / 2
-                    } else {
-                        RESPONSE_DISK
-                    };
+                if let Some(error) = body.spool.take_trouble() {
+                    canter_base::warn!(
+                        "no room to store a response: its app waits for the client instead",
+                        error = &error.to_string()
+                    );
+                }
+                let most = if held { RESPONSE_DISK / 2 } else { RESPONSE_DISK };
+                let hold = body.spool.in_file() > most || body.spool.is_overflowing();
                 if hold != held {
                     held = hold;
                     call.set_hold(hold);
@@ -175,47 +175,46 @@ impl Streamed {
         framing: BodyFraming,
         head: Vec<u8>,
         settings: &crate::Settings,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let left = if let BodyFraming::Length(length) = framing {
             length
         } else {
             0
         };
         let mut spool = Spool::default();
-        spool.push(head, usize::MAX, &settings.temp_dir)?;
-        Ok(Self {
+        spool.push(head, usize::MAX, &settings.temp_dir);
+        Self {
             spool,
             framing,
             left,
             ended: false,
             failed: false,
             sent: 0,
-        })
+        }
     }
 
     /// Takes a step of the answer in.
-    pub fn take(&mut self, answer: Answer, settings: &crate::Settings) -> io::Result<()> {
+    pub fn take(&mut self, answer: Answer, settings: &crate::Settings) {
         match answer {
             Answer::Chunk { bytes, last } => {
-                self.add(bytes, settings)?;
+                self.add(bytes, settings);
                 if last {
-                    self.end(settings)?;
+                    self.end(settings);
                 }
             }
             Answer::Failed(_) | Answer::Head { .. } | Answer::File { .. } => {
                 (self.ended, self.failed) = (true, true);
             }
         }
-        Ok(())
     }
 
     /// Frames bytes of the app and puts them in line.
-    pub fn add(&mut self, mut bytes: Vec<u8>, settings: &crate::Settings) -> io::Result<()> {
+    pub fn add(&mut self, mut bytes: Vec<u8>, settings: &crate::Settings) {
         if bytes.is_empty() || self.failed {
-            return Ok(());
+            return;
         }
         match self.framing {
-            BodyFraming::None => return Ok(()),
+            BodyFraming::None => return,
             BodyFraming::UntilClose => {}
             BodyFraming::Length(_) => {
                 if bytes.len() as u64 > self.left {
@@ -234,18 +233,17 @@ impl Streamed {
             }
         }
         self.spool
-            .push(bytes, settings.response_memory, &settings.temp_dir)
+            .push(bytes, settings.response_memory, &settings.temp_dir);
     }
 
     /// The app has given everything.
-    pub fn end(&mut self, settings: &crate::Settings) -> io::Result<()> {
+    pub fn end(&mut self, settings: &crate::Settings) {
         self.ended = true;
         if self.framing == BodyFraming::Chunked && !self.failed {
             let last = response::LAST_CHUNK.to_vec();
             self.spool
-                .push(last, settings.response_memory, &settings.temp_dir)?;
+                .push(last, settings.response_memory, &settings.temp_dir);
         }
-        Ok(())
     }
 
     fn ending(&self) -> Ending {

@@ -230,7 +230,7 @@ impl Inner {
             && self.poison.refuses(fingerprint(&submission.message), now)
         {
             Some(Failure::Refused)
-        } else if self.queued >= self.settings.queue_size {
+        } else if self.is_full() {
             Some(Failure::QueueFull)
         } else {
             None
@@ -259,6 +259,16 @@ impl Inner {
             self.want_waking();
         }
         Some(key)
+    }
+
+    /// Whether as many requests wait as may. Those offered to a worker that has not begun them wait,
+    /// too.
+    fn is_full(&self) -> bool {
+        let most = self.settings.queue_size;
+        let untaken = self.workers.iter().map(|worker| worker.end.untaken() as usize);
+        // Counted exactly, without those taken back, only where it matters.
+        self.queued + untaken.sum::<usize>() >= most
+            && self.queued + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
     }
 
     /// Offers the request to the best worker; false when none can take it now.

@@ -119,8 +119,15 @@ impl Worker {
 
     /// Whether any of its requests has begun.
     pub fn runs_anything(&self) -> bool {
-        let mut slots = SlotId::all().zip(&self.slots);
-        slots.any(|(slot, row)| row.is_some() && self.end.has_started(slot))
+        self.unstarted() < self.in_flight as usize
+    }
+
+    /// Requests offered to it that have not begun.
+    pub fn unstarted(&self) -> usize {
+        let slots = SlotId::all().zip(&self.slots);
+        slots
+            .filter(|(slot, row)| row.is_some() && !self.end.has_started(*slot))
+            .count()
     }
 
     fn take_slot(&mut self) -> Option<SlotId> {

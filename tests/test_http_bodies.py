@@ -1,0 +1,177 @@
+"""Large and slow bodies in both directions with one thread for the app: whole before a worker
+sees them, intact, in nobody's way, and passed on at once where the app streams.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness.control import Reins
+from harness.raw import Client, chunked, head
+from harness.server import Server
+
+BIG = 20 << 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bodies")
+
+
+@pytest.fixture(scope="module")
+def reins(folder: Path) -> Iterator[Reins]:
+    with Reins(folder) as reins:
+        yield reins
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, reins: Reins) -> Iterator[Server]:
+    with Server(folder, "web", "--threads", "1", "--temp-dir", str(folder)) as server:
+        yield server
+
+
+def pattern(size: int) -> bytes:
+    """The same as in the app."""
+    return b"".join(b"%07x\n" % at for at in range(size // 8 + 1))[:size]
+
+
+def test_a_large_upload_arrives_intact_and_leaves_no_file(server: Server) -> None:
+    body = pattern(BIG)
+    with server.client() as client:
+        response = client.post("/digest", body)
+        assert response.text == hashlib.sha256(body).hexdigest()
+        assert response["X-Length"] == str(BIG)
+    assert sorted(path.name for path in server.folder.iterdir()) == ["app.py", "reins", "stdout"]
+
+
+@pytest.mark.parametrize("size", [65535, 65536, 65537, 200_000])
+def test_a_body_around_the_size_that_goes_to_disk_arrives_intact(
+    server: Server, size: int
+) -> None:
+    body = pattern(size)
+    with server.client() as client:
+        assert client.post("/echo", body).body == body
+        client.send(head("POST", "/echo", "Transfer-Encoding: chunked")).send(chunked(body))
+        assert client.response().body == body
+
+
+def test_a_chunked_upload_has_its_real_size_as_content_length(server: Server) -> None:
+    # P17: Django trusts the server with size limits.
+    body = pattern(5 << 20)
+    parts = [body[at : at + 70_001] for at in range(0, len(body), 70_001)]
+    with server.client() as client:
+        client.send(head("POST", "/digest", "Transfer-Encoding: chunked")).send(chunked(*parts))
+        response = client.response()
+        assert response.text == hashlib.sha256(body).hexdigest()
+        assert response["X-Length"] == str(5 << 20)
+
+
+@pytest.mark.parametrize("path", ["/big", "/big-in-pieces"])
+def test_a_large_download_arrives_intact(server: Server, reins: Reins, path: str) -> None:
+    with server.client() as client:
+        assert client.get(f"{path}?{BIG}").body == pattern(BIG)
+        assert client.get().body == b"hello"
+    reins.forget()
+
+
+def test_a_slow_body_never_reaches_the_app_before_it_is_whole(
+    server: Server, reins: Reins
+) -> None:
+    reins.forget()
+    body = b"slowly"
+    with server.client() as slow, server.client() as other:
+        slow.send(head("POST", "/told?slow", f"Content-Length: {len(body)}"))
+        for at in range(len(body) - 1):
+            slow.send(body[at : at + 1])
+            assert other.get(f"/told?other{at}").status == 200
+        assert slow.is_quiet()
+        assert reins.told == [f"other{at}" for at in range(len(body) - 1)]
+        assert slow.send(body[-1:]).response().body == b"slow"
+
+
+def small_window(address: tuple[str, int]) -> Client:
+    """A client that takes little at a time and asks for nothing by itself."""
+    client = Client(address)
+    client.socket.close()
+    client.socket = socket.socket()
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.socket.settimeout(15)
+    client.socket.connect(address)
+    return client
+
+
+@pytest.mark.parametrize("path", ["/big", "/big-in-pieces"])
+def test_a_reader_who_takes_nothing_holds_up_nobody(
+    server: Server, reins: Reins, path: str
+) -> None:
+    reins.forget()
+    with small_window(server.address) as slow, server.client() as other:
+        slow.send(head("GET", f"{path}?{BIG}"))
+        if path == "/big-in-pieces":
+            # The app is done with all of it though nothing was read.
+            assert reins.heard() == "produced"
+        else:
+            assert slow.socket.recv(1, socket.MSG_PEEK) == b"H"
+        for _ in range(10):
+            assert other.get().body == b"hello"
+        assert slow.response().body == pattern(BIG)
+
+
+@pytest.mark.parametrize(("path", "first"), [("/stream", b"one"), ("/events", b"data: 1\n\n")])
+def test_a_chunk_arrives_before_the_next_is_made(
+    server: Server, reins: Reins, path: str, first: bytes
+) -> None:
+    with server.client() as client:
+        client.send(head("GET", path))
+        response = client.head()
+        arriving = client.body(response)
+        assert next(arriving) == first
+        # The app now waits for us before it makes the next one: nothing can have forced this out.
+        for _ in range(2):
+            reins.held().go()
+            next(arriving, b"")
+        if path == "/stream":
+            reins.held().go()
+        assert list(arriving) == []
+        assert reins.heard() == "closed"
+        assert client.get().status == 200
+
+
+@pytest.mark.parametrize("leave", [Client.close, Client.reset])
+def test_a_stream_is_closed_when_its_client_has_left(
+    server: Server, reins: Reins, leave: Callable[[Client], None]
+) -> None:
+    client = server.client()
+    client.send(head("GET", "/stream"))
+    assert client.head().status == 200
+    view = reins.held()
+    leave(client)
+    view.go()
+    # The chunks that are still asked for, if any, until the app hears that nobody listens.
+    while True:
+        if reins.told[-1:] == ["closed"]:
+            break
+        try:
+            reins.held_within(0.2).go()
+        except TimeoutError:
+            continue
+    reins.forget()
+    with server.client() as other:
+        assert other.get().body == b"hello"
+
+
+def test_many_uploads_at_once_are_all_intact(server: Server) -> None:
+    clients = [server.client() for _ in range(20)]
+    bodies = [bytes([number]) * 300_000 for number in range(len(clients))]
+    for client, body in zip(clients, bodies, strict=True):
+        client.send(head("POST", "/digest", f"Content-Length: {len(body)}"))
+    for part in range(3):
+        for client, body in zip(clients, bodies, strict=True):
+            client.send(body[part * 100_000 : (part + 1) * 100_000])
+    for client, body in zip(clients, bodies, strict=True):
+        assert client.response().text == hashlib.sha256(body).hexdigest()
+        client.close()
