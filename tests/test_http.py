@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,18 @@ def test_pipelined_posts_keep_their_bodies_apart(server: Server) -> None:
     assert bodies == [b"first", b"second", b"hello"]
 
 
+def test_a_client_that_sends_on_without_reading_gets_every_answer(server: Server) -> None:
+    # More requests and more answers than any buffer holds: nobody may wait for the other.
+    count = 5000
+    requests = "".join(head("GET", "/big?2000") for _ in range(count))
+    with server.client() as client, ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(client.send, requests)
+        for _ in range(count):
+            assert len(client.response().body) == 2000
+        sending.result()
+        assert client.is_quiet()
+
+
 @pytest.mark.parametrize(
     ("version", "line", "keeps"),
     [
@@ -132,6 +145,16 @@ def test_head_is_answered_like_get_without_the_body(server: Server) -> None:
         whole, bare = client.get(), client.get(method="HEAD")
         assert whole["Content-Length"] == bare["Content-Length"] == "5"
         assert bare.body == b"" and client.is_quiet()
+        assert client.get().body == b"hello"
+
+
+def test_head_of_a_stream_takes_no_chunk_that_nobody_reads(server: Server, reins: Reins) -> None:
+    reins.forget()
+    with server.client() as client:
+        response = client.get("/stream", method="HEAD")
+        assert response.status == 200
+        # The view waits before its second chunk if it is asked for one.
+        assert reins.heard() == "closed"
         assert client.get().body == b"hello"
 
 

@@ -185,3 +185,52 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(tmp_path: Path) -
         assert gaps[-1] > gaps[0] + 0.2, gaps
         (tmp_path / "bad").unlink()
         assert canter.get().status == 200
+
+
+def test_an_upload_that_waits_behind_a_crash_reaches_the_next_worker_whole(tmp_path: Path) -> None:
+    source = APP.replace(
+        "    start_response(\"200 OK\", [(\"Content-Type\", \"text/plain\")])\n"
+        "    return [str(os.getpid()).encode()]",
+        "    size = len(environ['wsgi.input'].read())\n"
+        "    start_response(\"200 OK\", [(\"Content-Type\", \"text/plain\")])\n"
+        "    return [str(size).encode()]",
+    )
+    with Canter(tmp_path, source, "-w", "1", "--threads", "1", "--health") as canter:
+        canter.wait_ready()
+        first = canter.connect()
+        first.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: notes(canter) == ["held"])
+        sizes = [0, 1000, 60_000, 70_000, 1_000_000]
+
+        def release() -> None:
+            assert canter.get("/-/live").status == 200
+            (canter.folder / "go").touch()
+
+        uploads = [lambda size=size: canter.request("POST", "/", b"x" * size) for size in sizes]
+        *replies, _ = together([*uploads, release])
+        assert [reply and reply.text for reply in replies] == [str(size) for size in sizes]
+        first.close()
+
+
+def test_a_complete_response_reaches_a_slow_client_though_its_worker_has_died(
+    tmp_path: Path,
+) -> None:
+    source = """
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if environ["PATH_INFO"] == "/big":
+            return [b"x" * 20_000_000]
+        return [b"small"]
+    """
+    with Canter(tmp_path, source, "-w", "1", "--threads", "1") as canter:
+        canter.wait_ready()
+        with canter.connect() as client:
+            client.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            total = len(client.recv(10_000))
+            # The only thread is free again: the front has all of the response.
+            assert canter.get("/").text == "small"
+            os.kill(canter.one("worker"), signal.SIGKILL)
+            canter.wait_log("worker died")
+            while piece := client.recv(1 << 20):
+                total += len(piece)
+        assert total > 20_000_000

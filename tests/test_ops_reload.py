@@ -40,6 +40,15 @@ def test_max_requests_replaces_workers_and_loses_nothing(tmp_path: Path) -> None
         assert not canter.logged("worker died")
 
 
+def test_max_requests_1_gives_each_request_a_process_of_its_own(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1", "--max-requests", "1") as canter:
+        pids = []
+        for number in range(5):
+            canter.wait_ready(number + 1)
+            pids.append(canter.get().text.split()[1])
+        assert len(set(pids)) == 5
+
+
 @pytest.mark.parametrize("preload", ["auto", "off"])
 def test_ten_reloads_under_load_lose_nothing_and_serve_the_new_code(
     tmp_path: Path, preload: str
@@ -122,6 +131,19 @@ def test_after_a_broken_reload_a_crashed_worker_is_still_replaced(tmp_path: Path
         canter.wait_log("the old workers stay")
         os.kill(canter.one("worker"), signal.SIGKILL)
         assert version_of(canter) == 1
+
+
+def test_a_reload_whose_import_hangs_is_given_up_for_the_next(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        canter.wait_ready()
+        canter.write("import time; open('imports', 'w').close(); time.sleep(60)")
+        canter.signal(signal.SIGHUP)
+        until((tmp_path / "imports").exists)
+        assert version_of(canter) == 1
+        canter.write(APP.replace("version = 1", "version = 3"))
+        canter.signal(signal.SIGHUP)
+        until(lambda: version_of(canter) == 3)
+        until(lambda: len(canter.named("zygote")) == 1)
 
 
 def test_reload_restarts_the_app_when_a_module_changes(tmp_path: Path) -> None:

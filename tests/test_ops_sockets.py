@@ -133,6 +133,31 @@ def test_sockets_from_systemd_are_served(tmp_path: Path, listener: socket.socket
         assert b"TEST_MARK" in environ
 
 
+def test_several_sockets_from_systemd_are_all_served(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
+        # A descriptor may be overwritten before it is copied: first out of the way.
+        high = [os.dup2(each.fileno(), 50 + at) for at, each in enumerate((a, b))]
+        script = 'exec 3<&50 4<&51; LISTEN_PID=$$ exec "$@"'
+        try:
+            with Canter(
+                tmp_path,
+                APP,
+                "-w",
+                "1",
+                bind=(),
+                env={"LISTEN_FDS": "2"},
+                wrapper=["bash", "-c", script, "bash"],
+                pass_fds=high,
+            ) as canter:
+                canter.wait_ready()
+                for each in (a, b):
+                    got = ask(each.getsockname(), socket.AF_INET)
+                    assert got.startswith(b"HTTP/1.1 200 ")
+        finally:
+            for number in high:
+                os.close(number)
+
+
 def test_sockets_for_another_process_are_not_taken(
     tmp_path: Path, listener: socket.socket
 ) -> None:

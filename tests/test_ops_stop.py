@@ -251,3 +251,22 @@ def zombies_of(canter: Canter) -> list[int]:
         for pid, status in found
         if "Z" in status.get("State", "") and int(status["PPid"]) in family
     ]
+
+
+def test_a_stopped_worker_does_not_keep_everything_from_stopping(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "2", "--graceful-timeout", "1s") as canter:
+        canter.wait_ready(2)
+        for pid in (canter.named("worker")[0], canter.one("zygote")):
+            os.kill(pid, signal.SIGSTOP)
+        canter.signal(signal.SIGTERM)
+        assert canter.wait(4.0) == 0
+        assert canter.family() == []
+
+
+def test_a_stopped_front_does_not_keep_everything_from_stopping(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1", "--graceful-timeout", "1s") as canter:
+        canter.wait_ready()
+        os.kill(canter.one("front"), signal.SIGSTOP)
+        canter.signal(signal.SIGTERM)
+        assert canter.wait(4.0) == 0
+        assert canter.family() == []

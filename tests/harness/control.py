@@ -35,6 +35,7 @@ class Reins:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
+        self.folder = folder
         self.told: list[str] = []
         """Every word of ``tell`` so far, in order."""
         self._news: queue.Queue[str] = queue.Queue()

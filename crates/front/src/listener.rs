@@ -71,8 +71,7 @@ impl Listener {
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(_) => {
                     // No descriptor or memory left: make room, and do not spin.
-                    shared.table.close_oldest_idle();
-                    tokio::time::sleep(EXHAUSTED).await;
+                    shared.close_one(EXHAUSTED).await;
                 }
             }
         }

@@ -42,17 +42,24 @@ impl<A: App> Shared<A> {
     /// soon as any is idle.
     pub async fn room(&self) {
         while !self.table.has_room() {
-            self.table.close_oldest_idle();
-            let left = std::future::poll_fn(|cx| {
-                if self.table.has_room() {
-                    return Poll::Ready(());
-                }
-                self.table.wake_on_leave(cx);
-                Poll::Pending
-            });
             // Those that become idle meanwhile do not say so.
-            let _ = tokio::time::timeout(LOOK_FOR_IDLE, left).await;
+            self.close_one(LOOK_FOR_IDLE).await;
         }
+    }
+
+    /// Closes the connection that has been idle longest, and waits until one has left, but no
+    /// longer than `limit`.
+    pub async fn close_one(&self, limit: Duration) {
+        let before = self.table.len();
+        self.table.close_oldest_idle();
+        let left = std::future::poll_fn(|cx| {
+            if self.table.len() < before {
+                return Poll::Ready(());
+            }
+            self.table.wake_on_leave(cx);
+            Poll::Pending
+        });
+        let _ = tokio::time::timeout(limit, left).await;
     }
 
     pub fn count_reject(&self, reject: Reject) {

@@ -163,6 +163,7 @@ pub(crate) fn serve(
     fds: (i32, i32, i32, i32),
 ) -> PyResult<i32> {
     os::limit_malloc_arenas();
+    os::notice_forks();
     let signals = Signals::install()?;
     let worker = Arc::new(build(py, application, &settings, fds)?);
     py.detach(|| Guard::new(&worker, signals).run());

@@ -178,12 +178,15 @@ fn check_temp_dir(config: &Config) -> Result<(), Fault> {
         return Ok(());
     };
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    let usable = fs::read_dir(directory)
-        .and_then(|_| Ok(rustix::fs::access(directory.as_path(), access)?));
+    let usable =
+        fs::read_dir(directory).and_then(|_| Ok(rustix::fs::access(directory.as_path(), access)?));
     usable.map_err(|error| {
         Fault::new(
             Exit::File,
-            format!("cannot use the directory `{}`: {error}", directory.display()),
+            format!(
+                "cannot use the directory `{}`: {error}",
+                directory.display()
+            ),
         )
         .from("`--temp-dir`")
     })

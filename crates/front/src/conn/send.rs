@@ -110,7 +110,11 @@ impl<A: App> Conn<A> {
                         error = &error.to_string()
                     );
                 }
-                let most = if held { RESPONSE_DISK / 2 } else { RESPONSE_DISK };
+                let most = if held {
+                    RESPONSE_DISK / 2
+                } else {
+                    RESPONSE_DISK
+                };
                 let hold = body.spool.in_file() > most || body.spool.is_overflowing();
                 if hold != held {
                     held = hold;
@@ -171,11 +175,7 @@ pub(super) struct Streamed {
 
 impl Streamed {
     /// A body that follows `head`, bytes that go out first.
-    pub fn new(
-        framing: BodyFraming,
-        head: Vec<u8>,
-        settings: &crate::Settings,
-    ) -> Self {
+    pub fn new(framing: BodyFraming, head: Vec<u8>, settings: &crate::Settings) -> Self {
         let left = if let BodyFraming::Length(length) = framing {
             length
         } else {

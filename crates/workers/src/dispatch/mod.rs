@@ -265,7 +265,10 @@ impl Inner {
     /// too.
     fn is_full(&self) -> bool {
         let most = self.settings.queue_size;
-        let untaken = self.workers.iter().map(|worker| worker.end.untaken() as usize);
+        let untaken = self
+            .workers
+            .iter()
+            .map(|worker| worker.end.untaken() as usize);
         // Counted exactly, without those taken back, only where it matters.
         self.queued + untaken.sum::<usize>() >= most
             && self.queued + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
