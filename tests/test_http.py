@@ -358,9 +358,7 @@ def test_without_the_option_the_health_paths_belong_to_the_app(tmp_path: Path) -
 # --- clients that leave
 
 
-def test_a_request_whose_client_has_left_the_queue_never_runs(
-    server: Server, reins: Reins
-) -> None:
+def test_a_request_whose_client_has_left_the_queue_never_runs(server: Server, reins: Reins) -> None:
     reins.forget()
     with server.client() as busy, server.client() as other:
         busy.send(head("GET", "/held?busy"))

@@ -50,9 +50,7 @@ def test_a_large_upload_arrives_intact_and_leaves_no_file(server: Server) -> Non
 
 
 @pytest.mark.parametrize("size", [65535, 65536, 65537, 200_000])
-def test_a_body_around_the_size_that_goes_to_disk_arrives_intact(
-    server: Server, size: int
-) -> None:
+def test_a_body_around_the_size_that_goes_to_disk_arrives_intact(server: Server, size: int) -> None:
     body = pattern(size)
     with server.client() as client:
         assert client.post("/echo", body).body == body
@@ -79,9 +77,7 @@ def test_a_large_download_arrives_intact(server: Server, reins: Reins, path: str
     reins.forget()
 
 
-def test_a_slow_body_never_reaches_the_app_before_it_is_whole(
-    server: Server, reins: Reins
-) -> None:
+def test_a_slow_body_never_reaches_the_app_before_it_is_whole(server: Server, reins: Reins) -> None:
     reins.forget()
     body = b"slowly"
     with server.client() as slow, server.client() as other:

@@ -183,7 +183,9 @@ def test_a_body_longer_than_its_length_never_spills(server: Server, stream: bool
     chunks = [b"hello", b"HTTP/1.1 200 OK\r\n\r\n"]
     body = ("stream", chunks) if stream else chunks
     with server.client() as client:
-        client.send(head("POST", "/", f"Content-Length: {len(sent := repr(answer(5, body)))}") + sent)
+        client.send(
+            head("POST", "/", f"Content-Length: {len(sent := repr(answer(5, body)))}") + sent
+        )
         response = client.head()
         if response.status == 500:
             assert not stream
@@ -201,7 +203,9 @@ def test_a_body_shorter_than_its_length_is_never_taken_for_whole(
 ) -> None:
     body = ("stream", [b"he"]) if stream else [b"he"]
     with server.client() as client:
-        client.send(head("POST", "/", f"Content-Length: {len(sent := repr(answer(5, body)))}") + sent)
+        client.send(
+            head("POST", "/", f"Content-Length: {len(sent := repr(answer(5, body)))}") + sent
+        )
         try:
             assert client.response().status == 500
         except (Broken, ConnectionResetError):

@@ -16,6 +16,7 @@ from types import TracebackType
 
 from harness.operated import PATIENCE
 
+
 class Held:
     """A view that waits."""
 

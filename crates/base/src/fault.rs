@@ -132,8 +132,9 @@ macro_rules! exits {
 }
 
 exits! {
-    /// The command did what was asked; for `serve`: it was told to stop and every request that
-    /// had begun was finished.
+    /// The command did what was asked; for `serve`: it was told to stop and did. Requests
+    /// that had begun were finished, except those that took longer than `--graceful-timeout`,
+    /// which the log counts.
     Ok = 0, "done";
     /// Canter itself failed in a way it should not have. Please report it with the log.
     Internal = 1, "internal fault";

@@ -67,8 +67,8 @@ pub fn plan(machine: Machine, config: &Config) -> Sizing {
             .max_connections
             .unwrap_or(within(by_descriptors.min(by_memory), 64, 16_384));
 
-    // At worst a waiting request holds 32 KiB of header and 64 KiB of body in memory, so one for
-    // each 512 KiB stays under a fifth of it.
+    // At worst a waiting request holds 32 KiB of header and 128 KiB of body in memory, so one for
+    // each 512 KiB stays under a third of it.
     let queue = config
         .queue_size
         .unwrap_or(within(machine.memory_bytes / (512 * KIB), 256, 4096));

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::SigId;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1};
+use signal_hook::consts::{
+    SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +31,11 @@ pub enum Signal {
     Fewer,
     /// SIGUSR1: open the log files again.
     Reopen,
+    /// SIGUSR2: replaces Gunicorn's program; has no meaning here and must not end this one.
+    Upgrade,
 }
 
-const HEARD: [(i32, Signal); 8] = [
+const HEARD: [(i32, Signal); 9] = [
     (SIGCHLD, Signal::Child),
     (SIGTERM, Signal::Terminate),
     (SIGINT, Signal::Interrupt),
@@ -40,6 +44,7 @@ const HEARD: [(i32, Signal); 8] = [
     (SIGTTIN, Signal::More),
     (SIGTTOU, Signal::Fewer),
     (SIGUSR1, Signal::Reopen),
+    (SIGUSR2, Signal::Upgrade),
 ];
 
 /// The signals of this process, until dropped. Afterwards the signals heard here are ignored.

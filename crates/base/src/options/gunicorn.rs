@@ -84,7 +84,7 @@ pub static OTHERS: &[Other] = &[
             "--dogstatsd-tags",
             "--enable-backlog-metric",
         ],
-        "metrics are not available yet; the access log in `json` carries the times",
+        "metrics are not available yet; the access log in `json` carries the time of each request",
     ),
     other(&["--keyfile"], NOT_TLS),
     other(&["--certfile"], NOT_TLS),

@@ -121,7 +121,8 @@ options! {
     /// Requests that may wait for a worker
     ///
     /// When as many wait, the next one is answered 503 with `Retry-After`. A request whose client
-    /// has gone leaves the queue and never runs.
+    /// has gone leaves the queue and never runs. Up to 64 more are at each worker's door already;
+    /// they are taken back when another worker is free first.
     queue_size: Option<u32> = "" {
         group: Workers, example: "500", since: "0.1.0", unset: "sized from memory, 256 to 4096",
     }
@@ -195,9 +196,10 @@ options! {
 
     /// Part of a request body that is kept in memory
     ///
-    /// What is larger goes to a temporary file without a name in `--temp-dir`.
-    body_memory: Size = "64KiB" {
-        group: Limits, example: "256KiB", since: "0.1.0",
+    /// What is larger goes to a temporary file without a name in `--temp-dir`. Bodies above 128 KiB
+    /// always do: so much passes to a worker in memory.
+    body_memory: Size = "128KiB" {
+        group: Limits, example: "32KiB", since: "0.1.0",
     }
 
     /// Part of a response that is kept in memory for a slow client
@@ -236,8 +238,8 @@ options! {
 
     /// Header that carries the id of a request
     ///
-    /// An id from a trusted proxy is kept, otherwise one is made. The app, the log and the
-    /// response carry the same id.
+    /// An id that a client or proxy sends is kept when it is harmless: up to 128 letters, digits and
+    /// a few signs. Otherwise one is made. The app and the logs carry the same id.
     request_id_header: HeaderName = "X-Request-Id" {
         group: Proxies, example: "X-Amzn-Trace-Id", since: "0.1.0",
     }
@@ -262,7 +264,7 @@ options! {
     /// How a line of the access log is written
     ///
     /// `common` and `combined` are what log analysers know; `json` and `logfmt` also carry the
-    /// request id, the time in the queue and the time in the app.
+    /// request id and the time from the request's head to the end of its response.
     access_log_format: AccessLogFormat = "combined" {
         group: Logging, example: "json", since: "0.1.0",
     }

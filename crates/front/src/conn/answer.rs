@@ -56,7 +56,7 @@ impl<A: App> Conn<A> {
             Ok(decoder) => decoder,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
-        let ready = self.shared.app.is_ready();
+        let ready = self.shared.app.is_ready() && !self.shared.is_draining();
         if let Some(local) = pipeline::before(settings, ready, &self.head, buf) {
             let clean = decoder.is_done();
             self.buffer.consume(self.head.length);

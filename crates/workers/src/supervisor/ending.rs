@@ -67,6 +67,7 @@ impl Supervisor<'_> {
                 Signal::More => self.change_workers(1),
                 Signal::Fewer => self.change_workers(-1),
                 Signal::Reopen => self.tell_front(&ToFront::Reopen),
+                Signal::Upgrade => warn!("SIGUSR2 has no meaning here: SIGHUP loads new code"),
             }
         }
     }
