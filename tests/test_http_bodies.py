@@ -174,6 +174,7 @@ def test_an_upload_that_is_cut_never_reaches_the_app(
 
 
 def test_a_request_behind_a_stream_waits_for_its_end(server: Server, reins: Reins) -> None:
+    reins.forget()
     with server.client() as client:
         client.send(head("GET", "/stream") + head("GET", "/"))
         for _ in range(3):

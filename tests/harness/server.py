@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from harness.operated import PATIENCE, Canter, until
 from harness.raw import Address, Client
@@ -61,18 +60,13 @@ class Server(Canter):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
-            if kind is None:
+            if error[0] is None:
                 self._end_well()
         finally:
             RUNNING.remove(self)
-            super().__exit__(kind, error, trace)
+            super().__exit__(*error)
 
     def _end_well(self) -> None:
         if self.process.poll() is None:
@@ -90,7 +84,7 @@ class Server(Canter):
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def address(self) -> Address:
+    def address(self) -> tuple[str, int]:
         """The first TCP address."""
         return ("127.0.0.1", self.port)
 
