@@ -24,11 +24,14 @@ def application(environ, start_response):
 
 
 def test_a_huge_stream_costs_neither_memory_nor_a_thread_for_long(tmp_path: Path) -> None:
-    source = BEGIN + """
+    source = (
+        BEGIN
+        + """
 def view(environ, start_response, word):
     start_response("200 OK", [])
     return (b"x" * (1 << 20) for _ in range(2048))
 """
+    )
     with Canter(tmp_path, source, "-w", "1", "--response-memory", "1MiB") as canter:
         canter.wait_ready()
         with canter.connect() as client:
@@ -45,10 +48,13 @@ def view(environ, start_response, word):
 def test_a_large_body_in_one_piece_is_kept_for_a_slow_reader_without_holding_the_worker(
     tmp_path: Path,
 ) -> None:
-    source = BEGIN + """
+    source = (
+        BEGIN
+        + """
 def view(environ, start_response, word):
     return answer(start_response, b"x" * (100 << 20))
 """
+    )
     with Canter(tmp_path, source, "-w", "1", "--threads", "1") as canter:
         canter.wait_ready()
         with canter.connect() as client:
@@ -66,7 +72,9 @@ def view(environ, start_response, word):
 
 
 def test_an_endless_response_ends_when_its_client_leaves_and_is_closed(tmp_path: Path) -> None:
-    source = BEGIN + """
+    source = (
+        BEGIN
+        + """
 class Endless:
     def __iter__(self):
         return self
@@ -79,6 +87,7 @@ def view(environ, start_response, word):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return Endless()
 """
+    )
     with Canter(tmp_path, source, "-w", "1", "--threads", "1") as canter:
         canter.wait_ready()
         with canter.connect() as client:
@@ -212,13 +221,16 @@ def test_an_app_costs_at_most_its_own_request_when_it(tmp_path: Path, name: str)
 
 
 def test_what_the_app_prints_is_seen_at_once(tmp_path: Path) -> None:
-    source = BEGIN + """
+    source = (
+        BEGIN
+        + """
 print("at import")
 def view(environ, start_response, word):
     print("in the view")
     print("on stderr", file=sys.stderr)
     return answer(start_response, "fine")
 """
+    )
     with Canter(tmp_path, source, "-w", "1") as canter:
         canter.get("/print")
         until(lambda: canter.stdout.splitlines() == ["at import", "in the view"])
@@ -228,12 +240,15 @@ def view(environ, start_response, word):
 def test_a_program_started_by_the_app_outlives_a_view_but_not_for_ever_unreaped(
     tmp_path: Path,
 ) -> None:
-    source = BEGIN + """
+    source = (
+        BEGIN
+        + """
 def view(environ, start_response, word):
     # Its parent ends at once: the supervisor inherits it and has to reap it.
     subprocess.run(["sh", "-c", "sleep 0.2 & echo $! > orphan"])
     return answer(start_response, "fine")
 """
+    )
     with Canter(tmp_path, source, "-w", "1") as canter:
         assert canter.get("/start").status == 200
         orphan = int((tmp_path / "orphan").read_text())
@@ -241,11 +256,14 @@ def view(environ, start_response, word):
 
 
 def test_a_thread_of_the_app_does_not_keep_a_worker_alive(tmp_path: Path) -> None:
-    source = BEGIN + """
+    source = (
+        BEGIN
+        + """
 def view(environ, start_response, word):
     threading.Thread(target=time.sleep, args=(60,)).start()
     return answer(start_response, "fine")
 """
+    )
     with Canter(tmp_path, source, "-w", "1", "--graceful-timeout", "10s") as canter:
         assert canter.get("/thread").status == 200
         started = time.monotonic()

@@ -189,10 +189,10 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(tmp_path: Path) -
 
 def test_an_upload_that_waits_behind_a_crash_reaches_the_next_worker_whole(tmp_path: Path) -> None:
     source = APP.replace(
-        "    start_response(\"200 OK\", [(\"Content-Type\", \"text/plain\")])\n"
+        '    start_response("200 OK", [("Content-Type", "text/plain")])\n'
         "    return [str(os.getpid()).encode()]",
         "    size = len(environ['wsgi.input'].read())\n"
-        "    start_response(\"200 OK\", [(\"Content-Type\", \"text/plain\")])\n"
+        '    start_response("200 OK", [("Content-Type", "text/plain")])\n'
         "    return [str(size).encode()]",
     )
     with Canter(tmp_path, source, "-w", "1", "--threads", "1", "--health") as canter:

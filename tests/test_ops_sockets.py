@@ -158,9 +158,7 @@ def test_several_sockets_from_systemd_are_all_served(tmp_path: Path) -> None:
                 os.close(number)
 
 
-def test_sockets_for_another_process_are_not_taken(
-    tmp_path: Path, listener: socket.socket
-) -> None:
+def test_sockets_for_another_process_are_not_taken(tmp_path: Path, listener: socket.socket) -> None:
     env = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "CANTER_WORKERS": "1"}
     ended = run_canter("options", "--json", cwd=tmp_path, env=env)
     assert "fd://" not in ended.stdout
@@ -168,9 +166,7 @@ def test_sockets_for_another_process_are_not_taken(
 
 def test_a_descriptor_can_be_named(tmp_path: Path, listener: socket.socket) -> None:
     number = listener.fileno()
-    with Canter(
-        tmp_path, APP, "-w", "1", bind=[f"fd://{number}"], pass_fds=[number]
-    ) as canter:
+    with Canter(tmp_path, APP, "-w", "1", bind=[f"fd://{number}"], pass_fds=[number]) as canter:
         canter.wait_ready()
         assert ask(listener.getsockname(), socket.AF_INET).startswith(b"HTTP/1.1 200 ")
         # The front dies; its successor finds the same socket.
@@ -246,7 +242,9 @@ def test_the_watchdog_is_fed_while_the_front_answers_and_not_when_it_hangs(
                 manager.recv(1000)
 
 
-def test_the_app_does_not_inherit_the_service_manager(tmp_path: Path, manager: socket.socket) -> None:
+def test_the_app_does_not_inherit_the_service_manager(
+    tmp_path: Path, manager: socket.socket
+) -> None:
     source = """
     import os
     def application(environ, start_response):

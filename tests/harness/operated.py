@@ -35,7 +35,7 @@ PATIENCE = 15.0
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = PATIENCE, what: str = "") -> T:
+def until(condition: Callable[[], T | None], seconds: float = PATIENCE, what: str = "") -> T:
     """Ask ``condition`` until it answers something true, and return that."""
     end = time.monotonic() + seconds
     while True:

@@ -13,11 +13,17 @@ use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
 use canter_channel::call::{Answer, Submission};
 use canter_front::{AccessLog, App, Call, Listener, Server, Settings};
+use canter_sys::allocator;
 use canter_sys::process::exit_now;
 use canter_workers::dispatch::{self, Adopted, Dispatch, Notice, Ticket};
 use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
 use canter_workers::socket::MessageSocket;
 use canter_workers::supervisor::FrontStart;
+
+/// Freed memory the front keeps while it is busy.
+const KEPT: i32 = 4 << 20;
+/// How often it is seen whether the front is busy.
+const IDLE_CHECK: Duration = Duration::from_secs(10);
 
 /// The shortest slice that the scheduler knows.
 const TURN: Duration = Duration::from_micros(100);
@@ -30,6 +36,7 @@ pub fn run(start: FrontStart, config: &Config, sizing: &Sizing) -> Infallible {
     // Workers that compute can fill every CPU; what the front has to do for the next request and
     // the last answer takes microseconds and keeps them supplied.
     canter_sys::sched::prefer_short_turns(TURN);
+    allocator::keep_freed(KEPT);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -115,8 +122,19 @@ async fn serve(start: FrontStart, config: &Config, sizing: &Sizing) -> io::Resul
         app,
         access.clone(),
     );
+    tokio::task::spawn_local(give_memory_back(dispatch.clone()));
     say(&link, ToSupervisor::Listening);
     obey(&link, &dispatch, server, access, config.graceful_timeout).await
+}
+
+/// Gives freed memory back when nothing was under way for a while.
+async fn give_memory_back(dispatch: Dispatch) {
+    loop {
+        tokio::time::sleep(IDLE_CHECK).await;
+        if dispatch.load() == (0, 0) {
+            allocator::give_back();
+        }
+    }
 }
 
 /// Does what the supervisor says, to the end.

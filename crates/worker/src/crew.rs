@@ -136,6 +136,12 @@ impl Crew {
         self.members().alive
     }
 
+    /// Threads that have not ended and are not parked.
+    pub fn busy(&self) -> usize {
+        let members = self.members();
+        members.alive.saturating_sub(members.parked.len())
+    }
+
     /// Calls all parked threads, which then see that the worker is draining.
     pub fn dismiss(&self) {
         let parked = std::mem::take(&mut self.members().parked);

@@ -8,8 +8,9 @@
 //! twice as many are called each time, though no more than there are requests; where others take
 //! some, too, one at a time is enough.
 //!
-//! When nothing at all is taken for [`FAIR`], one request computes for long: one more thread comes
-//! then all the same, and shares the interpreter with it, so that an endless loop stops nobody else.
+//! When each of the requests that run has computed for [`FAIR`] and none was taken, they compute for
+//! long: one more thread comes then all the same, and shares the interpreter with them, so that an
+//! endless loop stops nobody else.
 //!
 //! The time queued is that of the thread that took a request last: two file reads per window,
 //! where all threads would be hundreds. The kernel adds to it only when the thread gets its CPU,
@@ -30,8 +31,11 @@ const FIRST_WINDOW: Duration = Duration::from_millis(1);
 /// While the process computes, look more rarely: looking takes CPU time, too.
 const LONGEST_WINDOW: Duration = Duration::from_millis(8);
 
-/// Longest that requests wait behind one that computes; many times what an ordinary one takes.
+/// CPU time of one request for which others wait; many times what an ordinary one takes.
 const FAIR: Duration = Duration::from_millis(100);
+
+/// Most running requests that this is granted to, one after the other.
+const MOST_GRANTED: usize = 10;
 
 /// Most threads called in one window.
 const MOST_AT_ONCE: usize = 64;
@@ -42,7 +46,7 @@ pub(crate) struct Look {
     window: Duration,
     /// Threads called when the window was opened.
     called: usize,
-    /// Since when no request has been taken.
+    /// The process's CPU time when a request was last seen to be taken.
     still_since: Duration,
 }
 
@@ -91,6 +95,12 @@ fn waiting(worker: &Worker) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX).max(1)
 }
 
+/// CPU time that the running requests may take together before another joins them.
+fn granted(worker: &Worker) -> Duration {
+    let running = worker.crew.busy().clamp(1, MOST_GRANTED);
+    FAIR * u32::try_from(running).unwrap_or(1)
+}
+
 /// Whether a thread is on a CPU or queued for one: state `R` in `/proc/self/task/TID/stat`, the
 /// first field after the thread's name in brackets.
 fn is_runnable(tid: u32) -> bool {
@@ -113,7 +123,7 @@ impl Look {
             sample,
             window: FIRST_WINDOW,
             called: 0,
-            still_since: sample.clock,
+            still_since: sample.process,
         }
     }
 
@@ -128,11 +138,10 @@ impl Look {
         if !worker.watch.has_requests() {
             return None;
         }
-        let now = cpu::monotonic();
+        let computed = cpu::process_time();
         if self.sample.taken_since(worker) > 0 {
-            self.still_since = now;
+            self.still_since = computed;
         }
-        let is_unfair = now.saturating_sub(self.still_since) >= FAIR;
         let may_help = worker.crew.is_settled() && !worker.is_stood_at();
         if may_help && self.sample.shows_waiting(worker) {
             let only_the_called = self.sample.taken_since(worker) <= self.called;
@@ -144,10 +153,10 @@ impl Look {
             self.called = self.called.min(waiting(worker));
             Crew::step_up(worker, self.called);
             self.window = FIRST_WINDOW;
-        } else if may_help && is_unfair {
+        } else if may_help && computed.saturating_sub(self.still_since) >= granted(worker) {
             self.called = 1;
             Crew::step_up(worker, 1);
-            self.still_since = now;
+            self.still_since = computed;
         } else {
             self.called = 0;
             self.window = (self.window * 2).min(LONGEST_WINDOW);

@@ -1,5 +1,5 @@
-//! Owns the calls to the system that have no safe wrapper: a limit of the C allocator, a signal to
-//! one thread, and noticing forks.
+//! Owns the calls to the system that have no safe wrapper: a signal to one thread, and
+//! noticing forks.
 //! Leaves when to make them to `worker`, `dump` and `outbox`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,19 +23,6 @@ pub(crate) fn notice_forks() {
 /// Whether this process was forked from a worker, by its app.
 pub(crate) fn is_fork() -> bool {
     IS_FORK.load(Ordering::Relaxed)
-}
-
-/// Lets the C allocator use two arenas at most. By default every thread may get its own (up to
-/// eight per CPU), each with its own free memory; the interpreter's lock lets one thread allocate
-/// at a time anyway.
-pub(crate) fn limit_malloc_arenas() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt changes a number inside the allocator under its own lock and has no
-    // preconditions. The standard library has no such setting, and the environment variable for
-    // it would be inherited by every program the app starts.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 2);
-    }
 }
 
 /// The signal on which a thread writes down its own Python stack. A real-time signal near the end

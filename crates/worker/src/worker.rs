@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use canter_channel::{Event, Watch, WorkerEnd};
 use canter_sys::process::take_inherited;
-use canter_sys::{fds, machine};
+use canter_sys::{allocator, fds, machine};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -42,6 +42,9 @@ pub(crate) struct Application {
     file_wrapper: Py<PyAny>,
     sendable: Py<PyAny>,
 }
+
+/// Freed memory a worker keeps for its next request.
+const KEPT: i32 = 1 << 20;
 
 /// One worker process.
 pub(crate) struct Worker {
@@ -162,7 +165,9 @@ pub(crate) fn serve(
     settings: Settings,
     fds: (i32, i32, i32, i32),
 ) -> PyResult<i32> {
-    os::limit_malloc_arenas();
+    // The interpreter's lock lets one thread allocate at a time anyway.
+    allocator::limit_arenas(2);
+    allocator::keep_freed(KEPT);
     os::notice_forks();
     let signals = Signals::install()?;
     let worker = Arc::new(build(py, application, &settings, fds)?);

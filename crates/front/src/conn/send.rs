@@ -187,7 +187,8 @@ impl Streamed {
             spool,
             framing,
             left,
-            ended: false,
+            // Where no body is sent, none is awaited: the app hears that nobody wants the rest.
+            ended: framing == BodyFraming::None,
             failed: false,
             sent: 0,
         }
