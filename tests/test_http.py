@@ -31,13 +31,19 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def reins(folder: Path) -> Iterator[Reins]:
+def all_reins(folder: Path) -> Iterator[Reins]:
     with Reins(folder) as reins:
         yield reins
 
 
+@pytest.fixture
+def reins(all_reins: Reins) -> Iterator[Reins]:
+    with all_reins.taken() as reins:
+        yield reins
+
+
 @pytest.fixture(scope="module")
-def server(folder: Path, reins: Reins) -> Iterator[Server]:
+def server(folder: Path, all_reins: Reins) -> Iterator[Server]:
     bind = ("127.0.0.1:0", f"unix:{folder}/web.sock", "[::1]:0", "127.0.0.2:0")
     with Server(folder, "web", *FLAGS, bind=bind) as server:
         yield server
@@ -149,7 +155,6 @@ def test_head_is_answered_like_get_without_the_body(server: Server) -> None:
 
 
 def test_the_app_of_a_head_hears_that_nobody_wants_the_stream(server: Server, reins: Reins) -> None:
-    reins.forget()
     with server.client() as client:
         response = client.get("/stream", method="HEAD")
         assert response.status == 200
@@ -360,7 +365,6 @@ def test_without_the_option_the_health_paths_belong_to_the_app(tmp_path: Path) -
 
 
 def test_a_request_whose_client_has_left_the_queue_never_runs(server: Server, reins: Reins) -> None:
-    reins.forget()
     with server.client() as busy, server.client() as other:
         busy.send(head("GET", "/held?busy"))
         view = reins.held()
@@ -397,7 +401,6 @@ def test_a_half_closed_client_in_the_queue_is_still_served(server: Server, reins
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_never_seen_by_the_app(
     server: Server, reins: Reins
 ) -> None:
-    reins.forget()
     for fields in ("Content-Length: 10", "Transfer-Encoding: chunked"):
         with server.client() as client:
             client.send(head("POST", "/told?half", fields) + "4\r\n").half_close()

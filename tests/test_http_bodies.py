@@ -24,13 +24,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reins(folder: Path) -> Iterator[Reins]:
+def all_reins(folder: Path) -> Iterator[Reins]:
     with Reins(folder) as reins:
         yield reins
 
 
+@pytest.fixture
+def reins(all_reins: Reins) -> Iterator[Reins]:
+    with all_reins.taken() as reins:
+        yield reins
+
+
 @pytest.fixture(scope="module")
-def server(folder: Path, reins: Reins) -> Iterator[Server]:
+def server(folder: Path, all_reins: Reins) -> Iterator[Server]:
     with Server(folder, "web", "--threads", "1", "--temp-dir", str(folder)) as server:
         yield server
 
@@ -79,11 +85,9 @@ def test_a_large_download_arrives_intact(server: Server, reins: Reins, path: str
     with server.client() as client:
         assert is_pattern(client.get(f"{path}?{BIG}").body, BIG)
         assert client.get().body == b"hello"
-    reins.forget()
 
 
 def test_a_slow_body_never_reaches_the_app_before_it_is_whole(server: Server, reins: Reins) -> None:
-    reins.forget()
     body = b"slowly"
     with server.client() as slow, server.client() as other:
         slow.send(head("POST", "/told?slow", f"Content-Length: {len(body)}"))
@@ -110,7 +114,6 @@ def small_window(address: tuple[str, int]) -> Client:
 def test_a_reader_who_takes_nothing_holds_up_nobody(
     server: Server, reins: Reins, path: str
 ) -> None:
-    reins.forget()
     with small_window(server.address) as slow, server.client() as other:
         slow.send(head("GET", f"{path}?{BIG}"))
         if path == "/big-in-pieces":
@@ -147,7 +150,6 @@ def test_a_chunk_arrives_before_the_next_is_made(
 def test_a_stream_is_closed_when_its_client_has_left(
     server: Server, reins: Reins, leave: Callable[[Client], None]
 ) -> None:
-    reins.forget()
     client = server.client()
     client.send(head("GET", "/stream"))
     assert client.head().status == 200
@@ -167,7 +169,6 @@ def test_a_stream_is_closed_when_its_client_has_left(
 def test_an_upload_that_is_cut_never_reaches_the_app(
     server: Server, reins: Reins, fields: str
 ) -> None:
-    reins.forget()
     for leave in (Client.close, Client.reset):
         client = server.client()
         client.send(head("POST", "/told?cut", fields))
@@ -179,7 +180,6 @@ def test_an_upload_that_is_cut_never_reaches_the_app(
 
 
 def test_a_request_behind_a_stream_waits_for_its_end(server: Server, reins: Reins) -> None:
-    reins.forget()
     with server.client() as client:
         client.send(head("GET", "/stream") + head("GET", "/"))
         for _ in range(3):

@@ -26,15 +26,21 @@ def app(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def reins(app: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reins]:
+def all_reins(app: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reins]:
     with Reins(tmp_path_factory.mktemp(app)) as reins:
         yield reins
 
 
+@pytest.fixture
+def reins(all_reins: Reins) -> Iterator[Reins]:
+    with all_reins.taken() as reins:
+        yield reins
+
+
 @pytest.fixture(scope="module")
-def server(app: str, reins: Reins) -> Iterator[Server]:
+def server(app: str, all_reins: Reins) -> Iterator[Server]:
     secret = {"SECRET_OF_THE_SITE": "hush"}
-    with Server(reins.folder, app, "--threads", "1", env=secret) as server:
+    with Server(all_reins.folder, app, "--threads", "1", env=secret) as server:
         yield server
 
 
@@ -222,7 +228,6 @@ def test_exc_info_after_the_first_byte_cuts_the_connection(server: Server) -> No
 
 
 def test_close_is_called_after_the_last_chunk(server: Server, reins: Reins) -> None:
-    reins.forget()
     with server.client() as client:
         assert client.get("/closing").body == b"ab"
         assert reins.heard() == "closed"
@@ -232,7 +237,6 @@ def test_close_is_called_after_the_last_chunk(server: Server, reins: Reins) -> N
 
 
 def test_close_is_called_after_an_error(server: Server, reins: Reins) -> None:
-    reins.forget()
     with server.client() as client:
         client.send(head("GET", "/closing-after-an-error"))
         with pytest.raises((Broken, ConnectionResetError)):
@@ -241,7 +245,6 @@ def test_close_is_called_after_an_error(server: Server, reins: Reins) -> None:
 
 
 def test_close_is_called_when_the_client_has_left(server: Server, reins: Reins) -> None:
-    reins.forget()
     with server.client() as client:
         client.send(head("GET", "/closing-slowly"))
         reins.held().go()

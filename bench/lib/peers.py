@@ -63,11 +63,14 @@ def _kept(workers: int, threads: int) -> str:
 def _canter(launch: Launch) -> Plan:
     command = ["canter", "serve", launch.application, "--bind", launch.address]
     command += ["--access-logfile", "none"]
-    if launch.workers is not None:
-        command += ["--workers", str(launch.workers)]
     # One fewer than its share in each process: a worker being replaced overlaps with its successor.
-    share = CONNECTIONS // (launch.workers or launch.cores) - 1
-    return Plan([command], f"pool:{max(1, share)}")
+    share = max(1, CONNECTIONS // (launch.workers or launch.cores) - 1)
+    if launch.workers is None:
+        return Plan([command], f"pool:{share}")
+    # Where the case fixes the processes, threads are capped to what the database allows, and each
+    # keeps its connection.
+    command += ["--workers", str(launch.workers), "--threads", str(share)]
+    return Plan([command], _kept(launch.workers, share))
 
 
 def _fastpysgi(launch: Launch) -> Plan:
@@ -193,7 +196,13 @@ _GUNICORN_DESIGN = "gunicorn docs/content/design.md, settings.md"
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("canter", "Canter", "no settings but the port", ("canter",), _canter),
+        Peer(
+            "canter",
+            "Canter",
+            "mixed: no settings but the port; else the case's workers, threads as the database allows",
+            ("canter",),
+            _canter,
+        ),
         Peer(
             "fastpysgi",
             "FastPySGI",

@@ -11,6 +11,7 @@ import contextlib
 import queue
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -37,6 +38,7 @@ class Reins:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
+        self._is_taken = False
         self.told: list[str] = []
         """Every word of ``tell`` so far, in order."""
         self._news: queue.Queue[str] = queue.Queue()
@@ -49,6 +51,18 @@ class Reins:
     def __enter__(self) -> Reins:
         return self
 
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Reins]:
+        """For the time of one test. Between tests no view waits, so that a test that has failed
+        leaves nothing to the next."""
+        self.forget()
+        self._is_taken = True
+        try:
+            yield self
+        finally:
+            self._is_taken = False
+            self._let_go()
+
     def __exit__(
         self,
         _kind: type[BaseException] | None,
@@ -57,6 +71,9 @@ class Reins:
     ) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         while not self._held.empty():
             self._held.get().go()
 
@@ -96,6 +113,8 @@ class Reins:
         kind, _, word = connection.recv(1 << 16).decode().rstrip("\n").partition(" ")
         if kind == "hold":
             self._held.put(Held(word, connection))
+            if not self._is_taken:
+                self._let_go()
             return
         self.told.append(word)
         self._news.put(word)

@@ -157,6 +157,17 @@ impl Nursery {
         self.killed.push(process.pid);
     }
 
+    /// It has not forked a worker in all the time a start may take. Its end is heard as any other.
+    pub fn end_hung_zygote(&self) {
+        if let Some(zygote) = &self.zygote {
+            warn!(
+                "the zygote does not answer: ending it",
+                pid = zygote.pid.as_raw_nonzero().get()
+            );
+            let _ = kill_process(zygote.pid, Signal::KILL);
+        }
+    }
+
     fn end_candidate(&mut self) {
         if let Some(candidate) = self.candidate.take() {
             self.end(&candidate.process);

@@ -97,10 +97,16 @@ impl Supervisor<'_> {
                     self.tell_manager(Word::Ready);
                 }
             }
-            Said::SlowStart => warn!(
-                "worker was not ready in time: killing it",
-                worker = worker.0
-            ),
+            Said::SlowStart => {
+                warn!(
+                    "worker was not ready in time: killing it",
+                    worker = worker.0
+                );
+                if matches!(self.halves.get(&worker), Some((_, None))) {
+                    self.halves.remove(&worker);
+                    self.nursery.end_hung_zygote();
+                }
+            }
             Said::SlowEnd => warn!(
                 "worker did not finish within --graceful-timeout: killing it",
                 worker = worker.0
