@@ -388,6 +388,22 @@ def test_a_request_whose_client_has_left_the_queue_never_runs(server: Server, re
     assert not [word for word in reins.told if word in {f"gone{n}" for n in range(1, 9, 2)}]
 
 
+def test_a_client_that_has_closed_while_queued_is_found_out_and_never_runs(
+    server: Server, reins: Reins
+) -> None:
+    """Its FIN looks like that of a half-closed client; an interim answer tells them apart."""
+    with server.client() as busy:
+        busy.send(head("GET", "/held?busy"))
+        view = reins.held()
+        server.client().send(head("GET", "/told?closed")).close()
+        assert server.access_line(r'"GET /told\?closed HTTP/1\.1" 499')
+        view.go()
+        assert busy.response().status == 200
+        with server.client() as last:
+            assert last.get("/told?last").body == b"last"
+    assert "closed" not in reins.told
+
+
 def test_a_half_closed_client_in_the_queue_is_still_served(server: Server, reins: Reins) -> None:
     with server.client() as busy, server.client() as client:
         busy.send(head("GET", "/held?busy"))

@@ -333,7 +333,7 @@ impl<A: App> Conn<A> {
         self.place.row.enter(Phase::Send, None);
         self.send_all(&bytes, &[]).await?;
         if let Some(facts) = facts {
-            self.log(facts, status, bytes.len() as u64);
+            self.log(facts, status, body_len(&bytes));
         }
         Ok(After::Linger)
     }
@@ -352,11 +352,17 @@ impl<A: App> Conn<A> {
         let is_head = facts.request.is_head;
         let bytes = response::simple_response(status, fields, text, close, is_head, &date);
         self.send_all(&bytes, &[]).await?;
-        self.log(facts, status, bytes.len() as u64);
+        self.log(facts, status, body_len(&bytes));
         if unread {
             Ok(After::Linger)
         } else {
             Ok(self.after(close))
         }
     }
+}
+
+/// Bytes behind the head of a whole response.
+fn body_len(response: &[u8]) -> u64 {
+    let head = response.windows(4).position(|window| window == b"\r\n\r\n");
+    head.map_or(0, |at| (response.len() - at - 4) as u64)
 }
