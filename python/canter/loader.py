@@ -77,7 +77,12 @@ def _attribute(module: ModuleType, path: str) -> object:
 def _hint(holder: object, part: str) -> str:
     public = [name for name in dir(holder) if not name.startswith("_")]
     near = difflib.get_close_matches(part, public, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    usual = [name for name in DEFAULT_ATTRIBUTES if name in public]
+    if usual:
+        return f"; did you mean {usual[0]!r}?"
+    return "; behind the colon stands the name of the app, a callable in that module"
 
 
 def _default_name(module: ModuleType) -> str:

@@ -55,6 +55,8 @@ def test_an_app_is_found_by_its_name(name, answer):
         ("one_site.wsgi", "there is no module 'one_site.wsgi'", None),
         ("one_site:applicatoin", "did you mean 'application'?", None),
         ("one_site:shop.wsgy", "did you mean 'wsgi'?", None),
+        ("two_site:nope", "did you mean 'app'?", None),
+        ("no_site:nope", "behind the colon stands the name of the app", None),
         ("one_site:number", "one_site:number is an int, not a WSGI app", None),
         ("no_site", "neither 'application' nor 'app'", None),
         ("bad_site", "ValueError: bad", ValueError),
