@@ -5,6 +5,7 @@ What had not begun is run by the next worker, once; what had begun is never run 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -82,6 +83,8 @@ def test_a_worker_that_is_killed_costs_only_what_it_ran(tmp_path: Path) -> None:
         lost, _ = together([lambda: canter.get("/wait"), kill_once_it_runs])
         assert lost is not None and lost.status == 502
         assert "SIGKILL" in canter.wait_log("worker died")
+        said = canter.wait_log("a request was lost with its worker")
+        assert re.search(r"GET /wait \(request [0-9a-f]{32}\)", said), said
         canter.wait_log("worker is ready", times=3, seconds=1.0)
 
 

@@ -28,6 +28,9 @@ const IDLE_CHECK: Duration = Duration::from_secs(10);
 /// The shortest slice that the scheduler knows.
 const TURN: Duration = Duration::from_micros(100);
 
+/// Requests that are named when they are lost with their worker; more of them are counted.
+const MOST_NAMED: usize = 20;
+
 /// Between asking the workers to end and leaving: they notice by themselves, too.
 const FAREWELL: Duration = Duration::from_millis(20);
 
@@ -259,11 +262,18 @@ fn tell(link: &MessageSocket, notice: &Notice) {
     match notice {
         Notice::Ready(worker) => say(link, ToSupervisor::Ready { worker: *worker }),
         Notice::Gone { worker, lost } => {
-            if *lost > 0 {
+            for request in lost.iter().take(MOST_NAMED) {
                 warn!(
-                    "requests were lost with their worker",
+                    "a request was lost with its worker",
+                    request = request.as_str(),
+                    worker = worker.0
+                );
+            }
+            if lost.len() > MOST_NAMED {
+                warn!(
+                    "more requests were lost with their worker",
                     worker = worker.0,
-                    requests = *lost
+                    requests = lost.len() - MOST_NAMED
                 );
             }
             say(link, ToSupervisor::Gone { worker: *worker });

@@ -117,7 +117,7 @@ impl Inner {
         };
         let mut worker = self.workers.remove(at);
         let now = Instant::now();
-        let (mut back, mut lost) = (Vec::new(), 0);
+        let (mut back, mut lost) = (Vec::new(), Vec::new());
         for (slot, key) in worker.take_all() {
             let Some(entry) = self.entries.get(key) else {
                 continue;
@@ -129,21 +129,19 @@ impl Inner {
                 back.push(key);
                 continue;
             }
-            lost += 1;
-            self.lose(key, now);
+            lost.extend(self.lose(key, now));
         }
         (self.notices)(Notice::Gone { worker: id, lost });
         self.put_back(back);
     }
 
-    /// A request was running when its worker died.
-    fn lose(&mut self, key: Key, now: Instant) {
-        let Some(entry) = self.entries.try_remove(key) else {
-            return;
-        };
+    /// A request was running when its worker died; answers what it was, for the log.
+    fn lose(&mut self, key: Key, now: Instant) -> Option<String> {
+        let entry = self.entries.try_remove(key)?;
+        let request = describe(&entry.message);
         if self.poison.died(fingerprint(&entry.message), now) {
             (self.notices)(Notice::Refused {
-                request: describe(&entry.message),
+                request: request.clone(),
             });
         }
         if let Some(mailbox) = &entry.mailbox {
@@ -154,5 +152,6 @@ impl Inner {
             };
             mailbox.borrow_mut().deliver(Answer::Failed(failure));
         }
+        Some(request)
     }
 }

@@ -75,8 +75,9 @@ pub enum Notice {
     Gone {
         /// Which one.
         worker: WorkerId,
-        /// Requests that it was running and that were lost.
-        lost: usize,
+        /// Requests that it was running and that were lost: method, target and id of each, as text
+        /// for the log.
+        lost: Vec<String>,
     },
     /// The worker should be replaced.
     Replace(WorkerId, Reason),

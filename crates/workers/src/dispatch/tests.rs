@@ -223,7 +223,7 @@ fn when_a_worker_dies_what_it_ran_is_lost_and_the_rest_goes_to_another() {
             .until(|notices| {
                 notices.contains(&Notice::Gone {
                     worker: WorkerId(1),
-                    lost: 1,
+                    lost: vec!["GET /started (request id)".to_owned()],
                 })
             })
             .await;

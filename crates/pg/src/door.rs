@@ -1,0 +1,1 @@
+//! Listeners and the first packet of a connection.

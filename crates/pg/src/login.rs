@@ -1,0 +1,1 @@
+//! Connecting to a PostgreSQL server and logging in.

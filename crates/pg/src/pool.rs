@@ -1,0 +1,1 @@
+//! Which session gets which server connection, and when.

@@ -1,0 +1,1 @@
+//! The state machine between one client and the server it has at the moment; sans-IO.

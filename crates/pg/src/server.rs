@@ -1,0 +1,1 @@
+//! One server connection and what is known of it.

@@ -1,0 +1,1 @@
+//! A byte stream to a client or a server, plain or TLS.
