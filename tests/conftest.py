@@ -1,14 +1,41 @@
-"""Owns what pytest does for all tests: marks, and the logs of the servers beside a failure.
+"""Owns what pytest does for all tests: the folder of a module's server, the reins of its views,
+and the logs of the servers beside a failure.
 
-Leaves starting servers to ``harness``.
+Leaves starting servers to ``harness`` and to the modules, each of which wants other settings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
+from harness.control import Reins
 from harness.server import RUNNING
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Short enough for the path of a unix socket."""
+    path = Path(tempfile.mkdtemp(prefix="canter"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def all_reins(folder: Path) -> Iterator[Reins]:
+    """The reins of the module's server, which runs in ``folder``."""
+    with Reins(folder) as reins:
+        yield reins
+
+
+@pytest.fixture
+def reins(all_reins: Reins) -> Iterator[Reins]:
+    """The same, for the time of one test."""
+    with all_reins.taken() as reins:
+        yield reins
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import email.utils
 import re
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,26 +18,6 @@ from harness.raw import Ended, chunked, head
 from harness.server import Server
 
 FLAGS = ("--threads", "1", "--max-body", "1MiB", "--health")
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Short enough for the path of a unix socket."""
-    path = Path(tempfile.mkdtemp(prefix="canter"))
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(scope="module")
-def all_reins(folder: Path) -> Iterator[Reins]:
-    with Reins(folder) as reins:
-        yield reins
-
-
-@pytest.fixture
-def reins(all_reins: Reins) -> Iterator[Reins]:
-    with all_reins.taken() as reins:
-        yield reins
 
 
 @pytest.fixture(scope="module")

@@ -19,23 +19,6 @@ BIG = 20 << 20
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bodies")
-
-
-@pytest.fixture(scope="module")
-def all_reins(folder: Path) -> Iterator[Reins]:
-    with Reins(folder) as reins:
-        yield reins
-
-
-@pytest.fixture
-def reins(all_reins: Reins) -> Iterator[Reins]:
-    with all_reins.taken() as reins:
-        yield reins
-
-
-@pytest.fixture(scope="module")
 def server(folder: Path, all_reins: Reins) -> Iterator[Server]:
     with Server(folder, "web", "--threads", "1", "--temp-dir", str(folder)) as server:
         yield server

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
+from harness.operated import until
 from harness.raw import Client, head
 from harness.server import Server
 
@@ -132,3 +134,31 @@ def test_no_access_log_means_no_line(tmp_path: Path) -> None:
     with Server(tmp_path, "web", "--no-access-log") as server, server.client() as client:
         assert client.send(head("GET", "/")).response().status == 200
     assert (tmp_path / "stdout").read_text() == ""
+
+
+def test_after_sigusr1_a_rotated_log_goes_on_in_a_new_file(tmp_path: Path) -> None:
+    path, rotated = tmp_path / "access.log", tmp_path / "access.log.1"
+    with Server(tmp_path, "web", "--access-logfile", str(path)) as server:
+        with server.client() as client:
+            client.get("/before")
+            until(lambda: "/before" in path.read_text())
+            path.rename(rotated)
+            client.get("/between")
+            until(lambda: "/between" in rotated.read_text(), what="the old file is written on")
+            server.signal(signal.SIGUSR1)
+            until(path.exists)
+            client.get("/after")
+            until(lambda: "/after" in path.read_text())
+        assert "/after" not in rotated.read_text()
+
+
+def test_each_line_of_the_json_log_is_an_object(tmp_path: Path) -> None:
+    with Server(tmp_path, "web", "--log-format", "json", "--log-level", "debug") as server:
+        with server.client() as client:
+            assert client.get("/fails?\"{}").status == 500
+        server.wait_log("this view always fails")
+        server.signal(signal.SIGUSR2)
+        server.wait_log("SIGUSR2 has no meaning here")
+    entries = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    assert {"worker is ready", "stopping"} <= {entry["message"] for entry in entries}
+    assert all(entry["time"] and entry["level"] for entry in entries)

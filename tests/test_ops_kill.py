@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness.operated import Canter, Load, is_alive, together, until
+from harness.operated import Canter, Load, is_alive, together, until, waiting
 
 APP = """
 import os, time
@@ -53,9 +53,7 @@ def test_the_front_is_back_within_a_second_on_the_same_port(tmp_path: Path) -> N
 def test_a_connection_to_a_front_that_dies_is_closed(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, "-w", "1") as canter:
         canter.wait_ready()
-        with canter.connect() as client:
-            client.sendall(b"GET /wait?60 HTTP/1.1\r\nHost: a\r\n\r\n")
-            until((tmp_path / "waits").exists)
+        with waiting(canter) as client:
             os.kill(canter.one("front"), signal.SIGKILL)
             with contextlib.suppress(ConnectionResetError):
                 assert client.recv(100) == b""
@@ -65,9 +63,7 @@ def test_a_request_that_runs_when_the_front_dies_is_finished(tmp_path: Path) -> 
     """It may be within a transaction, and nobody else will run it."""
     with Canter(tmp_path, APP, "-w", "1") as canter:
         canter.wait_ready()
-        with canter.connect() as client:
-            client.sendall(b"POST /wait?0.3 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-            until((tmp_path / "waits").exists)
+        with waiting(canter, "POST /wait?0.3 HTTP/1.1"):
             worker = canter.one("worker")
             os.kill(canter.one("front"), signal.SIGKILL)
             until(lambda: not is_alive(worker), what="the end of the old worker")
@@ -81,6 +77,24 @@ def test_the_front_comes_back_again_and_again(tmp_path: Path) -> None:
             os.kill(canter.one("front"), signal.SIGKILL)
             until(lambda: answers_again(canter))
         assert canter.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_front_that_hangs_is_replaced(tmp_path: Path) -> None:
+    """Without a service manager after half a minute; with one, before that would act."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with manager:
+        manager.bind(str(tmp_path / "notify"))
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "8000000"}
+        with Canter(tmp_path, APP, "-w", "1", env=env) as canter:
+            canter.wait_ready()
+            front = canter.one("front")
+            os.kill(front, signal.SIGSTOP)
+            # Connections wait with the supervisor's socket until somebody takes them.
+            assert canter.get().status == 200
+            canter.wait_log("the front hangs")
+            assert "SIGKILL" in canter.wait_log("the front died")
+            assert canter.one("front") != front
 
 
 def test_the_death_of_the_zygote_hurts_nobody_and_workers_can_still_be_made(
@@ -116,9 +130,7 @@ def test_the_death_of_the_supervisor_leaves_no_process_behind(
 ) -> None:
     with Canter(tmp_path, APP, "-w", "2", "--graceful-timeout", "1s") as canter:
         canter.wait_ready(2)
-        with canter.connect() as client:
-            client.sendall(b"GET /wait?60 HTTP/1.1\r\nHost: a\r\n\r\n")
-            until((tmp_path / "waits").exists)
+        with waiting(canter):
             canter.signal(number)
             canter.wait()
             until(lambda: not canter.family(), 3.0, "the end of every process")

@@ -218,9 +218,23 @@ def test_nothing_is_left_running_after_a_failed_start(tmp_path: Path) -> None:
         assert canter.family() == []
 
 
-def test_a_worker_that_can_never_serve_ends_the_start_with_code_6(tmp_path: Path) -> None:
-    source = HELLO + "\nimport os\nos.register_at_fork(after_in_child=lambda: os._exit(5))\n"
-    with Canter(tmp_path, source, "-w", "1", "--preload=on") as canter:
+@pytest.mark.parametrize(
+    ("deadly", "preload", "says"),
+    [
+        (
+            "os.register_at_fork(after_in_child=lambda: os._exit(5))",
+            "on",
+            "cannot fork a worker .*exit code 5",
+        ),
+        ("os._exit(5)", "off", "worker died .*exit code 5"),
+    ],
+)
+def test_workers_that_can_never_serve_end_the_start_with_code_6(
+    tmp_path: Path, deadly: str, preload: str, says: str
+) -> None:
+    source = f"{HELLO}\nimport os\n{deadly}\n"
+    with Canter(tmp_path, source, "-w", "1", f"--preload={preload}") as canter:
         code = canter.wait(30)
         assert code == CRASH_LOOP, canter.log
+        assert len(canter.logged(says)) > 3, canter.log
         assert canter.family() == []

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness.operated import PROGRAM, Canter, clean_env, is_alive, together, until
+from harness.operated import PROGRAM, Canter, clean_env, is_alive, together, until, waiting
 
 APP = """
 import os, time
@@ -95,9 +95,7 @@ def test_idle_connections_are_closed(tmp_path: Path) -> None:
 def test_a_request_that_does_not_end_is_cut_at_the_graceful_timeout(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, "-w", "1", "--graceful-timeout", "1s") as canter:
         canter.wait_ready()
-        with canter.connect() as client:
-            client.sendall(b"GET /wait?60 HTTP/1.1\r\nHost: a\r\n\r\n")
-            until((tmp_path / "waits").exists)
+        with waiting(canter):
             started = time.monotonic()
             canter.signal(signal.SIGTERM)
             assert canter.wait(5.0) == 0
@@ -108,9 +106,7 @@ def test_a_request_that_does_not_end_is_cut_at_the_graceful_timeout(tmp_path: Pa
 def test_graceful_timeout_0_stops_at_once(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, "-w", "1", "--graceful-timeout", "0") as canter:
         canter.wait_ready()
-        with canter.connect() as client:
-            client.sendall(b"GET /wait?60 HTTP/1.1\r\nHost: a\r\n\r\n")
-            until((tmp_path / "waits").exists)
+        with waiting(canter):
             started = time.monotonic()
             canter.signal(signal.SIGTERM)
             canter.wait(5.0)
@@ -121,9 +117,7 @@ def test_graceful_timeout_0_stops_at_once(tmp_path: Path) -> None:
 def test_a_second_sigint_stops_at_once(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, "-w", "1", "--graceful-timeout", "30s") as canter:
         canter.wait_ready()
-        with canter.connect() as client:
-            client.sendall(b"GET /wait?60 HTTP/1.1\r\nHost: a\r\n\r\n")
-            until((tmp_path / "waits").exists)
+        with waiting(canter):
             canter.signal(signal.SIGINT)
             canter.wait_log("stopping")
             started = time.monotonic()
@@ -136,9 +130,7 @@ def test_a_second_sigint_stops_at_once(tmp_path: Path) -> None:
 def test_sigquit_does_not_wait_for_requests(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, "-w", "1", "--graceful-timeout", "30s") as canter:
         canter.wait_ready()
-        with canter.connect() as client:
-            client.sendall(b"GET /wait?60 HTTP/1.1\r\nHost: a\r\n\r\n")
-            until((tmp_path / "waits").exists)
+        with waiting(canter):
             canter.signal(signal.SIGQUIT)
             assert canter.wait(2.0) == 0
         assert canter.family() == []

@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from harness.operated import Canter, cpu_seconds, together, until
+from harness.operated import Canter, cpu_seconds, stat_of, together, until
 
 APP = """
 import os, threading, time
@@ -47,6 +47,14 @@ def test_workers_2_are_two_processes_and_both_serve(tmp_path: Path) -> None:
         assert len(workers) == 2
         replies = together([lambda: canter.get("/wait?0.2")] * 8)
         assert {int(reply.text.split()[0]) for reply in replies} == set(workers)
+
+
+def test_workers_are_children_of_the_supervisor_which_has_one_thread(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "2") as canter:
+        canter.wait_ready(2)
+        for worker in canter.named("worker"):
+            assert stat_of(worker)[1] == str(canter.pid)
+        assert len(os.listdir(f"/proc/{canter.pid}/task")) == 1
 
 
 def test_threads_1_never_runs_two_requests_at_once(tmp_path: Path) -> None:

@@ -26,15 +26,9 @@ def app(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def all_reins(app: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reins]:
-    with Reins(tmp_path_factory.mktemp(app)) as reins:
-        yield reins
-
-
-@pytest.fixture
-def reins(all_reins: Reins) -> Iterator[Reins]:
-    with all_reins.taken() as reins:
-        yield reins
+def folder(app: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for each app."""
+    return tmp_path_factory.mktemp(app)
 
 
 @pytest.fixture(scope="module")

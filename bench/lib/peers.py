@@ -73,10 +73,13 @@ def _canter(launch: Launch) -> Plan:
     return Plan([command], _kept(launch.workers, share))
 
 
-def _fastpysgi(launch: Launch) -> Plan:
-    workers = launch.workers or launch.cores
-    command = ["python", "fastpysgi_server.py", launch.application, str(launch.port), str(workers)]
-    return Plan([command], _kept(workers, 1))
+def _fastpysgi(*options: str) -> Callable[[Launch], Plan]:
+    def plan(launch: Launch) -> Plan:
+        workers = launch.workers or launch.cores
+        command = ["python", "fastpysgi_server.py", launch.application, str(launch.port)]
+        return Plan([[*command, str(workers), *options]], _kept(workers, 1))
+
+    return plan
 
 
 def _granian(threads: int | None, fixed_workers: int | None = None) -> Callable[[Launch], Plan]:
@@ -208,7 +211,14 @@ PEERS = {
             "FastPySGI",
             "its author's entry in HttpArena, frameworks/fastpysgi-wsgi/app.py",
             ("fastpysgi",),
-            _fastpysgi,
+            _fastpysgi(),
+        ),
+        Peer(
+            "fastpysgi-close",
+            "FastPySGI, close() called for it",
+            "as FastPySGI; PEP 3333: the server must call close() of what the app returns",
+            ("fastpysgi",),
+            _fastpysgi("close"),
         ),
         Peer(
             "granian",

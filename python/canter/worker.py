@@ -8,23 +8,14 @@ processes to the supervisor and the zygote.
 from __future__ import annotations
 
 import gc
-import json
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter.loader import LoadError, load
 from canter.wsgi import FileWrapper, base_environ, sendable
-
-EXIT_APP_NOT_LOADED = 3
-"""The app could not be imported; the traceback is on stderr."""
-
-FRESH_FDS = (3, 4, 5, 6)
-"""Where a freshly started worker finds its descriptors."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +62,6 @@ def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, 
     return _worker.serve(Application(app, environ), settings, fds)
 
 
-def main(argv: list[str]) -> int:
-    """Run a freshly started worker: ``argv`` is one JSON object with ``app`` and ``settings``."""
-    if len(argv) != 1:
-        print("canter.worker is started by canter; use: canter serve", file=sys.stderr)
-        return 2
-    order = json.loads(argv[0])
-    settings = WorkerSettings(**order["settings"])
-    try:
-        app = load(order["app"])
-    except LoadError as error:
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        print(f"canter: {error}", file=sys.stderr, flush=True)
-        return EXIT_APP_NOT_LOADED
-    return run(app, settings, FRESH_FDS)
-
-
 def _prepare() -> None:
     """Make a process that may be a fork of the zygote fit for serving."""
     gc.enable()
@@ -100,7 +74,3 @@ def _prepare() -> None:
         # serves. `_worker` installs its own after this.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import project
+from canter import django, project
 from canter.loader import LoadError, load
 
 LINK_FD = 3
@@ -52,6 +52,8 @@ class Settings:
     pythonpath: list[str] = field(default_factory=list)
     watch: bool = False
     """Report where the app's code came from."""
+    pool: str | None = None
+    """The socket of the PostgreSQL pool."""
     worker: dict[str, Any] = field(default_factory=dict)
     """For ``canter.worker.WorkerSettings``."""
 
@@ -166,13 +168,16 @@ def _import_app(
     found = danger()
     if settings.watch:
         link.say_lines("watch", source_directories())
+    pooled = django.pooled_databases() if settings.pool is not None else []
     # What exists now lives for ever: the collector shall neither look at it nor, by doing so,
     # make the workers' copies of its memory their own.
     gc.collect()
     gc.freeze()
     took_ms = int((time.monotonic() - started) * 1000)
-    dangers = {} if found is None else {"danger": found}
-    link.say("loaded", app=name, versions=versions(), took_ms=took_ms, **dangers)
+    more = {} if found is None else {"danger": found}
+    if pooled:
+        more["pooled"] = ", ".join(pooled)
+    link.say("loaded", app=name, versions=versions(), took_ms=took_ms, **more)
     return app
 
 
@@ -182,6 +187,9 @@ def _find_and_load(settings: Settings) -> tuple[str, Callable[..., Any]]:
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.path[:0] = settings.pythonpath
+    if settings.pool is not None:
+        # Before the app: a connection may be opened as soon as it is imported.
+        django.install(settings.pool)
     name = settings.app or project.find_app(os.getcwd())
     return name, load(name)
 
@@ -234,14 +242,17 @@ def _fork(app: Callable[..., Any], settings: Settings, link: Link, number: int, 
         os.close(pid_write)
         pid_write = -1
         answer = os.read(pid_read, 32)
+        code = "unknown"
         # An app that ignores SIGCHLD has the kernel reap: nobody is left to wait for.
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(middle, 0)
+            code = str(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
         if answer:
             link.say("forked", worker=number, pid=int(answer))
             os.write(go_write, b"!")
         else:
-            link.say("not forked", worker=number, what="the system refused a second fork")
+            # What the app has registered to run after a fork may have ended it.
+            what = f"the fork ended before it was a worker, exit code {code}"
+            link.say("not forked", worker=number, what=what)
     except OSError as error:
         link.say("not forked", worker=number, what=error)
     finally:

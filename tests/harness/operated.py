@@ -19,7 +19,7 @@ import textwrap
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,13 +187,15 @@ class Canter:
     # --- HTTP
 
     @property
+    def ports(self) -> list[int]:
+        """The TCP ports, in the order of the banner."""
+        pattern = r"https?://(?:localhost|127\.0\.0\.1|\[::1\]):(\d+)"
+        self.wait_log(pattern)
+        return [int(port) for port in re.findall(pattern, self.log)]
+
+    @property
     def port(self) -> int:
-        found = re.search(r"http://(?:localhost|127\.0\.0\.1|\[::1\]):(\d+)", self.log)
-        if found is None:
-            line = self.wait_log(r"http://(localhost|127\.0\.0\.1|\[::1\]):\d+")
-            found = re.search(r"http://[^ ]*?:(\d+)(?: |$)", line)
-        assert found is not None
-        return int(found[1])
+        return self.ports[0]
 
     def connect(self, timeout: float = PATIENCE) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout)
@@ -297,6 +299,15 @@ def cpu_seconds(pid: int) -> float:
 def is_alive(pid: int) -> bool:
     fields = stat_of(pid)
     return bool(fields) and fields[0] not in "ZX"
+
+
+@contextlib.contextmanager
+def waiting(canter: Canter, head: str = "GET /wait?60 HTTP/1.1") -> Iterator[socket.socket]:
+    """A request runs, in an app that makes the file ``waits`` and then waits; its connection."""
+    with canter.connect() as client:
+        client.sendall(f"{head}\r\nHost: a\r\nContent-Length: 0\r\n\r\n".encode())
+        until((canter.folder / "waits").exists)
+        yield client
 
 
 class Load:

@@ -17,8 +17,8 @@ order = json.loads(sys.argv[1])
 app = load(order["app"])
 pid = os.fork()
 if pid == 0:
-    os._exit(run(app, WorkerSettings(**order["settings"]), (3, 4, 5, 6)))
-for fd in (3, 4, 5, 6):
+    os._exit(run(app, WorkerSettings(**order["worker"]), (4, 5, 6, 7)))
+for fd in (4, 5, 6, 7):
     os.close(fd)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
@@ -114,7 +114,8 @@ def test_a_worker_whose_front_has_gone_does_not_wait_for_ever():
 def test_an_app_that_cannot_be_loaded_is_exit_code_3(app, sentence):
     with worker_process(app) as worker:
         assert worker.wait() == 3
-        assert sentence in worker.log.read_text()
+        kind, _, fields = worker.link.recv(65536).decode().partition("\n")
+        assert kind == "failed" and sentence in fields
 
 
 def test_the_stack_of_a_waiting_request_is_given():
@@ -178,7 +179,7 @@ def test_connections_opened_before_the_fork_are_closed(monkeypatch):
     assert closed == [1]
 
 
-def test_the_order_to_a_fresh_worker_is_one_json_object():
+def test_a_worker_that_imports_the_app_itself_has_the_number_it_was_given():
     with worker_process("tiny", worker_id=7, debug=True) as worker:
         worker.event("Ready")
         assert worker.get(path("/name")).body == f"canter-1 {worker.pid}".encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,23 @@ def test_types_hold(command):
     run = [sys.executable, "-m", *command]
     done = subprocess.run(run, cwd=ROOT, env=search, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_source_distribution_has_all_that_a_build_needs(tmp_path):
+    program = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, tmp_path], cwd=ROOT, check=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    sources = [
+        str(path.relative_to(ROOT))
+        for folder in ("crates", "xtask", "python/canter")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".rs", ".toml", ".py", ".pyi", ".typed"}
+    ]
+    assert len(sources) > 100
+    top = ["Cargo.toml", "Cargo.lock", "README.md", "setup.py", "LICENSE-MIT", "LICENSE-APACHE"]
+    assert {*sources, *top} - names == set()
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]
 
 
 def test_importing_the_package_has_no_effect():

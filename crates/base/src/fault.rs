@@ -153,6 +153,11 @@ exits! {
     CrashLoop = 6, "app never became ready";
     /// No usable Python was found, or the one found is too old or lacks the `canter` package.
     Python = 7, "no usable Python";
+    /// A check that was asked for did not pass: the server that `canter selftest` attacked fell to
+    /// something.
+    Verdict = 8, "check failed";
+    /// A server that the command needs does not answer.
+    Unreachable = 9, "no server there";
 }
 
 /// `docs/reference/exit-codes.md`, printed from the table above.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use canter_base::Fault;
 use canter_base::nearest::nearest;
-use canter_base::options::{long_help, short_help};
+use canter_base::options::{Row, long_help, short_help};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +15,16 @@ pub enum Command<'a> {
     /// Serve an app.
     Serve {
         /// The words behind `serve`.
+        args: &'a [OsString],
+    },
+    /// Pool PostgreSQL connections and nothing else.
+    Pool {
+        /// The words behind `pool`.
+        args: &'a [OsString],
+    },
+    /// Attack a server on this machine.
+    Selftest {
+        /// The words behind `selftest`.
         args: &'a [OsString],
     },
     /// Show the options `serve` would run with.
@@ -40,6 +50,12 @@ pub enum Topic {
     ServeBriefly,
     /// `canter help serve`.
     Serve,
+    /// `canter pool --help`.
+    PoolBriefly,
+    /// `canter help pool`.
+    Pool,
+    /// `canter help selftest`.
+    Selftest,
     /// `canter help options`.
     Options,
     /// `canter help help`.
@@ -54,6 +70,16 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         "serve",
         "serve a WSGI app: `canter serve mysite.wsgi`",
         Topic::Serve,
+    ),
+    (
+        "pool",
+        "pool PostgreSQL connections for other programs",
+        Topic::Pool,
+    ),
+    (
+        "selftest",
+        "attack a server on this machine and see what holds",
+        Topic::Selftest,
     ),
     (
         "options",
@@ -82,6 +108,14 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
             topic: Some(Topic::ServeBriefly),
         }),
         Some("serve") => Ok(Command::Serve { args: rest }),
+        Some("pool") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::PoolBriefly),
+        }),
+        Some("pool") => Ok(Command::Pool { args: rest }),
+        Some("selftest") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Selftest),
+        }),
+        Some("selftest") => Ok(Command::Selftest { args: rest }),
         Some("options") if asks_help => Ok(Command::Help {
             topic: Some(Topic::Options),
         }),
@@ -115,9 +149,15 @@ pub fn help(topic: Option<&Topic>) -> String {
         None => overview(),
         Some(Topic::ServeBriefly) => format!(
             "{SERVE_USAGE}\n{}\n`canter help serve` explains each option.\n",
-            short_help()
+            short_help(|_| true)
         ),
-        Some(Topic::Serve) => format!("{SERVE_USAGE}{SERVE_MANUAL}\n{}", long_help()),
+        Some(Topic::Serve) => format!("{SERVE_USAGE}{SERVE_MANUAL}\n{}", long_help(|_| true)),
+        Some(Topic::PoolBriefly) => format!(
+            "{POOL_USAGE}\n{}\n`canter help pool` explains each option.\n",
+            short_help(Row::is_for_pool)
+        ),
+        Some(Topic::Pool) => format!("{POOL_USAGE}{POOL_MANUAL}\n{}", long_help(Row::is_for_pool)),
+        Some(Topic::Selftest) => SELFTEST_MANUAL.to_owned(),
         Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),
         Some(Topic::Help) => "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),
         Some(Topic::Version) => "canter version\n\nPrints the version.\n".to_owned(),
@@ -140,6 +180,40 @@ APP is the name of the app in the module; `application` if left out.
 
 Each option can also be a variable (`CANTER_WORKERS`) or a key in `canter.toml` or in the table
 `[tool.canter]` of `pyproject.toml`. A flag beats a variable, a variable beats a file.
+";
+
+const POOL_USAGE: &str = "\
+canter pool [OPTIONS]
+
+Pools the connections to one PostgreSQL database, for programs that `canter serve` does not run:
+a Celery worker, a cron job, psql.
+";
+
+const POOL_MANUAL: &str = "
+The database is that of `DATABASE_URL`. Programs get the pool by another host and port in that URL:
+
+  canter pool --bind-postgres 127.0.0.1:6432 --db-connections 12
+  DATABASE_URL=postgresql://user:password@127.0.0.1:6432/name celery -A mysite worker
+
+Each option can also be a variable (`CANTER_DB_CONNECTIONS`) or a key in `canter.toml` or in the
+table `[tool.canter]` of `pyproject.toml`. SIGTERM lets transactions finish and stops; SIGHUP reads
+the database's URL again and replaces the connections to it.
+";
+
+const SELFTEST_MANUAL: &str = "\
+canter selftest [URL] [OPTIONS]
+
+Attacks a server on this machine (Canter or any other) with slow clients, broken requests and
+hostile HTTP/2, asks it for ordinary pages meanwhile, and prints a table of what held. URL is
+http://127.0.0.1:8000/ if left out; addresses that are not loopback are refused. Takes about three
+minutes. Exit code 8 says that the server fell to something.
+
+  -c, --connections COUNT   connections of each slow attack; 400 if left out
+      --big PATH            a path with a large response, for the attack by slow readers
+      --only WORDS          only these attacks: ids or beginnings of names, `S1,h2`
+      --patience TIME       how long an ordinary page may take; 50ms if left out
+      --process PID         measure the memory of this process and its children
+      --json                for a program
 ";
 
 const OPTIONS_MANUAL: &str = "\
@@ -243,6 +317,8 @@ mod tests {
             ("--help", None),
             ("serve -w 3 --help", Some(Topic::ServeBriefly)),
             ("help serve", Some(Topic::Serve)),
+            ("pool --help", Some(Topic::PoolBriefly)),
+            ("help pool", Some(Topic::Pool)),
             ("options -h", Some(Topic::Options)),
         ] {
             assert_eq!(

@@ -1,5 +1,7 @@
-//! Owns the front's process: the runtime, the front, the dispatch, and the words of the supervisor.
-//! Leaves what each of them does to its crate; here they are only joined.
+//! Owns the front's process: the runtime, the front, the dispatch, the pooler, and the words of the
+//! supervisor. Leaves what each of them does to its crate; here they are only joined.
+
+mod pooled;
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -8,17 +10,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use canter_base::options::{Config, LogTarget};
+use canter_base::options::{Ban, Config, LogTarget};
 use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
 use canter_channel::call::{Answer, Submission};
-use canter_front::{AccessLog, App, Call, Listener, Server, Settings};
+use canter_front::{AccessLog, App, Call, GuardSettings, Listener, Server, Settings};
+use canter_shield::pace::Pace;
 use canter_sys::allocator;
 use canter_sys::process::exit_now;
 use canter_workers::dispatch::{self, Adopted, Dispatch, Notice, Ticket};
 use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
 use canter_workers::socket::MessageSocket;
 use canter_workers::supervisor::FrontStart;
+
+use crate::pooling::Plan;
+use crate::tls;
+use pooled::Pooled;
 
 /// Freed memory the front keeps while it is busy.
 const KEPT: i32 = 4 << 20;
@@ -35,7 +42,13 @@ const MOST_NAMED: usize = 20;
 const FAREWELL: Duration = Duration::from_millis(20);
 
 /// Runs the front until it is told to stop; ends the process.
-pub fn run(start: FrontStart, config: &Config, sizing: &Sizing) -> Infallible {
+pub fn run(
+    start: FrontStart,
+    config: &Config,
+    sizing: &Sizing,
+    pooling: Option<&Plan>,
+    tls: Option<&tls::Plan>,
+) -> Infallible {
     // Workers that compute can fill every CPU; what the front has to do for the next request and
     // the last answer takes microseconds and keeps them supplied.
     canter_sys::sched::prefer_short_turns(TURN);
@@ -45,7 +58,8 @@ pub fn run(start: FrontStart, config: &Config, sizing: &Sizing) -> Infallible {
         .enable_time()
         .on_thread_park(before_sleep)
         .build_local(tokio::runtime::LocalOptions::default());
-    let result = runtime.and_then(|runtime| runtime.block_on(serve(start, config, sizing)));
+    let result =
+        runtime.and_then(|runtime| runtime.block_on(serve(start, config, sizing, pooling, tls)));
     // `serve` ends the process itself; it comes back only with a reason.
     let reason = match result {
         Ok(never) => match never {},
@@ -100,11 +114,19 @@ impl Call for WorkerCall {
     }
 }
 
-async fn serve(start: FrontStart, config: &Config, sizing: &Sizing) -> io::Result<Infallible> {
+async fn serve(
+    start: FrontStart,
+    config: &Config,
+    sizing: &Sizing,
+    pooling: Option<&Plan>,
+    tls: Option<&tls::Plan>,
+) -> io::Result<Infallible> {
     let link = Rc::new(MessageSocket::new(start.link)?);
+    let pooled = Pooled::new(pooling.map(Plan::open).transpose()?);
     let dispatch = {
-        let link = Rc::clone(&link);
+        let (link, pooled) = (Rc::clone(&link), pooled.clone());
         Dispatch::new(dispatch_settings(config, sizing), move |notice| {
+            pooled.hear(&notice);
             tell(&link, &notice);
         })
     };
@@ -118,16 +140,26 @@ async fn serve(start: FrontStart, config: &Config, sizing: &Sizing) -> io::Resul
         .into_iter()
         .map(|(fd, _)| Listener::new(fd))
         .collect();
+    let listeners = match tls {
+        Some(tls) => tls.open(listeners?)?,
+        None => listeners?,
+    };
     let app = Workers(dispatch.clone());
     let server = Server::start(
         front_settings(config, sizing),
-        listeners?,
+        listeners,
         app,
         access.clone(),
     );
     tokio::task::spawn_local(give_memory_back(dispatch.clone()));
     say(&link, ToSupervisor::Listening);
-    obey(&link, &dispatch, server, access, config.graceful_timeout).await
+    let joined = Joined {
+        link,
+        dispatch,
+        access,
+        pooled,
+    };
+    obey(joined, server, config.graceful_timeout).await
 }
 
 /// Gives freed memory back when nothing was under way for a while.
@@ -140,14 +172,22 @@ async fn give_memory_back(dispatch: Dispatch) {
     }
 }
 
+/// The parts that the supervisor's words are about.
+#[derive(Clone)]
+struct Joined {
+    link: Rc<MessageSocket>,
+    dispatch: Dispatch,
+    access: Option<Rc<AccessLog>>,
+    pooled: Pooled,
+}
+
 /// Does what the supervisor says, to the end.
 async fn obey(
-    link: &Rc<MessageSocket>,
-    dispatch: &Dispatch,
+    joined: Joined,
     server: Server<Workers>,
-    access: Option<Rc<AccessLog>>,
     graceful: Duration,
 ) -> io::Result<Infallible> {
+    let Joined { link, dispatch, .. } = &joined;
     let mut server = Some(server);
     let mut buf = [0; MOST_WORD];
     loop {
@@ -164,7 +204,8 @@ async fn obey(
             _ => continue,
         };
         match word {
-            ToFront::Adopt { worker, .. } => {
+            ToFront::Adopt { worker, pid, .. } => {
+                joined.pooled.adopt(worker, pid);
                 if let Err(error) = adopt(dispatch, worker, fds) {
                     error!("cannot take a worker on", reason = &error.to_string());
                 }
@@ -177,10 +218,8 @@ async fn obey(
             } => {
                 if let Some(server) = server.take() {
                     let stop = Stop {
-                        link: Rc::clone(link),
-                        dispatch: dispatch.clone(),
+                        joined: joined.clone(),
                         server,
-                        access: access.clone(),
                         grace: Duration::from_millis(grace_ms.into()),
                         linger: Duration::from_millis(linger_ms.into()),
                     };
@@ -192,7 +231,7 @@ async fn obey(
             }
             ToFront::Ping => say(link, ToSupervisor::Pong),
             ToFront::Reopen => {
-                if let Some(access) = &access {
+                if let Some(access) = &joined.access {
                     access.reopen();
                 }
             }
@@ -216,10 +255,8 @@ fn adopt(dispatch: &Dispatch, worker: dispatch::WorkerId, fds: Vec<OwnedFd>) -> 
 
 /// The way to the exit.
 struct Stop {
-    link: Rc<MessageSocket>,
-    dispatch: Dispatch,
+    joined: Joined,
     server: Server<Workers>,
-    access: Option<Rc<AccessLog>>,
     grace: Duration,
     linger: Duration,
 }
@@ -238,13 +275,16 @@ impl Stop {
                 connections = self.server.connections()
             );
         }
-        self.dispatch.stop();
-        self.dispatch.retire_all();
+        let joined = &self.joined;
+        joined.dispatch.stop();
+        joined.dispatch.retire_all();
         tokio::time::sleep(FAREWELL).await;
-        if let Some(access) = &self.access {
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        joined.pooled.drain(left).await;
+        if let Some(access) = &joined.access {
             access.finish();
         }
-        say(&self.link, ToSupervisor::Drained);
+        say(&joined.link, ToSupervisor::Drained);
         exit_now(0);
     }
 }
@@ -260,6 +300,7 @@ fn say(link: &MessageSocket, word: ToSupervisor) {
 /// Passes on what the dispatch has to tell.
 fn tell(link: &MessageSocket, notice: &Notice) {
     match notice {
+        Notice::Unwanted { .. } => {}
         Notice::Ready(worker) => say(link, ToSupervisor::Ready { worker: *worker }),
         Notice::Gone { worker, lost } => {
             for request in lost.iter().take(MOST_NAMED) {
@@ -346,12 +387,39 @@ fn front_settings(config: &Config, sizing: &Sizing) -> Settings {
         temp_dir: config.temp_dir.clone().unwrap_or_else(std::env::temp_dir),
         max_connections: sizing.connections as usize,
         keep_alive: config.keep_alive,
+        guard: guard_settings(config, sizing),
+        header_timeout: config.header_timeout,
+        pace: pace(config),
         timeout: Some(config.timeout).filter(|timeout| !timeout.is_zero()),
         trusted: config.forwarded_allow_ips.clone(),
         forwarded_hops: config.forwarded_hops as usize,
         request_id_header: config.request_id_header.0.to_ascii_lowercase(),
         health: config.health,
         access_log_format: config.access_log_format,
+    }
+}
+
+fn pace(config: &Config) -> Pace {
+    let grace_ms = config.rate_grace.as_millis() as u64;
+    Pace {
+        least: config.min_rate.0,
+        grace_ms,
+        // A short grace is meant for quick verdicts.
+        window_ms: grace_ms.clamp(1000, 10_000),
+    }
+}
+
+fn guard_settings(config: &Config, sizing: &Sizing) -> GuardSettings {
+    let usual = (sizing.connections / 4).max(1);
+    GuardSettings {
+        per_client: config.max_connections_per_ip.unwrap_or(usual) as usize,
+        per_private_client: config.max_connections_per_ip.is_some(),
+        bans: match config.ban {
+            Ban::Auto => Some(false),
+            Ban::All => Some(true),
+            Ban::Off => None,
+        },
+        rates: config.rate_limit.clone(),
     }
 }
 

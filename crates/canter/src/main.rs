@@ -17,6 +17,8 @@ use crate::cli::Command;
 mod cli;
 mod command;
 mod front_process;
+mod pooling;
+mod tls;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -38,13 +40,19 @@ fn run(args: &[OsString]) -> Result<Exit, Fault> {
             start_log(&resolved);
             command::serve::run(&resolved)
         }
+        Command::Pool { args } => {
+            let resolved = resolved(args)?;
+            start_log(&resolved);
+            command::pool::run(&resolved, &|| self::resolved(args))
+        }
+        Command::Selftest { args } => command::selftest::run(args),
         Command::Options { args, json } => print(&command::options::text(&resolved(&args)?, json)),
         Command::Help { topic } => print(&cli::help(topic.as_ref())),
         Command::Version => print(&cli::version()),
     }
 }
 
-/// The options of `serve`, from everything outside that they can come from.
+/// The options of `serve` or `pool`, from everything outside that they can come from.
 fn resolved(args: &[OsString]) -> Result<Resolved, Fault> {
     let env: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let read_file = |path: &Path| std::fs::read_to_string(path);

@@ -274,6 +274,11 @@ impl Answers {
     pub fn push(&mut self, head: RecordHead, parts: &[&[u8]]) -> Result<(), Full> {
         self.ring.push(head, parts)
     }
+
+    /// Whether the front has taken everything that was pushed.
+    pub fn are_taken(&self) -> bool {
+        self.ring.is_taken()
+    }
 }
 
 /// What any thread of the worker may look at.

@@ -56,6 +56,62 @@ pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
     fields: u16,
     repeated: bool,
+    /// Where the body begins, once there is room for it.
+    body_at: Option<usize>,
+}
+
+/// The end of a message, where a body that comes in pieces is gathered without being copied again.
+pub struct BodyRoom<'a> {
+    out: &'a mut Vec<u8>,
+    at: usize,
+    /// The body's end so far; what lies beyond it is room, zeroed once.
+    end: usize,
+}
+
+impl BodyRoom<'_> {
+    /// The body so far.
+    pub fn bytes(&self) -> &[u8] {
+        self.out.get(self.at..self.end).unwrap_or_default()
+    }
+
+    /// Adds to the body.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.out.truncate(self.end);
+        self.out.extend_from_slice(bytes);
+        self.end = self.out.len();
+    }
+
+    /// Room for `most` bytes more; [`BodyRoom::received`] says how many came.
+    pub fn room(&mut self, most: usize) -> &mut [u8] {
+        let wanted = self.end + most;
+        if self.out.len() < wanted {
+            self.out.reserve_exact(wanted - self.out.len());
+            self.out.resize(wanted, 0);
+        }
+        self.out.get_mut(self.end..wanted).unwrap_or_default()
+    }
+
+    /// This many bytes of [`BodyRoom::room`] were filled. Those that are not the body's, because
+    /// something else follows it, are given back.
+    pub fn received(&mut self, count: usize, of_the_body: usize) -> &[u8] {
+        let before = self.end;
+        self.end = (before + of_the_body.min(count)).min(self.out.len());
+        let behind = (before + count).min(self.out.len());
+        self.out.get(self.end..behind).unwrap_or_default()
+    }
+
+    /// Forgets the body, and the room it took.
+    pub fn clear(&mut self) {
+        self.out.truncate(self.at);
+        self.out.shrink_to_fit();
+        self.end = self.at;
+    }
+}
+
+impl Drop for BodyRoom<'_> {
+    fn drop(&mut self) {
+        self.out.truncate(self.end);
+    }
 }
 
 const PREFIX: usize = 12;
@@ -89,6 +145,7 @@ impl<'a> Writer<'a> {
             out,
             fields: 0,
             repeated: false,
+            body_at: None,
         }
     }
 
@@ -108,6 +165,20 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(value);
         self.fields += 1;
         self.repeated |= repeated;
+    }
+
+    /// Room for a body that is part of the message, after the last field;
+    /// [`Writer::body_is_written`] ends the message.
+    pub fn body_room(&mut self) -> BodyRoom<'_> {
+        let at = *self.body_at.get_or_insert(self.out.len());
+        let end = self.out.len();
+        BodyRoom { out: self.out, at, end }
+    }
+
+    /// Ends the message with what is in [`Writer::body_room`].
+    pub fn body_is_written(mut self) {
+        let len = self.body_at.map_or(0, |at| self.out.len() - at);
+        self.finish(INLINE, len as u64);
     }
 
     /// Ends the message with a body that is part of it.
@@ -269,6 +340,33 @@ mod tests {
             [(b"host", b"example.org"), (b"x-a", b"1"), (b"x-a", b"2")];
         assert_eq!(fields, expected);
         assert_eq!(request.field(b"x-a"), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn a_body_gathers_in_the_message() {
+        let mut message = Vec::new();
+        let mut writer = Writer::new(&mut message, &facts());
+        writer.field(b"Host", b"example.org", false);
+        let mut room = writer.body_room();
+        room.push(b"one ");
+        room.room(100)[..9].copy_from_slice(b"two GET /");
+        assert_eq!(room.received(9, 4), b"GET /");
+        room.room(50)[..5].copy_from_slice(b"three");
+        assert!(room.received(5, 5).is_empty() && room.bytes() == b"one two three");
+        drop(room);
+        writer.body_is_written();
+        let request = Request::read(&message).unwrap();
+        let body = request.fields(|_| Ok::<_, Malformed>(()));
+        assert_eq!((body, request.body_at), (Ok(&b"one two three"[..]), Body::Inline));
+
+        let mut writer = Writer::new(&mut message, &facts());
+        let mut room = writer.body_room();
+        room.push(b"too long");
+        room.clear();
+        drop(room);
+        writer.file_body(8);
+        let request = Request::read(&message).unwrap();
+        assert_eq!(request.fields(|_| Ok::<_, Malformed>(())), Ok(&b""[..]));
     }
 
     #[test]

@@ -137,6 +137,12 @@ impl Producer {
         Ok(())
     }
 
+    /// Whether the consumer has released everything that was pushed.
+    pub fn is_taken(&self) -> bool {
+        let tail = &positions(&self.shared, self.answers).tail.0;
+        tail.load(Ordering::Acquire) == self.head
+    }
+
     /// Whether a record with a payload of this length can be pushed now.
     pub fn has_room(&self, payload: usize) -> bool {
         self.place_for(padded(payload)).is_some()

@@ -4,14 +4,15 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canter_base::clock::{civil, push_iso8601, wall_ms};
 use canter_base::log::{push_json_string, push_logfmt_value};
 use canter_base::options::AccessLogFormat;
+use canter_base::warn;
 use canter_http::escape::Escaped;
 
 use crate::facts::Line;
@@ -20,6 +21,8 @@ use crate::facts::Line;
 const MOST_BATCHES: usize = 64;
 /// Bytes after which a batch is handed over at once.
 const BATCH: usize = 32 * 1024;
+/// How long the end of the program waits for the writer.
+const FINISH: Duration = Duration::from_secs(2);
 
 /// Opens the place the log goes to, at the start and again when it was rotated.
 pub type Open = Box<dyn Fn() -> std::io::Result<Box<dyn Write + Send>> + Send>;
@@ -29,7 +32,16 @@ pub struct AccessLog {
     format: AccessLogFormat,
     batch: Mutex<String>,
     sender: SyncSender<Job>,
-    dropped: Arc<AtomicU64>,
+    missed: Arc<Missed>,
+}
+
+/// What the writer could not be told, because it had more than it could take.
+#[derive(Default)]
+struct Missed {
+    /// Lines that were dropped.
+    lines: AtomicU64,
+    /// The file was rotated.
+    rotated: AtomicBool,
 }
 
 enum Job {
@@ -56,15 +68,16 @@ impl AccessLog {
         let (sender, receiver) = sync_channel(MOST_BATCHES);
         let out = open()?;
         let writer = std::thread::Builder::new().name("access-log".to_owned());
+        let missed: Arc<Missed> = Arc::default();
+        let seen = Arc::clone(&missed);
         writer
             .stack_size(64 * 1024)
-            .spawn(move || write(&receiver, &open, out))?;
-        let (batch, dropped) = (Mutex::default(), Arc::default());
+            .spawn(move || write(&receiver, &seen, &open, out))?;
         Ok(Self {
             format,
-            batch,
+            batch: Mutex::default(),
             sender,
-            dropped,
+            missed,
         })
     }
 
@@ -88,43 +101,63 @@ impl AccessLog {
     }
 
     fn hand_over(&self, batch: String) {
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(Job::Lines(batch)) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Err(TrySendError::Full(Job::Lines(batch))) = self.sender.try_send(Job::Lines(batch))
+        {
+            let lines = batch.lines().count() as u64;
+            self.missed.lines.fetch_add(lines, Ordering::Relaxed);
         }
     }
 
     /// Opens the file again: it was rotated.
     pub fn reopen(&self) {
         self.flush();
-        let _ = self.sender.send(Job::Reopen);
-    }
-
-    /// Waits until everything is written; at the end of the program.
-    pub fn finish(&self) {
-        self.flush();
-        let (done, wait) = sync_channel(1);
-        if self.sender.send(Job::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(Duration::from_secs(2));
+        // A writer that is stuck must not hold the front up.
+        if self.sender.try_send(Job::Reopen).is_err() {
+            self.missed.rotated.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Batches that were dropped because the log's reader was too slow.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Waits until everything is written, but not for a writer that is stuck; at the end of the
+    /// program.
+    pub fn finish(&self) {
+        self.flush();
+        let end = Instant::now() + FINISH;
+        let (done, wait) = sync_channel(1);
+        let mut job = Job::Flush(done);
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(job) {
+            if Instant::now() >= end {
+                return;
+            }
+            job = back;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = wait.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write(receiver: &Receiver<Job>, open: &Open, mut out: Box<dyn Write + Send>) {
+fn write(receiver: &Receiver<Job>, missed: &Missed, open: &Open, mut out: Box<dyn Write + Send>) {
     while let Ok(job) = receiver.recv() {
+        if matches!(job, Job::Reopen) || missed.rotated.swap(false, Ordering::Relaxed) {
+            match open() {
+                Ok(opened) => out = opened,
+                Err(error) => warn!(
+                    "cannot open the access log again: the old file is written on",
+                    reason = &error.to_string()
+                ),
+            }
+        }
         match job {
             // A log that cannot be written is no reason to stop serving.
             Job::Lines(lines) => drop(out.write_all(lines.as_bytes()).and_then(|()| out.flush())),
-            Job::Reopen => {
-                if let Ok(opened) = open() {
-                    out = opened;
-                }
-            }
+            Job::Reopen => {}
             Job::Flush(done) => drop(done.send(())),
+        }
+        let lines = missed.lines.swap(0, Ordering::Relaxed);
+        if lines > 0 {
+            warn!(
+                "lines of the access log were dropped: it is not taken fast enough",
+                lines = lines
+            );
         }
     }
 }
@@ -236,7 +269,7 @@ fn milliseconds(took: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    fn line(format: AccessLogFormat) -> String {
+    fn with_ended<T>(use_it: impl FnOnce(&Ended<'_>) -> T) -> T {
         let line = Line {
             client: "192.0.2.7".to_owned(),
             method: b"GET".to_vec(),
@@ -245,16 +278,61 @@ mod tests {
             referer: Vec::new(),
             user_agent: b"curl/8".to_vec(),
         };
-        let ended = Ended {
+        use_it(&Ended {
             line: &line,
             id: b"id-1",
             status: 200,
             bytes: 13,
             took: Duration::from_micros(1500),
-        };
+        })
+    }
+
+    fn line(format: AccessLogFormat) -> String {
         let mut out = String::new();
-        push_line(&mut out, format, 86_400_000 * 365 + 3_661_000, &ended);
+        let wall_ms = 86_400_000 * 365 + 3_661_000;
+        with_ended(|ended| push_line(&mut out, format, wall_ms, ended));
         out
+    }
+
+    /// A file whose disk takes nothing until it is let go.
+    struct Stuck(Arc<Mutex<()>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _free = self.0.lock();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_writer_holds_nobody_up_and_hears_of_the_rotation_later() {
+        let disk = Arc::new(Mutex::new(()));
+        let opened = Arc::new(AtomicU64::new(0));
+        let open = {
+            let (disk, opened) = (Arc::clone(&disk), Arc::clone(&opened));
+            move || {
+                opened.fetch_add(1, Ordering::SeqCst);
+                Ok(Box::new(Stuck(Arc::clone(&disk))) as Box<dyn Write + Send>)
+            }
+        };
+        let log = AccessLog::start(AccessLogFormat::Common, Box::new(open)).unwrap();
+        let stuck = disk.lock().unwrap();
+        let one_too_many = MOST_BATCHES + 3;
+        for _ in 0..one_too_many {
+            with_ended(|ended| log.log(ended));
+            log.flush();
+        }
+        log.reopen();
+        assert!(log.missed.lines.load(Ordering::SeqCst) > 0);
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+        drop(stuck);
+        log.finish();
+        assert_eq!(opened.load(Ordering::SeqCst), 2);
+        assert_eq!(log.missed.lines.load(Ordering::SeqCst), 0);
     }
 
     #[test]

@@ -7,14 +7,19 @@ mod receive;
 mod send;
 mod watch;
 
+use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use canter_http::{Head, HeadDecoder, Reject};
+use canter_shield::pace::Transfer;
+use canter_shield::score::Misdeed;
 
 use crate::app::App;
 use crate::facts::Facts;
 use crate::forwarded::Client;
+use crate::guard::Entrance;
 use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
@@ -41,14 +46,32 @@ enum After {
     Linger,
 }
 
+/// Where a connection came from and where it arrived.
+pub(crate) struct Arrival {
+    pub peer: Client,
+    /// None on a unix socket.
+    pub peer_ip: Option<IpAddr>,
+    /// Its word about the client is taken.
+    pub trusted: bool,
+    /// The address and port it connected to.
+    pub local: (Vec<u8>, u16),
+    /// It arrived where everybody is sent to HTTPS.
+    pub redirects: bool,
+    /// Counts for the client as long as the connection lasts.
+    pub _entrance: Option<Entrance>,
+}
+
 /// One client connection.
 pub(crate) struct Conn<A: App> {
     stream: Stream,
-    peer: Client,
-    trusted: bool,
-    local: (Vec<u8>, u16),
+    arrival: Arrival,
     shared: Rc<Shared<A>>,
     place: Place,
+    accepted: Instant,
+    /// Bytes given to the socket.
+    sent: Cell<u64>,
+    /// How fast the client takes a response, while it is slower than the app.
+    flow: Cell<Option<Transfer>>,
     buffer: Buffer,
     decoder: HeadDecoder,
     head: Head,
@@ -63,21 +86,16 @@ pub(crate) struct Conn<A: App> {
 }
 
 impl<A: App> Conn<A> {
-    pub fn new(
-        stream: Stream,
-        peer: Client,
-        trusted: bool,
-        local: (Vec<u8>, u16),
-        shared: Rc<Shared<A>>,
-    ) -> Self {
+    pub fn new(stream: Stream, arrival: Arrival, shared: Rc<Shared<A>>) -> Self {
         let place = shared.table.enter();
         Self {
             stream,
-            peer,
-            trusted,
-            local,
+            arrival,
             shared,
             place,
+            accepted: Instant::now(),
+            sent: Cell::new(0),
+            flow: Cell::new(None),
             buffer: Buffer::default(),
             decoder: HeadDecoder::new(),
             head: Head::new(),
@@ -90,6 +108,9 @@ impl<A: App> Conn<A> {
 
     /// Serves the connection to its end.
     pub async fn serve(mut self) {
+        if self.handshake().await.is_err() {
+            return;
+        }
         loop {
             match self.exchange().await {
                 Ok(After::Next) => {}
@@ -103,6 +124,27 @@ impl<A: App> Conn<A> {
         }
     }
 
+    /// The TLS handshake, where there is one: as long as a head may take.
+    async fn handshake(&self) -> Result<(), Stop> {
+        if !self.stream.is_handshaking() {
+            return Ok(());
+        }
+        self.enter(
+            Phase::Head,
+            self.accepted,
+            self.shared.settings.header_timeout,
+        );
+        loop {
+            match self.stream.try_handshake() {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    self.readable().await?;
+                }
+                Err(_) => return Err(Stop::Gone),
+            }
+        }
+    }
+
     /// One request and its response.
     async fn exchange(&mut self) -> Result<After, Stop> {
         match self.receive_head().await {
@@ -110,6 +152,7 @@ impl<A: App> Conn<A> {
             Ok(receive::Received::End) => return Ok(After::Close),
             Ok(receive::Received::Reject(reject)) => return self.reject(reject).await,
             Err(Stop::Expired) if self.decoder.is_inside_request(self.buffer.filled()) => {
+                self.blame_peer(Misdeed::Slow);
                 return self
                     .refuse(None, 408, "the request was not sent in time")
                     .await;
@@ -123,6 +166,11 @@ impl<A: App> Conn<A> {
         self.place.row.enter(phase, Some(now + limit));
     }
 
+    /// Milliseconds since the connection was accepted.
+    fn millis(&self) -> u64 {
+        self.accepted.elapsed().as_millis() as u64
+    }
+
     /// The connection may be used again as far as the server is concerned.
     fn may_keep(&self) -> bool {
         !self.shared.is_draining() && !self.shared.settings.keep_alive.is_zero()
@@ -130,6 +178,7 @@ impl<A: App> Conn<A> {
 
     /// Answers a request that breaks the rules of HTTP. What follows it is never looked at.
     async fn reject(&mut self, reject: Reject) -> Result<After, Stop> {
+        self.blame_peer(Misdeed::Malformed);
         let now = Instant::now();
         let date = self.shared.clock.date(now);
         let response = canter_http::response::reject_response(reject, &date);
@@ -139,10 +188,25 @@ impl<A: App> Conn<A> {
         Ok(After::Linger)
     }
 
+    /// Remembers what a client did wrong.
+    fn blame(&self, client: Option<IpAddr>, misdeed: Misdeed) {
+        if let Some(client) = client {
+            self.shared.guard.misdeed(client, misdeed);
+        }
+    }
+
+    /// The same where only the peer is known. A trusted proxy is not to blame for its clients.
+    fn blame_peer(&self, misdeed: Misdeed) {
+        self.blame(
+            self.arrival.peer_ip.filter(|_| !self.arrival.trusted),
+            misdeed,
+        );
+    }
+
     fn log_reject(&self, reject: Reject, bytes: usize) {
         if let Some(log) = &self.shared.access {
             let line = crate::facts::Line {
-                client: self.peer.address.clone(),
+                client: self.arrival.peer.address.clone(),
                 method: b"-".to_vec(),
                 target: reject.row().word.as_bytes().to_vec(),
                 version: "-",
@@ -159,6 +223,11 @@ impl<A: App> Conn<A> {
     }
 
     fn log(&self, facts: &Facts, status: u16, bytes: u64) {
+        match status {
+            429 => self.blame(facts.client, Misdeed::OverLimit),
+            400..=498 => self.blame(facts.client, Misdeed::Failed),
+            _ => {}
+        }
         if let (Some(log), Some(line)) = (&self.shared.access, &facts.line) {
             log.log(&crate::access::Ended {
                 line,

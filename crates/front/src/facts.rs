@@ -1,6 +1,7 @@
 //! Owns what must be known of a request after its head is gone: to answer it and to log it.
 //! Leaves the log's form to `access`.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use canter_http::{Head, KnownName, RequestFacts};
@@ -12,6 +13,8 @@ pub(crate) struct Facts {
     pub request: RequestFacts,
     pub started: Instant,
     pub has_body: bool,
+    /// Who is to blame for what is wrong with it, where that is known.
+    pub client: Option<IpAddr>,
     pub id: Vec<u8>,
     /// Only when there is an access log.
     pub line: Option<Box<Line>>,

@@ -2,26 +2,47 @@
 //! Leaves what each step does to `steps`.
 //!
 //! Limits on the head are the codec's; the body is read after this, so a step that answers saves
-//! reading it. Rate limits, redirects, static files and the page cache will stand here, too.
+//! reading it. Static files and the page cache will stand here, too.
+
+use std::borrow::Cow;
 
 use canter_http::Head;
 
+use crate::forwarded::Client;
+use crate::guard::Guard;
 use crate::settings::Settings;
 use crate::steps;
 
+/// A field of an answer made by the front.
+pub(crate) type LocalField = (&'static str, Cow<'static, str>);
+
 /// An answer made by the front itself.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Local {
     /// The status code.
     pub status: u16,
     /// Fields beside the usual ones.
-    pub fields: &'static [(&'static str, &'static str)],
+    pub fields: Vec<LocalField>,
     /// A line for whoever reads it.
     pub text: &'static str,
 }
 
+/// What the steps look at.
+pub(crate) struct Asked<'a> {
+    pub head: &'a Head,
+    pub buf: &'a [u8],
+    /// Who asks, after trust was considered.
+    pub client: &'a Client,
+    /// It came where everybody is sent to HTTPS.
+    pub redirects: bool,
+    /// A worker takes requests.
+    pub ready: bool,
+}
+
 /// The first step that answers wins; None means that the app is asked.
-pub(crate) fn before(settings: &Settings, ready: bool, head: &Head, buf: &[u8]) -> Option<Local> {
-    None.or_else(|| steps::options::answer(head))
-        .or_else(|| steps::health::answer(settings.health, ready, head, buf))
+pub(crate) fn before(settings: &Settings, guard: &Guard, asked: &Asked<'_>) -> Option<Local> {
+    None.or_else(|| steps::options::answer(asked.head))
+        .or_else(|| steps::health::answer(settings.health, asked.ready, asked.head, asked.buf))
+        .or_else(|| steps::redirect::answer(asked))
+        .or_else(|| steps::rate::answer(guard, asked))
 }

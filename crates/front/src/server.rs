@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::access::AccessLog;
 use crate::app::App;
 use crate::clock::DateClock;
+use crate::guard::Guard;
 use crate::listener::Listener;
 use crate::settings::Settings;
 use crate::table::Table;
@@ -27,6 +28,7 @@ pub(crate) struct Shared<A: App> {
     pub settings: Settings,
     pub app: A,
     pub table: Rc<Table>,
+    pub guard: Rc<Guard>,
     pub clock: DateClock,
     pub access: Option<Rc<AccessLog>>,
     draining: Cell<bool>,
@@ -83,6 +85,7 @@ impl<A: App> Server<A> {
     ) -> Self {
         let shared = Rc::new(Shared {
             table: Table::new(settings.max_connections),
+            guard: Guard::new(settings.guard.clone()),
             settings,
             app,
             clock: DateClock::new(),

@@ -7,6 +7,9 @@ use std::time::Duration;
 use canter_base::options::AccessLogFormat;
 use canter_base::options::Network;
 use canter_http::Limits;
+use canter_shield::pace::Pace;
+
+use crate::guard::GuardSettings;
 
 /// What the front is set to.
 #[derive(Clone, Debug)]
@@ -25,6 +28,12 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long a head may take, the first one from accepting the connection on.
+    pub header_timeout: Duration,
+    /// What one client may do.
+    pub guard: GuardSettings,
+    /// How slow a client may send or take a body.
+    pub pace: Pace,
     /// How long a request may take until its answer begins; None for no limit.
     pub timeout: Option<Duration>,
     /// Peers whose word about the client is taken.
@@ -40,25 +49,27 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How long an idle connection is kept; the first request on it may take a moment to come,
-    /// however short the keep-alive.
+    /// How long a connection may wait for the next request to begin. The first one begins at once,
+    /// or the connection was never meant for one.
     pub(crate) fn idle_limit(&self, is_used: bool) -> Duration {
         if is_used {
             self.keep_alive
         } else {
-            self.keep_alive.max(FIRST_REQUEST)
+            self.header_timeout
         }
+    }
+
+    /// How long a head of which this much has come may take.
+    pub(crate) fn head_limit(&self, bytes: usize) -> Duration {
+        let more = Duration::from_secs((bytes / HEAD_BYTES) as u64);
+        self.header_timeout + more.min(self.header_timeout)
     }
 }
 
-/// For the first request of a connection to begin, when connections are kept for less.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// From the first byte of a head to its last.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
-/// Without any byte of a body that is still to come.
-pub(crate) const BODY_STALL: Duration = Duration::from_secs(30);
-/// Without the client taking a single byte of its response.
-pub(crate) const WRITE_STALL: Duration = Duration::from_secs(60);
+/// Bytes of a head that give its client a second more.
+const HEAD_BYTES: usize = 500;
+/// How often a transfer that waits for its client is held against the slowest pace.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 /// For a client to finish sending after an early answer.
 pub(crate) const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Bytes read and thrown away meanwhile.

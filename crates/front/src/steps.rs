@@ -2,3 +2,5 @@
 
 pub(crate) mod health;
 pub(crate) mod options;
+pub(crate) mod rate;
+pub(crate) mod redirect;

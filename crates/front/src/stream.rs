@@ -1,5 +1,5 @@
 //! Owns one client socket of any kind, without waiting: readiness, reading, writing, peer.
-//! Leaves what the bytes mean to `conn`. TLS will be one more kind.
+//! Leaves what the bytes mean to `conn`, and what TLS is to `tls`.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,67 +8,103 @@ use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::tls::TlsStream;
+
 /// A client socket.
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
+/// The same call on a socket of either kind; TLS differs.
 macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr) => {
+    ($self:ident, $stream:ident => $call:expr, $tls:ident => $other:expr) => {
         match $self {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Tls($tls) => $other,
         }
     };
 }
 
 impl Stream {
+    /// Whether the client has yet to finish a TLS handshake.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.is_handshaking())
+    }
+
+    /// Goes on with the handshake; `WouldBlock` when more must come first.
+    pub fn try_handshake(&self) -> io::Result<()> {
+        match self {
+            Self::Tls(tls) => tls.try_handshake(),
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+        }
+    }
+
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_read_ready(cx))
+        each!(self, stream => stream.poll_read_ready(cx), tls => tls.poll_read_ready(cx))
     }
 
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_write_ready(cx))
+        each!(self, stream => stream.poll_write_ready(cx), tls => tls.socket.poll_write_ready(cx))
     }
 
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, stream => stream.try_read(buf))
+        each!(self, stream => stream.try_read(buf), tls => tls.try_read(buf))
     }
 
     /// Says that a read took all there was, so that the next one waits for the system's word
     /// instead of asking it. Readiness is edge-triggered: bytes that come later are announced.
     pub fn drained(&self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = each!(self, stream => stream.try_io(Interest::READABLE, nothing));
+        // What TLS gave may be less than what the socket has.
+        let _ = each!(self, stream => stream.try_io(Interest::READABLE, nothing), _tls => Ok(()));
     }
 
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        each!(self, stream => stream.try_write(bytes))
+        each!(self, stream => stream.try_write(bytes), tls => tls.try_write_two(bytes, &[]))
     }
 
+    /// As much as fits of two byte strings. After `WouldBlock` the next write, of whatever kind,
+    /// must begin with the same bytes.
     pub fn try_write_two(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         if second.is_empty() {
             return self.try_write(first);
         }
         let parts = [IoSlice::new(first), IoSlice::new(second)];
-        each!(self, stream => stream.try_write_vectored(&parts))
+        each!(
+            self,
+            stream => stream.try_write_vectored(&parts),
+            tls => tls.try_write_two(first, second)
+        )
     }
 
-    /// Sends part of a file without copying it through this process.
+    /// Sends something that nobody waits for, if it can go now.
+    pub fn nudge(&self, bytes: &[u8]) {
+        each!(self, stream => { let _ = stream.try_write(bytes); }, tls => tls.nudge(bytes));
+    }
+
+    /// Sends part of a file, without copying it through this process where there is no TLS.
     pub fn try_send_file(
         &self,
         file: BorrowedFd<'_>,
         offset: &mut u64,
         len: usize,
     ) -> io::Result<usize> {
+        if let Self::Tls(tls) = self {
+            return tls.try_send_file(file, offset, len);
+        }
         let mut send =
             || rustix::fs::sendfile(self.fd(), file, Some(offset), len).map_err(io::Error::from);
-        each!(self, stream => stream.try_io(Interest::WRITABLE, &mut send))
+        each!(self, stream => stream.try_io(Interest::WRITABLE, &mut send), _tls => Ok(0))
     }
 
     /// No more bytes will be sent.
     pub fn shut_down_writing(&self) {
+        if let Self::Tls(tls) = self {
+            tls.close_notify();
+        }
         let _ = rustix::net::shutdown(self.fd(), rustix::net::Shutdown::Write);
     }
 
@@ -93,7 +129,12 @@ impl Stream {
         let _ = rustix::net::sockopt::set_socket_linger(self.fd(), Some(std::time::Duration::ZERO));
     }
 
+    /// Bytes that were given to the system and that the peer's has not acknowledged.
+    pub fn unacknowledged(&self) -> u64 {
+        canter_sys::sockets::unacknowledged(self.fd()).unwrap_or(0)
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
-        each!(self, stream => stream.as_fd())
+        each!(self, stream => stream.as_fd(), tls => tls.socket.as_fd())
     }
 }

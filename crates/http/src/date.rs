@@ -131,7 +131,8 @@ fn seconds(year: u64, month: &str, day: u64, time: &str) -> Option<u64> {
         .then_some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
-/// The usual arithmetic on years that start in March, so that the leap day is the last one.
+/// The usual arithmetic on years that start in March, so that the leap day is the last one. The
+/// clock of `canter-base` has it too: this crate imports none of ours.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

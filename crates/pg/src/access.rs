@@ -1,1 +1,214 @@
-//! Who may come in at a door.
+//! Who may come in at a door: peer credentials, passwords and certificates. One `Access` for each
+//! door. Leaves listening to `door` and the rest of a client's life to `session`.
+
+mod arrival;
+mod exchange;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::scram::same;
+use crate::stream::tls::DoorTls;
+use crate::stream::{Peer, Stream, x509};
+use crate::target::{Credential, Target};
+use crate::wire::startup::Startup;
+use crate::wire::{SqlError, build};
+use exchange::Exchange;
+use users::Users;
+
+/// How a client proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// The kernel says that it runs as our user (or root); unix sockets only.
+    Peer,
+    /// Nothing is asked.
+    Trust,
+    /// SCRAM-SHA-256, over TLS also -PLUS.
+    Scram,
+    /// MD5, or SCRAM where only its verifier is known.
+    Md5,
+    /// Cleartext password; over TLS or a unix socket only.
+    Plain,
+    /// A TLS client certificate whose common name is the user.
+    Cert,
+}
+
+/// Where a door is, as far as admission depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A unix socket.
+    Unix,
+    /// TCP that only this machine reaches.
+    Loopback,
+    /// TCP that others reach.
+    Network,
+}
+
+impl Reach {
+    /// Of a TCP door at this address.
+    pub fn of(address: std::net::IpAddr) -> Self {
+        if address.to_canonical().is_loopback() { Self::Loopback } else { Self::Network }
+    }
+}
+
+/// What was asked for at a door; everything has a safe default.
+#[derive(Clone, Debug, Default)]
+pub struct AccessOptions {
+    /// `None`: `Peer` at a unix socket, else `Scram` with the password of the database's URL.
+    pub auth: Option<Auth>,
+    /// A file of users in PgBouncer's `userlist.txt` format.
+    pub users: Option<PathBuf>,
+    /// PEM certificate chain and key: the door offers TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// PEM authorities that sign client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Clients without TLS are refused (TCP doors).
+    pub require_tls: bool,
+}
+
+/// The bouncer of one door.
+pub struct Access {
+    rule: Rule,
+    users: RefCell<Users>,
+    tls: Option<DoorTls>,
+    /// TCP clients must come encrypted.
+    require_tls: bool,
+}
+
+/// What is asked at a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Rule {
+    Ask(Auth),
+    /// The database itself asks this user for no password, and neither do we.
+    Open(String),
+}
+
+/// A client that may come in.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The role it is.
+    pub user: String,
+    /// The database it wants; as PostgreSQL, its user's name when it did not say.
+    pub database: String,
+    /// The process at the other end, at a unix socket.
+    pub peer: Option<Peer>,
+    /// What it let us know to log in in its name, when it is not the target's own user.
+    pub credential: Option<Credential>,
+    /// Bytes to be sent before anything else: ends with AuthenticationOk. Append and send at once.
+    pub greeting: Vec<u8>,
+}
+
+impl Access {
+    /// Reads the files and settles what is asked at this door; refuses what would let strangers
+    /// in, in a sentence that says what to do.
+    pub fn new(
+        reach: Reach,
+        options: &AccessOptions,
+        default_target: Option<&Target>,
+    ) -> Result<Self, String> {
+        rules::settle(reach, options, default_target)
+    }
+
+    /// The private door: our own user (or root) by the kernel's word, no password, no TLS.
+    pub fn private() -> Self {
+        Self {
+            rule: Rule::Ask(Auth::Peer),
+            users: RefCell::new(Users::default()),
+            tls: None,
+            require_tls: false,
+        }
+    }
+
+    /// The default target has changed: its new password counts from now on.
+    pub fn set_target(&self, target: &Target) {
+        self.users.borrow_mut().set_own(target);
+    }
+
+    /// Answers SSLRequest, GSSENCRequest and direct TLS, and returns the first packet that is none
+    /// of them, whole (length, code, body), with the stream it came through. `Ok(None)` when the
+    /// client left. A start-up, cancel or registration packet: the caller tells by its code. A
+    /// packet of an impossible length is returned as far as it was read, for its error.
+    pub async fn first_packet(
+        &self,
+        stream: Stream,
+    ) -> io::Result<Option<(Stream, Vec<u8>)>> {
+        arrival::first_packet(stream, self.tls.as_ref()).await
+    }
+
+    /// Finds out who the client is. On `Err` the caller sends the error and closes.
+    pub async fn admit(
+        &self,
+        stream: &mut Stream,
+        startup: &Startup,
+    ) -> Result<Admitted, SqlError> {
+        let user = startup.user();
+        let peer = stream.peer();
+        if self.require_tls && !stream.is_tls() && !stream.is_unix() {
+            return Err(SqlError::fatal("28000", "this door asks for TLS")
+                .hint("Connect with sslmode=require or stricter."));
+        }
+        let mut greeting = Vec::with_capacity(512);
+        let credential = match &self.rule {
+            Rule::Open(own) if user == own => None,
+            Rule::Open(_) => return Err(failed("authentication", user)),
+            Rule::Ask(Auth::Trust) => None,
+            Rule::Ask(Auth::Peer) => match peer {
+                Some(peer) if peer.uid == 0 || Some(peer.uid) == own_uid() => None,
+                _ => return Err(failed("Peer authentication", user)),
+            },
+            Rule::Ask(Auth::Cert) => {
+                is_certified(stream, user)?;
+                None
+            }
+            Rule::Ask(auth @ (Auth::Scram | Auth::Md5 | Auth::Plain)) => {
+                let entry = self.users.borrow_mut().find(user);
+                let end_point = self.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
+                let exchange = Exchange { stream, user, entry, end_point };
+                exchange.run(*auth, &mut greeting).await?
+            }
+        };
+        greeting.extend_from_slice(build::AUTHENTICATION_OK);
+        Ok(Admitted {
+            user: user.to_owned(),
+            database: startup.database().to_owned(),
+            peer,
+            credential,
+            greeting,
+        })
+    }
+}
+
+/// The words PostgreSQL uses; they tell nobody whether the user exists.
+fn failed(what: &str, user: &str) -> SqlError {
+    let code = if what.starts_with("password") { "28P01" } else { "28000" };
+    let shown: String = user.chars().take(63).collect();
+    SqlError::fatal(code, format!("{what} failed for user \"{shown}\""))
+}
+
+/// The chain was checked by TLS; the common name must be the user.
+fn is_certified(stream: &Stream, user: &str) -> Result<(), SqlError> {
+    let Some(certificate) = stream.peer_certificates().first() else {
+        return Err(SqlError::fatal("28000", "connection requires a valid client certificate"));
+    };
+    match x509::common_name(certificate) {
+        Some(name) if same(name.as_bytes(), user.as_bytes()) => Ok(()),
+        _ => Err(failed("certificate authentication", user)),
+    }
+}
+
+/// The user we run as, as the kernel would tell the other end of a socket.
+fn own_uid() -> Option<u32> {
+    static UID: OnceLock<u32> = OnceLock::new();
+    if let Some(uid) = UID.get() {
+        return Some(*uid);
+    }
+    let (one, _other) = tokio::net::UnixStream::pair().ok()?;
+    let uid = one.peer_cred().ok()?.uid();
+    Some(*UID.get_or_init(|| uid))
+}

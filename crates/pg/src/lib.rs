@@ -7,15 +7,22 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod access;
+pub mod access;
 mod cancel;
-mod door;
+pub mod door;
 mod login;
-mod pool;
+pub mod pool;
+mod pooler;
 mod relay;
+mod scram;
 mod server;
 mod session;
+mod settings;
 pub mod sql;
 mod stream;
 pub mod target;
 pub mod wire;
+
+pub use door::Door;
+pub use pooler::{Pooler, PoolerStats};
+pub use settings::{Owner, Settings};

@@ -1,1 +1,255 @@
 //! The state machine between one client and the server it has at the moment; sans-IO.
+//!
+//! Owns what every byte from either side means for the other: replies owed, prepared statements,
+//! settings and pins, when a server is needed and when it may go. Sockets, time and the pool are
+//! the session's.
+//!
+//! ```text
+//! client bytes ─▶ from_client ─▶ Io::to_server      (what stays local: Io::to_client)
+//! server bytes ─▶ from_server ─▶ Io::to_client      (what it asks itself: Io::to_server)
+//! ```
+
+mod answer;
+mod attach;
+mod extended;
+mod known;
+mod label;
+mod limbo;
+mod local;
+mod owed;
+mod pending;
+mod request;
+mod rest;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub use known::{Known, Params};
+pub use label::Label;
+pub use statement::Statement;
+pub(crate) use attach::Leaving;
+
+use crate::sql::Flags;
+use crate::wire::{SqlError, TxStatus};
+use limbo::Limbo;
+use owed::Queue;
+use pending::{Answer, Asked, Pending};
+
+/// A request up to this length is read before it goes on; a longer one is passed through unread
+/// and may have touched anything.
+const GATHER: usize = 1 << 20;
+/// The longest statement that can be prepared by name: its text must be kept.
+const GATHER_PARSE: usize = 16 << 20;
+/// The longest error of a server that is looked into.
+const GATHER_ERROR: usize = 16 << 20;
+
+/// What both sides are connected to during one call.
+pub(crate) struct Io<'a> {
+    /// What is known of the server, while there is one.
+    pub(crate) known: Option<&'a mut Known>,
+    /// Bytes for it.
+    pub(crate) to_server: &'a mut Vec<u8>,
+    /// Bytes for the client.
+    pub(crate) to_client: &'a mut Vec<u8>,
+}
+
+/// Why no more of the client's bytes were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// All was taken, or the rest is not whole: so many bytes are needed from its start.
+    Bytes(usize),
+    /// A server, to go on with what is left.
+    Server,
+    /// Answers, before what is left may go on.
+    Answers,
+    /// Nothing: the client said goodbye.
+    Leave,
+}
+
+/// How much of the client's bytes was taken, and what is needed for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) used: usize,
+    pub(crate) want: Want,
+}
+
+/// The server cannot be used any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken(pub(crate) SqlError);
+
+/// Bytes of a message that pass without being looked at.
+#[derive(Debug, Clone, Copy, Default)]
+struct Passing {
+    left: usize,
+    dropped: bool,
+    /// It was the last message of the answer to the oldest request.
+    ends: bool,
+}
+
+/// Extended-protocol messages since the last `Sync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Segment {
+    /// None.
+    #[default]
+    Closed,
+    /// All were answered here.
+    Local,
+    /// The server has got some.
+    Server,
+}
+
+/// The state machine of one session.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    owed: Queue,
+    /// What the client was told of its transaction.
+    told: TxStatus,
+    attached: bool,
+    segment: Segment,
+    /// Segments begun, to tell them apart.
+    segments: u64,
+    /// An error was reported in this segment: the client's messages up to `Sync` are dropped.
+    skip: bool,
+    /// The server waits for COPY data.
+    copy_in: bool,
+    /// The client's messages wait until nothing is owed.
+    barrier: bool,
+    /// The client is gone: nothing is asked any more, all is cleaned instead.
+    leaving: bool,
+    defer_begin: bool,
+    from_client: Passing,
+    from_server: Passing,
+
+    label: Rc<Label>,
+    start: Rc<Label>,
+    /// What the client was told with `ParameterStatus`.
+    params: Rc<Params>,
+    user: Box<str>,
+
+    names: HashMap<Box<[u8]>, Rc<Statement>>,
+    /// The last unnamed `Parse`, whole, and whether this server has it.
+    unnamed: Vec<u8>,
+    unnamed_here: bool,
+
+    pending: Pending,
+    pins: Flags,
+    pin_text: Option<Rc<str>>,
+    probe: Option<Box<(Asked, Answer)>>,
+    /// The error of a query of ours.
+    hidden_error: Option<Box<SqlError>>,
+    /// A `BEGIN` that was answered and not yet sent.
+    begin: Option<Box<[u8]>>,
+    /// A transaction that was lost.
+    limbo: Option<Box<Limbo>>,
+    /// No server is to be had for the next request.
+    refuse: Option<Box<SqlError>>,
+}
+
+impl Relay {
+    /// For a client that logged in as `user` and asked for these settings. `params` is what it
+    /// will have been told.
+    pub(crate) fn new(user: &str, start: Rc<Label>, params: Rc<Params>, defer_begin: bool) -> Self {
+        Self {
+            owed: Queue::default(),
+            told: TxStatus::Idle,
+            attached: false,
+            segment: Segment::Closed,
+            segments: 0,
+            skip: false,
+            copy_in: false,
+            barrier: false,
+            leaving: false,
+            defer_begin,
+            from_client: Passing::default(),
+            from_server: Passing::default(),
+            label: Rc::clone(&start),
+            start,
+            params,
+            user: user.into(),
+            names: HashMap::new(),
+            unnamed: Vec::new(),
+            unnamed_here: false,
+            pending: Pending::default(),
+            pins: Flags::NONE,
+            pin_text: None,
+            probe: None,
+            hidden_error: None,
+            begin: None,
+            limbo: None,
+            refuse: None,
+        }
+    }
+
+    /// The settings a server must have for this client.
+    pub(crate) fn label(&self) -> &Rc<Label> {
+        &self.label
+    }
+
+    /// What the client was told of its transaction.
+    pub(crate) fn told(&self) -> TxStatus {
+        self.told
+    }
+
+    /// Whether the server owes nothing, neither to the client nor to us.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.owed.is_empty() && self.from_server.left == 0
+    }
+
+    /// Whether the client sent what is not answered yet, or only half of something.
+    pub(crate) fn is_client_busy(&self) -> bool {
+        self.from_client.left > 0
+            || self.segment == Segment::Server
+            || self.owed.iter().any(owed::Owed::is_visible)
+    }
+
+    /// Whether the server reads COPY data from the client.
+    pub(crate) fn is_copying_in(&self) -> bool {
+        self.copy_in
+    }
+
+    /// Whether the server may be given back now.
+    #[inline]
+    pub(crate) fn may_release(&self, known: &Known) -> bool {
+        self.is_resting(known) && self.pins.is_empty()
+    }
+
+    /// Whether the client is between transactions, but its server cannot be given back.
+    pub(crate) fn is_pinned(&self, known: &Known) -> bool {
+        self.is_resting(known) && !self.pins.is_empty()
+    }
+
+    #[inline]
+    fn is_resting(&self, known: &Known) -> bool {
+        self.attached
+            && self.owed.is_empty()
+            && known.status == TxStatus::Idle
+            && self.segment == Segment::Closed
+            && self.from_client.left == 0
+            && self.from_server.left == 0
+            && self.pending.is_empty()
+    }
+
+    /// Why it is pinned: the kinds of state, and the SQL that made the last of them.
+    pub(crate) fn pin_reason(&self) -> Option<String> {
+        if self.pins.is_empty() {
+            return None;
+        }
+        let words: Vec<_> = pending::words(self.pins).collect();
+        let text = self.pin_text.as_deref().unwrap_or_default();
+        Some(format!("{}: {text}", words.join(", ")))
+    }
+
+    /// The kinds of state that pin it, each with the SQL that made the last of them.
+    pub(crate) fn pin_words(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let text = self.pin_text.as_deref().unwrap_or_default();
+        pending::words(self.pins).map(move |word| (word, text))
+    }
+
+    /// What the client was told of the server's parameters.
+    pub(crate) fn params(&self) -> &Rc<Params> {
+        &self.params
+    }
+}

@@ -10,3 +10,4 @@ pub mod machine;
 pub mod memory;
 pub mod process;
 pub mod sched;
+pub mod sockets;

@@ -196,8 +196,8 @@ impl StartResponse {
 
     fn over(&self) {
         *self.state() = State::Over;
-        let took = self.since.elapsed();
-        self.worker.outbox.wake_or_hold(&self.worker.watch, took);
+        let worker = &self.worker;
+        worker.outbox.wake_or_hold(&worker.watch, self.since);
     }
 
     /// The head if it is not sent yet; the state moves on to `next`.

@@ -33,6 +33,8 @@ pub(crate) struct Crew {
     /// Threads called to the ring that have not reached it: they wait for a CPU or the
     /// interpreter, so more of them would only wait, too.
     stepping: AtomicUsize,
+    /// One of the threads that run requests should park.
+    one_too_many: AtomicBool,
 }
 
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Crew {
             least: least.clamp(1, most),
             idle_limit,
             stepping: AtomicUsize::new(0),
+            one_too_many: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +143,20 @@ impl Crew {
     pub fn busy(&self) -> usize {
         let members = self.members();
         members.alive.saturating_sub(members.parked.len())
+    }
+
+    /// The next thread that has answered its request parks, if another is left.
+    pub fn let_one_go(&self) {
+        if self.busy() > self.least {
+            self.one_too_many.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the calling thread, which is not parked, is the one to go.
+    fn is_let_go(&self) -> bool {
+        self.one_too_many.load(Ordering::Relaxed)
+            && self.one_too_many.swap(false, Ordering::Relaxed)
+            && self.busy() > self.least
     }
 
     /// Calls all parked threads, which then see that the worker is draining.
@@ -227,6 +244,9 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
                 Next::Run(job) => run(py, worker, job),
                 Next::Park => break,
                 Next::End => return Ending::Drained,
+            }
+            if worker.crew.is_let_go() {
+                break;
             }
         }
         if worker.is_draining() {

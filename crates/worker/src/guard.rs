@@ -17,7 +17,7 @@ use rustix::process::{Pid, getppid};
 use crate::crew::Crew;
 use crate::dump::Dump;
 use crate::failure;
-use crate::look::Look;
+use crate::look::{Look, Shed};
 use crate::worker::Worker;
 
 /// While draining: how often sleepers are woken again, for one may have missed the first call.
@@ -71,6 +71,7 @@ pub(crate) struct Guard<'w> {
     worker: &'w Arc<Worker>,
     signals: Signals,
     look: Option<Look>,
+    shed: Shed,
     dumps: Vec<Dump>,
     /// The supervisor.
     parent: Option<Pid>,
@@ -84,6 +85,7 @@ impl<'w> Guard<'w> {
             worker,
             signals,
             look: None,
+            shed: Shed::new(),
             dumps: Vec::new(),
             parent: getppid(),
             end_by: None,
@@ -192,7 +194,8 @@ impl<'w> Guard<'w> {
     fn step(&mut self) {
         let worker = self.worker;
         if self.look.as_ref().is_some_and(|look| look.left().is_zero()) {
-            self.look = self.look.take().and_then(|look| look.end(worker));
+            let shed = &mut self.shed;
+            self.look = self.look.take().and_then(|look| look.end(worker, shed));
         }
         for dump in &self.dumps {
             if dump.left().is_some_and(|left| left.is_zero()) {

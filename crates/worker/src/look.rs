@@ -3,16 +3,21 @@
 //!
 //! Another thread helps when those that run are *waiting*: for a database, a slow API, a disk.
 //! It does not help while the process computes or is queued for a CPU, nor while a thread called
-//! before has not got the interpreter yet. So over a short window CPU time plus time queued is
+//! before has not got the interpreter yet. So over a window CPU time plus time queued is
 //! compared with the clock. While that shows waiting, and nobody takes requests but those called,
-//! twice as many are called each time, though no more than there are requests; where others take
-//! some, too, one at a time is enough.
+//! twice as many are called each time, though no more than there are requests. Where others take
+//! some, too, requests are answered meanwhile, and each of them may wait a little: then the window
+//! must be long ([`SURE`]), and one at a time is enough.
+//!
+//! A thread too many makes the others wait for the interpreter, and while the ring never runs empty
+//! none would park by itself. So when a long window shows no waiting at all, one of a few threads
+//! is let go; and the longer until the next, the sooner it had to be called back ([`Shed`]).
 //!
 //! When each of the requests that run has computed for [`FAIR`] and none was taken, they compute for
 //! long: one more thread comes then all the same, and shares the interpreter with them, so that an
 //! endless loop stops nobody else.
 //!
-//! The time queued is that of the thread that took a request last: two file reads per window,
+//! The time queued is that of some of the threads that run requests: two file reads each per window,
 //! where all threads would be hundreds. The kernel adds to it only when the thread gets its CPU,
 //! so one that is ready to run at the window's end counts as computing.
 
@@ -28,8 +33,22 @@ use crate::worker::Worker;
 /// Long enough for the clocks to say something, short against what a person notices.
 const FIRST_WINDOW: Duration = Duration::from_millis(1);
 
-/// While the process computes, look more rarely: looking takes CPU time, too.
-const LONGEST_WINDOW: Duration = Duration::from_millis(8);
+/// While the process computes, look more rarely: looking takes CPU time, too. And while requests are
+/// answered, only a window as long as this shows more than the chance of a moment.
+const SURE: Duration = Duration::from_millis(16);
+
+/// Threads whose time queued is looked at.
+const MOST_WATCHED: usize = 8;
+
+/// Where more threads than this run requests, they are there because requests wait for long.
+const FEW: usize = 16;
+
+/// Of the clock, in multiples of the share that shows waiting: no waiting at all.
+const FULL: f64 = 0.95 / 0.75;
+
+/// Between letting one thread go and the next.
+const SHED_FIRST: Duration = Duration::from_millis(50);
+const SHED_LAST: Duration = Duration::from_secs(5);
 
 /// CPU time of one request for which others wait; many times what an ordinary one takes.
 const FAIR: Duration = Duration::from_millis(100);
@@ -50,41 +69,82 @@ pub(crate) struct Look {
     still_since: Duration,
 }
 
-#[derive(Clone, Copy)]
+/// When a thread is let go, across windows.
+#[derive(Debug)]
+pub(crate) struct Shed {
+    pause: Duration,
+    next: Duration,
+}
+
+impl Shed {
+    pub fn new() -> Self {
+        Self {
+            pause: SHED_FIRST,
+            next: Duration::ZERO,
+        }
+    }
+
+    /// Whether a thread may go now; if so, it is taken for gone.
+    fn may(&mut self, now: Duration) -> bool {
+        if now < self.next {
+            return false;
+        }
+        if now > self.next + SHED_LAST {
+            self.pause = SHED_FIRST;
+        }
+        self.next = now + self.pause;
+        true
+    }
+
+    /// One had to be called: was the last let go in vain?
+    fn called(&mut self, now: Duration) {
+        if now < self.next + self.pause {
+            self.pause = (self.pause * 2).min(SHED_LAST);
+        }
+        self.next = self.next.max(now + self.pause);
+    }
+}
+
 struct Sample {
     clock: Duration,
     process: Duration,
     taken: u32,
-    tid: u32,
-    queued: Option<Duration>,
+    /// Time queued so far of some threads.
+    queued: Vec<(u32, Duration)>,
 }
 
 impl Sample {
     fn now(worker: &Worker) -> Self {
-        let tid = worker.last_taker();
+        let mut tids = worker.running.some_threads(MOST_WATCHED);
+        if tids.is_empty() {
+            tids.push(worker.last_taker());
+        }
         Self {
             clock: cpu::monotonic(),
             process: cpu::process_time(),
             taken: worker.watch.taken(),
-            tid,
-            queued: queued(tid),
+            queued: tids
+                .into_iter()
+                .filter_map(|tid| Some((tid, queued(tid)?)))
+                .collect(),
         }
     }
 
-    /// Whether the process has waited since then for most of the time.
-    fn shows_waiting(self, worker: &Worker) -> bool {
+    /// The share of the clock that the process has computed, or was queued, since then; in units of
+    /// the share below which it counts as waiting.
+    fn busy(&self, worker: &Worker) -> f64 {
         let elapsed = cpu::monotonic().saturating_sub(self.clock);
         let computed = cpu::process_time().saturating_sub(self.process);
-        let queued = match (self.queued, queued(self.tid)) {
-            (Some(before), Some(now)) => now.saturating_sub(before),
-            _ => Duration::ZERO,
-        };
-        let busy = (computed + queued).as_secs_f64();
-        busy < worker.busy_share * elapsed.as_secs_f64() && !is_runnable(worker.last_taker())
+        let waited = self.queued.iter().filter_map(|&(tid, before)| {
+            let now = queued(tid)?;
+            Some(now.saturating_sub(before))
+        });
+        let busy = computed + waited.sum::<Duration>();
+        busy.as_secs_f64() / (worker.busy_share * elapsed.as_secs_f64()).max(f64::MIN_POSITIVE)
     }
 
     /// Requests taken since then.
-    fn taken_since(self, worker: &Worker) -> usize {
+    fn taken_since(&self, worker: &Worker) -> usize {
         worker.watch.taken().wrapping_sub(self.taken) as usize
     }
 }
@@ -120,10 +180,10 @@ impl Look {
     pub fn begin(worker: &Worker) -> Self {
         let sample = Sample::now(worker);
         Self {
+            still_since: sample.process,
             sample,
             window: FIRST_WINDOW,
             called: 0,
-            still_since: sample.process,
         }
     }
 
@@ -133,18 +193,26 @@ impl Look {
     }
 
     /// Ends a window that has passed. None means that no request waits any more.
-    pub fn end(mut self, worker: &Arc<Worker>) -> Option<Self> {
+    pub fn end(mut self, worker: &Arc<Worker>, shed: &mut Shed) -> Option<Self> {
         worker.outbox.flush(&worker.watch);
         if !worker.watch.has_requests() {
             return None;
         }
         let computed = cpu::process_time();
-        if self.sample.taken_since(worker) > 0 {
+        let taken = self.sample.taken_since(worker);
+        if taken > 0 {
             self.still_since = computed;
         }
+        let only_the_called = taken <= self.called;
+        let is_long = self.window >= SURE;
         let may_help = worker.crew.is_settled() && !worker.is_stood_at();
-        if may_help && self.sample.shows_waiting(worker) {
-            let only_the_called = self.sample.taken_since(worker) <= self.called;
+        let now = cpu::monotonic();
+        let busy = self.sample.busy(worker);
+        if may_help
+            && (only_the_called || is_long)
+            && busy < 1.0
+            && !is_runnable(worker.last_taker())
+        {
             self.called = if only_the_called {
                 (self.called * 2).clamp(1, MOST_AT_ONCE)
             } else {
@@ -152,16 +220,40 @@ impl Look {
             };
             self.called = self.called.min(waiting(worker));
             Crew::step_up(worker, self.called);
-            self.window = FIRST_WINDOW;
+            shed.called(now);
+            self.window = if only_the_called { FIRST_WINDOW } else { SURE };
         } else if may_help && computed.saturating_sub(self.still_since) >= granted(worker) {
             self.called = 1;
             Crew::step_up(worker, 1);
             self.still_since = computed;
         } else {
+            if is_long && taken > 0 && busy >= FULL && worker.crew.busy() <= FEW && shed.may(now) {
+                worker.crew.let_one_go();
+            }
             self.called = 0;
-            self.window = (self.window * 2).min(LONGEST_WINDOW);
+            self.window = (self.window * 2).min(SURE);
         }
         self.sample = Sample::now(worker);
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_called_back_soon_is_let_go_more_rarely() {
+        let ms = Duration::from_millis;
+        let mut shed = Shed::new();
+        assert!(shed.may(ms(1000)) && !shed.may(ms(1040)) && shed.may(ms(1050)));
+        shed.called(ms(1060));
+        assert!(!shed.may(ms(1150)) && shed.may(ms(1160)));
+        for _ in 0..20 {
+            shed.called(ms(1200));
+        }
+        assert!(!shed.may(ms(6199)) && shed.may(ms(6200)));
+        // Forgotten once nobody was called for long.
+        assert!(shed.may(ms(60_000)) && shed.may(ms(60_050)));
     }
 }

@@ -2,17 +2,19 @@
 //! front is woken.
 //! Leaves what the records say to `answer`.
 //!
-//! Waking a sleeping front costs a system call here and a switch there, so a finished answer may
-//! wait for company while twice as many requests wait in the ring as answers are held: its client
-//! has waited for longer than that, and no more than [`MOST_HELD`] are held. The front is woken at
-//! once when few requests wait, when it wants to give more, and after a slow request. Whatever is
-//! held meanwhile the front finds within a millisecond or two: it looks by itself as often as that
-//! while requests wait in the ring.
+//! Waking a sleeping front is dear: a system call here, on some machines an interrupt that the
+//! hypervisor delivers, and a switch there. So a finished answer may wait for company while at
+//! least as many requests wait in the ring as answers are held, for its client has waited behind
+//! as many; but no more than [`MOST_HELD`], and none for longer than [`HOLD_LIMIT`] as far as the
+//! time of the last request tells how long the next will take. The front is woken at once when
+//! few requests wait and when it wants to give more. It also looks by itself every few milliseconds
+//! while requests wait in the ring, and finds what is held behind a request that takes longer than
+//! the last one did.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canter_channel::{Answers, Full, Kind, RecordHead, SlotId, Watch};
 use canter_sys::fds;
@@ -26,8 +28,9 @@ use crate::worker::Worker;
 /// Answers held back at most: fewer wakings than this would save next to nothing.
 const MOST_HELD: u32 = 16;
 
-/// A request that took this long may be followed by another such, and a waking is little to it.
-const SLOW: Duration = Duration::from_micros(250);
+/// How long an answer may be held: little to a client that has waited in line, and enough for
+/// company where a request takes a millisecond.
+const HOLD_LIMIT: Duration = Duration::from_millis(5);
 
 /// The front wakes who waits for room; the limit covers a wake-up that went to another thread.
 const ROOM_LIMIT: Duration = Duration::from_millis(5);
@@ -41,9 +44,12 @@ pub(crate) struct Outbox {
     /// Held while a descriptor and its record are sent, so that both sides see one order. Only
     /// ever waited for without the interpreter's lock.
     files: Mutex<()>,
-    /// Answers held back since the front was last woken. A race loses a count, which costs an
-    /// early or a late waking.
+    /// Answers held back since the front was last woken or last took all. A race loses a count,
+    /// which costs an early or a late waking.
     held: AtomicU32,
+    /// When the first of them was held, in nanoseconds since `begun`.
+    held_since: AtomicU64,
+    begun: Instant,
 }
 
 impl Outbox {
@@ -52,6 +58,8 @@ impl Outbox {
             answers: Mutex::new(answers),
             files: Mutex::new(()),
             held: AtomicU32::new(0),
+            held_since: AtomicU64::new(0),
+            begun: Instant::now(),
         }
     }
 
@@ -92,6 +100,9 @@ impl Outbox {
         end_if_fork();
         // Held for one copy, never while waiting for anything.
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.are_taken() {
+            self.held.store(0, Ordering::Relaxed);
+        }
         answers.push(head, parts)
     }
 
@@ -112,14 +123,25 @@ impl Outbox {
         Ok(())
     }
 
-    /// After an answer's last record, `took` the time the request has run.
-    pub fn wake_or_hold(&self, watch: &Watch, took: Duration) {
-        let held = self.held.load(Ordering::Relaxed) + 1;
-        let company = (watch.untaken() / 2).min(MOST_HELD);
-        if held > company || took >= SLOW || watch.front_wants_waking() {
+    /// After an answer's last record; the request has run from `since` until now.
+    pub fn wake_or_hold(&self, watch: &Watch, since: Instant) {
+        let now = Instant::now();
+        let held = self.held.load(Ordering::Relaxed);
+        let at = u64::try_from((now - self.begun).as_nanos()).unwrap_or(u64::MAX);
+        if held == 0 {
+            self.held_since.store(at, Ordering::Relaxed);
+        }
+        let first = self.held_since.load(Ordering::Relaxed);
+        let holding = Holding {
+            held,
+            waiting: watch.untaken(),
+            so_far: Duration::from_nanos(at.saturating_sub(first)),
+            took: now - since,
+        };
+        if !holding.may_go_on() || watch.front_wants_waking() {
             self.wake(watch);
         } else {
-            self.held.store(held, Ordering::Relaxed);
+            self.held.store(held + 1, Ordering::Relaxed);
         }
     }
 
@@ -134,6 +156,24 @@ impl Outbox {
     pub fn wake(&self, watch: &Watch) {
         self.held.store(0, Ordering::Relaxed);
         watch.wake_front();
+    }
+}
+
+/// What speaks for and against holding another answer back.
+struct Holding {
+    /// Answers held already.
+    held: u32,
+    /// Requests in the ring.
+    waiting: u32,
+    /// Since the first answer was held.
+    so_far: Duration,
+    /// The request just answered; the next may take as long.
+    took: Duration,
+}
+
+impl Holding {
+    fn may_go_on(&self) -> bool {
+        self.held < self.waiting.min(MOST_HELD) && self.so_far + self.took <= HOLD_LIMIT
     }
 }
 
@@ -156,5 +196,31 @@ pub(crate) fn record(kind: Kind, last: bool, slot: SlotId, number: u64) -> Recor
         last,
         slot,
         number,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_held_for_company_only() {
+        let us = Duration::from_micros;
+        let row = |held, waiting, so_far, took| {
+            let holding = Holding {
+                held,
+                waiting,
+                so_far: us(so_far),
+                took: us(took),
+            };
+            holding.may_go_on()
+        };
+        // Nobody waits behind it.
+        assert!(!row(0, 0, 0, 10));
+        assert!(row(0, 1, 0, 10) && row(4, 5, 0, 10) && !row(5, 5, 0, 10));
+        assert!(row(MOST_HELD - 1, 1000, 0, 10) && !row(MOST_HELD, 1000, 0, 10));
+        // The next request may take as long as this one, and the first held answer waits for it.
+        assert!(row(0, 9, 0, 1000) && row(4, 9, 4000, 1000) && !row(4, 9, 4500, 1000));
+        assert!(!row(0, 9, 0, 6000));
     }
 }

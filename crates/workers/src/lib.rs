@@ -10,6 +10,7 @@ pub mod link;
 pub mod notify;
 mod obituary;
 mod poison;
+mod pulse;
 mod signals;
 pub mod socket;
 mod spawn;

@@ -29,7 +29,7 @@ pub enum Word {
 pub struct Notify {
     socket: OwnedFd,
     address: SocketAddrUnix,
-    /// How often [`Word::Watchdog`] is due; None when nobody watches.
+    /// Silence after which the manager ends the service; None when nobody watches.
     pub watchdog: Option<Duration>,
 }
 
@@ -48,10 +48,9 @@ impl Notify {
         Ok(Self {
             socket: socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?,
             address,
-            // Twice as often as needed, as the manual advises.
             watchdog: watchdog_usec
                 .filter(|usec| *usec > 0)
-                .map(|usec| Duration::from_micros(usec) / 2),
+                .map(Duration::from_micros),
         })
     }
 
@@ -86,7 +85,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("canter-notify-{}", std::process::id()));
         let manager = UnixDatagram::bind(&path).unwrap();
         let notify = Notify::new(path.as_os_str(), Some(2_000_000)).unwrap();
-        assert_eq!(notify.watchdog, Some(Duration::from_secs(1)));
+        assert_eq!(notify.watchdog, Some(Duration::from_secs(2)));
         let mut buf = [0; 100];
         for (word, begin) in [
             (Word::Ready, "READY=1"),

@@ -143,7 +143,6 @@ struct Supervisor<'a> {
     /// A source file has changed; act when this time has come.
     changed: Option<(Instant, PathBuf)>,
     notify: Option<Notify>,
-    next_ping: Option<Instant>,
     /// READY=1 is to be said when a worker of this generation takes requests.
     announce: Option<u32>,
 }
@@ -171,7 +170,6 @@ impl<'a> Supervisor<'a> {
             },
             finish: plan.graceful_timeout,
         };
-        let watchdog = plan.notify.as_ref().and_then(|notify| notify.watchdog);
         Self {
             hooks,
             name: plan.name,
@@ -188,7 +186,6 @@ impl<'a> Supervisor<'a> {
             watch: plan.reload.map(|(roots, files)| Watch::new(roots, files)),
             changed: None,
             notify: plan.notify,
-            next_ping: watchdog.map(|interval| Instant::now() + interval),
             announce: Some(0),
         }
     }
@@ -230,7 +227,7 @@ impl<'a> Supervisor<'a> {
                 );
                 self.reload();
             }
-            self.ping(now);
+            self.ask_front(now);
         }
         self.end_when_due(now);
     }
@@ -289,7 +286,7 @@ impl<'a> Supervisor<'a> {
             self.front_backoff.until().filter(|_| self.front.is_none()),
             self.nursery.next_deadline(),
             self.changed.as_ref().map(|(due, _)| *due),
-            self.next_ping,
+            self.front.as_ref().and_then(Front::next_question),
             polled.map(|_| Instant::now() + watch::INTERVAL),
         ];
         let serving = serving.into_iter().flatten();

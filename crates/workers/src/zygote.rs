@@ -46,6 +46,8 @@ pub struct Loaded {
     pub versions: String,
     /// Why the process must not be forked.
     pub danger: Option<String>,
+    /// The names of the databases that the app reaches through the pool.
+    pub pooled: Option<String>,
     /// How long the import took.
     pub took_ms: u64,
 }
@@ -96,6 +98,7 @@ impl Report {
                 app: field("app")?,
                 versions: field("versions")?,
                 danger: field("danger"),
+                pooled: field("pooled"),
                 took_ms: field("took_ms")?.parse().ok()?,
             }),
             "failed" => Self::Failed {
@@ -217,10 +220,12 @@ mod tests {
             app: "mysite.wsgi:application".to_owned(),
             versions: "Python 3.13.0, Django 5.2".to_owned(),
             danger: Some("the thread `reporter` is running".to_owned()),
+            pooled: Some("default, reports".to_owned()),
             took_ms: 412,
         };
         let text = "loaded\napp=mysite.wsgi:application\nversions=Python 3.13.0, Django 5.2\n\
-                    danger=the thread `reporter` is running\ntook_ms=412";
+                    danger=the thread `reporter` is running\n\
+                    pooled=default, reports\ntook_ms=412";
         assert_eq!(Report::read(text.as_bytes()), Some(Report::Loaded(loaded)));
         assert_eq!(
             Report::read(b"failed\nwhat=ModuleNotFoundError: a=b"),

@@ -33,6 +33,22 @@ pub enum Host {
     Name(String),
 }
 
+impl Address {
+    /// Whether nobody but programs of this machine can get there. A name counts as the address it
+    /// usually has.
+    pub fn is_this_machine_only(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => match host {
+                Host::Any => false,
+                Host::Ip(ip) => ip.is_loopback(),
+                Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
+            },
+            Self::Unix(_) => true,
+            Self::Inherited(_) => false,
+        }
+    }
+}
+
 impl Value for Address {
     const KIND: &'static str = "ADDRESS";
     const SEPARATOR: Option<char> = Some(',');

@@ -54,11 +54,39 @@ fn wrong_choice(text: &str, choices: &[(&str, &str)]) -> Wrong {
 }
 
 choice! {
+    /// Who is shut out when they keep misbehaving.
+    Ban {
+        Auto = "auto" | "on", "clients with public addresses";
+        All = "all", "everybody but trusted proxies";
+        Off = "off" | "none", "nobody";
+    }
+}
+
+choice! {
     /// Whether workers are forked from a process that has imported the app.
     Preload {
         Auto = "auto", "fork when it is safe after the import, and say so when it is not";
         On = "on" | "true" | "yes" | "1", "always fork, even with threads or sockets open";
         Off = "off" | "false" | "no" | "0", "every worker imports the app itself";
+    }
+}
+
+choice! {
+    /// Whether the app's PostgreSQL connections are pooled.
+    DbPool {
+        Auto = "auto" | "on" | "true" | "yes" | "1", "pool every PostgreSQL connection of Django";
+        Off = "off" | "false" | "no" | "0", "every thread opens connections of its own";
+    }
+}
+
+choice! {
+    /// How a client of the pool proves who it is.
+    DbAuth {
+        Scram = "scram" | "scram-sha-256", "a password that is never sent (SCRAM-SHA-256)";
+        Md5 = "md5", "the older way for drivers that cannot do SCRAM";
+        Plain = "plain" | "password", "the password itself; only over TLS or a unix socket";
+        Trust = "trust" | "any", "nothing is asked; only where this machine alone gets in";
+        Cert = "cert", "a TLS client certificate, see `--db-tls-ca`";
     }
 }
 
@@ -238,6 +266,8 @@ mod tests {
     #[test]
     fn every_choice_is_read_back_as_it_is_shown() {
         every_word_is_read_back::<Preload>();
+        every_word_is_read_back::<DbPool>();
+        every_word_is_read_back::<DbAuth>();
         every_word_is_read_back::<AccessLogFormat>();
         every_word_is_read_back::<WorkerClass>();
         every_word_is_read_back::<Level>();

@@ -71,6 +71,17 @@ impl Row {
             .collect()
     }
 
+    /// What help shows behind the flag: ` COUNT`, `[=CHOICE]` where the flag may stand alone, or
+    /// nothing.
+    pub fn value_usage(&self) -> String {
+        let may_be_bare = self.shorthand.iter().any(|(flag, _)| *flag == self.name());
+        match self.shape {
+            Shape::Switch => String::new(),
+            Shape::One | Shape::Many if may_be_bare => format!("[={}]", self.kind),
+            Shape::One | Shape::Many => format!(" {}", self.kind),
+        }
+    }
+
     /// The default as texts, as if a layer had given it.
     pub fn default_texts(&self) -> Vec<String> {
         if self.default.is_empty() {
@@ -78,6 +89,11 @@ impl Row {
         } else {
             vec![self.default.to_owned()]
         }
+    }
+
+    /// Whether `canter pool` has this option, too.
+    pub fn is_for_pool(&self) -> bool {
+        self.group == Group::Database && self.field != "db_pool" || POOL_TOO.contains(&self.field)
     }
 
     /// Whether this name, spelled with hyphens, means this option.
@@ -89,6 +105,21 @@ impl Row {
                 .any(|known| known.replace('_', "-") == name)
     }
 }
+
+/// Options of `canter pool` outside of the group [`Group::Database`].
+const POOL_TOO: &[&str] = &[
+    "backlog",
+    "unix_socket_mode",
+    "graceful_timeout",
+    "log_level",
+    "log_format",
+    "chdir",
+    "check_config",
+    "config",
+    "pid",
+    "name",
+    "umask",
+];
 
 /// How flags and files give an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +137,8 @@ pub enum Shape {
 pub enum Group {
     /// Where requests come in.
     Listening,
+    /// Encryption towards clients.
+    Tls,
     /// Processes and threads.
     Workers,
     /// How long things may take.
@@ -114,6 +147,8 @@ pub enum Group {
     Limits,
     /// Who stands in front.
     Proxies,
+    /// The pool of PostgreSQL connections.
+    Database,
     /// What is written.
     Logging,
     /// What app and how it is imported.
@@ -128,10 +163,12 @@ impl Group {
     /// In the order of help.
     pub const ALL: &[Self] = &[
         Self::Listening,
+        Self::Tls,
         Self::Workers,
         Self::Time,
         Self::Limits,
         Self::Proxies,
+        Self::Database,
         Self::Logging,
         Self::Application,
         Self::Development,
@@ -142,10 +179,12 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Listening => "Listening",
+            Self::Tls => "TLS",
             Self::Workers => "Workers",
             Self::Time => "Time limits",
             Self::Limits => "Size limits",
             Self::Proxies => "Proxies and health",
+            Self::Database => "Database",
             Self::Logging => "Logging",
             Self::Application => "Application",
             Self::Development => "Development",

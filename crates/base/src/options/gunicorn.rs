@@ -30,8 +30,6 @@ pub fn find(spelled: &str) -> Option<&'static Other> {
         .find(|other| other.flags.contains(&spelled.as_str()))
 }
 
-const NOT_TLS: &str = "TLS is not available yet: let the proxy or platform in front end it";
-
 /// In the order of Gunicorn's settings page.
 pub static OTHERS: &[Other] = &[
     other(
@@ -86,15 +84,17 @@ pub static OTHERS: &[Other] = &[
         ],
         "metrics are not available yet; the access log in `json` carries the time of each request",
     ),
-    other(&["--keyfile"], NOT_TLS),
-    other(&["--certfile"], NOT_TLS),
-    other(&["--ca-certs"], NOT_TLS),
-    other(&["--cert-reqs"], NOT_TLS),
-    other(&["--ciphers"], NOT_TLS),
-    other(&["--ssl-version"], NOT_TLS),
+    other(
+        &["--ca-certs", "--cert-reqs"],
+        "clients are not asked for certificates: let a proxy in front do that",
+    ),
+    other(
+        &["--ciphers", "--ssl-version"],
+        "leave it out: TLS 1.2 and 1.3 with sound ciphers only",
+    ),
     other(
         &["--do-handshake-on-connect", "--suppress-ragged-eofs"],
-        NOT_TLS,
+        "leave it out: there is nothing to choose",
     ),
     other(
         &["--strip-header-spaces"],

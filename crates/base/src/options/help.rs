@@ -1,4 +1,5 @@
-//! Help for `canter serve`, printed from the table: short for `--help`, long for `canter help`.
+//! Help for `canter serve` and `canter pool`, printed from the table: short for `--help`, long for
+//! `canter help`.
 
 use std::fmt::Write as _;
 
@@ -14,10 +15,10 @@ const GLUE: char = '\u{a0}';
 /// Where the description of an option begins.
 const COLUMN: usize = 40;
 
-/// One line or two for each option.
-pub fn short_help() -> String {
+/// One line or two for each option of a command: `Row::is_for_pool` or all of them.
+pub fn short_help(of: fn(&Row) -> bool) -> String {
     let mut help = String::new();
-    for (group, rows) in groups() {
+    for (group, rows) in groups(of) {
         let _ = writeln!(help, "{}:", group.title());
         for row in rows {
             let left = usage(row);
@@ -40,9 +41,9 @@ pub fn short_help() -> String {
 }
 
 /// The manual: every paragraph, variable and example.
-pub fn long_help() -> String {
+pub fn long_help(of: fn(&Row) -> bool) -> String {
     let mut help = String::new();
-    for (group, rows) in groups() {
+    for (group, rows) in groups(of) {
         let _ = writeln!(help, "{}\n", group.title().to_uppercase());
         for row in rows {
             let _ = writeln!(help, "  {}", usage(row).trim_start());
@@ -79,12 +80,11 @@ pub fn long_help() -> String {
     help
 }
 
-fn groups() -> impl Iterator<Item = (Group, Vec<&'static Row>)> {
-    Group::ALL.iter().map(|group| {
-        (
-            *group,
-            ROWS.iter().filter(|row| row.group == *group).collect(),
-        )
+fn groups(of: fn(&Row) -> bool) -> impl Iterator<Item = (Group, Vec<&'static Row>)> {
+    Group::ALL.iter().filter_map(move |group| {
+        let rows = ROWS.iter().filter(|row| row.group == *group && of(row));
+        let rows: Vec<_> = rows.collect();
+        (!rows.is_empty()).then_some((*group, rows))
     })
 }
 
@@ -93,13 +93,7 @@ fn usage(row: &Row) -> String {
     let letter = row
         .short
         .map_or("    ".to_owned(), |letter| format!("-{letter}, "));
-    let bare = row.shorthand.iter().any(|(flag, _)| *flag == row.name());
-    let value = match row.shape {
-        Shape::Switch => String::new(),
-        Shape::One | Shape::Many if bare => format!("[={}]", row.kind),
-        Shape::One | Shape::Many => format!(" {}", row.kind),
-    };
-    format!("  {letter}--{}{value}", row.name())
+    format!("  {letter}--{}{}", row.name(), row.value_usage())
 }
 
 /// Appends `left`, then the words of `text` from `column` on, on as many lines as needed.
@@ -131,7 +125,10 @@ mod tests {
 
     #[test]
     fn every_option_is_in_both_helps_with_its_words() {
-        let (short, long) = (squeezed(&short_help()), squeezed(&long_help()));
+        let (short, long) = (
+            squeezed(&short_help(|_| true)),
+            squeezed(&long_help(|_| true)),
+        );
         for row in ROWS {
             let flag = format!("--{}", row.name());
             assert!(short.contains(&flag) && long.contains(&flag), "{flag}");
@@ -145,7 +142,7 @@ mod tests {
 
     #[test]
     fn no_help_line_is_wider_than_a_page() {
-        for text in [short_help(), long_help()] {
+        for text in [short_help(|_| true), long_help(|_| true)] {
             for line in text.lines() {
                 assert!(line.chars().count() <= WIDTH, "{line}");
                 assert_eq!(line.trim_end(), line);

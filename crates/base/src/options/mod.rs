@@ -7,11 +7,13 @@
 mod address;
 mod app;
 mod choice;
+mod database_url;
 mod declare;
 mod gunicorn;
 mod help;
 mod layer;
 mod quantity;
+mod rate;
 mod reference;
 mod report;
 mod resolve;
@@ -22,11 +24,13 @@ mod value;
 
 pub use address::{Address, Host, Network};
 pub use app::App;
-pub use choice::{AccessLogFormat, LogTarget, Preload, WorkerClass};
+pub use choice::{AccessLogFormat, Ban, DbAuth, DbPool, LogTarget, Preload, WorkerClass};
+pub use database_url::DatabaseUrl;
 pub use declare::{Group, Row, Shape};
 pub use help::{long_help, short_help};
 pub use layer::Origin;
 pub use quantity::{Mode, Size};
+pub use rate::{RateKey, RateLimit};
 pub use reference::reference_page;
 pub use report::{report_json, report_text};
 pub use resolve::{Chosen, Inputs, Platform, Resolved, resolve};

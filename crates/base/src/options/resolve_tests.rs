@@ -188,6 +188,10 @@ fn platform_variables_mean_what_they_mean_there() {
     assert_eq!(config.graceful_timeout, Duration::from_secs(25));
     assert_eq!(resolved.platform.redis_url, None);
     assert!(resolved.platform.database_url.is_some());
+    assert_eq!(
+        config.database_url.as_ref().map(|url| url.0.as_str()),
+        Some("postgresql://u:secret@h/d")
+    );
     assert_eq!(resolved.notices.len(), 1, "{:?}", resolved.notices);
     for report in [report_text(&resolved), report_json(&resolved)] {
         assert!(!report.contains("secret") && report.contains("GUNICORN_CMD_ARGS"));
@@ -473,8 +477,8 @@ fn other_wrong_input_is_refused_with_its_place() {
         ),
         (flags("--graceful-timeout 2h"), "more than an hour"),
         (
-            flags("--certfile x"),
-            "Gunicorn's `--certfile` is not available",
+            flags("--ciphers x"),
+            "Gunicorn's `--ciphers` is not available",
         ),
         (
             flags("--log-file x.log"),
@@ -487,8 +491,8 @@ fn other_wrong_input_is_refused_with_its_place() {
             "invalid value `` for `timeout`",
         ),
         (
-            env(&[("CANTER_CERTFILE", "x")]),
-            "Gunicorn's `CANTER_CERTFILE`",
+            env(&[("CANTER_CIPHERS", "x")]),
+            "Gunicorn's `CANTER_CIPHERS`",
         ),
         (
             files(&[("canter.toml", "config = 'x'")]),
@@ -557,4 +561,34 @@ fn the_json_report_lists_every_option_with_its_layer() {
     ));
     assert!(!json.contains("hidden"));
     assert_eq!(json.matches("\"layer\":").count(), ROWS.len());
+}
+
+#[test]
+fn a_database_of_another_kind_is_the_apps_own_business() {
+    let resolved = env(&[("DATABASE_URL", "mysql://u:secret@h/d")]);
+    assert_eq!(resolved.resolve().unwrap().config.database_url, None);
+    let fault = flags("--database-url=mysql://u:secret@h/d").resolve();
+    let text = fault.unwrap_err().render(false);
+    assert!(
+        text.contains("mysql://u:…@h/d") && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_door_that_lets_strangers_in_is_refused() {
+    for (line, fine) in [
+        ("--db-auth trust --bind-postgres 127.0.0.1:6432", true),
+        ("--db-auth trust --bind-postgres unix:/run/x", true),
+        ("--db-auth trust --bind-postgres :6432", false),
+        ("--db-auth trust --bind-postgres 10.0.0.1:6432", false),
+        ("--bind-postgres :6432", true),
+        ("--db-auth cert --bind-postgres :6432", false),
+        ("--bind-postgres 127.0.0.1:8000", false),
+        ("--bind-postgres fd://3", false),
+        ("--db-connections 5 --db-pin-limit 6", false),
+        ("--db-wait-timeout 0", false),
+    ] {
+        assert_eq!(flags(line).resolve().is_ok(), fine, "{line}");
+    }
 }

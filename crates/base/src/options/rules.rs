@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::address::Address;
+use super::choice::{DbAuth, DbPool};
 use super::table::Config;
 
 /// A broken rule: the options it is about and the sentence.
@@ -53,6 +54,20 @@ pub fn check(config: &Config) -> Result<(), Broken> {
         &["threads_min", "threads"],
         "`threads-min` is larger than `threads`",
     )?;
+    let pairs = config.keyfile.len() == config.certfile.len();
+    rule(
+        pairs || config.keyfile.is_empty() || config.certfile.is_empty(),
+        &["keyfile", "certfile"],
+        "there must be one `keyfile` for each `certfile`, in the same order, or none",
+    )?;
+    rule(
+        config
+            .http_bind
+            .iter()
+            .all(|address| matches!(address, Address::Tcp { .. })),
+        &["http_bind"],
+        "`http-bind` takes TCP addresses such as `:80`",
+    )?;
     rule(
         config.limit_request_line <= config.limit_request_header,
         &["limit_request_header", "limit_request_line"],
@@ -62,6 +77,62 @@ pub fn check(config: &Config) -> Result<(), Broken> {
         config.graceful_timeout <= LONGEST_DRAIN,
         &["graceful_timeout"],
         "`graceful-timeout` is more than an hour",
+    )?;
+    database(config)
+}
+
+/// What must hold for the pool and its doors.
+fn database(config: &Config) -> Result<(), Broken> {
+    let twice = config
+        .bind_postgres
+        .iter()
+        .enumerate()
+        .any(|(index, address)| {
+            let earlier = config.bind_postgres.iter().take(index);
+            !matches!(address, Address::Tcp { port: 0, .. })
+                && earlier.chain(&config.bind).any(|other| other == address)
+        });
+    rule(
+        !twice,
+        &["bind_postgres", "bind"],
+        "`bind-postgres` names an address that is taken already",
+    )?;
+    rule(
+        !config
+            .bind_postgres
+            .iter()
+            .any(|address| matches!(address, Address::Inherited(_))),
+        &["bind_postgres"],
+        "`bind-postgres` does not take inherited sockets",
+    )?;
+    let trusts = config.db_auth == Some(DbAuth::Trust);
+    rule(
+        !trusts
+            || config
+                .bind_postgres
+                .iter()
+                .all(Address::is_this_machine_only),
+        &["db_auth", "bind_postgres"],
+        "`db-auth` is `trust` and `bind-postgres` an address that other machines reach",
+    )?;
+    rule(
+        config.db_auth != Some(DbAuth::Cert)
+            || (config.db_tls_cert.is_some() && config.db_tls_ca.is_some()),
+        &["db_auth", "db_tls_cert", "db_tls_ca"],
+        "`db-auth` is `cert`, which needs `db-tls-cert`, `db-tls-key` and `db-tls-ca`",
+    )?;
+    rule(
+        config
+            .db_connections
+            .zip(config.db_pin_limit)
+            .is_none_or(|(connections, pins)| pins <= connections),
+        &["db_pin_limit", "db_connections"],
+        "`db-pin-limit` is larger than `db-connections`",
+    )?;
+    rule(
+        !config.db_wait_timeout.is_zero(),
+        &["db_wait_timeout"],
+        "`db-wait-timeout` is 0, so no query could ever wait for a connection",
     )
 }
 
@@ -84,6 +155,15 @@ pub fn advice(config: &Config) -> Vec<String> {
     }
     if !config.reload_extra_file.is_empty() && !config.reload {
         advice.push("`reload-extra-file` does nothing without `reload`".to_owned());
+    }
+    if config.db_auth_file.is_some() && config.bind_postgres.is_empty() {
+        advice.push("`db-auth-file` does nothing without `bind-postgres`".to_owned());
+    }
+    if config.db_pool == DbPool::Off && !config.bind_postgres.is_empty() {
+        advice.push(
+            "`db-pool` is `off`: the app does not use the pool that `bind-postgres` offers"
+                .to_owned(),
+        );
     }
     if let Some(class) = config.worker_class {
         let word = super::value::Value::show(&class);
@@ -110,7 +190,7 @@ fn ranges(config: &Config) -> Vec<Range> {
     const MIB: u64 = 1 << 20;
     // An absent number is in any range.
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
-    let rows: [(&'static [&'static str], u64, u64, u64); 13] = [
+    let rows: [(&'static [&'static str], u64, u64, u64); 17] = [
         (&["workers"], absent(config.workers), 1, 1024),
         (&["threads"], absent(config.threads), 1, 10_000),
         (&["threads_min"], config.threads_min.into(), 1, 10_000),
@@ -118,6 +198,12 @@ fn ranges(config: &Config) -> Vec<Range> {
         (
             &["max_connections"],
             absent(config.max_connections),
+            1,
+            1_000_000,
+        ),
+        (
+            &["max_connections_per_ip"],
+            absent(config.max_connections_per_ip),
             1,
             1_000_000,
         ),
@@ -154,6 +240,19 @@ fn ranges(config: &Config) -> Vec<Range> {
             256 * MIB,
         ),
         (&["forwarded_hops"], config.forwarded_hops.into(), 1, 64),
+        (
+            &["db_connections"],
+            absent(config.db_connections),
+            1,
+            10_000,
+        ),
+        (&["db_pin_limit"], absent(config.db_pin_limit), 1, 10_000),
+        (
+            &["db_prepared_statements"],
+            config.db_prepared_statements.into(),
+            0,
+            100_000,
+        ),
     ];
     rows.into_iter()
         .map(|(fields, value, least, most)| Range {

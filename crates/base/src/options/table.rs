@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::address::{Address, Network};
 use super::app::App;
-use super::choice::{AccessLogFormat, LogTarget, Preload, WorkerClass};
+use super::choice::{AccessLogFormat, Ban, DbAuth, DbPool, LogTarget, Preload, WorkerClass};
+use super::database_url::DatabaseUrl;
 use super::declare::{Group, Row, first, options};
 use super::quantity::{Mode, Size};
+use super::rate::RateLimit;
 use super::text::{HeaderName, KeyValue};
 use super::value::{Field, Reading};
 use crate::log::{Format, Level};
@@ -53,6 +55,42 @@ options! {
     max_connections: Option<u32> = "" {
         group: Listening, example: "10000", since: "0.1.0",
         unset: "sized from the limit on open files and from memory",
+    }
+
+    /// Connections one client may hold at once
+    ///
+    /// A client is an IPv4 address or the /64 of an IPv6 one. Further connections are closed at
+    /// once. Proxies in `--forwarded-allow-ips` may hold as many as they like. Left out, addresses
+    /// of private networks may, too, for there it is mostly a proxy that asks.
+    max_connections_per_ip: Option<u32> = "" {
+        group: Listening, example: "50", since: "0.1.0",
+        unset: "a quarter of `--max-connections` for each public address",
+    }
+
+    /// Certificate with its chain, for TLS; may be given several times
+    ///
+    /// A file in PEM form. Every TCP `--bind` then speaks TLS 1.2 and 1.3. With several certificates each client gets
+    /// the one for the host it asks for, and the first when there is none. Files that change are
+    /// read again within a second; connections and tickets live on.
+    certfile: Vec<PathBuf> = "" {
+        group: Tls, example: "/etc/letsencrypt/live/example.org/fullchain.pem", since: "0.1.0",
+        unset: "plain HTTP", gunicorn: ["certfile"],
+    }
+
+    /// Key of the certificate; one for each `--certfile`
+    ///
+    /// A file in PEM form, without a passphrase. Leave it out where the certificate's file holds the key, too.
+    keyfile: Vec<PathBuf> = "" {
+        group: Tls, example: "/etc/letsencrypt/live/example.org/privkey.pem", since: "0.1.0",
+        unset: "in the file of the certificate", gunicorn: ["keyfile"],
+    }
+
+    /// Listen here in plain HTTP beside TLS, and send everybody to HTTPS
+    ///
+    /// Requests are answered 308 with the same host and path under `https://`; none reaches the
+    /// app.
+    http_bind: Vec<Address> = "" {
+        group: Tls, example: ":80", since: "0.1.0", unset: "nowhere",
     }
 
     /// Processes that run the app
@@ -155,6 +193,31 @@ options! {
         group: Time, example: "95s", since: "0.1.0", gunicorn: ["keepalive"],
     }
 
+    /// How long a client may take to send a request's header
+    ///
+    /// The time of the first request runs from the moment the connection is accepted, TLS
+    /// included. Each 500 bytes that come give a second more, up to twice the time. Then the answer
+    /// is 408 and the connection is closed; no worker ever hears of it.
+    header_timeout: Duration = "10s" {
+        group: Time, example: "5s", since: "0.1.0",
+    }
+
+    /// Bytes a second that a client must send or take, on average; 0 means any
+    ///
+    /// Averaged over ten seconds, and counted as the client's system acknowledges them. Slower
+    /// uploads are answered 408, slower downloads are cut. 240 is less than the slowest mobile
+    /// network.
+    min_rate: Size = "240" {
+        group: Time, example: "1KB", since: "0.1.0",
+    }
+
+    /// How long an upload or a download may take to reach `--min-rate`
+    ///
+    /// Networks that start slowly and clients that think for a moment are not meant.
+    rate_grace: Duration = "10s" {
+        group: Time, example: "20s", since: "0.1.0",
+    }
+
     /// Longest request line
     ///
     /// A longer one is answered 414.
@@ -210,6 +273,27 @@ options! {
         group: Limits, example: "256KiB", since: "0.1.0",
     }
 
+    /// Most requests in a time for each client; may be given several times
+    ///
+    /// `60/min` is a limit for each address (of IPv6, each /64). Behind it may stand
+    /// `path=/login/` (paths that begin so), `burst=10` (most at once), `key=ip`,
+    /// `key=header:X-Api-Key`, `key=cookie:sessionid` or `key=all`, and `dry-run`, which only logs.
+    /// Beyond it the answer is 429 with `Retry-After`, `RateLimit` and `RateLimit-Policy`; the app
+    /// is not asked. Health checks are never limited.
+    rate_limit: Vec<RateLimit> = "" {
+        group: Limits, example: "60/min", since: "0.1.0", unset: "no limit",
+    }
+
+    /// Shut out clients that keep misbehaving
+    ///
+    /// Broken requests, transfers slower than any network, floods and the like give points that
+    /// fade in minutes. At 300 the address is refused for a minute, four times as long each further
+    /// time, up to an hour. `auto` spares private networks and this machine, where a proxy may
+    /// stand; `all` spares only those in `--forwarded-allow-ips`.
+    ban: Ban = "auto" {
+        group: Limits, example: "off", since: "0.1.0",
+    }
+
     /// Directory for bodies too large for memory
     ///
     /// It should be on a disk: on many systems `/tmp` is memory under another name.
@@ -251,6 +335,148 @@ options! {
     /// once Canter is stopping.
     health: bool = "false" {
         group: Proxies, example: "true", since: "0.1.0",
+    }
+
+    /// Whether the app's PostgreSQL connections go through Canter's pool
+    ///
+    /// All workers then share a few server connections instead of opening one for each thread.
+    /// Django needs no change: its PostgreSQL connections are led to a socket in a folder that
+    /// only this user can enter. Other databases are left alone. Other Python code finds the
+    /// pool at `CANTER_DATABASE_URL`.
+    db_pool: DbPool = "auto" {
+        group: Database, example: "off", since: "0.1.0", shorthand: ["no-db-pool" => "off"],
+    }
+
+    /// The database that clients without one of their own get
+    ///
+    /// A URL as in `postgresql://user:password@host:5432/name?sslmode=require`, with the words of
+    /// libpq behind the question mark. `DATABASE_URL` is honoured when it names a PostgreSQL
+    /// database. Django's `DATABASES` need not be repeated here. The password is never shown, but
+    /// a flag can be seen by other users of the machine: prefer the variable. In PgBouncer it is
+    /// a line of `[databases]`.
+    database_url: Option<DatabaseUrl> = "" {
+        group: Database, example: "postgresql://shop:secret@db.example.com/shop", since: "0.1.0",
+        unset: "none",
+    }
+
+    /// Most connections to one database server, from all workers together
+    ///
+    /// A hard limit: connections being opened and closed count. Without it Canter asks the server
+    /// how many it allows this user, leaves what others use and a few more, and looks again every
+    /// 30 seconds. PgBouncer has `default_pool_size` and `max_db_connections` for it.
+    db_connections: Option<u32> = "" {
+        group: Database, example: "20", since: "0.1.0",
+        unset: "what the server allows less what others use, at most 64",
+    }
+
+    /// Offer the pool to other programs at this address; may be given several times
+    ///
+    /// For `psql`, a Celery worker or a cron job: `127.0.0.1:6432`, or a unix socket such as
+    /// `unix:/run/canter/.s.PGSQL.6432`. Clients get the database of `--database-url`. PgBouncer
+    /// has `listen_addr`, `listen_port` and `unix_socket_dir` for it.
+    bind_postgres: Vec<Address> = "" {
+        group: Database, example: "127.0.0.1:6432", since: "0.1.0",
+        unset: "no other program; for `canter pool` `127.0.0.1:6432`",
+    }
+
+    /// How long a query may wait for a free connection
+    ///
+    /// When it is over the query fails with an error that says who uses the connections; the
+    /// client stays connected. PgBouncer has `query_wait_timeout` for it.
+    db_wait_timeout: Duration = "30s" {
+        group: Database, example: "10s", since: "0.1.0",
+    }
+
+    /// Age at which a server connection is replaced
+    ///
+    /// Each one gets up to a tenth more or less, so that they are not replaced together.
+    /// PgBouncer has `server_lifetime` for it.
+    db_lifetime: Duration = "1h" {
+        group: Database, example: "30m", since: "0.1.0",
+    }
+
+    /// How long a server connection is kept without use
+    ///
+    /// PgBouncer has `server_idle_timeout` for it.
+    db_idle_timeout: Duration = "10m" {
+        group: Database, example: "1m", since: "0.1.0",
+    }
+
+    /// How long a transaction may stand still; 0 means for ever
+    ///
+    /// A transaction that waits for its client holds a connection that others could use. When the
+    /// time is over it is rolled back.
+    /// PgBouncer has `idle_transaction_timeout` for it.
+    db_idle_in_transaction_timeout: Duration = "0" {
+        group: Database, example: "30s", since: "0.1.0",
+    }
+
+    /// How long one query may run before it is cancelled; 0 means for ever
+    ///
+    /// `--timeout` already cancels what a request runs when its time is over. PgBouncer has
+    /// `query_timeout` for it.
+    db_query_timeout: Duration = "0" {
+        group: Database, example: "20s", since: "0.1.0",
+    }
+
+    /// Clients that may keep a connection for themselves between transactions
+    ///
+    /// A client keeps its connection while it holds something that lives in that connection
+    /// alone, such as a temporary table, an advisory lock or the cursor of Django's `.iterator()`.
+    /// RDS Proxy calls it pinning; PgBouncer breaks such clients, or needs `pool_mode=session`.
+    db_pin_limit: Option<u32> = "" {
+        group: Database, example: "5", since: "0.1.0", unset: "half of the connections",
+    }
+
+    /// Prepared statements that one server connection keeps
+    ///
+    /// Statements that clients prepare by name work although their transactions run on different
+    /// connections. PgBouncer has `max_prepared_statements` for it.
+    db_prepared_statements: u32 = "200" {
+        group: Database, example: "500", since: "0.1.0",
+    }
+
+    /// How clients of `--bind-postgres` prove who they are
+    ///
+    /// Without it a client gives the user and password of `--database-url`, so that the same URL
+    /// works with another host and port; on a unix socket it is enough to be the user that Canter
+    /// runs as. PgBouncer has `auth_type` for it.
+    db_auth: Option<DbAuth> = "" {
+        group: Database, example: "scram", since: "0.1.0",
+        unset: "`scram`, on a unix socket the operating system's word",
+    }
+
+    /// File with the users and passwords that `--bind-postgres` accepts
+    ///
+    /// Each line is `"user" "password"`, the password also as an `md5` or SCRAM secret: PgBouncer's
+    /// `auth_file` can be used as it is.
+    db_auth_file: Option<PathBuf> = "" {
+        group: Database, example: "/etc/canter/userlist.txt", since: "0.1.0",
+        unset: "the user and password of `--database-url`",
+    }
+
+    /// Certificate chain for TLS at `--bind-postgres`
+    ///
+    /// A PEM file, used with `--db-tls-key`. At an address that other machines reach, clients
+    /// must then use TLS. PgBouncer has `client_tls_cert_file` for it.
+    db_tls_cert: Option<PathBuf> = "" {
+        group: Database, example: "/etc/canter/server.crt", since: "0.1.0", unset: "no TLS",
+    }
+
+    /// Private key of `--db-tls-cert`
+    ///
+    /// A PEM file without a passphrase. PgBouncer has `client_tls_key_file` for it.
+    db_tls_key: Option<PathBuf> = "" {
+        group: Database, example: "/etc/canter/server.key", since: "0.1.0", unset: "no TLS",
+    }
+
+    /// Authorities whose client certificates are accepted
+    ///
+    /// A PEM file, for `--db-auth` with `cert`. The common name of a client's certificate must be
+    /// the user it asks for.
+    /// PgBouncer has `client_tls_ca_file` for it.
+    db_tls_ca: Option<PathBuf> = "" {
+        group: Database, example: "/etc/canter/clients.crt", since: "0.1.0", unset: "none",
     }
 
     /// Where the access log goes
@@ -377,93 +603,5 @@ options! {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::options::declare::Shape;
-
-    #[test]
-    fn names_letters_and_aliases_are_distinct_and_well_formed() {
-        let (mut names, mut letters) = (BTreeSet::new(), BTreeSet::new());
-        for row in ROWS {
-            let mut own = BTreeSet::from([row.name()]);
-            own.extend(row.gunicorn.iter().map(|known| known.replace('_', "-")));
-            own.extend(row.shorthand.iter().map(|(flag, _)| (*flag).to_owned()));
-            if row.shape == Shape::Switch {
-                own.insert(format!("no-{}", row.name()));
-            }
-            for name in own {
-                assert!(
-                    name.bytes()
-                        .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
-                    "{name}"
-                );
-                assert!(names.insert(name.clone()), "`{name}` is taken twice");
-            }
-            if let Some(letter) = row.short {
-                assert!(letters.insert(letter), "`-{letter}` is taken twice");
-                assert!(
-                    !"hVR".contains(letter),
-                    "`-{letter}` means something else everywhere"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn every_default_and_example_is_a_value_of_its_type() {
-        for row in ROWS {
-            (row.check)(&[row.example.to_owned()]).unwrap_or_else(|_| panic!("{}", row.field));
-            (row.check)(&row.default_texts()).unwrap_or_else(|_| panic!("{}", row.field));
-            for (_, value) in row.shorthand {
-                (row.check)(&[(*value).to_owned()]).unwrap_or_else(|_| panic!("{}", row.field));
-            }
-            assert_ne!(
-                row.example, row.default,
-                "{}: the example shows nothing",
-                row.field
-            );
-        }
-    }
-
-    #[test]
-    fn every_option_has_a_default_or_says_what_happens_without() {
-        for row in ROWS {
-            assert!(
-                row.default.is_empty() != row.unset.is_empty(),
-                "{}",
-                row.field
-            );
-        }
-    }
-
-    #[test]
-    fn every_option_has_a_one_line_help_and_a_manual_in_sentences() {
-        for row in ROWS {
-            let summary = row.summary();
-            assert!(
-                !summary.is_empty() && summary.len() <= 80,
-                "{}: {summary}",
-                row.field
-            );
-            assert!(!summary.ends_with('.'), "{}: {summary}", row.field);
-            assert!(!row.manual().is_empty(), "{} has no manual", row.field);
-            for paragraph in row.manual() {
-                assert!(paragraph.ends_with('.'), "{}: {paragraph}", row.field);
-            }
-        }
-    }
-
-    #[test]
-    fn a_config_of_defaults_holds_what_the_table_says() {
-        let config = crate::options::resolve::tests_support::defaults();
-        assert_eq!(config.timeout, Duration::from_secs(30));
-        assert_eq!(config.max_body, Size(100_000_000));
-        assert_eq!(
-            (config.workers, config.threads, config.threads_min),
-            (None, None, 1)
-        );
-        assert!(config.forwarded_allow_ips.is_empty());
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

@@ -50,6 +50,10 @@ pub trait Value: Sized {
     fn parse(text: &str) -> Result<Self, Wrong>;
     /// The value as a person would write it; secrets are masked.
     fn show(&self) -> String;
+    /// A wrong text as a fault may quote it; secrets are masked.
+    fn blame(text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 /// The type of a `Config` field: a value, an optional value or a list of values.
@@ -72,7 +76,7 @@ fn last(texts: &[String]) -> &str {
 }
 
 fn parse<T: Value>(text: &str) -> Reading<T> {
-    T::parse(text).map_err(|wrong| (text.to_owned(), wrong))
+    T::parse(text).map_err(|wrong| (T::blame(text), wrong))
 }
 
 impl<T: Value> Field for T {

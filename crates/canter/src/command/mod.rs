@@ -1,4 +1,8 @@
 //! One file for each command of `canter`.
 
 pub mod options;
+pub mod pool;
+pub mod selftest;
 pub mod serve;
+
+pub use serve::sockets;

@@ -6,7 +6,7 @@
 mod banner;
 mod holder;
 mod python;
-mod sockets;
+pub mod sockets;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use canter_base::log::push_json_string;
-use canter_base::options::{App, Config, LogTarget, Resolved};
+use canter_base::options::{App, Config, LogTarget, Origin, Resolved};
 use canter_base::sizing::{self, Machine, Sizing};
 use canter_base::{Exit, Fault, info};
 use canter_sys::machine;
@@ -25,7 +25,7 @@ use canter_workers::supervisor::{self, Ended, Hooks, Plan};
 use canter_workers::zygote::{Loaded, Python};
 use rustix::fs::Mode;
 
-use crate::front_process;
+use crate::{front_process, pooling, tls};
 
 /// How a shell shows the end by a second Ctrl-C: 128 plus the number of SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -38,19 +38,31 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     enter(config)?;
     let descriptors = machine::raise_open_files();
     let sizing = sizing::plan(measure(descriptors), config);
-    let python = Python {
+    let mut python = Python {
         program: python::find(config.python.as_deref(), &python::Places::of_this_process())?,
         env: variables(config),
-        settings: settings_json(config, &sizing),
+        settings: settings_json(config, &sizing, None),
     };
     if config.check_config {
         return check(&python);
     }
     check_access_log(config)?;
     check_temp_dir(config)?;
+    let tls = tls::Plan::new(config)?;
     let sockets = sockets::bind(config, inherited)?;
+    let pooling = pooling::Plan::for_site(config, url_from(resolved))?;
+    if let Some(pooling) = &pooling {
+        python.settings = settings_json(config, &sizing, pooling.private_path());
+        let url = pooling
+            .url()
+            .map(|url| ("CANTER_DATABASE_URL".to_owned(), url));
+        python.env.extend(url);
+    }
     let pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
-    banner::show(config, &sizing, sockets.addresses());
+    let mut addresses = sockets.addresses().to_vec();
+    let redirects = tls.iter().flat_map(tls::Plan::redirects);
+    addresses.extend(redirects.map(|address| format!("{address}, which leads to HTTPS")));
+    banner::show(config, &sizing, &addresses, pooling.as_ref());
     let plan = Plan {
         name: config.name.clone(),
         python,
@@ -61,7 +73,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
         notify: service_manager(),
     };
     let hooks = Hooks {
-        front: &|start| front_process::run(start, config, &sizing),
+        front: &|start| front_process::run(start, config, &sizing, pooling.as_ref(), tls.as_ref()),
         loaded: &|loaded: &Loaded| {
             info!(
                 "app loaded",
@@ -69,11 +81,20 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
                 versions = &loaded.versions,
                 took_ms = loaded.took_ms
             );
+            if let Some(databases) = &loaded.pooled {
+                info!(
+                    "Django reaches PostgreSQL through the pool",
+                    databases = databases.as_str(),
+                    with = pooling::connections(config.db_connections).as_str(),
+                    switch_off = "--db-pool off"
+                );
+            }
         },
     };
     let (listeners, files) = sockets.into_parts();
     let ended = supervisor::run(plan, listeners, hooks);
     drop(files);
+    drop(pooling);
     drop(pid_file);
     match ended? {
         Ended::Stopped => Ok(Exit::Ok),
@@ -82,7 +103,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
 }
 
 /// Directory and umask, before anything is opened or created by name.
-fn enter(config: &Config) -> Result<(), Fault> {
+pub fn enter(config: &Config) -> Result<(), Fault> {
     if let Some(directory) = &config.chdir {
         std::env::set_current_dir(directory).map_err(|error| {
             Fault::new(
@@ -114,7 +135,7 @@ fn variables(config: &Config) -> Vec<(String, String)> {
 }
 
 /// What `canter.zygote` reads. Nothing secret: arguments are visible to every user.
-fn settings_json(config: &Config, sizing: &Sizing) -> String {
+fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> String {
     let mut json = String::from("{\"name\":");
     push_json_string(&mut json, &config.name);
     json.push_str(",\"app\":");
@@ -130,9 +151,14 @@ fn settings_json(config: &Config, sizing: &Sizing) -> String {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         push_json_string(&mut json, &path.to_string_lossy());
     }
+    json.push_str("],\"pool\":");
+    match pool {
+        Some(path) => push_json_string(&mut json, &path.to_string_lossy()),
+        None => json.push_str("null"),
+    }
     let _ = write!(
         json,
-        "],\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
+        ",\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
          \"orphan_seconds\":{}}}}}",
         config.reload,
         sizing.threads,
@@ -140,6 +166,17 @@ fn settings_json(config: &Config, sizing: &Sizing) -> String {
         config.graceful_timeout.as_secs_f64()
     );
     json
+}
+
+/// A bad `DATABASE_URL` that the app may well understand is no fault.
+fn url_from(resolved: &Resolved) -> pooling::UrlFrom {
+    let chosen = resolved.chosen.iter();
+    let mut chosen = chosen.filter(|chosen| chosen.row.field == "database_url");
+    if chosen.any(|chosen| matches!(chosen.origin, Origin::Platform(_))) {
+        pooling::UrlFrom::Platform
+    } else {
+        pooling::UrlFrom::Option
+    }
 }
 
 /// `--check-config`: the options were fine to get here; now the app.
@@ -222,10 +259,11 @@ fn service_manager() -> Option<Notify> {
 }
 
 /// A file with the number of this process, removed at the end.
-struct PidFile(PathBuf);
+pub struct PidFile(PathBuf);
 
 impl PidFile {
-    fn write(path: &Path) -> Result<Self, Fault> {
+    /// Writes it; nobody ever reads half of it.
+    pub fn write(path: &Path) -> Result<Self, Fault> {
         // Beside it first: a reader never sees half a number.
         let mut beside = OsString::from(path);
         beside.push(format!(".{}", std::process::id()));
@@ -279,10 +317,11 @@ mod tests {
                 threads: 40,
                 ..sizing
             },
+            Some(Path::new("/tmp/p/s")),
         );
         assert_eq!(
             json,
-            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"watch\":true,\
+            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"watch\":true,\
              \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30}}"
         );
         assert_eq!(

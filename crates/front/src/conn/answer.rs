@@ -1,6 +1,7 @@
 //! Owns answering one request whose head has come: the pipeline, the body, the app, the response.
 //! Leaves bytes to `receive` and `send`.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use canter_http::{
     Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, Reject, RequestFacts,
     ResponsePlan, response,
 };
+use canter_shield::score::Misdeed;
 
 use super::receive::{Body, Refusal};
 use super::send::{Ending, Streamed};
@@ -19,6 +21,7 @@ use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::{Facts, Line};
+use crate::pipeline::LocalField;
 use crate::table::Phase;
 use crate::{forwarded, pipeline, request};
 
@@ -33,10 +36,10 @@ impl<A: App> Conn<A> {
     pub(super) async fn handle(&mut self) -> Result<After, Stop> {
         let buf = self.buffer.filled();
         let settings = &self.shared.settings;
-        let client = if self.trusted {
-            &forwarded::client(&self.head, buf, &self.peer, settings.forwarded_hops)
+        let client = if self.arrival.trusted {
+            &forwarded::client(&self.head, buf, &self.arrival.peer, settings.forwarded_hops)
         } else {
-            &self.peer
+            &self.arrival.peer
         };
         let mut id = Vec::new();
         request::request_id(self.given_id(), &mut id);
@@ -44,6 +47,11 @@ impl<A: App> Conn<A> {
             request: RequestFacts::from(&self.head),
             started: Instant::now(),
             has_body: self.head.framing != Framing::None,
+            client: if self.arrival.trusted {
+                client.address.parse().ok()
+            } else {
+                self.arrival.peer_ip
+            },
             id,
             line: self
                 .shared
@@ -56,25 +64,31 @@ impl<A: App> Conn<A> {
             Ok(decoder) => decoder,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
-        let ready = self.shared.app.is_ready() && !self.shared.is_draining();
-        if let Some(local) = pipeline::before(settings, ready, &self.head, buf) {
+        let asked = pipeline::Asked {
+            head: &self.head,
+            buf,
+            client,
+            redirects: self.arrival.redirects,
+            ready: self.shared.app.is_ready() && !self.shared.is_draining(),
+        };
+        if let Some(local) = pipeline::before(settings, &self.shared.guard, &asked) {
             let clean = decoder.is_done();
             self.buffer.consume(self.head.length);
             return self
-                .answer_locally(&facts, local.status, local.fields, local.text, !clean)
+                .answer_locally(&facts, local.status, &local.fields, local.text, !clean)
                 .await;
         }
         let mut message = Vec::with_capacity(self.head.length + 256);
         let origin = request::Origin {
             client,
-            server: &self.local.0,
-            server_port: self.local.1,
+            server: &self.arrival.local.0,
+            server_port: self.arrival.local.1,
             id: &facts.id,
             id_header: &settings.request_id_header,
-            trusted: self.trusted,
+            trusted: self.arrival.trusted,
         };
         let begun = request::begin(&mut message, buf, &self.head, &origin, &mut self.path);
-        let writer = match begun {
+        let mut writer = match begun {
             Ok(writer) => writer,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
@@ -84,8 +98,11 @@ impl<A: App> Conn<A> {
         if decoder.is_done() {
             writer.inline_body(&[]);
         } else {
-            match self.receive_body(decoder, expects).await {
-                Ok(Body::Memory(bytes)) => writer.inline_body(&bytes),
+            match self
+                .receive_body(decoder, expects, writer.body_room())
+                .await
+            {
+                Ok(Body::InMessage) => writer.body_is_written(),
                 Ok(Body::File(body, len)) => {
                     writer.file_body(len);
                     file = Some(body.into());
@@ -270,8 +287,8 @@ impl<A: App> Conn<A> {
     }
 
     async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
-        const RETRY: &[(&str, &str)] = &[("Retry-After", "1")];
-        let (status, fields, text): (u16, &[(&str, &str)], &str) = match failure {
+        const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
+        let (status, fields, text): (u16, &[LocalField], &str) = match failure {
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
             Failure::RanTooLong => (504, &[], "the app did not answer in time"),
@@ -285,6 +302,7 @@ impl<A: App> Conn<A> {
     }
 
     async fn refuse_rejected(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
+        self.blame(facts.client, Misdeed::Malformed);
         let after = self.reject_quietly(reject).await;
         self.log(facts, reject.status(), 0);
         after
@@ -302,6 +320,7 @@ impl<A: App> Conn<A> {
         match refusal {
             Refusal::Reject(reject) => self.refuse_rejected(facts, reject).await,
             Refusal::Late => {
+                self.blame(facts.client, Misdeed::Slow);
                 self.refuse(Some(facts), 408, "the body was not sent in time")
                     .await
             }
@@ -343,14 +362,18 @@ impl<A: App> Conn<A> {
         &mut self,
         facts: &Facts,
         status: u16,
-        fields: &[(&str, &str)],
+        fields: &[LocalField],
         text: &str,
         unread: bool,
     ) -> Result<After, Stop> {
         let close = unread || !facts.request.keep_alive || !self.may_keep();
         let date = self.shared.clock.date(facts.started);
         let is_head = facts.request.is_head;
-        let bytes = response::simple_response(status, fields, text, close, is_head, &date);
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let bytes = response::simple_response(status, &fields, text, close, is_head, &date);
         self.send_all(&bytes, &[]).await?;
         self.log(facts, status, body_len(&bytes));
         if unread {

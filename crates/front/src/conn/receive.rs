@@ -5,11 +5,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use canter_http::{BodyDecoder, Progress, Reject, response};
+use canter_channel::request::BodyRoom;
+use canter_http::{BodyDecoder, Framing, Progress, Reject, response};
+use canter_shield::pace::Transfer;
 
 use super::{Conn, Stop, buffer};
 use crate::app::App;
-use crate::settings::{BODY_STALL, HEAD_TIME};
+use crate::settings::LOOK;
 use crate::table::Phase;
 use crate::temp;
 
@@ -25,9 +27,13 @@ pub(super) enum Received {
 
 /// A whole request body.
 pub(super) enum Body {
-    Memory(Vec<u8>),
+    /// In the room it was given.
+    InMessage,
     File(File, u64),
 }
+
+/// Room made for a body before any of it has come.
+const FIRST_ROOM: usize = 16 * 1024;
 
 /// Why a body was not taken.
 pub(super) enum Refusal {
@@ -55,14 +61,13 @@ impl<A: App> Conn<A> {
 
     /// Receives the next request's head. While nothing has come the connection counts as idle.
     pub(super) async fn receive_head(&mut self) -> Result<Received, Stop> {
-        let mut inside = false;
+        // One deadline from the first byte to the last, whatever trickles in between. What a new
+        // connection does with its first seconds counts, too.
+        let mut began = (!self.is_used).then_some(self.accepted);
         if self.buffer.is_empty() {
             self.buffer.release();
-            self.enter(
-                Phase::Idle,
-                Instant::now(),
-                self.shared.settings.idle_limit(self.is_used),
-            );
+            let limit = self.shared.settings.idle_limit(self.is_used);
+            self.enter(Phase::Idle, began.unwrap_or_else(Instant::now), limit);
         }
         loop {
             if !self.buffer.is_empty() {
@@ -78,11 +83,9 @@ impl<A: App> Conn<A> {
                     Ok(Progress::Partial) => {}
                     Err(reject) => return Ok(Received::Reject(reject)),
                 }
-                if !inside {
-                    // One deadline from the first byte to the last, whatever trickles in between.
-                    inside = true;
-                    self.enter(Phase::Head, Instant::now(), HEAD_TIME);
-                }
+                let began = *began.get_or_insert_with(Instant::now);
+                let limit = self.shared.settings.head_limit(self.buffer.filled().len());
+                self.enter(Phase::Head, began, limit);
             }
             if self.read_closed || self.read_more().await? == 0 {
                 self.read_closed = true;
@@ -115,14 +118,17 @@ impl<A: App> Conn<A> {
         }
     }
 
-    /// Receives the whole body behind the head, which has been consumed from the buffer.
+    /// Receives the whole body behind the head, which has been consumed from the buffer. A short one
+    /// goes to `room`.
     pub(super) async fn receive_body(
         &mut self,
         mut decoder: BodyDecoder,
         expects_continue: bool,
+        room: BodyRoom<'_>,
     ) -> Result<Body, Refusal> {
-        let mut store = Store::new(decoder.announced(), self.shared.settings.body_memory);
-        self.enter(Phase::Body, Instant::now(), BODY_STALL);
+        let limit = self.shared.settings.body_memory;
+        let mut store = Store::new(room, decoder.announced(), limit);
+        let mut transfer = Transfer::new(self.millis(), 0);
         while !decoder.is_done() && !self.buffer.is_empty() {
             let piece = decoder
                 .next(self.buffer.filled())
@@ -143,7 +149,8 @@ impl<A: App> Conn<A> {
             if self.read_closed {
                 return Err(Refusal::Cut);
             }
-            self.receive_some(&mut decoder, &mut store).await?;
+            self.receive_some(&mut decoder, &mut store, &mut transfer)
+                .await?;
         }
         Ok(store.finish())
     }
@@ -151,8 +158,18 @@ impl<A: App> Conn<A> {
     async fn receive_some(
         &mut self,
         decoder: &mut BodyDecoder,
-        store: &mut Store,
+        store: &mut Store<'_>,
+        transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
+        if let Framing::Length(length) = self.head.framing
+            && store.is_in_memory()
+        {
+            let left = usize::try_from(length.saturating_sub(store.len)).unwrap_or(usize::MAX);
+            return match self.receive_in_place(decoder, store, left) {
+                Some(received) => received,
+                None => self.wait_for_body(store.len, transfer).await,
+            };
+        }
         let settings = &self.shared.settings;
         let result = buffer::with_scratch(|scratch| {
             let count = match self.stream.try_read(scratch) {
@@ -178,16 +195,60 @@ impl<A: App> Conn<A> {
             Some(Ok(rest)) => {
                 // The beginning of the next request, read together with this body.
                 self.keep(&rest);
-                self.check_size(decoder)?;
-                self.enter(Phase::Body, Instant::now(), BODY_STALL);
-                Ok(())
+                self.check_size(decoder)
             }
             Some(Err(refusal)) => Err(refusal),
-            None => self.readable().await.map_err(|stop| match stop {
-                Stop::Expired => Refusal::Late,
-                Stop::Gone => Refusal::Cut,
-            }),
+            None => self.wait_for_body(store.len, transfer).await,
         }
+    }
+
+    /// Waits for more of a body, as long as it comes at the slowest pace at least.
+    async fn wait_for_body(&self, moved: u64, transfer: &mut Transfer) -> Result<(), Refusal> {
+        loop {
+            if transfer.is_too_slow(&self.shared.settings.pace, self.millis(), moved) {
+                return Err(Refusal::Late);
+            }
+            self.enter(Phase::Body, Instant::now(), LOOK);
+            match self.readable().await {
+                Ok(()) => return Ok(()),
+                Err(Stop::Gone) => return Err(Refusal::Cut),
+                Err(Stop::Expired) => {}
+            }
+        }
+    }
+
+    /// Receives some of the `left` bytes of a body of known length to where they stay. None when
+    /// nothing has come.
+    fn receive_in_place(
+        &mut self,
+        decoder: &mut BodyDecoder,
+        store: &mut Store<'_>,
+        left: usize,
+    ) -> Option<Result<(), Refusal>> {
+        // Room for twice what has come: a client that only promises a body costs next to nothing.
+        // One byte more tells whether something follows; if not, the system need not be asked again.
+        let twice = usize::try_from(store.len).unwrap_or(usize::MAX).saturating_mul(2);
+        let wanted = left.min(twice.max(FIRST_ROOM));
+        let room = store.room.room(wanted.saturating_add(1));
+        let most = room.len();
+        let count = match self.stream.try_read(room) {
+            Ok(0) => return Some(Err(Refusal::Cut)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) => return Some(Err(Refusal::Cut)),
+        };
+        if count < most {
+            self.stream.drained();
+        }
+        let came = room.get(..count.min(left)).unwrap_or_default();
+        if let Err(reject) = decoder.next(came) {
+            return Some(Err(Refusal::Reject(reject)));
+        }
+        let came = came.len();
+        store.len += came as u64;
+        let behind = store.room.received(count, came).to_vec();
+        self.keep(&behind);
+        Some(Ok(()))
     }
 
     fn keep(&mut self, mut bytes: &[u8]) {
@@ -209,18 +270,18 @@ impl<A: App> Conn<A> {
 }
 
 /// Where a body gathers: in memory up to a size, then in an unlinked file.
-struct Store {
-    memory: Vec<u8>,
+struct Store<'m> {
+    room: BodyRoom<'m>,
     file: Option<File>,
     len: u64,
     limit: usize,
     announced: u64,
 }
 
-impl Store {
-    fn new(announced: u64, limit: usize) -> Self {
+impl<'m> Store<'m> {
+    fn new(room: BodyRoom<'m>, announced: u64, limit: usize) -> Self {
         Self {
-            memory: Vec::new(),
+            room,
             file: None,
             len: 0,
             limit,
@@ -236,23 +297,27 @@ impl Store {
         if let Some(file) = &mut self.file {
             return file.write_all(bytes);
         }
-        let fits = self.announced <= self.limit as u64 && self.len <= self.limit as u64;
-        if fits {
-            self.memory.extend_from_slice(bytes);
+        if self.is_in_memory() && self.len <= self.limit as u64 {
+            self.room.push(bytes);
             return Ok(());
         }
         let mut file = temp::unlinked(&settings.temp_dir)?;
-        file.write_all(&self.memory)?;
+        file.write_all(self.room.bytes())?;
         file.write_all(bytes)?;
-        self.memory = Vec::new();
+        self.room.clear();
         self.file = Some(file);
         Ok(())
+    }
+
+    /// Whether the body is in memory, and stays there if it has the length that was announced.
+    fn is_in_memory(&self) -> bool {
+        self.file.is_none() && self.announced <= self.limit as u64
     }
 
     fn finish(self) -> Body {
         match self.file {
             Some(file) => Body::File(file, self.len),
-            None => Body::Memory(self.memory),
+            None => Body::InMessage,
         }
     }
 }

@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use canter_channel::call::Answer;
 use canter_http::{BodyFraming, response};
+use canter_shield::pace::Transfer;
+use canter_shield::score::Misdeed;
 
 use super::{Conn, Stop};
 use crate::app::{App, Call};
-use crate::settings::{RESPONSE_DISK, WRITE_STALL};
+use crate::settings::{LOOK, RESPONSE_DISK};
 use crate::spool::Spool;
 use crate::table::Phase;
 
@@ -29,10 +31,24 @@ pub(super) enum Ending {
 }
 
 impl<A: App> Conn<A> {
+    /// Waits for room in the socket, as long as the client takes what it has at the slowest pace at
+    /// least. What counts is what its system has acknowledged: bytes in our own socket buffer are
+    /// still ours.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-        if self.place.row.poll_expired(cx) {
-            return Poll::Ready(Err(Stop::Expired));
+        let mut flow = self.flow.get().unwrap_or_else(|| {
+            self.enter(Phase::Send, Instant::now(), LOOK);
+            Transfer::new(self.millis(), self.taken())
+        });
+        while self.place.row.poll_expired(cx) {
+            if flow.is_too_slow(&self.shared.settings.pace, self.millis(), self.taken()) {
+                // Otherwise the system would go on holding what was written, and trying to send it.
+                self.stream.reset_on_close();
+                self.blame_peer(Misdeed::Slow);
+                return Poll::Ready(Err(Stop::Expired));
+            }
+            self.enter(Phase::Send, Instant::now(), LOOK);
         }
+        self.flow.set(Some(flow));
         self.stream.poll_write_ready(cx).map_err(|_| Stop::Gone)
     }
 
@@ -40,31 +56,28 @@ impl<A: App> Conn<A> {
         std::future::poll_fn(|cx| self.poll_writable(cx)).await
     }
 
-    fn expect_progress(&self) {
-        self.enter(Phase::Send, Instant::now(), WRITE_STALL);
+    /// Bytes of this connection that the client's system has taken.
+    fn taken(&self) -> u64 {
+        self.sent.get().saturating_sub(self.stream.unacknowledged())
+    }
+
+    fn count_sent(&self, count: usize) {
+        self.sent.set(self.sent.get() + count as u64);
     }
 
     /// Sends two byte strings, one after the other.
     pub(super) async fn send_all(&self, first: &[u8], second: &[u8]) -> Result<(), Stop> {
         let (mut first, mut second) = (first, second);
-        let mut waited = false;
+        self.flow.set(None);
         while !first.is_empty() || !second.is_empty() {
             match self.stream.try_write_two(first, second) {
                 Ok(count) => {
                     let of_first = count.min(first.len());
                     first = first.get(of_first..).unwrap_or_default();
                     second = second.get(count - of_first..).unwrap_or_default();
-                    if waited {
-                        self.expect_progress();
-                    }
+                    self.count_sent(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !waited {
-                        waited = true;
-                        self.expect_progress();
-                    }
-                    self.writable().await?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(_) => return Err(Stop::Gone),
             }
         }
@@ -74,12 +87,12 @@ impl<A: App> Conn<A> {
     /// Sends part of a file; false when the file turned out shorter.
     pub(super) async fn send_file(&self, file: &File, offset: u64, len: u64) -> Result<bool, Stop> {
         let (mut at, end) = (offset, offset.saturating_add(len));
-        self.expect_progress();
+        self.flow.set(None);
         while at < end {
             let piece = usize::try_from((end - at).min(FILE_PIECE)).unwrap_or(usize::MAX);
             match self.stream.try_send_file(file.as_fd(), &mut at, piece) {
                 Ok(0) => return Ok(false),
-                Ok(_) => self.expect_progress(),
+                Ok(count) => self.count_sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(_) => return Err(Stop::Gone),
             }
@@ -94,7 +107,7 @@ impl<A: App> Conn<A> {
         mut body: Streamed,
         call: &mut A::Call,
     ) -> Result<(Ending, u64), Stop> {
-        self.expect_progress();
+        self.flow.set(None);
         let mut held = false;
         std::future::poll_fn(|cx| {
             loop {
@@ -144,6 +157,7 @@ impl<A: App> Conn<A> {
         };
         if bytes.is_empty() {
             // Between two chunks the client owes nothing; only its leaving matters.
+            self.flow.set(None);
             self.place.row.enter(Phase::App, None);
             return Poll::Ready(Ok(false));
         }
@@ -151,7 +165,7 @@ impl<A: App> Conn<A> {
             Ok(count) => {
                 body.spool.consume(count);
                 body.sent += count as u64;
-                self.expect_progress();
+                self.count_sent(count);
                 Poll::Ready(Ok(true))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -86,7 +86,7 @@ impl<A: App> Conn<A> {
             }
             if !watch.asked {
                 watch.asked = true;
-                let _ = self.stream.try_write(response::CONTINUE);
+                self.stream.nudge(response::CONTINUE);
             }
             timer.set(sleep(PATIENCE));
         }

@@ -5,8 +5,6 @@ use canter_http::{Head, Method};
 
 use crate::pipeline::Local;
 
-const NO_STORE: &[(&str, &str)] = &[("Cache-Control", "no-store")];
-
 /// Live: this program answers. Ready: a worker takes requests.
 pub(crate) fn answer(enabled: bool, ready: bool, head: &Head, buf: &[u8]) -> Option<Local> {
     if !enabled || !matches!(head.method, Method::Get | Method::Head) {
@@ -20,7 +18,7 @@ pub(crate) fn answer(enabled: bool, ready: bool, head: &Head, buf: &[u8]) -> Opt
     };
     Some(Local {
         status,
-        fields: NO_STORE,
+        fields: vec![("Cache-Control", "no-store".into())],
         text,
     })
 }

@@ -7,9 +7,10 @@ use crate::pipeline::Local;
 
 /// Says which methods there are.
 pub(crate) fn answer(head: &Head) -> Option<Local> {
-    (head.form == TargetForm::Asterisk).then_some(Local {
+    const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    (head.form == TargetForm::Asterisk).then(|| Local {
         status: 200,
-        fields: &[("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")],
+        fields: vec![("Allow", METHODS.into())],
         text: "",
     })
 }

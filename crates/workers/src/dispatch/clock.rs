@@ -12,7 +12,13 @@ use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe};
 
 /// How often workers with offered requests are looked at. A thousandth of a second is the timer's
 /// grain and far below what a person or a router notices.
-pub(super) const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(1);
+/// Ticks in a row with offered requests after which they come more rarely: by then the workers
+/// have been asked whether more threads help, and go on asking themselves. What is left for the
+/// ticker is what they hold back behind a request that has become slow.
+const FIRST_TICKS: u32 = 16;
+/// How often then. A sleep that ends before the system's own clock ticks (4 ms) is dear.
+const LATER_TICK: Duration = Duration::from_millis(4);
 /// Ticks without any offered request after which the ticker rests.
 const QUIET_TICKS: u32 = 16;
 /// How often deadlines are looked at.
@@ -29,6 +35,8 @@ const HUNG_AFTER: Duration = Duration::from_secs(3);
 pub(super) struct Ticker {
     running: bool,
     quiet: u32,
+    /// Ticks in a row that have seen offered requests.
+    busy: u32,
     waker: Option<Waker>,
 }
 
@@ -41,6 +49,15 @@ impl Ticker {
             if let Some(waker) = self.waker.take() {
                 waker.wake();
             }
+        }
+    }
+
+    /// Until the next tick.
+    pub fn interval(&self) -> Duration {
+        if self.busy > FIRST_TICKS {
+            LATER_TICK
+        } else {
+            TICK
         }
     }
 
@@ -86,8 +103,10 @@ impl Inner {
         }
         if untaken_anywhere || self.queued > 0 {
             self.clock.quiet = 0;
+            self.clock.busy = self.clock.busy.saturating_add(1);
         } else {
             self.clock.quiet += 1;
+            self.clock.busy = 0;
         }
         let go_on = self.clock.quiet < QUIET_TICKS;
         self.clock.running = go_on;
@@ -189,11 +208,15 @@ impl Inner {
             number: entry.number,
         });
         worker.end.cancel(slot);
+        let thread = worker.thread_of(slot);
         let too_many = worker.stuck > self.settings.most_stuck;
         if let Some(mailbox) = entry.mailbox.take() {
             mailbox
                 .borrow_mut()
                 .deliver(Answer::Failed(Failure::RanTooLong));
+        }
+        if let Some(thread) = thread {
+            (self.notices)(Notice::Unwanted { worker: id, thread });
         }
         (self.notices)(Notice::TimedOut {
             worker: id,

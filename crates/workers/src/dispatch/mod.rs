@@ -99,6 +99,13 @@ pub enum Notice {
         /// As Python prints it.
         text: String,
     },
+    /// Nobody waits any more for what this thread runs.
+    Unwanted {
+        /// Where it runs.
+        worker: WorkerId,
+        /// The kernel's number of the thread.
+        thread: u32,
+    },
     /// This request ran when workers died, twice, and is refused for a while.
     Refused {
         /// Method, target and id, as text for the log.
@@ -291,6 +298,8 @@ impl Inner {
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
+        // A thread at an empty ring takes it at once: nothing waits that the clock must look after.
+        let may_wait = worker.end.untaken() > 0 || !worker.end.is_idle();
         let Some(slot) = worker.offer(key, entry.number, &entry.message, entry.file.as_ref())
         else {
             return false;
@@ -301,7 +310,9 @@ impl Inner {
             worker.pushed = 0;
             worker.end.wake_worker();
         }
-        self.clock.start();
+        if may_wait {
+            self.clock.start();
+        }
         self.count_served(id, served, replacing);
         true
     }
@@ -376,6 +387,9 @@ impl Inner {
                     self.entries.remove(key);
                 } else {
                     worker.end.cancel(slot);
+                    if let Some(thread) = worker.thread_of(slot) {
+                        (self.notices)(Notice::Unwanted { worker: id, thread });
+                    }
                 }
             }
         }

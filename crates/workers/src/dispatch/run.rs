@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use canter_channel::{Event, FrontEnd};
 
-use super::clock::{SWEEP, TICK};
+use super::clock::SWEEP;
 use super::worker::{Standing, Worker};
 use super::{Dispatch, Inner, Notice, Reason, WorkerId};
 use crate::socket::{Alarm, MessageSocket};
@@ -134,7 +134,8 @@ async fn tick(inner: Rc<RefCell<Inner>>) {
     loop {
         std::future::poll_fn(|cx| inner.borrow_mut().clock.poll_started(cx)).await;
         loop {
-            tokio::time::sleep(TICK).await;
+            let interval = inner.borrow().clock.interval();
+            tokio::time::sleep(interval).await;
             if !inner.borrow_mut().tick() {
                 break;
             }

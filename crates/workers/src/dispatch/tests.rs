@@ -207,6 +207,47 @@ fn a_request_whose_client_has_gone_is_never_run() {
 }
 
 #[test]
+fn who_lets_go_of_a_complete_answer_lets_go_of_no_other_request() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut worker = stage.worker().await;
+        let first = stage.submit("/first", LONG);
+        let request = worker.start().unwrap();
+        worker.answer(request);
+        // Brings the answer home, after which the next request gets the first one's place.
+        before_sleep();
+        let mut second = stage.submit("/second", LONG);
+        drop(first);
+        let request = worker.start().unwrap();
+        worker.answer(request);
+        assert_eq!(failure_of(&answer_of(&mut second).await), None);
+    });
+}
+
+#[test]
+fn whose_client_goes_while_it_runs_is_told_with_its_thread() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut worker = stage.worker().await;
+        let unwanted = |thread| Notice::Unwanted {
+            worker: WorkerId(1),
+            thread,
+        };
+        let running = stage.submit("/running", LONG);
+        assert!(worker.start().is_some());
+        drop(running);
+        assert!(stage.notices.borrow().contains(&unwanted(1)));
+        stage.notices.borrow_mut().clear();
+        // This thread has begun the next request meanwhile: what it runs now is wanted.
+        let earlier = stage.submit("/earlier", LONG);
+        let _later = stage.submit("/later", LONG);
+        assert!(worker.start().is_some() && worker.start().is_some());
+        drop(earlier);
+        assert!(stage.notices.borrow().is_empty());
+    });
+}
+
+#[test]
 fn when_a_worker_dies_what_it_ran_is_lost_and_the_rest_goes_to_another() {
     run(async || {
         let mut stage = Stage::new(10);

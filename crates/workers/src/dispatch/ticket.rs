@@ -31,6 +31,13 @@ impl Mailbox {
         self.first.take().or_else(|| self.more.pop_front())
     }
 
+    /// Whether the last step of the answer is there: the dispatch knows the request no more, and
+    /// its key may stand for another.
+    fn is_complete(&self) -> bool {
+        let newest = self.more.back().or(self.first.as_ref());
+        newest.is_some_and(Answer::is_last)
+    }
+
     /// Puts an answer in and wakes the asker.
     pub fn deliver(&mut self, answer: Answer) {
         if self.first.is_none() && self.more.is_empty() {
@@ -104,6 +111,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.mailbox.borrow().is_complete() {
+            return;
+        }
         if let (Some(key), Some(dispatch)) = (self.key.take(), self.dispatch.upgrade()) {
             dispatch.borrow_mut().abandon(key);
         }

@@ -122,6 +122,17 @@ impl Worker {
         self.unstarted() < self.in_flight as usize
     }
 
+    /// The thread that runs the request in this slot; None when it has begun another since, whose
+    /// answer or end the front has not seen yet.
+    pub fn thread_of(&self, slot: SlotId) -> Option<u32> {
+        let thread = self.end.thread(slot);
+        let others = SlotId::all().zip(&self.slots);
+        let mut others = others.filter(|(other, row)| *other != slot && row.is_some());
+        let is_elsewhere = others
+            .any(|(other, _)| self.end.has_started(other) && self.end.thread(other) == thread);
+        (thread != 0 && !is_elsewhere).then_some(thread)
+    }
+
     /// Requests offered to it that have not begun.
     pub fn unstarted(&self) -> usize {
         let slots = SlotId::all().zip(&self.slots);

@@ -17,6 +17,7 @@ use crate::life::Event;
 use crate::link::{MOST_WORD, ToFront, ToSupervisor};
 use crate::notify::Word;
 use crate::obituary::{self, Ended};
+use crate::pulse::{Beat, Pulse};
 
 /// A front that lives no longer than this has not worked.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -26,11 +27,24 @@ pub(super) struct Front {
     pub pid: Pid,
     pub link: OwnedFd,
     started: Instant,
-    listening: bool,
+    /// None until it listens.
+    pulse: Option<Pulse>,
     /// Its link has ended; its process is about to.
     pub deaf: bool,
-    /// It has answered since the last ping.
-    answered: bool,
+}
+
+impl Front {
+    /// When it is to be asked whether it still turns.
+    pub fn next_question(&self) -> Option<Instant> {
+        let pulse = self.pulse.as_ref().filter(|_| !self.deaf)?;
+        Some(pulse.due())
+    }
+
+    /// It is of no use any more; the rest follows when it is reaped.
+    fn end(&mut self) {
+        self.deaf = true;
+        let _ = kill_process(self.pid, Signal::KILL);
+    }
 }
 
 impl Supervisor<'_> {
@@ -64,9 +78,8 @@ impl Supervisor<'_> {
                 pid,
                 link,
                 started: Instant::now(),
-                listening: false,
+                pulse: None,
                 deaf: false,
-                answered: false,
             }),
             Forked::Child => {
                 drop(link);
@@ -106,8 +119,7 @@ impl Supervisor<'_> {
             if error.kind() == io::ErrorKind::WouldBlock {
                 warn!("the front does not listen: ending it");
             }
-            front.deaf = true;
-            let _ = kill_process(front.pid, Signal::KILL);
+            front.end();
         }
     }
 
@@ -122,8 +134,7 @@ impl Supervisor<'_> {
                         self.heard_front(word);
                     } else {
                         warn!("the front said something impossible: ending it");
-                        front.deaf = true;
-                        let _ = kill_process(front.pid, Signal::KILL);
+                        front.end();
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -147,15 +158,16 @@ impl Supervisor<'_> {
             ToSupervisor::Replace { worker, reason } => self.crew.replace(worker, reason, now),
             ToSupervisor::Listening => {
                 if let Some(front) = &mut self.front {
-                    front.listening = true;
+                    let watchdog = self.notify.as_ref().and_then(|notify| notify.watchdog);
+                    front.pulse = Some(Pulse::new(watchdog, now));
                 }
                 return;
             }
             ToSupervisor::Pong => {
-                if let Some(front) = &mut self.front {
-                    front.answered = true;
+                if let Some(pulse) = self.front.as_mut().and_then(|front| front.pulse.as_mut()) {
+                    pulse.answered();
                 }
-                self.tell_manager(Word::Watchdog);
+                self.feed_watchdog();
                 return;
             }
             ToSupervisor::Drained => {
@@ -187,7 +199,7 @@ impl Supervisor<'_> {
         } else {
             self.front_backoff.succeeded();
         }
-        if !front.listening && self.front_backoff.failures() >= HOPELESS {
+        if front.pulse.is_none() && self.front_backoff.failures() >= HOPELESS {
             self.give_up(Fault::internal("the front dies as soon as it is started"));
             return;
         }
@@ -197,19 +209,31 @@ impl Supervisor<'_> {
     }
 
     /// The service manager's watchdog is fed while the front answers.
-    pub(super) fn ping(&mut self, now: Instant) {
-        let interval = self.notify.as_ref().and_then(|notify| notify.watchdog);
-        if let (Some(interval), Some(due)) = (interval, self.next_ping)
-            && due <= now
-        {
-            self.next_ping = Some(now + interval);
-            if let Some(front) = &mut self.front {
-                if !front.answered && front.listening {
-                    warn!("the front has not answered for a while");
-                }
-                front.answered = false;
-            }
-            self.tell_front(&ToFront::Ping);
+    fn feed_watchdog(&self) {
+        if let Some(notify) = self.notify.as_ref().filter(|it| it.watchdog.is_some()) {
+            notify.say(Word::Watchdog);
         }
+    }
+
+    /// Asks the front whether it still turns; ends one that hangs, for a process that accepts
+    /// connections and answers none is worse than none.
+    pub(super) fn ask_front(&mut self, now: Instant) {
+        let Some(front) = self.front.as_mut().filter(|front| !front.deaf) else {
+            return;
+        };
+        let Some(pulse) = &mut front.pulse else {
+            return;
+        };
+        match pulse.beat(now) {
+            Beat::Rest => return,
+            Beat::Ask => {}
+            Beat::Doubt => warn!("the front has not answered for a while"),
+            Beat::Hung => {
+                error!("the front hangs: ending it");
+                front.end();
+                return;
+            }
+        }
+        self.tell_front(&ToFront::Ping);
     }
 }

@@ -27,13 +27,23 @@ pub struct Flags {
 pub fn read(args: &[OsString]) -> Result<Flags, Fault> {
     let mut flags = Flags::default();
     let mut parser = lexopt::Parser::from_args(args.iter().cloned());
+    // The flag before this word, when it could have had a value with `=` and had none.
+    let mut bare: Option<(&'static Row, String)> = None;
     while let Some(arg) = parser
         .next()
         .map_err(|error| misread(&error, "command line"))?
     {
+        let before = bare.take();
         match arg {
             Arg::Value(text) => {
                 let text = utf8(text, "command line")?;
+                if let Some((row, flag)) = before
+                    && (row.check)(std::slice::from_ref(&text)).is_ok()
+                {
+                    let what = format!("`{flag} {text}` would serve an app called `{text}`");
+                    let hint = format!("a value of `{flag}` is joined to it: `{flag}={text}`");
+                    return Err(Fault::usage(what).from("command line").hint(hint));
+                }
                 if let Some(first) = &flags.app {
                     let what = format!("two apps are named: `{first}` and `{text}`");
                     return Err(Fault::usage(what)
@@ -45,14 +55,21 @@ pub fn read(args: &[OsString]) -> Result<Flags, Fault> {
             Arg::Short(letter) => {
                 let spelled = format!("-{letter}");
                 match ROWS.iter().find(|row| row.short == Some(letter)) {
-                    Some(row) => take(&mut flags, &mut parser, row, spelled, "")?,
+                    Some(row) => {
+                        take(&mut flags, &mut parser, row, spelled, "")?;
+                    }
                     None => accept_gunicorn(&mut flags, &mut parser, &spelled)?,
                 }
             }
             Arg::Long(name) => {
                 let (spelled, name) = (format!("--{name}"), name.replace('_', "-"));
                 match find(&name) {
-                    Some(row) => take(&mut flags, &mut parser, row, spelled, &name)?,
+                    Some(row) => {
+                        let flag = spelled.clone();
+                        if take(&mut flags, &mut parser, row, spelled, &name)? == Had::Nothing {
+                            bare = Some((row, flag));
+                        }
+                    }
                     None => accept_gunicorn(&mut flags, &mut parser, &spelled)?,
                 }
             }
@@ -72,6 +89,13 @@ fn find(name: &str) -> Option<&'static Row> {
         })
 }
 
+/// What a flag came with.
+#[derive(PartialEq, Eq)]
+enum Had {
+    AValue,
+    Nothing,
+}
+
 /// Takes the value of a flag and keeps it; lists collect, for all others the last one counts.
 fn take(
     flags: &mut Flags,
@@ -79,26 +103,31 @@ fn take(
     row: &'static Row,
     spelled: String,
     name: &str,
-) -> Result<(), Fault> {
+) -> Result<Had, Fault> {
     let shorthand = row
         .shorthand
         .iter()
         .find(|(flag, _)| *flag == name)
         .map(|(_, value)| *value);
     let negated = row.shape == Shape::Switch && name.starts_with("no-");
-    let text = if negated {
-        "false".to_owned()
-    } else if row.shape == Shape::Switch || shorthand.is_some() {
-        // A value only with `=`: in `--preload mysite.wsgi` the second word is the app.
-        match parser.optional_value() {
-            Some(text) => utf8(text, &spelled)?,
-            None => shorthand.unwrap_or("true").to_owned(),
-        }
-    } else {
-        utf8(
+    let mut had = Had::AValue;
+    let text = match shorthand {
+        _ if negated => "false".to_owned(),
+        // `--no-preload`: the whole flag is the value, and one behind it a mistake.
+        Some(value) if name != row.name() => value.to_owned(),
+        None if row.shape != Shape::Switch => utf8(
             parser.value().map_err(|error| misread(&error, &spelled))?,
             &spelled,
-        )?
+        )?,
+        // A value only with `=`: in `--preload mysite.wsgi` the second word is the app.
+        alone => {
+            if let Some(text) = parser.optional_value() {
+                utf8(text, &spelled)?
+            } else {
+                had = Had::Nothing;
+                alone.unwrap_or("true").to_owned()
+            }
+        }
     };
     let origin = Origin::Flag(spelled);
     let setting = Setting::new(row, vec![text], origin)?;
@@ -111,7 +140,7 @@ fn take(
         Some(earlier) => *earlier = setting,
         None => flags.settings.push(setting),
     }
-    Ok(())
+    Ok(had)
 }
 
 /// A flag that is none of ours: one of Gunicorn's, or a slip.
@@ -171,4 +200,44 @@ fn misread(error: &lexopt::Error, spelled: &str) -> Fault {
         other => Fault::usage(other.to_string()).from("command line"),
     }
     .hint("`canter help serve` shows how it is used")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_line(line: &str) -> Result<Flags, Fault> {
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        read(&args)
+    }
+
+    #[test]
+    fn a_flag_that_may_stand_alone_takes_a_value_only_with_an_equals_sign() {
+        for (line, app, value) in [
+            ("--preload mysite.wsgi", "mysite.wsgi", "on"),
+            ("--preload=off mysite.wsgi", "mysite.wsgi", "off"),
+            ("mysite.wsgi --preload", "mysite.wsgi", "on"),
+            // Somebody may call a module so.
+            ("on --preload", "on", "on"),
+        ] {
+            let flags = read_line(line).unwrap();
+            assert_eq!(flags.app.unwrap().to_string(), app, "{line}");
+            assert_eq!(flags.settings[0].texts, [value], "{line}");
+        }
+        for (line, what) in [
+            (
+                "a.wsgi --preload on",
+                "`--preload on` would serve an app called `on`",
+            ),
+            (
+                "--reload false a.wsgi",
+                "`--reload false` would serve an app called `false`",
+            ),
+            ("--no-preload=on", "`--no-preload` takes no value"),
+            ("--no-reload=yes", "`--no-reload` takes no value"),
+        ] {
+            let fault = read_line(line).map(|flags| flags.settings).unwrap_err();
+            assert_eq!(fault.what, what);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::super::database_url::DatabaseUrl;
 use super::{Origin, Setting, row_of};
 use crate::fault::Fault;
 
@@ -72,6 +73,17 @@ pub fn read(env: &[(OsString, OsString)], process_id: u32) -> Result<Read, Fault
             read.settings
                 .push(setting(field, vec![text], Origin::Platform(variable))?);
         }
+    }
+    // Another database is the app's own business.
+    if let Some(url) = read
+        .platform
+        .database_url
+        .as_deref()
+        .and_then(DatabaseUrl::from_platform)
+    {
+        let origin = Origin::Platform("DATABASE_URL");
+        read.settings
+            .push(setting("database_url", vec![url.0], origin)?);
     }
     if read.platform.dyno.is_some() {
         // Heroku's router closes idle connections after 90 s and must not meet one that closes

@@ -9,20 +9,28 @@ use canter_base::log::Format;
 use canter_base::options::Config;
 use canter_base::sizing::Sizing;
 
+use crate::pooling::Plan;
+
 /// Shows it on standard error.
-pub fn show(config: &Config, sizing: &Sizing, addresses: &[String]) {
+pub fn show(config: &Config, sizing: &Sizing, addresses: &[String], pooling: Option<&Plan>) {
+    let doors: Vec<&str> = pooling
+        .map(|plan| plan.doors().collect())
+        .unwrap_or_default();
     if config.log_format == Format::Human {
-        let text = text(config, sizing, addresses);
+        let text = text(config, sizing, addresses, &doors);
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     } else {
         for address in addresses {
             info!("listening", address = address);
         }
+        for door in doors {
+            info!("pooling", address = door);
+        }
         info!("sized", workers = sizing.workers, threads = sizing.threads);
     }
 }
 
-fn text(config: &Config, sizing: &Sizing, addresses: &[String]) -> String {
+fn text(config: &Config, sizing: &Sizing, addresses: &[String], doors: &[&str]) -> String {
     let app = match &config.app {
         Some(app) => app.to_string(),
         None => "the project beside manage.py".to_owned(),
@@ -33,6 +41,12 @@ fn text(config: &Config, sizing: &Sizing, addresses: &[String]) -> String {
     };
     for (index, address) in addresses.iter().enumerate() {
         part(if index == 0 { "at" } else { "and" }, address);
+    }
+    for door in doors {
+        part(
+            "pool",
+            &format!("{door} for other programs that use the database"),
+        );
     }
     let chosen = chosen(config, sizing);
     for (index, sentence) in chosen.iter().chain(&sizing.why).enumerate() {
@@ -90,6 +104,7 @@ mod tests {
             &resolved.config,
             &sizing,
             &["http://127.0.0.1:8000".to_owned()],
+            &["127.0.0.1:6432"],
         )
     }
 
@@ -105,6 +120,7 @@ mod tests {
             text.contains("  with     2 workers, one for each core\n"),
             "{text}"
         );
+        assert!(text.contains("  pool     127.0.0.1:6432 for"), "{text}");
         assert!(text.contains("  stop     Ctrl-C"), "{text}");
         assert!(!text.contains("reload"), "{text}");
     }

@@ -1,5 +1,5 @@
-//! Owns the listening sockets: opening them, taking over inherited ones, removing socket files.
-//! Leaves accepting to the front.
+//! Owns the listening sockets of the site and of the pool: opening them, taking over inherited
+//! ones, removing socket files. Leaves accepting to the front.
 
 use std::fs;
 use std::io;
@@ -20,9 +20,42 @@ use rustix::net::{
 
 use super::holder;
 
+/// What listens on a socket.
+#[derive(Clone, Copy, Debug, Default)]
+enum Purpose {
+    #[default]
+    Site,
+    /// The site over TLS.
+    Https,
+    /// Plain HTTP that leads there.
+    Redirect,
+    Postgres,
+}
+
+impl Purpose {
+    /// The option that names the address.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Site | Self::Https => "--bind",
+            Self::Redirect => "--http-bind",
+            Self::Postgres => "--bind-postgres",
+        }
+    }
+
+    /// The address for people.
+    fn shown(self, address: SocketAddr) -> String {
+        match self {
+            Self::Site | Self::Redirect => url("http", 80, address),
+            Self::Https => url("https", 443, address),
+            Self::Postgres => address.to_string(),
+        }
+    }
+}
+
 /// The sockets, each with its address as people read it.
 #[derive(Debug, Default)]
 pub struct Sockets {
+    purpose: Purpose,
     listeners: Vec<OwnedFd>,
     addresses: Vec<String>,
     files: SocketFiles,
@@ -65,7 +98,15 @@ impl Sockets {
 
 /// Takes the sockets that were inherited by number.
 pub fn take_inherited(config: &Config) -> Result<Sockets, Fault> {
-    let mut sockets = Sockets::default();
+    let purpose = if config.certfile.is_empty() {
+        Purpose::Site
+    } else {
+        Purpose::Https
+    };
+    let mut sockets = Sockets {
+        purpose,
+        ..Sockets::default()
+    };
     for address in &config.bind {
         if let Address::Inherited(number) = address {
             let fault = |what: &str| {
@@ -82,7 +123,7 @@ pub fn take_inherited(config: &Config) -> Result<Sockets, Fault> {
                 return Err(fault("is not a listening socket"));
             }
             set_nonblocking(&listener).map_err(|_| fault("cannot be used"))?;
-            let address = inherited_address(&listener, *number);
+            let address = inherited_address(&listener, *number, purpose);
             sockets.push(listener, address);
         }
     }
@@ -92,18 +133,43 @@ pub fn take_inherited(config: &Config) -> Result<Sockets, Fault> {
 /// Opens every other address.
 pub fn bind(config: &Config, inherited: Sockets) -> Result<Sockets, Fault> {
     let mut sockets = inherited;
+    bind_all(&mut sockets, &config.bind, config)?;
+    Ok(sockets)
+}
+
+/// Opens the addresses where plain HTTP leads to HTTPS.
+pub fn bind_redirects(config: &Config) -> Result<Sockets, Fault> {
+    let mut sockets = Sockets {
+        purpose: Purpose::Redirect,
+        ..Sockets::default()
+    };
+    bind_all(&mut sockets, &config.http_bind, config)?;
+    Ok(sockets)
+}
+
+/// Opens the pool's addresses for other programs.
+pub fn bind_postgres(addresses: &[Address], config: &Config) -> Result<Sockets, Fault> {
+    let mut sockets = Sockets {
+        purpose: Purpose::Postgres,
+        ..Sockets::default()
+    };
+    bind_all(&mut sockets, addresses, config)?;
+    Ok(sockets)
+}
+
+fn bind_all(sockets: &mut Sockets, addresses: &[Address], config: &Config) -> Result<(), Fault> {
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
-    for address in &config.bind {
+    for address in addresses {
         match address {
-            Address::Tcp { host, port } => bind_tcp(&mut sockets, host, *port, backlog)?,
+            Address::Tcp { host, port } => bind_tcp(sockets, host, *port, backlog)?,
             Address::Unix(path) => {
                 let mode = config.unix_socket_mode.map(|mode| mode.0);
-                bind_unix(&mut sockets, path, mode, backlog)?;
+                bind_unix(sockets, path, mode, backlog)?;
             }
             Address::Inherited(_) => {}
         }
     }
-    Ok(sockets)
+    Ok(())
 }
 
 fn bind_tcp(sockets: &mut Sockets, host: &Host, port: u16, backlog: i32) -> Result<(), Fault> {
@@ -167,12 +233,13 @@ fn push_tcp(
     listener: Result<OwnedFd, Errno>,
     address: SocketAddr,
 ) -> Result<(), Fault> {
-    let listener = listener.map_err(|error| tcp_fault(address, error))?;
+    let listener = listener.map_err(|error| tcp_fault(sockets.purpose, address, error))?;
     let bound = getsockname(&listener)
         .ok()
         .and_then(|bound| SocketAddr::try_from(bound).ok())
         .unwrap_or(address);
-    sockets.push(listener, url(bound));
+    let shown = sockets.purpose.shown(bound);
+    sockets.push(listener, shown);
     Ok(())
 }
 
@@ -195,7 +262,7 @@ fn open_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn tcp_fault(address: SocketAddr, error: Errno) -> Fault {
+fn tcp_fault(purpose: Purpose, address: SocketAddr, error: Errno) -> Fault {
     let port = address.port();
     let fault = |why: &str| Fault::new(Exit::Bind, format!("cannot listen on `{address}`: {why}"));
     match error {
@@ -206,7 +273,8 @@ fn tcp_fault(address: SocketAddr, error: Errno) -> Fault {
             );
             let other = port.checked_add(1).unwrap_or(8000);
             fault(&holder).hint(format!(
-                "stop it, or choose another port: `--bind {}`",
+                "stop it, or choose another port: `{} {}`",
+                purpose.flag(),
                 SocketAddr::new(address.ip(), other)
             ))
         }
@@ -223,19 +291,19 @@ fn tcp_fault(address: SocketAddr, error: Errno) -> Fault {
 }
 
 /// As a person can open it in a browser.
-fn url(address: SocketAddr) -> String {
+fn url(scheme: &str, usual: u16, address: SocketAddr) -> String {
     let port = address.port();
-    let suffix = if port == 80 {
+    let suffix = if port == usual {
         String::new()
     } else {
         format!(":{port}")
     };
     match address.ip() {
         ip if ip.is_unspecified() => {
-            format!("http://localhost{suffix} and every address of this machine")
+            format!("{scheme}://localhost{suffix} and every address of this machine")
         }
-        IpAddr::V6(ip) => format!("http://[{ip}]{suffix}"),
-        IpAddr::V4(ip) => format!("http://{ip}{suffix}"),
+        IpAddr::V6(ip) => format!("{scheme}://[{ip}]{suffix}"),
+        IpAddr::V4(ip) => format!("{scheme}://{ip}{suffix}"),
     }
 }
 
@@ -299,11 +367,11 @@ fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     )?)
 }
 
-fn inherited_address(listener: &OwnedFd, number: u32) -> String {
+fn inherited_address(listener: &OwnedFd, number: u32, purpose: Purpose) -> String {
     let bound = getsockname(listener).ok();
     let address = bound.and_then(|bound| SocketAddr::try_from(bound).ok());
     match address {
-        Some(address) => format!("{} (inherited)", url(address)),
+        Some(address) => format!("{} (inherited)", purpose.shown(address)),
         None => format!("fd://{number} (inherited)"),
     }
 }

@@ -1,0 +1,265 @@
+//! `canter pool`: the pooler alone, for programs that are not served by `canter serve`.
+//!
+//! Owns the process around it: start, signals, end. Leaves the pooler's parts to `pooling`.
+
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use canter_base::log::Format;
+use canter_base::options::{Address, Config, Host, Origin, Resolved};
+use canter_base::{Exit, Fault, error, info, warn};
+use canter_pg::Pooler;
+use canter_pg::target::{Addr, Target};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::serve::{PidFile, enter};
+use crate::pooling::{self, Plan};
+
+/// Where PgBouncer listens, too.
+const PORT: u16 = 6432;
+
+/// How long the first look at the database may take.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// Reads the options again, for a reload.
+pub type Reread<'a> = &'a dyn Fn() -> Result<Resolved, Fault>;
+
+/// Pools until told to stop.
+pub fn run(resolved: &Resolved, reread: Reread<'_>) -> Result<Exit, Fault> {
+    check_options(resolved)?;
+    let config = &resolved.config;
+    enter(config)?;
+    let addresses = if config.bind_postgres.is_empty() {
+        vec![Address::Tcp {
+            host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
+            port: PORT,
+        }]
+    } else {
+        config.bind_postgres.clone()
+    };
+    let plan = Plan::alone(config, &addresses)?;
+    if config.check_config {
+        return Ok(Exit::Ok);
+    }
+    let _ = canter_sys::machine::raise_open_files();
+    let _pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(|error| Fault::internal(format!("cannot start the event loop: {error}")))?;
+    runtime.block_on(async {
+        let signals = Signals::hear()
+            .map_err(|error| Fault::internal(format!("cannot hear signals: {error}")))?;
+        let pooler = plan
+            .open()
+            .map_err(|error| Fault::internal(format!("cannot open the doors: {error}")))?;
+        show(&plan, config);
+        if let Some(target) = plan.target() {
+            tokio::task::spawn_local(look_at(target.clone()));
+        }
+        obey(&signals, &pooler, config, reread).await;
+        Ok(Exit::Ok)
+    })
+}
+
+/// Options that mean nothing here are refused on the command line; a file may be for `serve`, too.
+fn check_options(resolved: &Resolved) -> Result<(), Fault> {
+    if let Some(app) = &resolved.config.app {
+        return Err(
+            Fault::usage(format!("`canter pool` serves no app, and `{app}` is named"))
+                .from("command line")
+                .hint(format!(
+                    "to serve it with a pool of its own: `canter serve {app}`"
+                )),
+        );
+    }
+    let stray = resolved
+        .chosen
+        .iter()
+        .find(|chosen| matches!(chosen.origin, Origin::Flag(_)) && !chosen.row.is_for_pool());
+    match stray {
+        None => Ok(()),
+        Some(chosen) => {
+            let what = format!("`--{}` means nothing to `canter pool`", chosen.row.name());
+            let fault = Fault::usage(what).from(chosen.origin.to_string());
+            Err(match chosen.row.field {
+                "bind" => fault.hint("where to listen is `--bind-postgres`"),
+                _ => fault.hint("`canter pool --help` lists its options"),
+            })
+        }
+    }
+}
+
+/// Does what signals say, to the end.
+async fn obey(signals: &Signals, pooler: &Pooler, config: &Config, reread: Reread<'_>) {
+    loop {
+        match signals.next().await {
+            SIGHUP => reload(pooler, reread),
+            SIGQUIT => return,
+            _ => break,
+        }
+    }
+    info!("stopping: transactions may finish");
+    // Whoever asks twice does not want to wait.
+    let asked_twice = async { while signals.next().await == SIGHUP {} };
+    either(pooler.drain(config.graceful_timeout), asked_twice).await;
+    info!("stopped");
+}
+
+fn reload(pooler: &Pooler, reread: Reread<'_>) {
+    let target = reread().and_then(|resolved| pooling::target(&resolved.config));
+    match target {
+        Ok(Some(target)) => {
+            pooling::set_default(pooler, &target);
+            pooler.reconnect(None);
+            info!(
+                "reloaded: new connections to the database replace the old ones",
+                database = target.describe().as_str()
+            );
+        }
+        Ok(None) => error!("cannot reload: no database is named any more"),
+        Err(fault) => error!(
+            "cannot reload: the old options stay",
+            reason = fault.what.as_str()
+        ),
+    }
+}
+
+/// Says early that the database cannot be reached. Clients that come meanwhile hear it, too.
+async fn look_at(target: Target) {
+    let mut failed = None;
+    for host in &target.hosts {
+        let reached = timeout(FIRST_LOOK, async {
+            match (&host.addr, host.socket_path()) {
+                (Addr::Name(name), _) => TcpStream::connect((name.as_str(), host.port))
+                    .await
+                    .map(drop),
+                (Addr::Ip(ip, _), _) => TcpStream::connect((*ip, host.port)).await.map(drop),
+                (Addr::Unix(_), Some(path)) => UnixStream::connect(path).await.map(drop),
+                (Addr::Unix(_), None) => Ok(()),
+            }
+        });
+        match reached.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => failed = Some(error.to_string()),
+            Err(_) => failed = Some("no answer".to_owned()),
+        }
+    }
+    if let Some(reason) = failed {
+        warn!(
+            "the database cannot be reached now; it is tried again for each client",
+            database = target.describe().as_str(),
+            reason = reason.as_str()
+        );
+    }
+}
+
+fn show(plan: &Plan, config: &Config) {
+    if config.log_format == Format::Human {
+        let _ = io::stderr().lock().write_all(banner(plan).as_bytes());
+        return;
+    }
+    for door in plan.doors() {
+        info!(
+            "pooling",
+            address = door,
+            connections = plan.connections().as_str()
+        );
+    }
+}
+
+fn banner(plan: &Plan) -> String {
+    let mut text = format!(
+        "\nCanter {} pools PostgreSQL connections\n\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let mut part = |label: &str, sentence: &str| {
+        let _ = writeln!(text, "  {label:<8} {sentence}");
+    };
+    for (index, door) in plan.doors().enumerate() {
+        part(if index == 0 { "at" } else { "and" }, door);
+    }
+    if let Some(target) = plan.target() {
+        part("to", &format!("{} as {}", target.describe(), target.user));
+    }
+    part("with", &plan.connections());
+    part("asks", plan.admission());
+    if let Some(example) = plan.example() {
+        part("try", &example);
+    }
+    part("stop", "Ctrl-C; twice to stop at once");
+    text.push('\n');
+    text
+}
+
+/// Signals as bytes on a socket, so that the event loop waits for them with everything else.
+struct Signals {
+    pipe: UnixStream,
+    came: Vec<(i32, Arc<AtomicBool>)>,
+}
+
+/// What is heard. USR1 and USR2 mean nothing here and must not end the process.
+const HEARD: [i32; 6] = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
+
+impl Signals {
+    fn hear() -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut came = Vec::new();
+        for signal in HEARD {
+            let flag = Arc::new(AtomicBool::new(false));
+            // The flag first: the byte that follows says that one is set.
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+            signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
+            came.push((signal, flag));
+        }
+        Ok(Self {
+            pipe: UnixStream::from_std(ours)?,
+            came,
+        })
+    }
+
+    /// The next signal that means something.
+    async fn next(&self) -> i32 {
+        loop {
+            let mut came = self.came.iter();
+            let came = came.find(|(_, flag)| flag.swap(false, Ordering::AcqRel));
+            match came {
+                Some((SIGUSR1 | SIGUSR2, _)) => {}
+                Some((signal, _)) => return *signal,
+                None => {
+                    let _ = self.pipe.readable().await;
+                    while self
+                        .pipe
+                        .try_read(&mut [0; 64])
+                        .is_ok_and(|count| count > 0)
+                    {}
+                }
+            }
+        }
+    }
+}
+
+/// Waits until one of the two is done.
+async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|cx| {
+        let is_done = one.as_mut().poll(cx).is_ready() || other.as_mut().poll(cx).is_ready();
+        if is_done {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}

@@ -1,0 +1,66 @@
+//! Owns what joins requests with the pooler in the front: which process a worker is, and whose
+//! statements nobody waits for any more. Costs a request nothing until its client leaves.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use canter_pg::{Owner, Pooler};
+use canter_workers::dispatch::{Notice, WorkerId};
+
+/// The pooler beside the site, if there is one; cheap to clone.
+#[derive(Clone)]
+pub struct Pooled(Option<Rc<Inner>>);
+
+struct Inner {
+    pooler: Pooler,
+    processes: RefCell<HashMap<WorkerId, u32>>,
+}
+
+impl Pooled {
+    /// Nothing is done where there is no pooler.
+    pub fn new(pooler: Option<Pooler>) -> Self {
+        Self(pooler.map(|pooler| {
+            Rc::new(Inner {
+                pooler,
+                processes: RefCell::default(),
+            })
+        }))
+    }
+
+    /// A worker has come.
+    pub fn adopt(&self, worker: WorkerId, process: u32) {
+        if let Some(inner) = &self.0 {
+            inner.processes.borrow_mut().insert(worker, process);
+        }
+    }
+
+    /// Hears what the dispatch tells.
+    pub fn hear(&self, notice: &Notice) {
+        let Some(inner) = &self.0 else { return };
+        match notice {
+            Notice::Unwanted { worker, thread } => {
+                if let Some(&pid) = inner.processes.borrow().get(worker) {
+                    let tid = u64::from(*thread);
+                    inner.pooler.request_gone(Owner { pid, tid });
+                }
+            }
+            Notice::Gone { worker, .. } => {
+                inner.processes.borrow_mut().remove(worker);
+            }
+            Notice::Ready(_)
+            | Notice::Replace(..)
+            | Notice::TimedOut { .. }
+            | Notice::Stack { .. }
+            | Notice::Refused { .. } => {}
+        }
+    }
+
+    /// Lets other programs finish their transactions, and closes what is left after `grace`.
+    pub async fn drain(&self, grace: Duration) {
+        if let Some(inner) = &self.0 {
+            inner.pooler.drain(grace).await;
+        }
+    }
+}

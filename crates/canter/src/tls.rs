@@ -1,0 +1,103 @@
+//! Owns what the options mean for TLS: certificates, where plain HTTP leads to HTTPS, and keeping
+//! both up to date.
+//! Leaves TLS itself to `canter-front`, and opening sockets to `command::sockets`.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use canter_base::options::Config;
+use canter_base::{Exit, Fault, info, warn};
+use canter_front::{KeyPair, Listener, Tls};
+
+use crate::command::sockets;
+
+/// How often the files are looked at for a change.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// TLS as the options want it.
+pub struct Plan {
+    pairs: Vec<KeyPair>,
+    redirects: Vec<(OwnedFd, String)>,
+}
+
+impl Plan {
+    /// Reads the certificates, to hear now what is wrong with them, and opens the sockets for plain
+    /// HTTP; None where no certificate is given.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used, an address that is taken, an option without the one it
+    /// needs.
+    pub fn new(config: &Config) -> Result<Option<Self>, Fault> {
+        if config.certfile.is_empty() {
+            return alone(config).map(|()| None);
+        }
+        let mut keys = config.keyfile.iter();
+        let pair = |certificate: &PathBuf| KeyPair {
+            certificate: certificate.clone(),
+            key: keys.next().unwrap_or(certificate).clone(),
+        };
+        let pairs: Vec<KeyPair> = config.certfile.iter().map(pair).collect();
+        Tls::load(pairs.clone()).map_err(|error| {
+            Fault::new(Exit::File, error.to_string())
+                .from("`--certfile` and `--keyfile`")
+                .hint("both are files in PEM form; the certificate's holds its whole chain")
+        })?;
+        let (redirects, _) = sockets::bind_redirects(config)?.into_parts();
+        Ok(Some(Self { pairs, redirects }))
+    }
+
+    /// Where plain HTTP leads to HTTPS.
+    pub fn redirects(&self) -> impl Iterator<Item = &str> {
+        self.redirects.iter().map(|(_, address)| address.as_str())
+    }
+
+    /// Turns the site's listeners into TLS ones and adds those that redirect; call inside a local
+    /// runtime. From then on new certificates are taken when the files change.
+    ///
+    /// # Errors
+    /// Certificates that were well at the start and are not now; sockets that cannot be used.
+    pub fn open(&self, listeners: Vec<Listener>) -> io::Result<Vec<Listener>> {
+        let tls = Rc::new(Tls::load(self.pairs.clone()).map_err(io::Error::other)?);
+        let mut open: Vec<Listener> = listeners
+            .into_iter()
+            .map(|listener| listener.with_tls(Some(Rc::clone(&tls))))
+            .collect();
+        for (socket, _) in &self.redirects {
+            open.push(Listener::new(socket.try_clone()?)?.redirecting());
+        }
+        tokio::task::spawn_local(follow(tls));
+        Ok(open)
+    }
+}
+
+fn alone(config: &Config) -> Result<(), Fault> {
+    for (option, given) in [
+        ("--keyfile", !config.keyfile.is_empty()),
+        ("--http-bind", !config.http_bind.is_empty()),
+    ] {
+        if given {
+            return Err(Fault::usage(format!("`{option}` needs a certificate"))
+                .hint("name it, too: `--certfile fullchain.pem --keyfile privkey.pem`"));
+        }
+    }
+    Ok(())
+}
+
+/// Takes new certificates when the files change. Broken ones are reported once and the old ones
+/// stay in use.
+async fn follow(tls: Rc<Tls>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        match tls.reload() {
+            Ok(false) => {}
+            Ok(true) => info!("new certificates are in use"),
+            Err(error) => warn!(
+                "new certificates cannot be used: the old ones stay",
+                reason = error.to_string().as_str()
+            ),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! All targets, hosts and pools of a pooler. Leaves what happens in one pool to `one`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tokio::task::spawn_local;
+
+use super::host::Host;
+use super::one::Pool;
+use super::{Connect, PoolKey, PoolStats, drive};
+use crate::settings::Settings;
+use crate::target::{Target, TargetId};
+use crate::wire::SqlError;
+
+/// A bound: names of databases and users come from clients.
+const MOST_POOLS: usize = 1000;
+const MOST_TARGETS: usize = 1000;
+
+pub(crate) struct Pools<C: Connect> {
+    settings: Rc<Settings>,
+    new_connector: Box<dyn Fn() -> C>,
+    targets: RefCell<HashMap<TargetId, Rc<Target>>>,
+    hosts: RefCell<HashMap<String, Rc<Host<C>>>>,
+    pools: RefCell<HashMap<PoolKey, Rc<Pool<C>>>>,
+}
+
+impl<C: Connect> Pools<C> {
+    pub(crate) fn with(settings: &Rc<Settings>, new_connector: Box<dyn Fn() -> C>) -> Self {
+        Self {
+            settings: Rc::clone(settings),
+            new_connector,
+            targets: RefCell::default(),
+            hosts: RefCell::default(),
+            pools: RefCell::default(),
+        }
+    }
+
+    /// Makes a target known. `None` when there are too many.
+    pub(crate) fn register(&self, target: Target) -> Option<TargetId> {
+        let id = target.id();
+        let mut targets = self.targets.borrow_mut();
+        if targets.len() >= MOST_TARGETS && !targets.contains_key(&id) {
+            return None;
+        }
+        targets.entry(id).or_insert_with(|| Rc::new(target));
+        Some(id)
+    }
+
+    pub(crate) fn target(&self, id: TargetId) -> Option<Rc<Target>> {
+        self.targets.borrow().get(&id).map(Rc::clone)
+    }
+
+    /// The pool for a client, made when it is the first.
+    pub(crate) fn pool(
+        &self,
+        id: TargetId,
+        database: &str,
+        user: &str,
+    ) -> Result<Rc<Pool<C>>, SqlError> {
+        let Some(target) = self.target(id) else {
+            return Err(SqlError::fatal("CNT01", "this target is not known (any more)")
+                .hint("Register it again: the pooler may have been restarted."));
+        };
+        let key = PoolKey { target: id, database: database.into(), user: user.into() };
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get(&key) {
+            return Ok(Rc::clone(pool));
+        }
+        if pools.len() >= MOST_POOLS {
+            pools.retain(|_, pool| {
+                let keep = pool.clients.get() > 0 || pool.servers() > 0 || pool.waiting() > 0;
+                if !keep {
+                    pool.host.pools.borrow_mut().retain(|other| !Rc::ptr_eq(other, pool));
+                }
+                keep
+            });
+            if pools.len() >= MOST_POOLS {
+                let error = format!("{MOST_POOLS} pools of databases and users are in use");
+                return Err(SqlError::fatal("53300", error));
+            }
+        }
+        let host = self.host(&target);
+        // The password of the target is its own user's: another one has none, or proves itself.
+        let target = if *target.user == *user {
+            target
+        } else {
+            Rc::new(target.for_user(user, None))
+        };
+        let pool = Pool::new(key.clone(), &host, target);
+        pools.insert(key, Rc::clone(&pool));
+        Ok(pool)
+    }
+
+    /// Targets with the same hosts share one cap.
+    fn host(&self, target: &Target) -> Rc<Host<C>> {
+        let names: Vec<_> = target.hosts.iter().map(ToString::to_string).collect();
+        let name = names.join(",");
+        let mut hosts = self.hosts.borrow_mut();
+        let host = hosts.entry(name).or_insert_with_key(|name| {
+            let host = Host::new(name.clone(), (self.new_connector)(), &self.settings);
+            spawn_local(drive::drive(Rc::clone(&host)));
+            host
+        });
+        Rc::clone(host)
+    }
+
+    fn of(&self, database: Option<&str>) -> Vec<Rc<Pool<C>>> {
+        let pools = self.pools.borrow();
+        let wanted = |pool: &&Rc<Pool<C>>| database.is_none_or(|name| *pool.key.database == *name);
+        pools.values().filter(wanted).map(Rc::clone).collect()
+    }
+
+    pub(crate) fn stats(&self) -> Vec<PoolStats> {
+        self.of(None).iter().map(|pool| pool.stats()).collect()
+    }
+
+    pub(crate) fn pause(&self, database: Option<&str>) {
+        self.of(database).iter().for_each(|pool| pool.pause());
+    }
+
+    pub(crate) fn resume(&self, database: Option<&str>) {
+        self.of(database).iter().for_each(|pool| pool.resume());
+    }
+
+    pub(crate) fn reconnect(&self, database: Option<&str>) {
+        self.of(database).iter().for_each(|pool| pool.reconnect());
+    }
+
+    pub(crate) fn disable(&self, database: Option<&str>) {
+        self.of(database).iter().for_each(|pool| pool.disable());
+    }
+
+    pub(crate) fn kill(&self, database: Option<&str>) {
+        self.of(database).iter().for_each(|pool| pool.kill());
+    }
+
+    /// Closes idle servers and waits until no server connection is left; the caller bounds it.
+    pub(crate) async fn close_all(&self) {
+        for pool in self.of(None) {
+            pool.disable();
+        }
+        let hosts: Vec<_> = self.hosts.borrow().values().map(Rc::clone).collect();
+        for host in hosts {
+            host.all_closed().await;
+        }
+    }
+}

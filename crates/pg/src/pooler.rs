@@ -1,0 +1,134 @@
+//! The pooler as its composer sees it: targets, doors, requests that end, statistics, stopping.
+//! Leaves every decision to the parts it puts together.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::cancel::Registry;
+use crate::door::Door;
+use crate::pool::{Pools, PoolStats};
+use crate::settings::{Owner, Settings};
+use crate::target::{Target, TargetId};
+
+/// How long servers have to say goodbye when the pooler stops.
+const LAST_CLOSE: Duration = Duration::from_secs(5);
+
+/// Every door, session and server connection of one process; cheap to clone.
+#[derive(Clone)]
+pub struct Pooler(pub(crate) Rc<Shared>);
+
+/// What the parts of a pooler share.
+pub(crate) struct Shared {
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) pools: Pools,
+    pub(crate) sessions: Rc<Registry>,
+    pub(crate) default_target: RefCell<Option<TargetId>>,
+    pub(crate) draining: Cell<bool>,
+    /// Clients connected, those that are still logging in counted.
+    pub(crate) clients: Cell<usize>,
+    pub(crate) doors: RefCell<Vec<AbortHandle>>,
+}
+
+/// What the pooler did and does.
+#[derive(Debug, Clone, Default)]
+pub struct PoolerStats {
+    /// Clients connected.
+    pub clients: u64,
+    /// Clients refused since the start, because there were too many.
+    pub clients_refused: u64,
+    /// Cancel requests forwarded since the start.
+    pub cancels: u64,
+    /// One entry for each (target, database, user).
+    pub pools: Vec<PoolStats>,
+}
+
+impl Pooler {
+    /// A pooler with no door and no target; call inside a local runtime.
+    pub fn new(settings: Settings) -> Self {
+        let settings = Rc::new(settings);
+        Self(Rc::new(Shared {
+            pools: Pools::new(&settings),
+            settings,
+            sessions: Rc::new(Registry::new()),
+            default_target: RefCell::new(None),
+            draining: Cell::new(false),
+            clients: Cell::new(0),
+            doors: RefCell::default(),
+        }))
+    }
+
+    /// Makes a target known; equal contents give an equal id. `None` when there are too many.
+    pub fn register(&self, target: Target) -> Option<TargetId> {
+        self.0.pools.register(target)
+    }
+
+    /// The target of sessions that name none.
+    pub fn set_default(&self, target: TargetId) {
+        *self.0.default_target.borrow_mut() = Some(target);
+    }
+
+    /// Accepts clients at a door.
+    pub fn open(&self, door: Door) -> io::Result<()> {
+        door.open(&self.0)
+    }
+
+    /// The request of this owner is over: open transactions are rolled back, servers given back.
+    pub fn request_ended(&self, owner: Owner) {
+        self.0.sessions.request_ended(owner);
+    }
+
+    /// Nobody waits for this owner's request any more: its running SQL is cancelled.
+    pub fn request_gone(&self, owner: Owner) {
+        self.0.sessions.request_gone(owner);
+    }
+
+    /// What the pooler did and does.
+    pub fn stats(&self) -> PoolerStats {
+        PoolerStats {
+            pools: self.0.pools.stats(),
+            ..self.0.sessions.stats()
+        }
+    }
+
+    /// Stops handing out server connections of a database (all when `None`) until `resume`.
+    pub fn pause(&self, database: Option<&str>) {
+        self.0.pools.pause(database);
+    }
+
+    /// Undoes `pause` and `disable`.
+    pub fn resume(&self, database: Option<&str>) {
+        self.0.pools.resume(database);
+    }
+
+    /// Replaces every server connection: idle ones now, leased ones when they come back.
+    pub fn reconnect(&self, database: Option<&str>) {
+        self.0.pools.reconnect(database);
+    }
+
+    /// Refuses every client of a database.
+    pub fn disable(&self, database: Option<&str>) {
+        self.0.pools.disable(database);
+    }
+
+    /// Cancels what runs, fails who waits and replaces every server connection.
+    pub fn kill(&self, database: Option<&str>) {
+        self.0.pools.kill(database);
+    }
+
+    /// Closes the doors, lets transactions finish, tells idle clients 57P01, and closes whatever is
+    /// left after `grace`.
+    pub async fn drain(&self, grace: Duration) {
+        self.0.draining.set(true);
+        for door in self.0.doors.take() {
+            door.abort();
+        }
+        self.0.sessions.drain(grace).await;
+        // Servers that do not answer are closed by the end of the process.
+        let _ = timeout(LAST_CLOSE, self.0.pools.close_all()).await;
+    }
+}

@@ -1,0 +1,351 @@
+//! Bytes of the server: which message is for the client, which was asked for by us.
+//!
+//! Owns matching answers with what is owed, and what errors undo. What follows when nothing is
+//! owed any more is in `super::rest`.
+
+use std::rc::Rc;
+
+use super::known::Stands;
+use super::owed::{Hidden, Owed, Parsed};
+use super::{Broken, GATHER_ERROR, Io, Passing, Relay};
+use crate::sql::Flags;
+use crate::wire::frame::Frame;
+use crate::wire::{Diagnostic, SqlError, build, message};
+
+/// Longest `ParameterStatus`, `ReadyForQuery` and the like.
+const GATHER_SMALL: usize = 64 << 10;
+
+fn broken(what: &str) -> Broken {
+    Broken(SqlError::error("08P01", format!("the database server broke the protocol: {what}")))
+}
+
+/// Where a message of the server goes.
+enum Way {
+    /// To the client; with it, the answer to the oldest request may end.
+    Pass { ends: bool },
+    /// To nobody.
+    Drop { ends: bool },
+    /// It was dealt with.
+    Done,
+    /// More bytes are needed.
+    Wait,
+}
+
+impl Relay {
+    /// Takes bytes of the server; so many of them were taken. After an error the server is of no
+    /// use any more.
+    pub(crate) fn from_server(&mut self, input: &[u8], io: &mut Io<'_>) -> Result<usize, Broken> {
+        let mut used = 0;
+        // Messages for the client that follow each other go in one piece.
+        let mut run = 0..0;
+        loop {
+            let rest = input.get(used..).unwrap_or_default();
+            if self.from_server.left > 0 {
+                let part = self.from_server.left.min(rest.len());
+                if !self.from_server.dropped {
+                    extend(&mut run, used, part, input, io);
+                }
+                used += part;
+                self.from_server.left -= part;
+                if self.from_server.left > 0 {
+                    break;
+                }
+                if self.from_server.ends {
+                    flush(&mut run, input, io);
+                    self.owed.pop();
+                    self.settle(io);
+                }
+                continue;
+            }
+            let Some(frame) = Frame::decode(rest).map_err(|_| broken("invalid message length"))?
+            else {
+                break;
+            };
+            let way = match frame.tag {
+                // Most of all bytes: rows for the client.
+                b'D' | b'd' if matches!(self.owed.front(), Some(Owed::Query | Owed::Execute)) => {
+                    Way::Pass { ends: false }
+                }
+                _ => {
+                    flush(&mut run, input, io);
+                    self.server_message(frame, rest, io)?
+                }
+            };
+            let (dropped, ends) = match way {
+                Way::Pass { ends } => (false, ends),
+                Way::Drop { ends } => (true, ends),
+                Way::Done => {
+                    used += frame.total();
+                    continue;
+                }
+                Way::Wait => break,
+            };
+            self.from_server = Passing { left: frame.total(), dropped, ends };
+        }
+        flush(&mut run, input, io);
+        Ok(used)
+    }
+
+    fn server_message(
+        &mut self,
+        frame: Frame,
+        rest: &[u8],
+        io: &mut Io<'_>,
+    ) -> Result<Way, Broken> {
+        let body = frame.body_of(rest);
+        let small = |body: Option<&[u8]>| match body {
+            _ if frame.total() > GATHER_SMALL => Err(broken("a message is too long")),
+            body => Ok(body.is_some()),
+        };
+        match frame.tag {
+            b'A' => Ok(Way::Pass { ends: false }),
+            b'N' if self.owed.front().is_some_and(|owed| !owed.is_visible()) => {
+                Ok(Way::Drop { ends: false })
+            }
+            b'N' => Ok(Way::Pass { ends: false }),
+            b'S' if small(body)? => self.parameter_status(body.unwrap_or_default(), io),
+            b'Z' if small(body)? => self.ready(body.unwrap_or_default(), io),
+            b'E' if body.is_some() => self.error(body.unwrap_or_default(), io),
+            b'E' if frame.total() > GATHER_ERROR => Err(broken("an error is too long")),
+            b'S' | b'Z' | b'E' => Ok(Way::Wait),
+            tag => self.part_of_answer(tag, body, io),
+        }
+    }
+
+    /// A message that belongs to the answer to the oldest request.
+    fn part_of_answer(
+        &mut self,
+        tag: u8,
+        body: Option<&[u8]>,
+        io: &mut Io<'_>,
+    ) -> Result<Way, Broken> {
+        let Some(front) = self.owed.front() else {
+            return Err(broken("an answer to nothing"));
+        };
+        let Some(ends) = front.ends_with(tag) else {
+            return Err(broken("an answer to something else"));
+        };
+        let visible = front.is_visible();
+        match tag {
+            b'1' => self.parsed(io),
+            b'G' => self.copy_in_begins(),
+            b'C' if self.pending.has(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL)) => {
+                let Some(body) = body else {
+                    return Ok(Way::Wait);
+                };
+                self.discarded(message::command_tag(body).unwrap_or_default(), io);
+            }
+            b'D' if matches!(front, Owed::Hidden(Hidden::Probe)) => {
+                let Some(body) = body else {
+                    return Ok(Way::Wait);
+                };
+                if let Some(probe) = &mut self.probe
+                    && !probe.1.add(body)
+                {
+                    return Err(broken("a probe's answer makes no sense"));
+                }
+            }
+            _ => {}
+        }
+        Ok(if visible { Way::Pass { ends } } else { Way::Drop { ends } })
+    }
+
+    fn parsed(&mut self, io: &mut Io<'_>) {
+        if let (Some(Owed::Parse(parsed)), Some(known)) =
+            (self.owed.front(), io.known.as_deref_mut())
+        {
+            known.prepared.now(&parsed.statement, Stands::Ready);
+        }
+    }
+
+    fn copy_in_begins(&mut self) {
+        let ended = self.owed.ignore_syncs_in_copy();
+        self.copy_in = !ended;
+    }
+
+    /// A command that takes prepared statements away was carried out (C8).
+    fn discarded(&mut self, tag: &[u8], io: &mut Io<'_>) {
+        let all = tag == b"DISCARD ALL";
+        if !all && tag != b"DEALLOCATE ALL" {
+            return;
+        }
+        if let Some(known) = io.known.as_deref_mut() {
+            known.prepared.clear();
+        }
+        self.names.clear();
+        self.unnamed.clear();
+        if all {
+            self.pins = self.pins.only(Flags::ASKABLE);
+        }
+    }
+
+    fn parameter_status(&mut self, body: &[u8], io: &mut Io<'_>) -> Result<Way, Broken> {
+        let (name, value) =
+            message::parameter_status(body).ok_or_else(|| broken("bad ParameterStatus"))?;
+        let Some(known) = io.known.as_deref_mut() else {
+            return Ok(Way::Drop { ends: false });
+        };
+        Rc::make_mut(&mut known.params).set(name, value);
+        // What our own queries change is told when they are through.
+        if self.owed.front().is_some_and(|owed| !owed.is_visible()) {
+            return Ok(Way::Drop { ends: false });
+        }
+        Rc::make_mut(&mut self.params).set(name, value);
+        Ok(Way::Pass { ends: false })
+    }
+
+    fn ready(&mut self, body: &[u8], io: &mut Io<'_>) -> Result<Way, Broken> {
+        let status =
+            message::ready_status(body).ok_or_else(|| broken("bad ReadyForQuery"))?;
+        if self.owed.front().and_then(|owed| owed.ends_with(b'Z')).is_none() {
+            return Err(broken("ready for a query that nobody sent"));
+        }
+        if let Some(known) = io.known.as_deref_mut() {
+            known.status = status;
+        }
+        let done = self.owed.pop();
+        self.copy_in = false;
+        match done {
+            Some(Owed::Hidden(hidden)) => self.hidden_done(hidden, status, io)?,
+            Some(Owed::HiddenSync) | None => {}
+            Some(_) => {
+                self.told = status;
+                build::ready(io.to_client, status);
+            }
+        }
+        self.settle(io);
+        if self.owed.is_empty() {
+            self.rest(status, io);
+        }
+        Ok(Way::Done)
+    }
+
+    /// Answers of ours whose turn it is.
+    pub(super) fn settle(&mut self, io: &mut Io<'_>) {
+        loop {
+            match self.owed.front() {
+                Some(Owed::Local(bytes)) => io.to_client.extend_from_slice(bytes),
+                Some(Owed::Closed(_)) => io.to_client.extend_from_slice(build::CLOSE_COMPLETE),
+                Some(Owed::Named(_)) => io.to_client.extend_from_slice(build::PARSE_COMPLETE),
+                Some(Owed::CopyEnd) => {}
+                _ => return,
+            }
+            self.owed.pop();
+        }
+    }
+
+    fn error(&mut self, body: &[u8], io: &mut Io<'_>) -> Result<Way, Broken> {
+        let error = Diagnostic(body);
+        if error.is_fatal() {
+            return Err(Broken(SqlError::decode(body)));
+        }
+        match self.owed.front() {
+            None => return Err(Broken(SqlError::decode(body))),
+            Some(Owed::Hidden(_)) => {
+                self.hidden_error = Some(Box::new(SqlError::decode(body)));
+                return Ok(Way::Drop { ends: false });
+            }
+            Some(Owed::HiddenSync) => return Ok(Way::Drop { ends: false }),
+            Some(Owed::Query) => {
+                self.copy_in = false;
+                return Ok(Way::Pass { ends: false });
+            }
+            Some(Owed::Sync) => return Ok(Way::Pass { ends: false }),
+            Some(_) => {}
+        }
+        let duplicate = match self.owed.front() {
+            Some(Owed::Parse(parsed)) if parsed.duplicate && error.code() == *b"42P05" => {
+                parsed.name.clone()
+            }
+            Some(Owed::Bind(Some(statement))) if error.code() == *b"0A000" => {
+                if let Some(known) = io.known.as_deref_mut() {
+                    known.prepared.now(statement, Stands::Stale);
+                }
+                None
+            }
+            _ => None,
+        };
+        let ours = self.skip_segment(io);
+        if ours {
+            return Ok(Way::Drop { ends: false });
+        }
+        if let Some(name) = duplicate {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            SqlError::error("42P05", format!("prepared statement \"{name}\" already exists"))
+                .encode(io.to_client);
+            return Ok(Way::Drop { ends: false });
+        }
+        Ok(Way::Pass { ends: false })
+    }
+
+    /// An error answers every step up to the next `Sync`: undoes what they would have done.
+    /// Whether it was a segment of ours.
+    fn skip_segment(&mut self, io: &mut Io<'_>) -> bool {
+        loop {
+            match self.owed.front() {
+                Some(Owed::HiddenSync) => return true,
+                Some(Owed::Sync) => return false,
+                None => {
+                    // The client has not sent its Sync: what it sends until then is ignored.
+                    self.skip = true;
+                    self.copy_in = false;
+                    return false;
+                }
+                Some(_) => {}
+            }
+            if let Some(owed) = self.owed.pop() {
+                self.undo(owed, io);
+            }
+        }
+    }
+
+    /// A request was skipped or lost: nothing of it happened.
+    pub(super) fn undo(&mut self, owed: Owed, io: &mut Io<'_>) {
+        match owed {
+            Owed::Parse(parsed) => self.unprepare(*parsed, io),
+            Owed::ParseUnnamed { hidden: false } => self.unnamed.clear(),
+            Owed::ParseUnnamed { hidden: true } => self.unnamed_here = false,
+            Owed::Named(name) => drop(self.names.remove(&name)),
+            Owed::Closed(closed) => {
+                self.names.entry(closed.0).or_insert(closed.1);
+            }
+            _ => {}
+        }
+    }
+
+    /// A `Parse` failed or was skipped (C4).
+    fn unprepare(&mut self, parsed: Parsed, io: &mut Io<'_>) {
+        if parsed.duplicate {
+            return;
+        }
+        if let Some(known) = io.known.as_deref_mut() {
+            known.prepared.remove(&parsed.statement);
+        }
+        if let Some(name) = parsed.name {
+            self.names.remove(&name);
+        }
+    }
+}
+
+#[inline]
+fn extend(
+    run: &mut std::ops::Range<usize>,
+    start: usize,
+    length: usize,
+    input: &[u8],
+    io: &mut Io<'_>,
+) {
+    if run.end != start {
+        flush(run, input, io);
+        run.start = start;
+    }
+    run.end = start + length;
+}
+
+#[inline]
+fn flush(run: &mut std::ops::Range<usize>, input: &[u8], io: &mut Io<'_>) {
+    if !run.is_empty() {
+        io.to_client.extend_from_slice(input.get(run.clone()).unwrap_or_default());
+    }
+    *run = run.end..run.end;
+}

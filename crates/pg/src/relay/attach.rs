@@ -1,0 +1,185 @@
+//! A server comes, goes, dies; the client goes.
+//!
+//! Owns what each of these means for either side. Getting servers and closing sockets is the
+//! session's.
+
+use std::rc::Rc;
+
+use super::owed::{Hidden, Owed};
+use super::{Io, Label, Passing, Relay, Segment};
+use crate::wire::{SqlError, TxStatus, build};
+
+/// What is to be done with the server of a client that left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Answers are due; call again when it is settled.
+    Wait,
+    /// It is clean: give it back.
+    Clean,
+    /// It cannot be cleaned: close it.
+    Close,
+}
+
+impl Relay {
+    /// A server is there. What makes it the client's own is sent first.
+    pub(crate) fn attach(&mut self, io: &mut Io<'_>) {
+        let Some(known) = io.known.as_deref_mut() else {
+            return;
+        };
+        self.attached = true;
+        self.unnamed_here = false;
+        if Label::same(&known.label, &self.label) {
+            known.label = Rc::clone(&self.label);
+            self.tell_params(io);
+            self.send_begin(io);
+            return;
+        }
+        let mut sql = Vec::new();
+        known.label.difference(&self.label, &mut sql);
+        self.hidden_query(Hidden::Label, &sql, io);
+        self.barrier = true;
+    }
+
+    /// The `BEGIN` that was answered before goes ahead of what needs it.
+    pub(super) fn send_begin(&mut self, io: &mut Io<'_>) {
+        if let Some(begin) = self.begin.take() {
+            self.hidden_query(Hidden::Begin, &begin, io);
+        }
+    }
+
+    /// The server is gone: given back.
+    pub(crate) fn detach(&mut self) {
+        self.attached = false;
+        self.unnamed_here = false;
+    }
+
+    /// Whether the server refused this client's settings: it is as it was, give it back.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refuse.is_some()
+    }
+
+    /// The refusal, taken.
+    pub(crate) fn take_refusal(&mut self) -> Option<SqlError> {
+        self.barrier = false;
+        self.refuse.take().map(|error| *error)
+    }
+
+    /// Whether the client has got half of a message.
+    pub(crate) fn is_in_message(&self) -> bool {
+        self.from_server.left > 0 && !self.from_server.dropped
+    }
+
+    /// No server is to be had: the request that waits for one is answered with this error.
+    pub(crate) fn refuse(&mut self, error: SqlError) {
+        self.refuse = Some(Box::new(error));
+    }
+
+    /// The server died, or was closed, under the client (E5). Every request that was sent is
+    /// answered with the error; the session lives. False when the client is in the middle of a
+    /// message and cannot be told anything.
+    pub(crate) fn lost(&mut self, error: &SqlError, io: &mut Io<'_>) -> bool {
+        self.detach();
+        if self.from_server.left > 0 && !self.from_server.dropped {
+            return false;
+        }
+        self.from_server = Passing::default();
+        // What is still to come of a message that was being sent goes nowhere.
+        self.from_client.dropped = true;
+        let error = SqlError { fatal: false, ..error.clone() };
+        let was_open = self.told != TxStatus::Idle;
+        let mut told = false;
+        let mut open = self.segment == Segment::Server;
+        if was_open && self.limbo.is_none() {
+            self.fall_into_limbo(None);
+        }
+        let mut reported = self.skip;
+        while let Some(owed) = self.owed.pop() {
+            match owed {
+                Owed::Query | Owed::Sync => {
+                    if !reported {
+                        error.encode(io.to_client);
+                    }
+                    reported = false;
+                    told = true;
+                    io.known = None;
+                    self.local_ready(io);
+                }
+                owed if owed.is_step() && owed.is_visible() => {
+                    if !reported {
+                        error.encode(io.to_client);
+                    }
+                    reported = true;
+                    told = true;
+                    self.undo(owed, io);
+                }
+                owed => self.undo(owed, io),
+            }
+        }
+        if open && self.skip {
+            open = false;
+        }
+        if open {
+            if !reported {
+                error.encode(io.to_client);
+                told = true;
+            }
+            self.skip = true;
+        }
+        self.segment = if self.segment == Segment::Server { Segment::Local } else { self.segment };
+        self.copy_in = false;
+        self.barrier = false;
+        self.probe = None;
+        self.hidden_error = None;
+        self.pending.clear();
+        self.pins = crate::sql::Flags::NONE;
+        // A client that waits in a transaction learns of it with its next statement.
+        if was_open && !told {
+            self.fall_into_limbo(Some(error));
+        }
+        true
+    }
+
+    /// The client left, or its transaction is to end without it. Call until it says what to do
+    /// with the server, which must be settled in between; what is for the client is thrown away.
+    pub(crate) fn leave(&mut self, io: &mut Io<'_>) -> Leaving {
+        self.leaving = true;
+        if self.from_client.left > 0 && !self.from_client.dropped {
+            return Leaving::Close;
+        }
+        if self.copy_in {
+            build::copy_fail(io.to_server, "the client left");
+            self.copy_in = false;
+        }
+        if self.segment == Segment::Server {
+            io.to_server.extend_from_slice(build::SYNC);
+            self.owed.push(Owed::HiddenSync);
+            self.segment = Segment::Closed;
+        }
+        if !self.is_settled() {
+            return Leaving::Wait;
+        }
+        let Some(known) = io.known.as_deref_mut() else {
+            return Leaving::Clean;
+        };
+        if known.status != TxStatus::Idle {
+            self.hidden_query(Hidden::Rollback, b"ROLLBACK", io);
+            return Leaving::Wait;
+        }
+        if !self.pins.is_empty() || self.pending.is_due(self.pins) {
+            self.hidden_query(Hidden::Discard, b"DISCARD ALL", io);
+            return Leaving::Wait;
+        }
+        Leaving::Clean
+    }
+
+    /// The transaction was ended by somebody else than the client, which stays (`leave` before).
+    pub(crate) fn abandoned(&mut self, error: SqlError) {
+        self.leaving = false;
+        self.pins = crate::sql::Flags::NONE;
+        self.pending.clear();
+        self.skip = false;
+        self.segment = Segment::Closed;
+        self.detach();
+        self.fall_into_limbo(Some(error));
+    }
+}

@@ -1,0 +1,349 @@
+//! The extended protocol: prepared statements under names of ours, shared by all clients (C1 to
+//! C12), in the order the client sent them (B2, B3).
+//!
+//! Owns `Parse`, `Bind`, `Describe`, `Execute` and `Close`. What their answers mean is in
+//! `super::answer`.
+
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::rc::Rc;
+
+use super::known::Stands;
+use super::owed::{Owed, Parsed};
+use super::request::{Message, Step, violation};
+use super::statement::{self, Statement};
+use super::{GATHER, GATHER_PARSE, Io, Passing, Relay, Segment, Want};
+use crate::sql::{self, Flags};
+use crate::wire::message::{BindHead, Named, Parse};
+use crate::wire::{SqlError, TxStatus, build};
+
+/// How every name of ours begins. A client's own name never reaches one of them.
+const OURS: &[u8] = b"canter_";
+
+fn bad() -> SqlError {
+    violation("bad message of the extended protocol")
+}
+
+impl Relay {
+    pub(super) fn extended(
+        &mut self,
+        message: Message<'_>,
+        io: &mut Io<'_>,
+    ) -> Result<Step, SqlError> {
+        let total = message.frame.total();
+        let needed = match message.frame.tag {
+            b'P' if total > GATHER_PARSE => return Ok(self.refuse_long_parse(message, io)),
+            // Only the two names at its start.
+            b'B' if BindHead::decode(message.rest.get(5..).unwrap_or_default()).is_some() => 0,
+            b'B' if message.rest.len() > GATHER => return Err(bad()),
+            b'B' => total.min(message.rest.len() * 2),
+            b'P' => total,
+            _ if total > GATHER => return Err(bad()),
+            _ => total,
+        };
+        if message.rest.len() < needed {
+            return Ok(Step::Stop(Want::Bytes(needed)));
+        }
+        if self.limbo.is_some() && message.is_whole() {
+            return self.limbo_step(message, io);
+        }
+        if self.limbo.is_some() {
+            self.limbo_refuses_step(io);
+            return Ok(self.drop_message(message));
+        }
+        if !self.attached {
+            return self.close_without_server(message, io);
+        }
+        if self.segment != Segment::Server {
+            self.segment = Segment::Server;
+            self.segments += 1;
+        }
+        match message.frame.tag {
+            b'P' => self.parse(message, io),
+            b'B' => self.bind(message, io),
+            b'D' => self.describe(message, io),
+            b'C' => self.close(message, io),
+            _ => {
+                self.owed.push(Owed::Execute);
+                Ok(self.forward(message, io))
+            }
+        }
+    }
+
+    fn refuse_long_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        if !self.owed.is_empty() {
+            return Step::Stop(Want::Answers);
+        }
+        SqlError::error("54000", "the statement is too long to be prepared")
+            .hint("send it as a simple query")
+            .encode(io.to_client);
+        self.segment = if self.attached { Segment::Server } else { Segment::Local };
+        self.skip = true;
+        self.drop_message(message)
+    }
+
+    fn limbo_refuses_step(&mut self, io: &mut Io<'_>) {
+        SqlError::error("25P02", "current transaction is aborted").encode(io.to_client);
+        self.segment = Segment::Local;
+        self.skip = true;
+    }
+
+    /// Without a server, the only thing that needs none is to forget a name.
+    fn close_without_server(
+        &mut self,
+        message: Message<'_>,
+        io: &mut Io<'_>,
+    ) -> Result<Step, SqlError> {
+        if message.frame.tag != b'C' {
+            return Ok(self.without_server(message, io));
+        }
+        match Named::decode(message.body()).ok_or_else(bad)? {
+            Named::Statement(b"") => self.unnamed.clear(),
+            Named::Statement(name) => drop(self.names.remove(name)),
+            Named::Portal(_) => {}
+        }
+        io.to_client.extend_from_slice(build::CLOSE_COMPLETE);
+        self.segment = Segment::Local;
+        Ok(Step::Took(message.whole().len()))
+    }
+
+    /// An answer of ours, when it is its turn.
+    fn answer(&mut self, bytes: &'static [u8], io: &mut Io<'_>) {
+        if self.owed.is_empty() {
+            io.to_client.extend_from_slice(bytes);
+        } else {
+            self.owed.push(Owed::Local(bytes));
+        }
+    }
+
+    fn parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+        let parse = Parse::decode(message.body()).ok_or_else(bad)?;
+        let Some(known) = io.known.as_deref_mut() else {
+            return Ok(Step::Stop(Want::Server));
+        };
+        let conforming = known.params.is_conforming();
+        if parse.name.is_empty() {
+            let seen = sql::scan(parse.text, conforming);
+            self.note(&seen, parse.text);
+            self.unnamed.clear();
+            self.unnamed.extend_from_slice(message.whole());
+            self.unnamed_here = true;
+            self.owed.push(Owed::ParseUnnamed { hidden: false });
+            return Ok(self.forward(message, io));
+        }
+        let taken = self.names.get(parse.name).map(Rc::clone);
+        let duplicate = taken.is_some();
+        let entry = taken.unwrap_or_else(|| {
+            statement::intern(parse.text, parse.types, self.planning(), conforming)
+        });
+        match known.prepared.touch(&entry) {
+            Stands::Sent(segment) if segment != self.segments => {
+                return Ok(Step::Stop(Want::Answers));
+            }
+            Stands::Ready | Stands::Sent(_)
+                if !duplicate && known.status != TxStatus::Failed =>
+            {
+                self.names.insert(parse.name.into(), entry);
+                self.owed.push(Owed::Named(parse.name.into()));
+                self.settle(io);
+                return Ok(Step::Took(message.whole().len()));
+            }
+            Stands::Ready | Stands::Sent(_) => {}
+            Stands::Stale => self.close_stale(&entry, io),
+            Stands::Absent if duplicate => self.prepare(&entry, io),
+            Stands::Absent => {}
+        }
+        // For a name that is taken this is the second Parse of the same name on the server too,
+        // which refuses it where the client expects it (C5).
+        if !duplicate {
+            if let Some(known) = io.known.as_deref_mut() {
+                known.prepared.sent(&entry, self.segments);
+            }
+            self.names.insert(parse.name.into(), Rc::clone(&entry));
+        }
+        entry.push_parse(io.to_server);
+        let name = Some(parse.name.into());
+        self.owed.push(Owed::Parse(Box::new(Parsed { statement: entry, name, duplicate })));
+        Ok(Step::Took(message.whole().len()))
+    }
+
+    /// What a plan depends on beside text and types, as a number. A transaction that changes
+    /// settings shares with nobody.
+    fn planning(&self) -> u64 {
+        if self.pending.has(Flags::SETTINGS_ANY.with(Flags::ROLE).with(Flags::FUNCTION)) {
+            return self.segments.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ std::ptr::from_ref(self).addr() as u64;
+        }
+        let parts = (
+            self.label.get("search_path"),
+            self.label.get(super::label::ROLE),
+            self.label.get(super::label::AUTHORIZATION),
+        );
+        if parts == (None, None, None) {
+            return 0;
+        }
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(parts)
+    }
+
+    /// Puts a `Parse` in, whose answer nobody sees.
+    fn prepare(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) {
+        if let Some(known) = io.known.as_deref_mut() {
+            known.prepared.sent(entry, self.segments);
+        }
+        entry.push_parse(io.to_server);
+        let statement = Rc::clone(entry);
+        self.owed.push(Owed::Parse(Box::new(Parsed { statement, name: None, duplicate: false })));
+    }
+
+    fn close_stale(&mut self, entry: &Statement, io: &mut Io<'_>) {
+        build::close_statement(io.to_server, entry.name());
+        self.owed.push(Owed::Close { hidden: true });
+    }
+
+    /// Sees to it that this server has a statement; false when answers must come first.
+    fn ensure(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) -> bool {
+        let Some(known) = io.known.as_deref_mut() else {
+            return false;
+        };
+        match known.prepared.touch(entry) {
+            Stands::Ready => {}
+            // In an earlier segment it may yet be skipped (C4).
+            Stands::Sent(segment) if segment != self.segments => return false,
+            Stands::Sent(_) => {}
+            Stands::Stale => {
+                self.close_stale(entry, io);
+                self.prepare(entry, io);
+            }
+            Stands::Absent => self.prepare(entry, io),
+        }
+        true
+    }
+
+    /// Sees to it that this server has the client's last unnamed statement.
+    fn ensure_unnamed(&mut self, io: &mut Io<'_>) {
+        if !self.unnamed_here && !self.unnamed.is_empty() {
+            io.to_server.extend_from_slice(&self.unnamed);
+            self.unnamed_here = true;
+            self.owed.push(Owed::ParseUnnamed { hidden: true });
+            if let Some(parse) = self.unnamed.get(5..).and_then(Parse::decode) {
+                let seen = sql::scan(parse.text, true);
+                self.pending.add(&seen);
+            }
+        }
+    }
+
+    fn bind(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+        let body = message.rest.get(5..).unwrap_or_default();
+        let head = BindHead::decode(body).ok_or_else(bad)?;
+        if head.length > message.frame.body as usize {
+            return Err(bad());
+        }
+        if head.statement.is_empty() {
+            self.ensure_unnamed(io);
+            self.owed.push(Owed::Bind(None));
+            return Ok(self.forward(message, io));
+        }
+        let Some(entry) = self.names.get(head.statement).map(Rc::clone) else {
+            self.owed.push(Owed::Bind(None));
+            if !head.statement.starts_with(OURS) {
+                return Ok(self.forward(message, io));
+            }
+            return Ok(self.forward_bind(message, head, b"canter_?", io));
+        };
+        if !self.ensure(&entry, io) {
+            return Ok(Step::Stop(Want::Answers));
+        }
+        self.note(entry.seen(), entry.text());
+        let step = self.forward_bind(message, head, entry.name(), io);
+        self.owed.push(Owed::Bind(Some(entry)));
+        Ok(step)
+    }
+
+    /// Sends a `Bind` on with another name of its statement.
+    fn forward_bind(
+        &mut self,
+        message: Message<'_>,
+        head: BindHead<'_>,
+        name: &[u8],
+        io: &mut Io<'_>,
+    ) -> Step {
+        let body = message.frame.body as usize - head.length
+            + head.portal.len()
+            + name.len()
+            + 2;
+        let here = message.whole();
+        let out = &mut *io.to_server;
+        out.push(b'B');
+        out.extend_from_slice(&(u32::try_from(body + 4).unwrap_or(u32::MAX)).to_be_bytes());
+        out.extend_from_slice(head.portal);
+        out.push(0);
+        out.extend_from_slice(name);
+        out.push(0);
+        out.extend_from_slice(here.get(5 + head.length..).unwrap_or_default());
+        self.from_client =
+            Passing { left: message.frame.total() - here.len(), ..Passing::default() };
+        Step::Took(here.len())
+    }
+
+    fn describe(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+        let name = match Named::decode(message.body()).ok_or_else(bad)? {
+            Named::Portal(_) => {
+                self.owed.push(Owed::DescribePortal);
+                return Ok(self.forward(message, io));
+            }
+            Named::Statement(b"") => {
+                self.ensure_unnamed(io);
+                self.owed.push(Owed::DescribeStatement);
+                return Ok(self.forward(message, io));
+            }
+            Named::Statement(name) => name,
+        };
+        let entry = self.names.get(name).map(Rc::clone);
+        if let Some(entry) = &entry
+            && !self.ensure(entry, io)
+        {
+            return Ok(Step::Stop(Want::Answers));
+        }
+        self.owed.push(Owed::DescribeStatement);
+        let name = match &entry {
+            Some(entry) => entry.name(),
+            None if name.starts_with(OURS) => b"canter_?",
+            None => return Ok(self.forward(message, io)),
+        };
+        build::message(io.to_server, b'D', |out| {
+            out.push(b'S');
+            build::cstr(out, name);
+        });
+        Ok(Step::Took(message.whole().len()))
+    }
+
+    fn close(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+        let name = match Named::decode(message.body()).ok_or_else(bad)? {
+            Named::Portal(_) => {
+                self.owed.push(Owed::Close { hidden: false });
+                return Ok(self.forward(message, io));
+            }
+            Named::Statement(b"") => {
+                self.unnamed.clear();
+                self.owed.push(Owed::Close { hidden: false });
+                return Ok(self.forward(message, io));
+            }
+            Named::Statement(name) => name,
+        };
+        let used = message.whole().len();
+        if let Some((name, entry)) = self.names.remove_entry(name) {
+            if self.owed.is_empty() {
+                self.answer(build::CLOSE_COMPLETE, io);
+            } else {
+                self.owed.push(Owed::Closed(Box::new((name, entry))));
+            }
+        } else if !name.starts_with(OURS)
+            && (self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE))
+        {
+            // It may be one of SQL's PREPARE.
+            self.owed.push(Owed::Close { hidden: false });
+            return Ok(self.forward(message, io));
+        } else {
+            self.answer(build::CLOSE_COMPLETE, io);
+        }
+        Ok(Step::Took(used))
+    }
+}

@@ -1,0 +1,182 @@
+//! What is known of a server connection beyond its socket: parameters, label, statements.
+//!
+//! Owns the bookkeeping; each [`crate::server::Server`] carries one and lends it to the relay of
+//! the session that leases it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::{Label, Statement};
+use crate::wire::TxStatus;
+
+/// What a server reported with `ParameterStatus`, in its order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Params {
+    all: Vec<(Box<str>, Box<str>)>,
+    /// `standard_conforming_strings` is off.
+    backslashes: bool,
+}
+
+impl Params {
+    /// Of what a login saw.
+    pub fn new<N: AsRef<str>, V: AsRef<str>>(all: impl IntoIterator<Item = (N, V)>) -> Rc<Self> {
+        let mut params = Self::default();
+        for (name, value) in all {
+            params.set(name.as_ref(), value.as_ref());
+        }
+        Rc::new(params)
+    }
+
+    /// Takes a report in; whether anything changed.
+    pub fn set(&mut self, name: &str, value: &str) -> bool {
+        if name == "standard_conforming_strings" {
+            self.backslashes = value == "off";
+        }
+        match self.all.iter_mut().find(|(known, _)| &**known == name) {
+            Some((_, known)) if &**known == value => return false,
+            Some((_, known)) => *known = value.into(),
+            None => self.all.push((name.into(), value.into())),
+        }
+        true
+    }
+
+    /// The value of a parameter; case matters.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
+    /// Whether a backslash in a plain string is only a backslash.
+    #[inline]
+    pub fn is_conforming(&self) -> bool {
+        !self.backslashes
+    }
+
+    /// Names and values in the order of the server.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.all.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+/// What is known of a server connection.
+#[derive(Debug)]
+pub struct Known {
+    /// What it reported last.
+    pub params: Rc<Params>,
+    /// What is set on it beyond its own start values.
+    pub label: Rc<Label>,
+    /// The statements prepared on it.
+    pub prepared: Prepared,
+    /// What its last `ReadyForQuery` said.
+    pub status: TxStatus,
+    /// Something was left on it that nobody carried away: it must be cleaned with `DISCARD ALL`
+    /// before anyone else gets it. The session that leaves does so, or closes it.
+    pub soiled: bool,
+}
+
+impl Known {
+    /// Of a connection that just logged in; `most` statements may be prepared on it.
+    pub fn new(params: Rc<Params>, most: usize) -> Self {
+        Self {
+            params,
+            label: Label::empty(),
+            prepared: Prepared::new(most),
+            status: TxStatus::Idle,
+            soiled: false,
+        }
+    }
+}
+
+/// How a statement stands on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// It is not there.
+    Absent,
+    /// It is there.
+    Ready,
+    /// Its `Parse` was sent in this segment (a number of the session) and is not answered.
+    Sent(u64),
+    /// It is there, but its plan is of no use any more (C10).
+    Stale,
+}
+
+#[derive(Debug)]
+struct Entry {
+    statement: Rc<Statement>,
+    used: u64,
+    stands: Stands,
+}
+
+/// The statements prepared on one server connection, the least recently used one known.
+#[derive(Debug)]
+pub struct Prepared {
+    entries: HashMap<u64, Entry>,
+    clock: u64,
+    most: usize,
+}
+
+impl Prepared {
+    fn new(most: usize) -> Self {
+        Self { entries: HashMap::new(), clock: 0, most }
+    }
+
+    /// How it stands; it then counts as used.
+    #[inline]
+    pub(super) fn touch(&mut self, statement: &Statement) -> Stands {
+        self.clock += 1;
+        match self.entries.get_mut(&statement.id()) {
+            Some(entry) => {
+                entry.used = self.clock;
+                entry.stands
+            }
+            None => Stands::Absent,
+        }
+    }
+
+    /// Its `Parse` is sent in this segment.
+    pub(super) fn sent(&mut self, statement: &Rc<Statement>, segment: u64) {
+        self.clock += 1;
+        let entry = Entry {
+            statement: Rc::clone(statement),
+            used: self.clock,
+            stands: Stands::Sent(segment),
+        };
+        self.entries.insert(statement.id(), entry);
+    }
+
+    /// Its `Parse` was answered, or its plan turned out stale.
+    pub(super) fn now(&mut self, statement: &Statement, stands: Stands) {
+        if let Some(entry) = self.entries.get_mut(&statement.id()) {
+            entry.stands = stands;
+        }
+    }
+
+    /// It is not prepared after all, or no more.
+    pub(super) fn remove(&mut self, statement: &Statement) {
+        self.entries.remove(&statement.id());
+    }
+
+    /// None is prepared any more.
+    pub fn clear(&mut self) {
+        self.entries = HashMap::new();
+    }
+
+    /// How many are prepared.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is prepared.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes out the least recently used one, if there are too many (C7). Called between
+    /// transactions only: to close a statement closes its portals too.
+    pub(super) fn evict(&mut self) -> Option<Rc<Statement>> {
+        if self.entries.len() <= self.most {
+            return None;
+        }
+        let (&id, _) = self.entries.iter().min_by_key(|(_, entry)| entry.used)?;
+        self.entries.remove(&id).map(|entry| entry.statement)
+    }
+}

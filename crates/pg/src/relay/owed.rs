@@ -1,0 +1,170 @@
+//! The replies a server still owes, in order.
+//!
+//! Owns what each kind of request is answered with. What an answer means is in `super::answer`.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::Statement;
+
+/// A request that was sent and not yet answered, or an answer of ours that waits for its turn.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// `Query` or `FunctionCall`: ends with `ReadyForQuery`.
+    Query,
+    /// `Sync`: ends with `ReadyForQuery`; errors before it skip up to here.
+    Sync,
+    /// A query of ours.
+    Hidden(Hidden),
+    /// A `Sync` of ours.
+    HiddenSync,
+    /// `Parse`.
+    Parse(Box<Parsed>),
+    /// `Parse` of the unnamed statement.
+    ParseUnnamed {
+        /// Put in by us.
+        hidden: bool,
+    },
+    /// `Bind`; with the statement it is for, when it is one of the shared ones.
+    Bind(Option<Rc<Statement>>),
+    /// `Describe` of a statement: two messages.
+    DescribeStatement,
+    /// `Describe` of a portal.
+    DescribePortal,
+    /// `Execute`.
+    Execute,
+    /// `Close`; hidden when put in by us.
+    Close {
+        /// Put in by us.
+        hidden: bool,
+    },
+    /// Nothing is owed: these bytes go to the client when it is their turn.
+    Local(&'static [u8]),
+    /// As `Local`, for a statement's name taken away with `Close`: put back if it is skipped.
+    Closed(Box<(Box<[u8]>, Rc<Statement>)>),
+    /// As `Local(PARSE_COMPLETE)`, for a name that goes away again if it is skipped.
+    Named(Box<[u8]>),
+    /// `CopyDone` or `CopyFail` was sent.
+    CopyEnd,
+}
+
+/// A `Parse` of a shared statement.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    /// The statement.
+    pub(super) statement: Rc<Statement>,
+    /// The client's name for it; `None` when it was put in by us.
+    pub(super) name: Option<Box<[u8]>>,
+    /// The name was taken: the server is going to refuse it (C5).
+    pub(super) duplicate: bool,
+}
+
+/// What a query of ours is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hidden {
+    /// The `BEGIN` that was answered before.
+    Begin,
+    /// The settings of this client.
+    Label,
+    /// The start-up values of this client after a RESET (D6).
+    Restore,
+    /// What is left of what may have been touched.
+    Probe,
+    /// `ROLLBACK` of what a client left.
+    Rollback,
+    /// `DISCARD ALL` after a client that left.
+    Discard,
+}
+
+impl Owed {
+    /// Whether what the server sends for it is for the client.
+    #[inline]
+    pub(super) fn is_visible(&self) -> bool {
+        match self {
+            Self::Hidden(_) | Self::HiddenSync => false,
+            Self::ParseUnnamed { hidden } | Self::Close { hidden } => !hidden,
+            Self::Parse(parsed) => parsed.name.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Whether an error answers it and all up to the next `Sync`.
+    #[inline]
+    pub(super) fn is_step(&self) -> bool {
+        !matches!(self, Self::Query | Self::Sync | Self::Hidden(_) | Self::HiddenSync)
+    }
+
+    /// Whether a message of this type is the last of its answer; `None` when none such may come.
+    #[inline]
+    pub(super) fn ends_with(&self, tag: u8) -> Option<bool> {
+        match (self, tag) {
+            (Self::Query | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
+            | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
+            | (Self::Bind(_), b'2')
+            | (Self::Close { .. }, b'3')
+            | (Self::DescribeStatement | Self::DescribePortal, b'T' | b'n')
+            | (Self::Execute, b'C' | b'I' | b's') => Some(true),
+            (Self::Query | Self::Hidden(_), b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c' | b'V')
+            | (Self::DescribeStatement, b't')
+            | (Self::Execute, b'D' | b'G' | b'H' | b'd' | b'c') => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue(VecDeque<Owed>);
+
+/// Requests one client may have under way; more are taken when answers come.
+const MOST: usize = 16_384;
+
+impl Queue {
+    #[inline]
+    pub(super) fn push(&mut self, owed: Owed) {
+        self.0.push_back(owed);
+    }
+
+    #[inline]
+    pub(super) fn front(&self) -> Option<&Owed> {
+        self.0.front()
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Owed> {
+        self.0.pop_front()
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= MOST
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Owed> {
+        self.0.iter()
+    }
+
+    /// The server went into COPY IN: it ignores every `Sync` up to the end of the data (B7).
+    /// Whether that end was already sent.
+    pub(super) fn ignore_syncs_in_copy(&mut self) -> bool {
+        let end = self.0.iter().position(|owed| matches!(owed, Owed::CopyEnd));
+        let mut at = 0;
+        self.0.retain(|owed| {
+            let inside = end.is_none_or(|end| at < end);
+            at += 1;
+            !(inside && matches!(owed, Owed::Sync))
+        });
+        end.is_some()
+    }
+
+    /// Gives back what a burst of requests took.
+    pub(super) fn shrink(&mut self) {
+        if self.0.capacity() > 64 {
+            self.0.shrink_to(16);
+        }
+    }
+}

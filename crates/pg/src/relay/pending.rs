@@ -1,0 +1,304 @@
+//! State that the client may have touched since the server was last asked, and the question.
+//!
+//! Owns the SQL of the probe and reading its answer (D1 to D14). When to ask is the relay's.
+
+use std::collections::BTreeMap;
+
+use super::Label;
+use super::label::{AUTHORIZATION, ROLE};
+use crate::sql::{Change, Flags, Seen};
+use crate::wire::{build, message};
+
+/// What may have been touched.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    flags: Flags,
+    /// Settings by name; whether back to the start value.
+    names: BTreeMap<Box<str>, bool>,
+    /// All settings were RESET, and the client's own were not put back yet.
+    reset_all: bool,
+}
+
+/// Kinds of state that need the server's word afterwards.
+const ASKED: Flags = Flags::ANYTHING
+    .with(Flags::SETTINGS)
+    .with(Flags::RESET_ALL)
+    .with(Flags::ROLE)
+    .with(Flags::SESSION_AUTHORIZATION)
+    .with(Flags::DISCARD_ALL)
+    .with(Flags::UNASKABLE);
+
+/// Kinds after which any setting may have changed.
+const ALL_SETTINGS: Flags = Flags::SETTINGS_UNKNOWN
+    .with(Flags::RESET_ALL)
+    .with(Flags::DISCARD_ALL)
+    .with(Flags::SESSION_AUTHORIZATION)
+    .with(Flags::FUNCTION);
+
+/// Names one client may have seen; beyond it every setting is asked for.
+const MOST_NAMES: usize = 256;
+
+/// A kind of state that keeps a session on its server: the flag, its word, how to ask.
+const KINDS: [(Flags, &str, &str); 5] = [
+    (
+        Flags::HOLD,
+        "cursor with hold",
+        "SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable",
+    ),
+    (
+        Flags::TEMP,
+        "temporary table",
+        "SELECT 1 FROM pg_catalog.pg_class \
+         WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()",
+    ),
+    (
+        Flags::ADVISORY,
+        "advisory lock",
+        "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()",
+    ),
+    (
+        Flags::PREPARE,
+        "SQL PREPARE",
+        "SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql",
+    ),
+    (
+        Flags::LISTEN,
+        "LISTEN",
+        "SELECT 1 FROM pg_catalog.pg_listening_channels()",
+    ),
+];
+
+impl Pending {
+    /// Takes in what running a text may touch.
+    #[inline]
+    pub(super) fn add(&mut self, seen: &Seen) {
+        if seen.flags.any(ASKED.with(Flags::RELEASING)) {
+            self.add_slow(seen);
+        }
+    }
+
+    #[cold]
+    fn add_slow(&mut self, seen: &Seen) {
+        self.flags = self.flags.with(seen.flags);
+        self.reset_all |= seen.flags.any(Flags::RESET_ALL.with(Flags::DISCARD_ALL));
+        for setting in &seen.settings {
+            let reset = setting.change == Change::Reset;
+            self.names.insert(setting.name.clone(), reset);
+        }
+        if self.names.len() > MOST_NAMES {
+            self.names.clear();
+            self.flags = self.flags.with(Flags::SETTINGS_UNKNOWN);
+        }
+    }
+
+    /// Takes in a text that is too long to be read.
+    pub(super) fn add_anything(&mut self) {
+        self.flags = self.flags.with(Flags::ANYTHING);
+    }
+
+    /// Whether the server must be asked before it is given back.
+    #[inline]
+    pub(super) fn is_due(&self, pins: Flags) -> bool {
+        !self.flags.is_empty()
+            && (self.flags.any(ASKED) || (!pins.is_empty() && self.flags.any(Flags::RELEASING)))
+    }
+
+    /// Whether nothing was touched.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.flags.is_empty()
+    }
+
+    /// Whether any of these was touched.
+    #[inline]
+    pub(super) fn has(&self, flags: Flags) -> bool {
+        self.flags.any(flags)
+    }
+
+    /// What was touched.
+    pub(super) fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Whether some of a client's start-up values may be due again.
+    pub(super) fn resets(&self, start: &Label) -> bool {
+        self.reset_all && !start.is_empty()
+            || self.names.iter().any(|(name, reset)| *reset && start.get(name).is_some())
+    }
+
+    /// The SQL that puts them back; they then count as set.
+    pub(super) fn restore(&mut self, start: &Label) -> Vec<u8> {
+        let mut sql = Vec::new();
+        if self.reset_all {
+            start.restore(start.iter().map(|(name, _)| name), &mut sql);
+        } else {
+            let reset = self.names.iter().filter(|(_, reset)| **reset).map(|(name, _)| &**name);
+            start.restore(reset, &mut sql);
+        }
+        self.reset_all = false;
+        for (name, _) in start.iter() {
+            if let Some(reset) = self.names.get_mut(name) {
+                *reset = false;
+            }
+        }
+        sql
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The question, and what it asks. `custom` are the dotted names ever set by this client:
+    /// the server does not list them.
+    pub(super) fn question<'a>(
+        &mut self,
+        pins: Flags,
+        custom: impl Iterator<Item = &'a str>,
+    ) -> (Vec<u8>, Asked) {
+        let all = self.flags.any(ALL_SETTINGS);
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        if all {
+            parts.push(
+                b"SELECT 's',name,setting FROM pg_catalog.pg_settings \
+                  WHERE source OPERATOR(pg_catalog.=) 'session'"
+                    .to_vec(),
+            );
+            for name in custom {
+                self.names.entry(name.into()).or_insert(false);
+            }
+        }
+        let roles = all || self.flags.any(Flags::ROLE);
+        for name in [ROLE, AUTHORIZATION].into_iter().filter(|_| roles) {
+            self.names.insert(name.into(), false);
+        }
+        for (name, reset) in &self.names {
+            let mut part = Vec::new();
+            // A plain name that was RESET counts only while it is set for the session.
+            if *reset && !name.contains('.') && !is_role(name) {
+                part.extend_from_slice(b"SELECT 's',");
+                build::literal(&mut part, name.as_bytes());
+                part.extend_from_slice(
+                    b",(SELECT setting FROM pg_catalog.pg_settings \
+                       WHERE source OPERATOR(pg_catalog.=) 'session' \
+                       AND pg_catalog.lower(name) OPERATOR(pg_catalog.=) ",
+                );
+                build::literal(&mut part, name.as_bytes());
+                part.push(b')');
+            } else if !all || name.contains('.') || is_role(name) {
+                // Text against the name's own type: `name` would cut long ones off.
+                part.extend_from_slice(b"SELECT 's',");
+                build::literal(&mut part, name.as_bytes());
+                part.extend_from_slice(b",pg_catalog.current_setting(");
+                build::literal(&mut part, name.as_bytes());
+                part.extend_from_slice(b",true)");
+            } else {
+                continue;
+            }
+            parts.push(part);
+        }
+        let asked = self.asked_kinds(pins);
+        for (flag, word, sql) in KINDS {
+            if asked.any(flag) {
+                parts.push(format!("SELECT 'p','{word}',EXISTS({sql})::pg_catalog.text").into());
+            }
+        }
+        (parts.join(&b" UNION ALL "[..]), Asked { all, kinds: asked })
+    }
+
+    fn asked_kinds(&self, pins: Flags) -> Flags {
+        let mut asked = self.flags.only(Flags::ASKABLE);
+        if self.flags.any(Flags::FUNCTION) {
+            asked = Flags::ASKABLE;
+        }
+        if self.flags.any(Flags::RELEASING.with(Flags::ANYTHING)) {
+            asked = asked.with(pins.only(Flags::ASKABLE));
+        }
+        asked
+    }
+}
+
+/// What a probe asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked {
+    /// Every setting, so that those not in the answer are gone.
+    pub(super) all: bool,
+    /// These kinds of pins.
+    pub(super) kinds: Flags,
+}
+
+/// What a server answered.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    settings: Vec<(Box<str>, Option<Box<str>>)>,
+    /// The kinds of state there are.
+    pub(super) pins: Flags,
+}
+
+impl Answer {
+    /// Takes in one `DataRow`; whether it made sense.
+    pub(super) fn add(&mut self, row: &[u8]) -> bool {
+        let text = |value: &[u8]| Some(Box::from(std::str::from_utf8(value).ok()?));
+        let Some(columns) = message::columns(row) else {
+            return false;
+        };
+        match columns.as_slice() {
+            [Some(b"s"), Some(name), value] => {
+                let Some(name) = text(name) else {
+                    return false;
+                };
+                let value = match value {
+                    Some(value) => match text(value) {
+                        Some(value) => Some(value),
+                        None => return false,
+                    },
+                    None => None,
+                };
+                self.settings.push((name, value));
+            }
+            [Some(b"p"), Some(word), Some(value)] => {
+                let kind = KINDS.iter().find(|(_, known, _)| known.as_bytes() == *word);
+                if let (Some((flag, _, _)), b"true") = (kind, *value) {
+                    self.pins = self.pins.with(*flag);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The label after it. `user` is who the server logged in as.
+    pub(super) fn label(&self, before: &Label, all: bool, user: &str) -> Label {
+        let mut label = if all { Label::default() } else { before.clone() };
+        for (name, value) in &self.settings {
+            let value = value.as_deref().filter(|value| match &**name {
+                ROLE => *value != "none",
+                AUTHORIZATION => *value != user,
+                // A custom setting that was RESET is empty for ever.
+                custom if custom.contains('.') => !value.is_empty(),
+                _ => true,
+            });
+            label.set(name, value);
+        }
+        label
+    }
+}
+
+/// The words for a set of kinds.
+pub(super) fn words(pins: Flags) -> impl Iterator<Item = &'static str> {
+    const UNASKABLE: [(Flags, &str); 5] = [
+        (Flags::LOAD, "LOAD"),
+        (Flags::SETSEED, "setseed"),
+        (Flags::REPLICATION, "replication slot or origin"),
+        (Flags::HIDDEN, "a function that keeps state in the server process"),
+        (Flags::SEQUENCE_WRITE, "nextval before currval"),
+    ];
+    let asked = KINDS.iter().map(|(flag, word, _)| (*flag, *word));
+    asked.chain(UNASKABLE).filter(move |(flag, _)| pins.any(*flag)).map(|(_, word)| word)
+}
+
+/// Whether the server lists it nowhere and it must be asked for by name.
+fn is_role(name: &str) -> bool {
+    name == ROLE || name == AUTHORIZATION
+}

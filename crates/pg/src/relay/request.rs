@@ -1,0 +1,260 @@
+//! Bytes of the client: which message goes to the server, which is answered here.
+//!
+//! Owns the simple protocol, COPY data and what is common to all; the extended protocol is in
+//! `super::extended`.
+
+use std::rc::Rc;
+
+use super::owed::Owed;
+use super::{GATHER, Io, Passing, Relay, Segment, Taken, Want};
+use crate::sql::{self, Flags, Seen};
+use crate::wire::frame::Frame;
+use crate::wire::{SqlError, message};
+
+/// What becomes of one message.
+pub(super) enum Step {
+    /// So many bytes of it are done; what follows of it passes by itself.
+    Took(usize),
+    /// It waits.
+    Stop(Want),
+}
+
+/// A whole message at the start of the client's bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub(super) frame: Frame,
+    /// Header, body, and whatever came after it.
+    pub(super) rest: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn body(&self) -> &'a [u8] {
+        self.frame.body_of(self.rest).unwrap_or_default()
+    }
+
+    pub(super) fn whole(&self) -> &'a [u8] {
+        self.rest.get(..self.frame.total()).unwrap_or(self.rest)
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.rest.len() >= self.frame.total()
+    }
+}
+
+/// The error for bytes that are no protocol.
+pub(super) fn violation(what: &str) -> SqlError {
+    SqlError::fatal("08P01", format!("protocol violation: {what}"))
+}
+
+impl Relay {
+    /// Takes bytes of the client. An error is FATAL: it is to be sent, then the client is closed.
+    pub(crate) fn from_client(
+        &mut self,
+        input: &[u8],
+        io: &mut Io<'_>,
+    ) -> Result<Taken, SqlError> {
+        let mut used = 0;
+        loop {
+            let rest = input.get(used..).unwrap_or_default();
+            if self.from_client.left > 0 {
+                used += self.pass_from_client(rest, io);
+                if self.from_client.left > 0 {
+                    return Ok(Taken { used, want: Want::Bytes(1) });
+                }
+                continue;
+            }
+            if self.barrier && !self.owed.is_empty() || self.owed.is_full() {
+                return Ok(Taken { used, want: Want::Answers });
+            }
+            let frame = Frame::decode(rest).map_err(|_| violation("invalid message length"))?;
+            let Some(frame) = frame else {
+                return Ok(Taken { used, want: Want::Bytes(Frame::HEADER) });
+            };
+            match self.client_message(Message { frame, rest }, io)? {
+                Step::Took(bytes) => used += bytes,
+                Step::Stop(want) => return Ok(Taken { used, want }),
+            }
+        }
+    }
+
+    fn client_message(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+        let tag = message.frame.tag;
+        match tag {
+            b'X' => return Ok(Step::Stop(Want::Leave)),
+            b'S' => return Ok(self.sync(message, io)),
+            b'Q' | b'F' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'd' | b'c' | b'f' => {}
+            other => return Err(violation(&format!("invalid frontend message type {other}"))),
+        }
+        if self.skip {
+            return Ok(self.drop_message(message));
+        }
+        match tag {
+            b'd' | b'c' | b'f' => Ok(self.copy(message, io)),
+            b'H' if self.attached => Ok(self.forward(message, io)),
+            b'H' => Ok(self.drop_message(message)),
+            b'Q' => self.query(message, io),
+            b'F' => Ok(self.function(message, io)),
+            _ => self.extended(message, io),
+        }
+    }
+
+    /// Lets what is left of a message through.
+    fn pass_from_client(&mut self, rest: &[u8], io: &mut Io<'_>) -> usize {
+        let part = rest.get(..self.from_client.left).unwrap_or(rest);
+        if !self.from_client.dropped {
+            io.to_server.extend_from_slice(part);
+        }
+        self.from_client.left -= part.len();
+        part.len()
+    }
+
+    /// Sends a message on as it is; what is not there yet follows when it comes.
+    pub(super) fn forward(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        let here = message.whole();
+        io.to_server.extend_from_slice(here);
+        self.from_client =
+            Passing { left: message.frame.total() - here.len(), ..Passing::default() };
+        Step::Took(here.len())
+    }
+
+    /// Throws a message away.
+    pub(super) fn drop_message(&mut self, message: Message<'_>) -> Step {
+        let here = message.whole().len();
+        self.from_client =
+            Passing { left: message.frame.total() - here, dropped: true, ends: false };
+        Step::Took(here)
+    }
+
+    /// COPY data is never looked into. Without a COPY it comes too late: PostgreSQL ignores it.
+    fn copy(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        if !self.attached || self.owed.is_empty() {
+            return self.drop_message(message);
+        }
+        if message.frame.tag != b'd' {
+            self.copy_in = false;
+            self.owed.push(Owed::CopyEnd);
+        }
+        self.forward(message, io)
+    }
+
+    fn function(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        if self.limbo.is_some() {
+            self.limbo_refuses(io);
+            return self.drop_message(message);
+        }
+        if !self.attached {
+            return self.without_server(message, io);
+        }
+        // Whatever the function does is not to be seen from its OID.
+        self.pending.add_anything();
+        self.owed.push(Owed::Query);
+        self.forward(message, io)
+    }
+
+    fn query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+        if !message.is_whole() {
+            if message.frame.total() <= GATHER {
+                return Ok(Step::Stop(Want::Bytes(message.frame.total())));
+            }
+            return Ok(self.long_query(message, io));
+        }
+        let text = message::query_text(message.body()).ok_or_else(|| violation("bad Query"))?;
+        if self.limbo.is_some() {
+            self.limbo_query(text, io);
+            return Ok(Step::Took(message.whole().len()));
+        }
+        if !self.attached {
+            if self.answer_without_server(text, io) {
+                self.unnamed.clear();
+                return Ok(Step::Took(message.whole().len()));
+            }
+            return Ok(self.without_server(message, io));
+        }
+        let conforming = io.known.as_ref().is_none_or(|known| known.params.is_conforming());
+        let seen = sql::scan(text, conforming);
+        if seen.flags.any(Flags::DEALLOCATE.with(Flags::DEALLOCATE_ALL)) && seen.statements == 1 {
+            if !self.owed.is_empty() {
+                return Ok(Step::Stop(Want::Answers));
+            }
+            if self.deallocate(&seen, io) {
+                return Ok(Step::Took(message.whole().len()));
+            }
+        }
+        self.note(&seen, text);
+        self.unnamed.clear();
+        self.unnamed_here = false;
+        self.owed.push(Owed::Query);
+        Ok(self.forward(message, io))
+    }
+
+    /// A query that is too long to be kept: it passes unread and may have touched anything.
+    fn long_query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        if self.limbo.is_some() {
+            self.limbo_refuses(io);
+            return self.drop_message(message);
+        }
+        if !self.attached {
+            return self.without_server(message, io);
+        }
+        self.pending.add_anything();
+        self.unnamed.clear();
+        self.owed.push(Owed::Query);
+        self.forward(message, io)
+    }
+
+    /// Takes in what running a text may touch.
+    #[inline]
+    pub(super) fn note(&mut self, seen: &Seen, text: &[u8]) {
+        self.pending.add(seen);
+        if !self.pending.is_empty() {
+            self.note_slow(seen, text);
+        }
+    }
+
+    #[cold]
+    fn note_slow(&mut self, seen: &Seen, text: &[u8]) {
+        const SHOWN: usize = 200;
+        let reasons = Flags::ASKABLE.with(Flags::UNASKABLE).with(Flags::SEQUENCE_WRITE);
+        if seen.flags.any(reasons) {
+            let shown = text.get(..SHOWN).unwrap_or(text);
+            self.pin_text = Some(Rc::from(&*String::from_utf8_lossy(shown)));
+        }
+        // What was RESET is put back to the client's own start before anything else runs (D6).
+        if self.pending.resets(&self.start) {
+            self.barrier = true;
+        }
+    }
+
+    /// `Sync`: the end of a segment.
+    fn sync(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        // A server that reads COPY data ignores it, so no answer would come (B7).
+        if self.copy_in {
+            return self.drop_message(message);
+        }
+        self.skip = false;
+        self.segment = Segment::Closed;
+        if !self.attached {
+            self.local_ready(io);
+            return self.drop_message(message);
+        }
+        self.owed.push(Owed::Sync);
+        self.forward(message, io)
+    }
+
+    /// Asks for a server, or refuses the request when none is to be had.
+    pub(super) fn without_server(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        let Some(error) = self.refuse.take() else {
+            return Step::Stop(Want::Server);
+        };
+        error.encode(io.to_client);
+        if self.begin.take().is_some() {
+            self.fall_into_limbo(None);
+        }
+        if matches!(message.frame.tag, b'Q' | b'F') {
+            self.local_ready(io);
+        } else {
+            self.skip = true;
+        }
+        self.drop_message(message)
+    }
+}

@@ -1,0 +1,157 @@
+//! What happens when a server owes nothing any more, before it is given back: start-up values
+//! put back, state asked for, statements evicted.
+//!
+//! Owns the queries of ours and what their answers mean.
+
+use std::rc::Rc;
+
+use super::owed::{Hidden, Owed};
+use super::{Broken, Io, Label, Relay, Segment};
+use crate::sql::Flags;
+use crate::wire::{SqlError, TxStatus, build};
+
+impl Relay {
+    /// Sends a query of ours.
+    pub(super) fn hidden_query(&mut self, hidden: Hidden, sql: &[u8], io: &mut Io<'_>) {
+        self.hidden_error = None;
+        build::query(io.to_server, sql);
+        self.owed.push(Owed::Hidden(hidden));
+    }
+
+    /// Nothing is owed any more.
+    pub(super) fn rest(&mut self, status: TxStatus, io: &mut Io<'_>) {
+        self.barrier = false;
+        self.owed.shrink();
+        self.tell_params(io);
+        if self.leaving || status == TxStatus::Failed {
+            return;
+        }
+        if !self.pending.is_empty() && self.pending.resets(&self.start) {
+            let sql = self.pending.restore(&self.start);
+            if !sql.is_empty() {
+                self.hidden_query(Hidden::Restore, &sql, io);
+                self.barrier = true;
+                return;
+            }
+        }
+        if status != TxStatus::Idle || self.segment != Segment::Closed {
+            return;
+        }
+        if !self.pending.is_empty() {
+            self.ask(io);
+        }
+        self.evict(io);
+    }
+
+    /// Asks what is left of what the client may have touched.
+    #[cold]
+    fn ask(&mut self, io: &mut Io<'_>) {
+        self.pins = self.pins.with(self.pending.flags().only(Flags::UNASKABLE));
+        if self.pending.is_due(self.pins) {
+            let label = Rc::clone(&self.label);
+            let custom = label.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
+            let (sql, asked) = self.pending.question(self.pins, custom);
+            if !sql.is_empty() {
+                self.probe = Some(Box::new((asked, super::Answer::default())));
+                self.hidden_query(Hidden::Probe, &sql, io);
+            }
+        }
+        self.pending.clear();
+    }
+
+    /// Closes the statements that are too many for this server (C7).
+    fn evict(&mut self, io: &mut Io<'_>) {
+        let mut any = false;
+        while let Some(statement) = io.known.as_deref_mut().and_then(|known| known.prepared.evict())
+        {
+            build::close_statement(io.to_server, statement.name());
+            self.owed.push(Owed::Close { hidden: true });
+            any = true;
+        }
+        if any {
+            io.to_server.extend_from_slice(build::SYNC);
+            self.owed.push(Owed::HiddenSync);
+        }
+    }
+
+    /// A query of ours is through.
+    pub(super) fn hidden_done(
+        &mut self,
+        hidden: Hidden,
+        status: TxStatus,
+        io: &mut Io<'_>,
+    ) -> Result<(), Broken> {
+        let error = self.hidden_error.take();
+        match (hidden, error) {
+            // What followed it may have run outside of a transaction.
+            (Hidden::Begin, Some(error)) => return Err(Broken(*error)),
+            (Hidden::Begin, None) if status != TxStatus::Open => {
+                return Err(Broken(SqlError::error("08P01", "BEGIN began no transaction")));
+            }
+            (Hidden::Begin | Hidden::Rollback, None) => {}
+            (Hidden::Label, Some(error)) => self.refuse = Some(error),
+            (Hidden::Label, None) => {
+                if let Some(known) = io.known.as_deref_mut() {
+                    known.label = Rc::clone(&self.label);
+                }
+                self.barrier = false;
+                self.send_begin(io);
+            }
+            // In a transaction it fails with everything else of it.
+            (Hidden::Restore, _) => {}
+            (Hidden::Probe, error) => self.probed(error.is_some(), io),
+            (Hidden::Discard, None) => {
+                if let Some(known) = io.known.as_deref_mut() {
+                    known.prepared.clear();
+                    known.label = Label::empty();
+                    known.soiled = false;
+                }
+                self.pins = Flags::NONE;
+                self.pending.clear();
+            }
+            (Hidden::Rollback | Hidden::Discard, Some(error)) => return Err(Broken(*error)),
+        }
+        Ok(())
+    }
+
+    /// The server told what is left.
+    fn probed(&mut self, failed: bool, io: &mut Io<'_>) {
+        let Some(probe) = self.probe.take() else {
+            return;
+        };
+        let (asked, answer) = *probe;
+        if failed {
+            // Nobody knows: stay until the end, when all is discarded.
+            self.pins = self.pins.with(Flags::HIDDEN);
+            return;
+        }
+        self.pins = self.pins.without(asked.kinds).with(answer.pins);
+        let label = answer.label(&self.label, asked.all, &self.user);
+        if label != *self.label {
+            self.label = if label.is_empty() { Label::empty() } else { Rc::new(label) };
+        }
+        if let Some(known) = io.known.as_deref_mut() {
+            known.label = Rc::clone(&self.label);
+        }
+    }
+
+    /// Tells the client which reported parameters are other than it knows (D1, A7).
+    pub(super) fn tell_params(&mut self, io: &mut Io<'_>) {
+        let Some(known) = io.known.as_deref_mut() else {
+            return;
+        };
+        if Rc::ptr_eq(&known.params, &self.params) {
+            return;
+        }
+        if known.params == self.params {
+            known.params = Rc::clone(&self.params);
+            return;
+        }
+        for (name, value) in known.params.iter() {
+            if self.params.get(name) != Some(value) {
+                build::parameter_status(io.to_client, name, value);
+            }
+        }
+        self.params = Rc::clone(&known.params);
+    }
+}

@@ -1,0 +1,131 @@
+//! Prepared statements that many clients share: one entry for each text, parameter types and
+//! whatever else a plan depends on (C1).
+//!
+//! Owns the table of entries and their names on servers. Which client calls one what is the
+//! relay's.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::rc::{Rc, Weak};
+
+use crate::sql::{self, Seen};
+
+/// A statement as any server may have it prepared.
+#[derive(Debug)]
+pub struct Statement {
+    id: u64,
+    name: Box<[u8]>,
+    text: Box<[u8]>,
+    types: Box<[u8]>,
+    planning: u64,
+    seen: Seen,
+}
+
+impl Statement {
+    /// What tells it from every other.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its name on servers.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Count and OIDs of its parameters, as in `Parse`.
+    pub fn types(&self) -> &[u8] {
+        &self.types
+    }
+
+    /// What running it may touch.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Appends the `Parse` that prepares it.
+    pub fn push_parse(&self, out: &mut Vec<u8>) {
+        crate::wire::build::message(out, b'P', |out| {
+            for part in [&self.name[..], b"\0", &self.text, b"\0", &self.types] {
+                out.extend_from_slice(part);
+            }
+        });
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    hasher: RandomState,
+    entries: HashMap<u64, Vec<Weak<Statement>>>,
+    made: u64,
+    sweep_at: usize,
+}
+
+thread_local! {
+    static TABLE: RefCell<Table> = RefCell::default();
+}
+
+/// The entry for this text, these types and this planning state, made when there is none.
+pub fn intern(text: &[u8], types: &[u8], planning: u64, conforming: bool) -> Rc<Statement> {
+    TABLE.with_borrow_mut(|table| {
+        let key = table.hasher.hash_one((text, types, planning));
+        let same = |known: &Statement| {
+            *known.text == *text && *known.types == *types && known.planning == planning
+        };
+        let known = table.entries.get(&key).into_iter().flatten().filter_map(Weak::upgrade);
+        if let Some(known) = known.into_iter().find(|known| same(known)) {
+            return known;
+        }
+        table.made += 1;
+        let statement = Rc::new(Statement {
+            id: table.made,
+            name: format!("canter_{}", table.made).into_bytes().into(),
+            text: text.into(),
+            types: types.into(),
+            planning,
+            seen: sql::scan(text, conforming),
+        });
+        if table.entries.len() >= table.sweep_at {
+            table.entries.retain(|_, all| {
+                all.retain(|one| one.strong_count() > 0);
+                !all.is_empty()
+            });
+            table.sweep_at = (table.entries.len() * 2).max(1024);
+        }
+        table.entries.entry(key).or_default().push(Rc::downgrade(&statement));
+        statement
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c1_equal_text_types_and_planning_share_an_entry() {
+        let one = intern(b"select $1", b"\0\0", 7, true);
+        assert_eq!(intern(b"select $1", b"\0\0", 7, true).id(), one.id());
+        for other in [
+            intern(b"select $2", b"\0\0", 7, true),
+            intern(b"select $1", b"\0\x01\0\0\0\x17", 7, true),
+            intern(b"select $1", b"\0\0", 8, true),
+        ] {
+            assert_ne!(other.id(), one.id());
+            assert_ne!(other.name(), one.name());
+        }
+    }
+
+    #[test]
+    fn entries_nobody_holds_do_not_pile_up() {
+        for n in 0..10_000 {
+            drop(intern(format!("select {n}").as_bytes(), b"\0\0", 0, true));
+        }
+        assert!(TABLE.with_borrow(|table| table.entries.len()) <= 2048);
+    }
+}

@@ -1,0 +1,191 @@
+//! Buffers that sessions borrow while bytes are in flight.
+//!
+//! Owns the ones at rest: a bounded stack for each thread. An idle session holds none.
+
+use std::cell::RefCell;
+
+/// Bytes of a borrowed buffer.
+pub(super) const SIZE: usize = 16 << 10;
+/// Buffers kept at rest; more are given back to the allocator.
+const KEPT: usize = 128;
+
+thread_local! {
+    static READING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static WRITING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes that were read and not yet dealt with.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    /// All of it initialized; empty while none is borrowed.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    /// What was read.
+    pub(super) fn data(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// So many bytes were dealt with. Borrowed again when the next ones come.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Room to read into: at least one byte, and room for `needed` bytes of data in all.
+    pub(super) fn room(&mut self, needed: usize) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.bytes = READING
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| vec![0; SIZE]);
+        }
+        if self.start > 0 && (self.end == self.bytes.len() || self.start + needed > self.bytes.len())
+        {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if needed > self.bytes.len() || self.end == self.bytes.len() {
+            // In steps: what a length announces may never come.
+            self.bytes.resize(self.bytes.len() * 2, 0);
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// So many bytes were read into the room.
+    pub(super) fn filled(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// Gives the buffer back, when nothing is in it.
+    pub(super) fn rest(&mut self) {
+        if self.is_empty() && !self.bytes.is_empty() {
+            keep(&READING, std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.consume(usize::MAX >> 1);
+        self.rest();
+    }
+}
+
+/// Bytes to be written.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    start: usize,
+    /// TLS holds bytes that were written.
+    pub(super) flushing: bool,
+}
+
+impl Output {
+    /// What is to be written.
+    pub(super) fn data(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where to append.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = WRITING
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| Vec::with_capacity(SIZE));
+        }
+        &mut self.bytes
+    }
+
+    /// So many bytes were written.
+    pub(super) fn wrote(&mut self, count: usize) {
+        self.start += count;
+        if self.start >= self.bytes.len() {
+            self.clear();
+        } else if self.start > SIZE * 4 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// Throws away what was to be written.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+    }
+
+    /// Gives the buffer back, when nothing is in it.
+    pub(super) fn rest(&mut self) {
+        if self.is_empty() && self.bytes.capacity() > 0 {
+            self.clear();
+            keep(&WRITING, std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.clear();
+        self.rest();
+    }
+}
+
+/// Keeps a buffer for the next one who needs it; one that grew goes back to the allocator (B8).
+fn keep(
+    kept: &'static std::thread::LocalKey<RefCell<Vec<Vec<u8>>>>,
+    buffer: Vec<u8>,
+) {
+    if buffer.capacity() > SIZE * 2 {
+        return;
+    }
+    // At the end of the thread there is nobody to keep it for.
+    let _ = kept.try_with(|kept| {
+        let mut kept = kept.borrow_mut();
+        if kept.len() < KEPT {
+            kept.push(buffer);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b8_a_buffer_grows_with_what_came_and_not_with_what_was_announced() {
+        let mut input = Input::default();
+        assert_eq!(input.room(1 << 30).len(), SIZE * 2);
+        input.filled(SIZE * 2);
+        assert_eq!(input.room(1 << 30).len(), SIZE * 2);
+        input.consume(SIZE * 2);
+        input.rest();
+        assert_eq!(input.room(1).len(), SIZE, "one that grew is not kept");
+    }
+
+    #[test]
+    fn input_keeps_its_bytes_when_it_moves_them() {
+        let mut input = Input::default();
+        let room = input.room(1);
+        room[..5].copy_from_slice(b"abcde");
+        input.filled(5);
+        input.consume(3);
+        assert!(input.room(SIZE).len() >= SIZE - 2);
+        assert_eq!(input.data(), b"de");
+    }
+}

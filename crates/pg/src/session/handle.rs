@@ -1,0 +1,179 @@
+//! A session as the rest of the pooler sees it: what it does, and the few orders it takes.
+//!
+//! Owns the cells between a session's task and everybody else on its thread. Nothing here does
+//! I/O; an order wakes the task, which carries it out.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use crate::settings::Owner;
+use crate::wire::SqlError;
+
+/// What a session does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Activity {
+    /// Between transactions, without a server.
+    #[default]
+    Idle,
+    /// Wants a server and has none yet.
+    Waiting,
+    /// Its server works for it.
+    Active,
+    /// Has a transaction open and says nothing.
+    IdleInTransaction,
+    /// Between transactions, but holds its server.
+    Pinned,
+}
+
+/// What a session is told from outside; the last bits win over the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Orders {
+    /// The statement that waits for a server is cancelled (F3).
+    pub(crate) cancel: bool,
+    /// The HTTP request it belongs to is over: roll back.
+    pub(crate) request_ended: bool,
+    /// Time to go when no transaction is open.
+    pub(crate) drain: bool,
+    /// It has been in this state for too long.
+    pub(crate) expired: Option<Activity>,
+}
+
+/// A session as others see it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    owner: Option<Owner>,
+    client: Rc<str>,
+    activity: Cell<Activity>,
+    /// Counts changes of activity, so that the hot path reads no clock.
+    changes: Cell<u32>,
+    orders: Cell<Orders>,
+    /// Ends the session with these words.
+    end: RefCell<Option<SqlError>>,
+    waker: RefCell<Option<Waker>>,
+    /// Why it is pinned, with the SQL that did it.
+    pin: RefCell<Option<Rc<str>>>,
+}
+
+impl Handle {
+    /// A session of `client` (`pid 4711 (shop)`, `127.0.0.1:5555`).
+    pub(crate) fn new(owner: Option<Owner>, client: Rc<str>) -> Rc<Self> {
+        Rc::new(Self {
+            owner,
+            client,
+            activity: Cell::default(),
+            changes: Cell::new(0),
+            orders: Cell::default(),
+            end: RefCell::default(),
+            waker: RefCell::default(),
+            pin: RefCell::default(),
+        })
+    }
+
+    /// Who it belongs to, at the private door.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
+    /// The client in words.
+    pub(crate) fn client(&self) -> &Rc<str> {
+        &self.client
+    }
+
+    /// What it does.
+    pub(crate) fn activity(&self) -> Activity {
+        self.activity.get()
+    }
+
+    /// Changes with each change of activity.
+    pub(super) fn changes(&self) -> u32 {
+        self.changes.get()
+    }
+
+    /// Why it is pinned.
+    pub(crate) fn pin(&self) -> Option<Rc<str>> {
+        self.pin.borrow().clone()
+    }
+
+    /// Cancels what it waits for a server with; what runs on a server is cancelled there.
+    pub(crate) fn cancel(&self) {
+        self.order(|orders| orders.cancel = true);
+    }
+
+    /// Its HTTP request is over: an open transaction is rolled back, the server given back.
+    pub(crate) fn request_ended(&self) {
+        self.order(|orders| orders.request_ended = true);
+    }
+
+    /// It shall leave with 57P01 as soon as it has no transaction open.
+    pub(crate) fn drain(&self) {
+        self.order(|orders| orders.drain = true);
+    }
+
+    /// It ends now, with these words to its client.
+    pub(crate) fn end(&self, error: SqlError) {
+        *self.end.borrow_mut() = Some(error);
+        self.wake();
+    }
+
+    /// It has been in this state for longer than it may.
+    pub(super) fn expire(&self, activity: Activity) {
+        self.order(|orders| orders.expired = Some(activity));
+    }
+
+    fn order(&self, give: impl FnOnce(&mut Orders)) {
+        let mut orders = self.orders.get();
+        give(&mut orders);
+        self.orders.set(orders);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Remembers who to wake.
+    pub(super) fn watch(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// The orders given since the last time.
+    pub(super) fn orders(&self) -> Orders {
+        self.orders.get()
+    }
+
+    /// An order was carried out.
+    pub(super) fn clear(&self, done: impl FnOnce(&mut Orders)) {
+        let mut orders = self.orders.get();
+        done(&mut orders);
+        self.orders.set(orders);
+    }
+
+    /// Whether it shall end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
+    /// The words to end with, if it shall end.
+    pub(super) fn take_end(&self) -> Option<SqlError> {
+        self.end.borrow_mut().take()
+    }
+
+    /// Notes what it does from now on.
+    #[inline]
+    pub(super) fn set_activity(&self, activity: Activity) {
+        if self.activity.replace(activity) != activity || activity == Activity::Active {
+            self.changes.set(self.changes.get().wrapping_add(1));
+        }
+    }
+
+    /// Notes why it is pinned, or that it is no more.
+    pub(super) fn set_pin(&self, reason: Option<Rc<str>>) {
+        *self.pin.borrow_mut() = reason;
+    }
+}

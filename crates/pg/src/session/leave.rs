@@ -1,0 +1,110 @@
+//! The end of a session, and of a transaction that its client does not end (E1 to E4).
+//!
+//! Owns what becomes of the server: cleaned and given back, within bounds, or closed.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::pump::write;
+use super::{Activity, End, Session};
+use crate::relay::Leaving;
+use crate::wire::{SqlError, TxStatus};
+
+/// A server that is not clean after this is closed.
+const CLEAN_WITHIN: Duration = Duration::from_secs(5);
+/// What a client said goodbye after may go on for so long, as it would on a connection of its own.
+const FINISH_WITHIN: Duration = Duration::from_secs(60);
+/// A client has so long to read our last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Ends a session.
+pub(super) async fn leave(mut session: Session, end: End) {
+    let (finish, words) = match end {
+        End::Goodbye => (true, None),
+        End::Vanished | End::Cut => (false, None),
+        End::Fatal(error) => (false, Some(error)),
+    };
+    if let Some(error) = words {
+        // In the middle of a message there is no place for words.
+        if !session.relay.is_in_message() {
+            error.encode(session.client_out.tail());
+        }
+    }
+    let mut last = std::mem::take(&mut session.client_out);
+    if !last.is_empty() {
+        let stream = &mut session.stream;
+        let words = poll_fn(|cx| {
+            while !last.is_empty() || last.flushing {
+                std::task::ready!(write(stream, cx, &mut last))?;
+            }
+            stream.poll_shutdown(cx)
+        });
+        // A client that does not listen misses them.
+        let _ = timeout(LAST_WORDS, words).await;
+    }
+    session.clean(finish).await;
+}
+
+impl Session {
+    /// Cleans the server and gives it back, or closes it.
+    async fn clean(&mut self, finish: bool) {
+        if self.lease.is_none() {
+            return;
+        }
+        let limit = if finish { FINISH_WITHIN } else { CLEAN_WITHIN };
+        let clean = match timeout(limit, self.clean_server(finish)).await {
+            Ok(clean) => clean,
+            Err(_) => false,
+        };
+        if let Some(mut held) = self.lease.take() {
+            if clean {
+                held.lease.busy = false;
+                held.lease.give_back();
+            } else {
+                held.lease.close();
+            }
+        }
+    }
+
+    /// Whether the server is clean now.
+    async fn clean_server(&mut self, finish: bool) -> bool {
+        if !finish && !self.relay.is_settled()
+            && let Some(held) = &self.lease
+        {
+            held.lease.aim.fire();
+        }
+        loop {
+            let (relay, mut io) = self.relay();
+            match relay.leave(&mut io) {
+                Leaving::Clean => return true,
+                Leaving::Close => return false,
+                Leaving::Wait => {}
+            }
+            if self.drive_server().await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// The request that this session belongs to is over, its transaction is open: it is rolled
+    /// back and its server given back. The client learns of it with its next statement.
+    pub(super) async fn abandon(&mut self) -> Result<(), End> {
+        if self.relay.told() == TxStatus::Idle {
+            return Ok(());
+        }
+        // What the client has not read yet stays its own.
+        let unread = std::mem::take(&mut self.client_out);
+        self.clean(false).await;
+        self.client_out = unread;
+        let error = SqlError::error(
+            "40001",
+            "the transaction was rolled back at the end of the request it began in",
+        )
+        .hint("end transactions before the response is sent");
+        self.relay.abandoned(error);
+        self.handle.set_activity(Activity::Idle);
+        Ok(())
+    }
+}

@@ -1,0 +1,370 @@
+//! The loop of I/O around the relay: bytes from either side to the other until something needs
+//! more than that.
+//!
+//! Owns reading, writing, back-pressure (B9) and giving servers back. In the usual case a query
+//! costs one read and one write on each side, no timer and no allocation.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::ReadBuf;
+
+use super::buffer::{Input, Output};
+use super::{Activity, End, Session};
+use crate::relay::{Broken, Want};
+use crate::stream::Stream;
+use crate::wire::{SqlError, TxStatus};
+
+/// Neither side is read while so much waits to be written to the other.
+const HIGH: usize = 64 << 10;
+
+/// What pumping cannot do alone.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The client's part is over.
+    End(End),
+    /// The client waits for a server and none is idle.
+    NeedsServer,
+    /// The client's HTTP request is over and its transaction is open.
+    RequestEnded,
+}
+
+/// What one step led to.
+enum Did {
+    /// Something.
+    Work,
+    /// Nothing: wakers are registered.
+    Nothing,
+}
+
+type Step = Result<Did, Event>;
+
+impl Session {
+    pub(super) fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.handle.watch(cx);
+        if let Some(event) = self.obey() {
+            return Poll::Ready(event);
+        }
+        loop {
+            let mut worked = false;
+            for step in [
+                Self::poll_server_in,
+                Self::poll_client_out,
+                Self::take_client,
+                Self::poll_server_out,
+                Self::poll_client_out,
+                Self::release,
+                Self::poll_client_in,
+            ] {
+                match step(self, cx) {
+                    Ok(Did::Work) => worked = true,
+                    Ok(Did::Nothing) => {}
+                    Err(event) => return Poll::Ready(event),
+                }
+            }
+            if !worked {
+                self.rest();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Carries out orders from outside.
+    fn obey(&mut self) -> Option<Event> {
+        let orders = self.handle.orders();
+        if orders == super::handle::Orders::default() && !self.handle.is_ending() {
+            return None;
+        }
+        if let Some(error) = self.handle.take_end() {
+            return Some(Event::End(End::Fatal(error)));
+        }
+        // Nothing of it waits: a cancel of what is over.
+        self.handle.clear(|orders| orders.cancel = false);
+        if let Some(activity) = orders.expired {
+            self.handle.clear(|orders| orders.expired = None);
+            if activity == self.handle.activity() {
+                return self.expired(activity);
+            }
+        }
+        if orders.request_ended {
+            self.handle.clear(|orders| orders.request_ended = false);
+            if self.relay.told() != TxStatus::Idle && !self.relay.is_client_busy() {
+                return Some(Event::RequestEnded);
+            }
+        }
+        if orders.drain && self.lease.is_none() && self.relay.told() == TxStatus::Idle {
+            return Some(Event::End(End::Fatal(SqlError::fatal(
+                "57P01",
+                "terminating connection: the pooler shuts down",
+            ))));
+        }
+        None
+    }
+
+    fn expired(&mut self, activity: Activity) -> Option<Event> {
+        let error = match activity {
+            Activity::Active => {
+                if let Some(held) = &self.lease {
+                    held.lease.aim.fire();
+                }
+                return None;
+            }
+            Activity::IdleInTransaction => SqlError::fatal(
+                "25P03",
+                "terminating connection due to idle-in-transaction timeout of the pooler",
+            ),
+            Activity::Pinned => SqlError::fatal(
+                "57P05",
+                "terminating connection: it was idle and kept its server for too long",
+            )
+            .detail(self.relay.pin_reason().unwrap_or_default()),
+            Activity::Idle | Activity::Waiting => return None,
+        };
+        Some(Event::End(End::Fatal(error)))
+    }
+
+    /// Lets the relay take what the client sent.
+    fn take_client(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.client_in.is_empty() || self.server_out.len() >= HIGH || self.client_out.len() >= HIGH
+        {
+            return Ok(Did::Nothing);
+        }
+        let mut io = crate::relay::Io {
+            known: self.lease.as_mut().map(|held| &mut held.lease.known),
+            to_server: self.server_out.tail(),
+            to_client: self.client_out.tail(),
+        };
+        let taken = self
+            .relay
+            .from_client(self.client_in.data(), &mut io)
+            .map_err(|error| Event::End(End::Fatal(error)))?;
+        self.client_in.consume(taken.used);
+        self.needed = 0;
+        match taken.want {
+            Want::Bytes(needed) => self.needed = needed,
+            Want::Answers => {}
+            Want::Leave => return Err(Event::End(End::Goodbye)),
+            Want::Server => {
+                let Some(lease) = self.pool.try_lease(self.relay.label(), &self.who) else {
+                    return Err(Event::NeedsServer);
+                };
+                self.attach(lease);
+                // Before `release` sees a server of which nothing is owed yet.
+                return self.take_client(cx);
+            }
+        }
+        Ok(if taken.used > 0 { Did::Work } else { Did::Nothing })
+    }
+
+    fn poll_server_out(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.server_out.is_empty() && !self.server_out.flushing {
+            return Ok(Did::Nothing);
+        }
+        let Some(held) = &mut self.lease else {
+            self.server_out.clear();
+            return Ok(Did::Nothing);
+        };
+        match write(&mut held.lease.stream, cx, &mut self.server_out) {
+            Poll::Pending => Ok(Did::Nothing),
+            Poll::Ready(Ok(())) => {
+                held.lease.busy = true;
+                Ok(Did::Work)
+            }
+            // What it said before it went is still to be read: that is the better error.
+            Poll::Ready(Err(_)) if self.is_server_readable(cx) => {
+                self.server_out.clear();
+                Ok(Did::Nothing)
+            }
+            Poll::Ready(Err(error)) => self.server_gone(&error.to_string()),
+        }
+    }
+
+    fn is_server_readable(&mut self, cx: &mut Context<'_>) -> bool {
+        let held = self.lease.as_mut();
+        held.is_some_and(|held| held.lease.stream.poll_read_ready(cx).is_ready())
+    }
+
+    fn poll_server_in(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.client_out.len() >= HIGH || self.server_out.len() >= HIGH * 2 {
+            return Ok(Did::Nothing);
+        }
+        let Some(held) = &mut self.lease else {
+            return Ok(Did::Nothing);
+        };
+        match read(&mut held.lease.stream, cx, &mut self.server_in, 1) {
+            Poll::Pending => return Ok(Did::Nothing),
+            Poll::Ready(Ok(0)) => return self.server_gone("it closed the connection"),
+            Poll::Ready(Err(error)) => return self.server_gone(&error.to_string()),
+            Poll::Ready(Ok(_)) => {}
+        }
+        let mut io = crate::relay::Io {
+            known: Some(&mut held.lease.known),
+            to_server: self.server_out.tail(),
+            to_client: self.client_out.tail(),
+        };
+        match self.relay.from_server(self.server_in.data(), &mut io) {
+            Ok(used) => {
+                self.server_in.consume(used);
+                Ok(Did::Work)
+            }
+            Err(Broken(error)) => self.server_lost(&error),
+        }
+    }
+
+    fn server_gone(&mut self, how: &str) -> Step {
+        self.server_lost(&SqlError::error("08006", format!("the database server is gone: {how}")))
+    }
+
+    /// The server died under the client: it is told, and lives on (E5).
+    pub(super) fn server_lost(&mut self, error: &SqlError) -> Step {
+        if let Some(held) = self.lease.take() {
+            held.lease.close();
+        }
+        self.server_in = Input::default();
+        self.server_out.clear();
+        let (relay, mut io) = self.relay();
+        if !relay.lost(error, &mut io) {
+            return Err(Event::End(End::Cut));
+        }
+        self.handle.set_activity(Activity::Idle);
+        self.handle.set_pin(None);
+        Ok(Did::Work)
+    }
+
+    fn poll_client_out(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.client_out.is_empty() && !self.client_out.flushing {
+            return Ok(Did::Nothing);
+        }
+        match write(&mut self.stream, cx, &mut self.client_out) {
+            Poll::Pending => Ok(Did::Nothing),
+            Poll::Ready(Ok(())) => Ok(Did::Work),
+            Poll::Ready(Err(_)) => Err(Event::End(End::Vanished)),
+        }
+    }
+
+    /// Gives the server back when it may go, and notes what the session does.
+    fn release(&mut self, _: &mut Context<'_>) -> Step {
+        let Some(held) = &mut self.lease else {
+            return Ok(Did::Nothing);
+        };
+        let known = &held.lease.known;
+        if self.relay.may_release(known) && self.server_out.is_empty() && self.server_in.is_empty()
+        {
+            self.give_back();
+            return self.obey().map_or(Ok(Did::Nothing), Err);
+        }
+        if self.relay.is_refused() {
+            // It would not have this client's settings, and is as it was before.
+            self.give_back();
+            return Ok(Did::Work);
+        }
+        if !self.relay.is_settled() || self.relay.is_client_busy() {
+            self.handle.set_activity(Activity::Active);
+        } else if known.status != TxStatus::Idle {
+            held.lease.busy = false;
+            self.handle.set_activity(Activity::IdleInTransaction);
+        } else if self.relay.is_pinned(known) {
+            held.lease.busy = false;
+            self.pin()?;
+        }
+        Ok(Did::Nothing)
+    }
+
+    fn give_back(&mut self) {
+        self.relay.detach();
+        if let Some(mut held) = self.lease.take() {
+            held.lease.busy = false;
+            if self.handle.activity() == Activity::Pinned {
+                self.handle.set_pin(None);
+            }
+            held.lease.give_back();
+        }
+        self.handle.set_activity(Activity::Idle);
+    }
+
+    /// The session keeps its server (D14), if not too many do.
+    fn pin(&mut self) -> Result<(), Event> {
+        let reason: Option<Rc<str>> = self.relay.pin_reason().map(Into::into);
+        if self.handle.activity() == Activity::Pinned && self.handle.pin() == reason {
+            return Ok(());
+        }
+        let Some(held) = &self.lease else {
+            return Ok(());
+        };
+        for (word, text) in self.relay.pin_words() {
+            held.lease.pin(word, text.as_bytes()).map_err(|refused| {
+                let words = format!(
+                    "too many sessions keep a server connection for themselves ({})",
+                    refused.cap
+                );
+                let error = SqlError::fatal("53400", words)
+                    .detail(reason.as_deref().unwrap_or_default())
+                    .hint("end what keeps it, or connect to the database itself");
+                Event::End(End::Fatal(error))
+            })?;
+        }
+        self.handle.set_pin(reason);
+        self.handle.set_activity(Activity::Pinned);
+        Ok(())
+    }
+
+    fn poll_client_in(&mut self, cx: &mut Context<'_>) -> Step {
+        if !self.client_in.is_empty() && self.client_in.data().len() >= self.needed.max(1)
+            || self.server_out.len() >= HIGH
+        {
+            return Ok(Did::Nothing);
+        }
+        match read(&mut self.stream, cx, &mut self.client_in, self.needed) {
+            Poll::Pending => Ok(Did::Nothing),
+            Poll::Ready(Ok(0) | Err(_)) => Err(Event::End(End::Vanished)),
+            Poll::Ready(Ok(_)) => Ok(Did::Work),
+        }
+    }
+
+    /// Nothing is in flight: buffers go where others can use them.
+    fn rest(&mut self) {
+        self.client_in.rest();
+        self.server_in.rest();
+        self.client_out.rest();
+        self.server_out.rest();
+    }
+}
+
+/// Reads what is there into `input`. No buffer is borrowed before something is.
+pub(super) fn read(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    input: &mut Input,
+    needed: usize,
+) -> Poll<io::Result<usize>> {
+    ready!(stream.poll_read_ready(cx))?;
+    let mut room = ReadBuf::new(input.room(needed));
+    ready!(stream.poll_read(cx, &mut room))?;
+    let count = room.filled().len();
+    input.filled(count);
+    Poll::Ready(Ok(count))
+}
+
+/// Writes what there is room for, and sees to it that it does not stay inside TLS.
+pub(super) fn write(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    output: &mut Output,
+) -> Poll<io::Result<()>> {
+    let mut wrote = false;
+    if !output.is_empty() {
+        match stream.poll_write(cx, output.data()) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(count)) => {
+                output.wrote(count);
+                wrote = true;
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {}
+        }
+    }
+    let flushed = stream.poll_flush(cx)?.is_ready();
+    let was_flushing = std::mem::replace(&mut output.flushing, !flushed);
+    if wrote || (was_flushing && flushed) { Poll::Ready(Ok(())) } else { Poll::Pending }
+}

@@ -1,0 +1,235 @@
+//! The socket under a stream: TCP or unix, who is at its other end, and TLS moved over it without
+//! waiting. Leaves the choice between plain and TLS to the stream.
+
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use rustls::{ConnectionCommon, SideData};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Idle;
+
+/// A socket without TLS.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+/// The process at the other end of a unix socket, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process, when the kernel can tell.
+    pub pid: Option<i32>,
+    /// Its user.
+    pub uid: u32,
+}
+
+impl Socket {
+    pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.try_read(buf),
+            Self::Unix(unix) => unix.try_read(buf),
+        }
+    }
+
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.try_write(bytes),
+            Self::Unix(unix) => unix.try_write(bytes),
+        }
+    }
+
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Self::Unix(unix) => unix.poll_read_ready(cx),
+        }
+    }
+
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_write_ready(cx),
+            Self::Unix(unix) => unix.poll_write_ready(cx),
+        }
+    }
+
+    /// Whether the runtime has heard of bytes or of an end. `ready()` keeps its own place among
+    /// the waiters (unlike `poll_read_ready`), so asking forgets nobody's waker.
+    pub(super) fn is_readable(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self {
+            Self::Tcp(tcp) => pin!(tcp.ready(Interest::READABLE)).poll(&mut cx).is_ready(),
+            Self::Unix(unix) => pin!(unix.ready(Interest::READABLE)).poll(&mut cx).is_ready(),
+        }
+    }
+
+    /// Looks without taking; a readiness that was stale is put right on the way.
+    pub(super) fn peek(&self) -> Idle {
+        let mut byte = [MaybeUninit::uninit()];
+        let seen = match self {
+            Self::Tcp(tcp) => {
+                tcp.try_io(Interest::READABLE, || SockRef::from(tcp).peek(&mut byte))
+            }
+            Self::Unix(unix) => {
+                unix.try_io(Interest::READABLE, || SockRef::from(unix).peek(&mut byte))
+            }
+        };
+        match seen {
+            Ok(0) => Idle::Gone,
+            Ok(_) => Idle::Talking,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Quiet,
+            Err(_) => Idle::Gone,
+        }
+    }
+
+    pub(super) fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(unix) => {
+                unix.peer_cred().ok().map(|cred| Peer { pid: cred.pid(), uid: cred.uid() })
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A socket as `std::io` sees one: never waits.
+struct Now<'a>(&'a Socket);
+
+impl Read for Now<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buf)
+    }
+}
+
+impl Write for Now<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether decrypted bytes wait in the session.
+pub(super) fn plaintext<C, S>(session: &mut C) -> bool
+where
+    C: DerefMut + Deref<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    // Nothing new is read here; an error among what was read shows at the next real read.
+    session.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+}
+
+pub(super) fn try_read_tls<C, S>(
+    socket: &Socket,
+    session: &mut C,
+    buf: &mut [u8],
+) -> io::Result<usize>
+where
+    C: DerefMut + Deref<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    loop {
+        match session.reader().read(buf) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        take_records(socket, session)?;
+    }
+}
+
+pub(super) fn try_write_tls<C, S>(
+    socket: &Socket,
+    session: &mut C,
+    bytes: &[u8],
+) -> io::Result<usize>
+where
+    C: DerefMut + Deref<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    let taken = session.writer().write(bytes)?;
+    while session.wants_write() {
+        match session.write_tls(&mut Now(socket)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    if taken == 0 && !bytes.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+}
+
+pub(super) fn idle_tls<C, S>(socket: &Socket, session: &mut C) -> Idle
+where
+    C: DerefMut + Deref<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    loop {
+        match take_records(socket, session) {
+            Ok(state) if state.plaintext_bytes_to_read() > 0 => return Idle::Talking,
+            Ok(state) if state.peer_has_closed() => return Idle::Gone,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Idle::Quiet,
+            Err(_) => return Idle::Gone,
+        }
+    }
+}
+
+/// Reads what the socket has into the session; the end of the stream is an error here, since TLS
+/// says goodbye first.
+fn take_records<C, S>(socket: &Socket, session: &mut C) -> io::Result<rustls::IoState>
+where
+    C: DerefMut + Deref<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    if session.read_tls(&mut Now(socket))? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    session.process_new_packets().map_err(io::Error::other)
+}

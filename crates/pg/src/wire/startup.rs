@@ -1,0 +1,242 @@
+//! The first packet of a connection (A1 to A5): what the client wants, with `options` unfolded.
+//!
+//! Owns its framing and grammar. Answers and authentication are the door's and the access part's.
+
+use super::{BackendKey, SqlError};
+
+/// Longest first packet PostgreSQL accepts.
+pub const MAX_LENGTH: usize = 10_000;
+/// The newest minor version of protocol 3 that we speak to clients.
+pub const MINOR: u16 = 2;
+
+const SSL_REQUEST: u32 = 80_877_103;
+const GSS_REQUEST: u32 = 80_877_104;
+const CANCEL_REQUEST: u32 = 80_877_102;
+/// `CANT`: a program tells us where a database really is.
+const REGISTRATION: u32 = 0x4341_4e54;
+
+/// What a first packet says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum First {
+    /// TLS is asked for; answer one byte.
+    Ssl,
+    /// GSSAPI encryption is asked for; answer one byte.
+    Gss,
+    /// A statement is to be cancelled.
+    Cancel(BackendKey),
+    /// A session begins.
+    Startup(Startup),
+    /// A database is made known: pairs of libpq connection keywords and values.
+    Register(Vec<(String, String)>),
+}
+
+/// A session as the client asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Startup {
+    /// Major and minor protocol version.
+    pub protocol: (u16, u16),
+    /// Everything asked for, `options` unfolded into settings; the last of equal names stands.
+    pub params: Vec<(String, String)>,
+    /// The `_pq_.` options, none of which we know.
+    pub unknown_pq: Vec<String>,
+}
+
+impl Startup {
+    /// The value asked for `name`, whose case does not matter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.params
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Takes a parameter out.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.params.iter().position(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(self.params.remove(at).1)
+    }
+
+    /// The user asked for; empty when there is none.
+    pub fn user(&self) -> &str {
+        self.get("user").unwrap_or_default()
+    }
+
+    /// The database asked for: PostgreSQL takes the user's name when there is none.
+    pub fn database(&self) -> &str {
+        match self.get("database") {
+            Some(name) if !name.is_empty() => name,
+            _ => self.user(),
+        }
+    }
+
+    /// Whether a `NegotiateProtocolVersion` is due, and the minor version it must name (A3).
+    pub fn negotiation(&self) -> Option<u16> {
+        let minor = self.protocol.1.min(MINOR);
+        // 3.1 was never released; libpq treats it as 3.0.
+        let spoken = if minor == 1 { 0 } else { minor };
+        (self.protocol.1 > MINOR || !self.unknown_pq.is_empty()).then_some(spoken)
+    }
+
+    fn set(&mut self, name: String, value: String) {
+        match self.params.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+            Some((_, known)) => *known = value,
+            None => self.params.push((name, value)),
+        }
+    }
+}
+
+/// Decodes the first packet at the start of `input`: it and its length in bytes, or `None` when
+/// more bytes are needed. An error is FATAL and is to be sent before the connection is closed.
+pub fn decode(input: &[u8]) -> Result<Option<(First, usize)>, SqlError> {
+    let Some((&length, _)) = input.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes(length) as usize;
+    if !(8..=MAX_LENGTH).contains(&length) {
+        return Err(SqlError::fatal("08P01", "invalid length of startup packet"));
+    }
+    let Some(packet) = input.get(..length) else {
+        return Ok(None);
+    };
+    let body = packet.get(4..).unwrap_or_default();
+    let Some((&code, body)) = body.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let first = match u32::from_be_bytes(code) {
+        SSL_REQUEST => First::Ssl,
+        GSS_REQUEST => First::Gss,
+        CANCEL_REQUEST => First::Cancel(
+            BackendKey::decode(body)
+                .ok_or_else(|| SqlError::fatal("08P01", "invalid length of cancel request"))?,
+        ),
+        REGISTRATION => First::Register(pairs(body)?),
+        version => First::Startup(startup(version, body)?),
+    };
+    Ok(Some((first, length)))
+}
+
+fn startup(version: u32, body: &[u8]) -> Result<Startup, SqlError> {
+    let (major, minor) = ((version >> 16) as u16, (version & 0xffff) as u16);
+    if major != 3 {
+        return Err(SqlError::fatal(
+            "0A000",
+            format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{MINOR}"),
+        ));
+    }
+    let mut startup = Startup { protocol: (major, minor), ..Startup::default() };
+    let mut options = None;
+    let mut direct = Vec::new();
+    for (name, value) in pairs(body)? {
+        if name.starts_with("_pq_.") {
+            startup.unknown_pq.push(name);
+        } else if name == "options" {
+            options = Some(value);
+        } else {
+            direct.push((name, value));
+        }
+    }
+    // PostgreSQL applies the packet's own settings after those in `options`.
+    if let Some(options) = options {
+        for (name, value) in unfold(&options)? {
+            startup.set(name, value);
+        }
+    }
+    for (name, value) in direct {
+        startup.set(name, value);
+    }
+    if startup.user().is_empty() {
+        return Err(SqlError::fatal(
+            "28000",
+            "no PostgreSQL user name specified in startup packet",
+        ));
+    }
+    Ok(startup)
+}
+
+/// `name NUL value NUL ... NUL`.
+fn pairs(body: &[u8]) -> Result<Vec<(String, String)>, SqlError> {
+    let bad = || {
+        SqlError::fatal("08P01", "invalid startup packet layout: expected terminator as last byte")
+    };
+    let mut pairs = Vec::new();
+    let mut rest = body;
+    loop {
+        let name = take_text(&mut rest).ok_or_else(bad)?;
+        if name.is_empty() {
+            return if rest.is_empty() { Ok(pairs) } else { Err(bad()) };
+        }
+        let value = take_text(&mut rest).ok_or_else(bad)?;
+        pairs.push((name, value));
+    }
+}
+
+fn take_text(rest: &mut &[u8]) -> Option<String> {
+    let end = memchr::memchr(0, rest)?;
+    let text = rest.get(..end)?;
+    *rest = rest.get(end + 1..)?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// The settings in a string of command-line options: `-c name=value`, `-cname=value` and
+/// `--name=value`; white space separates and a backslash takes the next character as it is.
+pub fn unfold(options: &str) -> Result<Vec<(String, String)>, SqlError> {
+    let mut settings = Vec::new();
+    let mut words = split_words(options).into_iter();
+    while let Some(word) = words.next() {
+        let setting = if let Some(long) = word.strip_prefix("--") {
+            long.to_owned()
+        } else if word == "-c" {
+            words.next().ok_or_else(|| bad_option(&word))?
+        } else if let Some(short) = word.strip_prefix("-c") {
+            short.to_owned()
+        } else if let Some(setting) = short_option(&word, &mut words) {
+            setting
+        } else {
+            return Err(bad_option(&word));
+        };
+        let (name, value) = setting.split_once('=').ok_or_else(|| bad_option(&setting))?;
+        if name.is_empty() {
+            return Err(bad_option(&setting));
+        }
+        // PostgreSQL reads dashes of a name given on its command line as underscores.
+        settings.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+/// The short options of `postgres` that stand for a setting and that clients really send.
+fn short_option(word: &str, words: &mut impl Iterator<Item = String>) -> Option<String> {
+    if word == "-e" {
+        return Some("datestyle=euro".to_owned());
+    }
+    let name = match word.get(..2)? {
+        "-d" => "log_min_messages",
+        "-S" => "work_mem",
+        _ => return None,
+    };
+    let value = match word.get(2..) {
+        Some("") | None => words.next()?,
+        Some(value) => value.to_owned(),
+    };
+    Some(format!("{name}={value}"))
+}
+
+fn bad_option(word: &str) -> SqlError {
+    SqlError::fatal("42601", format!("invalid command-line argument for server process: {word}"))
+        .hint("options may hold settings only: -c name=value or --name=value")
+}
+
+fn split_words(options: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
+}

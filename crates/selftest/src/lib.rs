@@ -1,0 +1,102 @@
+//! `canter selftest`: fires the attacks that servers fall to at a server on this machine, asks it
+//! for an ordinary page meanwhile, and says what held.
+//! Leaves the command line to `canter`. Refuses every address that is not loopback: what it sends
+//! would be an attack.
+//!
+//! ```text
+//! attack ─▶ many connections that misbehave ─┐
+//! probe  ─▶ ordinary requests, timed ────────┴─▶ report
+//! ```
+#![forbid(unsafe_code)]
+
+mod attack;
+mod h2;
+mod memory;
+mod parser;
+mod probe;
+mod report;
+mod slow;
+mod target;
+
+pub use attack::{Attack, Outcome, Verdict};
+pub use report::{Format, Report};
+pub use target::{Refused, Target};
+
+use std::time::Duration;
+
+/// What is to be tried, and how hard.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server.
+    pub target: Target,
+    /// Connections of each slow attack.
+    pub connections: usize,
+    /// Ordinary requests during each attack.
+    pub probes: usize,
+    /// How long an ordinary request may take to count as answered at once.
+    pub patience: Duration,
+    /// A path whose response is large, for slow readers; None leaves that attack out.
+    pub big: Option<String>,
+    /// Only attacks whose id or name begins with one of these; all when empty.
+    pub only: Vec<String>,
+    /// A process of the server: memory is measured over it and its children.
+    pub process: Option<u32>,
+}
+
+impl Plan {
+    /// The usual one.
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            connections: 400,
+            probes: 20,
+            patience: Duration::from_millis(50),
+            big: None,
+            only: Vec::new(),
+            process: None,
+        }
+    }
+
+    fn wants(&self, attack: Attack) -> bool {
+        let begins = |word: &String| {
+            let word = word.to_ascii_lowercase();
+            attack.id().to_ascii_lowercase().starts_with(&word)
+                || attack.name().starts_with(word.as_str())
+        };
+        (self.only.is_empty() || self.only.iter().any(begins))
+            && (attack != Attack::SlowRead || self.big.is_some())
+    }
+}
+
+/// Runs every attack in turn; `progress` hears of each before it starts.
+///
+/// # Errors
+/// When the server does not answer an ordinary request before anything was tried.
+pub async fn run(plan: &Plan, mut progress: impl FnMut(Attack)) -> Result<Report, String> {
+    probe::once(&plan.target, Duration::from_secs(10))
+        .await
+        .map_err(|why| {
+            format!(
+                "{} does not answer an ordinary request: {why}",
+                plan.target.url()
+            )
+        })?;
+    let mut outcomes = Vec::new();
+    for attack in Attack::ALL
+        .iter()
+        .copied()
+        .filter(|attack| plan.wants(*attack))
+    {
+        progress(attack);
+        let outcome = attack::run(attack, plan).await;
+        let stop = outcome.verdict == Verdict::Down;
+        outcomes.push(outcome);
+        if stop {
+            break;
+        }
+    }
+    Ok(Report {
+        url: plan.target.url(),
+        outcomes,
+    })
+}

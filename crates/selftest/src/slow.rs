@@ -1,0 +1,163 @@
+//! Owns clients that hold a connection and give or take next to nothing.
+//! Leaves what their success means to `attack`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::Plan;
+use crate::attack::Seen;
+
+/// Between two bytes of a slow client.
+const TRICKLE: Duration = Duration::from_secs(1);
+
+/// Runs one client many times side by side; each says whether the server ended it.
+async fn clients<F, C>(count: usize, client: F) -> Seen
+where
+    F: Fn() -> C,
+    C: Future<Output = bool> + Send + 'static,
+{
+    let mut set = JoinSet::new();
+    for _ in 0..count {
+        set.spawn(client());
+        // Opened over a second or so, that the listener's queue is not what is tested.
+        if set.len() % 50 == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let mut seen = Seen {
+        used: count,
+        spoken: true,
+        ..Seen::default()
+    };
+    while let Some(ended) = set.join_next().await {
+        seen.ended += usize::from(ended.unwrap_or(false));
+    }
+    seen
+}
+
+/// Waits for the server to answer or to close; true when it did before the end.
+async fn ended(stream: &mut TcpStream, end: Instant) -> bool {
+    let mut sink = [0; 1024];
+    // An answer, a close and a reset all free the server of this client.
+    timeout_at(end, stream.read(&mut sink)).await.is_ok()
+}
+
+/// Sends the beginning, then a byte each second.
+async fn trickle(plan: Plan, start: String, byte: u8, end: Instant) -> bool {
+    let Ok(mut stream) = plan.target.connect().await else {
+        return true;
+    };
+    if stream.write_all(start.as_bytes()).await.is_err() {
+        return true;
+    }
+    while Instant::now() < end {
+        let next = (Instant::now() + TRICKLE).min(end);
+        if ended(&mut stream, next).await || stream.write_all(&[byte]).await.is_err() {
+            return true;
+        }
+    }
+    false
+}
+
+pub(crate) async fn silent(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    clients(plan.connections, || {
+        let plan = plan.clone();
+        async move {
+            match plan.target.connect().await {
+                Ok(mut stream) => ended(&mut stream, end).await,
+                Err(_) => true,
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) async fn header(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    let start = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nX-Slow: ",
+        plan.target.path(),
+        plan.target.host()
+    );
+    clients(plan.connections, || {
+        trickle(plan.clone(), start.clone(), b'a', end)
+    })
+    .await
+}
+
+pub(crate) async fn post(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    let start = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: 65536\r\n\r\n",
+        plan.target.path(),
+        plan.target.host()
+    );
+    clients(plan.connections, || {
+        trickle(plan.clone(), start.clone(), b'a', end)
+    })
+    .await
+}
+
+pub(crate) async fn read(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    let path = plan.big.clone().unwrap_or_default();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n",
+        plan.target.host()
+    );
+    clients(plan.connections, || {
+        let (plan, request) = (plan.clone(), request.clone());
+        async move {
+            let Ok(mut stream) = plan.target.connect_narrow().await else {
+                return true;
+            };
+            if stream.write_all(request.as_bytes()).await.is_err() {
+                return true;
+            }
+            let mut byte = [0; 1];
+            while Instant::now() < end {
+                match timeout_at(end, stream.read(&mut byte)).await {
+                    Ok(Ok(1..)) => sleep(TRICKLE).await,
+                    Ok(_) => return true,
+                    Err(_) => return false,
+                }
+            }
+            // A reset shows only once what came before it was read.
+            let mut sink = vec![0; 64 * 1024];
+            let soon = Instant::now() + Duration::from_millis(500);
+            loop {
+                match timeout_at(soon, stream.read(&mut sink)).await {
+                    Ok(Ok(1..)) => {}
+                    Ok(Ok(0)) | Err(_) => return false,
+                    Ok(Err(_)) => return true,
+                }
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) async fn flood(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    let mut seen = Seen {
+        spoken: true,
+        ..Seen::default()
+    };
+    while Instant::now() < end {
+        for _ in 0..50 {
+            seen.used += 1;
+            // Refused or dropped at once by us: either way nothing is left of it.
+            drop(plan.target.connect().await);
+            seen.ended += 1;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    seen
+}

@@ -1,0 +1,230 @@
+//! Owns shutting out those who misbehave: points for each misdeed that fade with time, and a ban
+//! that grows with each one. In a table that never grows.
+//! Leaves what a misdeed costs to [`Misdeed`]'s one table, and closing connections to the front.
+
+use std::net::IpAddr;
+
+use crate::slots::{Slot, Slots};
+
+/// What a client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdeed {
+    /// Sent something that is no HTTP.
+    Malformed,
+    /// Was cut off for being slower than anybody is.
+    Slow,
+    /// Broke a rule of HTTP/2 that only attacks break.
+    Glitch,
+    /// Was refused by a rate limit.
+    OverLimit,
+    /// Asked for something that is not there or not allowed (4xx).
+    Failed,
+}
+
+impl Misdeed {
+    fn points(self) -> u64 {
+        match self {
+            Self::Malformed => 5,
+            Self::Slow | Self::Glitch => 10,
+            Self::OverLimit => 2,
+            Self::Failed => 1,
+        }
+    }
+}
+
+/// When a client is shut out, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Points that lead to a ban; 0 means that nobody is banned.
+    pub limit: u32,
+    /// Half of the points fade in this time, in ms.
+    pub half_life_ms: u64,
+    /// The first ban; each further one lasts four times as long. In ms.
+    pub ban_ms: u64,
+    /// The longest ban, in ms.
+    pub longest_ban_ms: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            limit: 300,
+            half_life_ms: 60_000,
+            ban_ms: 60_000,
+            longest_ban_ms: 3_600_000,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Record {
+    /// In thousandths.
+    points: u64,
+    bans: u32,
+    /// Of the last change.
+    at_ms: u64,
+    banned_until_ms: u64,
+    who: Option<IpAddr>,
+}
+
+impl Slot for Record {
+    fn weight(&self, now_ms: u64) -> u64 {
+        let ban = self.banned_until_ms.saturating_sub(now_ms);
+        // A ban outweighs any points; points outweigh nothing at all.
+        ban.saturating_mul(1 << 24).saturating_add(self.points)
+    }
+}
+
+/// Someone who is shut out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// The address, or the first of an IPv6 /64.
+    pub address: IpAddr,
+    /// How long it will last, in ms.
+    pub left_ms: u64,
+    /// How many there were so far, this one included.
+    pub count: u32,
+}
+
+/// Who has done what.
+pub struct Scores {
+    rules: Rules,
+    records: Slots<Record>,
+}
+
+impl Scores {
+    /// Room for this many addresses (about 64 bytes each).
+    pub fn new(rules: Rules, addresses: usize) -> Self {
+        Self {
+            rules,
+            records: Slots::new(addresses),
+        }
+    }
+
+    /// Counts a misdeed; true when it led to a ban just now.
+    pub fn count(&mut self, address: IpAddr, misdeed: Misdeed, now_ms: u64) -> bool {
+        let (rules, who) = (self.rules, network_of(address));
+        let Some(record) = self.records.entry(&who, now_ms) else {
+            return false;
+        };
+        record.who = Some(who);
+        record.points = faded(record, &rules, now_ms) + misdeed.points() * 1000;
+        record.at_ms = now_ms;
+        let banned = rules.limit > 0
+            && record.points >= u64::from(rules.limit) * 1000
+            && record.banned_until_ms <= now_ms;
+        if banned {
+            let factor = 4_u64.saturating_pow(record.bans.min(16));
+            let lasts = rules
+                .ban_ms
+                .saturating_mul(factor)
+                .min(rules.longest_ban_ms);
+            record.banned_until_ms = now_ms.saturating_add(lasts);
+            record.bans = record.bans.saturating_add(1);
+            record.points = 0;
+        }
+        banned
+    }
+
+    /// Whether connections from this address are refused now.
+    pub fn is_banned(&self, address: IpAddr, now_ms: u64) -> bool {
+        self.records
+            .get(&network_of(address))
+            .is_some_and(|record| record.banned_until_ms > now_ms)
+    }
+
+    /// Lets an address in again.
+    pub fn pardon(&mut self, address: IpAddr, now_ms: u64) {
+        if let Some(record) = self.records.entry(&network_of(address), now_ms) {
+            *record = Record::default();
+        }
+    }
+
+    /// Everyone who is shut out now.
+    pub fn bans(&self, now_ms: u64) -> Vec<Ban> {
+        let banned = self
+            .records
+            .iter()
+            .filter(|record| record.banned_until_ms > now_ms);
+        let ban = |record: &Record| {
+            Some(Ban {
+                address: record.who?,
+                left_ms: record.banned_until_ms - now_ms,
+                count: record.bans,
+            })
+        };
+        banned.filter_map(ban).collect()
+    }
+}
+
+/// What is left of the points: halved in each half-life, on a straight line in between.
+fn faded(record: &Record, rules: &Rules, now_ms: u64) -> u64 {
+    let (age, half_life) = (
+        now_ms.saturating_sub(record.at_ms),
+        rules.half_life_ms.max(1),
+    );
+    let halvings = u32::try_from(age / half_life).unwrap_or(u32::MAX);
+    let left = record.points.checked_shr(halvings).unwrap_or(0);
+    left - left / 2 * (age % half_life) / half_life
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that a single IPv6 subscriber has.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn many_misdeeds_lead_to_a_ban_that_ends_and_grows() {
+        let mut scores = Scores::new(Rules::default(), 1000);
+        let bad = address("192.0.2.1");
+        let mut lasted = Vec::new();
+        let mut now = 0;
+        for _ in 0..4 {
+            while !scores.count(bad, Misdeed::Slow, now) {}
+            assert!(scores.is_banned(bad, now) && !scores.is_banned(address("192.0.2.2"), now));
+            let ban = scores.bans(now)[0];
+            lasted.push(ban.left_ms / 1000);
+            now += ban.left_ms;
+            assert!(!scores.is_banned(bad, now) && scores.bans(now).is_empty());
+        }
+        assert_eq!(lasted, [60, 240, 960, 3600]);
+        scores.pardon(bad, now);
+        while !scores.count(bad, Misdeed::Slow, now) {}
+        assert_eq!(scores.bans(now)[0].left_ms, 60_000);
+    }
+
+    #[test]
+    fn a_misdeed_now_and_then_never_does() {
+        let mut scores = Scores::new(Rules::default(), 1000);
+        let clumsy = address("192.0.2.1");
+        assert!((0..10_000).all(|i| !scores.count(clumsy, Misdeed::Malformed, i * 10_000)));
+    }
+
+    #[test]
+    fn one_ipv6_subscriber_is_one_client() {
+        let mut scores = Scores::new(Rules::default(), 1000);
+        for i in 0..60_u16 {
+            scores.count(
+                address(&format!("2001:db8:1:2::{i:x}")),
+                Misdeed::Malformed,
+                0,
+            );
+        }
+        assert!(scores.is_banned(address("2001:db8:1:2:ffff::1"), 0));
+        assert!(!scores.is_banned(address("2001:db8:1:3::1"), 0));
+    }
+}

@@ -1,0 +1,111 @@
+//! Owns a table of fixed size from hashed keys to small values, for facts about strangers: however
+//! many different keys arrive, it never grows and never slows down.
+//! Leaves what a value means, and which of two is worth less, to the callers.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+
+/// Places that one key may be in. A key that finds all of them taken displaces the least.
+const WAYS: usize = 8;
+
+/// Something that can lose its place.
+pub(crate) trait Slot: Copy + Default {
+    /// What keeps it in its place; the lowest leaves first. An empty slot has 0.
+    fn weight(&self, now_ms: u64) -> u64;
+}
+
+/// The table. Keys are hashed with a random key of its own, so nobody outside can aim at a place.
+pub(crate) struct Slots<S> {
+    hasher: RandomState,
+    rows: Vec<(u64, S)>,
+}
+
+impl<S: Slot> Slots<S> {
+    /// Room for at least this many keys.
+    pub fn new(capacity: usize) -> Self {
+        let buckets = capacity.div_ceil(WAYS).max(1).next_power_of_two();
+        Self {
+            hasher: RandomState::new(),
+            rows: vec![(0, S::default()); buckets * WAYS],
+        }
+    }
+
+    /// The value of a key, when it is known.
+    pub fn get(&self, key: &impl Hash) -> Option<S> {
+        let print = self.print(key);
+        let bucket = self.rows.get(self.bucket(print))?;
+        bucket
+            .iter()
+            .find(|(owner, _)| *owner == print)
+            .map(|(_, value)| *value)
+    }
+
+    /// The value of a key to be changed: its own, or a fresh one in place of the least.
+    pub fn entry(&mut self, key: &impl Hash, now_ms: u64) -> Option<&mut S> {
+        let print = self.print(key);
+        let range = self.bucket(print);
+        let bucket = self.rows.get_mut(range)?;
+        let at = bucket.iter().position(|(owner, _)| *owner == print);
+        let at = at.or_else(|| {
+            let weights = bucket.iter().map(|(_, value)| value.weight(now_ms));
+            weights
+                .enumerate()
+                .min_by_key(|(_, weight)| *weight)
+                .map(|(at, _)| at)
+        })?;
+        let row = bucket.get_mut(at)?;
+        if row.0 != print {
+            *row = (print, S::default());
+        }
+        Some(&mut row.1)
+    }
+
+    /// Every value that is not empty.
+    pub fn iter(&self) -> impl Iterator<Item = &S> {
+        let used = self.rows.iter().filter(|(owner, _)| *owner != 0);
+        used.map(|(_, value)| value)
+    }
+
+    /// 0 stands for an empty place, so no key has it.
+    fn print(&self, key: &impl Hash) -> u64 {
+        self.hasher.hash_one(key).max(1)
+    }
+
+    fn bucket(&self, print: u64) -> std::ops::Range<usize> {
+        let buckets = self.rows.len() / WAYS;
+        let first = (print as usize & (buckets - 1)) * WAYS;
+        first..first + WAYS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, Default)]
+    struct Count(u64);
+
+    impl Slot for Count {
+        fn weight(&self, _: u64) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn the_heaviest_keys_stay_and_the_table_never_grows() {
+        let mut slots = Slots::<Count>::new(1000);
+        let size = slots.rows.len();
+        for _ in 0..50 {
+            if let Some(count) = slots.entry(&"regular", 0) {
+                count.0 += 1;
+            }
+        }
+        for stranger in 0..100_000_u32 {
+            if let Some(count) = slots.entry(&stranger, 0) {
+                count.0 += 1;
+            }
+        }
+        assert_eq!(slots.rows.len(), size);
+        assert_eq!(slots.get(&"regular").map(|count| count.0), Some(50));
+        assert!(slots.get(&"never seen").is_none());
+    }
+}

@@ -1,0 +1,245 @@
+"""Owns what Canter does to Django inside its workers: PostgreSQL connections lead through the pool,
+and no request leaves a transaction behind for the next one.
+
+Leaves the pool's own language to ``canter.pool``. Settings are not touched, other databases are
+left alone, and commands of ``manage.py`` never come here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from canter.pgtarget import TargetError
+from canter.pool import Pool, Refused, Unreachable
+
+MODULE = "django.db.backends.postgresql.base"
+"""Every PostgreSQL backend of Django, PostGIS and those of other packages derive from its class."""
+
+THREAD_BOUND = ("django", "django_prometheus", "django_tenants", "psqlextra", "canter")
+"""Packages whose backends open a connection in the thread that uses it. Others may have pools of
+their own, so that the thread says nothing about who uses a connection later."""
+
+FORGOTTEN = (
+    "target is not known",
+    "No such file",
+    "Connection refused",
+    "closed the connection",
+)
+"""Parts of the errors after which the pool is told again: its process has started anew."""
+
+IDLE = 0
+IN_TRANSACTION = (2, 3)
+"""libpq's ``PQTRANS_INTRANS`` and ``PQTRANS_INERROR``."""
+
+_said: set[str] = set()
+
+
+class _Mine(threading.local):
+    """The pooled connections that this thread has opened, so that a request that uses none costs
+    nothing."""
+
+    def __init__(self) -> None:
+        self.wrappers: dict[str, Any] = {}
+
+
+_mine = _Mine()
+
+
+def install(path: str) -> None:
+    """Lead PostgreSQL connections through the pool at ``path``, also of modules yet to come."""
+    pool = Pool(path)
+    module = sys.modules.get(MODULE)
+    if module is not None:
+        _patch(module, pool)
+    else:
+        sys.meta_path.insert(0, _OnImport(pool))
+
+
+def pooled_databases() -> list[str]:
+    """Databases of the settings that will be reached through the pool."""
+    module = sys.modules.get("django.db")
+    if module is None:
+        return []
+    found = []
+    # Settings that cannot be used say so when somebody uses them.
+    with contextlib.suppress(Exception):
+        for alias in module.connections:
+            if _is_pooled_class(module.connections[alias]):
+                found.append(alias)
+    return found
+
+
+def _is_pooled_class(wrapper: object) -> bool:
+    module = sys.modules.get(MODULE)
+    return module is not None and isinstance(wrapper, module.DatabaseWrapper)
+
+
+class _OnImport(importlib.abc.MetaPathFinder):
+    """Patches the module when somebody imports it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != MODULE:
+            return None
+        for finder in sys.meta_path:
+            if finder is self:
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Patching(spec.loader, self.pool)
+                return spec
+        return None
+
+
+class _Patching(importlib.abc.Loader):
+    """A loader that patches what another has loaded."""
+
+    def __init__(self, loader: importlib.abc.Loader, pool: Pool) -> None:
+        self.loader = loader
+        self.pool = pool
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.loader.exec_module(module)
+        _patch(module, self.pool)
+
+    def __getattr__(self, name: str) -> Any:
+        # What tracebacks and inspect want of the loader, the source above all.
+        return getattr(self.loader, name)
+
+
+def _patch(module: ModuleType, pool: Pool) -> None:
+    wrapper = module.DatabaseWrapper
+    if hasattr(wrapper, "canter_pool"):
+        return
+    wrapper.canter_pool = pool
+    wrapper.canter_pooled = False
+    # The last step before the driver: whatever a derived class does to the parameters is done.
+    original = wrapper.get_new_connection
+
+    def get_new_connection(self: Any, conn_params: Mapping[str, object]) -> Any:
+        return _connect(self, conn_params, pool, original)
+
+    wrapper.get_new_connection = get_new_connection
+    own_pool = getattr(wrapper, "pool", None)
+    if isinstance(own_pool, property):
+        # OPTIONS["pool"]: a pool in each process before the one that all share would only add a
+        # second limit, of 4 connections unless somebody thought of it.
+        def no_pool(self: Any) -> Any:
+            return None if self.canter_pooled else own_pool.__get__(self, type(self))
+
+        wrapper.pool = property(no_pool)
+    _end_requests_clean()
+
+
+def _connect(
+    wrapper: Any,
+    params: Mapping[str, object],
+    pool: Pool,
+    original: Callable[[Any, Mapping[str, object]], Any],
+) -> Any:
+    for afresh in (False, True):
+        try:
+            ours = pool.through(params, _settings(wrapper), afresh=afresh)
+        except (Refused, TargetError) as error:
+            _say_once(
+                f"canter: the database {wrapper.alias!r} is reached without the pool: {error}"
+            )
+            wrapper.canter_pooled = False
+            return original(wrapper, params)
+        except Unreachable as error:
+            raise wrapper.Database.OperationalError(str(error)) from error
+        wrapper.canter_pooled = True
+        try:
+            connection = original(wrapper, ours)
+        except wrapper.Database.OperationalError as error:
+            if afresh or not any(part in str(error) for part in FORGOTTEN):
+                raise
+        else:
+            _mine.wrappers[wrapper.alias] = wrapper
+            return connection
+    raise AssertionError("the second round returns or raises")
+
+
+def _settings(wrapper: Any) -> dict[str, str]:
+    """Start-up settings: with them, Django has nothing left to set when it is connected."""
+    settings = {}
+    zone = getattr(wrapper, "timezone_name", None)
+    if zone:
+        settings["TimeZone"] = str(zone)
+    if _is_thread_bound(type(wrapper)):
+        # By this the front knows whose statement to cancel when a client has gone.
+        settings["canter.thread"] = str(threading.get_native_id())
+    return settings
+
+
+def _is_thread_bound(kind: type) -> bool:
+    return all(
+        base.__module__.partition(".")[0] in THREAD_BOUND
+        for base in kind.__mro__
+        if "get_new_connection" in vars(base) or "connect" in vars(base)
+    )
+
+
+def _end_requests_clean() -> None:
+    from django.core import signals
+
+    # After Django's own, which closes what need not stay.
+    for signal in (signals.request_finished, signals.request_started):
+        signal.connect(end_transactions, weak=False, dispatch_uid=f"canter-{id(signal)}")
+
+
+def end_transactions(**_signal: object) -> None:
+    """Roll back what a request has left open, so that the next one on this thread starts clean and
+    the server connection is free for others."""
+    for alias, wrapper in list(_mine.wrappers.items()):
+        connection = wrapper.connection
+        if connection is None:
+            del _mine.wrappers[alias]
+        # The driver knows from the last answer of the server; nothing is sent for this.
+        elif int(connection.info.transaction_status) != IDLE:
+            _end_transaction(wrapper)
+
+
+def _end_transaction(wrapper: Any) -> None:
+    connection = wrapper.connection
+    _say_once(
+        f"canter: a request left a transaction open on {wrapper.alias!r}: it was rolled back "
+        "(said once)"
+    )
+    is_plain = int(connection.info.transaction_status) in IN_TRANSACTION
+    with contextlib.suppress(wrapper.Database.Error):
+        if is_plain and not wrapper.in_atomic_block:
+            if connection.autocommit:
+                # The app has said BEGIN itself; psycopg2's rollback() would do nothing.
+                with connection.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
+            else:
+                connection.rollback()
+            return
+    # A copy in progress, or an atomic block that nobody will leave: the next request gets a new
+    # connection object.
+    with contextlib.suppress(wrapper.Database.Error):
+        connection.close()
+    _mine.wrappers.pop(wrapper.alias, None)
+    with contextlib.suppress(AttributeError):
+        del sys.modules["django.db"].connections[wrapper.alias]
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        print(text, file=sys.stderr, flush=True)

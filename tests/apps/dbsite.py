@@ -1,0 +1,137 @@
+"""A Django site whose views show what its connections are: settings come from the environment, as
+``SITE`` has them. Owns views for ``test_db_serve.py``; leaves what is expected to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+SITE: dict[str, Any] = json.loads(os.environ.get("SITE", "{}"))
+
+if SITE.get("driver") == "psycopg2":
+    # Django takes psycopg 3 where it can be imported.
+    sys.modules["psycopg"] = None  # type: ignore[assignment]
+
+from django.conf import settings
+
+
+def from_url(url: str) -> dict[str, Any]:
+    """As projects read ``DATABASE_URL``."""
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path[1:]),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": parts.port or "",
+    }
+
+
+databases = SITE.get("databases") or {"default": from_url(os.environ["DATABASE_URL"])}
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    DATABASES=databases,
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="of a test",
+    USE_TZ=True,
+    TIME_ZONE="Europe/Rome",
+)
+
+from django.core.wsgi import get_wsgi_application
+from django.db import connections, transaction
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
+from django.urls import path
+
+FACTS = {
+    "backend": "pg_backend_pid()",
+    "database": "current_database()",
+    "user": "current_user",
+    "zone": "current_setting('TimeZone')",
+    "application": "current_setting('application_name')",
+    "path": "current_setting('search_path')",
+}
+
+
+def show(request: HttpRequest, alias: str = "default") -> JsonResponse:
+    """What the server says of this connection, and where the driver thinks it is."""
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        if connection.vendor != "postgresql":
+            cursor.execute("SELECT 42")
+            return JsonResponse({"vendor": connection.vendor, "answer": cursor.fetchone()[0]})
+        cursor.execute("SELECT " + ", ".join(FACTS.values()))
+        found = dict(zip(FACTS, cursor.fetchone(), strict=True))
+    info = connection.connection.info
+    driver = type(connection.connection).__module__.partition(".")[0]
+    return JsonResponse({**found, "host": info.host, "driver": driver})
+
+
+def sleep(request: HttpRequest, seconds: str) -> JsonResponse:
+    """A slow query."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [float(seconds)])
+    return JsonResponse({})
+
+
+def begin(request: HttpRequest, how: str) -> JsonResponse:
+    """A transaction that nobody ends."""
+    connection = connections["default"]
+    if how == "atomic":
+        transaction.atomic().__enter__()
+    with connection.cursor() as cursor:
+        if how == "sql":
+            cursor.execute("BEGIN")
+        if how == "autocommit":
+            connection.set_autocommit(False)
+        cursor.execute("SELECT 'left open', pg_backend_pid()")
+        return JsonResponse({"backend": cursor.fetchone()[1]})
+
+
+def iterate(request: HttpRequest) -> JsonResponse:
+    """What ``.iterator()`` of a query set does: a cursor that outlives its statement."""
+    with connections["default"].chunked_cursor() as cursor:
+        cursor.execute("SELECT generate_series(1, 5000)")
+        total = 0
+        while rows := cursor.fetchmany(100):
+            total += sum(row[0] for row in rows)
+    return JsonResponse({"total": total})
+
+
+def stream(request: HttpRequest) -> StreamingHttpResponse:
+    """A query for each part of an answer that never ends."""
+
+    def parts() -> Any:
+        while True:
+            with connections["default"].cursor() as cursor:
+                cursor.execute("SELECT 'part of a stream', pg_sleep(0.05)")
+            yield b"." * 10000
+
+    return StreamingHttpResponse(parts())
+
+
+def plain(request: HttpRequest) -> JsonResponse:
+    """Other Python code than Django's."""
+    import psycopg
+
+    with psycopg.connect(os.environ["CANTER_DATABASE_URL"]) as connection:
+        row = connection.execute("SELECT current_database(), current_user").fetchone()
+    assert row is not None
+    return JsonResponse({"database": row[0], "user": row[1]})
+
+
+urlpatterns = [
+    path("", show),
+    path("at/<alias>/", show),
+    path("sleep/<seconds>/", sleep),
+    path("begin/<how>/", begin),
+    path("iterate/", iterate),
+    path("stream/", stream),
+    path("plain/", plain),
+]
+
+application = get_wsgi_application()

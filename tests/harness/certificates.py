@@ -1,0 +1,98 @@
+"""Owns the certificates of the tests: an authority, a server of the name ``localhost``, a client
+for the role ``by_cert``, and an authority nobody should trust. Made anew for each run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+DAY = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Files of one certificate and its key."""
+
+    chain: Path
+    key: Path
+
+
+class Certificates:
+    """A folder of them."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+        self.folder = folder
+        trusted = Authority("Canter test authority")
+        stranger = Authority("Canter test stranger")
+        self.authority = trusted.write(folder / "authority.pem")
+        self.stranger = stranger.write(folder / "stranger.pem")
+        self.server = trusted.issue(folder / "server", "localhost", is_server=True)
+        self.client = trusted.issue(folder / "client", "by_cert")
+        self.other_client = stranger.issue(folder / "other", "by_cert")
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = called(name)
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        builder = fresh(self._name, self._name, self._key).add_extension(constraints, True)
+        self._certificate = builder.sign(self._key, hashes.SHA256())
+
+    def write(self, path: Path) -> Path:
+        path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def issue(self, path: Path, name: str, *, is_server: bool = False) -> Pair:
+        """A certificate for a name; a server's is also for 127.0.0.1."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = fresh(called(name), self._name, key)
+        builder = builder.add_extension(x509.BasicConstraints(False, None), True)
+        if is_server:
+            loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+            names = x509.SubjectAlternativeName([x509.DNSName(name), loopback])
+            builder = builder.add_extension(names, False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        pair = Pair(path.with_suffix(".pem"), path.with_suffix(".key"))
+        pair.chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pair.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        pair.key.chmod(0o600)
+        return pair
+
+
+def called(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def fresh(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    """A certificate for the days around now."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - DAY)
+        .not_valid_after(now + 30 * DAY)
+    )

@@ -1,0 +1,174 @@
+"""Owns A1, A2 and A8 where they are about the door: TLS, passwords, certificates, strangers.
+
+Leaves what comes after (A3 to A7) to ``test_a_start`` and the login at the server to
+``test_a_login``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from harness import pgwire
+from harness.pgwire import code_of
+from harness.postgres import PASSWORD, Postgres
+
+pytestmark = pytest.mark.pooled
+
+
+@pytest.fixture
+def secured(start: Any, postgres: Postgres) -> Any:
+    """A pooler whose clients need the password of its URL, with TLS for those who want it."""
+    own = postgres.certificates
+    assert own is not None
+    tls = ("--db-tls-cert", str(own.server.chain), "--db-tls-key", str(own.server.key))
+    return start(*tls, connections=1, url=url(postgres, start.database))
+
+
+def url(postgres: Postgres, database: str) -> str:
+    from urllib.parse import quote
+
+    word = quote(PASSWORD, safe="")
+    return f"postgresql://by_scram:{word}@127.0.0.1:{postgres.port}/{database}?sslmode=disable"
+
+
+def connect(way: Any, **more: Any) -> psycopg.Connection[Any]:
+    """Over TCP with the right password unless told otherwise."""
+    words = {"user": "by_scram", "password": PASSWORD, "dbname": way.dbname, **more}
+    host, port = way.tcp
+    return psycopg.connect(host="localhost", hostaddr=host, port=port, **words)
+
+
+def refused(way: Any, **more: Any) -> str:
+    with pytest.raises(psycopg.OperationalError) as caught:
+        connect(way, **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-full"])
+def test_a8_scram_with_and_without_tls(secured: Any, postgres: Postgres, mode: str) -> None:
+    assert postgres.certificates is not None
+    root = str(postgres.certificates.authority)
+    with connect(secured, sslmode=mode, sslrootcert=root) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("by_scram",)
+        assert connection.pgconn.ssl_in_use == (mode != "disable")
+
+
+def test_a8_a_wrong_password_and_an_unknown_user_look_the_same(secured: Any) -> None:
+    wrong = refused(secured, password="wrong", sslmode="disable")
+    unknown = refused(secured, user="nobody", password="wrong", sslmode="disable")
+    assert 'password authentication failed for user "by_scram"' in wrong
+    assert 'password authentication failed for user "nobody"' in unknown
+
+
+def first_steps(way: Any, user: str) -> list[str]:
+    """What a stranger sees of a SCRAM exchange: mechanisms, then salt and iterations."""
+    with way.raw_tcp() as client:
+        client.send(pgwire.startup(user=user, database=way.dbname))
+        seen = [repr(client.receive().body)]
+        first = b"n,,n=,r=abcdefghijklmnopqrstuvwx"
+        body = pgwire.cstring("SCRAM-SHA-256") + len(first).to_bytes(4, "big") + first
+        client.send(pgwire.message(b"p", body))
+        answer = client.receive()
+        assert answer.body[:4] == b"\0\0\0\x0b", answer
+        salt, iterations = answer.body[4:].split(b",")[1:]
+        return [*seen, str(len(salt)), str(iterations), salt.decode()]
+
+
+def test_a8_an_unknown_user_is_led_through_the_same_exchange(secured: Any) -> None:
+    known, unknown = first_steps(secured, "by_scram"), first_steps(secured, "nobody")
+    assert known[:3] == unknown[:3]
+    # The salt of nobody is made up, but always the same one.
+    assert unknown == first_steps(secured, "nobody")
+    assert unknown[3] != first_steps(secured, "anybody")[3]
+
+
+@pytest.mark.parametrize("method", ["scram", "md5", "plain"])
+def test_a8_each_method_with_a_file_of_users(
+    start: Any, postgres: Postgres, tmp_path: Path, method: str
+) -> None:
+    hashed = hashlib.md5(b"secretshop").hexdigest()
+    stored = {"scram": "secret", "md5": f"md5{hashed}", "plain": "secret"}[method]
+    users = tmp_path / "users"
+    users.write_text(f'"by_scram" "other"\n"shop" "{stored}"\n')
+    flags = ["--db-auth", method, "--db-auth-file", str(users)]
+    own = postgres.certificates
+    assert own is not None
+    flags += ["--db-tls-cert", str(own.server.chain), "--db-tls-key", str(own.server.key)]
+    way = start(*flags, connections=1, url=url(postgres, start.database))
+    with connect(way, user="shop", password="secret", sslmode="require") as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert "password authentication failed" in refused(
+        way, user="shop", password="wrong", sslmode="require"
+    )
+
+
+def test_a8_a_client_certificate(start: Any, postgres: Postgres) -> None:
+    own = postgres.certificates
+    assert own is not None
+    flags = ["--db-auth", "cert", "--db-tls-ca", str(own.authority)]
+    flags += ["--db-tls-cert", str(own.server.chain), "--db-tls-key", str(own.server.key)]
+    way = start(*flags, connections=1, url=f"{url(postgres, start.database)}")
+    right = {"sslcert": str(own.client.chain), "sslkey": str(own.client.key)}
+    wrong = {"sslcert": str(own.other_client.chain), "sslkey": str(own.other_client.key)}
+    with connect(way, user="by_cert", sslmode="require", **right) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert refused(way, user="by_cert", sslmode="require", **wrong)
+    assert refused(way, user="by_scram", sslmode="require", **right)
+    assert refused(way, user="by_cert", sslmode="require")
+    assert refused(way, user="by_cert", sslmode="disable")
+
+
+def test_a2_direct_tls_with_its_alpn(secured: Any, postgres: Postgres) -> None:
+    assert postgres.certificates is not None
+    context = ssl.create_default_context(cafile=str(postgres.certificates.authority))
+    for protocols, works in ((["postgresql"], True), (["http/1.1"], False), ([], False)):
+        if protocols:
+            context.set_alpn_protocols(protocols)
+        else:
+            context = ssl.create_default_context(cafile=str(postgres.certificates.authority))
+        raw = socket.create_connection(secured.tcp, 15)
+        try:
+            with context.wrap_socket(raw, server_hostname="localhost") as secure:
+                secure.sendall(pgwire.startup(user="by_scram", database=secured.dbname))
+                assert (secure.recv(1) == b"R") == works
+        except (ssl.SSLError, ConnectionError):
+            assert not works
+
+
+def test_a1_bytes_before_the_tls_handshake_are_not_taken_for_later_ones(secured: Any) -> None:
+    """CVE-2021-23214: what somebody in between put behind SSLRequest in the clear."""
+    stuffed = pgwire.startup(user="by_scram", database=secured.dbname)
+    with secured.raw_tcp() as client:
+        client.send(pgwire.ssl_request(), stuffed)
+        answer = b""
+        try:
+            while part := client.socket.recv(4096):
+                answer += part
+        except ConnectionError:
+            pass
+        assert b"R" not in answer[1:2]
+        assert answer[:1] in (b"S", b"E", b"")
+
+
+def test_a8_the_door_on_loopback_asks_for_a_password_by_default(single: Any) -> None:
+    with single.raw_tcp() as client:
+        client.send(pgwire.startup(user="site", database=single.dbname))
+        first = client.receive()
+        assert first.kind in "RE"
+        assert first.body[:4] != b"\0\0\0\0", "it let a stranger in"
+
+
+def test_a8_no_password_is_no_password(secured: Any) -> None:
+    with secured.raw_tcp() as client:
+        client.send(pgwire.startup(user="by_scram", database=secured.dbname))
+        client.receive()
+        client.send(pgwire.query("SELECT 1"))
+        found = client.rest()
+        assert code_of(found)
+        assert all(one.kind == "E" for one in found)

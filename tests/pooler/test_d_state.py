@@ -1,0 +1,261 @@
+"""Owns D1 to D7: settings of a session, which follow their client and reach nobody else.
+
+Leaves state that ties a client to its server (D8 to D14) to ``test_d_pins``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from harness import pgwire
+from harness.pgwire import code_of, kinds
+
+SETS = [
+    "SET work_mem = '3MB'",
+    "SET SESSION work_mem TO '3MB'",
+    "set WORK_MEM = '3MB'",
+    "/* why */ SET work_mem = '3MB' -- because",
+    "SET \"work_mem\" = '3MB'",
+    "SELECT set_config('work_mem', '3MB', false)",
+    "SELECT pg_catalog.set_config('work_' || 'mem', '3MB', false)",
+    "SELECT 1; SET work_mem = '3MB'; SELECT 2",
+    "DO $$BEGIN PERFORM set_config('work_mem', '3MB', false); END$$",
+    "DO $$BEGIN SET work_mem = '3MB'; END$$",
+    "BEGIN; SET work_mem = '3MB'; COMMIT",
+    "BEGIN; SAVEPOINT a; SET work_mem = '3MB'; RELEASE a; COMMIT",
+    "BEGIN; SET work_mem = '3MB'; SAVEPOINT a; SET work_mem = '9MB'; ROLLBACK TO a; COMMIT",
+    "WITH x AS (SELECT set_config('work_mem', '3MB', false)) SELECT * FROM x",
+    "UPDATE pg_settings SET setting = '3072' WHERE name = 'work_mem'",
+]
+"""Each leaves ``work_mem`` at 3MB for its session."""
+
+KEEPS = [
+    "SET LOCAL work_mem = '3MB'",
+    "SELECT set_config('work_mem', '3MB', true)",
+    "BEGIN; SET LOCAL work_mem = '3MB'; COMMIT",
+    "BEGIN; SET work_mem = '3MB'; ROLLBACK",
+    "BEGIN; SAVEPOINT a; SET work_mem = '3MB'; ROLLBACK TO a; COMMIT",
+    "SET work_mem = '3MB'; SELECT 1/0",
+    "BEGIN; SELECT set_config('work_mem', '3MB', false); ROLLBACK",
+    "SELECT 'SET work_mem = ''3MB'''",
+    "SET work_mem = '3MB'; RESET work_mem",
+    "SET work_mem = '3MB'; RESET ALL",
+    "SET work_mem = '3MB'; SET work_mem TO DEFAULT",
+]
+"""Each leaves it as it was."""
+
+
+def mem(client: pgwire.Client) -> str | None:
+    return client.value("SHOW work_mem")
+
+
+@pytest.mark.parametrize("sql", SETS)
+def test_d2_a_setting_follows_its_client_and_reaches_nobody_else(single: Any, sql: str) -> None:
+    client, other = single.raw(), single.raw()
+    before = mem(other)
+    assert code_of(client.ask(sql)) == ""
+    for _ in range(2):
+        assert mem(client) == "3MB"
+        assert mem(other) == before
+    assert mem(single.raw()) == before
+
+
+@pytest.mark.parametrize("sql", KEEPS)
+def test_d4_what_ends_with_its_transaction_leaves_nothing(single: Any, sql: str) -> None:
+    client, other = single.raw(), single.raw()
+    before = mem(other)
+    client.ask(sql)
+    for _ in range(2):
+        assert mem(client) == before
+        assert mem(other) == before
+
+
+@pytest.mark.parametrize("sql", KEEPS)
+def test_d5_a_value_that_was_set_before_is_there_again(single: Any, sql: str) -> None:
+    if "RESET" in sql or "DEFAULT" in sql:
+        pytest.skip("a RESET does not keep it")
+    client, other = single.raw(), single.raw()
+    before = mem(other)
+    client.ask("SET work_mem = '7MB'")
+    client.ask(sql)
+    assert mem(other) == before
+    assert mem(client) == "7MB"
+
+
+def test_d1_a_reported_setting_is_taken_from_its_report(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    for sql in ("SET TIME ZONE 'Asia/Tokyo'", "SET NAMES 'LATIN1'", "SET datestyle = german"):
+        client.ask(sql)
+    for _ in range(2):
+        assert client.value("SHOW timezone") == "Asia/Tokyo"
+        assert client.value("SHOW client_encoding") == "LATIN1"
+        assert client.value("SELECT date '2026-11-21'") == "21.11.2026"
+        assert other.value("SHOW timezone") == "UTC"
+        assert other.value("SHOW client_encoding") == "UTF8"
+        assert other.value("SELECT date '2026-11-21'") == "2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("sql", "show", "expected"),
+    [
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "transaction_read_only", "on"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+         "transaction_isolation", "serializable"),
+        ("SET search_path = pg_catalog, public", "search_path", "pg_catalog, public"),
+        ("SET SCHEMA 'information_schema'", "search_path", "information_schema"),
+        ("SET app.tenant = 'it''s'", "app.tenant", "it's"),
+        ("SET XML OPTION DOCUMENT", "xmloption", "document"),
+        ("SET extra_float_digits = 0", "extra_float_digits", "0"),
+        ("SET TIME ZONE INTERVAL '+02:00' HOUR TO MINUTE", "timezone", "<+02>-02"),
+        ("SET app.empty = ''", "app.empty", ""),
+        ("SET app.hostile = 'x'';SELECT 1/0--\\'", "app.hostile", "x';SELECT 1/0--\\"),
+    ],
+)
+def test_d2_other_ways_to_set(single: Any, sql: str, show: str, expected: str) -> None:
+    client, other = single.raw(), single.raw()
+    assert code_of(client.ask(sql)) == ""
+    for _ in range(2):
+        assert client.value(f"SHOW {show}") == expected
+        assert other.value(f"SELECT current_setting('{show}', true)") != expected or not expected
+
+
+def test_d2_roles(single: Any) -> None:
+    single.postgres.admin.execute("GRANT guest TO site")
+    client, other = single.raw(), single.raw()
+    client.ask("SET ROLE guest")
+    for _ in range(2):
+        assert client.value("SELECT current_user || session_user") == "guestsite"
+        assert other.value("SELECT current_user || session_user") == "sitesite"
+    client.ask("RESET ROLE")
+    assert client.value("SELECT current_user") == "site"
+    client.ask("SET ROLE guest")
+    client.ask("SET ROLE NONE")
+    for _ in range(2):
+        assert client.value("SELECT current_user") == "site"
+        assert other.value("SELECT current_user") == "site"
+
+
+def test_d2_a_role_in_a_rolled_back_transaction(single: Any) -> None:
+    single.postgres.admin.execute("GRANT guest TO site")
+    client = single.raw()
+    client.ask("BEGIN; SET ROLE guest; ROLLBACK")
+    assert client.value("SELECT current_user") == "site"
+    client.ask("BEGIN; SET LOCAL ROLE guest; COMMIT")
+    assert client.value("SELECT current_user") == "site"
+
+
+def test_d2_session_authorization(start: Any, postgres: Any, database: str) -> None:
+    way = start(connections=1, url=url_as_superuser(postgres, database))
+    client, other = way.raw(user="postgres"), way.raw(user="postgres")
+    client.ask("SET SESSION AUTHORIZATION guest")
+    for _ in range(2):
+        assert client.value("SELECT session_user") == "guest"
+        assert other.value("SELECT session_user") == "postgres"
+    client.ask("RESET SESSION AUTHORIZATION")
+    for _ in range(2):
+        assert client.value("SELECT session_user") == "postgres"
+
+
+def url_as_superuser(postgres: Any, database: str) -> str:
+    from harness.pooler import url_of
+
+    return url_of(postgres, database, "postgres")
+
+
+def test_d3_set_config_with_bound_parameters(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    sql = "SELECT set_config($1, $2, false)"
+    client.send(pgwire.extended(sql, b"TimeZone", b"Asia/Tokyo"), pgwire.sync())
+    assert kinds(client.until("Z")) == "12TDCZ"
+    client.send(pgwire.extended(sql, b"work_mem", b"3MB"), pgwire.sync())
+    client.until("Z")
+    for _ in range(2):
+        assert client.value("SHOW timezone") == "Asia/Tokyo"
+        assert mem(client) == "3MB"
+        assert other.value("SHOW timezone") == "UTC"
+        assert mem(other) == "4MB"
+
+
+def test_d3_set_config_in_a_prepared_statement_that_is_run_later(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    client.send(pgwire.parse("SELECT set_config('work_mem', $1, false)", "s"), pgwire.sync())
+    client.until("Z")
+    assert mem(other) == "4MB"
+    client.send(pgwire.bind("s", [b"3MB"]), pgwire.execute(), pgwire.sync())
+    client.until("Z")
+    assert mem(other) == "4MB"
+    assert mem(client) == "3MB"
+
+
+def test_d5_a_setting_in_a_commit_that_fails_reverts(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    client.ask("CREATE TABLE d5 (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    client.ask("BEGIN; SET work_mem = '3MB'; INSERT INTO d5 VALUES (1), (1)")
+    assert code_of(client.ask("COMMIT")) == "23505"
+    assert mem(client) == "4MB"
+    assert mem(other) == "4MB"
+
+
+def test_d5_within_a_pipeline(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    sets = pgwire.extended("SET work_mem = '3MB'")
+    client.send(sets, pgwire.extended("SELECT 1/0"), pgwire.sync())
+    assert code_of(client.until("Z")) == "22012"
+    assert mem(client) == "4MB"
+    client.send(sets, pgwire.sync(), pgwire.extended("SELECT 1/0"), pgwire.sync())
+    client.until("Z")
+    assert code_of(client.until("Z")) == "22012"
+    assert mem(other) == "4MB"
+    assert mem(client) == "3MB"
+
+
+@pytest.mark.parametrize("sql", ["RESET work_mem", "RESET ALL", "DISCARD ALL",
+                                 "SET work_mem TO DEFAULT", "SET SESSION work_mem = DEFAULT"])
+def test_d6_reset_gives_a_client_its_own_start_values(single: Any, sql: str) -> None:
+    client, other = single.raw(work_mem="5MB"), single.raw()
+    plain = single.raw()
+    client.ask("SET work_mem = '3MB'")
+    assert code_of(client.ask(sql)) == ""
+    for _ in range(2):
+        assert mem(client) == "5MB"
+        assert mem(other) == "4MB"
+    plain.ask("SET work_mem = '3MB'")
+    plain.ask(sql)
+    for _ in range(2):
+        assert mem(plain) == "4MB"
+        assert mem(client) == "5MB"
+
+
+@pytest.mark.parametrize("sql", ["RESET ALL", "DISCARD ALL"])
+def test_d6_reset_all_keeps_what_is_reported_as_it_was_at_start(single: Any, sql: str) -> None:
+    client, other = single.raw(TimeZone="Asia/Tokyo", application_name="web"), single.raw()
+    client.ask("SET timezone = 'Europe/Rome'")
+    other.ask("SELECT 1")
+    client.ask(sql)
+    for _ in range(2):
+        assert client.value("SHOW timezone") == "Asia/Tokyo"
+        assert client.value("SHOW application_name") == "web"
+        assert other.value("SHOW timezone") == "UTC"
+
+
+def test_d7_timeouts_of_one_client_do_not_hit_another(single: Any) -> None:
+    hasty, patient = single.raw(), single.raw()
+    hasty.ask("SET statement_timeout = 30")
+    hasty.ask("SET idle_in_transaction_session_timeout = 40; SET lock_timeout = 50")
+    assert code_of(hasty.ask("SELECT pg_sleep(10)")) == "57014"
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
+        assert patient.value(f"SHOW {name}") == "0"
+    assert kinds(patient.ask("SELECT pg_sleep(0.1)")) == "TDCZ"
+    assert code_of(hasty.ask("SELECT pg_sleep(10)")) == "57014"
+
+
+def test_d_many_clients_each_with_its_own(pooler: Any) -> None:
+    clients = [pooler.raw(**{"app.who": f"c{n}"}) for n in range(12)]
+    for n, client in enumerate(clients):
+        client.ask(f"SET app.number = '{n}'")
+    for _ in range(3):
+        for n, client in enumerate(clients):
+            sql = "SELECT current_setting('app.who') || current_setting('app.number')"
+            assert client.value(sql) == f"c{n}{n}"
+    assert pooler.raw().value("SELECT coalesce(current_setting('app.who', true), '')") == ""

@@ -1,0 +1,455 @@
+"""A Django site on PostgreSQL under ``canter serve``: nothing in its settings speaks of the pool,
+and everything works as on direct connections, with few of them.
+
+Leaves the pooler itself to ``tests/pooler``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.operated import PATIENCE, PROGRAM, clean_env, run_canter, together, until
+from harness.pooler import url_of
+from harness.postgres import PASSWORD, Postgres
+from harness.raw import head
+from harness.server import Server
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres.running() as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as name:
+        yield name
+
+
+@pytest.fixture
+def serve(postgres: Postgres, database: str, tmp_path: Path) -> Iterator[Serve]:
+    """Start the site as the test wants it."""
+    started: list[Server] = []
+
+    def start(*flags: str, env: dict[str, str] | None = None, **site: Any) -> Server:
+        env = {
+            "DATABASE_URL": url_of(postgres, database),
+            "SITE": json.dumps(site),
+            "HOME": str(tmp_path),
+            **(env or {}),
+        }
+        server = Server(tmp_path / "site", "dbsite", *flags, env=env)
+        server.__enter__()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.__exit__(None, None, None)
+
+
+def facts(server: Server, path: str = "/", status: int = 200) -> Any:
+    with server.client() as client:
+        response = client.get(path, "Host: localhost")
+    assert response.status == status, f"{path}: {response.body!r}\n{server.log}"
+    return json.loads(response.body) if status == 200 else None
+
+
+def is_pooled(found: Any) -> bool:
+    return "/canter-pool-" in found["host"]
+
+
+def where(postgres: Postgres, name: str, **more: Any) -> dict[str, Any]:
+    """An entry of ``DATABASES``."""
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": "site",
+        "HOST": str(postgres.folder),
+        "PORT": postgres.port,
+        **more,
+    }
+
+
+# --- set-up that nobody does
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_site_with_a_database_url_is_pooled(serve: Serve, database: str, driver: str) -> None:
+    server = serve(driver=driver)
+    found = facts(server)
+    assert is_pooled(found) and found["driver"] == driver
+    assert (found["database"], found["user"], found["zone"]) == (database, "site", "UTC")
+    assert facts(server, "/iterate/") == {"total": 5000 * 5001 // 2}
+
+
+def test_one_line_says_what_was_done_and_how_to_switch_it_off(serve: Serve) -> None:
+    server = serve("--db-connections", "7")
+    lines = [line for line in server.log.splitlines() if "through the pool" in line]
+    assert len(lines) == 1
+    for part in ("databases=default", "7 connections, as set", "--db-pool off"):
+        assert part in lines[0]
+
+
+def test_django_sends_nothing_when_it_connects(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    postgres.admin.execute(f"ALTER DATABASE {database} SET log_statement = 'all'")
+    server = serve()
+    before = len(postgres.log)
+    for _ in range(3):
+        facts(server)
+    said = [line for line in postgres.log[before:].splitlines() if " LOG:  " in line]
+    statements = [line for line in said if "statement: " in line or "execute " in line]
+    assert len(statements) == 3, statements
+    assert all("SELECT pg_backend_pid()" in line for line in statements)
+
+
+def test_several_databases_are_pooled_each(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    with postgres.database() as other, postgres.role() as role:
+        databases = {
+            "default": where(postgres, database),
+            "other": where(postgres, other, USER=role),
+            "lite": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+        }
+        server = serve("--db-connections", "2", databases=databases)
+        assert "databases=\"default, other\"" in server.log
+        assert facts(server, "/at/other/")["user"] == role
+        assert facts(server, "/at/other/")["database"] == other
+        assert facts(server)["database"] == database
+        assert facts(server, "/at/lite/") == {"vendor": "sqlite", "answer": 42}
+        server.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("mode", ["prefer", "disable"])
+def test_a_password_and_options_are_taken_over(
+    serve: Serve, postgres: Postgres, database: str, mode: str
+) -> None:
+    postgres.admin.execute(f"GRANT ALL ON DATABASE {database} TO by_scram")
+    options = {"sslmode": mode, "options": "-c search_path=one,two", "application_name": "shop"}
+    entry = where(
+        postgres, database, USER="by_scram", PASSWORD=PASSWORD, HOST="127.0.0.1", OPTIONS=options
+    )
+    found = facts(serve(databases={"default": entry}))
+    assert is_pooled(found)
+    assert (found["user"], found["path"], found["application"]) == ("by_scram", "one,two", "shop")
+
+
+def test_a_service_and_a_password_file_lead_there(
+    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".pg_service.conf").write_text(
+        f"[shop]\nhost=127.0.0.1\nport={postgres.port}\ndbname={database}\nuser=by_scram\n"
+    )
+    (tmp_path / ".pgpass").write_text(f"*:*:*:by_scram:{PASSWORD}\n")
+    (tmp_path / ".pgpass").chmod(0o600)
+    entry = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {"service": "shop"}}
+    found = facts(serve(databases={"default": entry}))
+    assert is_pooled(found) and (found["user"], found["database"]) == ("by_scram", database)
+
+
+def test_variables_of_libpq_lead_there(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    env = {
+        "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "by_scram",
+        "PGPASSWORD": PASSWORD, "PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer",
+        "PGREQUIREAUTH": "scram-sha-256",
+    }  # fmt: skip
+    entry = {"ENGINE": "django.db.backends.postgresql", "NAME": database}
+    found = facts(serve(databases={"default": entry}, env=env))
+    assert is_pooled(found) and found["user"] == "by_scram"
+
+
+def test_an_assumed_role_is_that_of_each_request(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    postgres.admin.execute("GRANT guest TO site")
+    databases = {
+        "default": where(postgres, database, OPTIONS={"assume_role": "guest"}),
+        "other": where(postgres, database),
+    }
+    server = serve("--db-connections", "1", databases=databases)
+    for _ in range(3):
+        assert facts(server)["user"] == "guest"
+        assert facts(server, "/at/other/")["user"] == "site"
+
+
+def test_a_pool_of_djangos_own_gives_way(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    # One connection and no patience: with a pool of its own, all but one would fail.
+    options = {"pool": {"min_size": 1, "max_size": 1, "timeout": 0.01}}
+    entry = where(postgres, database, OPTIONS=options)
+    server = serve("--threads", "8", "--threads-min", "8", databases={"default": entry})
+    together([lambda: facts(server, "/sleep/0.3/")] * 8)
+    assert is_pooled(facts(server))
+
+
+def test_what_the_pool_cannot_do_goes_straight_to_the_server_and_says_so(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    entry = where(postgres, database, OPTIONS={"requirepeer": ""})
+    direct = where(postgres, database, OPTIONS={"gssencmode": "disable", "sslcrldir": "/"})
+    server = serve(databases={"default": entry, "other": direct})
+    assert is_pooled(facts(server))
+    assert not is_pooled(facts(server, "/at/other/"))
+    assert "'other' is reached without the pool: sslcrldir" in server.log
+
+
+def test_the_pool_can_be_switched_off(serve: Serve, postgres: Postgres) -> None:
+    server = serve("--db-pool", "off")
+    assert facts(server)["host"] == str(postgres.folder)
+    assert "through the pool" not in server.log
+
+
+def test_a_site_without_postgresql_has_no_pool_in_its_log(serve: Serve) -> None:
+    databases = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+    server = serve(databases=databases, env={"DATABASE_URL": "sqlite://:memory:"})
+    assert facts(server) == {"vendor": "sqlite", "answer": 42}
+    assert "pool" not in server.log
+
+
+def test_other_python_code_finds_the_pool(serve: Serve, database: str) -> None:
+    assert facts(serve(), "/plain/") == {"database": database, "user": "site"}
+
+
+def test_the_folder_of_the_socket_is_closed_to_others_and_goes_at_the_end(serve: Serve) -> None:
+    server = serve()
+    folder = Path(facts(server)["host"])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert server.stop() == 0
+    assert not folder.exists()
+
+
+# --- few connections
+
+
+def test_many_threads_share_the_connections_that_were_allowed(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--db-connections", "3", "--threads", "50", "--threads-min", "50")
+    most = 0
+    done = False
+
+    def watch() -> None:
+        nonlocal most
+        while not done:
+            most = max(most, len(postgres.backends(database)))
+
+    def ask() -> None:
+        nonlocal done
+        try:
+            together([lambda: facts(server, "/sleep/0.05/")] * 100)
+        finally:
+            done = True
+
+    together([watch, ask])
+    assert most == 3
+
+
+def test_a_wait_that_is_too_long_is_an_error_that_names_who_has_the_connections(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--db-connections", "1", "--db-wait-timeout", "200ms", "--threads-min", "2")
+    with server.client() as client:
+        client.send(head("GET", "/sleep/60/", "Host: localhost"))
+        until(lambda: is_running(postgres, database, "pg_sleep"))
+        facts(server, status=500)
+        server.wait_log("1 of 1 connections? in use")
+
+
+# --- requests that end
+
+
+def test_a_client_that_leaves_takes_its_query_along(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve()
+    with server.client() as client:
+        client.send(head("GET", "/sleep/60/", "Host: localhost"))
+        until(lambda: is_running(postgres, database, "pg_sleep"))
+    until(lambda: not is_running(postgres, database, "pg_sleep"), what="cancelled")
+    facts(server)
+
+
+def test_a_deadline_takes_its_query_along(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--timeout", "500ms")
+    facts(server, "/sleep/60/", status=504)
+    until(lambda: not is_running(postgres, database, "pg_sleep"), what="cancelled")
+    facts(server)
+
+
+def test_the_query_of_another_request_goes_on_when_a_client_leaves(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--threads-min", "4")
+
+    def stay() -> None:
+        facts(server, "/sleep/1.5/")
+
+    def leave() -> None:
+        with server.client() as client:
+            client.send(head("GET", "/sleep/60/", "Host: localhost"))
+            until(lambda: is_running(postgres, database, "60"))
+
+    together([stay, stay, leave])
+    until(lambda: not is_running(postgres, database, "60"), what="cancelled")
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+@pytest.mark.parametrize("how", ["sql", "atomic", "autocommit"])
+@pytest.mark.parametrize("age", [0, None])
+def test_a_transaction_that_a_view_leaves_open_is_rolled_back(
+    serve: Serve, postgres: Postgres, database: str, driver: str, how: str, age: int | None
+) -> None:
+    databases = {"default": where(postgres, database, CONN_MAX_AGE=age)}
+    server = serve("--threads", "1", databases=databases, driver=driver)
+    facts(server, f"/begin/{how}/")
+    until(
+        lambda: all(state == "idle" for _, state, _ in postgres.backends(database)),
+        what=f"no transaction: {postgres.backends(database)}",
+    )
+    # The thread is fit for the next request.
+    assert facts(server)["database"] == database
+    assert facts(server, "/iterate/")["total"] > 0
+
+
+# --- processes that end
+
+
+def test_a_front_that_is_killed_is_replaced_with_its_pool(serve: Serve, database: str) -> None:
+    server = serve()
+    assert is_pooled(facts(server))
+    old = server.named("front")
+    os.kill(old[0], signal.SIGKILL)
+    until(lambda: server.named("front") not in ([], old), what="another front")
+
+    def answers() -> bool:
+        try:
+            return bool(facts(server)["database"] == database)
+        except (OSError, AssertionError):
+            return False
+
+    until(answers, what="an answer")
+    assert is_pooled(facts(server))
+
+
+def test_at_the_end_no_connection_is_left(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve(databases={"default": where(postgres, database, CONN_MAX_AGE=None)})
+    facts(server)
+    assert postgres.backends(database)
+    assert server.stop() == 0
+    until(lambda: not postgres.backends(database), what="no connection")
+
+
+# --- other programs
+
+
+def test_other_programs_use_the_pool_of_the_site(
+    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    import psycopg
+
+    socket = tmp_path / ".s.PGSQL.6432"
+    server = serve("--bind-postgres", f"unix:{socket}")
+    assert "for other programs" in server.log
+    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
+    with psycopg.connect(**way) as connection:
+        backend = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert backend == (facts(server)["backend"],)
+
+
+def start_pool(tmp_path: Path, *flags: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [PROGRAM, "pool", *flags],
+        cwd=tmp_path,
+        env=clean_env(**env),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process: subprocess.Popen[str], part: str) -> list[str]:
+    """Lines up to one with these words."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if part in line:
+            return lines
+    raise AssertionError(f"no {part!r} in {lines}")
+
+
+def test_canter_pool_says_what_it_does_and_stops_when_told(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    url = url_of(postgres, database, "by_scram", PASSWORD)
+    url = url.replace("@" + url.rpartition("@")[2], f"@127.0.0.1:{postgres.port}/{database}")
+    flags = ("--bind-postgres", "127.0.0.1:0", "--db-connections", "5")
+    process = start_pool(tmp_path, *flags, env={"DATABASE_URL": url})
+    try:
+        text = "".join(said(process, "stop "))
+        assert f"127.0.0.1:{postgres.port}/{database} as by_scram" in text
+        assert "5 connections, as set" in text and "psql postgresql://by_scram@127.0.0.1:" in text
+        assert "battery" not in text
+        process.send_signal(signal.SIGHUP)
+        said(process, "reloaded")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_canter_pool_waits_for_a_database_that_is_not_there_yet(tmp_path: Path) -> None:
+    env = {"DATABASE_URL": f"postgresql://u:p@{str(tmp_path).replace('/', '%2F')}/d"}
+    process = start_pool(tmp_path, "--bind-postgres", "127.0.0.1:0", env=env)
+    try:
+        said(process, "cannot be reached now")
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    "flags, url, code, words",
+    [
+        ((), None, 2, "no database is named"),
+        ((), "mysql://u@h/d", 2, "no database is named"),
+        ((), "postgresql://u:p@h:x/d", 2, "cannot use the database's URL"),
+        (("--workers", "2"), "postgresql://u:p@h/d", 2, "`--workers` means nothing"),
+        (("--bind", ":1"), "postgresql://u:p@h/d", 2, "where to listen is `--bind-postgres`"),
+        (("mysite.wsgi",), "postgresql://u:p@h/d", 2, "serves no app"),
+        (("--bind-postgres", "unix:/nowhere/s"), "postgresql://u:p@h/d", 4, "does not exist"),
+    ],
+)
+def test_what_canter_pool_cannot_start_with_is_said(
+    tmp_path: Path, flags: tuple[str, ...], url: str | None, code: int, words: str
+) -> None:
+    env = {"DATABASE_URL": url or ""}
+    done = run_canter("pool", *flags, cwd=tmp_path, env=env)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+
+
+def is_running(postgres: Postgres, database: str, part: str) -> bool:
+    return any(
+        state == "active" and part in query for _, state, query in postgres.backends(database)
+    )

@@ -1,0 +1,280 @@
+"""Slow, hostile and too many clients, from outside. Names begin with the ids of the list in
+``docs/explain/what-a-client-cannot-do.md``. Times are set short, so that waiting is short, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.operated import until
+from harness.raw import Client
+from harness.server import Server
+
+APP = """
+import time
+
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/big":
+        body = b"x" * 20_000_000
+    elif path == "/client":
+        body = (environ["REMOTE_ADDR"] + " " + environ["wsgi.url_scheme"]).encode()
+    else:
+        body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+QUICK = ("--header-timeout", "1s", "--rate-grace", "1s", "--min-rate", "1000")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    with Server(folder / "server", APP, *QUICK) as server:
+        yield server
+
+
+def trickle(client: Client, data: bytes, seconds: float) -> float:
+    """Send a byte each tenth of a second until the server answers or closes; how long it took."""
+    began = time.monotonic()
+    client.socket.settimeout(0.1)
+    for byte in data:
+        try:
+            client.socket.send(bytes([byte]))
+            if client.socket.recv(1, socket.MSG_PEEK) or True:
+                break
+        except TimeoutError:
+            pass
+        except OSError:
+            break
+        assert time.monotonic() - began < seconds, "the server has not had enough"
+    client.socket.settimeout(10)
+    return time.monotonic() - began
+
+
+def test_s1_a_header_that_trickles_is_answered_408(server: Server) -> None:
+    with server.client() as client:
+        took = trickle(client, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"a" * 100, 5)
+        assert client.response().status == 408
+        assert client.is_closed() and 0.5 < took < 3
+
+
+def test_s1_the_time_of_later_requests_begins_with_their_first_byte(server: Server) -> None:
+    with server.client() as client:
+        assert client.get("/").status == 200
+        # Idle for longer than a header may take: that is what keep-alive is for.
+        with pytest.raises(TimeoutError):
+            client.socket.settimeout(1.5)
+            client.socket.recv(1)
+        client.socket.settimeout(10)
+        assert client.get("/").status == 200
+        trickle(client, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"a" * 100, 5)
+        assert client.response().status == 408
+
+
+def test_s2_a_connection_that_says_nothing_is_closed(server: Server) -> None:
+    with server.client() as client:
+        assert client.is_closed()
+
+
+def test_s3_a_body_that_trickles_is_answered_408_and_no_worker_hears_of_it(server: Server) -> None:
+    with server.client() as client:
+        client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n")
+        trickle(client, b"a" * 100, 8)
+        assert client.response().status == 408
+        assert client.is_closed()
+    line = server.access_line("/slow")
+    assert " 408 " in line
+
+
+def test_s3_a_body_that_keeps_the_pace_is_taken(server: Server) -> None:
+    with server.client() as client:
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6000\r\n\r\n")
+        for _ in range(30):
+            client.send(b"a" * 200)
+            client.is_quiet()
+        assert client.response().body == b"a" * 6000
+
+
+def narrow(server: Server) -> socket.socket:
+    """A connection that takes only a little at a time."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    narrow.connect(server.address)
+    narrow.settimeout(20)
+    return narrow
+
+
+def test_s4_a_reader_that_stops_is_cut_with_a_reset(server: Server) -> None:
+    with narrow(server) as slow:
+        slow.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert slow.recv(9) == b"HTTP/1.1 "
+        # The entry is written when the connection ends.
+        server.access_line("/big")
+        with pytest.raises(ConnectionError):
+            while slow.recv(65536):
+                pass
+
+
+def test_s4_a_reader_that_keeps_the_pace_gets_everything(server: Server) -> None:
+    with narrow(server) as slow:
+        slow.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        seen = 0
+        began = time.monotonic()
+        while piece := slow.recv(2000 if time.monotonic() - began < 2.5 else 1 << 20):
+            seen += len(piece)
+        assert seen > 20_000_000
+
+
+def test_s8_the_status_of_a_refused_upload_can_be_read(folder: Path) -> None:
+    with Server(folder / "refusing", APP, "--max-body", "1MB") as server:
+        for _ in range(100):
+            with server.client() as client:
+                client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n")
+                with contextlib.suppress(OSError):
+                    for _ in range(20):
+                        client.socket.sendall(b"a" * 1_000_000)
+                assert client.response().status == 413
+
+
+def test_s12_the_last_response_before_a_close_says_so(folder: Path) -> None:
+    with Server(folder / "brief", APP, "--keep-alive", "0") as server:
+        with server.client() as client:
+            response = client.get("/")
+            assert response.status == 200 and response.closes
+            assert client.is_closed()
+
+
+def test_s13_the_connection_idle_longest_makes_room(folder: Path) -> None:
+    with Server(folder / "full", APP, "--max-connections", "5") as server:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(server.client()) for _ in range(5)]
+            for client in clients:
+                assert client.get("/").status == 200
+            assert stack.enter_context(server.client()).get("/").status == 200
+            assert clients[0].is_closed()
+            assert clients[4].get("/").status == 200
+
+
+def test_s14_one_address_has_so_many_connections_and_another_its_own(folder: Path) -> None:
+    with Server(folder / "each", APP, "--max-connections-per-ip", "3") as server:
+
+        def connect(source: str) -> Client:
+            connected = socket.create_connection(server.address, 10, (source, 0))
+            client = Client(server.address)
+            client.socket.close()
+            client.socket = connected
+            return client
+
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                client = stack.enter_context(connect("127.0.0.2"))
+                assert client.get("/").status == 200
+            assert stack.enter_context(connect("127.0.0.2")).is_closed()
+            assert stack.enter_context(connect("127.0.0.3")).get("/").status == 200
+        until(lambda: connect("127.0.0.2").get("/").status == 200, 5)
+
+
+def test_s14_a_trusted_proxy_has_as_many_as_it_likes(folder: Path) -> None:
+    flags = ("--max-connections-per-ip", "1", "--forwarded-allow-ips", "127.0.0.1")
+    with Server(folder / "proxy", APP, *flags) as server, contextlib.ExitStack() as stack:
+        for _ in range(5):
+            assert stack.enter_context(server.client()).get("/").status == 200
+
+
+def test_l5_requests_beyond_the_rate_are_answered_429(folder: Path) -> None:
+    flags = ("--rate-limit", "3/min path=/login/", "--forwarded-allow-ips", "127.0.0.1", "--health")
+    with Server(folder / "rate", APP, *flags) as server, server.client() as client:
+
+        def ask(path: str, forwarded: str) -> int:
+            return client.get(path, f"X-Forwarded-For: {forwarded}").status
+
+        assert [ask("/login/", "192.0.2.1") for _ in range(4)] == [200, 200, 200, 429]
+        assert ask("/login/", "192.0.2.2") == 200 and ask("/", "192.0.2.1") == 200
+        refused = client.get("/login/", "X-Forwarded-For: 192.0.2.1")
+        assert 0 < int(refused["Retry-After"]) <= 20
+        assert refused["RateLimit-Policy"] == '"0";q=3;w=60'
+        assert refused["RateLimit"].startswith('"0";r=0;t=')
+        # The /64 of an IPv6 subscriber is one client.
+        statuses = [ask("/login/", f"2001:db8::{i}") for i in range(1, 5)]
+        assert statuses == [200, 200, 200, 429]
+        assert ask("/-/live", "192.0.2.1") == 200
+
+
+def test_l5_a_dry_run_only_says_so(folder: Path) -> None:
+    flags = ("--rate-limit", "1/min dry-run")
+    with Server(folder / "dry", APP, *flags) as server, server.client() as client:
+        assert [client.get("/").status for _ in range(3)] == [200, 200, 200]
+        assert len(server.logged("a rate limit would refuse")) == 2
+
+
+def test_l6_who_keeps_misbehaving_is_shut_out_and_named(folder: Path) -> None:
+    with Server(folder / "ban", APP, "--ban", "all", "--forwarded-allow-ips", "127.0.0.9") as server:
+
+        def misbehave() -> bool:
+            with server.client() as client:
+                with contextlib.suppress(OSError):
+                    client.send("nonsense\r\n\r\n")
+                    client.rest()
+            return bool(server.logged("shut out"))
+
+        until(misbehave, 20)
+        with server.client() as client:
+            with contextlib.suppress(OSError):
+                client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            with contextlib.suppress(OSError):
+                assert client.rest() == b""
+        assert "client=127.0.0.1" in server.logged("shut out")[0]
+        # Others are not.
+        other = http.client.HTTPConnection(
+            *server.address, timeout=10, source_address=("127.0.0.7", 0)
+        )
+        other.request("GET", "/")
+        assert other.getresponse().status == 200
+        other.close()
+
+
+def test_l6_this_machine_is_not_shut_out_unless_asked_for(server: Server) -> None:
+    for _ in range(80):
+        with server.client() as client:
+            client.send("nonsense\r\n\r\n")
+            client.rest()
+    with server.client() as client:
+        assert client.get("/").status == 200
+    assert not server.logged("shut out")
+
+
+def test_s1_two_hundred_slow_clients_do_not_hold_one_visitor_up(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            client = stack.enter_context(server.client())
+            client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+        took = []
+        for _ in range(20):
+            with server.client() as visitor:
+                began = time.monotonic()
+                assert visitor.get("/").status == 200
+                took.append(time.monotonic() - began)
+    assert sorted(took)[10] < 0.05
+
+
+def test_a_client_that_resets_at_any_moment_leaves_nothing_behind(server: Server) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+    front = server.children()["front"][0]
+    before = len(os.listdir(f"/proc/{front}/fd"))
+    for cut in range(0, len(head) + 100, 3):
+        with socket.create_connection(server.address, 10) as client:
+            client.sendall((head + b"a" * 100)[:cut])
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: len(os.listdir(f"/proc/{front}/fd")) <= before, 10)
+    with server.client() as client:
+        assert client.get("/").status == 200

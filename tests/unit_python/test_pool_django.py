@@ -1,0 +1,251 @@
+"""Owns checking what Canter does to Django's PostgreSQL backend, with a backend and a driver played
+by the test. Leaves the real ones to ``tests/test_db_serve.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from canter import django as canter_django
+from canter.pool import Pool, Refused, Unreachable
+
+
+class PlayedPool(Pool):
+    """Knows every database, or says what it is told to say."""
+
+    def __init__(self) -> None:
+        super().__init__("/somewhere/.s.PGSQL.5432")
+        self.asked: list[tuple[dict[str, str], bool]] = []
+        self.failure: Exception | None = None
+
+    def register(self, target: Mapping[str, str], *, afresh: bool = False) -> str:
+        self.asked.append((dict(target), afresh))
+        if self.failure is not None:
+            raise self.failure
+        return f"t{len(self.asked)}"
+
+
+class DriverError(Exception):
+    """What drivers raise."""
+
+
+class Connection:
+    """A driver's connection whose transaction is where the test wants it."""
+
+    def __init__(self, words: Mapping[str, Any]) -> None:
+        self.words = dict(words)
+        self.info = types.SimpleNamespace(transaction_status=0)
+        self.autocommit = True
+        self.said: list[str] = []
+
+    def cursor(self) -> Connection:
+        return self
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def execute(self, text: str) -> None:
+        self.said.append(text)
+
+    def rollback(self) -> None:
+        self.said.append("rollback()")
+
+    def close(self) -> None:
+        self.said.append("close()")
+
+
+def backend(failures: list[str]) -> types.ModuleType:
+    """A module like Django's, whose driver fails with these texts first."""
+    module = types.ModuleType("django.db.backends.postgresql.base")
+
+    class DatabaseWrapper:
+        Database = types.SimpleNamespace(OperationalError=DriverError, Error=DriverError)
+        alias = "default"
+        timezone_name = "UTC"
+        in_atomic_block = False
+        connection: Connection | None = None
+
+        @property
+        def pool(self) -> str:
+            return "of its own"
+
+        def get_new_connection(self, params: Mapping[str, Any]) -> Connection:
+            if failures:
+                raise DriverError(failures.pop(0))
+            return Connection(params)
+
+        def connect(self) -> Connection:
+            self.connection = self.get_new_connection({"host": "h", "user": "u"})
+            return self.connection
+
+    DatabaseWrapper.__module__ = "django.db.backends.postgresql.base"
+    module.DatabaseWrapper = DatabaseWrapper  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.fixture
+def failures() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def pool() -> PlayedPool:
+    return PlayedPool()
+
+
+@pytest.fixture
+def module(
+    failures: list[str], pool: PlayedPool, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    module = backend(failures)
+    monkeypatch.setattr(canter_django, "_end_requests_clean", lambda: None)
+    monkeypatch.setattr(canter_django, "_said", set())
+    canter_django._patch(module, pool)
+    yield module
+    canter_django._mine.wrappers.clear()
+
+
+def test_a_connection_leads_to_the_pool_with_the_zone_and_the_thread(
+    module: Any, pool: PlayedPool
+) -> None:
+    connection = module.DatabaseWrapper().connect()
+    assert connection.words["host"] == "/somewhere"
+    assert pool.asked == [({"host": "h", "user": "u", "dbname": "u"}, False)]
+    options = connection.words["options"].split(" -c ")
+    assert options[0] == "-c TimeZone=UTC"
+    assert options[1].startswith("canter.thread=") and options[2] == "canter.target=t1"
+
+
+def test_a_derived_backend_has_the_last_word_on_the_parameters(
+    module: Any, pool: PlayedPool
+) -> None:
+    class Derived(module.DatabaseWrapper):  # type: ignore[misc]
+        def get_new_connection(self, params: Mapping[str, Any]) -> Any:
+            return super().get_new_connection({**params, "password": "token"})
+
+    Derived.__module__ = "some_cloud.backend"
+    connection = Derived().connect()
+    assert pool.asked[0][0]["password"] == "token"
+    # It may have a pool of its own: the thread that connects need not be the one that asks.
+    assert "canter.thread" not in connection.words["options"]
+
+
+def test_a_pool_of_djangos_own_is_passed_over_only_on_pooled_connections(
+    module: Any, pool: PlayedPool
+) -> None:
+    wrapper = module.DatabaseWrapper()
+    assert wrapper.pool == "of its own"
+    wrapper.connect()
+    assert wrapper.pool is None
+    pool.failure = Refused("replication cannot be pooled")
+    wrapper.connect()
+    assert wrapper.pool == "of its own"
+
+
+def test_what_the_pool_refuses_goes_straight_there_and_is_said_once(
+    module: Any, pool: PlayedPool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pool.failure = Refused("replication cannot be pooled")
+    for _ in range(2):
+        assert module.DatabaseWrapper().connect().words == {"host": "h", "user": "u"}
+    text = capfd.readouterr().err
+    assert text.count("'default' is reached without the pool: replication cannot") == 1
+
+
+def test_a_pool_that_has_forgotten_is_told_again(
+    module: Any, pool: PlayedPool, failures: list[str]
+) -> None:
+    failures.append("FATAL:  this target is not known (any more)")
+    connection = module.DatabaseWrapper().connect()
+    assert [afresh for _, afresh in pool.asked] == [False, True]
+    assert "canter.target=t2" in connection.words["options"]
+
+
+@pytest.mark.parametrize(
+    "texts", [["password authentication failed"], ["Connection refused", "Connection refused"]]
+)
+def test_other_errors_are_the_apps_own(module: Any, failures: list[str], texts: list[str]) -> None:
+    failures.extend(texts)
+    with pytest.raises(DriverError, match=texts[0]):
+        module.DatabaseWrapper().connect()
+    assert failures == []
+
+
+def test_a_pool_that_is_gone_is_a_database_error(module: Any, pool: PlayedPool) -> None:
+    pool.failure = Unreachable("nobody answers")
+    with pytest.raises(DriverError, match="nobody answers"):
+        module.DatabaseWrapper().connect()
+
+
+def leave(module: Any, status: int, **words: Any) -> Any:
+    """A wrapper whose request ends with its transaction at ``status``."""
+    wrapper = module.DatabaseWrapper()
+    connection = wrapper.connect()
+    connection.info.transaction_status = status
+    for name, value in words.items():
+        setattr(wrapper if name == "in_atomic_block" else connection, name, value)
+    canter_django.end_transactions()
+    return connection
+
+
+@pytest.mark.parametrize(
+    "status, words, said",
+    [
+        (0, {}, []),
+        (2, {}, ["ROLLBACK"]),
+        (3, {"autocommit": False}, ["rollback()"]),
+        (1, {}, ["close()"]),
+        (2, {"in_atomic_block": True}, ["close()"]),
+    ],
+)
+def test_a_request_ends_without_a_transaction(
+    module: Any, monkeypatch: pytest.MonkeyPatch, status: int, words: Any, said: list[str]
+) -> None:
+    connections: dict[str, object] = {"default": None}
+    played = types.SimpleNamespace(connections=connections)
+    monkeypatch.setitem(sys.modules, "django.db", played)  # type: ignore[arg-type]
+    assert leave(module, status, **words).said == said
+    # A wrapper in a state that nobody will end is not the next request's.
+    assert ("default" in connections) == (said != ["close()"])
+
+
+def test_a_closed_connection_is_forgotten(module: Any) -> None:
+    wrapper = module.DatabaseWrapper()
+    wrapper.connect()
+    wrapper.connection = None
+    canter_django.end_transactions()
+    assert canter_django._mine.wrappers == {}
+
+
+def test_the_backend_is_changed_when_the_app_imports_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "played_backend"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "base.py").write_text("class DatabaseWrapper:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(canter_django, "MODULE", "played_backend.base")
+    patched: list[types.ModuleType] = []
+    note: Callable[[types.ModuleType, Pool], None] = lambda module, pool: patched.append(module)
+    monkeypatch.setattr(canter_django, "_patch", note)
+    canter_django.install("/somewhere/.s.PGSQL.5432")
+    assert patched == []
+    module = importlib.import_module("played_backend.base")
+    assert patched == [module]
+    # What tracebacks ask for.
+    assert module.__loader__ is not None
+    assert "class DatabaseWrapper" in module.__loader__.get_source("played_backend.base")
+    # Once it is there, it is changed at once.
+    canter_django.install("/somewhere/.s.PGSQL.5432")
+    assert patched == [module, module]
