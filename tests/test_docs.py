@@ -102,6 +102,7 @@ def _canter(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         for key, value in os.environ.items()
         if key not in platform and not key.startswith("CANTER_")
     }
+    env["DATABASE_URL"] = "postgresql://shop:secret@db.example.com/shop"
     return subprocess.run(
         [CANTER, *words], cwd=folder, env=env, capture_output=True, text=True, timeout=30, check=False
     )
@@ -116,6 +117,8 @@ def test_the_pages_show_command_lines() -> None:
 def test_a_command_line_in_the_docs_is_understood(words: str, tmp_path: Path) -> None:
     # `canter options` reads what `canter serve` would, and starts nothing.
     command, *rest = shlex.split(words)
+    if command == "pool":
+        rest.append("--check-config")
     done = _canter(["options" if command == "serve" else command, *rest], tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -181,7 +184,7 @@ def test_every_source_file_that_a_page_names_exists(page: Page) -> None:
 def test_the_words_of_the_log_are_those_of_the_program() -> None:
     # String literals may be broken by a backslash at the end of a line.
     sources = [
-        re.sub(r"\\\n\s*", "", text) for path, text in _sources().items() if path.startswith("crates/")
+        re.sub(r"\\\n\s*", "", text) for path, text in _sources().items() if path.startswith(("crates/", "python/"))
     ]
     page = ROOT / "docs" / "explain" / "what-happens-when.md"
     rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines()]

@@ -64,7 +64,7 @@ def test_an_endless_loop_gets_504_and_other_requests_go_on(tmp_path: Path) -> No
         assert stuck.status == 504
         assert 1.0 <= stuck.seconds < 1.8
         assert {reply.status for reply in others} == {200}
-        assert max(reply.seconds for reply in others) < 0.8
+        assert max(reply.seconds for reply in others) < stuck.seconds
         canter.wait_log(r'app\.py", line \d+, in application')
         # Its thread is written off and still computes: the others do not depend on it.
         for _ in range(20):

@@ -34,6 +34,8 @@ class WorkerSettings:
     """How long running requests may go on when the front has gone; a forced end follows."""
     script_name: str = ""
     """The path the app is mounted at, without a slash at its end."""
+    temp_dir: str = "/tmp"
+    """Where bodies go that are too large for memory."""
     debug: bool = False
     """Show tracebacks to clients."""
 

@@ -43,7 +43,7 @@ settings.configure(
 )
 
 from django.core.wsgi import get_wsgi_application
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
@@ -76,6 +76,14 @@ def sleep(request: HttpRequest, seconds: str) -> JsonResponse:
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT pg_sleep(%s)", [float(seconds)])
     return JsonResponse({})
+
+
+def trouble(request: HttpRequest) -> JsonResponse:
+    """The words of an error."""
+    try:
+        return show(request)
+    except DatabaseError as error:
+        return JsonResponse({"error": str(error)})
 
 
 def begin(request: HttpRequest, how: str) -> JsonResponse:
@@ -128,6 +136,7 @@ urlpatterns = [
     path("", show),
     path("at/<alias>/", show),
     path("sleep/<seconds>/", sleep),
+    path("trouble/", trouble),
     path("begin/<how>/", begin),
     path("iterate/", iterate),
     path("stream/", stream),

@@ -38,6 +38,7 @@ class Certificates:
         self.stranger = stranger.write(folder / "stranger.pem")
         self.server = trusted.issue(folder / "server", "localhost", is_server=True)
         self.client = trusted.issue(folder / "client", "by_cert")
+        self.site = trusted.issue(folder / "site", "site")
         self.other_client = stranger.issue(folder / "other", "by_cert")
 
 
@@ -49,6 +50,10 @@ class Authority:
         self._name = called(name)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         builder = fresh(self._name, self._name, self._key).add_extension(constraints, True)
+        public = self._key.public_key()
+        identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+        self._identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+        builder = builder.add_extension(identifier, False).add_extension(signs_only(), True)
         self._certificate = builder.sign(self._key, hashes.SHA256())
 
     def write(self, path: Path) -> Path:
@@ -60,6 +65,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = fresh(called(name), self._name, key)
         builder = builder.add_extension(x509.BasicConstraints(False, None), True)
+        builder = builder.add_extension(self._identifier, False)
         if is_server:
             loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
             names = x509.SubjectAlternativeName([x509.DNSName(name), loopback])
@@ -76,6 +82,13 @@ class Authority:
         )
         pair.key.chmod(0o600)
         return pair
+
+
+def signs_only() -> x509.KeyUsage:
+    """What an authority's key is for."""
+    others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment")
+    unset = dict.fromkeys((*others, "key_agreement", "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(key_cert_sign=True, crl_sign=True, **unset)
 
 
 def called(name: str) -> x509.Name:

@@ -415,6 +415,8 @@ class Fake(Wire):
         """The StartupMessage; a wish for TLS or GSS before it is declined."""
         while True:
             code, body = self.receive_first()
+            if code == CANCEL_REQUEST:
+                raise Closed("a cancel, which a server answers by closing")
             if code not in (SSL_REQUEST, GSS_REQUEST):
                 break
             self.send(b"N")

@@ -122,8 +122,8 @@ class Pooler(Way):
         self.tcp: tuple[str, int] = ("127.0.0.1", 0)
         self._lines: list[str] = []
         cap = () if connections is None else ("--db-connections", str(connections))
-        doors = bind or (f"unix:{self.path}", "127.0.0.1:0")
-        words = [word for door in doors for word in ("--bind-postgres", door)]
+        self._doors = bind or (f"unix:{self.path}", "127.0.0.1:0")
+        words = [word for door in self._doors for word in ("--bind-postgres", door)]
         self.process = subprocess.Popen(
             [PROGRAM, "pool", *words, *cap, *flags],
             cwd=folder,
@@ -165,9 +165,11 @@ class Pooler(Way):
         match = self.wait_log(r"127\.0\.0\.1:(\d+)")
         self.tcp = ("127.0.0.1", int(match[1]))
 
+        has_file = any(door.startswith("unix:") for door in self._doors)
+
         def is_open() -> bool:
             with contextlib.suppress(OSError):
-                self.stranger().close()
+                (self.stranger() if has_file else self.raw_tcp()).close()
                 return True
             return False
 

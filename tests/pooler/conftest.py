@@ -67,7 +67,7 @@ def start(postgres: Postgres, database: str) -> Iterator[Start]:
             """``connections``, ``url``, ``dbname``, ``env`` and ``bind`` as ``Pooler`` has them."""
             if IS_DIRECT:
                 return Way(postgres, words.get("dbname", database), postgres.folder, postgres.port)
-            folder = Path(tempfile.mkdtemp(prefix="canter-pool-"))
+            folder = Path(tempfile.mkdtemp(prefix="canter-test-pool-"))
             stack.callback(shutil.rmtree, folder)
             pooler = Pooler(folder, postgres, words.pop("dbname", database), *flags, **words)
             STARTED.append(pooler)

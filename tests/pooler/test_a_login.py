@@ -78,8 +78,13 @@ def test_a9_scram_with_channel_binding(start: Any, binding: str) -> None:
 
 def test_a9_channel_binding_is_not_given_up_when_required(start: Any) -> None:
     words = "sslmode=disable&channel_binding=require"
-    way = start(connections=1, url=tcp_url(start, "by_scram", words))
-    assert refused(way, "by_scram")
+    with pytest.raises(AssertionError, match="channel_binding=require needs TLS"):
+        start(connections=1, url=tcp_url(start, "by_scram", words))
+    # A server without TLS, and with it one that offers no -PLUS: nothing to bind to.
+    with FakeServer(pgwire.answers()) as fake:
+        url = f"postgresql://site:word@127.0.0.1:{fake.port}/fake"
+        way = start(connections=1, url=f"{url}?channel_binding=require", dbname="fake")
+        assert refused(way, "site")
 
 
 @pytest.mark.tls_server

@@ -42,7 +42,7 @@ def test_a2_direct_tls_without_a_certificate_closes_and_does_not_hang(single: An
     client = single.stranger()
     # The head of a TLS 1.2 record with a ClientHello.
     client.send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
-    assert client.rest() == []
+    assert code_of(client.rest()) in ("", "08P01")
 
 
 def unknown_options(message: pgwire.Message) -> tuple[int, list[bytes]]:
@@ -195,7 +195,9 @@ def test_a7_every_reported_parameter_is_there_with_this_clients_values(single: A
         client = single.stranger()
         found = client.start(user="site", database=single.dbname, **given)
         assert client.params == expected
-        assert kinds(found) == "RKZ"
+        order = "".join(one.kind for one in found)
+        assert order.strip("S") == "R" + "S" * len(expected) + "KZ"
+        assert order[0] == "R"
         assert client.value("SHOW timezone") == "Asia/Tokyo"
 
 

@@ -145,6 +145,17 @@ def test_b3_flush_without_sync_delivers_and_holds_the_server(single: Any) -> Non
         assert kinds(other.until("Z")) == "TDCZ"
 
 
+def test_b3_a_simple_query_ends_a_segment_without_sync(single: Any) -> None:
+    """What asyncpg does before COPY: Parse, Describe, Flush, and then a simple query."""
+    client, other = single.raw(), single.raw()
+    client.send(pgwire.parse("SELECT 1", "s"), pgwire.describe("s"), pgwire.flush())
+    client.until("T")
+    assert kinds(client.ask("SELECT 2")) == "TDCZ"
+    assert other.value("SELECT 3") == "3"
+    client.send(pgwire.bind("s"), pgwire.execute(), pgwire.sync())
+    assert kinds(client.until("Z")) == "2DCZ"
+
+
 def test_b3_simple_queries_may_be_pipelined_too(single: Any) -> None:
     client = single.raw()
     client.send(*[pgwire.query(f"SELECT {n}") for n in range(50)], pgwire.query("SELECT 1/0"))

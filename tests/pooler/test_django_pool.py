@@ -104,9 +104,9 @@ def test_orm_transactions_and_iterator(single: Any) -> None:
     )
 
 
-def test_iterators_of_several_threads_among_other_queries(pooler: Any) -> None:
+def test_iterators_of_several_threads_among_other_queries(start: Any) -> None:
     django(
-        pooler,
+        start(connections=6),
         """
         Group.objects.bulk_create(Group(name=f"g{n}") for n in range(300))
         def read():

@@ -53,7 +53,7 @@ def test_f1_a_wrong_secret_is_closed_in_silence(single: Any) -> None:
     for key in ((pid, flipped), (pid ^ 1, secret), (0, b"\0" * 4), (-1, secret)):
         cancel(single, key)
     if hasattr(single, "pid"):
-        for key in ((pid, secret[:-1]), (pid, secret + b"x"), (pid, b""), (pid, b"x" * 300)):
+        for key in ((pid, secret + b"x"), (pid, secret * 2)):
             cancel(single, key)
     assert kinds(client.until("Z")) == "TDCZ"
 

@@ -11,7 +11,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,30 +70,40 @@ def started(folder: Path, role: str = "zygote", **settings: object) -> Iterator[
         supervisor.process.communicate()
 
 
-def test_a_process_with_one_thread_and_no_new_socket_may_be_forked() -> None:
+def run_alone(program: str) -> list[str]:
+    """The lines that a Python process of its own prints: this one may have threads that tests
+    before have left."""
     result = subprocess.run(
-        [sys.executable, "-c", "from canter import zygote; print(zygote.find_danger(set()))"],
+        [sys.executable, "-c", program],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert result.stdout == "None\n"
+    return result.stdout.splitlines()
+
+
+def test_a_process_with_one_thread_and_no_new_socket_may_be_forked() -> None:
+    program = "from canter import zygote; print(zygote.find_danger(set()))"
+    assert run_alone(program) == ["None"]
 
 
 def test_a_thread_is_a_danger_and_is_named() -> None:
-    done = threading.Event()
-    thread = threading.Thread(target=done.wait, name="reporter", daemon=True)
-    thread.start()
-    try:
-        assert "reporter" in zygote.other_threads()
-        danger = zygote.find_danger(set(zygote.open_sockets()))
-        assert danger is not None and "reporter" in danger
-    finally:
-        done.set()
-        thread.join()
-    assert "reporter" not in zygote.other_threads()
+    program = """
+import threading
+from canter import zygote
+done = threading.Event()
+thread = threading.Thread(target=done.wait, name="reporter", daemon=True)
+thread.start()
+print(zygote.other_threads(), zygote.find_danger(set(zygote.open_sockets())))
+done.set()
+thread.join()
+print(zygote.other_threads())
+"""
+    during, after = run_alone(program)
+    assert during == "['reporter'] importing the app has started 1 thread (reporter)"
+    assert after == "[]"
 
 
 def test_a_connection_is_a_danger_and_its_peer_is_named() -> None:

@@ -26,6 +26,8 @@ pub struct Sizing {
     pub connections: u32,
     /// Most requests waiting for a worker.
     pub queue: u32,
+    /// Bytes of bodies that the front keeps in memory, of all clients together.
+    pub body_memory: u64,
     /// One sentence for each number of processes and threads.
     pub why: Vec<String>,
 }
@@ -77,6 +79,8 @@ pub fn plan(machine: Machine, config: &Config) -> Sizing {
         threads,
         connections,
         queue,
+        // An eighth: the rest is the app's. What does not fit goes to files.
+        body_memory: (machine.memory_bytes / 8).clamp(8 * MIB, 256 * MIB),
         why,
     }
 }

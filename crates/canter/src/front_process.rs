@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use canter_base::options::{Ban, Config, LogTarget};
+use canter_base::options::{Ban, Config, Http2, LogTarget};
 use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
 use canter_channel::call::{Answer, Submission};
@@ -23,6 +23,7 @@ use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
 use canter_workers::socket::MessageSocket;
 use canter_workers::supervisor::FrontStart;
 
+use crate::command::serve::temp_dir;
 use crate::pooling::Plan;
 use crate::tls;
 use pooled::Pooled;
@@ -384,10 +385,12 @@ fn front_settings(config: &Config, sizing: &Sizing) -> Settings {
             .bytes()
             .min(canter_channel::MOST_RECORD / 2),
         response_memory: config.response_memory.bytes(),
-        temp_dir: config.temp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        memory: sizing.body_memory,
+        temp_dir: temp_dir(config),
         max_connections: sizing.connections as usize,
         keep_alive: config.keep_alive,
         guard: guard_settings(config, sizing),
+        http2_plain: config.http2 == Http2::Plain,
         header_timeout: config.header_timeout,
         pace: pace(config),
         timeout: Some(config.timeout).filter(|timeout| !timeout.is_zero()),

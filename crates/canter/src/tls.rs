@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use canter_base::options::Config;
+use canter_base::options::{Config, Http2};
 use canter_base::{Exit, Fault, info, warn};
 use canter_front::{KeyPair, Listener, Tls};
 
@@ -21,6 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Plan {
     pairs: Vec<KeyPair>,
     redirects: Vec<(OwnedFd, String)>,
+    http2: bool,
 }
 
 impl Plan {
@@ -40,13 +41,18 @@ impl Plan {
             key: keys.next().unwrap_or(certificate).clone(),
         };
         let pairs: Vec<KeyPair> = config.certfile.iter().map(pair).collect();
-        Tls::load(pairs.clone()).map_err(|error| {
+        let http2 = config.http2 != Http2::Off;
+        Tls::load(pairs.clone(), http2).map_err(|error| {
             Fault::new(Exit::File, error.to_string())
                 .from("`--certfile` and `--keyfile`")
                 .hint("both are files in PEM form; the certificate's holds its whole chain")
         })?;
         let (redirects, _) = sockets::bind_redirects(config)?.into_parts();
-        Ok(Some(Self { pairs, redirects }))
+        Ok(Some(Self {
+            pairs,
+            redirects,
+            http2,
+        }))
     }
 
     /// Where plain HTTP leads to HTTPS.
@@ -60,7 +66,7 @@ impl Plan {
     /// # Errors
     /// Certificates that were well at the start and are not now; sockets that cannot be used.
     pub fn open(&self, listeners: Vec<Listener>) -> io::Result<Vec<Listener>> {
-        let tls = Rc::new(Tls::load(self.pairs.clone()).map_err(io::Error::other)?);
+        let tls = Rc::new(Tls::load(self.pairs.clone(), self.http2).map_err(io::Error::other)?);
         let mut open: Vec<Listener> = listeners
             .into_iter()
             .map(|listener| listener.with_tls(Some(Rc::clone(&tls))))

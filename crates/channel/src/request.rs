@@ -172,7 +172,11 @@ impl<'a> Writer<'a> {
     pub fn body_room(&mut self) -> BodyRoom<'_> {
         let at = *self.body_at.get_or_insert(self.out.len());
         let end = self.out.len();
-        BodyRoom { out: self.out, at, end }
+        BodyRoom {
+            out: self.out,
+            at,
+            end,
+        }
     }
 
     /// Ends the message with what is in [`Writer::body_room`].
@@ -357,7 +361,10 @@ mod tests {
         writer.body_is_written();
         let request = Request::read(&message).unwrap();
         let body = request.fields(|_| Ok::<_, Malformed>(()));
-        assert_eq!((body, request.body_at), (Ok(&b"one two three"[..]), Body::Inline));
+        assert_eq!(
+            (body, request.body_at),
+            (Ok(&b"one two three"[..]), Body::Inline)
+        );
 
         let mut writer = Writer::new(&mut message, &facts());
         let mut room = writer.body_room();

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::facts::Facts;
 use crate::forwarded::Client;
 use crate::guard::Entrance;
+use crate::h2::{Multiplexed, PREFACE};
 use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
@@ -57,8 +58,25 @@ pub(crate) struct Arrival {
     pub local: (Vec<u8>, u16),
     /// It arrived where everybody is sent to HTTPS.
     pub redirects: bool,
+    /// It is one stream of an HTTP/2 connection.
+    pub http2: bool,
     /// Counts for the client as long as the connection lasts.
     pub _entrance: Option<Entrance>,
+}
+
+impl Arrival {
+    /// The same for one stream of the connection.
+    pub fn of_stream(&self) -> Self {
+        Self {
+            peer: self.peer.clone(),
+            peer_ip: self.peer_ip,
+            trusted: self.trusted,
+            local: self.local.clone(),
+            redirects: self.redirects,
+            http2: true,
+            _entrance: None,
+        }
+    }
 }
 
 /// One client connection.
@@ -86,9 +104,10 @@ pub(crate) struct Conn<A: App> {
 }
 
 impl<A: App> Conn<A> {
-    pub fn new(stream: Stream, arrival: Arrival, shared: Rc<Shared<A>>) -> Self {
+    /// `ahead` was read from the stream already.
+    pub fn new(stream: Stream, arrival: Arrival, shared: Rc<Shared<A>>, ahead: &[u8]) -> Self {
         let place = shared.table.enter();
-        Self {
+        let mut conn = Self {
             stream,
             arrival,
             shared,
@@ -103,13 +122,22 @@ impl<A: App> Conn<A> {
             path: Vec::new(),
             read_closed: false,
             is_used: false,
-        }
+        };
+        conn.keep(ahead);
+        conn
     }
 
     /// Serves the connection to its end.
     pub async fn serve(mut self) {
         if self.handshake().await.is_err() {
             return;
+        }
+        if self.stream.speaks_http2() || self.begins_with_http2().await {
+            let ahead = self.buffer.filled().to_vec();
+            let (arrival, place) = (self.arrival, self.place);
+            let connection = Multiplexed::new(arrival, self.shared, place);
+            // Boxed, so that connections without it do not make room for it.
+            return Box::pin(connection.serve(self.stream, ahead)).await;
         }
         loop {
             match self.exchange().await {
@@ -141,6 +169,32 @@ impl<A: App> Conn<A> {
                     self.readable().await?;
                 }
                 Err(_) => return Err(Stop::Gone),
+            }
+        }
+    }
+
+    /// Whether the client speaks HTTP/2 without having asked (RFC 9113, section 3.3), where that is
+    /// allowed. Bytes that were read to find out stay in the buffer.
+    async fn begins_with_http2(&mut self) -> bool {
+        if !self.shared.settings.http2_plain || matches!(self.stream, Stream::Pipe(_)) {
+            return false;
+        }
+        self.enter(
+            Phase::Idle,
+            self.accepted,
+            self.shared.settings.header_timeout,
+        );
+        loop {
+            let came = self.buffer.filled();
+            let known = came.len().min(PREFACE.len());
+            if came.get(..known) != PREFACE.get(..known) {
+                return false;
+            }
+            if known == PREFACE.len() {
+                return true;
+            }
+            if self.read_more().await.unwrap_or(0) == 0 {
+                return false;
             }
         }
     }

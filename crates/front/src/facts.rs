@@ -32,13 +32,14 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub fn new(head: &Head, buf: &[u8], client: &Client) -> Box<Self> {
+    pub fn new(head: &Head, buf: &[u8], client: &Client, http2: bool) -> Box<Self> {
         let value = |name| head.value(buf, name).unwrap_or_default().to_vec();
         Box::new(Self {
             client: client.address.clone(),
             method: head.method_span.of(buf).to_vec(),
             target: head.target_span.of(buf).to_vec(),
             version: match head.version {
+                _ if http2 => "HTTP/2.0",
                 canter_http::Version::Http10 => "HTTP/1.0",
                 canter_http::Version::Http11 => "HTTP/1.1",
             },

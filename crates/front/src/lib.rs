@@ -14,7 +14,10 @@ mod conn;
 mod facts;
 mod forwarded;
 mod guard;
+mod h2;
+mod introduction;
 mod listener;
+mod pipe;
 mod pipeline;
 mod request;
 mod server;
@@ -23,7 +26,6 @@ mod spool;
 mod steps;
 mod stream;
 mod table;
-mod temp;
 mod tls;
 
 pub use access::AccessLog;

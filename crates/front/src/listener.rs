@@ -2,7 +2,7 @@
 //! Leaves opening the socket to the supervisor and serving to `conn`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::app::App;
 use crate::conn::{Arrival, Conn};
-use crate::forwarded::{Client, is_trusted};
+use crate::forwarded::{Client, is_named_trusted, is_trusted};
+use crate::introduction::{self, Introduced};
 use crate::server::Shared;
 use crate::stream::Stream;
 use crate::tls::{Tls, TlsStream};
@@ -22,6 +23,12 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 /// One listening socket and what is spoken there.
 pub struct Listener {
     socket: Socket,
+    spoken: Spoken,
+}
+
+/// What is spoken on a listening socket.
+#[derive(Clone, Default)]
+struct Spoken {
     tls: Option<Rc<Tls>>,
     redirects: bool,
 }
@@ -53,15 +60,14 @@ impl Listener {
     fn plain(socket: Socket) -> Self {
         Self {
             socket,
-            tls: None,
-            redirects: false,
+            spoken: Spoken::default(),
         }
     }
 
     /// Answers everybody with the way to HTTPS.
     #[must_use]
     pub fn redirecting(mut self) -> Self {
-        self.redirects = true;
+        self.spoken.redirects = true;
         self
     }
 
@@ -69,7 +75,7 @@ impl Listener {
     #[must_use]
     pub fn with_tls(mut self, tls: Option<Rc<Tls>>) -> Self {
         if matches!(self.socket, Socket::Tcp(_)) {
-            self.tls = tls;
+            self.spoken.tls = tls;
         }
         self
     }
@@ -80,11 +86,7 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // Responses leave in one write; waiting for more would only delay the last part.
                 stream.set_nodelay(true)?;
-                let stream = match &self.tls {
-                    Some(tls) => Stream::Tls(Box::new(TlsStream::new(stream, tls.config())?)),
-                    None => Stream::Tcp(stream),
-                };
-                Ok((stream, Some(peer)))
+                Ok((Stream::Tcp(stream), Some(peer)))
             }
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -101,7 +103,7 @@ impl Listener {
                     // Beyond the limit one connection waits here, and the others in the system's
                     // backlog, until one has left.
                     shared.room().await;
-                    start(stream, peer, self.redirects, &shared);
+                    start(stream, peer, &self.spoken, &shared);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(_) => {
@@ -116,11 +118,47 @@ impl Listener {
 fn start<A: App>(
     stream: Stream,
     peer: Option<SocketAddr>,
-    redirects: bool,
+    spoken: &Spoken,
     shared: &Rc<Shared<A>>,
 ) {
-    let peer_ip = peer.map(|peer| peer.ip().to_canonical());
-    let trusted = is_trusted(&shared.settings.trusted, peer_ip);
+    let trusted = is_trusted(&shared.settings.trusted, ip_of(peer));
+    if !(shared.settings.proxy_protocol && trusted) {
+        return serve(stream, Introduced::by_itself(peer, trusted), spoken, shared);
+    }
+    let (spoken, shared) = (spoken.clone(), Rc::clone(shared));
+    tokio::task::spawn_local(async move {
+        let limit = shared.settings.header_timeout;
+        let place = shared.table.enter();
+        // A peer that is to speak for its client and does not is nobody's client.
+        let Some(said) = introduction::receive(&stream, &place, limit).await else {
+            return;
+        };
+        drop(place);
+        let introduced = match said.ends {
+            None => Introduced::by_itself(peer, trusted),
+            // Whoever was named is a client. Its own words count only where it was named as a
+            // proxy, for `*` means those that reach this socket.
+            Some(ends) => Introduced {
+                trusted: is_named_trusted(&shared.settings.trusted, ends.source.ip()),
+                peer: Some(ends.source),
+                local: Some(ends.destination),
+                is_tls: ends.is_tls,
+                ahead: Vec::new(),
+            },
+        };
+        let ahead = said.ahead;
+        serve(stream, Introduced { ahead, ..introduced }, &spoken, &shared);
+    });
+}
+
+fn serve<A: App>(
+    stream: Stream,
+    introduced: Introduced,
+    spoken: &Spoken,
+    shared: &Rc<Shared<A>>,
+) {
+    let Introduced { peer, trusted, .. } = introduced;
+    let peer_ip = ip_of(peer);
     let entrance = match peer_ip {
         Some(ip) if !trusted => match shared.guard.enter(ip) {
             Some(entrance) => Some(entrance),
@@ -129,11 +167,7 @@ fn start<A: App>(
         },
         _ => None,
     };
-    let local = match &stream {
-        Stream::Tcp(stream) => stream.local_addr().ok(),
-        Stream::Tls(tls) => tls.socket.local_addr().ok(),
-        Stream::Unix(_) => None,
-    };
+    let local = introduced.local.or_else(|| stream.local());
     let local = local.map_or_else(
         || (b"localhost".to_vec(), 80),
         |local| {
@@ -143,20 +177,34 @@ fn start<A: App>(
             )
         },
     );
+    let (stream, ahead) = match (stream, &spoken.tls) {
+        (Stream::Tcp(socket), Some(tls)) => {
+            match TlsStream::new(socket, tls.config(), &introduced.ahead) {
+                Ok(tls) => (Stream::Tls(Box::new(tls)), Vec::new()),
+                Err(_) => return,
+            }
+        }
+        (stream, _) => (stream, introduced.ahead),
+    };
     let arrival = Arrival {
         peer: Client {
             address: peer_ip.map_or_else(String::new, |ip| ip.to_string()),
             port: peer.map_or(0, |peer| peer.port()),
-            https: matches!(stream, Stream::Tls(_)),
+            https: introduced.is_tls || matches!(stream, Stream::Tls(_)),
         },
         peer_ip,
         trusted,
         local,
-        redirects,
+        redirects: spoken.redirects,
+        http2: false,
         _entrance: entrance,
     };
-    let conn = Conn::new(stream, arrival, Rc::clone(shared));
+    let conn = Conn::new(stream, arrival, Rc::clone(shared), &ahead);
     tokio::task::spawn_local(conn.serve());
+}
+
+fn ip_of(peer: Option<SocketAddr>) -> Option<IpAddr> {
+    peer.map(|peer| peer.ip().to_canonical())
 }
 
 /// The connection failed before it was accepted; the listener is well (accept(2)).

@@ -63,6 +63,8 @@ pub(crate) struct Origin<'a> {
     pub id_header: &'a str,
     /// The peer is a trusted proxy: its words about the client pass to the app.
     pub trusted: bool,
+    /// It came over HTTP/2.
+    pub http2: bool,
 }
 
 /// Begins the message of a request; the body follows. `path` is room for the decoded path.
@@ -88,6 +90,7 @@ pub(crate) fn begin<'m>(
         path,
         query: head.query(buf),
         version: match head.version {
+            _ if origin.http2 => 2,
             Version::Http10 => 0,
             Version::Http11 => 1,
         },
@@ -120,6 +123,8 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
     match field.known {
         // About this connection and this message, which end here (RFC 9110, section 7.6.1).
         KnownName::TransferEncoding | KnownName::Trailer | KnownName::Expect => false,
+        // Written by us, not by the client.
+        KnownName::Connection => !origin.http2,
         KnownName::Forwarded | KnownName::XRealIp | KnownName::XRequestStart => origin.trusted,
         _ => origin.trusted || !speaks_for_the_client(name),
     }

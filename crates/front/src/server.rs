@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use canter_http::Reject;
+use canter_shield::budget::Budget;
 use tokio::task::JoinHandle;
 
 use crate::access::AccessLog;
@@ -29,6 +30,8 @@ pub(crate) struct Shared<A: App> {
     pub app: A,
     pub table: Rc<Table>,
     pub guard: Rc<Guard>,
+    /// Memory for bodies on their way, of all clients together.
+    pub memory: Rc<Budget>,
     pub clock: DateClock,
     pub access: Option<Rc<AccessLog>>,
     draining: Cell<bool>,
@@ -86,6 +89,7 @@ impl<A: App> Server<A> {
         let shared = Rc::new(Shared {
             table: Table::new(settings.max_connections),
             guard: Guard::new(settings.guard.clone()),
+            memory: Budget::new(settings.memory),
             settings,
             app,
             clock: DateClock::new(),

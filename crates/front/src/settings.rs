@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use canter_base::options::AccessLogFormat;
-use canter_base::options::Network;
+use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network};
 use canter_http::Limits;
 use canter_shield::pace::Pace;
 
 use crate::guard::GuardSettings;
+use crate::steps::challenge::Challenges;
 
 /// What the front is set to.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub body_memory: usize,
     /// Bytes of one response kept in memory when its client is slow.
     pub response_memory: usize,
+    /// Bytes of bodies kept in memory, of all clients together.
+    pub memory: u64,
     /// Where temporary files are made.
     pub temp_dir: PathBuf,
     /// Client connections at once.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// How long a head may take, the first one from accepting the connection on.
     pub header_timeout: Duration,
+    /// Whether HTTP/2 is spoken in plain text with clients that begin so.
+    pub http2_plain: bool,
     /// What one client may do.
     pub guard: GuardSettings,
     /// How slow a client may send or take a body.
@@ -40,6 +44,20 @@ pub struct Settings {
     pub trusted: Vec<Network>,
     /// How many trusted proxies stand one behind the other.
     pub forwarded_hops: usize,
+    /// Whether trusted peers begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// In which words trusted peers speak of the client.
+    pub forwarded_header: ForwardedHeader,
+    /// How long a router in front waits for the answer to a request; None when it is not known.
+    pub router_timeout: Option<Duration>,
+    /// Whether a request that a trusted peer says came by plain HTTP is sent to HTTPS.
+    pub redirect_https: bool,
+    /// The value of `Strict-Transport-Security` on answers over HTTPS that have none.
+    pub hsts: Option<String>,
+    /// Links that are told before the app is asked, by the beginning of the path.
+    pub early_hints: Vec<EarlyHint>,
+    /// What a certificate authority asks for, and the answer.
+    pub challenges: Challenges,
     /// The field that carries the request id, in lower case.
     pub request_id_header: String,
     /// Whether `/-/live` and `/-/ready` are answered here.

@@ -8,15 +8,28 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::rc::Rc;
 
-use crate::temp;
+use canter_shield::budget::{Budget, Share};
+use canter_sys::temp;
 
-/// Read back from the file at a time.
-const READ_BACK: usize = 64 * 1024;
+/// A piece up to this length goes to memory whatever the budget says: a head, mostly.
+const SMALL: usize = 8 * 1024;
+
+/// What is to be sent next.
+pub(crate) enum Next<'a> {
+    /// Nothing, for now.
+    Nothing,
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// A part of a file: where it begins and how long it is.
+    File(&'a File, u64, u64),
+}
 
 /// A queue of bytes.
-#[derive(Default)]
 pub(crate) struct Spool {
+    /// Of the memory that all clients have together.
+    share: Share,
     /// Before anything in the file, in order.
     memory: VecDeque<Vec<u8>>,
     /// Bytes in `memory`, less what was sent of the first part.
@@ -34,23 +47,54 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// Adds bytes at the end, in memory while no more than `limit` are there.
+    /// An empty queue that takes its memory from `budget`.
+    pub fn new(budget: &Rc<Budget>) -> Self {
+        Self {
+            share: budget.share(),
+            memory: VecDeque::new(),
+            in_memory: 0,
+            sent: 0,
+            file: None,
+            written: 0,
+            read: 0,
+            overflow: VecDeque::new(),
+            trouble: None,
+            troubled: false,
+        }
+    }
+
+    /// Adds bytes at the end, in memory while no more than `limit` are there and all clients
+    /// together leave room for them.
     pub fn push(&mut self, bytes: Vec<u8>, limit: usize, dir: &Path) {
         if bytes.is_empty() {
             return;
         }
-        let fits = self.in_memory == 0 || self.in_memory + bytes.len() <= limit;
-        if !self.is_overflowing() && self.in_file() == 0 && fits {
-            self.in_memory += bytes.len();
+        let len = bytes.len();
+        let fits = self.in_memory == 0 || self.in_memory + len <= limit;
+        if !self.is_overflowing() && self.in_file() == 0 && fits && self.take(len) {
+            self.in_memory += len;
             self.memory.push_back(bytes);
         } else if self.is_overflowing() {
+            self.share.force(len as u64);
             self.overflow.push_back(bytes);
         } else if let Err(error) = self.write(&bytes, dir) {
             if !std::mem::replace(&mut self.troubled, true) {
                 self.trouble = Some(error);
             }
+            self.share.force(len as u64);
             self.overflow.push_back(bytes);
         }
+    }
+
+    fn take(&mut self, len: usize) -> bool {
+        if self.share.grow(len as u64) {
+            return true;
+        }
+        let small = len <= SMALL && self.in_memory == 0;
+        if small {
+            self.share.force(len as u64);
+        }
+        small
     }
 
     /// A write that fails half-way counts as none.
@@ -64,45 +108,44 @@ impl Spool {
             file.set_len(0)?;
             (self.read, self.written) = (0, 0);
         }
+        // A disk that others use as well is not filled to the brim.
+        if self.written >> 20 != (self.written + bytes.len() as u64) >> 20
+            && !temp::has_room(dir, bytes.len() as u64)
+        {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         file.write_all_at(bytes, self.written)?;
         self.written += bytes.len() as u64;
         Ok(())
     }
 
-    /// The next bytes to send; empty when there are none.
-    ///
-    /// # Errors
-    /// When the temporary file cannot be read.
-    pub fn front(&mut self) -> io::Result<&[u8]> {
-        if self.memory.is_empty() && self.in_file() > 0 {
-            let len = READ_BACK.min(usize::try_from(self.in_file()).unwrap_or(READ_BACK));
-            let mut bytes = vec![0; len];
-            if let Some(file) = &self.file {
-                file.read_exact_at(&mut bytes, self.read)?;
+    /// What is to be sent next; [`Spool::consume`] says how much of it was.
+    pub fn next(&mut self) -> Next<'_> {
+        if self.memory.is_empty() && self.in_file() == 0 {
+            if let Some(bytes) = self.overflow.pop_front() {
+                self.in_memory = bytes.len();
+                self.memory.push_back(bytes);
             }
-            self.read += len as u64;
-            self.in_memory = len;
-            self.memory.push_back(bytes);
         }
-        if self.memory.is_empty()
-            && let Some(bytes) = self.overflow.pop_front()
-        {
-            self.in_memory = bytes.len();
-            self.memory.push_back(bytes);
+        match (self.memory.front(), &self.file) {
+            (Some(first), _) => Next::Bytes(first.get(self.sent..).unwrap_or_default()),
+            (None, Some(file)) if self.written > self.read => {
+                Next::File(file, self.read, self.written - self.read)
+            }
+            _ => Next::Nothing,
         }
-        let first = self.memory.front().map_or(&[][..], Vec::as_slice);
-        Ok(first.get(self.sent..).unwrap_or_default())
     }
 
-    /// This many bytes of [`Spool::front`] were sent.
+    /// This many bytes of [`Spool::next`] were sent.
     pub fn consume(&mut self, count: usize) {
+        let Some(first) = self.memory.front() else {
+            self.read = (self.read + count as u64).min(self.written);
+            return;
+        };
         self.sent += count;
         self.in_memory = self.in_memory.saturating_sub(count);
-        if self
-            .memory
-            .front()
-            .is_some_and(|first| first.len() <= self.sent)
-        {
+        if first.len() <= self.sent {
+            self.share.shrink(first.len() as u64);
             self.memory.pop_front();
             self.sent = 0;
         }
@@ -134,38 +177,64 @@ impl Spool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn bytes_leave_in_order_through_memory_and_file() {
+    /// Sends as a client would that takes up to `most` bytes at a time.
+    fn send(spool: &mut Spool, most: usize, sent: &mut Vec<u8>) -> usize {
+        let count = match spool.next() {
+            Next::Nothing => 0,
+            Next::Bytes(bytes) => {
+                let count = bytes.len().min(most);
+                sent.extend_from_slice(&bytes[..count]);
+                count
+            }
+            Next::File(file, at, len) => {
+                let mut bytes = vec![0; most.min(len as usize)];
+                file.read_exact_at(&mut bytes, at).unwrap();
+                sent.extend_from_slice(&bytes);
+                bytes.len()
+            }
+        };
+        spool.consume(count);
+        count
+    }
+
+    fn through(budget: u64, limit: usize) -> (Spool, bool) {
         let dir = std::env::temp_dir();
-        let (mut spool, mut sent, mut expected) = (Spool::default(), Vec::new(), Vec::new());
+        let budget = Budget::new(budget);
+        let (mut spool, mut sent, mut expected) = (Spool::new(&budget), Vec::new(), Vec::new());
         let mut random = 7_u32;
         for round in 0..2000_u32 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if round < 1500 && random & 0x100 == 0 {
-                let bytes: Vec<u8> = (0..(random >> 9) % 3000)
-                    .map(|i| (i ^ round) as u8)
-                    .collect();
+                let len = (random >> 9) % 20_000;
+                let bytes: Vec<u8> = (0..len).map(|i| (i ^ round) as u8).collect();
                 expected.extend_from_slice(&bytes);
-                spool.push(bytes, 4000, &dir);
+                spool.push(bytes, limit, &dir);
             } else {
-                let front = spool.front().unwrap();
-                let count = front.len().min((random >> 9) as usize % 5000);
-                sent.extend_from_slice(&front[..count]);
-                spool.consume(count);
+                send(&mut spool, 1 + (random >> 9) as usize % 30_000, &mut sent);
             }
+            assert!(budget.taken() <= budget.most() + SMALL as u64);
         }
-        while !spool.is_empty() {
-            let front = spool.front().unwrap();
-            sent.extend_from_slice(front);
-            let count = front.len();
-            spool.consume(count);
-        }
-        assert!(spool.file.is_some() && sent == expected);
+        while send(&mut spool, usize::MAX, &mut sent) > 0 {}
+        assert!(sent == expected && spool.is_empty() && budget.taken() == 0);
+        let used_file = spool.file.is_some();
+        (spool, used_file)
+    }
+
+    #[test]
+    fn bytes_leave_in_order_through_memory_and_file() {
+        assert!(through(1 << 30, 40_000).1);
+    }
+
+    #[test]
+    fn a_budget_that_others_have_used_up_leads_to_the_file() {
+        assert!(through(0, 1 << 30).1);
+        assert!(!through(1 << 40, 1 << 40).1);
     }
 
     #[test]
     fn without_a_file_bytes_leave_in_order_all_the_same() {
-        let mut spool = Spool::default();
+        let budget = Budget::new(1 << 20);
+        let mut spool = Spool::new(&budget);
         let nowhere = Path::new("/nowhere/at/all");
         for byte in 0..10 {
             spool.push(vec![byte; 10], 25, nowhere);
@@ -173,12 +242,8 @@ mod tests {
         assert!(spool.is_overflowing() && spool.take_trouble().is_some());
         assert!(spool.take_trouble().is_none());
         let mut sent = Vec::new();
-        while !spool.is_empty() {
-            let front = spool.front().unwrap().to_vec();
-            spool.consume(front.len());
-            sent.extend(front);
-        }
+        while send(&mut spool, usize::MAX, &mut sent) > 0 {}
         let expected: Vec<u8> = (0..10).flat_map(|byte| [byte; 10]).collect();
-        assert!(sent == expected && !spool.is_overflowing());
+        assert!(sent == expected && !spool.is_overflowing() && budget.taken() == 0);
     }
 }

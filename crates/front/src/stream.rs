@@ -2,12 +2,14 @@
 //! Leaves what the bytes mean to `conn`, and what TLS is to `tls`.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::pipe::Pipe;
 use crate::tls::TlsStream;
 
 /// A client socket.
@@ -15,15 +17,21 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream>),
+    /// One stream of an HTTP/2 connection.
+    Pipe(Pipe),
 }
 
 /// The same call on a socket of either kind; TLS differs.
 macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr, $tls:ident => $other:expr) => {
+    (
+        $self:ident, $stream:ident => $call:expr,
+        $tls:ident => $with_tls:expr, $pipe:ident => $with_pipe:expr
+    ) => {
         match $self {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
-            Stream::Tls($tls) => $other,
+            Stream::Tls($tls) => $with_tls,
+            Stream::Pipe($pipe) => $with_pipe,
         }
     };
 }
@@ -34,24 +42,47 @@ impl Stream {
         matches!(self, Self::Tls(tls) if tls.is_handshaking())
     }
 
+    /// The address of this end; None where there is none of the internet.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tls(tls) => tls.socket.local_addr().ok(),
+            Self::Unix(_) | Self::Pipe(_) => None,
+        }
+    }
+
+    /// Whether HTTP/2 was agreed on (ALPN).
+    pub fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.speaks_http2())
+    }
+
     /// Goes on with the handshake; `WouldBlock` when more must come first.
     pub fn try_handshake(&self) -> io::Result<()> {
         match self {
             Self::Tls(tls) => tls.try_handshake(),
-            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tcp(_) | Self::Unix(_) | Self::Pipe(_) => Ok(()),
         }
     }
 
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_read_ready(cx), tls => tls.poll_read_ready(cx))
+        each!(
+            self, stream => stream.poll_read_ready(cx),
+            tls => tls.poll_read_ready(cx), pipe => pipe.poll_read_ready(cx)
+        )
     }
 
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_write_ready(cx), tls => tls.socket.poll_write_ready(cx))
+        each!(
+            self, stream => stream.poll_write_ready(cx),
+            tls => tls.socket.poll_write_ready(cx), pipe => pipe.poll_write_ready(cx)
+        )
     }
 
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, stream => stream.try_read(buf), tls => tls.try_read(buf))
+        each!(
+            self, stream => stream.try_read(buf),
+            tls => tls.try_read(buf), pipe => pipe.try_read(buf)
+        )
     }
 
     /// Says that a read took all there was, so that the next one waits for the system's word
@@ -59,11 +90,17 @@ impl Stream {
     pub fn drained(&self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         // What TLS gave may be less than what the socket has.
-        let _ = each!(self, stream => stream.try_io(Interest::READABLE, nothing), _tls => Ok(()));
+        let _ = each!(
+            self, stream => stream.try_io(Interest::READABLE, nothing),
+            _tls => Ok(()), _pipe => Ok(())
+        );
     }
 
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        each!(self, stream => stream.try_write(bytes), tls => tls.try_write_two(bytes, &[]))
+        each!(
+            self, stream => stream.try_write(bytes),
+            tls => tls.try_write_two(bytes, &[]), pipe => pipe.try_write(bytes)
+        )
     }
 
     /// As much as fits of two byte strings. After `WouldBlock` the next write, of whatever kind,
@@ -74,15 +111,18 @@ impl Stream {
         }
         let parts = [IoSlice::new(first), IoSlice::new(second)];
         each!(
-            self,
-            stream => stream.try_write_vectored(&parts),
-            tls => tls.try_write_two(first, second)
+            self, stream => stream.try_write_vectored(&parts),
+            tls => tls.try_write_two(first, second),
+            pipe => pipe.try_write(if first.is_empty() { second } else { first })
         )
     }
 
     /// Sends something that nobody waits for, if it can go now.
     pub fn nudge(&self, bytes: &[u8]) {
-        each!(self, stream => { let _ = stream.try_write(bytes); }, tls => tls.nudge(bytes));
+        each!(
+            self, stream => { let _ = stream.try_write(bytes); },
+            tls => tls.nudge(bytes), _pipe => {}
+        );
     }
 
     /// Sends part of a file, without copying it through this process where there is no TLS.
@@ -92,26 +132,38 @@ impl Stream {
         offset: &mut u64,
         len: usize,
     ) -> io::Result<usize> {
-        if let Self::Tls(tls) = self {
-            return tls.try_send_file(file, offset, len);
-        }
-        let mut send =
-            || rustix::fs::sendfile(self.fd(), file, Some(offset), len).map_err(io::Error::from);
-        each!(self, stream => stream.try_io(Interest::WRITABLE, &mut send), _tls => Ok(0))
+        let mut sent = *offset;
+        let mut send = |socket: BorrowedFd<'_>| {
+            rustix::fs::sendfile(socket, file, Some(&mut sent), len).map_err(io::Error::from)
+        };
+        let result = each!(
+            self, stream => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
+            tls => return tls.try_send_file(file, offset, len),
+            pipe => return pipe.try_send_file(file, offset, len)
+        );
+        *offset = sent;
+        result
     }
 
     /// No more bytes will be sent.
     pub fn shut_down_writing(&self) {
-        if let Self::Tls(tls) = self {
-            tls.close_notify();
+        match self {
+            Self::Pipe(pipe) => return pipe.end(),
+            Self::Tls(tls) => tls.close_notify(),
+            Self::Tcp(_) | Self::Unix(_) => {}
         }
-        let _ = rustix::net::shutdown(self.fd(), rustix::net::Shutdown::Write);
+        if let Some(fd) = self.fd() {
+            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+        }
     }
 
     /// Whether the peer has closed or reset the connection for both directions.
     pub fn has_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let fd = self.fd();
+        if let Self::Pipe(pipe) = self {
+            return pipe.is_broken();
+        }
+        let Some(fd) = self.fd() else { return false };
         let mut polled = [PollFd::new(&fd, PollFlags::empty())];
         let now = Timespec {
             tv_sec: 0,
@@ -126,15 +178,29 @@ impl Stream {
     /// Makes the coming close a reset: for a client that cannot tell otherwise that something is
     /// missing.
     pub fn reset_on_close(&self) {
-        let _ = rustix::net::sockopt::set_socket_linger(self.fd(), Some(std::time::Duration::ZERO));
+        if let Self::Pipe(pipe) = self {
+            pipe.break_off();
+        } else if let Some(fd) = self.fd() {
+            let at_once = Some(std::time::Duration::ZERO);
+            let _ = rustix::net::sockopt::set_socket_linger(fd, at_once);
+        }
     }
 
     /// Bytes that were given to the system and that the peer's has not acknowledged.
     pub fn unacknowledged(&self) -> u64 {
-        canter_sys::sockets::unacknowledged(self.fd()).unwrap_or(0)
+        match self {
+            Self::Pipe(pipe) => pipe.unread() as u64,
+            other => other
+                .fd()
+                .and_then(|fd| canter_sys::sockets::unacknowledged(fd).ok())
+                .unwrap_or(0),
+        }
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        each!(self, stream => stream.as_fd(), tls => tls.socket.as_fd())
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        each!(
+            self, stream => Some(stream.as_fd()),
+            tls => Some(tls.socket.as_fd()), _pipe => None
+        )
     }
 }

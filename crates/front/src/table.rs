@@ -53,6 +53,11 @@ impl Row {
         self.expired.get()
     }
 
+    /// Whether the time is over, without asking to be woken.
+    pub fn is_expired(&self) -> bool {
+        self.expired.get()
+    }
+
     fn expire(&self) {
         self.expired.set(true);
         if let Some(waker) = self.waker.borrow().as_ref() {

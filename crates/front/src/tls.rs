@@ -54,11 +54,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the files. The first pair serves clients that name no host, or one that is in none.
+    /// Reads the files; `http2` says whether that is offered. The first pair serves clients that name no host, or one that is in none.
     ///
     /// # Errors
     /// A sentence that names the file, what is wrong and what would be right.
-    pub fn load(pairs: Vec<KeyPair>) -> Result<Self, TlsError> {
+    pub fn load(pairs: Vec<KeyPair>, http2: bool) -> Result<Self, TlsError> {
         let changed = RefCell::new(times(&pairs));
         let current = Arc::new(Current(RwLock::new(Arc::new(Certificates::load(&pairs)?))));
         let provider = Arc::new(ring::default_provider());
@@ -68,7 +68,12 @@ impl Tls {
             .map_err(broken)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let protocols: &[&[u8]] = if http2 {
+            &[b"h2", b"http/1.1"]
+        } else {
+            &[b"http/1.1"]
+        };
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config.ticketer = ring::Ticketer::new().map_err(broken)?;
         // Requests that could be replayed are never taken before the handshake is complete.
         config.max_early_data_size = 0;

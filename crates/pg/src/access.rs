@@ -39,6 +39,26 @@ pub enum Auth {
     Cert,
 }
 
+impl std::str::FromStr for Auth {
+    type Err = String;
+
+    /// The names of `pg_hba.conf` and of PgBouncer's `auth_type`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "peer" => Ok(Self::Peer),
+            "trust" => Ok(Self::Trust),
+            "scram-sha-256" => Ok(Self::Scram),
+            "md5" => Ok(Self::Md5),
+            "plain" | "password" => Ok(Self::Plain),
+            "cert" => Ok(Self::Cert),
+            _ => Err(
+                "authentication is one of peer, trust, scram-sha-256, md5, plain and cert"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
 /// Where a door is, as far as admission depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -53,7 +73,11 @@ pub enum Reach {
 impl Reach {
     /// Of a TCP door at this address.
     pub fn of(address: std::net::IpAddr) -> Self {
-        if address.to_canonical().is_loopback() { Self::Loopback } else { Self::Network }
+        if address.to_canonical().is_loopback() {
+            Self::Loopback
+        } else {
+            Self::Network
+        }
     }
 }
 
@@ -76,7 +100,7 @@ pub struct AccessOptions {
 pub struct Access {
     rule: Rule,
     users: RefCell<Users>,
-    tls: Option<DoorTls>,
+    tls: Option<RefCell<DoorTls>>,
     /// TCP clients must come encrypted.
     require_tls: bool,
 }
@@ -100,7 +124,7 @@ pub struct Admitted {
     pub peer: Option<Peer>,
     /// What it let us know to log in in its name, when it is not the target's own user.
     pub credential: Option<Credential>,
-    /// Bytes to be sent before anything else: ends with AuthenticationOk. Append and send at once.
+    /// Bytes to be sent before anything else: ends with `AuthenticationOk`. Append and send at once.
     pub greeting: Vec<u8>,
 }
 
@@ -130,15 +154,16 @@ impl Access {
         self.users.borrow_mut().set_own(target);
     }
 
-    /// Answers SSLRequest, GSSENCRequest and direct TLS, and returns the first packet that is none
+    /// Answers `SSLRequest`, `GSSENCRequest` and direct TLS, and returns the first packet that is none
     /// of them, whole (length, code, body), with the stream it came through. `Ok(None)` when the
     /// client left. A start-up, cancel or registration packet: the caller tells by its code. A
     /// packet of an impossible length is returned as far as it was read, for its error.
-    pub async fn first_packet(
-        &self,
-        stream: Stream,
-    ) -> io::Result<Option<(Stream, Vec<u8>)>> {
-        arrival::first_packet(stream, self.tls.as_ref()).await
+    pub async fn first_packet(&self, stream: Stream) -> io::Result<Option<(Stream, Vec<u8>)>> {
+        let tls = self.tls.as_ref().filter(|_| !stream.is_unix()).map(|tls| {
+            tls.borrow_mut().refresh();
+            tls.borrow().clone()
+        });
+        arrival::first_packet(stream, tls.as_ref()).await
     }
 
     /// Finds out who the client is. On `Err` the caller sends the error and closes.
@@ -154,7 +179,13 @@ impl Access {
                 .hint("Connect with sslmode=require or stricter."));
         }
         let mut greeting = Vec::with_capacity(512);
-        let credential = match &self.rule {
+        // The target may have got a password since the door was opened.
+        let asks_by_now = Rule::Ask(Auth::Scram);
+        let rule = match &self.rule {
+            Rule::Open(_) if self.users.borrow().has_any() => &asks_by_now,
+            rule => rule,
+        };
+        let credential = match rule {
             Rule::Open(own) if user == own => None,
             Rule::Open(_) => return Err(failed("authentication", user)),
             Rule::Ask(Auth::Trust) => None,
@@ -168,8 +199,15 @@ impl Access {
             }
             Rule::Ask(auth @ (Auth::Scram | Auth::Md5 | Auth::Plain)) => {
                 let entry = self.users.borrow_mut().find(user);
-                let end_point = self.tls.as_ref().and_then(|tls| tls.end_point.as_deref());
-                let exchange = Exchange { stream, user, entry, end_point };
+                let tls = self.tls.as_ref();
+                let end_point = tls.and_then(|tls| tls.borrow().end_point.clone());
+                let end_point = end_point.as_deref();
+                let exchange = Exchange {
+                    stream,
+                    user,
+                    entry,
+                    end_point,
+                };
                 exchange.run(*auth, &mut greeting).await?
             }
         };
@@ -186,7 +224,11 @@ impl Access {
 
 /// The words PostgreSQL uses; they tell nobody whether the user exists.
 fn failed(what: &str, user: &str) -> SqlError {
-    let code = if what.starts_with("password") { "28P01" } else { "28000" };
+    let code = if what.starts_with("password") {
+        "28P01"
+    } else {
+        "28000"
+    };
     let shown: String = user.chars().take(63).collect();
     SqlError::fatal(code, format!("{what} failed for user \"{shown}\""))
 }
@@ -194,7 +236,10 @@ fn failed(what: &str, user: &str) -> SqlError {
 /// The chain was checked by TLS; the common name must be the user.
 fn is_certified(stream: &Stream, user: &str) -> Result<(), SqlError> {
     let Some(certificate) = stream.peer_certificates().first() else {
-        return Err(SqlError::fatal("28000", "connection requires a valid client certificate"));
+        return Err(SqlError::fatal(
+            "28000",
+            "connection requires a valid client certificate",
+        ));
     };
     match x509::common_name(certificate) {
         Some(name) if same(name.as_bytes(), user.as_bytes()) => Ok(()),

@@ -4,6 +4,8 @@
 
 mod aim;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use aim::Aim;
 pub(crate) use registry::{Registered, Registry, Seat};

@@ -2,6 +2,8 @@
 //! Leaves who may come in to `access` and the life of a client to `session`.
 
 mod entry;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,7 +50,10 @@ impl Door {
         }
         let meta = std::fs::symlink_metadata(folder)?;
         if !meta.is_dir() || meta.permissions().mode() & 0o077 != 0 {
-            let words = format!("{} must be a folder closed to others (0700)", folder.display());
+            let words = format!(
+                "{} must be a folder closed to others (0700)",
+                folder.display()
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
         }
         let path = folder.join(SOCKET);
@@ -59,7 +64,12 @@ impl Door {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
         }
         let access = Rc::new(Access::private());
-        Ok(Self { listener: Listener::Unix(listener), access, private: Some(meta.uid()), file: Some(file) })
+        Ok(Self {
+            listener: Listener::Unix(listener),
+            access,
+            private: Some(meta.uid()),
+            file: Some(file),
+        })
     }
 
     /// The private door at a socket that listens already and is kept by whoever made it, in a
@@ -69,7 +79,10 @@ impl Door {
         let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
         let private = Some(std::fs::symlink_metadata(path)?.uid());
         let access = Access::private();
-        Ok(Self { private, ..Self::unix(listener, access) })
+        Ok(Self {
+            private,
+            ..Self::unix(listener, access)
+        })
     }
 
     /// A TCP door at an address; port 0 lets the system choose.
@@ -80,19 +93,32 @@ impl Door {
     /// A unix door. `path` is the socket itself; libpq looks for names like `.s.PGSQL.5432`.
     pub fn bind_unix(path: &Path, access: Access) -> io::Result<Self> {
         let (listener, file) = bind_unix(path)?;
-        Ok(Self { file: Some(file), ..Self::unix(listener, access) })
+        Ok(Self {
+            file: Some(file),
+            ..Self::unix(listener, access)
+        })
     }
 
     /// A TCP door at a socket that listens already.
     pub fn tcp(listener: std::net::TcpListener, access: Access) -> Self {
         let access = Rc::new(access);
-        Self { listener: Listener::Tcp(listener), access, private: None, file: None }
+        Self {
+            listener: Listener::Tcp(listener),
+            access,
+            private: None,
+            file: None,
+        }
     }
 
     /// A unix door at a socket that listens already.
     pub fn unix(listener: std::os::unix::net::UnixListener, access: Access) -> Self {
         let access = Rc::new(access);
-        Self { listener: Listener::Unix(listener), access, private: None, file: None }
+        Self {
+            listener: Listener::Unix(listener),
+            access,
+            private: None,
+            file: None,
+        }
     }
 
     /// Where a TCP door is, once the system has chosen.
@@ -115,7 +141,10 @@ impl Door {
                 Accepting::Unix(UnixListener::from_std(listener)?)
             }
         };
-        let inside = Inside { access: self.access, private: self.private };
+        let inside = Inside {
+            access: self.access,
+            private: self.private,
+        };
         let task = spawn_local(accept(listener, inside, self.file, Rc::clone(shared)));
         shared.doors.borrow_mut().push(task.abort_handle());
         Ok(())
@@ -165,7 +194,10 @@ async fn accept(
             Err(error) => {
                 // Said once, not twenty times a second.
                 if !exhausted {
-                    warn!("the database door cannot accept", error = error.to_string().as_str());
+                    warn!(
+                        "the database door cannot accept",
+                        error = error.to_string().as_str()
+                    );
                 }
                 exhausted = true;
                 tokio::time::sleep(EXHAUSTED).await;
@@ -197,7 +229,10 @@ fn bind_unix(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, Socke
         other => other?,
     };
     let meta = std::fs::symlink_metadata(path)?;
-    let file = SocketFile { path: path.to_owned(), is: (meta.dev(), meta.ino()) };
+    let file = SocketFile {
+        path: path.to_owned(),
+        is: (meta.dev(), meta.ino()),
+    };
     Ok((listener, file))
 }
 

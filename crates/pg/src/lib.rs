@@ -14,6 +14,7 @@ mod login;
 pub mod pool;
 mod pooler;
 mod relay;
+pub mod replica;
 mod scram;
 mod server;
 mod session;

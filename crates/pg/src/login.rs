@@ -106,8 +106,8 @@ impl LoginErrorKind {
 }
 
 /// What an SQLSTATE means for the next login.
-fn kind_of(code: &[u8; 5]) -> LoginErrorKind {
-    match code {
+fn kind_of(code: [u8; 5]) -> LoginErrorKind {
+    match &code {
         b"53300" => LoginErrorKind::TooMany,
         b"57P01" | b"57P02" | b"57P03" => LoginErrorKind::StartingUp,
         b"28P01" | b"28000" => LoginErrorKind::Auth,
@@ -133,7 +133,15 @@ pub async fn connect(
     extra: &[(String, String)],
     deadline: Instant,
 ) -> Result<LoggedIn, LoginError> {
-    Route { target, database, user, extra, deadline }.run().await
+    Route {
+        target,
+        database,
+        user,
+        extra,
+        deadline,
+    }
+    .run()
+    .await
 }
 
 /// Asks the server at `place` to cancel what runs under `key`; returns when it has taken notice.
@@ -164,5 +172,7 @@ pub async fn send_cancel(
         while matches!(stream.read(&mut rest).await, Ok(1..)) {}
         Ok(())
     };
-    timeout_at(deadline, cancel).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout_at(deadline, cancel)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

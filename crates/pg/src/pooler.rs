@@ -2,6 +2,7 @@
 //! Leaves every decision to the parts it puts together.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::cancel::Registry;
 use crate::door::Door;
-use crate::pool::{Pools, PoolStats};
+use crate::pool::{PoolStats, Pools};
+use crate::replica::Group;
 use crate::settings::{Owner, Settings};
 use crate::target::{Target, TargetId};
 
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Rc<Registry>,
     pub(crate) default_target: RefCell<Option<TargetId>>,
     pub(crate) draining: Cell<bool>,
+    /// By the target of their primary.
+    pub(crate) replicas: RefCell<HashMap<TargetId, Rc<Group>>>,
     /// Clients connected, those that are still logging in counted.
     pub(crate) clients: Cell<usize>,
     pub(crate) doors: RefCell<Vec<AbortHandle>>,
@@ -57,6 +61,7 @@ impl Pooler {
             sessions: Rc::new(Registry::new()),
             default_target: RefCell::new(None),
             draining: Cell::new(false),
+            replicas: RefCell::default(),
             clients: Cell::new(0),
             doors: RefCell::default(),
         }))

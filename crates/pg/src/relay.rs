@@ -5,8 +5,8 @@
 //! the session's.
 //!
 //! ```text
-//! client bytes ─▶ from_client ─▶ Io::to_server      (what stays local: Io::to_client)
-//! server bytes ─▶ from_server ─▶ Io::to_client      (what it asks itself: Io::to_server)
+//! client bytes ─▶ client_sent ─▶ Io::to_server      (what stays local: Io::to_client)
+//! server bytes ─▶ server_sent ─▶ Io::to_client      (what it asks itself: Io::to_server)
 //! ```
 
 mod answer;
@@ -24,13 +24,14 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+pub(crate) use attach::Leaving;
 pub use known::{Known, Params};
 pub use label::Label;
 pub use statement::Statement;
-pub(crate) use attach::Leaving;
 
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus};
@@ -101,8 +102,16 @@ enum Segment {
     Server,
 }
 
+thread_local! {
+    static NUMBERS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// The state machine of one session.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(crate) struct Relay {
     owed: Queue,
     /// What the client was told of its transaction.
@@ -117,12 +126,16 @@ pub(crate) struct Relay {
     copy_in: bool,
     /// The client's messages wait until nothing is owed.
     barrier: bool,
+    /// A database is about to be created, dropped or altered.
+    wants_room: bool,
     /// The client is gone: nothing is asked any more, all is cleaned instead.
     leaving: bool,
     defer_begin: bool,
     from_client: Passing,
     from_server: Passing,
 
+    /// Tells this session from all others.
+    number: u64,
     label: Rc<Label>,
     start: Rc<Label>,
     /// What the client was told with `ParameterStatus`.
@@ -161,10 +174,12 @@ impl Relay {
             skip: false,
             copy_in: false,
             barrier: false,
+            wants_room: false,
             leaving: false,
             defer_begin,
             from_client: Passing::default(),
             from_server: Passing::default(),
+            number: NUMBERS.replace(NUMBERS.get() + 1),
             label: Rc::clone(&start),
             start,
             params,
@@ -205,9 +220,9 @@ impl Relay {
             || self.owed.iter().any(owed::Owed::is_visible)
     }
 
-    /// Whether the server reads COPY data from the client.
-    pub(crate) fn is_copying_in(&self) -> bool {
-        self.copy_in
+    /// Whether idle servers of other databases are in the way of what was just taken in.
+    pub(crate) fn take_wants_room(&mut self) -> bool {
+        std::mem::take(&mut self.wants_room)
     }
 
     /// Whether the server may be given back now.

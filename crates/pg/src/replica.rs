@@ -13,6 +13,7 @@
 mod ban;
 mod choose;
 mod floor;
+mod group;
 mod history;
 mod learned;
 mod lsn;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use choose::{Choice, Replicas, Why};
 pub use floor::Floor;
+pub(crate) use group::Group;
 pub use learned::fingerprint;
 pub use lsn::Lsn;
 pub use sample::{Asked, Sample, is_healed_by_primary};
@@ -43,6 +45,10 @@ pub struct Rules {
     pub first_ban: Duration,
     /// The longest such time.
     pub longest_ban: Duration,
+    /// How often every server is asked how far it is.
+    pub probe_every: Duration,
+    /// A replica that did not answer for so long gets no reads.
+    pub longest_silence: Duration,
 }
 
 impl Default for Rules {
@@ -53,6 +59,8 @@ impl Default for Rules {
             unknown_functions: false,
             first_ban: Duration::from_secs(2),
             longest_ban: Duration::from_secs(120),
+            probe_every: Duration::from_secs(1),
+            longest_silence: Duration::from_secs(10),
         }
     }
 }

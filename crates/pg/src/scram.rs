@@ -67,9 +67,9 @@ impl std::error::Error for ScramError {}
 /// What proves both sides to each other, made from the password once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// RFC 5802's ClientKey.
+    /// RFC 5802's `ClientKey`.
     pub client: Digest,
-    /// RFC 5802's ServerKey.
+    /// RFC 5802's `ServerKey`.
     pub server: Digest,
 }
 
@@ -84,9 +84,17 @@ impl Keys {
     pub fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Self {
         let mut salted = [0; 32];
         let password = prepare(password);
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, &password, &mut salted);
-        let keys =
-            Self { client: hmac(&salted, b"Client Key"), server: hmac(&salted, b"Server Key") };
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            iterations,
+            salt,
+            &password,
+            &mut salted,
+        );
+        let keys = Self {
+            client: hmac(&salted, b"Client Key"),
+            server: hmac(&salted, b"Server Key"),
+        };
         salted.fill(0);
         keys
     }
@@ -99,9 +107,9 @@ pub struct Verifier {
     pub iterations: u32,
     /// What was mixed in.
     pub salt: Vec<u8>,
-    /// The hash of the ClientKey.
+    /// The hash of the `ClientKey`.
     pub stored: Digest,
-    /// The ServerKey.
+    /// The `ServerKey`.
     pub server: Digest,
 }
 
@@ -115,7 +123,9 @@ impl Verifier {
     /// A fresh one for a password.
     pub fn from_password(password: &[u8]) -> Result<Self, ScramError> {
         let mut salt = vec![0; 16];
-        SystemRandom::new().fill(&mut salt).map_err(|_| ScramError::Random)?;
+        SystemRandom::new()
+            .fill(&mut salt)
+            .map_err(|_| ScramError::Random)?;
         let iterations = NonZeroU32::MIN.saturating_add(DEFAULT_ITERATIONS - 1);
         let keys = Keys::derive(password, &salt, iterations);
         Ok(Self {
@@ -191,7 +201,7 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(difference) == 0
 }
 
-/// SASLprep (RFC 4013); what it refuses is taken as it is, as PostgreSQL does.
+/// `SASLprep` (RFC 4013); what it refuses is taken as it is, as PostgreSQL does.
 fn prepare(password: &[u8]) -> Cow<'_, [u8]> {
     match std::str::from_utf8(password).map(stringprep::saslprep) {
         Ok(Ok(Cow::Owned(text))) => Cow::Owned(text.into_bytes()),
@@ -202,7 +212,9 @@ fn prepare(password: &[u8]) -> Cow<'_, [u8]> {
 /// 18 random bytes as printable text.
 fn nonce() -> Result<String, ScramError> {
     let mut bytes = [0; 18];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| ScramError::Random)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| ScramError::Random)?;
     Ok(BASE64.encode(bytes))
 }
 
@@ -219,14 +231,18 @@ fn attribute<'a>(rest: &mut &'a str, name: char) -> Result<&'a str, ScramError> 
     let after = rest
         .strip_prefix(name)
         .and_then(|after| after.strip_prefix('='))
-        .ok_or(ScramError::Malformed("an attribute is missing or in the wrong place"))?;
+        .ok_or(ScramError::Malformed(
+            "an attribute is missing or in the wrong place",
+        ))?;
     let (value, after) = after.split_once(',').unwrap_or((after, ""));
     *rest = after;
     Ok(value)
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, ScramError> {
-    BASE64.decode(text).map_err(|_| ScramError::Malformed("base64 is expected"))
+    BASE64
+        .decode(text)
+        .map_err(|_| ScramError::Malformed("base64 is expected"))
 }
 
 /// A key given in base64.

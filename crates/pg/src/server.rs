@@ -16,8 +16,6 @@ use crate::relay::{Known, Label, Params};
 use crate::stream::{Idle, Stream};
 use crate::wire::build;
 
-pub(crate) use ask::Answer;
-
 /// A server process that does not end after this keeps its connection no longer counted.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -27,8 +25,6 @@ pub(crate) struct Server {
     pub(crate) stream: Stream,
     /// Parameters, label, prepared statements, status.
     pub(crate) known: Known,
-    /// What it reported when it had just logged in.
-    pub(crate) start: Rc<Params>,
     /// How to cancel what runs on it.
     pub(crate) aim: Rc<Aim>,
     /// Whether somebody has it who has not had all replies: it is not said goodbye to, but
@@ -40,8 +36,7 @@ impl Server {
     pub(crate) fn new(stream: Stream, params: Rc<Params>, prepared: usize, aim: Rc<Aim>) -> Self {
         Self {
             stream,
-            known: Known::new(Rc::clone(&params), prepared),
-            start: params,
+            known: Known::new(params, prepared),
             aim,
             busy: false,
         }
@@ -54,6 +49,8 @@ impl Server {
             self.aim.fire();
         }
         self.stream.write_all(build::TERMINATE).await?;
+        // Half a message may have gone before: then only the end of the stream is understood.
+        std::future::poll_fn(|cx| self.stream.poll_shutdown(cx)).await?;
         let mut rest = [0; 4096];
         while self.stream.read(&mut rest).await? > 0 {}
         Ok(())

@@ -13,6 +13,7 @@ mod handle;
 mod leave;
 mod obtain;
 mod pump;
+mod reads;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -73,6 +74,8 @@ struct Session {
     who: WaitInfo,
     relay: Relay,
     lease: Option<Held>,
+    /// Only with replicas.
+    reads: Option<Box<reads::Reads>>,
     /// From the client, to the server; from the server, to the client.
     client_in: Input,
     server_out: Output,

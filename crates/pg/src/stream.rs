@@ -180,12 +180,14 @@ impl Stream {
     pub fn tls_summary(&self) -> Option<String> {
         let (version, suite) = match self {
             Self::Plain(_) => return None,
-            Self::TlsClient(tls) => {
-                (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite())
-            }
-            Self::TlsServer(tls) => {
-                (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite())
-            }
+            Self::TlsClient(tls) => (
+                tls.get_ref().1.protocol_version(),
+                tls.get_ref().1.negotiated_cipher_suite(),
+            ),
+            Self::TlsServer(tls) => (
+                tls.get_ref().1.protocol_version(),
+                tls.get_ref().1.negotiated_cipher_suite(),
+            ),
         };
         Some(format!("{:?} {:?}", version?, suite?.suite()))
     }
@@ -227,6 +229,14 @@ impl Stream {
         std::future::poll_fn(|cx| self.poll_read_ready(cx)).await
     }
 
+    /// Waits until something new has reached the socket, whatever TLS makes of it.
+    #[cfg(test)]
+    pub(crate) async fn socket_readable(&mut self) {
+        std::future::poll_fn(|cx| self.socket().poll_read_ready(cx))
+            .await
+            .unwrap();
+    }
+
     /// Waits for the first byte and leaves it there; `None` at the end of the stream. For TCP
     /// before TLS only.
     pub async fn peek_first(&mut self) -> io::Result<Option<u8>> {
@@ -243,7 +253,8 @@ impl Stream {
     pub async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         std::future::poll_fn(|cx| {
             let mut into = ReadBuf::new(buf);
-            self.poll_read(cx, &mut into).map_ok(|()| into.filled().len())
+            self.poll_read(cx, &mut into)
+                .map_ok(|()| into.filled().len())
         })
         .await
     }

@@ -4,6 +4,7 @@
 
 mod hosts;
 mod keywords;
+mod refused;
 mod secret;
 mod text;
 mod url;
@@ -67,7 +68,7 @@ pub enum Addr {
     Unix(PathBuf),
 }
 
-/// What a SCRAM login needs instead of a password: RFC 5802's ClientKey and ServerKey.
+/// What a SCRAM login needs instead of a password: RFC 5802's `ClientKey` and `ServerKey`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScramKeys {
     /// Proves who we are.
@@ -230,7 +231,13 @@ pub struct TcpOptions {
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self { keepalive: true, idle: None, interval: None, count: None, user_timeout: None }
+        Self {
+            keepalive: true,
+            idle: None,
+            interval: None,
+            count: None,
+            user_timeout: None,
+        }
     }
 }
 
@@ -258,7 +265,9 @@ impl std::str::FromStr for TargetId {
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong());
         }
-        u128::from_str_radix(text, 16).map(|n| Self(n.to_be_bytes())).map_err(|_| wrong())
+        u128::from_str_radix(text, 16)
+            .map(|n| Self(n.to_be_bytes()))
+            .map_err(|_| wrong())
     }
 }
 
@@ -308,7 +317,11 @@ impl Target {
     /// Reads a URL or a string on top of `defaults` (the user, the database, files in the home
     /// folder): what the text says wins.
     pub fn from_text_with(defaults: &[(&str, &str)], text: &str) -> Result<Self, TargetError> {
-        let pairs = if text.contains("://") { url::split(text)? } else { text::split(text)? };
+        let pairs = if text.contains("://") {
+            url::split(text)?
+        } else {
+            text::split(text)?
+        };
         let defaults = defaults.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
         Self::from_pairs(defaults.chain(pairs))
     }
@@ -327,7 +340,12 @@ impl Target {
             Some(Credential::Keys(keys)) => (None, Some(keys.clone())),
             None => (None, None),
         };
-        Self { user: user.to_owned(), password, scram_keys, ..self.clone() }
+        Self {
+            user: user.to_owned(),
+            password,
+            scram_keys,
+            ..self.clone()
+        }
     }
 
     /// Where it is, without secrets: `db.example.com:5432/shop`.
@@ -339,7 +357,13 @@ impl Target {
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Target({} as {}, {:?})", self.describe(), self.user, self.tls.mode)
+        write!(
+            f,
+            "Target({} as {}, {:?})",
+            self.describe(),
+            self.user,
+            self.tls.mode
+        )
     }
 }
 

@@ -27,9 +27,10 @@ impl BackendKey {
 
     /// A key, unless the secret has a length the protocol does not know.
     pub fn new(pid: i32, secret: &[u8]) -> Option<Self> {
-        Self::SECRET_LENGTHS
-            .contains(&secret.len())
-            .then(|| Self { pid, secret: secret.into() })
+        Self::SECRET_LENGTHS.contains(&secret.len()).then(|| Self {
+            pid,
+            secret: secret.into(),
+        })
     }
 
     /// Decodes the body of a `BackendKeyData` message.

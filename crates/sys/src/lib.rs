@@ -11,3 +11,4 @@ pub mod memory;
 pub mod process;
 pub mod sched;
 pub mod sockets;
+pub mod temp;

@@ -1,12 +1,14 @@
 //! Owns one answer on its way out: `start_response`, `write`, and the order head, chunks, end.
 //! Leaves checking the head to `head`, the ring to `outbox`, and the app's iterable to `respond`.
 
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use canter_channel::response::FilePart;
 use canter_channel::{Kind, MOST_RECORD, SlotId};
+use canter_sys::temp;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -137,6 +139,9 @@ impl StartResponse {
     /// Sends the whole body, or its end, and the head before it if that has not gone out.
     pub fn finish(&self, py: Python<'_>, chunks: &[&[u8]]) -> Result<(), Stop> {
         let total: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+        if total > MOST_RECORD && self.is_started() && self.finish_spilled(py, chunks, total)? {
+            return Ok(());
+        }
         let mut head = self.take_head(State::Sent)?;
         let room = MOST_RECORD - head.as_ref().map_or(0, |head| head.message.len());
         if total > room {
@@ -182,6 +187,37 @@ impl StartResponse {
             .map_err(Stop::from)?;
         self.over();
         Ok(())
+    }
+
+    /// Sends a large body as a file, so that neither this thread nor memory waits for its client;
+    /// false, and nothing sent, where it cannot be stored.
+    fn finish_spilled(
+        &self,
+        py: Python<'_>,
+        chunks: &[&[u8]],
+        total: usize,
+    ) -> Result<bool, Stop> {
+        let dir = &self.worker.temp_dir;
+        let stored = py.detach(|| {
+            if !temp::has_room(dir, total as u64) {
+                return None;
+            }
+            let mut file = temp::unlinked(dir).ok()?;
+            chunks
+                .iter()
+                .try_for_each(|chunk| file.write_all(chunk))
+                .ok()?;
+            Some(file)
+        });
+        let Some(file) = stored else {
+            return Ok(false);
+        };
+        let part = FilePart {
+            offset: 0,
+            len: total as u64,
+        };
+        self.finish_file(py, part, &file.into())?;
+        Ok(true)
     }
 
     /// Ends an answer that cannot be completed: the client sees a broken connection.

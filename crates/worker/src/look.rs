@@ -17,7 +17,7 @@
 //! long: one more thread comes then all the same, and shares the interpreter with them, so that an
 //! endless loop stops nobody else.
 //!
-//! The time queued is that of some of the threads that run requests: two file reads each per window,
+//! The time queued is that of the threads that took the last requests: two file reads each per window,
 //! where all threads would be hundreds. The kernel adds to it only when the thread gets its CPU,
 //! so one that is ready to run at the window's end counts as computing.
 
@@ -37,8 +37,8 @@ const FIRST_WINDOW: Duration = Duration::from_millis(1);
 /// answered, only a window as long as this shows more than the chance of a moment.
 const SURE: Duration = Duration::from_millis(16);
 
-/// Threads whose time queued is looked at.
-const MOST_WATCHED: usize = 8;
+/// The longest window while many threads run requests, which may all wait at any moment.
+const LONGEST_OF_MANY: Duration = Duration::from_millis(8);
 
 /// Where more threads than this run requests, they are there because requests wait for long.
 const FEW: usize = 16;
@@ -109,21 +109,20 @@ struct Sample {
     clock: Duration,
     process: Duration,
     taken: u32,
-    /// Time queued so far of some threads.
+    last: u32,
+    /// Time queued so far of the threads that took the last requests.
     queued: Vec<(u32, Duration)>,
 }
 
 impl Sample {
     fn now(worker: &Worker) -> Self {
-        let mut tids = worker.running.some_threads(MOST_WATCHED);
-        if tids.is_empty() {
-            tids.push(worker.last_taker());
-        }
         Self {
             clock: cpu::monotonic(),
             process: cpu::process_time(),
             taken: worker.watch.taken(),
-            queued: tids
+            last: worker.last_taker(),
+            queued: worker
+                .last_takers()
                 .into_iter()
                 .filter_map(|tid| Some((tid, queued(tid)?)))
                 .collect(),
@@ -131,11 +130,13 @@ impl Sample {
     }
 
     /// The share of the clock that the process has computed, or was queued, since then; in units of
-    /// the share below which it counts as waiting.
-    fn busy(&self, worker: &Worker) -> f64 {
+    /// the share below which it counts as waiting. Without `all`, only the time queued of the
+    /// thread that had taken a request last counts.
+    fn busy(&self, worker: &Worker, all: bool) -> f64 {
         let elapsed = cpu::monotonic().saturating_sub(self.clock);
         let computed = cpu::process_time().saturating_sub(self.process);
-        let waited = self.queued.iter().filter_map(|&(tid, before)| {
+        let watched = self.queued.iter().filter(|(tid, _)| all || *tid == self.last);
+        let waited = watched.filter_map(|&(tid, before)| {
             let now = queued(tid)?;
             Some(now.saturating_sub(before))
         });
@@ -204,12 +205,15 @@ impl Look {
             self.still_since = computed;
         }
         let only_the_called = taken <= self.called;
-        let is_long = self.window >= SURE;
+        // Hundreds of threads are no chance of a moment: requests wait, and for long.
+        let is_few = worker.crew.busy() <= FEW;
+        let longest = if is_few { SURE } else { LONGEST_OF_MANY };
+        let is_sure = !is_few || self.window >= SURE;
         let may_help = worker.crew.is_settled() && !worker.is_stood_at();
         let now = cpu::monotonic();
-        let busy = self.sample.busy(worker);
+        let busy = self.sample.busy(worker, is_few);
         if may_help
-            && (only_the_called || is_long)
+            && (only_the_called || is_sure)
             && busy < 1.0
             && !is_runnable(worker.last_taker())
         {
@@ -221,17 +225,21 @@ impl Look {
             self.called = self.called.min(waiting(worker));
             Crew::step_up(worker, self.called);
             shed.called(now);
-            self.window = if only_the_called { FIRST_WINDOW } else { SURE };
+            self.window = if only_the_called || !is_few {
+                FIRST_WINDOW
+            } else {
+                SURE
+            };
         } else if may_help && computed.saturating_sub(self.still_since) >= granted(worker) {
             self.called = 1;
             Crew::step_up(worker, 1);
             self.still_since = computed;
         } else {
-            if is_long && taken > 0 && busy >= FULL && worker.crew.busy() <= FEW && shed.may(now) {
+            if is_few && is_sure && taken > 0 && busy >= FULL && shed.may(now) {
                 worker.crew.let_one_go();
             }
             self.called = 0;
-            self.window = (self.window * 2).min(SURE);
+            self.window = (self.window * 2).min(longest);
         }
         self.sample = Sample::now(worker);
         Some(self)

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use canter_channel::MOST_RECORD;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -124,8 +125,14 @@ fn send_body(
         let chunk = bytes_of(chunk?)?;
         // PEP 3333: empty chunks do not send the head, so that middleware may yield them while
         // it waits.
-        if !chunk.as_bytes().is_empty() {
-            answer.send(py, chunk.as_bytes())?;
+        let bytes = chunk.as_bytes();
+        if bytes.len() > MOST_RECORD && answer.declared_length() == Some(bytes.len() as u64) {
+            // All there is, as the app itself said.
+            answer.finish(py, &[bytes])?;
+            return Ok(());
+        }
+        if !bytes.is_empty() {
+            answer.send(py, bytes)?;
         } else if answer.is_unwanted() {
             return Err(Trouble::Unwanted);
         }

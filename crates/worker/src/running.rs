@@ -45,17 +45,6 @@ impl Running {
         self.rows[slot.index()].number.store(0, Ordering::Release);
     }
 
-    /// The kernel's numbers of up to `most` threads that run requests.
-    pub fn some_threads(&self, most: usize) -> Vec<u32> {
-        let busy = self
-            .rows
-            .iter()
-            .filter(|row| row.number.load(Ordering::Acquire) != 0);
-        busy.map(|row| row.tid.load(Ordering::Relaxed))
-            .take(most)
-            .collect()
-    }
-
     /// The thread that runs request `number` in this slot, if it still does.
     pub fn thread(&self, slot: SlotId, number: u64) -> Option<ThreadFacts> {
         let row = &self.rows[slot.index()];

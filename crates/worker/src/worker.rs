@@ -2,6 +2,7 @@
 //! Leaves each part's work to its module.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
     idle_seconds: f64,
     orphan_seconds: f64,
     script_name: String,
+    temp_dir: PathBuf,
     debug: bool,
 }
 
@@ -43,6 +45,9 @@ pub(crate) struct Application {
     sendable: Py<PyAny>,
 }
 
+/// Threads whose number is kept of those that took requests.
+const TAKERS: usize = 8;
+
 /// Freed memory a worker keeps for its next request.
 const KEPT: i32 = 1 << 20;
 
@@ -52,6 +57,8 @@ pub(crate) struct Worker {
     pub file_wrapper: Py<PyAny>,
     pub sendable: Py<PyAny>,
     pub debug: bool,
+    /// Where bodies go that are too large for memory.
+    pub temp_dir: PathBuf,
     /// The place at the ring. Only ever tried, never waited for.
     pub stand: Mutex<Stand>,
     pub outbox: Outbox,
@@ -71,7 +78,8 @@ pub(crate) struct Worker {
     front_gone: AtomicBool,
     broken: AtomicBool,
     ready: AtomicBool,
-    last_taker: AtomicU32,
+    /// The kernel's numbers of the threads that took the last requests, each in its turn.
+    takers: [AtomicU32; TAKERS],
     last_size: AtomicU32,
 }
 
@@ -117,14 +125,30 @@ impl Worker {
 
     /// A thread has taken a request of `size` bytes from the ring.
     pub fn note_taken(&self, tid: u32, size: usize) {
-        self.last_taker.store(tid, Ordering::Relaxed);
+        self.taker(self.watch.taken()).store(tid, Ordering::Relaxed);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         self.last_size.store(size, Ordering::Relaxed);
     }
 
+    fn taker(&self, taken: u32) -> &AtomicU32 {
+        // In range by the remainder.
+        &self.takers[taken as usize % TAKERS]
+    }
+
     /// The kernel's number of the thread that took a request last.
     pub fn last_taker(&self) -> u32 {
-        self.last_taker.load(Ordering::Relaxed)
+        // Counted as taken once its record is released.
+        let last = self.watch.taken().wrapping_sub(1);
+        self.taker(last).load(Ordering::Relaxed)
+    }
+
+    /// The threads that took the last requests: those among hundreds of which some may compute.
+    pub fn last_takers(&self) -> Vec<u32> {
+        let takers = self.takers.iter().map(|tid| tid.load(Ordering::Relaxed));
+        let mut tids: Vec<_> = takers.filter(|&tid| tid != 0).collect();
+        tids.sort_unstable();
+        tids.dedup();
+        tids
     }
 
     /// The size of the request that was taken last.
@@ -196,6 +220,7 @@ fn build(
         file_wrapper: application.file_wrapper,
         sendable: application.sendable,
         debug: settings.debug,
+        temp_dir: settings.temp_dir.clone(),
         stand: Mutex::new(Stand {
             requests: end.requests,
             environs,
@@ -215,7 +240,7 @@ fn build(
         front_gone: AtomicBool::new(false),
         broken: AtomicBool::new(false),
         ready: AtomicBool::new(false),
-        last_taker: AtomicU32::new(0),
+        takers: [const { AtomicU32::new(0) }; TAKERS],
         last_size: AtomicU32::new(0),
     })
 }

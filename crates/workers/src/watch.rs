@@ -152,9 +152,17 @@ impl Watch {
         for root in appeared {
             for directory in directories(&root) {
                 self.add_one(&directory);
+                // What came with the directory, or before it was watched, has no event of its own.
+                changed = changed.or_else(|| self.source_in(&directory));
             }
         }
         changed
+    }
+
+    fn source_in(&self, directory: &Path) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(directory).ok()?.flatten();
+        let mut files = entries.map(|entry| entry.path());
+        files.find(|path| path.is_file() && self.counts(path))
     }
 
     fn counts(&self, path: &Path) -> bool {
@@ -281,5 +289,14 @@ mod tests {
         assert_eq!(watch.changed(), None);
         fs::write(place.0.join("more/models.py"), "2").unwrap();
         assert_eq!(watch.changed(), Some(place.0.join("more/models.py")));
+    }
+
+    #[test]
+    fn files_that_come_with_their_directory_are_seen() {
+        let (place, other) = (Place::new("here"), Place::new("elsewhere"));
+        let mut watch = Watch::new(vec![place.0.clone()], vec![]);
+        fs::rename(other.0.join("app"), place.0.join("moved")).unwrap();
+        assert_eq!(watch.changed(), Some(place.0.join("moved/views.py")));
+        assert_eq!(watch.changed(), None);
     }
 }

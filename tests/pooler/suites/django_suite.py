@@ -57,7 +57,7 @@ def main() -> int:
         prepare(postgres)
         direct = Way(postgres, "suite", postgres.folder, postgres.port)
         outcomes.append(run("straight to PostgreSQL", source, labels, direct))
-        with tempfile.TemporaryDirectory(prefix="canter-pool-") as folder:
+        with tempfile.TemporaryDirectory(prefix="canter-test-pool-") as folder:
             url = url_of(postgres, "suite", "suite")
             started = Pooler(
                 Path(folder), postgres, "suite", connections=arguments.connections, url=url

@@ -10,11 +10,12 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/channel", &["sys"]),
     ("crates/http", &[]),
     ("crates/front", &["base", "channel", "http", "sys"]),
+    ("crates/pg", &["base"]),
     ("crates/workers", &["base", "channel", "sys"]),
     ("crates/worker", &["channel", "sys"]),
     (
         "crates/canter",
-        &["base", "channel", "front", "http", "sys", "workers"],
+        &["base", "channel", "front", "http", "pg", "sys", "workers"],
     ),
     ("xtask", &["base"]),
 ];

@@ -54,6 +54,15 @@ fn wrong_choice(text: &str, choices: &[(&str, &str)]) -> Wrong {
 }
 
 choice! {
+    /// Where HTTP/2 is spoken.
+    Http2 {
+        Auto = "auto" | "on", "over TLS, with clients that ask for it";
+        Plain = "plain", "without TLS as well, with clients that begin so (prior knowledge)";
+        Off = "off" | "none", "nowhere";
+    }
+}
+
+choice! {
     /// Who is shut out when they keep misbehaving.
     Ban {
         Auto = "auto" | "on", "clients with public addresses";

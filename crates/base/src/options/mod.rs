@@ -24,7 +24,7 @@ mod value;
 
 pub use address::{Address, Host, Network};
 pub use app::App;
-pub use choice::{AccessLogFormat, Ban, DbAuth, DbPool, LogTarget, Preload, WorkerClass};
+pub use choice::{AccessLogFormat, Ban, DbAuth, DbPool, Http2, LogTarget, Preload, WorkerClass};
 pub use database_url::DatabaseUrl;
 pub use declare::{Group, Row, Shape};
 pub use help::{long_help, short_help};

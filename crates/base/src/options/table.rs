@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::address::{Address, Network};
 use super::app::App;
-use super::choice::{AccessLogFormat, Ban, DbAuth, DbPool, LogTarget, Preload, WorkerClass};
+use super::choice::{AccessLogFormat, Ban, DbAuth, DbPool, Http2, LogTarget, Preload, WorkerClass};
 use super::database_url::DatabaseUrl;
 use super::declare::{Group, Row, first, options};
 use super::quantity::{Mode, Size};
@@ -83,6 +83,14 @@ options! {
     keyfile: Vec<PathBuf> = "" {
         group: Tls, example: "/etc/letsencrypt/live/example.org/privkey.pem", since: "0.1.0",
         unset: "in the file of the certificate", gunicorn: ["keyfile"],
+    }
+
+    /// Where HTTP/2 is spoken
+    ///
+    /// Requests of HTTP/2 pass through the same steps and limits as those of HTTP/1.1. `plain` is
+    /// for proxies that speak it without TLS.
+    http2: Http2 = "auto" {
+        group: Tls, example: "plain", since: "0.1.0",
     }
 
     /// Listen here in plain HTTP beside TLS, and send everybody to HTTPS

@@ -18,7 +18,7 @@ fn names_letters_and_aliases_are_distinct_and_well_formed() {
         for name in own {
             assert!(
                 name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
                 "{name}"
             );
             assert!(names.insert(name.clone()), "`{name}` is taken twice");

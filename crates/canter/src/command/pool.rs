@@ -46,10 +46,11 @@ pub fn run(resolved: &Resolved, reread: Reread<'_>) -> Result<Exit, Fault> {
     } else {
         config.bind_postgres.clone()
     };
-    let plan = Plan::alone(config, &addresses)?;
     if config.check_config {
-        return Ok(Exit::Ok);
+        // Without an address nothing is opened.
+        return Plan::alone(config, &[]).map(|_| Exit::Ok);
     }
+    let plan = Plan::alone(config, &addresses)?;
     let _ = canter_sys::machine::raise_open_files();
     let _pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -18,8 +18,8 @@ use std::process::Command;
 use canter_base::log::push_json_string;
 use canter_base::options::{App, Config, LogTarget, Origin, Resolved};
 use canter_base::sizing::{self, Machine, Sizing};
-use canter_base::{Exit, Fault, info};
-use canter_sys::machine;
+use canter_base::{Exit, Fault, info, warn};
+use canter_sys::{machine, temp};
 use canter_workers::notify::Notify;
 use canter_workers::supervisor::{self, Ended, Hooks, Plan};
 use canter_workers::zygote::{Loaded, Python};
@@ -159,13 +159,21 @@ fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> Strin
     let _ = write!(
         json,
         ",\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
-         \"orphan_seconds\":{}}}}}",
+         \"orphan_seconds\":{},\"temp_dir\":",
         config.reload,
         sizing.threads,
         config.threads_min,
         config.graceful_timeout.as_secs_f64()
     );
+    push_json_string(&mut json, &temp_dir(config).to_string_lossy());
+    json.push_str("}}");
     json
+}
+
+/// Where bodies go that are too large for memory.
+pub fn temp_dir(config: &Config) -> PathBuf {
+    let dir = config.temp_dir.clone().unwrap_or_else(temp::folder);
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// A bad `DATABASE_URL` that the app may well understand is no fault.
@@ -212,6 +220,13 @@ fn check_access_log(config: &Config) -> Result<(), Fault> {
 /// Large bodies go there; a person should hear now if they cannot.
 fn check_temp_dir(config: &Config) -> Result<(), Fault> {
     let Some(directory) = &config.temp_dir else {
+        if temp::is_memory(&temp::folder()) {
+            warn!(
+                "large bodies go to memory, for that is what the folder for temporary files is",
+                folder = temp::folder().display().to_string().as_str(),
+                hint = "name a folder on a disk: --temp-dir /var/tmp"
+            );
+        }
         return Ok(());
     };
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
@@ -299,6 +314,8 @@ mod tests {
             "SECRET=hush",
             "--pythonpath",
             "/a\"b",
+            "--temp-dir",
+            "/tmp/t",
             "--reload",
         ];
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
@@ -322,7 +339,7 @@ mod tests {
         assert_eq!(
             json,
             "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"watch\":true,\
-             \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30}}"
+             \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30,\"temp_dir\":\"/tmp/t\"}}"
         );
         assert_eq!(
             variables(&config),

@@ -3,10 +3,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use canter_base::error;
 use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::request::Writer;
 use canter_channel::response::{FilePart, Response};
 use canter_http::escape::Escaped;
 use canter_http::{
@@ -57,7 +59,7 @@ impl<A: App> Conn<A> {
                 .shared
                 .access
                 .as_ref()
-                .map(|_| Line::new(&self.head, buf, client)),
+                .map(|_| Line::new(&self.head, buf, client, self.arrival.http2)),
         };
         let decoder = match BodyDecoder::new(self.head.framing, settings.max_body, &settings.limits)
         {
@@ -86,30 +88,19 @@ impl<A: App> Conn<A> {
             id: &facts.id,
             id_header: &settings.request_id_header,
             trusted: self.arrival.trusted,
+            http2: self.arrival.http2,
         };
         let begun = request::begin(&mut message, buf, &self.head, &origin, &mut self.path);
-        let mut writer = match begun {
+        let writer = match begun {
             Ok(writer) => writer,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
         let expects = self.head.expects_continue;
         self.buffer.consume(self.head.length);
-        let mut file = None;
-        if decoder.is_done() {
-            writer.inline_body(&[]);
-        } else {
-            match self
-                .receive_body(decoder, expects, writer.body_room())
-                .await
-            {
-                Ok(Body::InMessage) => writer.body_is_written(),
-                Ok(Body::File(body, len)) => {
-                    writer.file_body(len);
-                    file = Some(body.into());
-                }
-                Err(refusal) => return self.refuse_body(&facts, refusal).await,
-            }
-        }
+        let file = match self.take_body(decoder, expects, writer).await {
+            Ok(file) => file,
+            Err(refusal) => return self.refuse_body(&facts, refusal).await,
+        };
         let deadline = self.deadline(&facts);
         self.place.row.enter(Phase::App, None);
         let mut call = self.shared.app.submit(Submission {
@@ -118,6 +109,30 @@ impl<A: App> Conn<A> {
             deadline,
         });
         self.respond(&facts, &mut call).await
+    }
+
+    /// Ends the message with the body, or with its length when it went to the file that comes back.
+    async fn take_body(
+        &mut self,
+        decoder: BodyDecoder,
+        expects_continue: bool,
+        mut writer: Writer<'_>,
+    ) -> Result<Option<OwnedFd>, Refusal> {
+        if decoder.is_done() {
+            writer.inline_body(&[]);
+            return Ok(None);
+        }
+        let room = writer.body_room();
+        match self.receive_body(decoder, expects_continue, room).await? {
+            Body::InMessage => {
+                writer.body_is_written();
+                Ok(None)
+            }
+            Body::File(file, len) => {
+                writer.file_body(len);
+                Ok(Some(file.into()))
+            }
+        }
     }
 
     /// When to give up waiting for the app; a request's time begins when all of it is here.
@@ -211,7 +226,12 @@ impl<A: App> Conn<A> {
         }
         let head = std::mem::take(&mut self.out);
         let head_len = head.len() as u64;
-        let mut streamed = Streamed::new(plan.framing, head, &self.shared.settings);
+        let mut streamed = Streamed::new(
+            plan.framing,
+            head,
+            &self.shared.settings,
+            &self.shared.memory,
+        );
         streamed.add(body.to_vec(), &self.shared.settings);
         drop(message);
         let result = self.send_stream(streamed, call).await;

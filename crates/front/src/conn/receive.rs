@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use canter_channel::request::BodyRoom;
 use canter_http::{BodyDecoder, Framing, Progress, Reject, response};
+use canter_shield::budget::Share;
 use canter_shield::pace::Transfer;
+use canter_sys::temp;
 
 use super::{Conn, Stop, buffer};
 use crate::app::App;
 use crate::settings::LOOK;
 use crate::table::Phase;
-use crate::temp;
 
 /// What came instead of, or as, a head.
 pub(super) enum Received {
@@ -95,7 +96,7 @@ impl<A: App> Conn<A> {
     }
 
     /// Receives into the buffer; 0 means that the client will send no more.
-    async fn read_more(&mut self) -> Result<usize, Stop> {
+    pub(super) async fn read_more(&mut self) -> Result<usize, Stop> {
         loop {
             let room = self.buffer.room();
             let most = room.len();
@@ -126,8 +127,15 @@ impl<A: App> Conn<A> {
         expects_continue: bool,
         room: BodyRoom<'_>,
     ) -> Result<Body, Refusal> {
-        let limit = self.shared.settings.body_memory;
-        let mut store = Store::new(room, decoder.announced(), limit);
+        let settings = &self.shared.settings;
+        let announced = decoder.announced();
+        if announced > settings.body_memory as u64 && !temp::has_room(&settings.temp_dir, announced)
+        {
+            // Before any of it is read: what cannot be kept is not worth the client's time.
+            return Err(Refusal::NoRoom(io::ErrorKind::StorageFull.into()));
+        }
+        let share = self.shared.memory.share();
+        let mut store = Store::new(room, announced, settings.body_memory, share);
         let mut transfer = Transfer::new(self.millis(), 0);
         while !decoder.is_done() && !self.buffer.is_empty() {
             let piece = decoder
@@ -225,10 +233,11 @@ impl<A: App> Conn<A> {
         store: &mut Store<'_>,
         left: usize,
     ) -> Option<Result<(), Refusal>> {
-        // Room for twice what has come: a client that only promises a body costs next to nothing.
-        // One byte more tells whether something follows; if not, the system need not be asked again.
-        let twice = usize::try_from(store.len).unwrap_or(usize::MAX).saturating_mul(2);
-        let wanted = left.min(twice.max(FIRST_ROOM));
+        // Room in proportion to what has come: a client that only promises a body costs next to
+        // nothing. One byte more tells whether something follows; if not, the system need not be
+        // asked again.
+        let came = usize::try_from(store.len).unwrap_or(usize::MAX);
+        let wanted = left.min(came.saturating_mul(4).max(FIRST_ROOM));
         let room = store.room.room(wanted.saturating_add(1));
         let most = room.len();
         let count = match self.stream.try_read(room) {
@@ -251,7 +260,8 @@ impl<A: App> Conn<A> {
         Some(Ok(()))
     }
 
-    fn keep(&mut self, mut bytes: &[u8]) {
+    /// Adds to the buffer what was read elsewhere.
+    pub(super) fn keep(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.buffer.room();
             let count = room.len().min(bytes.len());
@@ -276,16 +286,27 @@ struct Store<'m> {
     len: u64,
     limit: usize,
     announced: u64,
+    /// Of the memory that all clients have together.
+    _share: Share,
 }
 
 impl<'m> Store<'m> {
-    fn new(room: BodyRoom<'m>, announced: u64, limit: usize) -> Self {
+    fn new(room: BodyRoom<'m>, announced: u64, limit: usize, mut share: Share) -> Self {
+        // Memory for all of it is taken at once: a body that does not find room goes to a file from
+        // its first byte. One whose length is not known may become as long as any.
+        let most = if announced > 0 {
+            announced
+        } else {
+            limit as u64
+        };
+        let fits = most <= limit as u64 && share.grow(most);
         Self {
             room,
             file: None,
             len: 0,
-            limit,
+            limit: if fits { limit } else { 0 },
             announced,
+            _share: share,
         }
     }
 
@@ -293,8 +314,13 @@ impl<'m> Store<'m> {
         if bytes.is_empty() {
             return Ok(());
         }
+        let before = self.len;
         self.len += bytes.len() as u64;
         if let Some(file) = &mut self.file {
+            // A disk that others use as well is not filled to the brim.
+            if before >> 20 != self.len >> 20 && !temp::has_room(&settings.temp_dir, 1 << 20) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             return file.write_all(bytes);
         }
         if self.is_in_memory() && self.len <= self.limit as u64 {

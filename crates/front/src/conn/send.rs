@@ -4,18 +4,20 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use canter_channel::call::Answer;
 use canter_http::{BodyFraming, response};
+use canter_shield::budget::Budget;
 use canter_shield::pace::Transfer;
 use canter_shield::score::Misdeed;
 
 use super::{Conn, Stop};
 use crate::app::{App, Call};
 use crate::settings::{LOOK, RESPONSE_DISK};
-use crate::spool::Spool;
+use crate::spool::{Next, Spool};
 use crate::table::Phase;
 
 /// Bytes of a file handed to the system at a time.
@@ -152,16 +154,20 @@ impl<A: App> Conn<A> {
         cx: &mut Context<'_>,
         body: &mut Streamed,
     ) -> Poll<Result<bool, Stop>> {
-        let Ok(bytes) = body.spool.front() else {
-            return Poll::Ready(Err(Stop::Gone));
+        let result = match body.spool.next() {
+            Next::Nothing => {
+                // Between two chunks the client owes nothing; only its leaving matters.
+                self.flow.set(None);
+                self.place.row.enter(Phase::App, None);
+                return Poll::Ready(Ok(false));
+            }
+            Next::Bytes(bytes) => self.stream.try_write(bytes),
+            Next::File(file, mut at, len) => {
+                let piece = usize::try_from(len.min(FILE_PIECE)).unwrap_or(usize::MAX);
+                self.stream.try_send_file(file.as_fd(), &mut at, piece)
+            }
         };
-        if bytes.is_empty() {
-            // Between two chunks the client owes nothing; only its leaving matters.
-            self.flow.set(None);
-            self.place.row.enter(Phase::App, None);
-            return Poll::Ready(Ok(false));
-        }
-        match self.stream.try_write(bytes) {
+        match result {
             Ok(count) => {
                 body.spool.consume(count);
                 body.sent += count as u64;
@@ -189,13 +195,18 @@ pub(super) struct Streamed {
 
 impl Streamed {
     /// A body that follows `head`, bytes that go out first.
-    pub fn new(framing: BodyFraming, head: Vec<u8>, settings: &crate::Settings) -> Self {
+    pub fn new(
+        framing: BodyFraming,
+        head: Vec<u8>,
+        settings: &crate::Settings,
+        budget: &Rc<Budget>,
+    ) -> Self {
         let left = if let BodyFraming::Length(length) = framing {
             length
         } else {
             0
         };
-        let mut spool = Spool::default();
+        let mut spool = Spool::new(budget);
         spool.push(head, usize::MAX, &settings.temp_dir);
         Self {
             spool,

@@ -2,9 +2,9 @@
 //! Leaves what follows to `answer`.
 //!
 //! A client that shuts its sending side may still want the answer (RFC 9112, section 9.6), and a
-//! closed connection looks the same from here. Only when the request still waits in the queue does
-//! the difference matter: then an interim `100 Continue`, which every client must skip (RFC 9110,
-//! section 15.2), makes the system of a client that has closed answer with a reset.
+//! closed connection looks the same from here. An interim `100 Continue`, which every client must
+//! skip (RFC 9110, section 15.2), makes the system of a client that has closed answer with a reset.
+//! A request in the queue then never runs, and the queries of one that runs are cancelled.
 
 use std::future::Future;
 use std::io;
@@ -24,6 +24,9 @@ const AHEAD: usize = 16 * 1024;
 /// How long a request of a half-closed connection waits before the client is asked for a sign of
 /// life, and between two looks.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// The same for a request that runs. Most are over by then, and the rare client that has only shut
+/// its sending side is not bothered with an interim answer.
+const RUNNING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the client while its request is with the app.
 #[derive(Default)]
@@ -72,17 +75,21 @@ impl<A: App> Conn<A> {
                 Err(_) => return Poll::Ready(()),
             }
         }
-        if !self.read_closed || !call.is_queued() {
+        // HTTP/1.0 knows neither interim answers nor half-closed connections: one that has begun
+        // is left alone.
+        if !self.read_closed || (version == Version::Http10 && !call.is_queued()) {
             return Poll::Pending;
         }
-        let timer = watch.timer.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let timer = watch.timer.get_or_insert_with(|| {
+            Box::pin(sleep(if call.is_queued() {
+                PATIENCE
+            } else {
+                RUNNING_PATIENCE
+            }))
+        });
         while timer.as_mut().poll(cx).is_ready() {
-            // HTTP/1.0 knows neither interim answers nor half-closed connections.
-            if self.stream.has_hung_up() || version == Version::Http10 {
+            if self.stream.has_hung_up() || (version == Version::Http10 && call.is_queued()) {
                 return Poll::Ready(());
-            }
-            if !call.is_queued() {
-                return Poll::Pending;
             }
             if !watch.asked {
                 watch.asked = true;

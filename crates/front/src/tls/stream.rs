@@ -24,9 +24,18 @@ pub(crate) struct TlsStream {
 }
 
 impl TlsStream {
-    pub fn new(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    /// `ahead` was read from the socket already.
+    pub fn new(
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+        mut ahead: &[u8],
+    ) -> io::Result<Self> {
         let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
         session.set_buffer_limit(Some(PIECE + PIECE / 4));
+        while !ahead.is_empty() {
+            session.read_tls(&mut ahead)?;
+            session.process_new_packets().map_err(io::Error::other)?;
+        }
         Ok(Self {
             socket,
             session: RefCell::new(session),
@@ -37,6 +46,11 @@ impl TlsStream {
     /// Whether the client has yet to finish the handshake, which reading drives.
     pub fn is_handshaking(&self) -> bool {
         self.session.borrow().is_handshaking()
+    }
+
+    /// Whether HTTP/2 was agreed on (RFC 7301).
+    pub fn speaks_http2(&self) -> bool {
+        self.session.borrow().alpn_protocol() == Some(b"h2")
     }
 
     /// Goes on with the handshake with what has come; `WouldBlock` when more must come first.

@@ -68,7 +68,9 @@ async fn packet(stream: &mut Stream) -> io::Result<Option<Vec<u8>>> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if (8..=MAX_LENGTH).contains(&length) {
         packet.resize(length, 0);
-        stream.read_exact(packet.get_mut(8..).unwrap_or_default()).await?;
+        stream
+            .read_exact(packet.get_mut(8..).unwrap_or_default())
+            .await?;
     }
     Ok(Some(packet))
 }

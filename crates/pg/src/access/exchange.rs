@@ -71,7 +71,9 @@ impl Exchange<'_> {
             .ok_or_else(|| protocol("malformed SASLInitialResponse message"))?;
         let plus = mechanism == scram::PLUS.as_bytes() && end_point.is_some();
         if !plus && mechanism != scram::PLAIN.as_bytes() {
-            return Err(protocol("client selected an invalid SASL authentication mechanism"));
+            return Err(protocol(
+                "client selected an invalid SASL authentication mechanism",
+            ));
         }
         let verifier = match stored.and_then(Stored::verifier) {
             Some(Ok(verifier)) => verifier,
@@ -83,8 +85,9 @@ impl Exchange<'_> {
             Server::start(message, verifier, channel).map_err(|error| self.scram_failed(error))?;
         self.ask(11, challenge.as_bytes()).await?;
         let last = self.answer().await?;
-        let (signature, Keys { client, server }) =
-            server.finish(&last).map_err(|error| self.scram_failed(error))?;
+        let (signature, Keys { client, server }) = server
+            .finish(&last)
+            .map_err(|error| self.scram_failed(error))?;
         build::authentication(greeting, 12, signature.as_bytes());
         Ok(match stored {
             Some(Stored::Password(password, _)) => Credential::Password(password.clone()),
@@ -131,8 +134,10 @@ impl Exchange<'_> {
 
     async fn plain(&mut self, stored: Option<&Stored>) -> Result<Credential, SqlError> {
         if !self.stream.is_tls() && !self.stream.is_unix() {
-            return Err(SqlError::fatal("28000", "passwords in clear are taken over TLS only")
-                .hint("Connect with sslmode=require or stricter."));
+            return Err(
+                SqlError::fatal("28000", "passwords in clear are taken over TLS only")
+                    .hint("Connect with sslmode=require or stricter."),
+            );
         }
         self.ask(3, &[]).await?;
         let answer = self.answer().await?;
@@ -142,13 +147,18 @@ impl Exchange<'_> {
         let equal = |a: &[u8], b: &[u8]| same(&scram::sha256(a), &scram::sha256(b));
         let fits = match stored {
             Some(Stored::Password(password, _)) => equal(password.expose(), given.expose()),
-            Some(Stored::Md5(hash)) => {
-                equal(password::md5(given.expose(), self.user).as_bytes(), hash.expose())
-            }
+            Some(Stored::Md5(hash)) => equal(
+                password::md5(given.expose(), self.user).as_bytes(),
+                hash.expose(),
+            ),
             Some(Stored::Scram(verifier)) => is_of(verifier.clone(), given.clone()).await,
             None => false,
         };
-        if fits { Ok(Credential::Password(given)) } else { Err(self.failed()) }
+        if fits {
+            Ok(Credential::Password(given))
+        } else {
+            Err(self.failed())
+        }
     }
 
     async fn ask(&mut self, code: u32, data: &[u8]) -> Result<(), SqlError> {
@@ -160,7 +170,10 @@ impl Exchange<'_> {
     /// The body of the client's next message, which must be of type `p`.
     async fn answer(&mut self) -> Result<Vec<u8>, SqlError> {
         let mut header = [0; 5];
-        self.stream.read_exact(&mut header).await.map_err(|_| left())?;
+        self.stream
+            .read_exact(&mut header)
+            .await
+            .map_err(|_| left())?;
         let [tag, length @ ..] = header;
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         if tag == b'X' {
@@ -170,7 +183,10 @@ impl Exchange<'_> {
             return Err(protocol("expected a password response"));
         }
         let mut body = vec![0; length - 4];
-        self.stream.read_exact(&mut body).await.map_err(|_| left())?;
+        self.stream
+            .read_exact(&mut body)
+            .await
+            .map_err(|_| left())?;
         Ok(body)
     }
 }

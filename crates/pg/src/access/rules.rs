@@ -33,18 +33,25 @@ pub(super) fn settle(
     let must_show = rule == Rule::Ask(Auth::Cert);
     let tls = match &options.tls {
         Some((cert, key)) if reach != Reach::Unix => {
-            Some(DoorTls::new(cert, key, options.client_ca.as_deref(), must_show)?)
+            let client_ca = options.client_ca.as_deref();
+            Some(RefCell::new(DoorTls::new(cert, key, client_ca, must_show)?))
         }
         _ => None,
     };
     if options.require_tls && tls.is_none() && reach != Reach::Unix {
-        return Err("this door must require TLS, but has no certificate: name one and its key"
-            .to_owned());
+        return Err(
+            "this door must require TLS, but has no certificate: name one and its key".to_owned(),
+        );
     }
     // A password in clear, or a certificate, needs a channel that nobody reads.
     let needs_tls = matches!(rule, Rule::Ask(Auth::Plain | Auth::Cert));
     let require_tls = options.require_tls || needs_tls;
-    Ok(Access { rule, users: RefCell::new(users), tls, require_tls })
+    Ok(Access {
+        rule,
+        users: RefCell::new(users),
+        tls,
+        require_tls,
+    })
 }
 
 /// A method that was named, if it makes sense at this door.

@@ -24,7 +24,10 @@ const VERIFIER_PASSWORD: &str = "pencil";
 
 /// A test on one thread, as the pooler runs.
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(LocalSet::new().run_until(test));
 }
 
@@ -87,44 +90,81 @@ fn own(password: &str) -> Target {
     Target::from_text(&format!("user=own host=h password='{password}'")).unwrap()
 }
 
+use Auth::{Md5, Plain, Scram};
+const FULL: &str = "sslmode=verify-full sslrootcert={root}";
+
+/// Method, who comes, how, and whether it may come in.
+const ROWS: [(Auth, &str, &str, bool); 22] = [
+    (Scram, "user=own password=secret", "sslmode=disable", true),
+    (
+        Scram,
+        "user=own password=secret",
+        "channel_binding=require",
+        true,
+    ),
+    (
+        Scram,
+        "user=own password=secret",
+        "channel_binding=disable",
+        true,
+    ),
+    (
+        Scram,
+        "user=own password=secret",
+        "ssl_max_protocol_version=TLSv1.2",
+        true,
+    ),
+    (Scram, "user=own password=secret", FULL, true),
+    (
+        Scram,
+        "user=own password=secret",
+        "sslmode=require sslnegotiation=direct",
+        true,
+    ),
+    (Scram, "user=own password=Secret", "", false),
+    (Scram, "user=other password=secret", "", false),
+    (Scram, "user=known password='pen\"cil'", "", true),
+    (
+        Scram,
+        "user=verified password=pencil",
+        "require_auth=scram-sha-256",
+        true,
+    ),
+    (Scram, "user=verified password=no", "", false),
+    (Md5, "user=own password=secret", "", true),
+    (Md5, "user=hashed password=pencil", "sslmode=disable", true),
+    (Md5, "user=hashed password=no", "", false),
+    (
+        Md5,
+        "user=verified password=pencil",
+        "require_auth=scram-sha-256",
+        true,
+    ),
+    (Md5, "user=nobody password=pencil", "", false),
+    (Plain, "user=own password=secret", "", true),
+    (Plain, "user=own password=secre", "", false),
+    (Plain, "user=hashed password=pencil", "", true),
+    (Plain, "user=verified password=pencil", "", true),
+    (Plain, "user=verified password=no", "", false),
+    (Plain, "user=nobody password=x", "", false),
+];
+
 #[test]
 fn a8_a9_every_method_lets_in_who_knows_and_nobody_else() {
-    use Auth::{Md5, Plain, Scram};
     let authority = Authority::new();
     let tls = Some(authority.sign("door", "door", &["localhost"]));
     let root = authority.root().display().to_string();
-    let full = format!("sslmode=verify-full sslrootcert={root}");
-    let rows: [(Auth, &str, &str, bool); 22] = [
-        (Scram, "user=own password=secret", "sslmode=disable", true),
-        (Scram, "user=own password=secret", "channel_binding=require", true),
-        (Scram, "user=own password=secret", "channel_binding=disable", true),
-        (Scram, "user=own password=secret", "ssl_max_protocol_version=TLSv1.2", true),
-        (Scram, "user=own password=secret", &full, true),
-        (Scram, "user=own password=secret", "sslmode=require sslnegotiation=direct", true),
-        (Scram, "user=own password=Secret", "", false),
-        (Scram, "user=other password=secret", "", false),
-        (Scram, "user=known password='pen\"cil'", "", true),
-        (Scram, "user=verified password=pencil", "require_auth=scram-sha-256", true),
-        (Scram, "user=verified password=no", "", false),
-        (Md5, "user=own password=secret", "", true),
-        (Md5, "user=hashed password=pencil", "sslmode=disable", true),
-        (Md5, "user=hashed password=no", "", false),
-        (Md5, "user=verified password=pencil", "require_auth=scram-sha-256", true),
-        (Md5, "user=nobody password=pencil", "", false),
-        (Plain, "user=own password=secret", "", true),
-        (Plain, "user=own password=secre", "", false),
-        (Plain, "user=hashed password=pencil", "", true),
-        (Plain, "user=verified password=pencil", "", true),
-        (Plain, "user=verified password=no", "", false),
-        (Plain, "user=nobody password=x", "", false),
-    ];
     run(async {
-        for (auth, who, how, expected) in rows {
+        for (auth, who, how, expected) in ROWS {
+            let how = how.replace("{root}", &root);
             let folder = Folder::new();
             let file = users(&folder);
             if auth == Scram {
                 let text = std::fs::read_to_string(&file).unwrap();
-                let kept: Vec<_> = text.lines().filter(|line| !line.contains("hashed")).collect();
+                let kept: Vec<_> = text
+                    .lines()
+                    .filter(|line| !line.contains("hashed"))
+                    .collect();
                 std::fs::write(&file, kept.join("\n")).unwrap();
             }
             let options = AccessOptions {
@@ -162,13 +202,33 @@ fn a8_a_client_certificate_opens_the_door_to_the_user_it_names() {
         ..AccessOptions::default()
     };
     let shown = |(cert, key): (PathBuf, PathBuf)| {
-        format!("sslmode=require sslcert={} sslkey={}", cert.display(), key.display())
+        format!(
+            "sslmode=require sslcert={} sslkey={}",
+            cert.display(),
+            key.display()
+        )
     };
     let rows = [
-        ("user=alice", shown(authority.sign("alice", "alice", &[])), true),
-        ("user=bob", shown(authority.sign("alice2", "alice", &[])), false),
-        ("user=alice", shown(stranger.sign("alice", "alice", &[])), false),
-        ("user=alice", shown(authority.sign_until("old", "alice", &[], 2021)), false),
+        (
+            "user=alice",
+            shown(authority.sign("alice", "alice", &[])),
+            true,
+        ),
+        (
+            "user=bob",
+            shown(authority.sign("alice2", "alice", &[])),
+            false,
+        ),
+        (
+            "user=alice",
+            shown(stranger.sign("alice", "alice", &[])),
+            false,
+        ),
+        (
+            "user=alice",
+            shown(authority.sign_until("old", "alice", &[], 2021)),
+            false,
+        ),
         ("user=alice", "sslmode=require".to_owned(), false),
         ("user=alice", "sslmode=disable".to_owned(), false),
     ];
@@ -187,8 +247,10 @@ fn a8_a_proof_reveals_what_logs_in_to_the_database_in_the_clients_name() {
         let folder = Folder::new();
         let verifier = postgres_protocol::password::scram_sha_256(b"pencil");
         let file = folder.write("users", format!("\"u\" \"{verifier}\"\n\"own\" \"x\"\n"));
-        let options =
-            AccessOptions { users: Some(file.clone()), ..AccessOptions::default() };
+        let options = AccessOptions {
+            users: Some(file.clone()),
+            ..AccessOptions::default()
+        };
         let new = || Access::new(Reach::Loopback, &options, Some(&own("x"))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -200,7 +262,11 @@ fn a8_a_proof_reveals_what_logs_in_to_the_database_in_the_clients_name() {
             found.push(serve(&new(), tcp.into()).await.unwrap());
             client.await.unwrap().unwrap();
         }
-        assert_eq!(found.pop().unwrap(), None, "the target's own user needs nothing");
+        assert_eq!(
+            found.pop().unwrap(),
+            None,
+            "the target's own user needs nothing"
+        );
         let credential = found.pop().unwrap().unwrap();
         assert!(matches!(credential, Credential::Keys(_)));
         // The server keeps the same verifier and never saw the password from us.
@@ -229,7 +295,10 @@ fn a8_a_unix_door_asks_the_kernel() {
         });
         let (unix, _) = listener.accept().await.unwrap();
         let stream = Stream::from(unix);
-        assert_eq!(stream.peer().unwrap().pid, Some(std::process::id().cast_signed()));
+        assert_eq!(
+            stream.peer().unwrap().pid,
+            Some(std::process::id().cast_signed())
+        );
         let options = AccessOptions::default();
         let access = Access::new(Reach::Unix, &options, None).unwrap();
         assert!(serve(&access, stream).await.is_some());
@@ -242,8 +311,10 @@ fn e8_a_changed_password_counts_at_once() {
     run(async {
         let folder = Folder::new();
         let file = folder.write("users", "\"u\" \"old\"\n");
-        let options =
-            AccessOptions { users: Some(file.clone()), ..AccessOptions::default() };
+        let options = AccessOptions {
+            users: Some(file.clone()),
+            ..AccessOptions::default()
+        };
         let access = Access::new(Reach::Loopback, &options, Some(&own("old"))).unwrap();
         access.set_target(&own("new"));
         let port = door(access).await;
@@ -256,5 +327,44 @@ fn e8_a_changed_password_counts_at_once() {
         // Broken by a hand that is not done yet: those known before stay.
         folder.write("users", "\"u\" \"newest");
         assert!(enter(port, "user=u password=newer").await.is_ok());
+    });
+}
+
+#[test]
+fn e8_a_renewed_certificate_counts_at_once() {
+    let authority = Authority::new();
+    let tls = authority.sign("door", "door", &["elsewhere"]);
+    let options = AccessOptions {
+        tls: Some(tls),
+        ..AccessOptions::default()
+    };
+    let access = Access::new(Reach::Loopback, &options, Some(&own("secret"))).unwrap();
+    let how = format!(
+        "user=own password=secret channel_binding=require sslmode=verify-full sslrootcert={}",
+        authority.root().display()
+    );
+    run(async {
+        let port = door(access).await;
+        assert_eq!(
+            enter(port, &how).await.unwrap_err().kind,
+            LoginErrorKind::Tls
+        );
+        authority.sign("door", "door", &["localhost"]);
+        assert!(enter(port, &how).await.is_ok());
+        // Half of a renewal: the old pair stays.
+        authority.folder.write("door.key", "");
+        assert!(enter(port, &how).await.is_ok());
+    });
+}
+
+#[test]
+fn e8_a_door_that_asked_for_nothing_asks_once_there_is_a_password() {
+    let without = Target::from_text("user=own").unwrap();
+    let access = Access::new(Reach::Loopback, &AccessOptions::default(), Some(&without)).unwrap();
+    access.set_target(&own("secret"));
+    run(async {
+        let port = door(access).await;
+        assert!(enter(port, "user=own").await.is_err());
+        assert!(enter(port, "user=own password=secret").await.is_ok());
     });
 }

@@ -57,7 +57,11 @@ impl Default for Users {
         let mut secret = [0; 32];
         // Without randomness no exchange gets far: its nonce needs some, too.
         let _ = SystemRandom::new().fill(&mut secret);
-        Self { own: None, file: None, mock: Rc::new(Secret::new(secret)) }
+        Self {
+            own: None,
+            file: None,
+            mock: Rc::new(Secret::new(secret)),
+        }
     }
 }
 
@@ -68,18 +72,29 @@ impl Users {
         // From the file's own secrets: after a restart unknown users are answered as before, like
         // those in the file.
         let mock = scram::hmac(&scram::sha256(text.expose()), b"unknown users");
-        Ok(Self { own: None, file: Some(file), mock: Rc::new(Secret::new(mock)) })
+        Ok(Self {
+            own: None,
+            file: Some(file),
+            mock: Rc::new(Secret::new(mock)),
+        })
     }
 
     /// The target's user may log in with the target's password.
     pub(super) fn set_own(&mut self, target: &Target) {
         self.own = target.password.as_ref().map(|password| {
-            (target.user.clone(), Rc::new(Stored::Password(password.clone(), OnceCell::new())))
+            (
+                target.user.clone(),
+                Rc::new(Stored::Password(password.clone(), OnceCell::new())),
+            )
         });
     }
 
     pub(super) fn has_any(&self) -> bool {
-        self.own.is_some() || self.file.as_ref().is_some_and(|file| !file.users.is_empty())
+        self.own.is_some()
+            || self
+                .file
+                .as_ref()
+                .is_some_and(|file| !file.users.is_empty())
     }
 
     /// Whether each of them can be asked by this method.
@@ -88,9 +103,11 @@ impl Users {
             return Ok(());
         }
         if !self.has_any() {
-            return Err("nobody could log in at this door: DATABASE_URL has no password and no \
+            return Err(
+                "nobody could log in at this door: DATABASE_URL has no password and no \
                         file of users is named"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let file = self.file.as_ref().filter(|_| auth == Auth::Scram);
         let is_md5 = |stored: &Rc<Stored>| matches!(**stored, Stored::Md5(_));
@@ -110,7 +127,11 @@ impl Users {
             file.refresh();
         }
         let listed = self.file.as_ref().and_then(|file| file.users.get(user));
-        let own = self.own.as_ref().filter(|(name, _)| name == user).map(|(_, stored)| stored);
+        let own = self
+            .own
+            .as_ref()
+            .filter(|(name, _)| name == user)
+            .map(|(_, stored)| stored);
         Entry {
             stored: listed.or(own).cloned(),
             is_own: own.is_some(),
@@ -155,12 +176,22 @@ impl File {
         }
         if metadata.mode() & 0o004 != 0 {
             let name = path.display().to_string();
-            warn!("everybody on this machine can read the file of users", file = name.as_str());
+            warn!(
+                "everybody on this machine can read the file of users",
+                file = name.as_str()
+            );
         }
         let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
         let users = parse(&text).map_err(named)?;
         let stamp = Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len()));
-        Ok((Self { path: path.to_owned(), stamp, users }, Secret::new(text)))
+        Ok((
+            Self {
+                path: path.to_owned(),
+                stamp,
+                users,
+            },
+            Secret::new(text),
+        ))
     }
 
     /// A file that cannot be read any more changes nothing but is told once.
@@ -193,7 +224,9 @@ fn parse(text: &str) -> Result<HashMap<String, Rc<Stored>>, String> {
             (!user.is_empty()).then_some((user, secret))
         });
         let Some((user, secret)) = fields else {
-            return Err(format!("line {number} must be \"user\" \"password\", in double quotes"));
+            return Err(format!(
+                "line {number} must be \"user\" \"password\", in double quotes"
+            ));
         };
         // An empty password lets nobody in, as in PostgreSQL.
         if !secret.is_empty() {
@@ -244,7 +277,13 @@ mod tests {
         assert_eq!(kind("qu\"oted"), "a\"b");
         assert_eq!(kind("hash"), "MD5");
         assert_eq!(kind("scram"), "SCRAM 4096");
-        for wrong in ["user pass", "\"user\"", "\"user\" \"pass", "\"\" \"x\"", "\"u\" p"] {
+        for wrong in [
+            "user pass",
+            "\"user\"",
+            "\"user\" \"pass",
+            "\"\" \"x\"",
+            "\"u\" p",
+        ] {
             let error = parse(&format!("\n{wrong}")).err().unwrap();
             assert!(error.contains("line 2"), "{wrong}");
         }

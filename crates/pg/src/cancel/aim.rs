@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::spawn_local;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::login::{Place, send_cancel};
 use crate::target::Target;
@@ -20,6 +20,8 @@ const AT_ONCE: u32 = 8;
 
 thread_local! {
     static UNDER_WAY: Cell<u32> = const { Cell::new(0) };
+    /// Who waits for one of those under way to end; no more than there are servers.
+    static WAITING: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How to cancel what runs on a server.
@@ -51,11 +53,10 @@ impl Aim {
     /// Sends a cancel request in a task of its own. One at a time is enough: the server has no
     /// more than one statement to cancel. Whether one is under way now.
     pub(crate) fn fire(self: &Rc<Self>) -> bool {
-        if self.key.is_none() || UNDER_WAY.get() >= AT_ONCE {
-            return self.firing.get();
+        if self.key.is_none() {
+            return false;
         }
         if !self.firing.replace(true) {
-            UNDER_WAY.set(UNDER_WAY.get() + 1);
             let firing = Firing(Rc::clone(self));
             spawn_local(async move { firing.0.send().await });
         }
@@ -80,9 +81,38 @@ impl Aim {
     }
 
     async fn send(&self) {
-        if let Some(key) = &self.key {
+        let Some(key) = &self.key else { return };
+        let deadline = Instant::now() + WITHIN;
+        if let Ok(_turn) = timeout_at(deadline, Turn::take()).await {
             // Nobody can be told: a cancel request has no answer (protocol, 55.2.8).
-            let _ = send_cancel(&self.target, &self.place, key, Instant::now() + WITHIN).await;
+            let _ = send_cancel(&self.target, &self.place, key, deadline).await;
+        }
+    }
+}
+
+/// One of the few cancel connections that may be open at once.
+struct Turn;
+
+impl Turn {
+    async fn take() -> Self {
+        poll_fn(|cx| {
+            if UNDER_WAY.get() < AT_ONCE {
+                UNDER_WAY.set(UNDER_WAY.get() + 1);
+                return Poll::Ready(Self);
+            }
+            WAITING.with_borrow_mut(|waiting| waiting.push(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
+        // Whoever has given up meanwhile would not take the turn: all may try.
+        for waker in WAITING.with_borrow_mut(std::mem::take) {
+            waker.wake();
         }
     }
 }
@@ -92,7 +122,6 @@ struct Firing(Rc<Aim>);
 
 impl Drop for Firing {
     fn drop(&mut self) {
-        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
         self.0.firing.set(false);
         for waker in self.0.waiting.take() {
             waker.wake();

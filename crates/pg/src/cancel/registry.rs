@@ -35,20 +35,21 @@ impl Seat {
         self.aim.replace(aim);
     }
 
+    fn aim(&self) -> Option<Rc<Aim>> {
+        self.aim.borrow().clone()
+    }
+
     pub(crate) fn key(&self) -> &BackendKey {
         &self.key
     }
 
     /// Cancels what runs for it, or what it waits with (F1, F3).
     fn cancel(&self) -> bool {
-        let aim = self.aim.borrow().clone();
-        match aim {
-            Some(aim) => aim.fire(),
-            None => {
-                self.handle.cancel();
-                false
-            }
+        if let Some(aim) = self.aim() {
+            return aim.fire();
         }
+        self.handle.cancel();
+        false
     }
 }
 
@@ -104,12 +105,23 @@ impl Registry {
             }
         };
         let key = BackendKey { pid, secret };
-        let seat = Rc::new(Seat { handle, key, aim: RefCell::default() });
+        let seat = Rc::new(Seat {
+            handle,
+            key,
+            aim: RefCell::default(),
+        });
         by_pid.insert(pid, Rc::clone(&seat));
         if let Some(owner) = seat.handle.owner() {
-            self.by_owner.borrow_mut().entry(owner).or_default().push(Rc::clone(&seat));
+            self.by_owner
+                .borrow_mut()
+                .entry(owner)
+                .or_default()
+                .push(Rc::clone(&seat));
         }
-        Some(Registered { registry: Rc::clone(self), seat })
+        Some(Registered {
+            registry: Rc::clone(self),
+            seat,
+        })
     }
 
     fn leave(&self, seat: &Rc<Seat>) {
@@ -141,8 +153,7 @@ impl Registry {
             return None;
         }
         self.cancel_seat(&seat);
-        let aim = seat.aim.borrow().clone();
-        aim
+        seat.aim()
     }
 
     fn cancel_seat(&self, seat: &Seat) {
@@ -152,7 +163,11 @@ impl Registry {
     }
 
     fn of(&self, owner: Owner) -> Vec<Rc<Seat>> {
-        self.by_owner.borrow().get(&owner).cloned().unwrap_or_default()
+        self.by_owner
+            .borrow()
+            .get(&owner)
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(crate) fn request_ended(&self, owner: Owner) {

@@ -76,11 +76,7 @@ async fn serve(stream: Stream, inside: Inside, shared: Rc<Shared>, _here: Here) 
 }
 
 /// `None` when it was no session, or did not become one.
-async fn enter(
-    stream: Stream,
-    inside: Inside,
-    shared: Rc<Shared>,
-) -> Option<(Guest, Registered)> {
+async fn enter(stream: Stream, inside: Inside, shared: Rc<Shared>) -> Option<(Guest, Registered)> {
     let (mut stream, packet) = inside.access.first_packet(stream).await.ok()??;
     let end = match decode(&packet) {
         Ok(Some((First::Cancel(key), _))) => {
@@ -129,7 +125,10 @@ impl Parts {
             pool: self.pool,
             handle: Rc::clone(&seat.handle),
             key: seat.key().clone(),
-            who: WaitInfo { client: Rc::clone(seat.handle.client()), seat: Some(seat) },
+            who: WaitInfo {
+                client: Rc::clone(seat.handle.client()),
+                seat: Some(seat),
+            },
         };
         (guest, self.registered)
     }
@@ -141,15 +140,25 @@ async fn admit(
     shared: &Rc<Shared>,
     mut startup: Startup,
 ) -> Result<Parts, SqlError> {
-    let asked = if inside.private.is_some() { startup.take("canter.target") } else { None };
-    let tid = if inside.private.is_some() { startup.take("canter.thread") } else { None };
+    let asked = if inside.private.is_some() {
+        startup.take("canter.target")
+    } else {
+        None
+    };
+    let tid = if inside.private.is_some() {
+        startup.take("canter.thread")
+    } else {
+        None
+    };
     refuse_replication(&mut startup)?;
     let admitted = inside.access.admit(stream, &startup).await?;
     if shared.draining.get() {
         return Err(SqlError::fatal("57P01", "the pooler shuts down").hint("Connect again."));
     }
     let id = match asked {
-        Some(id) => id.parse().map_err(|_| SqlError::fatal("CNT01", "not the id of a target"))?,
+        Some(id) => id
+            .parse()
+            .map_err(|_| SqlError::fatal("CNT01", "not the id of a target"))?,
         None => shared.default_target.borrow().ok_or_else(no_default)?,
     };
     let pool = shared.pools.pool(id, &admitted.database, &admitted.user)?;
@@ -159,25 +168,45 @@ async fn admit(
     if pool.is_disabled() {
         return Err(pool.disabled_error());
     }
-    let owner = admitted.peer.filter(|_| inside.private.is_some()).and_then(|peer| owner(&peer, tid));
-    let client = describe(stream, admitted.peer.as_ref(), startup.get("application_name"));
+    let owner = admitted
+        .peer
+        .filter(|_| inside.private.is_some())
+        .and_then(|peer| owner(&peer, tid));
+    let client = describe(
+        stream,
+        admitted.peer.as_ref(),
+        startup.get("application_name"),
+    );
     let long_key = startup.protocol >= (3, 2);
     let handle = Handle::new(owner, client.into());
     let registered = shared
         .sessions
         .enter(handle, long_key)
         .ok_or_else(|| SqlError::fatal("58000", "the system gives no random numbers"))?;
-    Ok(Parts { startup, greeting: admitted.greeting, pool: pool.attach(), registered })
+    Ok(Parts {
+        startup,
+        greeting: admitted.greeting,
+        pool: pool.attach(),
+        registered,
+    })
 }
 
 /// A10: a replication connection is for one client alone, and nothing a pool could give.
 fn refuse_replication(startup: &mut Startup) -> Result<(), SqlError> {
-    let Some(value) = startup.take("replication") else { return Ok(()) };
-    if ["false", "off", "no", "0"].iter().any(|no| no.eq_ignore_ascii_case(&value)) {
+    let Some(value) = startup.take("replication") else {
+        return Ok(());
+    };
+    if ["false", "off", "no", "0"]
+        .iter()
+        .any(|no| no.eq_ignore_ascii_case(&value))
+    {
         return Ok(());
     }
-    Err(SqlError::fatal("0A000", "replication connections do not go through the pooler")
-        .hint("Connect to the server itself."))
+    Err(SqlError::fatal(
+        "0A000",
+        "replication connections do not go through the pooler",
+    )
+    .hint("Connect to the server itself."))
 }
 
 fn no_default() -> SqlError {
@@ -187,7 +216,10 @@ fn no_default() -> SqlError {
 
 fn owner(peer: &Peer, tid: Option<String>) -> Option<Owner> {
     let tid = tid.and_then(|tid| tid.parse().ok()).unwrap_or(0);
-    Some(Owner { pid: u32::try_from(peer.pid?).ok()?, tid })
+    Some(Owner {
+        pid: u32::try_from(peer.pid?).ok()?,
+        tid,
+    })
 }
 
 /// `pid 4711 (shop)`, `127.0.0.1:5555 (psql)`; bounded, since it is the client's to choose.
@@ -204,7 +236,7 @@ fn describe(stream: &Stream, peer: Option<&Peer>, application: Option<&str>) -> 
         .take(40)
         .collect();
     if !shown.is_empty() {
-        words.push_str(&format!(" ({shown})"));
+        words = format!("{words} ({shown})");
     }
     words
 }
@@ -221,8 +253,8 @@ async fn register(
         let words = "targets are registered by our own processes at the private door";
         return Err(SqlError::fatal("42501", words));
     }
-    let target = Target::from_pairs(pairs)
-        .map_err(|error| SqlError::fatal("22023", error.to_string()))?;
+    let target =
+        Target::from_pairs(pairs).map_err(|error| SqlError::fatal("22023", error.to_string()))?;
     let id = shared
         .pools
         .register(target)

@@ -133,7 +133,9 @@ impl Credentials<'_> {
     /// The password, if this method may be used with it.
     fn may(&self, method: u8, what: &str) -> Result<&Secret, Stop> {
         if !self.allowed.allows(method) {
-            return stop(format!("the server asks for {what}, and require_auth forbids that"));
+            return stop(format!(
+                "the server asks for {what}, and require_auth forbids that"
+            ));
         }
         if self.binding == ChannelBinding::Require {
             return stop(format!(
@@ -197,7 +199,10 @@ impl Credentials<'_> {
     /// that serves everybody else.
     async fn keys(&self, challenge: &Challenge) -> Result<Keys, Stop> {
         if let Some(given) = self.keys {
-            return match (given.client.expose().try_into(), given.server.expose().try_into()) {
+            return match (
+                given.client.expose().try_into(),
+                given.server.expose().try_into(),
+            ) {
                 (Ok(client), Ok(server)) => Ok(Keys { client, server }),
                 _ => stop("the SCRAM keys that were given have a wrong length"),
             };
@@ -206,14 +211,16 @@ impl Credentials<'_> {
         let (salt, iterations) = (challenge.salt.clone(), challenge.iterations);
         let name = name_of(password.expose(), &salt, iterations.get());
         let known = KNOWN.with_borrow(|known| {
-            known.iter().find(|(other, _)| *other == name).map(|(_, keys)| keys.clone())
+            known
+                .iter()
+                .find(|(other, _)| *other == name)
+                .map(|(_, keys)| keys.clone())
         });
         if let Some(keys) = known {
             return Ok(keys);
         }
-        let derived = tokio::task::spawn_blocking(move || {
-            Keys::derive(password.expose(), &salt, iterations)
-        });
+        let derived =
+            tokio::task::spawn_blocking(move || Keys::derive(password.expose(), &salt, iterations));
         let Ok(keys) = derived.await else {
             return stop("the keys for SCRAM could not be derived");
         };

@@ -2,14 +2,18 @@
 //! Leaves the order of hosts and the deadline to the login.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::stream::Stream;
 use crate::target::{Addr, Host, TcpOptions};
+
+/// How long to wait when a unix socket's queue is full.
+const FULL_BACKLOG: Duration = Duration::from_millis(5);
 
 /// Addresses of `host` in the order of the system's resolver; empty for a unix socket.
 pub(super) async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
@@ -25,7 +29,10 @@ pub(super) async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
                 }
             }
             if addrs.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the name has no address",
+                ));
             }
             Ok(addrs)
         }
@@ -67,18 +74,21 @@ fn is_itself(tcp: &TcpStream) -> bool {
 /// Connects to a unix socket; a name that begins with `@` is in the abstract namespace.
 pub(super) async fn unix(path: &Path) -> io::Result<Stream> {
     let text = path.as_os_str().as_encoded_bytes();
-    let stream = match text.split_first() {
+    let name = match text.split_first() {
         Some((b'@', name)) => {
             let name = [b"\0", name].concat();
-            let path = String::from_utf8(name).map_err(io::Error::other)?;
-            UnixStream::connect(path).await?
+            PathBuf::from(String::from_utf8(name).map_err(io::Error::other)?)
         }
-        _ => UnixStream::connect(path).await?,
+        _ => path.to_owned(),
     };
-    Ok(stream.into())
-}
-
-/// Whether an address is of this machine.
-pub(super) fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
+    loop {
+        match UnixStream::connect(&name).await {
+            // Too many wait to be accepted (connect(2)); unlike with TCP nobody says when there
+            // is room. The login's deadline ends this.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(FULL_BACKLOG).await;
+            }
+            done => return Ok(done?.into()),
+        }
+    }
 }

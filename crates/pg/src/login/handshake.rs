@@ -24,13 +24,19 @@ pub(super) struct Failed {
     pub(super) kind: LoginErrorKind,
     pub(super) sql: Option<SqlError>,
     pub(super) sentence: String,
-    /// The server refused before it asked who we are: another way of encryption may do.
-    pub(super) before_auth: bool,
+    /// Another way of encryption may do: TLS failed, or the server refused before it asked who we
+    /// are.
+    pub(super) other_way: bool,
 }
 
 impl Failed {
     pub(super) fn new(kind: LoginErrorKind, sentence: impl Into<String>) -> Self {
-        Self { kind, sql: None, sentence: sentence.into(), before_auth: false }
+        Self {
+            kind,
+            sql: None,
+            sentence: sentence.into(),
+            other_way: false,
+        }
     }
 
     fn of_io(error: &io::Error, during: &str) -> Self {
@@ -43,7 +49,10 @@ impl Failed {
                 LoginErrorKind::Gone,
                 format!("the server closed the connection {during}"),
             ),
-            _ => Self::new(LoginErrorKind::Gone, format!("the connection broke {during}: {error}")),
+            _ => Self::new(
+                LoginErrorKind::Gone,
+                format!("the connection broke {during}: {error}"),
+            ),
         }
     }
 }
@@ -99,8 +108,9 @@ async fn settle(mut messages: Messages) -> Result<Ready, Failed> {
             next.map_err(|error| Failed::of_io(&error, "at the end of the login"))?;
         match tag {
             b'S' => {
-                let (name, value) = message::parameter_status(&body)
-                    .ok_or_else(|| Failed::of_io(&io::ErrorKind::InvalidData.into(), "parameter"))?;
+                let (name, value) = message::parameter_status(&body).ok_or_else(|| {
+                    Failed::of_io(&io::ErrorKind::InvalidData.into(), "parameter")
+                })?;
                 params.retain(|(known, _)| known != name);
                 params.push((name.to_owned(), value.to_owned()));
                 if params.len() > MOST_PARAMS {
@@ -117,7 +127,11 @@ async fn settle(mut messages: Messages) -> Result<Ready, Failed> {
             tag => return Err(unexpected(tag)),
         }
     }
-    Ok(Ready { messages, params, key })
+    Ok(Ready {
+        messages,
+        params,
+        key,
+    })
 }
 
 /// Runs one statement and gives the first column of its first row.
@@ -126,10 +140,18 @@ pub(super) async fn ask(ready: &mut Ready, sql: &str) -> Result<Option<String>, 
     build::query(&mut out, sql.as_bytes());
     let during = "when it was asked for its role";
     let failed = |error: &io::Error| Failed::of_io(error, during);
-    ready.messages.send(&out).await.map_err(|error| failed(&error))?;
+    ready
+        .messages
+        .send(&out)
+        .await
+        .map_err(|error| failed(&error))?;
     let mut answer = None;
     loop {
-        let Message { tag, body } = ready.messages.next().await.map_err(|error| failed(&error))?;
+        let Message { tag, body } = ready
+            .messages
+            .next()
+            .await
+            .map_err(|error| failed(&error))?;
         match tag {
             b'D' => {
                 let columns = message::columns(&body).ok_or_else(|| unexpected(tag))?;
@@ -144,13 +166,13 @@ pub(super) async fn ask(ready: &mut Ready, sql: &str) -> Result<Option<String>, 
     }
 }
 
-fn refused(body: &[u8], before_auth: bool) -> Failed {
+fn refused(body: &[u8], other_way: bool) -> Failed {
     let sql = SqlError::decode(body);
     Failed {
-        kind: kind_of(&sql.code),
+        kind: kind_of(sql.code),
         sentence: format!("the server refused the login: {sql}"),
         sql: Some(sql),
-        before_auth,
+        other_way,
     }
 }
 
@@ -158,7 +180,7 @@ fn refused(body: &[u8], before_auth: bool) -> Failed {
 fn negotiated(body: &[u8]) -> Result<(), Failed> {
     match body.first_chunk().copied().map(u32::from_be_bytes) {
         // Some servers name the minor version alone, some the whole.
-        Some(version) if version & 0xffff == 0 && body.get(4..8) == Some(&[0; 4]) => Ok(()),
+        Some(0 | 0x3_0000) if body.get(4..8) == Some(&[0; 4]) => Ok(()),
         _ => Err(Failed::new(
             LoginErrorKind::Protocol,
             "the server does not accept version 3.0 of the protocol",

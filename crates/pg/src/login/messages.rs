@@ -25,7 +25,11 @@ pub(super) struct Message {
 
 impl Messages {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, buffer: Vec::new(), at: 0 }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            at: 0,
+        }
     }
 
     /// Whether nothing read ahead is left.
@@ -41,7 +45,11 @@ impl Messages {
     pub(super) async fn next(&mut self) -> io::Result<Message> {
         let header = self.fill(5).await?;
         let (&tag, length) = header.split_first().ok_or(io::ErrorKind::InvalidData)?;
-        let length = length.first_chunk().copied().map(u32::from_be_bytes).unwrap_or_default();
+        let length = length
+            .first_chunk()
+            .copied()
+            .map(u32::from_be_bytes)
+            .unwrap_or_default();
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if !tag.is_ascii_alphanumeric() || !(4..=MAX_MESSAGE).contains(&length) {
             return Err(io::ErrorKind::InvalidData.into());
@@ -65,12 +73,18 @@ impl Messages {
             }
             let end = self.buffer.len();
             self.buffer.resize(end + CHUNK, 0);
-            let read = self.stream.read(self.buffer.get_mut(end..).unwrap_or_default()).await;
+            let read = self
+                .stream
+                .read(self.buffer.get_mut(end..).unwrap_or_default())
+                .await;
             self.buffer.truncate(end + *read.as_ref().unwrap_or(&0));
             if read? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(self.buffer.get(self.at..self.at + count).unwrap_or_default())
+        Ok(self
+            .buffer
+            .get(self.at..self.at + count)
+            .unwrap_or_default())
     }
 }

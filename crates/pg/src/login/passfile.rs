@@ -18,11 +18,18 @@ pub(super) fn find(file: &Path, host: &Host, database: &str, user: &str) -> Opti
     let metadata = opened.metadata().ok().filter(std::fs::Metadata::is_file)?;
     if metadata.mode() & 0o077 != 0 {
         let name = file.display().to_string();
-        warn!("the password file is not used: others can read it (chmod 600)", file = name.as_str());
+        warn!(
+            "the password file is not used: others can read it (chmod 600)",
+            file = name.as_str()
+        );
         return None;
     }
     let mut text = String::new();
-    opened.by_ref().take(MAX_BYTES).read_to_string(&mut text).ok()?;
+    opened
+        .by_ref()
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)
+        .ok()?;
     let found = search(&text, &names_of(host), host.port, database, user);
     drop(Secret::new(text));
     found
@@ -31,32 +38,27 @@ pub(super) fn find(file: &Path, host: &Host, database: &str, user: &str) -> Opti
 /// What the first field may say: the name or the number; `localhost` for the default socket.
 fn names_of(host: &Host) -> Vec<String> {
     match &host.addr {
-        Addr::Name(name) => vec![name.clone()],
-        Addr::Ip(_, Some(name)) => vec![name.clone()],
+        Addr::Name(name) | Addr::Ip(_, Some(name)) => vec![name.clone()],
         Addr::Ip(ip, None) => vec![ip.to_string()],
         Addr::Unix(folder) => vec![folder.display().to_string(), "localhost".to_owned()],
     }
 }
 
-fn search(
-    text: &str,
-    names: &[String],
-    port: u16,
-    database: &str,
-    user: &str,
-) -> Option<Secret> {
+fn search(text: &str, names: &[String], port: u16, database: &str, user: &str) -> Option<Secret> {
     let port = port.to_string();
-    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut rest = line;
-        let mut field = || take_field(&mut rest);
-        let (host, number, dbname, role) = (field()?, field()?, field()?, field()?);
-        let fits = |field: &str, value: &str| field == "*" || field == value;
-        let host_fits = host == "*" || names.contains(&host);
-        let fits =
-            host_fits && fits(&number, &port) && fits(&dbname, database) && fits(&role, user);
-        let (password, _) = field_of(rest);
-        (fits && !password.is_empty()).then(|| Secret::new(password))
-    })
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| {
+            let mut rest = line;
+            let mut field = || take_field(&mut rest);
+            let (host, number, dbname, role) = (field()?, field()?, field()?, field()?);
+            let fits = |field: &str, value: &str| field == "*" || field == value;
+            let host_fits = host == "*" || names.contains(&host);
+            let fits =
+                host_fits && fits(&number, &port) && fits(&dbname, database) && fits(&role, user);
+            let (password, _) = field_of(rest);
+            (fits && !password.is_empty()).then(|| Secret::new(password))
+        })
 }
 
 /// A field and the colon behind it; a backslash takes the next character as it is.

@@ -68,8 +68,11 @@ impl Route<'_> {
                 return Err(named(host, Failed::new(LoginErrorKind::Dns, sentence)));
             }
         };
-        let mut addrs: Vec<Option<SocketAddr>> =
-            shuffled(&resolved, self.target.shuffle_hosts).into_iter().copied().map(Some).collect();
+        let mut addrs: Vec<Option<SocketAddr>> = shuffled(&resolved, self.target.shuffle_hosts)
+            .into_iter()
+            .copied()
+            .map(Some)
+            .collect();
         if addrs.is_empty() {
             addrs.push(None);
         }
@@ -82,7 +85,12 @@ impl Route<'_> {
                         stream: ready.messages.stream,
                         params: ready.params,
                         key: ready.key,
-                        at: Place { host: host.clone(), addr, resolved, tls },
+                        at: Place {
+                            host: host.clone(),
+                            addr,
+                            resolved,
+                            tls,
+                        },
                     });
                 }
                 Err(failed) => {
@@ -102,7 +110,10 @@ impl Route<'_> {
         let now = Instant::now();
         let rest = self.deadline.saturating_duration_since(now);
         let part = rest / u32::try_from(left.max(1)).unwrap_or(u32::MAX);
-        let own = self.target.connect_timeout.map_or(rest, |own| own.min(rest));
+        let own = self
+            .target
+            .connect_timeout
+            .map_or(rest, |own| own.min(rest));
         now + if left > 1 { own.min(part) } else { own }
     }
 
@@ -126,7 +137,8 @@ impl Route<'_> {
             let mut encrypted = false;
             let attempt = self.attempt(host, addr, attrs, way, &mut encrypted);
             let outcome = timeout_at(until, attempt).await.unwrap_or_else(|_| {
-                let sentence = "no answer in time: is it a PostgreSQL server, and can it be reached?";
+                let sentence =
+                    "no answer in time: is it a PostgreSQL server, and can it be reached?";
                 Err(Failed::new(LoginErrorKind::Timeout, sentence))
             });
             match outcome {
@@ -186,8 +198,7 @@ impl Route<'_> {
 
     /// Start-up parameters, each name once: ours, the target's, the caller's, the last one wins.
     fn params(&self) -> Vec<(&str, &str)> {
-        let mut params: Vec<(&str, &str)> =
-            vec![("user", self.user), ("database", self.database)];
+        let mut params: Vec<(&str, &str)> = vec![("user", self.user), ("database", self.database)];
         let given = self.target.params.iter().chain(self.extra);
         let given = given.map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in DEFAULTS.into_iter().chain(given) {
@@ -204,27 +215,18 @@ fn hosts_of(passes: &[SessionAttrs], at: usize) -> usize {
 }
 
 /// libpq tries the other way when TLS itself failed, or when the server refused before it asked
-/// who we are (`hostssl` and `hostnossl` lines). Full or starting servers are full either way.
+/// who we are (`hostssl` and `hostnossl` lines). Full or starting servers are so either way.
 fn may_try_another_way(failed: &Failed, way: Way, encrypted: bool) -> bool {
     let other_is_different = match way {
         Way::Plain => true,
         Way::Either => encrypted,
         Way::Encrypted => false,
     };
-    let is_about_encryption = match failed.kind {
-        LoginErrorKind::Tls => way == Way::Either,
-        LoginErrorKind::Auth | LoginErrorKind::Other => failed.before_auth,
-        LoginErrorKind::Dns
-        | LoginErrorKind::Refused
-        | LoginErrorKind::Timeout
-        | LoginErrorKind::Gone
-        | LoginErrorKind::TooMany
-        | LoginErrorKind::StartingUp
-        | LoginErrorKind::NoDatabase
-        | LoginErrorKind::WrongRole
-        | LoginErrorKind::Protocol => false,
-    };
-    other_is_different && is_about_encryption
+    let is_passing = matches!(
+        failed.kind,
+        LoginErrorKind::TooMany | LoginErrorKind::StartingUp
+    );
+    failed.other_way && other_is_different && !is_passing
 }
 
 fn unreachable(error: &std::io::Error) -> Failed {
@@ -239,29 +241,31 @@ fn unreachable(error: &std::io::Error) -> Failed {
 /// it; older ones are asked, in libpq's words.
 async fn has_role(ready: &mut Ready, attrs: SessionAttrs) -> Result<bool, Failed> {
     let reported = |ready: &Ready, name: &str| {
-        ready.params.iter().find(|(known, _)| known == name).map(|(_, value)| value == "on")
+        ready
+            .params
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value == "on")
     };
     let read_only = reported(ready, "default_transaction_read_only");
     let standby = reported(ready, "in_hot_standby");
     match attrs {
         SessionAttrs::Any | SessionAttrs::PreferStandby => Ok(true),
         SessionAttrs::ReadWrite | SessionAttrs::ReadOnly => {
-            let is_read_only = match (read_only, standby) {
-                (Some(read_only), Some(standby)) => read_only || standby,
-                _ => {
-                    let answer = handshake::ask(ready, "SHOW transaction_read_only").await?;
-                    answer.as_deref() == Some("on")
-                }
+            let is_read_only = if let (Some(read_only), Some(standby)) = (read_only, standby) {
+                read_only || standby
+            } else {
+                let answer = handshake::ask(ready, "SHOW transaction_read_only").await?;
+                answer.as_deref() == Some("on")
             };
             Ok(is_read_only == (attrs == SessionAttrs::ReadOnly))
         }
         SessionAttrs::Primary | SessionAttrs::Standby => {
-            let is_standby = match standby {
-                Some(standby) => standby,
-                None => {
-                    let sql = "SELECT pg_catalog.pg_is_in_recovery()";
-                    handshake::ask(ready, sql).await?.as_deref() == Some("t")
-                }
+            let is_standby = if let Some(standby) = standby {
+                standby
+            } else {
+                let sql = "SELECT pg_catalog.pg_is_in_recovery()";
+                handshake::ask(ready, sql).await?.as_deref() == Some("t")
             };
             Ok(is_standby == (attrs == SessionAttrs::Standby))
         }
@@ -319,7 +323,7 @@ impl Failures {
         sentences.truncate(Self::SHOWN);
         let mut message = sentences.join("; ");
         if hidden > 0 {
-            message.push_str(&format!("; and {hidden} more"));
+            message = format!("{message}; and {hidden} more");
         }
         let promise = |kind| match kind {
             LoginErrorKind::StartingUp => 3,

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use rustls::server::ParsedCertificate;
+
 use super::LoginErrorKind;
 use super::handshake::Failed;
 use crate::stream::{Stream, tls, x509};
@@ -20,8 +22,12 @@ pub(super) enum Way {
     Encrypted,
 }
 
+/// TLS failed with this server; in clear it may go, if that is allowed.
 fn failed(sentence: impl Into<String>) -> Failed {
-    Failed::new(LoginErrorKind::Tls, sentence)
+    Failed {
+        other_way: true,
+        ..Failed::new(LoginErrorKind::Tls, sentence)
+    }
 }
 
 /// Encrypts `stream`, or does not.
@@ -34,7 +40,9 @@ pub(super) async fn open(
     if way == Way::Plain || stream.is_unix() {
         return Ok(stream);
     }
-    let config = tls::client_config(&target.tls).map_err(failed)?;
+    // What was named and cannot be used is told, not done without.
+    let config = tls::client_config(&target.tls)
+        .map_err(|sentence| Failed::new(LoginErrorKind::Tls, sentence))?;
     let direct = target.tls.negotiation == Negotiation::Direct;
     if !direct && !ask(&mut stream).await? {
         return match way {
@@ -53,14 +61,16 @@ pub(super) async fn open(
     };
     let stream = tls::connect(stream, config, host).await.map_err(|error| {
         failed(match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
                 format!("the server ended the connection during TLS{advice}")
             }
             _ => format!("TLS failed: {error}"),
         })
     })?;
     if direct && !tls::speaks_postgresql(&stream) {
-        return Err(failed(format!("the server did not agree to direct TLS by ALPN{advice}")));
+        return Err(failed(format!(
+            "the server did not agree to direct TLS by ALPN{advice}"
+        )));
     }
     Ok(stream)
 }
@@ -80,7 +90,9 @@ async fn ask(stream: &mut Stream) -> Result<bool, Failed> {
         [b'S'] => Ok(true),
         [b'N'] => Ok(false),
         // Its words are not shown: anybody on the way could have put them there (CVE-2024-10977).
-        [b'E'] => Err(failed("the server answered the request for TLS with an error")),
+        [b'E'] => Err(failed(
+            "the server answered the request for TLS with an error",
+        )),
         _ => Err(Failed::new(
             LoginErrorKind::Protocol,
             "what answers does not speak PostgreSQL's protocol (when TLS was asked for)",
@@ -88,10 +100,15 @@ async fn ask(stream: &mut Stream) -> Result<bool, Failed> {
     }
 }
 
-/// `tls-server-end-point` of the server's certificate.
+/// `tls-server-end-point` of the server's certificate. Only of one that TLS itself could read: with
+/// another the server has not shown that it holds the key, and binding to it would prove nothing.
 pub(super) fn end_point(stream: &Stream) -> Option<Vec<u8>> {
     match stream {
-        Stream::TlsClient(_) => x509::end_point(stream.peer_certificates().first()?),
+        Stream::TlsClient(_) => {
+            let certificate = stream.peer_certificates().first()?;
+            ParsedCertificate::try_from(certificate).ok()?;
+            x509::end_point(certificate)
+        }
         Stream::Plain(_) | Stream::TlsServer(_) => None,
     }
 }

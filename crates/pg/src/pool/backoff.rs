@@ -18,7 +18,9 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Counts a failure and says when to try again. `chance` is any number.
     pub(crate) fn fail(&self, now: Instant, chance: u64) -> Instant {
-        let pause = FIRST.saturating_mul(1 << self.failures.get().min(10)).min(MOST);
+        let pause = FIRST
+            .saturating_mul(1 << self.failures.get().min(10))
+            .min(MOST);
         self.failures.set(self.failures.get().saturating_add(1));
         // 80 % to 120 %
         let percent = 80 + u32::try_from(chance % 41).unwrap_or(0);

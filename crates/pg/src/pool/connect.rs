@@ -22,7 +22,9 @@ struct Connecting<C: Connect>(Rc<Pool<C>>);
 
 impl<C: Connect> Drop for Connecting<C> {
     fn drop(&mut self) {
-        self.0.connecting.set(self.0.connecting.get().saturating_sub(1));
+        self.0
+            .connecting
+            .set(self.0.connecting.get().saturating_sub(1));
     }
 }
 
@@ -30,10 +32,12 @@ pub(crate) async fn connect<C: Connect>(pool: Rc<Pool<C>>, permit: Permit<C>) {
     let connecting = Connecting(Rc::clone(&pool));
     let generation = pool.generation.get();
     let mut end = attempt(&pool).await;
-    if let Err(refused) = &end {
-        if refused.why == Why::Password && refresh(&pool).await {
-            end = attempt(&pool).await;
-        }
+    if end
+        .as_ref()
+        .is_err_and(|refused| refused.why == Why::Password)
+        && refresh(&pool).await
+    {
+        end = attempt(&pool).await;
     }
     match end {
         Ok(server) => {
@@ -47,7 +51,9 @@ pub(crate) async fn connect<C: Connect>(pool: Rc<Pool<C>>, permit: Permit<C>) {
                 let ours = pool.host.pids_with(&held);
                 let limits = pool.host.connector.limits(&mut held.server, &ours).await;
                 pool.host.size.look(limits);
-                pool.host.look_at.set(Instant::now() + super::tick::LOOK_EVERY);
+                pool.host
+                    .look_at
+                    .set(Instant::now() + super::tick::LOOK_EVERY);
             }
             drop(connecting);
             pool.take_back(held);
@@ -69,14 +75,23 @@ async fn attempt<C: Connect>(pool: &Rc<Pool<C>>) -> Result<C::Server, Refused> {
     let limit = pool.host.settings.connect_timeout;
     let open = pool.host.connector.connect(&target, &pool.key);
     timeout(limit, open).await.unwrap_or_else(|_| {
-        let error = format!("no answer from {} within {} s", pool.host.name, limit.as_secs_f32());
-        Err(Refused { why: Why::Unreachable, error: SqlError::fatal("08001", error) })
+        let error = format!(
+            "no answer from {} within {} s",
+            pool.host.name,
+            limit.as_secs_f32()
+        );
+        Err(Refused {
+            why: Why::Unreachable,
+            error: SqlError::fatal("08001", error),
+        })
     })
 }
 
 /// Whether the password may be another one now (E8).
 async fn refresh<C: Connect>(pool: &Rc<Pool<C>>) -> bool {
-    let Some(target) = pool.host.connector.refresh(pool.key.target).await else { return false };
+    let Some(target) = pool.host.connector.refresh(pool.key.target).await else {
+        return false;
+    };
     if *target.user != *pool.key.user || **pool.target.borrow() == target {
         return false;
     }

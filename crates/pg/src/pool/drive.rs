@@ -21,11 +21,11 @@ use super::{Connect, Link, connect};
 
 pub(crate) enum Job<C: Connect> {
     Connect(Rc<Pool<C>>, Permit<C>),
-    Close(Box<Held<C>>),
+    Close(Held<C>),
     /// A cancel request for it is under way: back to its pool when it is through.
-    Quiet(Box<Held<C>>, Rc<Pool<C>>),
+    Quiet(Held<C>, Rc<Pool<C>>),
     /// It is asked what the server has left.
-    Look(Box<Held<C>>, Looking<C>),
+    Look(Held<C>, Looking<C>),
     /// Somebody may be served then.
     PumpAt(Instant),
 }
@@ -40,7 +40,11 @@ pub(crate) struct Jobs<C: Connect> {
 
 impl<C: Connect> Default for Jobs<C> {
     fn default() -> Self {
-        Self { queue: RefCell::default(), waker: RefCell::default(), parked: Cell::new(false) }
+        Self {
+            queue: RefCell::default(),
+            waker: RefCell::default(),
+            parked: Cell::new(false),
+        }
     }
 }
 
@@ -81,15 +85,18 @@ pub(crate) async fn drive<C: Connect>(host: Rc<Host<C>>) {
             if host.jobs.parked.replace(idle) && !idle {
                 timer.as_mut().reset(Instant::now() + TICK);
             }
-            if idle { Poll::Pending } else { timer.as_mut().poll(cx).map(|()| None) }
+            if idle {
+                Poll::Pending
+            } else {
+                timer.as_mut().poll(cx).map(|()| None)
+            }
         })
         .await;
-        match job {
-            Some(job) => start(&host, job),
-            None => {
-                timer.as_mut().reset(Instant::now() + TICK);
-                host.tick();
-            }
+        if let Some(job) = job {
+            start(&host, job);
+        } else {
+            timer.as_mut().reset(Instant::now() + TICK);
+            host.tick();
         }
     }
 }
@@ -112,7 +119,7 @@ fn start<C: Connect>(host: &Rc<Host<C>>, job: Job<C>) {
     }
 }
 
-async fn close<C: Connect>(host: Rc<Host<C>>, held: Box<Held<C>>) {
+async fn close<C: Connect>(host: Rc<Host<C>>, held: Held<C>) {
     /// Counts also when the task is dropped.
     struct Closing<C: Connect>(Rc<Host<C>>);
     impl<C: Connect> Drop for Closing<C> {

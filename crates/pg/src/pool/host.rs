@@ -43,7 +43,6 @@ impl<C: Connect> Drop for Permit<C> {
 pub(crate) struct Held<C: Connect> {
     pub(crate) server: Box<C::Server>,
     pub(crate) permit: Permit<C>,
-    pub(crate) opened: Instant,
     /// Its lifetime with jitter.
     pub(crate) retire_at: Instant,
     pub(crate) idle_since: Instant,
@@ -135,7 +134,7 @@ impl<C: Connect> Host<C> {
     }
 
     /// Closes a server in its own time; its permit is freed when it is closed.
-    pub(crate) fn close(&self, held: Box<Held<C>>) {
+    pub(crate) fn close(&self, held: Held<C>) {
         self.closing.set(self.closing.get() + 1);
         self.jobs.push(Job::Close(held));
     }
@@ -187,13 +186,19 @@ impl<C: Connect> Host<C> {
     fn pump_once(self: &Rc<Self>) {
         let now = Instant::now();
         while self.has_room() {
-            let Some(pool) = self.neediest(now) else { return };
+            let Some(pool) = self.neediest(now) else {
+                return;
+            };
             pool.start_connect(self.permit());
         }
         let unmet: u32 = self.pools.borrow().iter().map(|pool| pool.unmet(now)).sum();
         while unmet > 0 && self.open.get() - self.closing.get() + unmet > self.size.cap() {
-            let Some(pool) = self.longest_idle() else { return };
-            let Some(held) = pool.take_oldest_idle() else { return };
+            let Some(pool) = self.longest_idle() else {
+                return;
+            };
+            let Some(held) = pool.take_oldest_idle() else {
+                return;
+            };
             self.close(held);
         }
     }
@@ -207,8 +212,11 @@ impl<C: Connect> Host<C> {
 
     fn longest_idle(&self) -> Option<Rc<Pool<C>>> {
         let pools = self.pools.borrow();
-        let idle = pools.iter().filter_map(|pool| Some((pool.longest_idle_since()?, pool)));
-        idle.min_by_key(|(since, _)| *since).map(|(_, pool)| Rc::clone(pool))
+        let idle = pools
+            .iter()
+            .filter_map(|pool| Some((pool.longest_idle_since()?, pool)));
+        idle.min_by_key(|(since, _)| *since)
+            .map(|(_, pool)| Rc::clone(pool))
     }
 
     /// Whether a server that comes back to `to` should rather be closed, because an older waiter
@@ -220,34 +228,28 @@ impl<C: Connect> Host<C> {
         }
         let now = Instant::now();
         let mine = to.first_ticket();
-        let any = pools.iter().any(|other| {
+        pools.iter().any(|other| {
             !std::ptr::eq(&raw const **other, to)
                 && other.unmet(now) > 0
                 && other.first_ticket() < mine
                 && (other.servers() == 0 || other.max_wait(now) >= PATIENCE)
-        });
-        any
+        })
     }
 }
 
 impl<C: Connect> Held<C> {
-    pub(crate) fn host(&self) -> &Rc<Host<C>> {
-        &self.permit.0
-    }
-
-    pub(crate) fn new(server: C::Server, permit: Permit<C>, generation: u32) -> Box<Self> {
+    pub(crate) fn new(server: C::Server, permit: Permit<C>, generation: u32) -> Self {
         let now = Instant::now();
         let lifetime = permit.0.settings.lifetime;
         // 90 % to 110 %
         let percent = 90 + u32::try_from(permit.0.chance() % 21).unwrap_or(10);
-        Box::new(Self {
+        Self {
             server: Box::new(server),
             permit,
-            opened: now,
             retire_at: now + lifetime * percent / 100,
             idle_since: now,
             generation,
-        })
+        }
     }
 
     /// Ends it: what is left is the server to be closed and the permit to be dropped after.

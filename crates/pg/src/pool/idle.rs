@@ -10,7 +10,7 @@ use super::{Connect, Link};
 use crate::relay::Label;
 
 /// The one at the end was used last.
-pub(crate) struct Idle<C: Connect>(Vec<Box<Held<C>>>);
+pub(crate) struct Idle<C: Connect>(Vec<Held<C>>);
 
 impl<C: Connect> Idle<C> {
     pub(crate) fn new() -> Self {
@@ -22,10 +22,12 @@ impl<C: Connect> Idle<C> {
     }
 
     /// Adds one by the time it was used last, which is nearly always now.
-    pub(crate) fn push(&mut self, held: Box<Held<C>>) {
+    pub(crate) fn push(&mut self, held: Held<C>) {
         match self.0.last() {
             Some(last) if last.idle_since > held.idle_since => {
-                let at = self.0.partition_point(|other| other.idle_since <= held.idle_since);
+                let at = self
+                    .0
+                    .partition_point(|other| other.idle_since <= held.idle_since);
                 self.0.insert(at, held);
             }
             _ => self.0.push(held),
@@ -34,11 +36,8 @@ impl<C: Connect> Idle<C> {
 
     /// Last in, first out, with preference for equal settings: applying a difference costs a
     /// round trip.
-    pub(crate) fn take(&mut self, want: &Rc<Label>) -> Option<Box<Held<C>>> {
-        let equal = |held: &Box<Held<C>>| {
-            let has = held.server.label();
-            Rc::ptr_eq(has, want) || **has == **want
-        };
+    pub(crate) fn take(&mut self, want: &Rc<Label>) -> Option<Held<C>> {
+        let equal = |held: &Held<C>| Label::same(held.server.label(), want);
         match self.0.last() {
             Some(last) if equal(last) => self.0.pop(),
             Some(_) => match self.0.iter().rposition(equal) {
@@ -51,18 +50,19 @@ impl<C: Connect> Idle<C> {
 
     /// The one that has been idle for longest.
     pub(crate) fn oldest(&self) -> Option<&Held<C>> {
-        self.0.first().map(|held| &**held)
+        self.0.first()
     }
 
-    pub(crate) fn take_oldest(&mut self) -> Option<Box<Held<C>>> {
-        if self.0.is_empty() { None } else { Some(self.0.remove(0)) }
+    pub(crate) fn take_oldest(&mut self) -> Option<Held<C>> {
+        if self.0.is_empty() {
+            None
+        } else {
+            Some(self.0.remove(0))
+        }
     }
 
     /// Takes out those that `which` names, e.g. too old, dead or of an earlier generation.
-    pub(crate) fn take_if(
-        &mut self,
-        mut which: impl FnMut(&mut Held<C>) -> bool,
-    ) -> Vec<Box<Held<C>>> {
+    pub(crate) fn take_if(&mut self, mut which: impl FnMut(&mut Held<C>) -> bool) -> Vec<Held<C>> {
         self.0.extract_if(.., |held| which(held)).collect()
     }
 

@@ -1,6 +1,7 @@
 //! A server in the hands of one session. Given back, or closed: dropping it closes the server, so
 //! that a session that ends in any way costs at most its own server.
 
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
@@ -39,14 +40,16 @@ impl InUse {
 }
 
 pub(crate) struct Lease<C: Connect> {
-    held: Option<Box<Held<C>>>,
+    held: Option<Held<C>>,
     pool: Rc<Pool<C>>,
     slot: usize,
     since: Instant,
+    /// Since when the server works; from the beginning, which saves reading the clock again.
+    asked: Cell<Option<Instant>>,
 }
 
 impl<C: Connect> Lease<C> {
-    pub(crate) fn new(held: Box<Held<C>>, pool: Rc<Pool<C>>, who: &WaitInfo) -> Self {
+    pub(crate) fn new(held: Held<C>, pool: Rc<Pool<C>>, who: &WaitInfo) -> Self {
         let since = Instant::now();
         let in_use = InUse {
             client: Rc::clone(&who.client),
@@ -63,7 +66,13 @@ impl<C: Connect> Lease<C> {
         }
         bump(&pool.counters.leases);
         let slot = pool.in_use.borrow_mut().insert(in_use);
-        Self { held: Some(held), pool, slot, since }
+        Self {
+            held: Some(held),
+            pool,
+            slot,
+            since,
+            asked: Cell::new(Some(since)),
+        }
     }
 
     /// The server is as it should be for the next one: idle, no reply owed, its label noted.
@@ -81,8 +90,12 @@ impl<C: Connect> Lease<C> {
         self.close_held();
     }
 
-    /// Notes the beginning of the statement that runs, to be shown to who has to wait.
-    pub(crate) fn running(&self, text: &[u8]) {
+    /// Notes the beginning of the statement in these messages of the client, to be shown to who
+    /// has to wait.
+    pub(crate) fn running(&self, messages: &[u8]) {
+        let Some(text) = statement(messages) else {
+            return;
+        };
         if let Some(in_use) = self.pool.in_use.borrow_mut().get_mut(self.slot) {
             let len = text.len().min(SHOWN);
             if let (Some(to), Some(from)) = (in_use.text.get_mut(..len), text.get(..len)) {
@@ -98,7 +111,9 @@ impl<C: Connect> Lease<C> {
     /// When too many do already; the session must end, since its state cannot be carried.
     pub(crate) fn pin(&self, reason: &'static str, text: &[u8]) -> Result<(), PinRefused> {
         let mut all = self.pool.in_use.borrow_mut();
-        let Some(in_use) = all.get_mut(self.slot) else { return Ok(()) };
+        let Some(in_use) = all.get_mut(self.slot) else {
+            return Ok(());
+        };
         let pins = &self.pool.host.pins;
         if let Some(pin) = in_use.pin {
             pins.add_reason(pin, reason);
@@ -118,21 +133,35 @@ impl<C: Connect> Lease<C> {
 
     /// The session holds nothing any more that needs this server.
     pub(crate) fn unpin(&self) {
-        if let Some(in_use) = self.pool.in_use.borrow_mut().get_mut(self.slot) {
-            if let Some(pin) = in_use.pin.take() {
-                self.pool.host.pins.remove(pin);
-            }
+        if let Some(in_use) = self.pool.in_use.borrow_mut().get_mut(self.slot)
+            && let Some(pin) = in_use.pin.take()
+        {
+            self.pool.host.pins.remove(pin);
         }
     }
 
-    /// Counts a query that was answered.
-    pub(crate) fn query_took(&self, took: std::time::Duration) {
-        bump(&self.pool.counters.queries);
-        self.pool.counters.query_time.record(took);
+    /// The server has something to do.
+    pub(crate) fn working(&self) {
+        if self.asked.get().is_none() {
+            self.asked.set(Some(Instant::now()));
+        }
     }
 
-    pub(crate) fn pool(&self) -> &Rc<Pool<C>> {
-        &self.pool
+    /// The server has answered all and waits for the client.
+    pub(crate) fn answered(&self) {
+        if self.asked.get().is_some() {
+            self.answered_at(Instant::now());
+        }
+    }
+
+    fn answered_at(&self, now: Instant) {
+        if let Some(asked) = self.asked.take() {
+            bump(&self.pool.counters.queries);
+            self.pool
+                .counters
+                .query_time
+                .record(now.saturating_duration_since(asked));
+        }
     }
 
     fn close_held(&mut self) {
@@ -144,11 +173,15 @@ impl<C: Connect> Lease<C> {
 
     fn leave(&self, now: Instant) {
         self.unpin();
+        self.answered_at(now);
         let in_use = self.pool.in_use.borrow_mut().try_remove(self.slot);
         if let Some(seat) = in_use.and_then(|in_use| in_use.seat) {
             seat.set_aim(None);
         }
-        self.pool.counters.lease_time.record(now.saturating_duration_since(self.since));
+        self.pool
+            .counters
+            .lease_time
+            .record(now.saturating_duration_since(self.since));
     }
 }
 
@@ -161,17 +194,46 @@ impl<C: Connect> Drop for Lease<C> {
 impl<C: Connect> Deref for Lease<C> {
     type Target = C::Server;
 
-    #[expect(clippy::expect_used, reason = "only `give_back`, `close` and `drop` take it, with self")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only `give_back`, `close` and `drop` take it, with self"
+    )]
     fn deref(&self) -> &C::Server {
-        &self.held.as_ref().expect("a lease has its server until it ends").server
+        &self
+            .held
+            .as_ref()
+            .expect("a lease has its server until it ends")
+            .server
     }
 }
 
 impl<C: Connect> DerefMut for Lease<C> {
-    #[expect(clippy::expect_used, reason = "only `give_back`, `close` and `drop` take it, with self")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only `give_back`, `close` and `drop` take it, with self"
+    )]
     fn deref_mut(&mut self) -> &mut C::Server {
-        &mut self.held.as_mut().expect("a lease has its server until it ends").server
+        &mut self
+            .held
+            .as_mut()
+            .expect("a lease has its server until it ends")
+            .server
     }
+}
+
+/// The text of a `Query` or `Parse` at the start of these messages, as far as it is there.
+fn statement(messages: &[u8]) -> Option<&[u8]> {
+    let (tag, rest) = (messages.first()?, messages.get(5..)?);
+    match tag {
+        b'Q' => Some(until_nul(rest)),
+        b'P' => Some(until_nul(rest.get(until_nul(rest).len() + 1..)?)),
+        _ => None,
+    }
+}
+
+fn until_nul(text: &[u8]) -> &[u8] {
+    let end = memchr::memchr(0, text).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
 }
 
 /// Statement text for a message: one line, no control characters.

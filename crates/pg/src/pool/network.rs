@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use canter_base::warn;
 use tokio::time::Instant;
 
 use super::{Connect, Limits, PoolKey, Refused, Why};
 use crate::cancel::Aim;
 use crate::login::{self, LoginError, LoginErrorKind};
 use crate::relay::Params;
-use crate::server::{Answer, Server};
+use crate::server::Server;
 use crate::settings::Settings;
 use crate::target::{Addr, Target, TargetId};
 use crate::wire::SqlError;
@@ -34,7 +35,9 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(settings: &Rc<Settings>) -> Self {
-        Self { settings: Rc::clone(settings) }
+        Self {
+            settings: Rc::clone(settings),
+        }
     }
 }
 
@@ -56,14 +59,27 @@ impl Connect for Network {
             .map_err(refused)?;
         let aim = Aim::new(Rc::clone(target), logged_in.at, logged_in.key);
         let params = Params::new(logged_in.params);
-        Ok(Server::new(logged_in.stream, params, self.settings.prepared, aim))
+        Ok(Server::new(
+            logged_in.stream,
+            params,
+            self.settings.prepared,
+            aim,
+        ))
     }
 
     async fn limits(&self, server: &mut Server, ours: &[i32]) -> Option<Limits> {
         let ours: Vec<_> = ours.iter().map(ToString::to_string).collect();
         match server.ask(&LIMITS.replace("OURS", &ours.join(","))).await {
-            Ok(Answer::Row(Some(row))) => limits(&row),
-            Ok(_) | Err(_) => None,
+            Ok(Ok(row)) => limits(&row?),
+            Ok(Err(error)) => {
+                let error = error.to_string();
+                warn!(
+                    "the server does not say how many connections are left",
+                    error = &*error
+                );
+                None
+            }
+            Err(_) => None,
         }
     }
 
@@ -72,7 +88,9 @@ impl Connect for Network {
         for host in &target.hosts {
             match &host.addr {
                 Addr::Name(name) => {
-                    let found = tokio::net::lookup_host((name.as_str(), host.port)).await.ok()?;
+                    let found = tokio::net::lookup_host((name.as_str(), host.port))
+                        .await
+                        .ok()?;
                     all.extend(found.map(|address| address.ip()));
                 }
                 Addr::Ip(address, _) => all.push(*address),
@@ -89,7 +107,9 @@ impl Connect for Network {
 }
 
 fn limits(row: &[Option<String>]) -> Option<Limits> {
-    let mut numbers = row.iter().map(|column| column.as_ref()?.parse::<i64>().ok());
+    let mut numbers = row
+        .iter()
+        .map(|column| column.as_ref()?.parse::<i64>().ok());
     let mut next = || numbers.next().flatten();
     let (most, superuser, reserved) = (next()?, next()?, next()?);
     Some(Limits {
@@ -118,6 +138,8 @@ fn refused(error: LoginError) -> Refused {
         | LoginErrorKind::Other => Why::Final,
     };
     // The server's own words are kept (A11); 08001 is "unable to establish a connection".
-    let error = error.sql.unwrap_or_else(|| SqlError::fatal("08001", error.message));
+    let error = error
+        .sql
+        .unwrap_or_else(|| SqlError::fatal("08001", error.message));
     Refused { why, error }
 }

@@ -100,11 +100,7 @@ impl<C: Connect> Pool<C> {
     }
 
     /// A server, if one is idle and nobody is before us.
-    pub(crate) fn try_lease(
-        self: &Rc<Self>,
-        want: &Rc<Label>,
-        who: &WaitInfo,
-    ) -> Option<Lease<C>> {
+    pub(crate) fn try_lease(self: &Rc<Self>, want: &Rc<Label>, who: &WaitInfo) -> Option<Lease<C>> {
         if self.paused.get() || self.disabled.get() || self.waiting.get() > 0 {
             return None;
         }
@@ -129,11 +125,11 @@ impl<C: Connect> Pool<C> {
     }
 
     /// A server comes back, or is new: to who waits, or to the idle ones, or away.
-    pub(crate) fn take_back(self: &Rc<Self>, held: Box<Held<C>>) {
+    pub(crate) fn take_back(self: &Rc<Self>, held: Held<C>) {
         self.take_back_at(held, Instant::now());
     }
 
-    pub(crate) fn take_back_at(self: &Rc<Self>, mut held: Box<Held<C>>, now: Instant) {
+    pub(crate) fn take_back_at(self: &Rc<Self>, mut held: Held<C>, now: Instant) {
         if !self.is_wanted(&mut held, now) {
             self.close(held);
             return;
@@ -203,7 +199,9 @@ impl<C: Connect> Pool<C> {
         // The state is that of one moment for all who time out in it.
         let error = self.wait_error(now, limit);
         while self.waiting.get() > 0 && self.max_wait(now) >= limit {
-            let Some(waiter) = self.next_waiter() else { break };
+            let Some(waiter) = self.next_waiter() else {
+                break;
+            };
             bump(&self.counters.wait_timeouts);
             self.waiting.set(self.waiting.get().saturating_sub(1));
             waiter.end(Err(error.clone()));
@@ -235,7 +233,11 @@ impl<C: Connect> Pool<C> {
 
     /// After a failure one is enough to find out whether the server is back.
     fn connects_at_once(&self) -> u32 {
-        if self.backoff.is_failing() { 1 } else { CONNECTS_AT_ONCE }
+        if self.backoff.is_failing() {
+            1
+        } else {
+            CONNECTS_AT_ONCE
+        }
     }
 
     /// The ticket of the head of the queue; `u64::MAX` when nobody waits.
@@ -244,8 +246,9 @@ impl<C: Connect> Pool<C> {
     }
 
     pub(crate) fn max_wait(&self, now: Instant) -> Duration {
-        self.first()
-            .map_or(Duration::ZERO, |waiter| now.saturating_duration_since(waiter.since))
+        self.first().map_or(Duration::ZERO, |waiter| {
+            now.saturating_duration_since(waiter.since)
+        })
     }
 
     fn first(&self) -> Option<Rc<Waiter<C>>> {
@@ -271,7 +274,7 @@ impl<C: Connect> Pool<C> {
         self.idle.borrow().oldest().map(|held| held.idle_since)
     }
 
-    pub(crate) fn take_oldest_idle(&self) -> Option<Box<Held<C>>> {
+    pub(crate) fn take_oldest_idle(&self) -> Option<Held<C>> {
         self.idle.borrow_mut().take_oldest()
     }
 
@@ -280,7 +283,7 @@ impl<C: Connect> Pool<C> {
         self.host.jobs.push(Job::Connect(Rc::clone(self), permit));
     }
 
-    pub(crate) fn close(&self, held: Box<Held<C>>) {
+    pub(crate) fn close(&self, held: Held<C>) {
         bump(&self.counters.closes);
         self.host.close(held);
     }
@@ -297,7 +300,10 @@ impl<C: Connect> Pool<C> {
     /// drop or rename one, and its server would refuse while others are connected.
     pub(crate) fn make_way(&self) {
         let pools: Vec<_> = self.host.pools.borrow().iter().map(Rc::clone).collect();
-        for other in pools.iter().filter(|other| other.key.database != self.key.database) {
+        for other in pools
+            .iter()
+            .filter(|other| other.key.database != self.key.database)
+        {
             other.close_idle_if(|_| true);
         }
     }
@@ -337,7 +343,10 @@ impl<C: Connect> Pool<C> {
 
     /// A client has just proved to be our user: new connections log in with what it let us know.
     pub(crate) fn log_in_with(&self, credential: &Credential) {
-        let target = self.target.borrow().for_user(&self.key.user, Some(credential));
+        let target = self
+            .target
+            .borrow()
+            .for_user(&self.key.user, Some(credential));
         if **self.target.borrow() != target {
             self.target.replace(Rc::new(target));
         }
@@ -349,16 +358,23 @@ impl<C: Connect> Pool<C> {
             .hint("Run the transaction again.");
         self.fail_all(&error);
         self.reconnect();
-        let aims: Vec<_> =
-            self.in_use.borrow().iter().filter_map(|(_, one)| one.aim.clone()).collect();
+        let aims: Vec<_> = self
+            .in_use
+            .borrow()
+            .iter()
+            .filter_map(|(_, one)| one.aim.clone())
+            .collect();
         for aim in aims {
             aim.fire();
         }
     }
 
     pub(crate) fn disabled_error(&self) -> SqlError {
-        SqlError::fatal("57P03", format!("database \"{}\" is disabled", self.key.database))
-            .hint("An administrator disabled it on the console; RESUME enables it again.")
+        SqlError::fatal(
+            "57P03",
+            format!("database \"{}\" is disabled", self.key.database),
+        )
+        .hint("An administrator disabled it on the console; RESUME enables it again.")
     }
 
     /// A client of this pool; it counts until it is dropped.

@@ -41,13 +41,13 @@ pub(crate) struct PinRefused {
 /// Those of one host.
 #[derive(Default)]
 pub(crate) struct Pins {
-    pins: RefCell<Slab<Pin>>,
+    all: RefCell<Slab<Pin>>,
     refused: Cell<u64>,
 }
 
 impl Pins {
     pub(crate) fn add(&self, pin: Pin, cap: u32) -> Result<usize, PinRefused> {
-        let mut pins = self.pins.borrow_mut();
+        let mut pins = self.all.borrow_mut();
         if pins.len() >= usize::try_from(cap).unwrap_or(usize::MAX) {
             self.refused.set(self.refused.get().wrapping_add(1));
             return Err(PinRefused { cap });
@@ -56,25 +56,25 @@ impl Pins {
     }
 
     pub(crate) fn add_reason(&self, at: usize, reason: &'static str) {
-        if let Some(pin) = self.pins.borrow_mut().get_mut(at) {
-            if !pin.reasons.contains(&reason) {
-                pin.reasons.push(reason);
-            }
+        if let Some(pin) = self.all.borrow_mut().get_mut(at)
+            && !pin.reasons.contains(&reason)
+        {
+            pin.reasons.push(reason);
         }
     }
 
     pub(crate) fn remove(&self, at: usize) {
-        self.pins.borrow_mut().try_remove(at);
+        self.all.borrow_mut().try_remove(at);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.pins.borrow().len()
+        self.all.borrow().len()
     }
 
     /// Those of one database.
     pub(crate) fn stats(&self, database: &str) -> Vec<PinStats> {
         let now = Instant::now();
-        self.pins
+        self.all
             .borrow()
             .iter()
             .filter(|(_, pin)| &*pin.database == database)

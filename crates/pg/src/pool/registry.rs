@@ -22,7 +22,7 @@ pub(crate) struct Pools<C: Connect> {
     new_connector: Box<dyn Fn() -> C>,
     targets: RefCell<HashMap<TargetId, Rc<Target>>>,
     hosts: RefCell<HashMap<String, Rc<Host<C>>>>,
-    pools: RefCell<HashMap<PoolKey, Rc<Pool<C>>>>,
+    all: RefCell<HashMap<PoolKey, Rc<Pool<C>>>>,
 }
 
 impl<C: Connect> Pools<C> {
@@ -32,7 +32,7 @@ impl<C: Connect> Pools<C> {
             new_connector,
             targets: RefCell::default(),
             hosts: RefCell::default(),
-            pools: RefCell::default(),
+            all: RefCell::default(),
         }
     }
 
@@ -59,11 +59,17 @@ impl<C: Connect> Pools<C> {
         user: &str,
     ) -> Result<Rc<Pool<C>>, SqlError> {
         let Some(target) = self.target(id) else {
-            return Err(SqlError::fatal("CNT01", "this target is not known (any more)")
-                .hint("Register it again: the pooler may have been restarted."));
+            return Err(
+                SqlError::fatal("CNT01", "this target is not known (any more)")
+                    .hint("Register it again: the pooler may have been restarted."),
+            );
         };
-        let key = PoolKey { target: id, database: database.into(), user: user.into() };
-        let mut pools = self.pools.borrow_mut();
+        let key = PoolKey {
+            target: id,
+            database: database.into(),
+            user: user.into(),
+        };
+        let mut pools = self.all.borrow_mut();
         if let Some(pool) = pools.get(&key) {
             return Ok(Rc::clone(pool));
         }
@@ -71,7 +77,10 @@ impl<C: Connect> Pools<C> {
             pools.retain(|_, pool| {
                 let keep = pool.clients.get() > 0 || pool.servers() > 0 || pool.waiting() > 0;
                 if !keep {
-                    pool.host.pools.borrow_mut().retain(|other| !Rc::ptr_eq(other, pool));
+                    pool.host
+                        .pools
+                        .borrow_mut()
+                        .retain(|other| !Rc::ptr_eq(other, pool));
                 }
                 keep
             });
@@ -106,13 +115,13 @@ impl<C: Connect> Pools<C> {
     }
 
     fn of(&self, database: Option<&str>) -> Vec<Rc<Pool<C>>> {
-        let pools = self.pools.borrow();
+        let pools = self.all.borrow();
         let wanted = |pool: &&Rc<Pool<C>>| database.is_none_or(|name| *pool.key.database == *name);
         pools.values().filter(wanted).map(Rc::clone).collect()
     }
 
     pub(crate) fn stats(&self) -> Vec<PoolStats> {
-        self.of(None).iter().map(|pool| pool.stats()).collect()
+        self.of(None).iter().map(Pool::stats).collect()
     }
 
     pub(crate) fn pause(&self, database: Option<&str>) {
@@ -120,7 +129,7 @@ impl<C: Connect> Pools<C> {
     }
 
     pub(crate) fn resume(&self, database: Option<&str>) {
-        self.of(database).iter().for_each(|pool| pool.resume());
+        self.of(database).iter().for_each(Pool::resume);
     }
 
     pub(crate) fn reconnect(&self, database: Option<&str>) {

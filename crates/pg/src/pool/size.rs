@@ -31,9 +31,10 @@ impl Limits {
     /// What is left for us, less a margin.
     pub(crate) fn cap(&self) -> u32 {
         let mut left = self.server.saturating_sub(self.server_others);
-        for (limit, others) in
-            [(self.role, self.role_others), (self.database, self.database_others)]
-        {
+        for (limit, others) in [
+            (self.role, self.role_others),
+            (self.database, self.database_others),
+        ] {
             if limit >= 0 {
                 left = left.min(limit.saturating_sub(others));
             }
@@ -55,7 +56,11 @@ impl Size {
     /// Until the server has been asked one connection must do: it is the one that asks.
     pub(crate) fn new(told: Option<u32>) -> Self {
         let told = told.map(|told| told.max(1));
-        Self { told, cap: Cell::new(told.unwrap_or(1)), known: Cell::new(told.is_some()) }
+        Self {
+            told,
+            cap: Cell::new(told.unwrap_or(1)),
+            known: Cell::new(told.is_some()),
+        }
     }
 
     pub(crate) fn cap(&self) -> u32 {

@@ -2,6 +2,7 @@
 //! had.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +24,11 @@ impl Addresses {
     /// Takes in what a look-up found.
     pub(crate) fn saw(&mut self, now: &[IpAddr]) {
         for (address, missing) in &mut self.0 {
-            *missing = if now.contains(address) { 0 } else { missing.saturating_add(1) };
+            *missing = if now.contains(address) {
+                0
+            } else {
+                missing.saturating_add(1)
+            };
         }
         for address in now {
             if !self.0.iter().any(|(known, _)| known == address) {
@@ -36,18 +41,24 @@ impl Addresses {
 
     /// Whether it was one, and is none any more.
     pub(crate) fn is_gone(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|(known, missing)| *known == address && *missing >= 2)
+        self.0
+            .iter()
+            .any(|(known, missing)| *known == address && *missing >= 2)
     }
 }
 
 impl<C: Connect> Host<C> {
     pub(crate) fn is_stale(&self, held: &Held<C>) -> bool {
-        held.server.address().is_some_and(|address| self.addresses.borrow().is_gone(address))
+        held.server
+            .address()
+            .is_some_and(|address| self.addresses.borrow().is_gone(address))
     }
 
     /// The most pinned sessions: so many that others can still work.
     pub(crate) fn pin_cap(&self) -> u32 {
-        self.settings.pin_cap.unwrap_or_else(|| (self.size.cap() / 2).max(1))
+        self.settings
+            .pin_cap
+            .unwrap_or_else(|| (self.size.cap() / 2).max(1))
     }
 }
 
@@ -69,7 +80,10 @@ impl<C: Connect> Pool<C> {
             .hint("The client was held meanwhile; it may simply try again.");
         }
         let message = if self.is_paused() {
-            format!("database \"{}\" is paused; gave up after {waited}", self.key.database)
+            format!(
+                "database \"{}\" is paused; gave up after {waited}",
+                self.key.database
+            )
         } else {
             format!("no server connection became free within {waited}")
         };
@@ -81,7 +95,12 @@ impl<C: Connect> Pool<C> {
     /// `12 of 12 connections in use by ...; longest transaction 4.2 s in SELECT ...; 31 waiting`
     pub(crate) fn state(&self, now: Instant) -> String {
         let (host, in_use) = (&self.host, self.in_use.borrow());
-        let busy: usize = host.pools.borrow().iter().map(|pool| pool.in_use.borrow().len()).sum();
+        let busy: usize = host
+            .pools
+            .borrow()
+            .iter()
+            .map(|pool| pool.in_use.borrow().len())
+            .sum();
         let mut words = format!("{busy} of {} connections in use", host.size.cap());
         let mut clients = BTreeMap::<&str, u32>::new();
         for (_, one) in in_use.iter() {
@@ -93,20 +112,20 @@ impl<C: Connect> Pool<C> {
             words.push_str(if at == 0 { " by " } else { ", " });
             words.push_str(client);
             if *count > 1 {
-                words.push_str(&format!(" ({count})"));
+                let _ = write!(words, " ({count})");
             }
         }
         if let Some((_, one)) = in_use.iter().min_by_key(|(_, one)| one.since) {
             let age = now.saturating_duration_since(one.since).as_secs_f32();
-            words.push_str(&format!("; longest transaction {age:.1} s"));
+            let _ = write!(words, "; longest transaction {age:.1} s");
             let text = one.text();
             if !text.is_empty() {
-                words.push_str(&format!(" in {text}"));
+                let _ = write!(words, " in {text}");
             }
         }
-        words.push_str(&format!("; {} waiting", host.waiting()));
+        let _ = write!(words, "; {} waiting", host.waiting());
         if host.pins.len() > 0 {
-            words.push_str(&format!("; {} pinned", host.pins.len()));
+            let _ = write!(words, "; {} pinned", host.pins.len());
         }
         words
     }

@@ -24,7 +24,9 @@ pub struct Histogram {
 impl Histogram {
     /// How many were counted.
     pub fn count(&self) -> u64 {
-        self.counts.iter().fold(0, |all, one| all.saturating_add(*one))
+        self.counts
+            .iter()
+            .fold(0, |all, one| all.saturating_add(*one))
     }
 }
 

@@ -48,8 +48,8 @@ struct World {
     /// Where the next server will be.
     address: Cell<Option<IpAddr>>,
     refreshed: RefCell<Option<Target>>,
-    /// The only user name whose connects succeed, when set.
-    wanted_password: RefCell<Option<String>>,
+    /// The only contents of a target that the server lets in, when set.
+    wanted: RefCell<Option<Target>>,
 }
 
 struct Process(Rc<World>);
@@ -57,7 +57,9 @@ struct Process(Rc<World>);
 impl Process {
     fn start(world: &Rc<World>) -> Self {
         world.open.set(world.open.get() + 1);
-        world.most_open.set(world.most_open.get().max(world.open.get()));
+        world
+            .most_open
+            .set(world.most_open.get().max(world.open.get()));
         Self(Rc::clone(world))
     }
 }
@@ -90,8 +92,12 @@ impl Connect for Fake {
         if let Some(refused) = &*world.refuse.borrow() {
             return Err(refused.clone());
         }
-        let wanted = world.wanted_password.borrow().clone();
-        if wanted.is_some_and(|wanted| target.user != wanted) {
+        if world
+            .wanted
+            .borrow()
+            .as_ref()
+            .is_some_and(|wanted| *wanted != **target)
+        {
             return Err(refusal(Why::Password, "28P01"));
         }
         world.opened.set(world.opened.get() + 1);
@@ -158,7 +164,10 @@ impl Link for FakeServer {
 }
 
 fn refusal(why: Why, code: &str) -> Refused {
-    Refused { why, error: SqlError::fatal(code, format!("the server said {code}")) }
+    Refused {
+        why,
+        error: SqlError::fatal(code, format!("the server said {code}")),
+    }
 }
 
 /// Runs a test where time passes only while everybody waits.
@@ -179,12 +188,18 @@ fn world() -> Rc<World> {
 }
 
 fn settings(connections: u32) -> Settings {
-    Settings { connections: Some(connections), ..Settings::default() }
+    Settings {
+        connections: Some(connections),
+        ..Settings::default()
+    }
 }
 
 fn pools(world: &Rc<World>, settings: Settings) -> Pools<Fake> {
     let world = Rc::clone(world);
-    Pools::with(&Rc::new(settings), Box::new(move || Fake(Rc::clone(&world))))
+    Pools::with(
+        &Rc::new(settings),
+        Box::new(move || Fake(Rc::clone(&world))),
+    )
 }
 
 /// The pool of a database; the clients that keep it in use are in the second part.
@@ -197,7 +212,10 @@ fn pool(pools: &Pools<Fake>, database: &str) -> (Rc<Pool<Fake>>, Attached<Fake>)
 }
 
 fn who() -> WaitInfo {
-    WaitInfo { client: "pid 1 (test)".into(), seat: None }
+    WaitInfo {
+        client: "pid 1 (test)".into(),
+        seat: None,
+    }
 }
 
 async fn lease(pool: &Rc<Pool<Fake>>) -> Result<Lease, SqlError> {

@@ -33,7 +33,7 @@ impl<C: Connect> Host<C> {
         self.shed();
         self.pump();
         if now >= self.look_at.get() {
-            self.look_again(&pools);
+            Self::look_again(&pools);
         }
     }
 
@@ -41,15 +41,21 @@ impl<C: Connect> Host<C> {
     fn shed(&self) {
         while self.open() - self.closing() > self.size.cap() {
             let pools = self.pools.borrow();
-            let idle = pools.iter().filter_map(|pool| Some((pool.longest_idle_since()?, pool)));
-            let Some((_, pool)) = idle.min_by_key(|(since, _)| *since) else { return };
-            let Some(held) = pool.take_oldest_idle() else { return };
+            let idle = pools
+                .iter()
+                .filter_map(|pool| Some((pool.longest_idle_since()?, pool)));
+            let Some((_, pool)) = idle.min_by_key(|(since, _)| *since) else {
+                return;
+            };
+            let Some(held) = pool.take_oldest_idle() else {
+                return;
+            };
             pool.close(held);
         }
     }
 
     /// An idle server is asked; when none is idle, the next that comes back is (`take_back`).
-    fn look_again(self: &Rc<Self>, pools: &[Rc<Pool<C>>]) {
+    fn look_again(pools: &[Rc<Pool<C>>]) {
         let Some((pool, held)) = pools
             .iter()
             .find_map(|pool| Some((pool, pool.take_oldest_idle()?)))
@@ -88,7 +94,11 @@ impl<C: Connect> Pool<C> {
     /// A new server is opened before an old one must go, one at a time and if there is room.
     fn replace_early(self: &Rc<Self>, now: Instant) {
         let early = self.host.settings.lifetime / REPLACE_EARLY;
-        let due = self.idle.borrow().first_to_retire().is_some_and(|at| at <= now + early);
+        let due = self
+            .idle
+            .borrow()
+            .first_to_retire()
+            .is_some_and(|at| at <= now + early);
         if due && self.connecting.get() == 0 && self.host.has_room() && self.may_connect(now) {
             self.replacing.set(true);
             self.start_connect(self.host.permit());
@@ -120,7 +130,7 @@ impl<C: Connect> Pool<C> {
 }
 
 /// Asks a server what is left for us and looks addresses up, then gives it back.
-pub(crate) async fn look<C: Connect>(mut held: Box<Held<C>>, looking: Looking<C>) {
+pub(crate) async fn look<C: Connect>(mut held: Held<C>, looking: Looking<C>) {
     let pool = looking.pool();
     let host = Rc::clone(&pool.host);
     let limits = if host.size.is_told() {
@@ -138,7 +148,9 @@ pub(crate) async fn look<C: Connect>(mut held: Box<Held<C>>, looking: Looking<C>
 /// Servers at addresses that are no longer those of the host are replaced (E7).
 async fn look_up<C: Connect>(host: Rc<Host<C>>, pool: Rc<Pool<C>>) {
     let target = Rc::clone(&pool.target.borrow());
-    let Some(now) = host.connector.addresses(&target).await else { return };
+    let Some(now) = host.connector.addresses(&target).await else {
+        return;
+    };
     host.addresses.borrow_mut().saw(&now);
     let pools: Vec<_> = host.pools.borrow().iter().map(Rc::clone).collect();
     for pool in pools {

@@ -17,7 +17,7 @@ use crate::wire::SqlError;
 
 enum Slot<C: Connect> {
     Waiting(Option<Waker>),
-    Ready(Result<Box<Held<C>>, SqlError>),
+    Ready(Result<Held<C>, SqlError>),
     Gone,
 }
 
@@ -43,7 +43,7 @@ impl<C: Connect> Waiter<C> {
     }
 
     /// Ends the wait. Only for one that is waiting.
-    pub(crate) fn end(&self, with: Result<Box<Held<C>>, SqlError>) {
+    pub(crate) fn end(&self, with: Result<Held<C>, SqlError>) {
         let before = self.slot.replace(Slot::Ready(with));
         if let Slot::Waiting(Some(waker)) = before {
             waker.wake();
@@ -60,12 +60,16 @@ pub(crate) struct Wait<C: Connect> {
 
 impl<C: Connect> Wait<C> {
     pub(crate) fn new(waiter: Rc<Waiter<C>>, pool: Rc<Pool<C>>) -> Self {
-        Self { waiter, pool, done: Cell::new(false) }
+        Self {
+            waiter,
+            pool,
+            done: Cell::new(false),
+        }
     }
 }
 
 impl<C: Connect> Future for Wait<C> {
-    type Output = Result<Box<Held<C>>, SqlError>;
+    type Output = Result<Held<C>, SqlError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut slot = self.waiter.slot.borrow_mut();

@@ -16,7 +16,10 @@ use crate::wire::{Diagnostic, SqlError, build, message};
 const GATHER_SMALL: usize = 64 << 10;
 
 fn broken(what: &str) -> Broken {
-    Broken(SqlError::error("08P01", format!("the database server broke the protocol: {what}")))
+    Broken(SqlError::error(
+        "08P01",
+        format!("the database server broke the protocol: {what}"),
+    ))
 }
 
 /// Where a message of the server goes.
@@ -34,7 +37,7 @@ enum Way {
 impl Relay {
     /// Takes bytes of the server; so many of them were taken. After an error the server is of no
     /// use any more.
-    pub(crate) fn from_server(&mut self, input: &[u8], io: &mut Io<'_>) -> Result<usize, Broken> {
+    pub(crate) fn server_sent(&mut self, input: &[u8], io: &mut Io<'_>) -> Result<usize, Broken> {
         let mut used = 0;
         // Messages for the client that follow each other go in one piece.
         let mut run = 0..0;
@@ -80,7 +83,11 @@ impl Relay {
                 }
                 Way::Wait => break,
             };
-            self.from_server = Passing { left: frame.total(), dropped, ends };
+            self.from_server = Passing {
+                left: frame.total(),
+                dropped,
+                ends,
+            };
         }
         flush(&mut run, input, io);
         Ok(used)
@@ -98,11 +105,10 @@ impl Relay {
             body => Ok(body.is_some()),
         };
         match frame.tag {
-            b'A' => Ok(Way::Pass { ends: false }),
             b'N' if self.owed.front().is_some_and(|owed| !owed.is_visible()) => {
                 Ok(Way::Drop { ends: false })
             }
-            b'N' => Ok(Way::Pass { ends: false }),
+            b'A' | b'N' => Ok(Way::Pass { ends: false }),
             b'S' if small(body)? => self.parameter_status(body.unwrap_or_default(), io),
             b'Z' if small(body)? => self.ready(body.unwrap_or_default(), io),
             b'E' if body.is_some() => self.error(body.unwrap_or_default(), io),
@@ -129,7 +135,10 @@ impl Relay {
         match tag {
             b'1' => self.parsed(io),
             b'G' => self.copy_in_begins(),
-            b'C' if self.pending.has(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL)) => {
+            b'C' if self
+                .pending
+                .has(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL)) =>
+            {
                 let Some(body) = body else {
                     return Ok(Way::Wait);
                 };
@@ -147,7 +156,11 @@ impl Relay {
             }
             _ => {}
         }
-        Ok(if visible { Way::Pass { ends } } else { Way::Drop { ends } })
+        Ok(if visible {
+            Way::Pass { ends }
+        } else {
+            Way::Drop { ends }
+        })
     }
 
     fn parsed(&mut self, io: &mut Io<'_>) {
@@ -195,9 +208,13 @@ impl Relay {
     }
 
     fn ready(&mut self, body: &[u8], io: &mut Io<'_>) -> Result<Way, Broken> {
-        let status =
-            message::ready_status(body).ok_or_else(|| broken("bad ReadyForQuery"))?;
-        if self.owed.front().and_then(|owed| owed.ends_with(b'Z')).is_none() {
+        let status = message::ready_status(body).ok_or_else(|| broken("bad ReadyForQuery"))?;
+        if self
+            .owed
+            .front()
+            .and_then(|owed| owed.ends_with(b'Z'))
+            .is_none()
+        {
             return Err(broken("ready for a query that nobody sent"));
         }
         if let Some(known) = io.known.as_deref_mut() {
@@ -254,7 +271,7 @@ impl Relay {
             Some(_) => {}
         }
         let duplicate = match self.owed.front() {
-            Some(Owed::Parse(parsed)) if parsed.duplicate && error.code() == *b"42P05" => {
+            Some(Owed::Parse(parsed)) if parsed.refused && error.code() == *b"42P05" => {
                 parsed.name.clone()
             }
             Some(Owed::Bind(Some(statement))) if error.code() == *b"0A000" => {
@@ -271,8 +288,11 @@ impl Relay {
         }
         if let Some(name) = duplicate {
             let name = String::from_utf8_lossy(&name).into_owned();
-            SqlError::error("42P05", format!("prepared statement \"{name}\" already exists"))
-                .encode(io.to_client);
+            SqlError::error(
+                "42P05",
+                format!("prepared statement \"{name}\" already exists"),
+            )
+            .encode(io.to_client);
             return Ok(Way::Drop { ends: false });
         }
         Ok(Way::Pass { ends: false })
@@ -315,7 +335,7 @@ impl Relay {
 
     /// A `Parse` failed or was skipped (C4).
     fn unprepare(&mut self, parsed: Parsed, io: &mut Io<'_>) {
-        if parsed.duplicate {
+        if parsed.refused {
             return;
         }
         if let Some(known) = io.known.as_deref_mut() {
@@ -344,8 +364,9 @@ fn extend(
 
 #[inline]
 fn flush(run: &mut std::ops::Range<usize>, input: &[u8], io: &mut Io<'_>) {
-    if !run.is_empty() {
-        io.to_client.extend_from_slice(input.get(run.clone()).unwrap_or_default());
+    if run.start < run.end {
+        io.to_client
+            .extend_from_slice(input.get(run.clone()).unwrap_or_default());
     }
     *run = run.end..run.end;
 }

@@ -28,14 +28,20 @@ impl Relay {
         };
         self.attached = true;
         self.unnamed_here = false;
-        if Label::same(&known.label, &self.label) {
+        let stained = known.unsure.is_some_and(|number| number != self.number);
+        if !stained && Label::same(&known.label, &self.label) {
             known.label = Rc::clone(&self.label);
             self.tell_params(io);
             self.send_begin(io);
             return;
         }
         let mut sql = Vec::new();
-        known.label.difference(&self.label, &mut sql);
+        if stained {
+            sql.extend_from_slice(b"RESET ALL;");
+            known.label.roles().difference(&self.label, &mut sql);
+        } else {
+            known.label.difference(&self.label, &mut sql);
+        }
         self.hidden_query(Hidden::Label, &sql, io);
         self.barrier = true;
     }
@@ -51,6 +57,39 @@ impl Relay {
     pub(crate) fn detach(&mut self) {
         self.attached = false;
         self.unnamed_here = false;
+    }
+
+    /// What was sent came to nothing, and the client has seen none of it: as if it had not been
+    /// read. Whoever calls has the bytes still; the server is given back or closed.
+    pub(crate) fn rewind(&mut self) {
+        self.detach();
+        let mut nowhere = (Vec::new(), Vec::new());
+        let mut io = Io {
+            known: None,
+            to_server: &mut nowhere.0,
+            to_client: &mut nowhere.1,
+        };
+        while let Some(owed) = self.owed.pop() {
+            self.undo(owed, &mut io);
+        }
+        self.from_server = Passing::default();
+        self.segment = Segment::Closed;
+        self.skip = false;
+        self.copy_in = false;
+        self.barrier = false;
+        self.probe = None;
+        self.hidden_error = None;
+        self.pending.clear();
+    }
+
+    /// Whether the client sent the beginning of a message that passes without being gathered.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        self.from_client.left > 0
+    }
+
+    /// The prepared statement that the client calls `name`.
+    pub(crate) fn statement(&self, name: &[u8]) -> Option<&Rc<super::Statement>> {
+        self.names.get(name)
     }
 
     /// Whether the server refused this client's settings: it is as it was, give it back.
@@ -85,7 +124,10 @@ impl Relay {
         self.from_server = Passing::default();
         // What is still to come of a message that was being sent goes nowhere.
         self.from_client.dropped = true;
-        let error = SqlError { fatal: false, ..error.clone() };
+        let error = SqlError {
+            fatal: false,
+            ..error.clone()
+        };
         let was_open = self.told != TxStatus::Idle;
         let mut told = false;
         let mut open = self.segment == Segment::Server;
@@ -125,7 +167,11 @@ impl Relay {
             }
             self.skip = true;
         }
-        self.segment = if self.segment == Segment::Server { Segment::Local } else { self.segment };
+        self.segment = if self.segment == Segment::Server {
+            Segment::Local
+        } else {
+            self.segment
+        };
         self.copy_in = false;
         self.barrier = false;
         self.probe = None;

@@ -8,16 +8,29 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 
 use super::known::Stands;
+use super::local::plain_end;
 use super::owed::{Owed, Parsed};
 use super::request::{Message, Step, violation};
 use super::statement::{self, Statement};
 use super::{GATHER, GATHER_PARSE, Io, Passing, Relay, Segment, Want};
 use crate::sql::{self, Flags};
 use crate::wire::message::{BindHead, Named, Parse};
-use crate::wire::{SqlError, TxStatus, build};
+use crate::wire::{SqlError, TxStatus, build, message};
 
 /// How every name of ours begins. A client's own name never reaches one of them.
 const OURS: &[u8] = b"canter_";
+
+/// A name that no statement has.
+const NOBODYS: &[u8] = b"canter_?";
+
+/// Sends a `Describe` on with another name of its statement.
+fn describe_statement(message: Message<'_>, name: &[u8], io: &mut Io<'_>) -> Step {
+    build::message(io.to_server, b'D', |out| {
+        out.push(b'S');
+        build::cstr(out, name);
+    });
+    Step::Took(message.whole().len())
+}
 
 fn bad() -> SqlError {
     violation("bad message of the extended protocol")
@@ -43,10 +56,13 @@ impl Relay {
         if message.rest.len() < needed {
             return Ok(Step::Stop(Want::Bytes(needed)));
         }
-        if self.limbo.is_some() && message.is_whole() {
-            return self.limbo_step(message, io);
-        }
         if self.limbo.is_some() {
+            if message.is_whole() {
+                return self.limbo_step(message, io);
+            }
+            if total <= GATHER {
+                return Ok(Step::Stop(Want::Bytes(total)));
+            }
             self.limbo_refuses_step(io);
             return Ok(self.drop_message(message));
         }
@@ -76,7 +92,11 @@ impl Relay {
         SqlError::error("54000", "the statement is too long to be prepared")
             .hint("send it as a simple query")
             .encode(io.to_client);
-        self.segment = if self.attached { Segment::Server } else { Segment::Local };
+        self.segment = if self.attached {
+            Segment::Server
+        } else {
+            Segment::Local
+        };
         self.skip = true;
         self.drop_message(message)
     }
@@ -123,6 +143,12 @@ impl Relay {
         let conforming = known.params.is_conforming();
         if parse.name.is_empty() {
             let seen = sql::scan(parse.text, conforming);
+            if seen.flags.any(Flags::DEALLOCATE) && seen.statements == 1 {
+                let name = seen.prepared.as_deref().unwrap_or_default().as_bytes();
+                if let Some(entry) = self.names.get(name).map(Rc::clone) {
+                    return Ok(self.deallocate_extended(message, name, &entry, io));
+                }
+            }
             self.note(&seen, parse.text);
             self.unnamed.clear();
             self.unnamed.extend_from_slice(message.whole());
@@ -135,42 +161,81 @@ impl Relay {
         let entry = taken.unwrap_or_else(|| {
             statement::intern(parse.text, parse.types, self.planning(), conforming)
         });
+        let mut refused = duplicate;
         match known.prepared.touch(&entry) {
             Stands::Sent(segment) if segment != self.segments => {
                 return Ok(Step::Stop(Want::Answers));
             }
-            Stands::Ready | Stands::Sent(_)
-                if !duplicate && known.status != TxStatus::Failed =>
-            {
-                self.names.insert(parse.name.into(), entry);
-                self.owed.push(Owed::Named(parse.name.into()));
-                self.settle(io);
-                return Ok(Step::Took(message.whole().len()));
+            // Whether it may be answered here depends on what earlier requests came to.
+            Stands::Ready | Stands::Sent(_) if !duplicate && self.owed.has_cycle() => {
+                return Ok(Step::Stop(Want::Answers));
             }
-            Stands::Ready | Stands::Sent(_) => {}
+            Stands::Ready | Stands::Sent(_) if !duplicate => {
+                if known.status != TxStatus::Failed || plain_end(parse.text).is_some() {
+                    self.names.insert(parse.name.into(), entry);
+                    self.owed.push(Owed::Named(parse.name.into()));
+                    self.settle(io);
+                    return Ok(Step::Took(message.whole().len()));
+                }
+                // In a failed transaction the server refuses it before it looks at the name.
+                refused = true;
+            }
             Stands::Stale => self.close_stale(&entry, io),
             Stands::Absent if duplicate => self.prepare(&entry, io),
-            Stands::Absent => {}
+            Stands::Ready | Stands::Sent(_) | Stands::Absent => {}
         }
-        // For a name that is taken this is the second Parse of the same name on the server too,
-        // which refuses it where the client expects it (C5).
-        if !duplicate {
+        // For a name that is taken this is the second Parse of one name on the server too, which
+        // refuses it where the client expects it, unless the text is wrong as well (C5).
+        if !refused {
             if let Some(known) = io.known.as_deref_mut() {
                 known.prepared.sent(&entry, self.segments);
             }
             self.names.insert(parse.name.into(), Rc::clone(&entry));
         }
-        entry.push_parse(io.to_server);
+        statement::push_parse(entry.name(), parse.text, parse.types, io.to_server);
         let name = Some(parse.name.into());
-        self.owed.push(Owed::Parse(Box::new(Parsed { statement: entry, name, duplicate })));
+        self.owed.push(Owed::Parse(Box::new(Parsed {
+            statement: entry,
+            name,
+            refused,
+        })));
         Ok(Step::Took(message.whole().len()))
+    }
+
+    /// `DEALLOCATE` of a name that only this client knows: the server is told ours (C8).
+    fn deallocate_extended(
+        &mut self,
+        message: Message<'_>,
+        name: &[u8],
+        entry: &Rc<Statement>,
+        io: &mut Io<'_>,
+    ) -> Step {
+        if !self.ensure(entry, io) {
+            return Step::Stop(Want::Answers);
+        }
+        self.names.remove(name);
+        if let Some(known) = io.known.as_deref_mut() {
+            // Closed again before the next use: who knows whether this is ever executed.
+            known.prepared.now(entry, Stands::Stale);
+        }
+        let text = [b"DEALLOCATE ", entry.name()].concat();
+        self.unnamed.clear();
+        statement::push_parse(b"", &text, b"\0\0", &mut self.unnamed);
+        io.to_server.extend_from_slice(&self.unnamed);
+        self.unnamed_here = true;
+        self.owed.push(Owed::ParseUnnamed { hidden: false });
+        Step::Took(message.whole().len())
     }
 
     /// What a plan depends on beside text and types, as a number. A transaction that changes
     /// settings shares with nobody.
     fn planning(&self) -> u64 {
-        if self.pending.has(Flags::SETTINGS_ANY.with(Flags::ROLE).with(Flags::FUNCTION)) {
-            return self.segments.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ std::ptr::from_ref(self).addr() as u64;
+        if self
+            .pending
+            .has(Flags::SETTINGS_ANY.with(Flags::ROLE).with(Flags::FUNCTION))
+        {
+            return self.segments.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                ^ std::ptr::from_ref(self).addr() as u64;
         }
         let parts = (
             self.label.get("search_path"),
@@ -190,7 +255,11 @@ impl Relay {
         }
         entry.push_parse(io.to_server);
         let statement = Rc::clone(entry);
-        self.owed.push(Owed::Parse(Box::new(Parsed { statement, name: None, duplicate: false })));
+        self.owed.push(Owed::Parse(Box::new(Parsed {
+            statement,
+            name: None,
+            refused: false,
+        })));
     }
 
     fn close_stale(&mut self, entry: &Statement, io: &mut Io<'_>) {
@@ -204,10 +273,9 @@ impl Relay {
             return false;
         };
         match known.prepared.touch(entry) {
-            Stands::Ready => {}
             // In an earlier segment it may yet be skipped (C4).
             Stands::Sent(segment) if segment != self.segments => return false,
-            Stands::Sent(_) => {}
+            Stands::Ready | Stands::Sent(_) => {}
             Stands::Stale => {
                 self.close_stale(entry, io);
                 self.prepare(entry, io);
@@ -218,7 +286,11 @@ impl Relay {
     }
 
     /// Sees to it that this server has the client's last unnamed statement.
-    fn ensure_unnamed(&mut self, io: &mut Io<'_>) {
+    /// Its name on the server: whoever had the server before may have left one there.
+    fn ensure_unnamed(&mut self, io: &mut Io<'_>) -> &'static [u8] {
+        if !self.unnamed_here && self.unnamed.is_empty() {
+            return NOBODYS;
+        }
         if !self.unnamed_here && !self.unnamed.is_empty() {
             io.to_server.extend_from_slice(&self.unnamed);
             self.unnamed_here = true;
@@ -228,6 +300,7 @@ impl Relay {
                 self.pending.add(&seen);
             }
         }
+        b""
     }
 
     fn bind(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
@@ -236,17 +309,30 @@ impl Relay {
         if head.length > message.frame.body as usize {
             return Err(bad());
         }
+        // Settings may be named by its parameters, so all of it is needed.
+        let named = self
+            .names
+            .get(head.statement)
+            .map(|entry| entry.seen().flags);
+        let names = named.is_some_and(|flags| flags.any(Flags::SETTINGS_UNKNOWN));
+        if names || self.pending.wants_names() {
+            if !message.is_whole() && message.frame.total() <= GATHER {
+                return Ok(Step::Stop(Want::Bytes(message.frame.total())));
+            }
+            message::bound(message.body().get(head.length..).unwrap_or_default())
+                .for_each(|value| self.pending.add_candidate(value));
+        }
         if head.statement.is_empty() {
-            self.ensure_unnamed(io);
+            let name = self.ensure_unnamed(io);
             self.owed.push(Owed::Bind(None));
-            return Ok(self.forward(message, io));
+            return Ok(self.forward_bind(message, head, name, io));
         }
         let Some(entry) = self.names.get(head.statement).map(Rc::clone) else {
             self.owed.push(Owed::Bind(None));
             if !head.statement.starts_with(OURS) {
                 return Ok(self.forward(message, io));
             }
-            return Ok(self.forward_bind(message, head, b"canter_?", io));
+            return Ok(self.forward_bind(message, head, NOBODYS, io));
         };
         if !self.ensure(&entry, io) {
             return Ok(Step::Stop(Want::Answers));
@@ -265,10 +351,7 @@ impl Relay {
         name: &[u8],
         io: &mut Io<'_>,
     ) -> Step {
-        let body = message.frame.body as usize - head.length
-            + head.portal.len()
-            + name.len()
-            + 2;
+        let body = message.frame.body as usize - head.length + head.portal.len() + name.len() + 2;
         let here = message.whole();
         let out = &mut *io.to_server;
         out.push(b'B');
@@ -278,8 +361,10 @@ impl Relay {
         out.extend_from_slice(name);
         out.push(0);
         out.extend_from_slice(here.get(5 + head.length..).unwrap_or_default());
-        self.from_client =
-            Passing { left: message.frame.total() - here.len(), ..Passing::default() };
+        self.from_client = Passing {
+            left: message.frame.total() - here.len(),
+            ..Passing::default()
+        };
         Step::Took(here.len())
     }
 
@@ -290,9 +375,9 @@ impl Relay {
                 return Ok(self.forward(message, io));
             }
             Named::Statement(b"") => {
-                self.ensure_unnamed(io);
+                let name = self.ensure_unnamed(io);
                 self.owed.push(Owed::DescribeStatement);
-                return Ok(self.forward(message, io));
+                return Ok(describe_statement(message, name, io));
             }
             Named::Statement(name) => name,
         };
@@ -305,14 +390,10 @@ impl Relay {
         self.owed.push(Owed::DescribeStatement);
         let name = match &entry {
             Some(entry) => entry.name(),
-            None if name.starts_with(OURS) => b"canter_?",
+            None if name.starts_with(OURS) => NOBODYS,
             None => return Ok(self.forward(message, io)),
         };
-        build::message(io.to_server, b'D', |out| {
-            out.push(b'S');
-            build::cstr(out, name);
-        });
-        Ok(Step::Took(message.whole().len()))
+        Ok(describe_statement(message, name, io))
     }
 
     fn close(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {

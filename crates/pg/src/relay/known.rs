@@ -42,7 +42,10 @@ impl Params {
 
     /// The value of a parameter; case matters.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.all.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+        self.all
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, value)| &**value)
     }
 
     /// Whether a backslash in a plain string is only a backslash.
@@ -71,6 +74,9 @@ pub struct Known {
     /// Something was left on it that nobody carried away: it must be cleaned with `DISCARD ALL`
     /// before anyone else gets it. The session that leaves does so, or closes it.
     pub soiled: bool,
+    /// Custom settings may be set on it that the server lists nowhere, by the session of this
+    /// number: for every other one all are RESET first.
+    pub(super) unsure: Option<u64>,
 }
 
 impl Known {
@@ -82,6 +88,7 @@ impl Known {
             prepared: Prepared::new(most),
             status: TxStatus::Idle,
             soiled: false,
+            unsure: None,
         }
     }
 }
@@ -116,7 +123,11 @@ pub struct Prepared {
 
 impl Prepared {
     fn new(most: usize) -> Self {
-        Self { entries: HashMap::new(), clock: 0, most }
+        Self {
+            entries: HashMap::new(),
+            clock: 0,
+            most,
+        }
     }
 
     /// How it stands; it then counts as used.
@@ -161,13 +172,9 @@ impl Prepared {
     }
 
     /// How many are prepared.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether none is prepared.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Takes out the least recently used one, if there are too many (C7). Called between

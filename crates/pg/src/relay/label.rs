@@ -32,13 +32,19 @@ impl Label {
         for (name, value) in settings {
             label.set(name.as_ref(), Some(value.as_ref()));
         }
-        if label.settings.is_empty() { Self::empty() } else { Rc::new(label) }
+        if label.settings.is_empty() {
+            Self::empty()
+        } else {
+            Rc::new(label)
+        }
     }
 
     /// Sets a name, or takes it out.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
         let name = name.to_ascii_lowercase();
-        let at = self.settings.binary_search_by(|(known, _)| (**known).cmp(name.as_str()));
+        let at = self
+            .settings
+            .binary_search_by(|(known, _)| (**known).cmp(name.as_str()));
         match (at, value) {
             (Ok(at), Some(value)) => {
                 if let Some((_, known)) = self.settings.get_mut(at) {
@@ -53,13 +59,18 @@ impl Label {
 
     /// The value of a name given in lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self.settings.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        let at = self
+            .settings
+            .binary_search_by(|(known, _)| (**known).cmp(name))
+            .ok()?;
         self.settings.get(at).map(|(_, value)| &**value)
     }
 
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.settings.iter().map(|(name, value)| (&**name, &**value))
+        self.settings
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
     }
 
     /// Whether nothing differs.
@@ -70,6 +81,18 @@ impl Label {
     /// Whether both are the same: by pointer, and only else by value.
     pub fn same(a: &Rc<Self>, b: &Rc<Self>) -> bool {
         Rc::ptr_eq(a, b) || a == b
+    }
+
+    /// What `RESET ALL` leaves.
+    pub(super) fn roles(&self) -> Self {
+        let settings = self
+            .settings
+            .iter()
+            .filter(|(name, _)| !is_plain(name))
+            .cloned();
+        Self {
+            settings: settings.collect(),
+        }
     }
 
     /// Appends the SQL that turns a server labelled `self` into one labelled `wanted`; nothing
@@ -181,7 +204,10 @@ mod tests {
 
     #[test]
     fn d2_equal_labels_need_no_sql() {
-        assert_eq!(difference(&[("a", "1"), ("B", "2")], &[("b", "2"), ("a", "1")]), "");
+        assert_eq!(
+            difference(&[("a", "1"), ("B", "2")], &[("b", "2"), ("a", "1")]),
+            ""
+        );
     }
 
     #[test]
@@ -200,7 +226,10 @@ mod tests {
             "RESET role;SELECT pg_catalog.set_config('z','1',false);SET ROLE \"b\"\"c\";"
         );
         assert_eq!(
-            difference(&[("role", "a"), ("session_authorization", "s")], &[("role", "a")]),
+            difference(
+                &[("role", "a"), ("session_authorization", "s")],
+                &[("role", "a")]
+            ),
             "RESET role;RESET session_authorization;SET ROLE \"a\";"
         );
     }

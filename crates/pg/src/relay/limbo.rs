@@ -23,7 +23,10 @@ impl Relay {
     /// The transaction is lost. With an error, the client has not been told yet.
     pub(super) fn fall_into_limbo(&mut self, error: Option<SqlError>) {
         self.begin = None;
-        self.limbo = Some(Box::new(Limbo { error, ending: false }));
+        self.limbo = Some(Box::new(Limbo {
+            error,
+            ending: false,
+        }));
     }
 
     fn limbo_error(&mut self) -> SqlError {

@@ -15,7 +15,9 @@ impl Relay {
         } else if self.begin.is_some() {
             TxStatus::Open
         } else {
-            io.known.as_ref().map_or(TxStatus::Idle, |known| known.status)
+            io.known
+                .as_ref()
+                .map_or(TxStatus::Idle, |known| known.status)
         };
         build::ready(io.to_client, self.told);
     }
@@ -34,9 +36,7 @@ impl Relay {
         };
         match (first.to_ascii_uppercase(), second.to_ascii_uppercase()) {
             (b'B', b'E') | (b'S', b'T') => self.answer_begin(text, io),
-            (b'C', b'O') | (b'E', b'N') | (b'R', b'O') | (b'A', b'B') => {
-                self.answer_end(text, io)
-            }
+            (b'C' | b'R', b'O') | (b'E', b'N') | (b'A', b'B') => self.answer_end(text, io),
             (b'D', b'E') => self.answer_deallocate(text, io),
             _ => false,
         }
@@ -50,8 +50,11 @@ impl Relay {
         if !seen.begin.is_some_and(cannot_fail) {
             return false;
         }
-        let tag: &[u8] =
-            if seen.verbs.first() == Some(Verb::Start) { b"START TRANSACTION" } else { b"BEGIN" };
+        let tag: &[u8] = if seen.verbs.first() == Some(Verb::Start) {
+            b"START TRANSACTION"
+        } else {
+            b"BEGIN"
+        };
         self.begin = Some(text.into());
         self.complete(tag, io);
         true
@@ -74,7 +77,10 @@ impl Relay {
 
     /// Takes names away that only this client has; whether that was all there was to do.
     pub(super) fn deallocate(&mut self, seen: &Seen, io: &mut Io<'_>) -> bool {
-        let failed = io.known.as_ref().is_some_and(|known| known.status == TxStatus::Failed);
+        let failed = io
+            .known
+            .as_ref()
+            .is_some_and(|known| known.status == TxStatus::Failed);
         // Statements of SQL's PREPARE are the server's own affair.
         if failed || self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE) {
             return false;
@@ -104,7 +110,9 @@ fn cannot_fail(begin: Begin) -> bool {
 pub(super) fn plain_end(text: &[u8]) -> Option<bool> {
     let text = text.trim_ascii();
     let text = text.strip_suffix(b";").unwrap_or(text).trim_ascii_end();
-    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words = text
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
     let first = words.next()?;
     let commits = match first {
         _ if first.eq_ignore_ascii_case(b"commit") || first.eq_ignore_ascii_case(b"end") => true,

@@ -55,8 +55,8 @@ pub(super) struct Parsed {
     pub(super) statement: Rc<Statement>,
     /// The client's name for it; `None` when it was put in by us.
     pub(super) name: Option<Box<[u8]>>,
-    /// The name was taken: the server is going to refuse it (C5).
-    pub(super) duplicate: bool,
+    /// The server has it and is going to refuse this one (C5).
+    pub(super) refused: bool,
 }
 
 /// What a query of ours is for.
@@ -91,7 +91,10 @@ impl Owed {
     /// Whether an error answers it and all up to the next `Sync`.
     #[inline]
     pub(super) fn is_step(&self) -> bool {
-        !matches!(self, Self::Query | Self::Sync | Self::Hidden(_) | Self::HiddenSync)
+        !matches!(
+            self,
+            Self::Query | Self::Sync | Self::Hidden(_) | Self::HiddenSync
+        )
     }
 
     /// Whether a message of this type is the last of its answer; `None` when none such may come.
@@ -104,7 +107,10 @@ impl Owed {
             | (Self::Close { .. }, b'3')
             | (Self::DescribeStatement | Self::DescribePortal, b'T' | b'n')
             | (Self::Execute, b'C' | b'I' | b's') => Some(true),
-            (Self::Query | Self::Hidden(_), b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c' | b'V')
+            (
+                Self::Query | Self::Hidden(_),
+                b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c' | b'V',
+            )
             | (Self::DescribeStatement, b't')
             | (Self::Execute, b'D' | b'G' | b'H' | b'd' | b'c') => Some(false),
             _ => None,
@@ -138,6 +144,11 @@ impl Queue {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a `ReadyForQuery` is owed.
+    pub(super) fn has_cycle(&self) -> bool {
+        self.0.iter().any(|owed| !owed.is_step())
     }
 
     pub(super) fn is_full(&self) -> bool {

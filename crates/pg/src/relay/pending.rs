@@ -2,6 +2,7 @@
 //!
 //! Owns the SQL of the probe and reading its answer (D1 to D14). When to ask is the relay's.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::Label;
@@ -26,6 +27,9 @@ const ASKED: Flags = Flags::ANYTHING
     .with(Flags::ROLE)
     .with(Flags::SESSION_AUTHORIZATION)
     .with(Flags::DISCARD_ALL)
+    .with(Flags::SEQUENCE_WRITE)
+    .with(Flags::SEQUENCE_READ)
+    .with(Flags::DISCARD_SEQUENCES)
     .with(Flags::UNASKABLE);
 
 /// Kinds after which any setting may have changed.
@@ -34,6 +38,12 @@ const ALL_SETTINGS: Flags = Flags::SETTINGS_UNKNOWN
     .with(Flags::DISCARD_ALL)
     .with(Flags::SESSION_AUTHORIZATION)
     .with(Flags::FUNCTION);
+
+thread_local! {
+    /// Whether any client has ever used `currval` or `lastval`: only then is it worth a server of
+    /// its own to have called `nextval`.
+    static SEQUENCES_ARE_READ: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Names one client may have seen; beyond it every setting is asked for.
 const MOST_NAMES: usize = 256;
@@ -81,6 +91,9 @@ impl Pending {
     #[cold]
     fn add_slow(&mut self, seen: &Seen) {
         self.flags = self.flags.with(seen.flags);
+        if seen.flags.any(Flags::SEQUENCE_READ) {
+            SEQUENCES_ARE_READ.set(true);
+        }
         self.reset_all |= seen.flags.any(Flags::RESET_ALL.with(Flags::DISCARD_ALL));
         for setting in &seen.settings {
             let reset = setting.change == Change::Reset;
@@ -116,15 +129,44 @@ impl Pending {
         self.flags.any(flags)
     }
 
-    /// What was touched.
-    pub(super) fn flags(&self) -> Flags {
+    /// Whether custom settings may be set whose names nobody knows.
+    pub(super) fn is_unsure(&self) -> bool {
         self.flags
+            .any(Flags::SETTINGS_UNKNOWN.with(Flags::FUNCTION))
+    }
+
+    /// Whether the names of settings may be among the parameters of a statement.
+    #[inline]
+    pub(super) fn wants_names(&self) -> bool {
+        self.flags.any(Flags::SETTINGS_UNKNOWN)
+    }
+
+    /// Takes in what may be the name of a custom setting: the server lists none of them, so each
+    /// is asked for. Asking for one that is none does no harm.
+    pub(super) fn add_candidate(&mut self, value: &[u8]) {
+        if let Some(name) = custom_name(value)
+            && self.names.len() < MOST_NAMES
+        {
+            self.names.entry(name.into()).or_insert(false);
+        }
+    }
+
+    /// Kinds of state that nobody can be asked about and that are there now (D12).
+    pub(super) fn unaskable(&self) -> Flags {
+        let mut flags = self.flags.only(Flags::UNASKABLE);
+        if SEQUENCES_ARE_READ.get() {
+            flags = flags.with(self.flags.only(Flags::SEQUENCE_WRITE));
+        }
+        flags
     }
 
     /// Whether some of a client's start-up values may be due again.
     pub(super) fn resets(&self, start: &Label) -> bool {
         self.reset_all && !start.is_empty()
-            || self.names.iter().any(|(name, reset)| *reset && start.get(name).is_some())
+            || self
+                .names
+                .iter()
+                .any(|(name, reset)| *reset && start.get(name).is_some())
     }
 
     /// The SQL that puts them back; they then count as set.
@@ -133,7 +175,11 @@ impl Pending {
         if self.reset_all {
             start.restore(start.iter().map(|(name, _)| name), &mut sql);
         } else {
-            let reset = self.names.iter().filter(|(_, reset)| **reset).map(|(name, _)| &**name);
+            let reset = self
+                .names
+                .iter()
+                .filter(|(_, reset)| **reset)
+                .map(|(name, _)| &**name);
             start.restore(reset, &mut sql);
         }
         self.reset_all = false;
@@ -270,7 +316,11 @@ impl Answer {
 
     /// The label after it. `user` is who the server logged in as.
     pub(super) fn label(&self, before: &Label, all: bool, user: &str) -> Label {
-        let mut label = if all { Label::default() } else { before.clone() };
+        let mut label = if all {
+            Label::default()
+        } else {
+            before.clone()
+        };
         for (name, value) in &self.settings {
             let value = value.as_deref().filter(|value| match &**name {
                 ROLE => *value != "none",
@@ -291,11 +341,31 @@ pub(super) fn words(pins: Flags) -> impl Iterator<Item = &'static str> {
         (Flags::LOAD, "LOAD"),
         (Flags::SETSEED, "setseed"),
         (Flags::REPLICATION, "replication slot or origin"),
-        (Flags::HIDDEN, "a function that keeps state in the server process"),
+        (
+            Flags::HIDDEN,
+            "a function that keeps state in the server process",
+        ),
         (Flags::SEQUENCE_WRITE, "nextval before currval"),
     ];
     let asked = KINDS.iter().map(|(flag, word, _)| (*flag, *word));
-    asked.chain(UNASKABLE).filter(move |(flag, _)| pins.any(*flag)).map(|(_, word)| word)
+    asked
+        .chain(UNASKABLE)
+        .filter(move |(flag, _)| pins.any(*flag))
+        .map(|(_, word)| word)
+}
+
+/// Two or more identifiers with dots between, in lower case: how a custom setting is called.
+fn custom_name(value: &[u8]) -> Option<String> {
+    const LONGEST: usize = 200;
+    let is_part = |part: &[u8]| {
+        let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || *b >= 0x80;
+        part.first().is_some_and(|first| !first.is_ascii_digit()) && part.iter().all(fits)
+    };
+    let is_name = value.len() <= LONGEST
+        && value.contains(&b'.')
+        && value.split(|byte| *byte == b'.').all(is_part);
+    let name = std::str::from_utf8(value).ok().filter(|_| is_name)?;
+    Some(name.to_ascii_lowercase())
 }
 
 /// Whether the server lists it nowhere and it must be asked for by name.

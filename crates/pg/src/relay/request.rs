@@ -48,27 +48,34 @@ pub(super) fn violation(what: &str) -> SqlError {
 
 impl Relay {
     /// Takes bytes of the client. An error is FATAL: it is to be sent, then the client is closed.
-    pub(crate) fn from_client(
-        &mut self,
-        input: &[u8],
-        io: &mut Io<'_>,
-    ) -> Result<Taken, SqlError> {
+    pub(crate) fn client_sent(&mut self, input: &[u8], io: &mut Io<'_>) -> Result<Taken, SqlError> {
         let mut used = 0;
         loop {
             let rest = input.get(used..).unwrap_or_default();
             if self.from_client.left > 0 {
                 used += self.pass_from_client(rest, io);
                 if self.from_client.left > 0 {
-                    return Ok(Taken { used, want: Want::Bytes(1) });
+                    return Ok(Taken {
+                        used,
+                        want: Want::Bytes(1),
+                    });
                 }
                 continue;
             }
-            if self.barrier && !self.owed.is_empty() || self.owed.is_full() {
-                return Ok(Taken { used, want: Want::Answers });
+            let must_wait = self.barrier && !self.owed.is_empty() || self.owed.is_full();
+            // A server that refused this client's settings is given back first.
+            if must_wait || (self.attached && self.refuse.is_some()) {
+                return Ok(Taken {
+                    used,
+                    want: Want::Answers,
+                });
             }
             let frame = Frame::decode(rest).map_err(|_| violation("invalid message length"))?;
             let Some(frame) = frame else {
-                return Ok(Taken { used, want: Want::Bytes(Frame::HEADER) });
+                return Ok(Taken {
+                    used,
+                    want: Want::Bytes(Frame::HEADER),
+                });
             };
             match self.client_message(Message { frame, rest }, io)? {
                 Step::Took(bytes) => used += bytes,
@@ -112,16 +119,21 @@ impl Relay {
     pub(super) fn forward(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
         let here = message.whole();
         io.to_server.extend_from_slice(here);
-        self.from_client =
-            Passing { left: message.frame.total() - here.len(), ..Passing::default() };
+        self.from_client = Passing {
+            left: message.frame.total() - here.len(),
+            ..Passing::default()
+        };
         Step::Took(here.len())
     }
 
     /// Throws a message away.
     pub(super) fn drop_message(&mut self, message: Message<'_>) -> Step {
         let here = message.whole().len();
-        self.from_client =
-            Passing { left: message.frame.total() - here, dropped: true, ends: false };
+        self.from_client = Passing {
+            left: message.frame.total() - here,
+            dropped: true,
+            ends: false,
+        };
         Step::Took(here)
     }
 
@@ -170,9 +182,16 @@ impl Relay {
             }
             return Ok(self.without_server(message, io));
         }
-        let conforming = io.known.as_ref().is_none_or(|known| known.params.is_conforming());
+        let conforming = io
+            .known
+            .as_ref()
+            .is_none_or(|known| known.params.is_conforming());
         let seen = sql::scan(text, conforming);
-        if seen.flags.any(Flags::DEALLOCATE.with(Flags::DEALLOCATE_ALL)) && seen.statements == 1 {
+        if seen
+            .flags
+            .any(Flags::DEALLOCATE.with(Flags::DEALLOCATE_ALL))
+            && seen.statements == 1
+        {
             if !self.owed.is_empty() {
                 return Ok(Step::Stop(Want::Answers));
             }
@@ -206,6 +225,7 @@ impl Relay {
     #[inline]
     pub(super) fn note(&mut self, seen: &Seen, text: &[u8]) {
         self.pending.add(seen);
+        self.wants_room |= seen.flags.any(Flags::DATABASE);
         if !self.pending.is_empty() {
             self.note_slow(seen, text);
         }
@@ -214,10 +234,17 @@ impl Relay {
     #[cold]
     fn note_slow(&mut self, seen: &Seen, text: &[u8]) {
         const SHOWN: usize = 200;
-        let reasons = Flags::ASKABLE.with(Flags::UNASKABLE).with(Flags::SEQUENCE_WRITE);
+        let reasons = Flags::ASKABLE
+            .with(Flags::UNASKABLE)
+            .with(Flags::SEQUENCE_WRITE);
         if seen.flags.any(reasons) {
             let shown = text.get(..SHOWN).unwrap_or(text);
             self.pin_text = Some(Rc::from(&*String::from_utf8_lossy(shown)));
+        }
+        if seen.flags.any(Flags::SETTINGS_UNKNOWN) {
+            for piece in text.split(|byte| *byte == b'\'') {
+                self.pending.add_candidate(piece);
+            }
         }
         // What was RESET is put back to the client's own start before anything else runs (D6).
         if self.pending.resets(&self.start) {

@@ -46,10 +46,21 @@ impl Relay {
     /// Asks what is left of what the client may have touched.
     #[cold]
     fn ask(&mut self, io: &mut Io<'_>) {
-        self.pins = self.pins.with(self.pending.flags().only(Flags::UNASKABLE));
+        self.pins = self.pins.with(self.pending.unaskable());
+        if self.pending.has(Flags::DISCARD_SEQUENCES) {
+            self.pins = self.pins.without(Flags::SEQUENCE_WRITE);
+        }
+        if self.pending.is_unsure()
+            && let Some(known) = io.known.as_deref_mut()
+        {
+            known.unsure = Some(self.number);
+        }
         if self.pending.is_due(self.pins) {
             let label = Rc::clone(&self.label);
-            let custom = label.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
+            let custom = label
+                .iter()
+                .map(|(name, _)| name)
+                .filter(|name| name.contains('.'));
             let (sql, asked) = self.pending.question(self.pins, custom);
             if !sql.is_empty() {
                 self.probe = Some(Box::new((asked, super::Answer::default())));
@@ -62,7 +73,10 @@ impl Relay {
     /// Closes the statements that are too many for this server (C7).
     fn evict(&mut self, io: &mut Io<'_>) {
         let mut any = false;
-        while let Some(statement) = io.known.as_deref_mut().and_then(|known| known.prepared.evict())
+        while let Some(statement) = io
+            .known
+            .as_deref_mut()
+            .and_then(|known| known.prepared.evict())
         {
             build::close_statement(io.to_server, statement.name());
             self.owed.push(Owed::Close { hidden: true });
@@ -83,33 +97,38 @@ impl Relay {
     ) -> Result<(), Broken> {
         let error = self.hidden_error.take();
         match (hidden, error) {
-            // What followed it may have run outside of a transaction.
-            (Hidden::Begin, Some(error)) => return Err(Broken(*error)),
-            (Hidden::Begin, None) if status != TxStatus::Open => {
-                return Err(Broken(SqlError::error("08P01", "BEGIN began no transaction")));
+            // What followed a BEGIN may have run outside of a transaction.
+            (Hidden::Begin | Hidden::Rollback | Hidden::Discard, Some(error)) => {
+                return Err(Broken(*error));
             }
-            (Hidden::Begin | Hidden::Rollback, None) => {}
+            (Hidden::Begin, None) if status != TxStatus::Open => {
+                return Err(Broken(SqlError::error(
+                    "08P01",
+                    "BEGIN began no transaction",
+                )));
+            }
+            // A restoration in a transaction fails with everything else of it.
+            (Hidden::Begin | Hidden::Rollback, None) | (Hidden::Restore, _) => {}
             (Hidden::Label, Some(error)) => self.refuse = Some(error),
             (Hidden::Label, None) => {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.label = Rc::clone(&self.label);
+                    known.unsure = known.unsure.filter(|number| *number == self.number);
                 }
                 self.barrier = false;
                 self.send_begin(io);
             }
-            // In a transaction it fails with everything else of it.
-            (Hidden::Restore, _) => {}
             (Hidden::Probe, error) => self.probed(error.is_some(), io),
             (Hidden::Discard, None) => {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.prepared.clear();
                     known.label = Label::empty();
                     known.soiled = false;
+                    known.unsure = None;
                 }
                 self.pins = Flags::NONE;
                 self.pending.clear();
             }
-            (Hidden::Rollback | Hidden::Discard, Some(error)) => return Err(Broken(*error)),
         }
         Ok(())
     }
@@ -128,7 +147,11 @@ impl Relay {
         self.pins = self.pins.without(asked.kinds).with(answer.pins);
         let label = answer.label(&self.label, asked.all, &self.user);
         if label != *self.label {
-            self.label = if label.is_empty() { Label::empty() } else { Rc::new(label) };
+            self.label = if label.is_empty() {
+                Label::empty()
+            } else {
+                Rc::new(label)
+            };
         }
         if let Some(known) = io.known.as_deref_mut() {
             known.label = Rc::clone(&self.label);

@@ -39,11 +39,6 @@ impl Statement {
         &self.text
     }
 
-    /// Count and OIDs of its parameters, as in `Parse`.
-    pub fn types(&self) -> &[u8] {
-        &self.types
-    }
-
     /// What running it may touch.
     pub fn seen(&self) -> &Seen {
         &self.seen
@@ -51,12 +46,17 @@ impl Statement {
 
     /// Appends the `Parse` that prepares it.
     pub fn push_parse(&self, out: &mut Vec<u8>) {
-        crate::wire::build::message(out, b'P', |out| {
-            for part in [&self.name[..], b"\0", &self.text, b"\0", &self.types] {
-                out.extend_from_slice(part);
-            }
-        });
+        push_parse(&self.name, &self.text, &self.types, out);
     }
+}
+
+/// Appends a `Parse`.
+pub(super) fn push_parse(name: &[u8], text: &[u8], types: &[u8], out: &mut Vec<u8>) {
+    crate::wire::build::message(out, b'P', |out| {
+        for part in [name, b"\0", text, b"\0", types] {
+            out.extend_from_slice(part);
+        }
+    });
 }
 
 #[derive(Default)]
@@ -78,7 +78,12 @@ pub fn intern(text: &[u8], types: &[u8], planning: u64, conforming: bool) -> Rc<
         let same = |known: &Statement| {
             *known.text == *text && *known.types == *types && known.planning == planning
         };
-        let known = table.entries.get(&key).into_iter().flatten().filter_map(Weak::upgrade);
+        let known = table
+            .entries
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .filter_map(Weak::upgrade);
         if let Some(known) = known.into_iter().find(|known| same(known)) {
             return known;
         }
@@ -98,7 +103,11 @@ pub fn intern(text: &[u8], types: &[u8], planning: u64, conforming: bool) -> Rc<
             });
             table.sweep_at = (table.entries.len() * 2).max(1024);
         }
-        table.entries.entry(key).or_default().push(Rc::downgrade(&statement));
+        table
+            .entries
+            .entry(key)
+            .or_default()
+            .push(Rc::downgrade(&statement));
         statement
     })
 }

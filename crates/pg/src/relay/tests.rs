@@ -1,1 +1,8 @@
-//! x
+//! The relay driven by scripted and by made-up clients and servers, in whole pieces and in cuts.
+
+mod driver;
+mod extended;
+mod fuzz;
+mod model;
+mod simple;
+mod state;

@@ -6,7 +6,7 @@ use super::ban::Ban;
 use super::floor::Need;
 use super::history::History;
 use super::learned::Learned;
-use super::{Floor, Lsn, Rules, Sample};
+use super::{Floor, Rules, Sample};
 use crate::sql::{Flags, Route, Seen};
 
 /// What is known of the replicas of one target.
@@ -23,7 +23,8 @@ pub struct Replicas {
 #[derive(Debug, Default)]
 struct Replica {
     ban: Ban,
-    sample: Option<Sample>,
+    /// The last answer, and when it came.
+    sample: Option<(Sample, Instant)>,
     leased: u32,
 }
 
@@ -115,10 +116,11 @@ impl Replicas {
         let Some(replica) = self.list.get(at) else {
             return false;
         };
-        let Some(sample) = replica.sample else {
+        let Some((sample, told)) = replica.sample else {
             return false;
         };
-        if replica.ban.holds(now) || !sample.in_recovery {
+        let silent = now.saturating_duration_since(told) > self.rules.longest_silence;
+        if silent || replica.ban.holds(now) || !sample.in_recovery {
             return false;
         }
         match self.lag_of(sample, now) {
@@ -132,7 +134,7 @@ impl Replicas {
             .list
             .get(at)
             .and_then(|replica| replica.sample)
-            .and_then(|one| one.lsn);
+            .and_then(|(sample, _)| sample.lsn);
         match need {
             Need::Nothing => true,
             Need::Replayed(lsn) => replayed.is_some_and(|replayed| replayed >= lsn.as_end()),
@@ -148,7 +150,7 @@ impl Replicas {
 
     /// How far behind a replica is, as far as anybody can tell.
     pub fn lag(&self, at: usize, now: Instant) -> Option<Duration> {
-        self.lag_of(self.list.get(at)?.sample?, now)
+        self.lag_of(self.list.get(at)?.sample?.0, now)
     }
 
     /// How many there are.
@@ -174,7 +176,7 @@ impl Replicas {
     /// new primary, or an old one that nobody writes to.
     pub fn replica_says(&mut self, at: usize, sample: Sample, now: Instant) {
         if let Some(replica) = self.list.get_mut(at) {
-            replica.sample = Some(sample);
+            replica.sample = Some((sample, now));
             replica.ban.succeed(now);
         }
     }
@@ -212,8 +214,8 @@ impl Replicas {
         self.learned.len()
     }
 
-    /// A position that is behind every commit before `time`, once it is known.
-    pub fn behind(&self, time: Instant) -> Option<Lsn> {
-        self.history.behind(time)
+    /// Whether a visitor wrote something of which the position is not known yet.
+    pub fn is_open(&self, floor: &mut Floor) -> bool {
+        floor.need(&self.history) == Need::Primary
     }
 }

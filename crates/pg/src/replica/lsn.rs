@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
-/// `XLOG_BLCKSZ`, and the headers a page of the log can begin with (xlog_internal.h).
+/// `XLOG_BLCKSZ`, and the headers a page of the log can begin with (`xlog_internal.h`).
 const PAGE: u64 = 8192;
 const HEADERS: [u64; 2] = [24, 40];
 

@@ -35,8 +35,8 @@ impl Asked {
                  CASE WHEN pg_catalog.pg_is_in_recovery() \
                  THEN pg_catalog.pg_last_wal_replay_lsn() \
                  ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
-                 extract(epoch FROM pg_catalog.clock_timestamp() \
-                 - pg_catalog.pg_last_xact_replay_timestamp())"
+                 extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) \
+                 pg_catalog.pg_last_xact_replay_timestamp())"
             }
             Self::Role => "SELECT pg_catalog.pg_is_in_recovery()",
         }

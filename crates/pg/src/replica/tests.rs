@@ -163,8 +163,9 @@ fn h3_an_old_timestamp_does_not_matter_when_nothing_is_missing() {
     for _ in 0..1000 {
         case.now += SECOND;
         case.primary(1000);
+        case.replica(0, 1000);
     }
-    // Both said that their last transaction is an hour old.
+    // It said that its last transaction is an hour old.
     assert!(to_replica(case.route("SELECT 1")));
     assert_eq!(case.replicas.lag(0, case.now), Some(Duration::ZERO));
 }
@@ -197,6 +198,18 @@ fn h3_a_replica_that_does_not_tell_is_used_only_if_that_is_wanted() {
         // Who wrote reads on the primary all the same: nobody can tell whether it is there.
         let mut floor = Floor::at(Lsn(1));
         assert!(!to_replica(case.route_for("SELECT 1", &mut floor)));
+    }
+}
+
+#[test]
+fn h3_a_replica_that_says_nothing_gets_nothing() {
+    let mut case = Case::new(Rules::default());
+    case.now += Rules::default().longest_silence;
+    case.replica(1, 1000);
+    assert_eq!(case.replicas.lag(0, case.now), Some(Duration::ZERO));
+    case.now += SECOND;
+    for _ in 0..3 {
+        assert_eq!(case.route("SELECT 1"), Choice::Replica(1));
     }
 }
 

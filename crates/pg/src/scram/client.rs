@@ -54,12 +54,18 @@ pub struct Expected(Digest);
 impl Client {
     /// Starts an exchange.
     pub fn new(binding: Binding) -> Result<Self, ScramError> {
-        Ok(Self { binding, nonce: nonce()? })
+        Ok(Self {
+            binding,
+            nonce: nonce()?,
+        })
     }
 
     #[cfg(test)]
     pub(super) fn with_nonce(binding: Binding, nonce: &str) -> Self {
-        Self { binding, nonce: nonce.to_owned() }
+        Self {
+            binding,
+            nonce: nonce.to_owned(),
+        }
     }
 
     // PostgreSQL takes the user's name from the start-up packet.
@@ -97,7 +103,12 @@ impl Client {
         let iterations = NonZeroU32::new(count)
             .filter(|iterations| iterations.get() <= MAX_ITERATIONS)
             .ok_or(ScramError::Iterations(count))?;
-        Ok(Challenge { salt, iterations, nonce: nonce.to_owned(), message: message.to_owned() })
+        Ok(Challenge {
+            salt,
+            iterations,
+            nonce: nonce.to_owned(),
+            message: message.to_owned(),
+        })
     }
 
     /// The client-final-message, and what the server has to say to it.
@@ -116,13 +127,17 @@ impl Client {
 }
 
 impl Expected {
-    /// Checks the server-final-message: an impostor does not know the ServerKey.
+    /// Checks the server-final-message: an impostor does not know the `ServerKey`.
     pub fn check(&self, message: &[u8]) -> Result<(), ScramError> {
         let mut rest = text(message)?;
         if rest.starts_with("e=") {
             return Err(ScramError::Refused);
         }
         let signature = decode(attribute(&mut rest, 'v')?)?;
-        if same(&signature, &self.0) { Ok(()) } else { Err(ScramError::WrongProof) }
+        if same(&signature, &self.0) {
+            Ok(())
+        } else {
+            Err(ScramError::WrongProof)
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! The server's side of SCRAM-SHA-256: finds out whether a client knows the password behind a
-//! verifier, and keeps the ClientKey that its proof reveals (RFC 5802 section 9), with which we
+//! verifier, and keeps the `ClientKey` that its proof reveals (RFC 5802 section 9), with which we
 //! can log in to the database in its name.
 
 use base64::Engine;
@@ -45,12 +45,16 @@ impl Server {
         nonce: &str,
     ) -> Result<(Self, String), ScramError> {
         let message = text(message)?;
-        let (flag, rest) =
-            message.split_once(',').ok_or(ScramError::Malformed("the header is not whole"))?;
-        let (identity, bare) =
-            rest.split_once(',').ok_or(ScramError::Malformed("the header is not whole"))?;
+        let (flag, rest) = message
+            .split_once(',')
+            .ok_or(ScramError::Malformed("the header is not whole"))?;
+        let (identity, bare) = rest
+            .split_once(',')
+            .ok_or(ScramError::Malformed("the header is not whole"))?;
         if !identity.is_empty() {
-            return Err(ScramError::Malformed("acting for another user is not supported"));
+            return Err(ScramError::Malformed(
+                "acting for another user is not supported",
+            ));
         }
         let mut bound = format!("{flag},,").into_bytes();
         match (flag, channel.plus) {
@@ -61,13 +65,22 @@ impl Server {
                     "the client believes that it is not offered here, but it is",
                 ));
             }
-            ("p=tls-server-end-point", true) => bound
-                .extend_from_slice(channel.end_point.ok_or(ScramError::Binding("no TLS here"))?),
-            _ => return Err(ScramError::Binding("the mechanism and the message disagree")),
+            ("p=tls-server-end-point", true) => bound.extend_from_slice(
+                channel
+                    .end_point
+                    .ok_or(ScramError::Binding("no TLS here"))?,
+            ),
+            _ => {
+                return Err(ScramError::Binding(
+                    "the mechanism and the message disagree",
+                ));
+            }
         }
         let mut rest = bare;
         if rest.starts_with("m=") {
-            return Err(ScramError::Malformed("a mandatory extension is not supported"));
+            return Err(ScramError::Malformed(
+                "a mandatory extension is not supported",
+            ));
         }
         // The user's name is that of the start-up packet, as in PostgreSQL.
         attribute(&mut rest, 'n')?;
@@ -80,14 +93,23 @@ impl Server {
         let salt = BASE64.encode(&verifier.salt);
         let first = format!("r={nonce},s={salt},i={}", verifier.iterations);
         let signed = format!("{bare},{first}");
-        Ok((Self { verifier, bound, nonce, signed }, first))
+        Ok((
+            Self {
+                verifier,
+                bound,
+                nonce,
+                signed,
+            },
+            first,
+        ))
     }
 
     /// Reads the client-final-message; gives the server-final-message and the client's keys.
     pub fn finish(self, message: &[u8]) -> Result<(String, Keys), ScramError> {
         let message = text(message)?;
-        let (without_proof, proof) =
-            message.rsplit_once(",p=").ok_or(ScramError::Malformed("the proof is missing"))?;
+        let (without_proof, proof) = message
+            .rsplit_once(",p=")
+            .ok_or(ScramError::Malformed("the proof is missing"))?;
         let mut rest = without_proof;
         let bound = decode(attribute(&mut rest, 'c')?)?;
         let nonce = attribute(&mut rest, 'r')?;
@@ -105,6 +127,12 @@ impl Server {
             return Err(ScramError::WrongProof);
         }
         let signature = BASE64.encode(hmac(&self.verifier.server, signed.as_bytes()));
-        Ok((format!("v={signature}"), Keys { client, server: self.verifier.server }))
+        Ok((
+            format!("v={signature}"),
+            Keys {
+                client,
+                server: self.verifier.server,
+            },
+        ))
     }
 }

@@ -1,6 +1,7 @@
 //! SCRAM against the RFCs' examples, against itself and against rust-postgres.
 
 use std::num::NonZeroU32;
+use std::sync::OnceLock;
 
 use postgres_protocol::authentication::sasl;
 
@@ -8,17 +9,29 @@ use super::client::{Binding, Client};
 use super::server::{Channel, Server};
 use super::*;
 
-const NO_CHANNEL: Channel<'_> = Channel { plus: false, end_point: None };
+const NO_CHANNEL: Channel<'_> = Channel {
+    plus: false,
+    end_point: None,
+};
 
 fn iterations(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap()
 }
 
 fn pencil() -> (Verifier, Keys) {
+    static PENCIL: OnceLock<(Verifier, Keys)> = OnceLock::new();
+    PENCIL.get_or_init(derive).clone()
+}
+
+fn derive() -> (Verifier, Keys) {
     let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
     let keys = Keys::derive(b"pencil", &salt, iterations(4096));
-    let verifier =
-        Verifier { iterations: 4096, salt, stored: sha256(&keys.client), server: keys.server };
+    let verifier = Verifier {
+        iterations: 4096,
+        salt,
+        stored: sha256(&keys.client),
+        server: keys.server,
+    };
     (verifier, keys)
 }
 
@@ -43,7 +56,10 @@ fn a8_the_server_reproduces_the_example_of_rfc_7677() {
         )
         .unwrap();
     assert_eq!(last, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
-    assert_eq!(found, keys, "the ClientKey is kept for logging in to the database");
+    assert_eq!(
+        found, keys,
+        "the ClientKey is kept for logging in to the database"
+    );
 }
 
 #[test]
@@ -54,7 +70,10 @@ fn a9_the_client_proves_the_password_and_learns_that_the_server_knew_it() {
         (Binding::ServerLacks, None),
         (Binding::EndPoint(b"hash".to_vec()), Some(&b"hash"[..])),
     ] {
-        let channel = Channel { plus: end_point.is_some(), end_point };
+        let channel = Channel {
+            plus: end_point.is_some(),
+            end_point,
+        };
         let client = Client::new(binding).unwrap();
         let (server, first) =
             Server::start(client.first().as_bytes(), verifier.clone(), channel).unwrap();
@@ -64,7 +83,10 @@ fn a9_the_client_proves_the_password_and_learns_that_the_server_knew_it() {
         let (signature, _) = server.finish(last.as_bytes()).unwrap();
         expected.check(signature.as_bytes()).unwrap();
         let other = BASE64.encode([7; 32]);
-        assert_eq!(expected.check(format!("v={other}").as_bytes()), Err(ScramError::WrongProof));
+        assert_eq!(
+            expected.check(format!("v={other}").as_bytes()),
+            Err(ScramError::WrongProof)
+        );
         assert_eq!(expected.check(b"e=invalid-proof"), Err(ScramError::Refused));
     }
 }
@@ -89,7 +111,11 @@ fn a8_the_client_of_rust_postgres_gets_in_and_only_with_the_password() {
     let rows: [(&[u8], &[u8], bool); 5] = [
         (b"secret", b"secret", true),
         (b"secret", b"Secret", false),
-        ("gar\u{e7}on\u{a0}\u{2168}".as_bytes(), "gar\u{e7}on IX".as_bytes(), true),
+        (
+            "gar\u{e7}on\u{a0}\u{2168}".as_bytes(),
+            "gar\u{e7}on IX".as_bytes(),
+            true,
+        ),
         (b"\xff\xfe", b"\xff\xfe", true),
         (b"", b"x", false),
     ];
@@ -100,7 +126,10 @@ fn a8_the_client_of_rust_postgres_gets_in_and_only_with_the_password() {
             });
             let mut client = sasl::ScramSha256::new(used, binding);
             let verifier = Verifier::from_password(known).unwrap();
-            let channel = Channel { plus: end_point.is_some(), end_point };
+            let channel = Channel {
+                plus: end_point.is_some(),
+                end_point,
+            };
             let (server, first) = Server::start(client.message(), verifier, channel).unwrap();
             client.update(first.as_bytes()).unwrap();
             match server.finish(client.message()) {
@@ -148,11 +177,13 @@ fn a8_an_unknown_user_meets_the_same_challenge_each_time_and_never_passes() {
     assert_eq!(mock("a").iterations, DEFAULT_ITERATIONS);
     let (_, keys) = pencil();
     let client = Client::new(Binding::None).unwrap();
-    let (server, first) =
-        Server::start(client.first().as_bytes(), mock("a"), NO_CHANNEL).unwrap();
+    let (server, first) = Server::start(client.first().as_bytes(), mock("a"), NO_CHANNEL).unwrap();
     let challenge = client.challenge(first.as_bytes()).unwrap();
     let (last, _) = client.last(&challenge, &keys);
-    assert_eq!(server.finish(last.as_bytes()).unwrap_err(), ScramError::WrongProof);
+    assert_eq!(
+        server.finish(last.as_bytes()).unwrap_err(),
+        ScramError::WrongProof
+    );
 }
 
 #[test]
@@ -164,19 +195,32 @@ fn a8_iterations_of_a_server_are_bounded() {
         ("100000", Ok(100_000)),
         ("100001", Err(ScramError::Iterations(100_001))),
         ("4294967297", Err(ScramError::Iterations(u32::MAX))),
-        ("-1", Err(ScramError::Malformed("the number of iterations is none"))),
-        ("", Err(ScramError::Malformed("the number of iterations is none"))),
+        (
+            "-1",
+            Err(ScramError::Malformed("the number of iterations is none")),
+        ),
+        (
+            "",
+            Err(ScramError::Malformed("the number of iterations is none")),
+        ),
     ] {
         let found = client.challenge(format!("r=abcdef,s=AAAA,i={count}").as_bytes());
-        assert_eq!(found.map(|challenge| challenge.iterations.get()), answer, "{count}");
+        assert_eq!(
+            found.map(|challenge| challenge.iterations.get()),
+            answer,
+            "{count}"
+        );
     }
 }
+
+/// The first message, whether it came by -PLUS, and the door's certificate.
+type Row<'a> = (&'a [u8], bool, Option<&'a [u8]>);
 
 #[test]
 fn a8_somebody_in_the_middle_is_noticed_by_the_channel_binding() {
     let (verifier, keys) = pencil();
     let offered = Some(&b"ours"[..]);
-    let rows: [(&[u8], bool, Option<&[u8]>); 5] = [
+    let rows: [Row<'_>; 5] = [
         (b"y,,n=,r=abc", false, offered),
         (b"p=tls-server-end-point,,n=,r=abc", false, offered),
         (b"n,,n=,r=abc", true, offered),
@@ -188,7 +232,10 @@ fn a8_somebody_in_the_middle_is_noticed_by_the_channel_binding() {
         assert!(matches!(started, Err(ScramError::Binding(_))), "{first:?}");
     }
     let client = Client::new(Binding::EndPoint(b"theirs".to_vec())).unwrap();
-    let channel = Channel { plus: true, end_point: offered };
+    let channel = Channel {
+        plus: true,
+        end_point: offered,
+    };
     let (server, first) = Server::start(client.first().as_bytes(), verifier, channel).unwrap();
     let challenge = client.challenge(first.as_bytes()).unwrap();
     let (last, _) = client.last(&challenge, &keys);
@@ -199,12 +246,22 @@ fn a8_somebody_in_the_middle_is_noticed_by_the_channel_binding() {
 /// Whatever the bytes are, both sides answer with an error or go on.
 fn check(bytes: &[u8]) {
     let (verifier, keys) = pencil();
-    for channel in [NO_CHANNEL, Channel { plus: true, end_point: Some(b"x") }] {
+    for channel in [
+        NO_CHANNEL,
+        Channel {
+            plus: true,
+            end_point: Some(b"x"),
+        },
+    ] {
         if let Ok((server, _)) = Server::start_with(bytes, verifier.clone(), channel, "zzz") {
             let _ = server.finish(bytes);
         }
         let (server, _) = Server::start_with(
-            if channel.plus { b"p=tls-server-end-point,,n=,r=abc" } else { b"n,,n=,r=abc" },
+            if channel.plus {
+                b"p=tls-server-end-point,,n=,r=abc"
+            } else {
+                b"n,,n=,r=abc"
+            },
             verifier.clone(),
             channel,
             "zzz",

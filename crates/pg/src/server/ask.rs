@@ -11,19 +11,13 @@ use crate::wire::{SqlError, TxStatus, build};
 /// No answer to one of our own questions is longer.
 const LONGEST: usize = 64 * 1024;
 
-/// What came of a question.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// The first row, if there was one; `None` inside for NULL.
-    Row(Option<Vec<Option<String>>>),
-    /// The server's error; the connection is good.
-    Error(SqlError),
-}
+/// A row as text; `None` inside for NULL.
+pub(crate) type Row = Vec<Option<String>>;
 
 impl Server {
-    /// Runs a query of our own while no client has this server. After an `Err` the connection is
-    /// of no use.
-    pub(crate) async fn ask(&mut self, query: &str) -> io::Result<Answer> {
+    /// Runs a query of our own while no client has this server: its first row, or the server's
+    /// error. After an outer `Err` the connection is of no use.
+    pub(crate) async fn ask(&mut self, query: &str) -> io::Result<Result<Option<Row>, SqlError>> {
         let mut bytes = Vec::new();
         build::query(&mut bytes, query.as_bytes());
         self.busy = true;
@@ -52,7 +46,7 @@ impl Server {
                     self.known.status = status;
                     self.busy = false;
                     return if status == TxStatus::Idle {
-                        Ok(error.map_or(Answer::Row(row), Answer::Error))
+                        Ok(error.map_or(Ok(row), Err))
                     } else {
                         Err(io::ErrorKind::InvalidData.into())
                     };
@@ -94,8 +88,12 @@ pub(super) fn is_harmless(server: &mut Server) -> bool {
     }
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
-        let Ok(Some(frame)) = Frame::decode(rest) else { return false };
-        let Some(body) = frame.body_of(rest) else { return false };
+        let Ok(Some(frame)) = Frame::decode(rest) else {
+            return false;
+        };
+        let Some(body) = frame.body_of(rest) else {
+            return false;
+        };
         match frame.tag {
             b'N' | b'A' => {}
             b'S' => match parameter_status(body) {

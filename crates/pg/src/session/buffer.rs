@@ -48,7 +48,8 @@ impl Input {
                 .with_borrow_mut(Vec::pop)
                 .unwrap_or_else(|| vec![0; SIZE]);
         }
-        if self.start > 0 && (self.end == self.bytes.len() || self.start + needed > self.bytes.len())
+        if self.start > 0
+            && (self.end == self.bytes.len() || self.start + needed > self.bytes.len())
         {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -147,10 +148,7 @@ impl Drop for Output {
 }
 
 /// Keeps a buffer for the next one who needs it; one that grew goes back to the allocator (B8).
-fn keep(
-    kept: &'static std::thread::LocalKey<RefCell<Vec<Vec<u8>>>>,
-    buffer: Vec<u8>,
-) {
+fn keep(kept: &'static std::thread::LocalKey<RefCell<Vec<Vec<u8>>>>, buffer: Vec<u8>) {
     if buffer.capacity() > SIZE * 2 {
         return;
     }

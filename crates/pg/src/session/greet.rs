@@ -29,9 +29,20 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         out = negotiate;
     }
     let label = start_label(&guest.startup);
-    let known = guest.pool.greetings.borrow().get_key_value(&label).map(clone_both);
+    let known = guest
+        .pool
+        .greetings
+        .borrow()
+        .get_key_value(&label)
+        .map(clone_both);
     let user: Box<str> = guest.pool.key.user.clone();
     let defer_begin = guest.shared.settings.defer_begin;
+    let group = guest
+        .shared
+        .replicas
+        .borrow()
+        .get(&guest.pool.key.target)
+        .map(Rc::clone);
     let (label, params) = known.clone().unwrap_or_else(|| (label, Rc::default()));
     let mut session = Session {
         relay: Relay::new(&user, label, params, defer_begin),
@@ -41,6 +52,7 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         handle: guest.handle,
         who: guest.who,
         lease: None,
+        reads: group.map(super::reads::Reads::new),
         client_in: Input::default(),
         server_out: Output::default(),
         server_in: Input::default(),
@@ -50,7 +62,11 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
     if known.is_none()
         && let Err(error) = session.ask_params().await
     {
-        SqlError { fatal: true, ..error.clone() }.encode(&mut out);
+        SqlError {
+            fatal: true,
+            ..error.clone()
+        }
+        .encode(&mut out);
         session.client_out.tail().extend_from_slice(&out);
         super::leave::leave(session, End::Cut).await;
         return None;
@@ -72,7 +88,9 @@ fn clone_both(pair: (&Rc<Label>, &Rc<Params>)) -> (Rc<Label>, Rc<Params>) {
 fn start_label(startup: &Startup) -> Rc<Label> {
     const NO_SETTINGS: [&str; 4] = ["user", "database", "replication", "options"];
     let settings = startup.params.iter().filter(|(name, _)| {
-        !NO_SETTINGS.iter().any(|other| other.eq_ignore_ascii_case(name))
+        !NO_SETTINGS
+            .iter()
+            .any(|other| other.eq_ignore_ascii_case(name))
     });
     Label::new(settings.map(|(name, value)| (name, value)))
 }
@@ -85,6 +103,8 @@ impl Session {
         let lease = self.lease_or_end().await?;
         self.attach(lease);
         self.drive_server().await?;
+        // What a server reports when it is attached is told after the authentication, not before.
+        self.client_out.clear();
         let failed = self.relay.take_refusal();
         let Some(held) = self.lease.take() else {
             return Err(SqlError::error("08006", "the database server is gone"));
@@ -110,7 +130,8 @@ impl Session {
 
     /// Talks with the server alone until it owes nothing.
     pub(super) async fn drive_server(&mut self) -> Result<(), SqlError> {
-        let gone = |how: String| SqlError::error("08006", format!("the database server is gone: {how}"));
+        let gone =
+            |how: String| SqlError::error("08006", format!("the database server is gone: {how}"));
         poll_fn(|cx| {
             loop {
                 let Some(held) = &mut self.lease else {
@@ -121,7 +142,9 @@ impl Session {
                 if !self.server_out.is_empty() || self.server_out.flushing {
                     match write(stream, cx, &mut self.server_out) {
                         Poll::Ready(Ok(())) => worked = true,
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(gone(error.to_string()))),
+                        Poll::Ready(Err(error)) => {
+                            return Poll::Ready(Err(gone(error.to_string())));
+                        }
                         Poll::Pending => {}
                     }
                 } else if self.relay.is_settled() {
@@ -138,7 +161,7 @@ impl Session {
                     to_server: self.server_out.tail(),
                     to_client: self.client_out.tail(),
                 };
-                match self.relay.from_server(self.server_in.data(), &mut io) {
+                match self.relay.server_sent(self.server_in.data(), &mut io) {
                     Ok(used) => self.server_in.consume(used),
                     Err(Broken(error)) => return Poll::Ready(Err(error)),
                 }
@@ -157,7 +180,10 @@ impl Session {
         let now = tokio::time::Instant::now();
         let watched = watch::watch(&self.handle, &self.shared.settings, now);
         self.handle.set_activity(super::Activity::Active);
-        self.lease = Some(Held { lease, _watched: watched });
+        self.lease = Some(Held {
+            lease,
+            _watched: watched,
+        });
         let told = Rc::clone(self.relay.params());
         let (relay, mut io) = self.relay();
         relay.attach(&mut io);

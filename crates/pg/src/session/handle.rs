@@ -137,13 +137,16 @@ impl Handle {
     /// Remembers who to wake.
     pub(super) fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()))
+        {
             *waker = Some(cx.waker().clone());
         }
     }
 
     /// The orders given since the last time.
-    pub(super) fn orders(&self) -> Orders {
+    pub(crate) fn orders(&self) -> Orders {
         self.orders.get()
     }
 

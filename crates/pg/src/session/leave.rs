@@ -54,10 +54,9 @@ impl Session {
             return;
         }
         let limit = if finish { FINISH_WITHIN } else { CLEAN_WITHIN };
-        let clean = match timeout(limit, self.clean_server(finish)).await {
-            Ok(clean) => clean,
-            Err(_) => false,
-        };
+        let clean = timeout(limit, self.clean_server(finish))
+            .await
+            .unwrap_or_default();
         if let Some(mut held) = self.lease.take() {
             if clean {
                 held.lease.busy = false;
@@ -70,7 +69,8 @@ impl Session {
 
     /// Whether the server is clean now.
     async fn clean_server(&mut self, finish: bool) -> bool {
-        if !finish && !self.relay.is_settled()
+        if !finish
+            && !self.relay.is_settled()
             && let Some(held) = &self.lease
         {
             held.lease.aim.fire();

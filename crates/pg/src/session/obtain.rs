@@ -7,14 +7,19 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::buffer::Input;
 use super::pump::read;
 use super::{Activity, End, Session};
-use crate::pool::Lease;
+use crate::pool::{Lease, Pool};
 use crate::stream::Stream;
 use crate::wire::SqlError;
 
+/// How long a read waits for a server of a replica before the primary serves it.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(2);
 /// How much a client may send ahead while it waits: above, it is no longer read, and is only seen
 /// to have left when it got its server.
 const MOST_AHEAD: usize = 64 << 10;
@@ -29,30 +34,48 @@ enum Broke {
 impl Session {
     /// Waits for a server and attaches it, or has the relay refuse the request.
     pub(super) async fn obtain(&mut self) -> Result<(), End> {
-        self.handle.set_activity(Activity::Waiting);
-        let label = Rc::clone(self.relay.label());
         let pool = Rc::clone(&self.pool);
-        let who = self.who.clone();
-        let got = {
-            let mut lease = pin!(pool.lease(&label, &who));
-            poll_fn(|cx| {
-                if let Poll::Ready(got) = lease.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(got));
+        let got = match self.wanted_pool() {
+            None => self.wait(pool).await,
+            Some(replica) => match timeout(REPLICA_PATIENCE, self.wait(replica)).await {
+                Ok(Err(broke)) => Err(broke),
+                Ok(Ok(Ok(lease))) => {
+                    self.attach_wanted(lease);
+                    return Ok(());
                 }
-                self.poll_interruption(cx).map(Err)
-            })
-            .await
+                _ => {
+                    self.waited_in_vain();
+                    self.wait(pool).await
+                }
+            },
         };
         self.handle.set_activity(Activity::Idle);
         match got {
             Ok(Ok(lease)) => self.attach(lease),
             // A wait that failed is an error of the statement: the client can catch it.
-            Ok(Err(error)) => self.relay.refuse(SqlError { fatal: false, ..error }),
+            Ok(Err(error)) => self.relay.refuse(SqlError {
+                fatal: false,
+                ..error
+            }),
             Err(Broke::Cancelled) => self.relay.refuse(cancelled()),
             Err(Broke::Left) => return Err(End::Vanished),
             Err(Broke::Ended(error)) => return Err(End::Fatal(error)),
         }
         Ok(())
+    }
+
+    async fn wait(&mut self, pool: Rc<Pool>) -> Result<Result<Lease, SqlError>, Broke> {
+        self.handle.set_activity(Activity::Waiting);
+        let label = Rc::clone(self.relay.label());
+        let who = self.who.clone();
+        let mut lease = pin!(pool.lease(&label, &who));
+        poll_fn(|cx| {
+            if let Poll::Ready(got) = lease.as_mut().poll(cx) {
+                return Poll::Ready(Ok(got));
+            }
+            self.poll_interruption(cx).map(Err)
+        })
+        .await
     }
 
     /// As `obtain` for a session that is not there yet: the client is only seen to leave.

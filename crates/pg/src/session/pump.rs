@@ -12,7 +12,7 @@ use tokio::io::ReadBuf;
 
 use super::buffer::{Input, Output};
 use super::{Activity, End, Session};
-use crate::relay::{Broken, Want};
+use crate::relay::{Broken, Io, Want};
 use crate::stream::Stream;
 use crate::wire::{SqlError, TxStatus};
 
@@ -31,14 +31,14 @@ pub(super) enum Event {
 }
 
 /// What one step led to.
-enum Did {
+pub(super) enum Did {
     /// Something.
     Work,
     /// Nothing: wakers are registered.
     Nothing,
 }
 
-type Step = Result<Did, Event>;
+pub(super) type Step = Result<Did, Event>;
 
 impl Session {
     pub(super) fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -124,37 +124,60 @@ impl Session {
         Some(Event::End(End::Fatal(error)))
     }
 
-    /// Lets the relay take what the client sent.
-    fn take_client(&mut self, cx: &mut Context<'_>) -> Step {
-        if self.client_in.is_empty() || self.server_out.len() >= HIGH || self.client_out.len() >= HIGH
+    /// Lets the relay take what the client sent, with a server as soon as it needs one.
+    fn take_client(&mut self, _: &mut Context<'_>) -> Step {
+        let mut worked = false;
+        while !self.client_in.is_empty()
+            && self.server_out.len() < HIGH
+            && self.client_out.len() < HIGH
         {
-            return Ok(Did::Nothing);
-        }
-        let mut io = crate::relay::Io {
-            known: self.lease.as_mut().map(|held| &mut held.lease.known),
-            to_server: self.server_out.tail(),
-            to_client: self.client_out.tail(),
-        };
-        let taken = self
-            .relay
-            .from_client(self.client_in.data(), &mut io)
-            .map_err(|error| Event::End(End::Fatal(error)))?;
-        self.client_in.consume(taken.used);
-        self.needed = 0;
-        match taken.want {
-            Want::Bytes(needed) => self.needed = needed,
-            Want::Answers => {}
-            Want::Leave => return Err(Event::End(End::Goodbye)),
-            Want::Server => {
-                let Some(lease) = self.pool.try_lease(self.relay.label(), &self.who) else {
-                    return Err(Event::NeedsServer);
-                };
-                self.attach(lease);
-                // Before `release` sees a server of which nothing is owed yet.
-                return self.take_client(cx);
+            if let Some(held) = &self.lease {
+                held.lease.running(self.client_in.data());
+            }
+            let Some(portion) = self.portion() else {
+                self.needed = self.client_in.data().len() + 1;
+                break;
+            };
+            let mut io = Io {
+                known: self.lease.as_mut().map(|held| &mut held.lease.known),
+                to_server: self.server_out.tail(),
+                to_client: self.client_out.tail(),
+            };
+            let taken = self
+                .relay
+                .client_sent(
+                    self.client_in.data().get(portion).unwrap_or_default(),
+                    &mut io,
+                )
+                .map_err(|error| Event::End(End::Fatal(error)))?;
+            self.needed = 0;
+            self.took(taken.used);
+            worked |= taken.used > 0;
+            if self.relay.take_wants_room() {
+                self.pool.make_way();
+            }
+            match taken.want {
+                Want::Answers => break,
+                Want::Bytes(needed) => {
+                    self.needed = self.needed.max(needed);
+                    break;
+                }
+                Want::Leave => return Err(Event::End(End::Goodbye)),
+                Want::Server => {
+                    if let Some(attached) = self.read_from_replica() {
+                        worked = true;
+                        if attached {
+                            continue;
+                        }
+                        return Err(Event::NeedsServer);
+                    }
+                    let lease = self.pool.try_lease(self.relay.label(), &self.who);
+                    self.attach(lease.ok_or(Event::NeedsServer)?);
+                    worked = true;
+                }
             }
         }
-        Ok(if taken.used > 0 { Did::Work } else { Did::Nothing })
+        Ok(if worked { Did::Work } else { Did::Nothing })
     }
 
     fn poll_server_out(&mut self, cx: &mut Context<'_>) -> Step {
@@ -169,6 +192,7 @@ impl Session {
             Poll::Pending => Ok(Did::Nothing),
             Poll::Ready(Ok(())) => {
                 held.lease.busy = true;
+                held.lease.working();
                 Ok(Did::Work)
             }
             // What it said before it went is still to be read: that is the better error.
@@ -198,14 +222,15 @@ impl Session {
             Poll::Ready(Err(error)) => return self.server_gone(&error.to_string()),
             Poll::Ready(Ok(_)) => {}
         }
-        let mut io = crate::relay::Io {
+        let mut io = Io {
             known: Some(&mut held.lease.known),
             to_server: self.server_out.tail(),
             to_client: self.client_out.tail(),
         };
-        match self.relay.from_server(self.server_in.data(), &mut io) {
+        match self.relay.server_sent(self.server_in.data(), &mut io) {
             Ok(used) => {
                 self.server_in.consume(used);
+                self.judge();
                 Ok(Did::Work)
             }
             Err(Broken(error)) => self.server_lost(&error),
@@ -213,11 +238,17 @@ impl Session {
     }
 
     fn server_gone(&mut self, how: &str) -> Step {
-        self.server_lost(&SqlError::error("08006", format!("the database server is gone: {how}")))
+        self.server_lost(&SqlError::error(
+            "08006",
+            format!("the database server is gone: {how}"),
+        ))
     }
 
     /// The server died under the client: it is told, and lives on (E5).
     pub(super) fn server_lost(&mut self, error: &SqlError) -> Step {
+        if self.lost_on_trial() {
+            return Ok(Did::Work);
+        }
         if let Some(held) = self.lease.take() {
             held.lease.close();
         }
@@ -233,7 +264,7 @@ impl Session {
     }
 
     fn poll_client_out(&mut self, cx: &mut Context<'_>) -> Step {
-        if self.client_out.is_empty() && !self.client_out.flushing {
+        if self.client_out.is_empty() && !self.client_out.flushing || self.is_on_trial() {
             return Ok(Did::Nothing);
         }
         match write(&mut self.stream, cx, &mut self.client_out) {
@@ -263,9 +294,11 @@ impl Session {
             self.handle.set_activity(Activity::Active);
         } else if known.status != TxStatus::Idle {
             held.lease.busy = false;
+            held.lease.answered();
             self.handle.set_activity(Activity::IdleInTransaction);
         } else if self.relay.is_pinned(known) {
             held.lease.busy = false;
+            held.lease.answered();
             self.pin()?;
         }
         Ok(Did::Nothing)
@@ -273,6 +306,7 @@ impl Session {
 
     fn give_back(&mut self) {
         self.relay.detach();
+        self.reads_released();
         if let Some(mut held) = self.lease.take() {
             held.lease.busy = false;
             if self.handle.activity() == Activity::Pinned {
@@ -366,5 +400,9 @@ pub(super) fn write(
     }
     let flushed = stream.poll_flush(cx)?.is_ready();
     let was_flushing = std::mem::replace(&mut output.flushing, !flushed);
-    if wrote || (was_flushing && flushed) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    if wrote || (was_flushing && flushed) {
+        Poll::Ready(Ok(()))
+    } else {
+        Poll::Pending
+    }
 }

@@ -1,79 +1,224 @@
-//! Sessions against a server of the machine.
+//! Sessions with a made-up client on one side and a made-up server on the other.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+mod house;
 
-use crate::pool::WaitInfo;
-use crate::pooler::Pooler;
-use crate::session::{Guest, Handle, run};
+use std::time::Duration;
+
+use house::{House, Made};
+
+use crate::session::Activity;
 use crate::settings::Settings;
-use crate::stream::Stream;
-use crate::target::Target;
-use crate::wire::startup::{First, decode};
+use crate::wire::build;
 
 #[test]
-#[ignore = "serves until it is killed"]
-fn trial() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())
-        .unwrap();
-    runtime.block_on(async {
-        let settings = Settings {
-            connections: Some(std::env::var("TRIAL_N").map_or(12, |n| n.parse().unwrap())),
-            defer_begin: std::env::var("TRIAL_DEFER").is_ok(),
-            ..Settings::default()
-        };
-        let pooler = Pooler::new(settings);
-        let target = Target::from_url(&std::env::var("TRIAL_URL").unwrap()).unwrap();
-        let id = pooler.register(target).unwrap();
-        let path = std::env::var("TRIAL_SOCKET").unwrap();
-        let _ = std::fs::remove_file(&path);
-        let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        loop {
-            let (socket, _) = listener.accept().await.unwrap();
-            let shared = Rc::clone(&pooler.0);
-            tokio::task::spawn_local(async move {
-                let mut stream: Stream = socket.into();
-                let mut packet = Vec::new();
-                let first = loop {
-                    let mut byte = [0; 512];
-                    let n = stream.read(&mut byte).await.unwrap();
-                    packet.extend_from_slice(&byte[..n]);
-                    match decode(&packet) {
-                        Ok(Some((First::Startup(startup), _))) => break startup,
-                        Ok(Some((First::Cancel(key), _))) => {
-                            if let Some(aim) = shared.sessions.cancel(&key) {
-                                aim.quiet().await;
-                            }
-                            return;
-                        }
-                        Ok(Some((_, n))) => {
-                            packet.drain(..n);
-                            stream.write_all(b"N").await.unwrap();
-                        }
-                        Ok(None) if n > 0 => {}
-                        other => return eprintln!("{other:?}"),
-                    }
-                };
-                let pool = shared.pools.pool(id, first.database(), first.user()).unwrap();
-                let handle = Handle::new(None, "trial".into());
-                let registered = shared.sessions.enter(Rc::clone(&handle), false).unwrap();
-                let seat = Rc::clone(&registered.seat);
-                let guest = Guest {
-                    shared: Rc::clone(&shared),
-                    stream,
-                    startup: first,
-                    greeting: crate::wire::build::AUTHENTICATION_OK.to_vec(),
-                    pool: pool.attach(),
-                    handle,
-                    key: seat.key().clone(),
-                    who: WaitInfo { client: "trial".into(), seat: Some(seat) },
-                };
-                run(guest).await;
-                drop(registered);
-            });
+fn a_session_at_rest_costs_less_than_four_kilobytes() {
+    house::run(async {
+        let house = House::new(Settings::default()).await;
+        let (guest, _client, _registered) = house.guest(&[]);
+        // The task's future: what stays allocated as long as the client is there. The door's part
+        // around it is a few words.
+        let future = crate::session::run(guest);
+        let size = std::mem::size_of_val(&future);
+        assert!(size <= 3072, "{size}");
+    });
+}
+
+#[test]
+fn a7_a_client_is_told_what_the_server_reports_and_a_key_of_our_own() {
+    house::run(async {
+        let house = House::new(Settings::default()).await;
+        for connects in [1, 1] {
+            let mut client = house.client(&[("application_name", "shop")]).await;
+            let greeting = client.greeting.clone();
+            assert!(greeting.starts_with(build::AUTHENTICATION_OK));
+            let has = |bytes: &[u8]| greeting.windows(bytes.len()).any(|part| part == bytes);
+            assert!(has(b"server_version\x0016.0\0"));
+            assert!(
+                has(b"application_name\0shop\0"),
+                "{}",
+                greeting.escape_ascii()
+            );
+            assert!(!has(b"K\0\0\0\x0c\0\0\x03\xe7"), "the server's own key");
+            // The second client needs no server to be greeted.
+            assert_eq!(house.made.connects.get(), connects);
+            assert_eq!(client.query("one").await, "SELECT I");
         }
     });
-    let _: RefCell<()> = RefCell::default();
+}
+
+#[test]
+fn b1_many_clients_share_one_server() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(house.client(&[]).await);
+        }
+        for client in clients.iter_mut().chain(&mut []) {
+            assert_eq!(client.query("one").await, "SELECT I");
+        }
+        assert_eq!(house.made.connects.get(), 1);
+    });
+}
+
+#[test]
+fn e1_a_client_that_leaves_in_a_transaction_is_rolled_back() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        assert_eq!(client.query("begin").await, "BEGIN T");
+        client.send(build::TERMINATE).await;
+        drop(client);
+        let mut next = house.client(&[]).await;
+        assert_eq!(next.query("one").await, "SELECT I");
+        assert_eq!(house.made.texts(), ["begin", "ROLLBACK", "one"]);
+        assert_eq!(house.made.connects.get(), 1, "the server was used again");
+    });
+}
+
+#[test]
+fn e2_a_client_that_vanishes_in_a_query_has_it_cancelled() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        client.query("begin").await;
+        client.send(&Made::query_bytes("hang")).await;
+        house.made.until("hang").await;
+        drop(client);
+        let mut next = house.client(&[]).await;
+        assert_eq!(next.query("one").await, "SELECT I");
+        assert_eq!(house.made.cancels.get(), 1);
+        assert_eq!(house.made.texts(), ["begin", "hang", "ROLLBACK", "one"]);
+        assert_eq!(house.made.connects.get(), 1);
+    });
+}
+
+#[test]
+fn e4_an_idle_transaction_ends_when_its_time_is_over() {
+    house::run(async {
+        let settings = Settings {
+            idle_transaction_timeout: Duration::from_millis(1),
+            connections: Some(1),
+            ..Settings::default()
+        };
+        let house = House::new(settings).await;
+        let mut client = house.client(&[]).await;
+        client.query("begin").await;
+        assert_eq!(client.end().await, "25P03");
+        assert_eq!(house.client(&[]).await.query("one").await, "SELECT I");
+        assert_eq!(house.made.texts(), ["begin", "ROLLBACK", "one"]);
+    });
+}
+
+#[test]
+fn e5_a_server_that_dies_is_an_error_and_the_session_goes_on() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        assert_eq!(client.query("die").await, "57P01 I");
+        assert_eq!(client.query("hangup").await, "08006 I");
+        assert_eq!(client.query("one").await, "SELECT I");
+        assert_eq!(client.query("begin").await, "BEGIN T");
+        assert_eq!(client.query("hangup").await, "08006 E");
+        assert_eq!(client.query("one").await, "25P02 E");
+        assert_eq!(client.query("rollback").await, "ROLLBACK I");
+        assert_eq!(client.query("one").await, "SELECT I");
+    });
+}
+
+#[test]
+fn f3_a_cancel_reaches_a_client_that_waits_for_a_server() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut first = house.client(&[]).await;
+        let mut second = house.client(&[]).await;
+        first.query("begin").await;
+        second.send(&Made::query_bytes("one")).await;
+        second.until(Activity::Waiting).await;
+        second.handle.cancel();
+        assert_eq!(second.answer().await, "57014 I");
+        assert_eq!(first.query("commit").await, "COMMIT I");
+        assert_eq!(second.query("one").await, "SELECT I");
+    });
+}
+
+#[test]
+fn g4_a_wait_that_takes_too_long_is_an_error_the_client_can_catch() {
+    house::run(async {
+        let settings = Settings {
+            connections: Some(1),
+            wait_timeout: Duration::from_millis(1),
+            ..Settings::default()
+        };
+        let house = House::new(settings).await;
+        let mut first = house.client(&[]).await;
+        let mut second = house.client(&[]).await;
+        first.query("begin").await;
+        let error = second.query("one").await;
+        assert!(
+            error.ends_with(" I") && !error.starts_with("SELECT"),
+            "{error}"
+        );
+        first.query("commit").await;
+        assert_eq!(second.query("one").await, "SELECT I");
+    });
+}
+
+#[test]
+fn a_request_that_ends_ends_its_transaction() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        client.query("begin").await;
+        client.until(Activity::IdleInTransaction).await;
+        client.handle.request_ended();
+        client.until(Activity::Idle).await;
+        assert_eq!(house.made.texts(), ["begin", "ROLLBACK"]);
+        assert_eq!(client.query("one").await, "40001 E");
+        assert_eq!(client.query("rollback").await, "ROLLBACK I");
+        assert_eq!(client.query("one").await, "SELECT I");
+    });
+}
+
+#[test]
+fn a11_a_drain_ends_idle_sessions_at_once_and_others_after_their_transaction() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut idle = house.client(&[]).await;
+        let mut busy = house.client(&[]).await;
+        busy.query("begin").await;
+        idle.handle.drain();
+        busy.handle.drain();
+        assert_eq!(idle.end().await, "57P01");
+        assert_eq!(busy.query("commit").await, "COMMIT I");
+        assert_eq!(busy.end().await, "57P01");
+    });
 }

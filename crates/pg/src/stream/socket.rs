@@ -68,7 +68,9 @@ impl Socket {
         let mut cx = Context::from_waker(Waker::noop());
         match self {
             Self::Tcp(tcp) => pin!(tcp.ready(Interest::READABLE)).poll(&mut cx).is_ready(),
-            Self::Unix(unix) => pin!(unix.ready(Interest::READABLE)).poll(&mut cx).is_ready(),
+            Self::Unix(unix) => pin!(unix.ready(Interest::READABLE))
+                .poll(&mut cx)
+                .is_ready(),
         }
     }
 
@@ -76,9 +78,7 @@ impl Socket {
     pub(super) fn peek(&self) -> Idle {
         let mut byte = [MaybeUninit::uninit()];
         let seen = match self {
-            Self::Tcp(tcp) => {
-                tcp.try_io(Interest::READABLE, || SockRef::from(tcp).peek(&mut byte))
-            }
+            Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, || SockRef::from(tcp).peek(&mut byte)),
             Self::Unix(unix) => {
                 unix.try_io(Interest::READABLE, || SockRef::from(unix).peek(&mut byte))
             }
@@ -94,9 +94,10 @@ impl Socket {
     pub(super) fn peer(&self) -> Option<Peer> {
         match self {
             Self::Tcp(_) => None,
-            Self::Unix(unix) => {
-                unix.peer_cred().ok().map(|cred| Peer { pid: cred.pid(), uid: cred.uid() })
-            }
+            Self::Unix(unix) => unix.peer_cred().ok().map(|cred| Peer {
+                pid: cred.pid(),
+                uid: cred.uid(),
+            }),
         }
     }
 }
@@ -164,7 +165,9 @@ where
     S: SideData,
 {
     // Nothing new is read here; an error among what was read shows at the next real read.
-    session.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    session
+        .process_new_packets()
+        .is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
 }
 
 pub(super) fn try_read_tls<C, S>(
@@ -202,7 +205,11 @@ where
             Err(error) => return Err(error),
         }
     }
-    if taken == 0 && !bytes.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    if taken == 0 && !bytes.is_empty() {
+        Err(io::ErrorKind::WouldBlock.into())
+    } else {
+        Ok(taken)
+    }
 }
 
 pub(super) fn idle_tls<C, S>(socket: &Socket, session: &mut C) -> Idle

@@ -50,9 +50,14 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority");
         folder.write("ca.crt", params.self_signed(&key).unwrap().pem());
-        Self { folder, issuer: Issuer::new(params, key) }
+        Self {
+            folder,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// `NAME.crt` and `NAME.key`, for a common name and alternative names.
@@ -96,7 +101,8 @@ impl Authority {
     fn save(&self, name: &str, pem: &str, key: &KeyPair) -> (PathBuf, PathBuf) {
         (
             self.folder.write(&format!("{name}.crt"), pem),
-            self.folder.write(&format!("{name}.key"), key.serialize_pem()),
+            self.folder
+                .write(&format!("{name}.key"), key.serialize_pem()),
         )
     }
 

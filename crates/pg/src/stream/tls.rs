@@ -7,14 +7,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use canter_base::warn;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName,
-};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -57,7 +57,9 @@ const MOST_KNOWN: usize = 16;
 pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
     let stamps: Vec<Stamp> = files(tls).iter().map(|file| stamp(file)).collect();
     let known = KNOWN.with_borrow(|known| {
-        let found = known.iter().find(|known| known.tls == *tls && known.stamps == stamps);
+        let found = known
+            .iter()
+            .find(|known| known.tls == *tls && known.stamps == stamps);
         found.map(|known| Arc::clone(&known.config))
     });
     if let Some(config) = known {
@@ -67,7 +69,14 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
     KNOWN.with_borrow_mut(|known| {
         known.retain(|known| known.tls != *tls);
         known.truncate(MOST_KNOWN - 1);
-        known.insert(0, Known { tls: tls.clone(), stamps, config: Arc::clone(&config) });
+        known.insert(
+            0,
+            Known {
+                tls: tls.clone(),
+                stamps,
+                config: Arc::clone(&config),
+            },
+        );
     });
     Ok(config)
 }
@@ -78,7 +87,10 @@ fn files(tls: &Tls) -> Vec<PathBuf> {
         Roots::System => bundle().ok(),
         Roots::File(file) => Some(file.clone()),
     };
-    [roots, tls.crl.clone(), tls.cert.clone(), tls.key.clone()].into_iter().flatten().collect()
+    [roots, tls.crl.clone(), tls.cert.clone(), tls.key.clone()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn stamp(file: &Path) -> Stamp {
@@ -91,7 +103,12 @@ fn bundle() -> Result<PathBuf, String> {
     let named = std::env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty());
     named
         .map(PathBuf::from)
-        .or_else(|| BUNDLES.iter().map(PathBuf::from).find(|file| file.is_file()))
+        .or_else(|| {
+            BUNDLES
+                .iter()
+                .map(PathBuf::from)
+                .find(|file| file.is_file())
+        })
         .ok_or_else(|| {
             "sslrootcert=system: no bundle of authorities is installed (package \
              ca-certificates), and SSL_CERT_FILE names none"
@@ -119,16 +136,17 @@ fn build_client(tls: &Tls) -> Result<ClientConfig, String> {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(file)) => {
             let (chain, key) = (certificates(cert, "sslcert")?, key(file, "sslkey")?);
-            builder.with_client_auth_cert(chain, key).map_err(|error| {
-                format!("sslcert and sslkey cannot be used together: {error}")
-            })?
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| format!("sslcert and sslkey cannot be used together: {error}"))?
         }
         (Some(_), None) => {
             return Err("sslcert is given without sslkey: name the file of its key".to_owned());
         }
         (None, Some(_)) => {
-            return Err("sslkey is given without sslcert: name the file of its certificate"
-                .to_owned());
+            return Err(
+                "sslkey is given without sslcert: name the file of its certificate".to_owned(),
+            );
         }
     };
     config.enable_sni = !tls.no_sni;
@@ -149,7 +167,11 @@ fn chain(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<Option<Chain>, Str
             return Err(format!(
                 "sslmode={} needs to know whom to believe: name a file in sslrootcert, or the \
                  system's authorities by sslrootcert=system",
-                if tls.mode == TlsMode::VerifyFull { "verify-full" } else { "verify-ca" }
+                if tls.mode == TlsMode::VerifyFull {
+                    "verify-full"
+                } else {
+                    "verify-ca"
+                }
             ));
         }
         Roots::File(_) | Roots::Unset => return Ok(None),
@@ -163,12 +185,18 @@ fn chain(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<Option<Chain>, Str
     let mut builder = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone());
     if let Some(crl) = &tls.crl {
         // OpenSSL asks for the list of each authority in the chain that has one.
-        builder = builder.with_crls(lists(crl)?).allow_unknown_revocation_status();
+        builder = builder
+            .with_crls(lists(crl)?)
+            .allow_unknown_revocation_status();
     }
     let webpki = builder
         .build()
         .map_err(|error| format!("{} cannot be used: {error}", file.display()))?;
-    Ok(Some(Chain { webpki, roots, checks_name: tls.mode == TlsMode::VerifyFull }))
+    Ok(Some(Chain {
+        webpki,
+        roots,
+        checks_name: tls.mode == TlsMode::VerifyFull,
+    }))
 }
 
 fn read(file: &Path, keyword: &str) -> Result<Vec<u8>, String> {
@@ -180,7 +208,10 @@ fn certificates(file: &Path, keyword: &str) -> Result<Vec<CertificateDer<'static
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!("{keyword} {} holds no certificate in PEM", file.display())),
+        Ok(_) => Err(format!(
+            "{keyword} {} holds no certificate in PEM",
+            file.display()
+        )),
         Err(error) => Err(format!("{keyword} {} is no PEM: {error}", file.display())),
     }
 }
@@ -207,10 +238,9 @@ fn key(file: &Path, keyword: &str) -> Result<PrivateKeyDer<'static>, String> {
         ));
     }
     let mut pem = read(file, keyword)?;
-    let is_encrypted =
-        [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"].iter().any(|mark| {
-            memchr::memmem::find(&pem, mark).is_some()
-        });
+    let is_encrypted = [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
+        .iter()
+        .any(|mark| memchr::memmem::find(&pem, mark).is_some());
     let found = PrivateKeyDer::from_pem_slice(&pem);
     pem.fill(0);
     if is_encrypted {
@@ -225,16 +255,15 @@ fn key(file: &Path, keyword: &str) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 /// TLS towards a server.
-pub async fn connect(
-    stream: Stream,
-    config: Arc<ClientConfig>,
-    host: &Host,
-) -> io::Result<Stream> {
+pub async fn connect(stream: Stream, config: Arc<ClientConfig>, host: &Host) -> io::Result<Stream> {
     let name = server_name(host)?;
     let Stream::Plain(socket) = stream else {
         return Err(io::Error::other("it is encrypted already"));
     };
-    let tls = TlsConnector::from(config).connect(name, socket).await.map_err(in_words)?;
+    let tls = TlsConnector::from(config)
+        .connect(name, socket)
+        .await
+        .map_err(in_words)?;
     Ok(Stream::TlsClient(Box::new(tls)))
 }
 
@@ -243,14 +272,18 @@ fn server_name(host: &Host) -> io::Result<ServerName<'static>> {
         (_, Some(name)) => ServerName::try_from(name.trim_end_matches('.').to_owned())
             .map_err(|_| io::Error::other("the name of the host cannot be in a certificate")),
         (Addr::Ip(ip, None), None) => Ok(ServerName::from(*ip)),
-        _ => Err(io::Error::other("a unix socket has no name to be in a certificate")),
+        _ => Err(io::Error::other(
+            "a unix socket has no name to be in a certificate",
+        )),
     }
 }
 
 /// rustls' errors for those who read a log.
 fn in_words(error: io::Error) -> io::Error {
     use rustls::CertificateError as Bad;
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let sentence = match inner {
         Some(rustls::Error::InvalidCertificate(bad)) => match bad {
             Bad::UnknownIssuer => {
@@ -292,6 +325,16 @@ pub struct DoorTls {
     config: Arc<ServerConfig>,
     /// `tls-server-end-point` of the certificate.
     pub end_point: Option<Vec<u8>>,
+    files: Rc<DoorFiles>,
+    stamps: [Stamp; 3],
+}
+
+/// What the configuration of a door is made from.
+struct DoorFiles {
+    cert: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    must_show: bool,
 }
 
 impl DoorTls {
@@ -299,38 +342,41 @@ impl DoorTls {
     /// with `must_show` a client without one is refused.
     pub fn new(
         cert: &Path,
-        key_file: &Path,
+        key: &Path,
         client_ca: Option<&Path>,
         must_show: bool,
     ) -> Result<Self, String> {
-        let provider = Arc::new(ring::default_provider());
-        let chain = certificates(cert, "the door's certificate")?;
-        let end_point = chain.first().and_then(|own| super::x509::end_point(own));
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        let builder = match client_ca {
-            None => builder.with_no_client_auth(),
-            Some(file) => {
-                let mut store = RootCertStore::empty();
-                store.add_parsable_certificates(certificates(file, "the clients' authorities")?);
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(store.into(), provider);
-                let verifier =
-                    if must_show { verifier } else { verifier.allow_unauthenticated() };
-                let verifier = verifier
-                    .build()
-                    .map_err(|error| format!("{} cannot be used: {error}", file.display()))?;
-                builder.with_client_cert_verifier(verifier)
-            }
+        let files = DoorFiles {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            client_ca: client_ca.map(Path::to_owned),
+            must_show,
         };
-        let mut config = builder
-            .with_single_cert(chain, key(key_file, "the door's key")?)
-            .map_err(|error| format!("the door's certificate and key do not fit: {error}"))?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        // A few thousand short-lived clients: nothing is kept of those that left.
-        config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), end_point })
+        let stamps = files.stamps();
+        let (config, end_point) = files.read()?;
+        Ok(Self {
+            config,
+            end_point,
+            files: Rc::new(files),
+            stamps,
+        })
+    }
+
+    /// Reads the files again when they changed: certificates are renewed every few weeks. Those
+    /// that do not fit together (yet) change nothing.
+    pub fn refresh(&mut self) {
+        let stamps = self.files.stamps();
+        if stamps == self.stamps {
+            return;
+        }
+        self.stamps = stamps;
+        match self.files.read() {
+            Ok((config, end_point)) => (self.config, self.end_point) = (config, end_point),
+            Err(error) => warn!(
+                "the door's certificate stays as it was",
+                error = error.as_str()
+            ),
+        }
     }
 
     /// TLS from a client; nothing of what it sends may have been read.
@@ -338,7 +384,49 @@ impl DoorTls {
         let Stream::Plain(socket) = stream else {
             return Err(io::Error::other("it is encrypted already"));
         };
-        let tls = TlsAcceptor::from(Arc::clone(&self.config)).accept(socket).await?;
+        let tls = TlsAcceptor::from(Arc::clone(&self.config))
+            .accept(socket)
+            .await?;
         Ok(Stream::TlsServer(Box::new(tls)))
+    }
+}
+
+impl DoorFiles {
+    fn stamps(&self) -> [Stamp; 3] {
+        let client_ca = self.client_ca.as_deref().and_then(stamp);
+        [stamp(&self.cert), stamp(&self.key), client_ca]
+    }
+
+    fn read(&self) -> Result<(Arc<ServerConfig>, Option<Vec<u8>>), String> {
+        let provider = Arc::new(ring::default_provider());
+        let chain = certificates(&self.cert, "the door's certificate")?;
+        let end_point = chain.first().and_then(|own| super::x509::end_point(own));
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let mut store = RootCertStore::empty();
+                store.add_parsable_certificates(certificates(file, "the clients' authorities")?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(store.into(), provider);
+                let verifier = if self.must_show {
+                    verifier
+                } else {
+                    verifier.allow_unauthenticated()
+                };
+                let verifier = verifier
+                    .build()
+                    .map_err(|error| format!("{} cannot be used: {error}", file.display()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder
+            .with_single_cert(chain, key(&self.key, "the door's key")?)
+            .map_err(|error| format!("the door's certificate and key do not fit: {error}"))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // A few thousand short-lived clients: nothing is kept of those that left.
+        config.send_tls13_tickets = 0;
+        Ok((Arc::new(config), end_point))
     }
 }

@@ -37,8 +37,9 @@ impl Chain {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let found =
-            self.webpki.verify_server_cert(certificate, intermediates, name, &[], now);
+        let found = self
+            .webpki
+            .verify_server_cert(certificate, intermediates, name, &[], now);
         let name_is_wrong = match found {
             Ok(_) => return Ok(()),
             // rustls looks at the name last: the chain is good.
@@ -74,9 +75,8 @@ fn in_time(certificate: &[u8], now: UnixTime) -> Result<(), Error> {
 /// (PostgreSQL documentation, "Client Verification of Server Certificates").
 fn is_named(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     if x509::has_alternative_names(certificate) {
-        return rustls::server::ParsedCertificate::try_from(certificate).is_ok_and(|parsed| {
-            rustls::client::verify_server_name(&parsed, name).is_ok()
-        });
+        return rustls::server::ParsedCertificate::try_from(certificate)
+            .is_ok_and(|parsed| rustls::client::verify_server_name(&parsed, name).is_ok());
     }
     let wanted = match name {
         ServerName::DnsName(name) => name.as_ref().to_owned(),
@@ -90,11 +90,9 @@ fn is_named(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
 fn name_fits(pattern: &str, name: &str) -> bool {
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
     match pattern.strip_prefix("*.") {
-        Some(rest) if !is_address && rest.contains('.') => {
-            name.split_once('.').is_some_and(|(label, parent)| {
-                !label.is_empty() && parent.eq_ignore_ascii_case(rest)
-            })
-        }
+        Some(rest) if !is_address && rest.contains('.') => name
+            .split_once('.')
+            .is_some_and(|(label, parent)| !label.is_empty() && parent.eq_ignore_ascii_case(rest)),
         _ => pattern.eq_ignore_ascii_case(name),
     }
 }
@@ -120,7 +118,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(verify_tls12_signature(message, certificate, signature, &self.algorithms))
+        self.signature(verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.algorithms,
+        ))
     }
 
     fn verify_tls13_signature(
@@ -129,7 +132,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(verify_tls13_signature(message, certificate, signature, &self.algorithms))
+        self.signature(verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.algorithms,
+        ))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -145,12 +153,9 @@ impl Verifier {
         found: Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
         match found {
-            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(_))
-                | CertificateError::BadEncoding))
-                if self.chain.is_none() =>
-            {
-                Ok(HandshakeSignatureValid::assertion())
-            }
+            Err(Error::InvalidCertificate(
+                CertificateError::Other(OtherError(_)) | CertificateError::BadEncoding,
+            )) if self.chain.is_none() => Ok(HandshakeSignatureValid::assertion()),
             found => found,
         }
     }

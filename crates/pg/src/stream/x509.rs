@@ -54,7 +54,10 @@ pub fn has_alternative_names(certificate: &[u8]) -> bool {
         };
         while let Some((extension, after)) = extensions.expect(SEQUENCE) {
             extensions = after;
-            if extension.expect(OID).is_some_and(|(oid, _)| oid.0 == SUBJECT_ALT_NAME) {
+            if extension
+                .expect(OID)
+                .is_some_and(|(oid, _)| oid.0 == SUBJECT_ALT_NAME)
+            {
                 return true;
             }
         }
@@ -114,11 +117,10 @@ fn hash_of_pss(parameters: Der<'_>) -> Option<&'static digest::Algorithm> {
     };
     let (oid, _) = hash.expect(SEQUENCE)?.0.expect(OID)?;
     match oid.0.strip_prefix(NIST_HASH) {
-        Some([1]) => Some(&digest::SHA256),
         Some([2]) => Some(&digest::SHA384),
         Some([3]) => Some(&digest::SHA512),
+        Some([1]) | None => Some(&digest::SHA256),
         Some(_) => None,
-        None => Some(&digest::SHA256),
     }
 }
 
@@ -141,7 +143,11 @@ impl<'a> Tbs<'a> {
         let (_issuer, rest) = rest.expect(SEQUENCE)?;
         let (validity, rest) = rest.expect(SEQUENCE)?;
         let (subject, after_subject) = rest.expect(SEQUENCE)?;
-        Some(Self { validity, subject, after_subject })
+        Some(Self {
+            validity,
+            subject,
+            after_subject,
+        })
     }
 }
 
@@ -157,7 +163,9 @@ impl<'a> Der<'a> {
             0..=0x7f => (usize::from(short), rest),
             0x81..=0x84 => {
                 let (long, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
-                let length = long.iter().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
+                let length = long
+                    .iter()
+                    .fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
                 (usize::try_from(length).ok()?, rest)
             }
             _ => return None,
@@ -168,7 +176,9 @@ impl<'a> Der<'a> {
 
     /// The next element's content and what follows, if it has this tag.
     fn expect(self, wanted: u8) -> Option<(Der<'a>, Der<'a>)> {
-        self.next().filter(|(tag, ..)| *tag == wanted).map(|(_, content, rest)| (content, rest))
+        self.next()
+            .filter(|(tag, ..)| *tag == wanted)
+            .map(|(_, content, rest)| (content, rest))
     }
 }
 
@@ -188,13 +198,22 @@ fn time(tag: u8, text: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let parts: Vec<u64> = rest.chunks(2).map(number).collect::<Option<_>>()?;
-    let &[month @ 1..=12, day @ 1..=31, hour @ 0..24, minute @ 0..60, second @ 0..=60] =
-        parts.as_slice()
+    let &[
+        month @ 1..=12,
+        day @ 1..=31,
+        hour @ 0..24,
+        minute @ 0..60,
+        second @ 0..=60,
+    ] = parts.as_slice()
     else {
         return None;
     };
     // Days since 1970 of a day in the proleptic Gregorian calendar, years counted from March.
-    let (year, month) = if month < 3 { (year.checked_sub(1)?, month + 9) } else { (year, month - 3) };
+    let (year, month) = if month < 3 {
+        (year.checked_sub(1)?, month + 9)
+    } else {
+        (year, month - 3)
+    };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let days = days.saturating_sub(719_468);
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
@@ -209,8 +228,11 @@ mod tests {
     use super::*;
     use rcgen::{CertificateParams, DnType, KeyPair};
 
-    fn certificate(names: Vec<String>, common: &str, kind: &'static rcgen::SignatureAlgorithm)
-    -> Vec<u8> {
+    fn certificate(
+        names: Vec<String>,
+        common: &str,
+        kind: &'static rcgen::SignatureAlgorithm,
+    ) -> Vec<u8> {
         let key = KeyPair::generate_for(kind).unwrap();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common);
@@ -230,12 +252,17 @@ mod tests {
             let expected = hash.map(|hash| digest::digest(hash, &der).as_ref().to_vec());
             assert_eq!(end_point(&der), expected);
         }
-        let pss = |parameters: &[u8]| hash_of_pss(Der(parameters)).map(|hash| hash.output_len());
+        let pss =
+            |parameters: &[u8]| hash_of_pss(Der(parameters)).map(digest::Algorithm::output_len);
         assert_eq!(pss(&[0x30, 0]), Some(32));
-        let sha512 =
-            [0x30, 15, 0xa0, 13, 0x30, 11, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3];
+        let sha512 = [
+            0x30, 15, 0xa0, 13, 0x30, 11, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3,
+        ];
         assert_eq!(pss(&sha512), Some(64));
-        assert_eq!(hash_of_signature(&[RSA, &[13]].concat()).map(|h| h.output_len()), Some(64));
+        assert_eq!(
+            hash_of_signature(&[RSA, &[13]].concat()).map(digest::Algorithm::output_len),
+            Some(64)
+        );
     }
 
     #[test]

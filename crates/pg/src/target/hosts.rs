@@ -35,12 +35,18 @@ pub(super) fn list(
         )));
     }
     if count > MOST_HOSTS {
-        return Err(TargetError::new(format!("more than {MOST_HOSTS} hosts are given")));
+        return Err(TargetError::new(format!(
+            "more than {MOST_HOSTS} hosts are given"
+        )));
     }
     (0..count)
         .map(|at| {
             let text = |list: &[String]| list.get(at).cloned().unwrap_or_default();
-            let number = if ports.len() == 1 { ports.first() } else { ports.get(at) };
+            let number = if ports.len() == 1 {
+                ports.first()
+            } else {
+                ports.get(at)
+            };
             Ok(Host {
                 addr: address(text(&hosts), &text(&addrs))?,
                 port: parse_port(number.map_or("", String::as_str))?,
@@ -51,9 +57,9 @@ pub(super) fn list(
 
 fn address(host: String, addr: &str) -> Result<Addr, TargetError> {
     if !addr.is_empty() {
-        let ip = addr.parse::<IpAddr>().map_err(|_| {
-            TargetError::new("hostaddr must be an IP address; names go into host")
-        })?;
+        let ip = addr
+            .parse::<IpAddr>()
+            .map_err(|_| TargetError::new("hostaddr must be an IP address; names go into host"))?;
         let name = Some(host).filter(|host| !host.is_empty() && !is_socket(host));
         return Ok(Addr::Ip(ip, name));
     }
@@ -63,7 +69,10 @@ fn address(host: String, addr: &str) -> Result<Addr, TargetError> {
     if is_socket(&host) {
         return Ok(Addr::Unix(host.into()));
     }
-    let bare = host.strip_prefix('[').and_then(|v6| v6.strip_suffix(']')).unwrap_or(&host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|v6| v6.strip_suffix(']'))
+        .unwrap_or(&host);
     Ok(match bare.parse::<IpAddr>() {
         Ok(ip) => Addr::Ip(ip, None),
         Err(_) => Addr::Name(host),

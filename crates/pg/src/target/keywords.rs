@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use canter_base::nearest::nearest;
 
-use super::hosts;
 use super::values::{decimal, flag, number, seconds, word};
 use super::{
     AllowedAuth, ChannelBinding, Negotiation, Roots, ScramKeys, Secret, SessionAttrs, Target,
     TargetError, TcpOptions, Tls, TlsMode,
 };
+use super::{hosts, refused};
 use crate::wire::startup;
 
 /// Every keyword of libpq up to version 18, in the documentation's order.
@@ -95,7 +95,10 @@ impl Given {
     }
 
     fn get(&self, keyword: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == keyword).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, _)| known == keyword)
+            .map(|(_, value)| value.as_str())
     }
 
     fn path(&self, keyword: &str) -> Option<PathBuf> {
@@ -136,90 +139,48 @@ pub(super) fn build<K: AsRef<str>, V: AsRef<str>>(
         auth: allowed_auth(&given)?,
         connect_timeout: seconds("connect_timeout", given.get("connect_timeout"))?,
         params: params(&given)?,
-        target_session_attrs: word(&given.get("target_session_attrs"), "target_session_attrs", &[
-            ("any", SessionAttrs::Any),
-            ("read-write", SessionAttrs::ReadWrite),
-            ("read-only", SessionAttrs::ReadOnly),
-            ("primary", SessionAttrs::Primary),
-            ("standby", SessionAttrs::Standby),
-            ("prefer-standby", SessionAttrs::PreferStandby),
-        ])?,
-        shuffle_hosts: word(&given.get("load_balance_hosts"), "load_balance_hosts", &[
-            ("disable", false),
-            ("random", true),
-        ])?,
+        target_session_attrs: word(
+            given.get("target_session_attrs"),
+            "target_session_attrs",
+            &[
+                ("any", SessionAttrs::Any),
+                ("read-write", SessionAttrs::ReadWrite),
+                ("read-only", SessionAttrs::ReadOnly),
+                ("primary", SessionAttrs::Primary),
+                ("standby", SessionAttrs::Standby),
+                ("prefer-standby", SessionAttrs::PreferStandby),
+            ],
+        )?,
+        shuffle_hosts: word(
+            given.get("load_balance_hosts"),
+            "load_balance_hosts",
+            &[("disable", false), ("random", true)],
+        )?,
         tcp: tcp(&given)?,
     })
 }
 
-/// What we cannot do and what must therefore not be asked for, each with a way out.
+/// What we cannot do, and words that are none of the keyword's.
 fn refuse(given: &Given) -> Result<(), TargetError> {
-    let rows: [(&str, fn(&str) -> bool, &str); 18] = [
-        ("service", any, "is not read here: write out what pg_service.conf says for it"),
-        ("servicefile", any, "is not read here: write out what the service in it says"),
-        (
-            "sslpassword",
-            any,
-            "is not supported: keep the key unencrypted in a file that only you can read \
-             (openssl pkey -in client.key -out plain.key)",
-        ),
-        ("sslcrldir", any, "is not supported: put the lists into one file and name it in sslcrl"),
-        ("sslkeylogfile", any, "would write the keys of the connection to a file: take it out"),
-        (
-            "sslcertmode",
-            |value| value == "require",
-            "=require is not supported: leave the choice to the server (hostssl ... cert)",
-        ),
-        (
-            "requirepeer",
-            any,
-            "is not supported: use a socket folder that only the server's user can write to",
-        ),
-        (
-            "gssencmode",
-            |value| value == "require",
-            "=require is not supported: use sslmode=verify-full for encryption",
-        ),
-        ("gssdelegation", is_on, "is not supported: GSSAPI cannot be used through the pooler"),
-        (
-            "replication",
-            |value| is_on(value) || value == "database",
-            "cannot be used through the pooler: connect to the database directly",
-        ),
-        (
-            "min_protocol_version",
-            |value| value != "3.0",
-            "above 3.0 is not supported: the pooler speaks 3.0 to servers",
-        ),
-        ("oauth_issuer", any, "is not supported: use a password or a client certificate"),
-        ("oauth_client_id", any, "is not supported: use a password or a client certificate"),
-        ("oauth_client_secret", any, "is not supported: use a password or a client certificate"),
-        ("oauth_scope", any, "is not supported: use a password or a client certificate"),
-        ("requiressl", any, "is out of date: write sslmode=require"),
-        ("authtype", any, "is out of date: take it out"),
-        ("sslcompression", is_on, "is not supported: no TLS library compresses any more"),
-    ];
-    for (keyword, is_wrong, sentence) in rows {
-        if given.get(keyword).is_some_and(is_wrong) {
-            let space = if sentence.starts_with('=') { "" } else { " " };
-            return Err(TargetError::new(format!("{keyword}{space}{sentence}")));
-        }
+    for (keyword, value) in &given.0 {
+        refused::check(keyword, value)?;
     }
-    word(&given.get("gssencmode"), "gssencmode", &[("disable", ()), ("prefer", ())])?;
-    word(&given.get("sslcertmode"), "sslcertmode", &[("allow", ()), ("disable", ())])?;
-    word(&given.get("max_protocol_version"), "max_protocol_version", &[
-        ("3.0", ()),
-        ("3.2", ()),
-        ("latest", ()),
-    ])
-}
-
-fn any(_: &str) -> bool {
-    true
-}
-
-fn is_on(value: &str) -> bool {
-    matches!(value, "1" | "true" | "on" | "yes")
+    word(
+        given.get("gssencmode"),
+        "gssencmode",
+        &[("disable", ()), ("prefer", ())],
+    )?;
+    word(
+        given.get("sslcertmode"),
+        "sslcertmode",
+        &[("allow", ()), ("disable", ())],
+    )?;
+    let versions = [("3.0", ()), ("3.2", ()), ("latest", ())];
+    word(
+        given.get("max_protocol_version"),
+        "max_protocol_version",
+        &versions,
+    )
 }
 
 fn tls(given: &Given) -> Result<Tls, TargetError> {
@@ -230,41 +191,58 @@ fn tls(given: &Given) -> Result<Tls, TargetError> {
     };
     let asked_mode = given.get("sslmode").map_or(
         // libpq: the system's authorities are no use without a check of the name.
-        if roots == Roots::System { Some("verify-full") } else { None },
+        if roots == Roots::System {
+            Some("verify-full")
+        } else {
+            None
+        },
         Some,
     );
-    let mode = word(&asked_mode, "sslmode", &[
-        ("prefer", TlsMode::Prefer),
-        ("disable", TlsMode::Disable),
-        ("allow", TlsMode::Allow),
-        ("require", TlsMode::Require),
-        ("verify-ca", TlsMode::VerifyCa),
-        ("verify-full", TlsMode::VerifyFull),
-    ])?;
+    let mode = word(
+        asked_mode,
+        "sslmode",
+        &[
+            ("prefer", TlsMode::Prefer),
+            ("disable", TlsMode::Disable),
+            ("allow", TlsMode::Allow),
+            ("require", TlsMode::Require),
+            ("verify-ca", TlsMode::VerifyCa),
+            ("verify-full", TlsMode::VerifyFull),
+        ],
+    )?;
     if roots == Roots::System && mode != TlsMode::VerifyFull {
         return Err(TargetError::new(
             "sslrootcert=system needs sslmode=verify-full: anybody can have a certificate of a \
              public authority, so its name must be checked",
         ));
     }
-    let negotiation = word(&given.get("sslnegotiation"), "sslnegotiation", &[
-        ("postgres", Negotiation::Postgres),
-        ("direct", Negotiation::Direct),
-    ])?;
+    let negotiation = word(
+        given.get("sslnegotiation"),
+        "sslnegotiation",
+        &[
+            ("postgres", Negotiation::Postgres),
+            ("direct", Negotiation::Direct),
+        ],
+    )?;
     if negotiation == Negotiation::Direct && mode < TlsMode::Require {
         return Err(TargetError::new(
             "sslnegotiation=direct needs sslmode=require or stricter: it cannot fall back to plain",
         ));
     }
-    let versions =
-        [("TLSv1", 10), ("TLSv1.0", 10), ("TLSv1.1", 11), ("TLSv1.2", 12), ("TLSv1.3", 13)];
+    let versions = [
+        ("TLSv1", 10),
+        ("TLSv1.0", 10),
+        ("TLSv1.1", 11),
+        ("TLSv1.2", 12),
+        ("TLSv1.3", 13),
+    ];
     let newest = word(
-        &given.get("ssl_max_protocol_version").or(Some("TLSv1.3")),
+        given.get("ssl_max_protocol_version").or(Some("TLSv1.3")),
         "ssl_max_protocol_version",
         &versions,
     )?;
     let oldest = word(
-        &given.get("ssl_min_protocol_version").or(Some("TLSv1.2")),
+        given.get("ssl_min_protocol_version").or(Some("TLSv1.2")),
         "ssl_min_protocol_version",
         &versions,
     )?;
@@ -290,11 +268,15 @@ fn tls(given: &Given) -> Result<Tls, TargetError> {
 }
 
 fn channel_binding(given: &Given, mode: TlsMode) -> Result<ChannelBinding, TargetError> {
-    let binding = word(&given.get("channel_binding"), "channel_binding", &[
-        ("prefer", ChannelBinding::Prefer),
-        ("disable", ChannelBinding::Disable),
-        ("require", ChannelBinding::Require),
-    ])?;
+    let binding = word(
+        given.get("channel_binding"),
+        "channel_binding",
+        &[
+            ("prefer", ChannelBinding::Prefer),
+            ("disable", ChannelBinding::Disable),
+            ("require", ChannelBinding::Require),
+        ],
+    )?;
     if binding == ChannelBinding::Require && mode == TlsMode::Disable {
         return Err(TargetError::new(
             "channel_binding=require needs TLS: sslmode=disable can never satisfy it",
@@ -334,7 +316,11 @@ fn allowed_auth(given: &Given) -> Result<AllowedAuth, TargetError> {
             }
         };
     }
-    let bits = if negated == Some(true) { AllowedAuth::ALL & !listed } else { listed };
+    let bits = if negated == Some(true) {
+        AllowedAuth::ALL & !listed
+    } else {
+        listed
+    };
     if bits == 0 {
         return Err(TargetError::new(
             "require_auth allows no method that can be used here: password, md5, scram-sha-256, \
@@ -358,7 +344,9 @@ fn scram_keys(given: &Given) -> Result<Option<ScramKeys>, TargetError> {
                 server: key("scram_server_key", server)?,
             }))
         }
-        _ => Err(TargetError::new("scram_client_key and scram_server_key need each other")),
+        _ => Err(TargetError::new(
+            "scram_client_key and scram_server_key need each other",
+        )),
     }
 }
 
@@ -380,12 +368,17 @@ fn params(given: &Given) -> Result<Vec<(String, String)>, TargetError> {
             set(&name, &value);
         }
     }
-    let name = given.get("application_name").or(given.get("fallback_application_name"));
+    let name = given
+        .get("application_name")
+        .or(given.get("fallback_application_name"));
     if let Some(name) = name {
         set("application_name", name);
     }
     // `auto` means the locale of the client; ours is UTF-8, which is what a server is opened with.
-    if let Some(encoding) = given.get("client_encoding").filter(|&encoding| encoding != "auto") {
+    if let Some(encoding) = given
+        .get("client_encoding")
+        .filter(|&encoding| encoding != "auto")
+    {
         set("client_encoding", encoding);
     }
     Ok(params)

@@ -53,7 +53,10 @@ pub(super) fn id(target: &Target) -> TargetId {
         }
         key
     });
-    let mut keyed = Keyed(hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key)));
+    let mut keyed = Keyed(hmac::Context::with_key(&hmac::Key::new(
+        hmac::HMAC_SHA256,
+        key,
+    )));
     target.hash(&mut keyed);
     let tag = keyed.0.sign();
     let short = tag.as_ref().first_chunk().copied().unwrap_or_default();

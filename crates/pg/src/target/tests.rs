@@ -11,20 +11,44 @@ fn refused(text: &str) -> String {
 }
 
 fn name(host: &str, port: u16) -> Host {
-    Host { addr: Addr::Name(host.to_owned()), port }
+    Host {
+        addr: Addr::Name(host.to_owned()),
+        port,
+    }
 }
 
 fn unix(folder: &str, port: u16) -> Host {
-    Host { addr: Addr::Unix(folder.into()), port }
+    Host {
+        addr: Addr::Unix(folder.into()),
+        port,
+    }
 }
+
+/// URL, user, password, database, hosts.
+type Row<'a> = (&'a str, &'a str, Option<&'a str>, &'a str, Vec<Host>);
 
 #[test]
 fn a9_urls_are_read_as_libpq_reads_them() {
-    let v6 = |ip: &str, port| Host { addr: Addr::Ip(ip.parse().unwrap(), None), port };
-    let rows: [(&str, &str, Option<&str>, &str, Vec<Host>); 14] = [
+    let v6 = |ip: &str, port| Host {
+        addr: Addr::Ip(ip.parse().unwrap(), None),
+        port,
+    };
+    let rows: [Row<'_>; 14] = [
         ("postgresql://u@h", "u", None, "u", vec![name("h", 5432)]),
-        ("postgres://u:p@h:6000/d", "u", Some("p"), "d", vec![name("h", 6000)]),
-        ("PostGIS://u:p@h/d", "u", Some("p"), "d", vec![name("h", 5432)]),
+        (
+            "postgres://u:p@h:6000/d",
+            "u",
+            Some("p"),
+            "d",
+            vec![name("h", 6000)],
+        ),
+        (
+            "PostGIS://u:p@h/d",
+            "u",
+            Some("p"),
+            "d",
+            vec![name("h", 5432)],
+        ),
         ("pgsql://u@h/d?", "u", None, "d", vec![name("h", 5432)]),
         (
             "psql://u%40x:p%3A%2F%23%25@h/d%20e",
@@ -33,19 +57,69 @@ fn a9_urls_are_read_as_libpq_reads_them() {
             "d e",
             vec![name("h", 5432)],
         ),
-        ("postgres://u:p@ss:w@h/d", "u", Some("p@ss:w"), "d", vec![name("h", 5432)]),
-        ("postgres://u:a+b@h/d", "u", Some("a+b"), "d", vec![name("h", 5432)]),
-        ("postgres://u:#x@h/d", "u", Some("#x"), "d", vec![name("h", 5432)]),
-        ("postgres://u@a:1,b,c:3/d", "u", None, "d", vec![
-            name("a", 1),
-            name("b", 5432),
-            name("c", 3),
-        ]),
-        ("postgres://u@[::1]:7,[fe80::2]/d", "u", None, "d", vec![v6("::1", 7), v6("fe80::2", 5432)]),
-        ("postgres://u@%2Fvar%2Flib%2Fpg:6000/d", "u", None, "d", vec![unix("/var/lib/pg", 6000)]),
-        ("postgres:///d?host=/tmp&port=7&user=u", "u", None, "d", vec![unix("/tmp", 7)]),
-        ("postgres://u@ignored/d?host=h&port=1", "u", None, "d", vec![name("h", 1)]),
-        ("postgres://u@/d", "u", None, "d", vec![unix("/var/run/postgresql", 5432)]),
+        (
+            "postgres://u:p@ss:w@h/d",
+            "u",
+            Some("p@ss:w"),
+            "d",
+            vec![name("h", 5432)],
+        ),
+        (
+            "postgres://u:a+b@h/d",
+            "u",
+            Some("a+b"),
+            "d",
+            vec![name("h", 5432)],
+        ),
+        (
+            "postgres://u:#x@h/d",
+            "u",
+            Some("#x"),
+            "d",
+            vec![name("h", 5432)],
+        ),
+        (
+            "postgres://u@a:1,b,c:3/d",
+            "u",
+            None,
+            "d",
+            vec![name("a", 1), name("b", 5432), name("c", 3)],
+        ),
+        (
+            "postgres://u@[::1]:7,[fe80::2]/d",
+            "u",
+            None,
+            "d",
+            vec![v6("::1", 7), v6("fe80::2", 5432)],
+        ),
+        (
+            "postgres://u@%2Fvar%2Flib%2Fpg:6000/d",
+            "u",
+            None,
+            "d",
+            vec![unix("/var/lib/pg", 6000)],
+        ),
+        (
+            "postgres:///d?host=/tmp&port=7&user=u",
+            "u",
+            None,
+            "d",
+            vec![unix("/tmp", 7)],
+        ),
+        (
+            "postgres://u@ignored/d?host=h&port=1",
+            "u",
+            None,
+            "d",
+            vec![name("h", 1)],
+        ),
+        (
+            "postgres://u@/d",
+            "u",
+            None,
+            "d",
+            vec![unix("/var/run/postgresql", 5432)],
+        ),
     ];
     for (url, user, password, dbname, hosts) in rows {
         let target = of(url);
@@ -61,8 +135,16 @@ fn a9_connection_strings_are_read_as_libpq_reads_them() {
     let rows: [(&str, &str, &str); 7] = [
         ("host=h user=u password=p dbname=d", "p", "d"),
         ("host = h user= u password ='p' dbname= 'd e'", "p", "d e"),
-        (r"host=h user=u password=a\ b\'c\\d dbname=d", r"a b'c\d", "d"),
-        (r"host=h user=u password='a b\'c\\d' dbname=d", r"a b'c\d", "d"),
+        (
+            r"host=h user=u password=a\ b\'c\\d dbname=d",
+            r"a b'c\d",
+            "d",
+        ),
+        (
+            r"host=h user=u password='a b\'c\\d' dbname=d",
+            r"a b'c\d",
+            "d",
+        ),
         ("host=h user=u password=a=b dbname=d", "a=b", "d"),
         ("  host=h\tuser=u\npassword=p dbname=x dbname=d  ", "p", "d"),
         ("host=h user=u password='p'dbname=d", "p", "d"),
@@ -87,13 +169,22 @@ fn a9_hosts_addresses_and_ports_belong_together() {
         ("host=a,b port=1,2", vec![name("a", 1), name("b", 2)]),
         ("host=a,b port=1", vec![name("a", 1), name("b", 1)]),
         ("host=a,b port=1,", vec![name("a", 1), name("b", 5432)]),
-        ("host=a hostaddr=10.0.0.1", vec![ip("10.0.0.1", Some("a"), 5432)]),
-        ("host=10.0.0.1,/tmp,@x", vec![
-            ip("10.0.0.1", None, 5432),
-            unix("/tmp", 5432),
-            unix("@x", 5432),
-        ]),
-        ("hostaddr=::1,10.0.0.1", vec![ip("::1", None, 5432), ip("10.0.0.1", None, 5432)]),
+        (
+            "host=a hostaddr=10.0.0.1",
+            vec![ip("10.0.0.1", Some("a"), 5432)],
+        ),
+        (
+            "host=10.0.0.1,/tmp,@x",
+            vec![
+                ip("10.0.0.1", None, 5432),
+                unix("/tmp", 5432),
+                unix("@x", 5432),
+            ],
+        ),
+        (
+            "hostaddr=::1,10.0.0.1",
+            vec![ip("::1", None, 5432), ip("10.0.0.1", None, 5432)],
+        ),
     ];
     for (text, hosts) in rows {
         assert_eq!(of(&format!("user=u {text}")).hosts, hosts, "{text}");
@@ -120,23 +211,29 @@ fn a9_what_bears_on_security_is_understood() {
     }
     assert_eq!(of("postgres://u@h/d?ssl=true").tls.mode, TlsMode::Require);
     let system = tls("sslrootcert=system");
-    assert_eq!((system.mode, system.roots), (TlsMode::VerifyFull, Roots::System));
+    assert_eq!(
+        (system.mode, system.roots),
+        (TlsMode::VerifyFull, Roots::System)
+    );
     let all = tls(
         "sslmode=verify-ca sslrootcert=/r sslcert=/c sslkey=/k sslcrl=/l sslsni=0 \
          sslnegotiation=direct ssl_min_protocol_version=TLSv1.3 channel_binding=require",
     );
-    assert_eq!(all, Tls {
-        mode: TlsMode::VerifyCa,
-        negotiation: Negotiation::Direct,
-        roots: Roots::File("/r".into()),
-        crl: Some("/l".into()),
-        cert: Some("/c".into()),
-        key: Some("/k".into()),
-        no_sni: true,
-        only_tls13: true,
-        only_tls12: false,
-        channel_binding: ChannelBinding::Require,
-    });
+    assert_eq!(
+        all,
+        Tls {
+            mode: TlsMode::VerifyCa,
+            negotiation: Negotiation::Direct,
+            roots: Roots::File("/r".into()),
+            crl: Some("/l".into()),
+            cert: Some("/c".into()),
+            key: Some("/k".into()),
+            no_sni: true,
+            only_tls13: true,
+            only_tls12: false,
+            channel_binding: ChannelBinding::Require,
+        }
+    );
     assert!(tls("ssl_max_protocol_version=TLSv1.2").only_tls12);
     assert_eq!(tls("sslcertmode=disable sslcert=/c").cert, None);
     let auth = |list: &str| of(&format!("user=u require_auth={list}")).auth;
@@ -155,24 +252,36 @@ fn a9_the_rest_of_the_keywords_reaches_the_target() {
          options='-c search_path=a,b --statement-timeout=5s' gssencmode=disable krbsrvname=x",
     );
     assert_eq!(target.connect_timeout, Some(Duration::from_secs(7)));
-    assert_eq!(target.tcp, TcpOptions {
-        keepalive: true,
-        idle: Some(Duration::from_secs(1)),
-        interval: Some(Duration::from_secs(2)),
-        count: Some(3),
-        user_timeout: Some(Duration::from_millis(4500)),
-    });
+    assert_eq!(
+        target.tcp,
+        TcpOptions {
+            keepalive: true,
+            idle: Some(Duration::from_secs(1)),
+            interval: Some(Duration::from_secs(2)),
+            count: Some(3),
+            user_timeout: Some(Duration::from_millis(4500)),
+        }
+    );
     assert_eq!(target.target_session_attrs, SessionAttrs::ReadWrite);
     assert!(target.shuffle_hosts);
     assert_eq!(target.passfile, Some("/p".into()));
-    let params: Vec<_> =
-        target.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(params, [
-        ("search_path", "a,b"),
-        ("statement_timeout", "5s"),
-        ("application_name", "app")
-    ]);
-    assert_eq!(of("user=u connect_timeout=0 keepalives=0").connect_timeout, None);
+    let params: Vec<_> = target
+        .params
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        params,
+        [
+            ("search_path", "a,b"),
+            ("statement_timeout", "5s"),
+            ("application_name", "app")
+        ]
+    );
+    assert_eq!(
+        of("user=u connect_timeout=0 keepalives=0").connect_timeout,
+        None
+    );
     let schema = of("postgres://u@h/d?currentSchema=my%20schema").params;
     assert_eq!(schema, [("search_path".to_owned(), "my schema".to_owned())]);
 }
@@ -211,11 +320,17 @@ fn a9_what_cannot_be_done_is_refused_in_words_that_say_what_to_do() {
         ("user=u service=x", "pg_service.conf"),
         ("user=u min_protocol_version=3.2", "3.0"),
         ("user=u ssl_max_protocol_version=TLSv1.1", "TLSv1.2"),
-        ("user=u ssl_max_protocol_version=TLSv1.2 ssl_min_protocol_version=TLSv1.3", "no version"),
+        (
+            "user=u ssl_max_protocol_version=TLSv1.2 ssl_min_protocol_version=TLSv1.3",
+            "no version",
+        ),
         ("user=u require_auth=gss", "scram-sha-256"),
         ("user=u require_auth=md5,!password", "one or the other"),
         ("user=u require_auth=secret", "list of"),
-        ("user=u channel_binding=require sslmode=disable", "needs TLS"),
+        (
+            "user=u channel_binding=require sslmode=disable",
+            "needs TLS",
+        ),
         ("user=u connect_timeout=soon", "whole number"),
         ("user=u keepalives=yes", "0 or 1"),
         ("user=u options='-x'", "-c name=value"),
@@ -262,7 +377,12 @@ fn an_id_tells_targets_apart_and_nothing_else() {
     ] {
         assert_ne!(same, id(other), "{other}");
     }
-    for wrong in ["", "x", "+0000000000000000000000000000000", "zz000000000000000000000000000000"] {
+    for wrong in [
+        "",
+        "x",
+        "+0000000000000000000000000000000",
+        "zz000000000000000000000000000000",
+    ] {
         assert!(wrong.parse::<TargetId>().is_err(), "{wrong}");
     }
 }

@@ -9,7 +9,9 @@ pub(super) fn split(text: &str) -> Result<Vec<(String, String)>, TargetError> {
     let mut pairs = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c == '=' || c.is_whitespace())
+            .unwrap_or(rest.len());
         let (keyword, after) = rest.split_at(end);
         let Some(after) = after.trim_start().strip_prefix('=') else {
             // Never quoted back: a forgotten quote makes half a password look like a keyword.
@@ -41,7 +43,9 @@ fn value(text: &str) -> Result<(String, &str), TargetError> {
         }
     }
     if quoted {
-        return Err(TargetError::new("a quoted value of the connection string has no closing '"));
+        return Err(TargetError::new(
+            "a quoted value of the connection string has no closing '",
+        ));
     }
     Ok((value, ""))
 }

@@ -9,7 +9,10 @@ const SCHEMES: [&str; 5] = ["postgresql", "postgres", "postgis", "pgsql", "psql"
 /// `keyword=value` form; a parameter after `?` wins over the part before it.
 pub(super) fn split(url: &str) -> Result<Vec<(String, String)>, TargetError> {
     let (scheme, rest) = url.trim().split_once("://").unwrap_or(("", ""));
-    if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+    if !SCHEMES
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
+    {
         return Err(TargetError::new(
             "the URL of the database must begin with postgresql:// (postgres://, postgis://, \
              pgsql:// and psql:// will do)",
@@ -35,12 +38,18 @@ pub(super) fn split(url: &str) -> Result<Vec<(String, String)>, TargetError> {
         let (keyword, value) = part.split_once('=').ok_or_else(|| {
             TargetError::new("a parameter after \"?\" in the URL has no \"=\": write keyword=value")
         })?;
-        let (keyword, value) = (decode(keyword, "a parameter's name")?, decode(value, "a value")?);
+        let (keyword, value) = (
+            decode(keyword, "a parameter's name")?,
+            decode(value, "a value")?,
+        );
         match (keyword.as_str(), value.as_str()) {
             // Both as in JDBC; libpq knows the first, dj-database-url the second.
             ("ssl", "true") => pairs.push(("sslmode".into(), "require".into())),
             ("currentSchema", schema) => {
-                pairs.push(("options".into(), format!("-c search_path={}", escape(schema))));
+                pairs.push((
+                    "options".into(),
+                    format!("-c search_path={}", escape(schema)),
+                ));
             }
             _ => pairs.push((keyword, value)),
         }
@@ -126,7 +135,9 @@ fn decode(text: &str, part: &str) -> Result<String, TargetError> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// As a word of `options`.

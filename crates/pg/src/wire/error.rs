@@ -33,7 +33,10 @@ impl SqlError {
 
     /// An error after which the connection is closed.
     pub fn fatal(code: &str, message: impl Into<String>) -> Self {
-        Self { fatal: true, ..Self::error(code, message) }
+        Self {
+            fatal: true,
+            ..Self::error(code, message)
+        }
     }
 
     /// With facts beside the message.
@@ -76,7 +79,11 @@ impl SqlError {
     /// Decodes the body of an `ErrorResponse`. Never fails: what a server left out stays generic.
     pub fn decode(body: &[u8]) -> Self {
         let fields = Diagnostic(body);
-        let text = |tag| fields.get(tag).map(|v| String::from_utf8_lossy(v).into_owned());
+        let text = |tag| {
+            fields
+                .get(tag)
+                .map(|v| String::from_utf8_lossy(v).into_owned())
+        };
         Self {
             fatal: fields.is_fatal(),
             code: fields.code(),
@@ -117,7 +124,9 @@ impl<'a> Diagnostic<'a> {
 
     /// The value of one field.
     pub fn get(self, wanted: u8) -> Option<&'a [u8]> {
-        self.fields().find(|(tag, _)| *tag == wanted).map(|(_, value)| value)
+        self.fields()
+            .find(|(tag, _)| *tag == wanted)
+            .map(|(_, value)| value)
     }
 
     /// The SQLSTATE; `XX000` when the server named none.
@@ -136,7 +145,11 @@ impl<'a> Diagnostic<'a> {
     pub fn encode_as_error(self, out: &mut Vec<u8>) {
         build::message(out, b'E', |out| {
             for (tag, value) in self.fields() {
-                let value: &[u8] = if matches!(tag, b'S' | b'V') { b"ERROR" } else { value };
+                let value: &[u8] = if matches!(tag, b'S' | b'V') {
+                    b"ERROR"
+                } else {
+                    value
+                };
                 field(out, tag, value);
             }
             out.push(0);
@@ -163,7 +176,9 @@ mod tests {
 
     #[test]
     fn an_error_comes_back_as_it_was_sent() {
-        let sent = SqlError::fatal("57P01", "going away").detail("because").hint("come back");
+        let sent = SqlError::fatal("57P01", "going away")
+            .detail("because")
+            .hint("come back");
         let mut out = Vec::new();
         sent.encode(&mut out);
         assert_eq!(SqlError::decode(&out[5..]), sent);
@@ -171,7 +186,15 @@ mod tests {
 
     #[test]
     fn i4_an_error_without_sqlstate_or_end_is_still_an_error() {
-        for body in [&b""[..], b"\0", b"C\0", b"SFATAL", b"C12\0Mx\0", b"MM", b"V\0\0\0\0"] {
+        for body in [
+            &b""[..],
+            b"\0",
+            b"C\0",
+            b"SFATAL",
+            b"C12\0Mx\0",
+            b"MM",
+            b"V\0\0\0\0",
+        ] {
             assert_eq!(SqlError::decode(body).code, *b"XX000", "{body:?}");
         }
     }
@@ -191,6 +214,9 @@ mod tests {
         Diagnostic(&fatal[5..]).encode_as_error(&mut out);
         let seen = SqlError::decode(&out[5..]);
         assert!(!seen.fatal);
-        assert_eq!((seen.code, seen.message.as_str()), (*b"57P01", "terminating"));
+        assert_eq!(
+            (seen.code, seen.message.as_str()),
+            (*b"57P01", "terminating")
+        );
     }
 }

@@ -37,7 +37,10 @@ impl Frame {
         if !(4..=Self::MAX_LENGTH).contains(&length) {
             return Err(BadLength { tag, length });
         }
-        Ok(Some(Self { tag, body: length - 4 }))
+        Ok(Some(Self {
+            tag,
+            body: length - 4,
+        }))
     }
 
     /// Bytes of header and body.
@@ -59,13 +62,32 @@ mod tests {
 
     #[test]
     fn b8_a_length_is_checked_before_it_is_widened() {
-        let rows: [(&[u8], Result<Option<Frame>, BadLength>); 6] = [
+        type Row = (&'static [u8], Result<Option<Frame>, BadLength>);
+        let rows: [Row; 6] = [
             (b"", Ok(None)),
             (b"Q\0\0\0", Ok(None)),
             (b"Z\0\0\0\x05I", Ok(Some(Frame { tag: b'Z', body: 1 }))),
-            (b"Z\0\0\0\x03", Err(BadLength { tag: b'Z', length: 3 })),
-            (b"D\xff\xff\xff\xff", Err(BadLength { tag: b'D', length: u32::MAX })),
-            (b"D\x40\0\0\0", Err(BadLength { tag: b'D', length: 0x4000_0000 })),
+            (
+                b"Z\0\0\0\x03",
+                Err(BadLength {
+                    tag: b'Z',
+                    length: 3,
+                }),
+            ),
+            (
+                b"D\xff\xff\xff\xff",
+                Err(BadLength {
+                    tag: b'D',
+                    length: u32::MAX,
+                }),
+            ),
+            (
+                b"D\x40\0\0\0",
+                Err(BadLength {
+                    tag: b'D',
+                    length: 0x4000_0000,
+                }),
+            ),
         ];
         for (input, expected) in rows {
             assert_eq!(Frame::decode(input), expected, "{input:?}");

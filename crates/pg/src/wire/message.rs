@@ -31,7 +31,11 @@ impl<'a> Parse<'a> {
         let text = take_cstr(&mut body)?;
         let (count, oids) = body.split_first_chunk::<2>()?;
         let count = usize::from(u16::from_be_bytes(*count));
-        (oids.len() == count * 4).then_some(Self { name, text, types: body })
+        (oids.len() == count * 4).then_some(Self {
+            name,
+            text,
+            types: body,
+        })
     }
 }
 
@@ -52,7 +56,11 @@ impl<'a> BindHead<'a> {
         let mut rest = body;
         let portal = take_cstr(&mut rest)?;
         let statement = take_cstr(&mut rest)?;
-        Some(Self { portal, statement, length: body.len() - rest.len() })
+        Some(Self {
+            portal,
+            statement,
+            length: body.len() - rest.len(),
+        })
     }
 }
 
@@ -123,4 +131,34 @@ pub fn columns(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
         }
     }
     Some(columns)
+}
+
+/// The parameter values of a `Bind`, from what follows its names; ends at the first that is not
+/// whole.
+pub fn bound(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let count = |rest: &mut &[u8]| -> Option<usize> {
+        let (count, after) = rest.split_first_chunk::<2>()?;
+        *rest = after;
+        Some(usize::from(u16::from_be_bytes(*count)))
+    };
+    let mut rest = rest;
+    let mut values = || {
+        let formats = count(&mut rest)?;
+        rest = rest.get(formats * 2..)?;
+        count(&mut rest)
+    };
+    let mut left = values().unwrap_or(0);
+    std::iter::from_fn(move || {
+        while left > 0 {
+            left -= 1;
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            rest = after;
+            if let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) {
+                let (value, after) = rest.split_at_checked(length)?;
+                rest = after;
+                return Some(value);
+            }
+        }
+        None
+    })
 }

@@ -52,7 +52,10 @@ impl Startup {
 
     /// Takes a parameter out.
     pub fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.params.iter().position(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        let at = self
+            .params
+            .iter()
+            .position(|(known, _)| known.eq_ignore_ascii_case(name))?;
         Some(self.params.remove(at).1)
     }
 
@@ -78,7 +81,11 @@ impl Startup {
     }
 
     fn set(&mut self, name: String, value: String) {
-        match self.params.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+        match self
+            .params
+            .iter_mut()
+            .find(|(known, _)| known.eq_ignore_ascii_case(&name))
+        {
             Some((_, known)) => *known = value,
             None => self.params.push((name, value)),
         }
@@ -120,10 +127,15 @@ fn startup(version: u32, body: &[u8]) -> Result<Startup, SqlError> {
     if major != 3 {
         return Err(SqlError::fatal(
             "0A000",
-            format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{MINOR}"),
+            format!(
+                "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{MINOR}"
+            ),
         ));
     }
-    let mut startup = Startup { protocol: (major, minor), ..Startup::default() };
+    let mut startup = Startup {
+        protocol: (major, minor),
+        ..Startup::default()
+    };
     let mut options = None;
     let mut direct = Vec::new();
     for (name, value) in pairs(body)? {
@@ -156,14 +168,21 @@ fn startup(version: u32, body: &[u8]) -> Result<Startup, SqlError> {
 /// `name NUL value NUL ... NUL`.
 fn pairs(body: &[u8]) -> Result<Vec<(String, String)>, SqlError> {
     let bad = || {
-        SqlError::fatal("08P01", "invalid startup packet layout: expected terminator as last byte")
+        SqlError::fatal(
+            "08P01",
+            "invalid startup packet layout: expected terminator as last byte",
+        )
     };
     let mut pairs = Vec::new();
     let mut rest = body;
     loop {
         let name = take_text(&mut rest).ok_or_else(bad)?;
         if name.is_empty() {
-            return if rest.is_empty() { Ok(pairs) } else { Err(bad()) };
+            return if rest.is_empty() {
+                Ok(pairs)
+            } else {
+                Err(bad())
+            };
         }
         let value = take_text(&mut rest).ok_or_else(bad)?;
         pairs.push((name, value));
@@ -194,7 +213,9 @@ pub fn unfold(options: &str) -> Result<Vec<(String, String)>, SqlError> {
         } else {
             return Err(bad_option(&word));
         };
-        let (name, value) = setting.split_once('=').ok_or_else(|| bad_option(&setting))?;
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| bad_option(&setting))?;
         if name.is_empty() {
             return Err(bad_option(&setting));
         }
@@ -222,8 +243,11 @@ fn short_option(word: &str, words: &mut impl Iterator<Item = String>) -> Option<
 }
 
 fn bad_option(word: &str) -> SqlError {
-    SqlError::fatal("42601", format!("invalid command-line argument for server process: {word}"))
-        .hint("options may hold settings only: -c name=value or --name=value")
+    SqlError::fatal(
+        "42601",
+        format!("invalid command-line argument for server process: {word}"),
+    )
+    .hint("options may hold settings only: -c name=value or --name=value")
 }
 
 fn split_words(options: &str) -> Vec<String> {

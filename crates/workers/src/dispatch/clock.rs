@@ -61,6 +61,12 @@ impl Ticker {
         }
     }
 
+    /// Whether it ticks.
+    #[cfg(test)]
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
     /// Resolves when there is something to tick for.
     pub fn poll_started(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.running {
@@ -254,5 +260,23 @@ impl Inner {
                 text,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_come_more_rarely_once_requests_have_waited_for_long() {
+        let at = |busy| {
+            let ticker = Ticker {
+                busy,
+                ..Ticker::default()
+            };
+            ticker.interval()
+        };
+        assert_eq!([at(0), at(FIRST_TICKS)], [TICK; 2]);
+        assert_eq!(at(FIRST_TICKS + 1), LATER_TICK);
     }
 }

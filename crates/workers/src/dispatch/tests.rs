@@ -248,6 +248,28 @@ fn whose_client_goes_while_it_runs_is_told_with_its_thread() {
 }
 
 #[test]
+fn the_clock_starts_when_a_request_may_have_to_wait() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let worker = stage.worker().await;
+        let is_running = |stage: &Stage| stage.dispatch.0.borrow().clock.is_running();
+        let requests = worker.end.requests;
+        let asleep = std::thread::spawn(move || requests.sleep(Some(LONG)));
+        let is_idle = |stage: &Stage| stage.dispatch.0.borrow().workers[0].end.is_idle();
+        while !is_idle(&stage) {
+            tokio::task::yield_now().await;
+        }
+        // A thread that sleeps at the ring takes the first; the second is behind it.
+        let _first = stage.submit("/first", LONG);
+        assert!(!is_running(&stage));
+        let _second = stage.submit("/second", LONG);
+        assert!(is_running(&stage));
+        before_sleep();
+        asleep.join().unwrap();
+    });
+}
+
+#[test]
 fn when_a_worker_dies_what_it_ran_is_lost_and_the_rest_goes_to_another() {
     run(async || {
         let mut stage = Stage::new(10);

@@ -163,6 +163,6 @@ fn urls_can_be_opened() {
             "http://localhost and every address of this machine",
         ),
     ] {
-        assert_eq!(url(address.parse().unwrap()), shown);
+        assert_eq!(url("http", 80, address.parse().unwrap()), shown);
     }
 }

@@ -28,7 +28,10 @@ fn with_tls(authority: &Authority) -> Access {
 }
 
 fn plain() -> Access {
-    let options = AccessOptions { auth: Some(Auth::Trust), ..AccessOptions::default() };
+    let options = AccessOptions {
+        auth: Some(Auth::Trust),
+        ..AccessOptions::default()
+    };
     Access::new(Reach::Loopback, &options, None).unwrap()
 }
 
@@ -55,7 +58,10 @@ fn a1_requests_for_encryption_come_in_either_order() {
             let seen = talk(port, &sent).await;
             let (answers, rest) = seen.split_at(requests.len());
             assert!(answers.iter().all(|byte| *byte == b'N'), "{requests:?}");
-            assert!(rest.starts_with(build::AUTHENTICATION_OK), "{requests:?} {seen:?}");
+            assert!(
+                rest.starts_with(build::AUTHENTICATION_OK),
+                "{requests:?} {seen:?}"
+            );
         }
         for twice in [[SSL, SSL], [GSS, GSS]] {
             let seen = talk(port, &[twice.concat(), startup()].concat()).await;
@@ -75,8 +81,18 @@ fn a1_what_was_sent_in_clear_never_counts_as_said_under_tls() {
         // A TLS alert, perhaps; certainly no admission.
         assert!(rest.first().is_none_or(|byte| *byte == 21), "{rest:?}");
         // In clear all the way, and over TLS all the way, both are fine.
-        assert!(talk(port, &startup()).await.starts_with(build::AUTHENTICATION_OK));
-        assert!(enter(port, "user=own sslmode=require").await.unwrap().stream.is_tls());
+        assert!(
+            talk(port, &startup())
+                .await
+                .starts_with(build::AUTHENTICATION_OK)
+        );
+        assert!(
+            enter(port, "user=own sslmode=require")
+                .await
+                .unwrap()
+                .stream
+                .is_tls()
+        );
     });
 }
 
@@ -86,14 +102,24 @@ fn a2_direct_tls_needs_alpn() {
     run(async {
         let port = door(with_tls(&authority)).await;
         let direct = "user=own sslmode=require sslnegotiation=direct";
-        assert!(tls::speaks_postgresql(&enter(port, direct).await.unwrap().stream));
+        assert!(tls::speaks_postgresql(
+            &enter(port, direct).await.unwrap().stream
+        ));
         // The same by hand, and without ALPN.
-        let host = Host { addr: crate::target::Addr::Name("localhost".into()), port };
-        let config = Tls { mode: TlsMode::Require, ..Tls::default() };
+        let host = Host {
+            addr: crate::target::Addr::Name("localhost".into()),
+            port,
+        };
+        let config = Tls {
+            mode: TlsMode::Require,
+            ..Tls::default()
+        };
         let mut config = (*tls::client_config(&config).unwrap()).clone();
         config.alpn_protocols.clear();
         let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let mut stream = tls::connect(tcp.into(), Arc::new(config), &host).await.unwrap();
+        let mut stream = tls::connect(tcp.into(), Arc::new(config), &host)
+            .await
+            .unwrap();
         let _ = stream.write_all(&startup()).await;
         assert!(!matches!(stream.read(&mut [0; 64]).await, Ok(1..)));
         // A door without TLS takes it for a packet of an impossible length.
@@ -106,7 +132,10 @@ fn a2_direct_tls_needs_alpn() {
 #[test]
 fn i4_no_first_bytes_and_no_answers_upset_a_door() {
     let authority = Authority::new();
-    let options = AccessOptions { auth: Some(Auth::Scram), ..AccessOptions::default() };
+    let options = AccessOptions {
+        auth: Some(Auth::Scram),
+        ..AccessOptions::default()
+    };
     let scram = || Access::new(Reach::Loopback, &options, Some(&own("secret"))).unwrap();
     let sasl = |mechanism: &[u8], length: u32, message: &[u8]| {
         let mut body = [mechanism, b"\0", &length.to_be_bytes()].concat();
@@ -124,7 +153,7 @@ fn i4_no_first_bytes_and_no_answers_upset_a_door() {
         vec![0x16; 64],
         [&[0x16, 3, 1, 0xff, 0xff][..], &[0; 300]].concat(),
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
-        startup()[..20].to_vec(),
+        startup()[..12].to_vec(),
         startup(),
         [startup(), b"X\0\0\0\x04".to_vec()].concat(),
         [startup(), b"p\xff\xff\xff\xff".to_vec()].concat(),
@@ -136,7 +165,11 @@ fn i4_no_first_bytes_and_no_answers_upset_a_door() {
         sasl(b"SCRAM-SHA-256-PLUS", 11, first),
         sasl(b"", 11, first),
         sasl(b"SCRAM-SHA-256", 11, first),
-        [sasl(b"SCRAM-SHA-256", 11, first), b"p\0\0\0\x0cc=biws,r".to_vec()].concat(),
+        [
+            sasl(b"SCRAM-SHA-256", 11, first),
+            b"p\0\0\0\x0cc=biws,r".to_vec(),
+        ]
+        .concat(),
     ];
     run(async {
         for access in [with_tls(&authority), scram()] {

@@ -4,7 +4,10 @@ use super::*;
 use crate::access::Rule;
 
 fn settle(reach: Reach, auth: Option<Auth>, target: Option<&str>) -> Result<Rule, String> {
-    let options = AccessOptions { auth, ..AccessOptions::default() };
+    let options = AccessOptions {
+        auth,
+        ..AccessOptions::default()
+    };
     let target = target.map(|text| Target::from_text(text).unwrap());
     Access::new(reach, &options, target.as_ref()).map(|access| access.rule)
 }
@@ -20,13 +23,38 @@ fn a8_what_is_not_said_is_safe() {
     assert_eq!(settle(Reach::Network, None, with), ask(Auth::Scram));
     assert_eq!(settle(Reach::Loopback, None, without), open());
     let rows = [
-        (Reach::Network, None, without, "DATABASE_URL has no password"),
+        (
+            Reach::Network,
+            None,
+            without,
+            "DATABASE_URL has no password",
+        ),
         (Reach::Network, None, None, "there is no DATABASE_URL"),
         (Reach::Loopback, None, None, "there is no DATABASE_URL"),
-        (Reach::Loopback, None, Some("user=u passfile=/x"), "no password in it"),
-        (Reach::Loopback, None, Some("user=u passfile=/x"), "file of users"),
-        (Reach::Loopback, None, Some("user=u sslcert=/c sslkey=/k"), "no password in it"),
-        (Reach::Loopback, Some(Auth::Scram), without, "nobody could log in"),
+        (
+            Reach::Loopback,
+            None,
+            Some("user=u passfile=/x"),
+            "without a password in it",
+        ),
+        (
+            Reach::Loopback,
+            None,
+            Some("user=u passfile=/x"),
+            "file of users",
+        ),
+        (
+            Reach::Loopback,
+            None,
+            Some("user=u sslcert=/c sslkey=/k"),
+            "have none to prove",
+        ),
+        (
+            Reach::Loopback,
+            Some(Auth::Scram),
+            without,
+            "nobody could log in",
+        ),
         (Reach::Unix, Some(Auth::Md5), without, "nobody could log in"),
         (Reach::Network, Some(Auth::Trust), with, "everybody"),
         (Reach::Loopback, Some(Auth::Peer), with, "unix sockets only"),
@@ -36,7 +64,10 @@ fn a8_what_is_not_said_is_safe() {
     ];
     for (reach, auth, target, words) in rows {
         let refused = settle(reach, auth, target).unwrap_err();
-        assert!(refused.contains(words), "{reach:?} {auth:?} {target:?}: {refused}");
+        assert!(
+            refused.contains(words),
+            "{reach:?} {auth:?} {target:?}: {refused}"
+        );
     }
 }
 
@@ -44,9 +75,15 @@ fn a8_what_is_not_said_is_safe() {
 fn a8_files_that_cannot_be_used_are_refused_at_the_start() {
     let folder = Folder::new();
     let file = users(&folder);
-    let options = |auth, users| AccessOptions { auth, users, ..AccessOptions::default() };
+    let options = |auth, users| AccessOptions {
+        auth,
+        users,
+        ..AccessOptions::default()
+    };
     let refused = |options: AccessOptions| {
-        Access::new(Reach::Network, &options, None).err().unwrap_or_default()
+        Access::new(Reach::Network, &options, None)
+            .err()
+            .unwrap_or_default()
     };
     assert!(refused(options(Some(Auth::Scram), Some(file.clone()))).contains("MD5 hashes"));
     assert!(refused(options(None, Some("/none".into()))).contains("/none"));
@@ -63,12 +100,17 @@ fn a8_files_that_cannot_be_used_are_refused_at_the_start() {
     };
     let target = own("secret");
     let refused = |options: AccessOptions| {
-        Access::new(Reach::Network, &options, Some(&target)).err().unwrap_or_default()
+        Access::new(Reach::Network, &options, Some(&target))
+            .err()
+            .unwrap_or_default()
     };
     assert!(refused(with_tls((cert.clone(), key.clone()))).contains("do not fit"));
     assert!(refused(with_tls((cert.clone(), cert))).contains("no key"));
     assert!(refused(with_tls((key, "/none".into()))).contains("no certificate"));
-    let without = AccessOptions { require_tls: true, ..AccessOptions::default() };
+    let without = AccessOptions {
+        require_tls: true,
+        ..AccessOptions::default()
+    };
     assert!(refused(without).contains("has no certificate"));
 }
 
@@ -89,8 +131,16 @@ fn a8_a_door_without_passwords_is_for_one_user_and_where_tls_is_a_must_it_is() {
         };
         let access = Access::new(Reach::Loopback, &options, Some(&own("secret"))).unwrap();
         let port = door(access).await;
-        assert!(enter(port, "user=own password=secret").await.unwrap().stream.is_tls());
-        let refused = enter(port, "user=own password=secret sslmode=disable").await.unwrap_err();
+        assert!(
+            enter(port, "user=own password=secret")
+                .await
+                .unwrap()
+                .stream
+                .is_tls()
+        );
+        let refused = enter(port, "user=own password=secret sslmode=disable")
+            .await
+            .unwrap_err();
         assert!(refused.message.contains("asks for TLS"), "{refused}");
     });
 }

@@ -19,7 +19,10 @@ struct Cluster {
 impl Cluster {
     fn new() -> Self {
         let folder = PathBuf::from(std::env::var_os("CANTER_TEST_REACH").expect("see above"));
-        let port = std::fs::read_to_string(folder.join("port")).unwrap().trim().to_owned();
+        let port = std::fs::read_to_string(folder.join("port"))
+            .unwrap()
+            .trim()
+            .to_owned();
         Self { folder, port }
     }
 
@@ -40,56 +43,152 @@ async fn to(target: &Target) -> Result<LoggedIn, LoginError> {
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(test);
 }
+
+const OK: Result<(), LoginErrorKind> = Ok(());
+
+/// User, further keywords, what comes of it, and whether it is encrypted.
+const ROWS: [(&str, &str, Result<(), LoginErrorKind>, bool); 32] = [
+    ("postgres", "sslmode=disable", OK, false),
+    ("postgres", "sslmode=allow", OK, false),
+    ("postgres", "", OK, true),
+    ("postgres", "sslmode=require", OK, true),
+    (
+        "postgres",
+        "sslmode=verify-full sslrootcert={tls}/ca.crt",
+        OK,
+        true,
+    ),
+    (
+        "postgres",
+        "sslmode=verify-full sslrootcert={tls}/other.crt",
+        Err(LoginErrorKind::Tls),
+        true,
+    ),
+    (
+        "postgres",
+        "sslmode=require sslrootcert={tls}/other.crt",
+        Err(LoginErrorKind::Tls),
+        true,
+    ),
+    ("postgres", "sslmode=require sslrootcert=/none", OK, true),
+    (
+        "postgres",
+        "sslmode=verify-ca sslrootcert=/none",
+        Err(LoginErrorKind::Tls),
+        true,
+    ),
+    (
+        "postgres",
+        "sslmode=verify-ca sslrootcert={tls}/server.crt",
+        OK,
+        true,
+    ),
+    (
+        "postgres",
+        "sslrootcert=system",
+        Err(LoginErrorKind::Tls),
+        true,
+    ),
+    (
+        "postgres",
+        "sslmode=require ssl_max_protocol_version=TLSv1.2",
+        OK,
+        true,
+    ),
+    (
+        "postgres",
+        "sslmode=require ssl_min_protocol_version=TLSv1.3",
+        OK,
+        true,
+    ),
+    (
+        "postgres",
+        "sslmode=require sslnegotiation=direct",
+        Err(LoginErrorKind::Tls),
+        true,
+    ),
+    ("by_tls", "sslmode=allow", OK, true),
+    (
+        "by_tls",
+        "sslmode=disable",
+        Err(LoginErrorKind::Auth),
+        false,
+    ),
+    ("by_plain", "", OK, false),
+    (
+        "by_plain",
+        "sslmode=require",
+        Err(LoginErrorKind::Auth),
+        true,
+    ),
+    ("by_md5", "", OK, true),
+    ("by_md5", "password=no", Err(LoginErrorKind::Auth), true),
+    (
+        "by_md5",
+        "require_auth=scram-sha-256",
+        Err(LoginErrorKind::Auth),
+        true,
+    ),
+    ("by_password", "sslmode=disable", OK, false),
+    (
+        "by_password",
+        "channel_binding=require",
+        Err(LoginErrorKind::Auth),
+        false,
+    ),
+    ("by_scram", "password='pw é Ⅸ'", OK, true),
+    (
+        "by_scram",
+        "password='pw é IX' channel_binding=require",
+        OK,
+        true,
+    ),
+    ("by_scram", "password='pw é Ⅸ' sslmode=disable", OK, false),
+    (
+        "by_scram",
+        "password='pw é Ⅸ' channel_binding=disable",
+        OK,
+        true,
+    ),
+    (
+        "by_scram",
+        "password='pw é Ⅸ' channel_binding=require sslmode=prefer ssl_max_protocol_version=TLSv1.2",
+        OK,
+        true,
+    ),
+    ("by_scram", "password=''", Err(LoginErrorKind::Auth), true),
+    (
+        "by_cert",
+        "sslcert={tls}/by_cert.crt sslkey={tls}/by_cert.key",
+        OK,
+        true,
+    ),
+    (
+        "by_cert",
+        "sslmode=require",
+        Err(LoginErrorKind::Auth),
+        true,
+    ),
+    (
+        "by_cert",
+        "sslcert={tls}/by_cert.crt sslkey={tls}/enc.key sslmode=require",
+        Err(LoginErrorKind::Tls),
+        true,
+    ),
+];
 
 #[test]
 #[ignore = "needs a PostgreSQL that is running"]
 fn a9_every_method_of_a_real_server() {
     let cluster = Cluster::new();
-    let ok = Ok(());
-    let rows: [(&str, &str, Result<(), LoginErrorKind>, bool); 32] = [
-        ("postgres", "sslmode=disable", ok, false),
-        ("postgres", "sslmode=allow", ok, false),
-        ("postgres", "", ok, true),
-        ("postgres", "sslmode=require", ok, true),
-        ("postgres", "sslmode=verify-full sslrootcert={tls}/ca.crt", ok, true),
-        ("postgres", "sslmode=verify-full sslrootcert={tls}/other.crt", Err(LoginErrorKind::Tls), true),
-        ("postgres", "sslmode=require sslrootcert={tls}/other.crt", Err(LoginErrorKind::Tls), true),
-        ("postgres", "sslmode=require sslrootcert=/none", ok, true),
-        ("postgres", "sslmode=verify-ca sslrootcert=/none", Err(LoginErrorKind::Tls), true),
-        ("postgres", "sslmode=verify-ca sslrootcert={tls}/server.crt", ok, true),
-        ("postgres", "sslrootcert=system", Err(LoginErrorKind::Tls), true),
-        ("postgres", "sslmode=require ssl_max_protocol_version=TLSv1.2", ok, true),
-        ("postgres", "sslmode=require ssl_min_protocol_version=TLSv1.3", ok, true),
-        ("postgres", "sslmode=require sslnegotiation=direct", Err(LoginErrorKind::Tls), true),
-        ("by_tls", "sslmode=allow", ok, true),
-        ("by_tls", "sslmode=disable", Err(LoginErrorKind::Auth), false),
-        ("by_plain", "", ok, false),
-        ("by_plain", "sslmode=require", Err(LoginErrorKind::Auth), true),
-        ("by_md5", "", ok, true),
-        ("by_md5", "password=no", Err(LoginErrorKind::Auth), true),
-        ("by_md5", "require_auth=scram-sha-256", Err(LoginErrorKind::Auth), true),
-        ("by_password", "sslmode=disable", ok, false),
-        ("by_password", "channel_binding=require", Err(LoginErrorKind::Auth), false),
-        ("by_scram", "password='pw é Ⅸ'", ok, true),
-        ("by_scram", "password='pw é IX' channel_binding=require", ok, true),
-        ("by_scram", "password='pw é Ⅸ' sslmode=disable", ok, false),
-        ("by_scram", "password='pw é Ⅸ' channel_binding=disable", ok, true),
-        (
-            "by_scram",
-            "password='pw é Ⅸ' channel_binding=require sslmode=prefer ssl_max_protocol_version=TLSv1.2",
-            ok,
-            true,
-        ),
-        ("by_scram", "password=''", Err(LoginErrorKind::Auth), true),
-        ("by_cert", "sslcert={tls}/by_cert.crt sslkey={tls}/by_cert.key", ok, true),
-        ("by_cert", "sslmode=require", Err(LoginErrorKind::Auth), true),
-        ("by_cert", "sslcert={tls}/by_cert.crt sslkey={tls}/enc.key sslmode=require", Err(LoginErrorKind::Tls), true),
-    ];
     run(async {
-        for (user, more, expected, tls) in rows {
+        for (user, more, expected, tls) in ROWS {
             match to(&cluster.target(user, more)).await {
                 Ok(mut done) => {
                     assert_eq!(expected, Ok(()), "{user} {more}");
@@ -122,10 +221,22 @@ fn a9_roles_hosts_and_sockets_of_a_real_server() {
             (format!("{unix} target_session_attrs=read-write"), None),
             (format!("{unix} target_session_attrs=primary"), None),
             (format!("{unix} target_session_attrs=prefer-standby"), None),
-            (format!("{unix} target_session_attrs=standby"), Some(LoginErrorKind::WrongRole)),
-            (format!("{unix} dbname=none"), Some(LoginErrorKind::NoDatabase)),
-            ("host=no-such-name.invalid".to_owned(), Some(LoginErrorKind::Dns)),
-            ("host=127.0.0.1 port=1".to_owned(), Some(LoginErrorKind::Refused)),
+            (
+                format!("{unix} target_session_attrs=standby"),
+                Some(LoginErrorKind::WrongRole),
+            ),
+            (
+                format!("{unix} dbname=none"),
+                Some(LoginErrorKind::NoDatabase),
+            ),
+            (
+                "host=no-such-name.invalid".to_owned(),
+                Some(LoginErrorKind::Dns),
+            ),
+            (
+                "host=127.0.0.1 port=1".to_owned(),
+                Some(LoginErrorKind::Refused),
+            ),
         ];
         for (more, expected) in rows {
             let found = to(&cluster.target("postgres", &more)).await;
@@ -150,7 +261,9 @@ fn f1_a_cancel_reaches_a_real_server_over_tls_and_in_clear() {
             let key = server.key.clone().unwrap();
             let mut seen = Vec::new();
             while !seen.windows(6).any(|part| part == b"C57014") {
-                send_cancel(&target, &server.at, &key, deadline).await.unwrap();
+                send_cancel(&target, &server.at, &key, deadline)
+                    .await
+                    .unwrap();
                 let mut buffer = [0; 4096];
                 let read = server.stream.read(&mut buffer).await.unwrap();
                 assert_ne!(read, 0);

@@ -9,15 +9,25 @@ fn g4_a_wait_that_is_too_long_ends_in_an_error_that_says_what_is_going_on() {
         let pools = pools(&world, settings(1));
         let (pool, _client) = pool(&pools, "shop");
         let held = must(&pool).await;
-        held.running(b"SELECT pg_sleep(60)\n -- slow");
+        held.running(b"Q\0\0\0\x20SELECT pg_sleep(60)\n -- slow\0S\0\0\0\x04");
         let since = Instant::now();
         let error = lease(&pool).await.map(drop).unwrap_err();
-        assert!((30 * SECOND..31 * SECOND).contains(&since.elapsed()), "{:?}", since.elapsed());
+        assert!(
+            (30 * SECOND..31 * SECOND).contains(&since.elapsed()),
+            "{:?}",
+            since.elapsed()
+        );
         assert!(!error.fatal);
         assert_eq!(error.code_str(), "53300");
         let detail = error.detail.unwrap();
-        assert!(detail.starts_with("1 of 1 connections in use by pid 1 (test); longest"), "{detail}");
-        assert!(detail.contains(" in SELECT pg_sleep(60) -- slow; 1 waiting"), "{detail}");
+        assert!(
+            detail.starts_with("1 of 1 connections in use by pid 1 (test); longest"),
+            "{detail}"
+        );
+        assert!(
+            detail.contains(" in SELECT pg_sleep(60) -- slow; 1 waiting"),
+            "{detail}"
+        );
         held.give_back();
         assert!(lease(&pool).await.is_ok());
     });
@@ -64,7 +74,9 @@ fn e6_clients_are_held_while_the_server_starts_and_tried_again_with_pauses() {
         let pools = pools(&world, settings(4));
         let (pool, _client) = pool(&pools, "shop");
         drop(must(&pool).await);
-        world.refuse.replace(Some(refusal(Why::Unreachable, "57P03")));
+        world
+            .refuse
+            .replace(Some(refusal(Why::Unreachable, "57P03")));
         let waits: Vec<_> = (0..10)
             .map(|_| {
                 let pool = Rc::clone(&pool);
@@ -91,12 +103,18 @@ fn a11_the_words_of_the_server_are_kept_when_holding_was_in_vain() {
         let pools = pools(&world, settings(4));
         let (pool, _client) = pool(&pools, "shop");
         drop(must(&pool).await);
-        world.refuse.replace(Some(refusal(Why::Unreachable, "57P03")));
+        world
+            .refuse
+            .replace(Some(refusal(Why::Unreachable, "57P03")));
         let since = Instant::now();
         let error = lease(&pool).await.map(drop).unwrap_err();
         assert!(since.elapsed() >= 30 * SECOND);
         assert_eq!((error.code_str(), error.fatal), ("57P03", false));
-        assert!(error.message.contains("the server said 57P03"), "{}", error.message);
+        assert!(
+            error.message.contains("the server said 57P03"),
+            "{}",
+            error.message
+        );
     });
 }
 
@@ -106,7 +124,9 @@ fn a11_a_server_that_was_never_reached_is_told_soon() {
         let world = world();
         let pools = pools(&world, settings(4));
         let (pool, _client) = pool(&pools, "shop");
-        world.refuse.replace(Some(refusal(Why::Unreachable, "08001")));
+        world
+            .refuse
+            .replace(Some(refusal(Why::Unreachable, "08001")));
         let since = Instant::now();
         assert!(lease(&pool).await.is_err());
         assert!(since.elapsed() < 6 * SECOND, "{:?}", since.elapsed());
@@ -204,9 +224,13 @@ fn e8_a_rotated_password_is_fetched_and_tried_at_once() {
         let world = world();
         let pools = pools(&world, settings(2));
         let (pool, _client) = pool(&pools, "shop");
-        world.wanted_password.replace(Some("new".to_owned()));
-        assert_eq!(lease(&pool).await.map(drop).unwrap_err().code_str(), "28P01");
-        world.refreshed.replace(Target::from_url("postgres://new@db.example.com/shop").ok());
+        let rotated = Target::from_url("postgres://u:new@db.example.com/shop").ok();
+        world.wanted.replace(rotated.clone());
+        assert_eq!(
+            lease(&pool).await.map(drop).unwrap_err().code_str(),
+            "28P01"
+        );
+        world.refreshed.replace(rotated);
         assert!(lease(&pool).await.is_ok());
     });
 }

@@ -183,7 +183,10 @@ fn g3_a_wait_dropped_at_any_point_leaks_nothing() {
             }
             waiting.abort();
             let lease = must(&pool).await;
-            assert_eq!((pool.waiting(), pool.servers(), world.open.get()), (0, 1, 1));
+            assert_eq!(
+                (pool.waiting(), pool.servers(), world.open.get()),
+                (0, 1, 1)
+            );
             drop(lease);
             sleep(SECOND).await;
             assert_eq!((world.open.get(), pool.host.open()), (0, 0));

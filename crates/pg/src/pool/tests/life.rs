@@ -8,15 +8,24 @@ fn g5_servers_retire_at_different_ages_and_are_replaced_before() {
         let world = world();
         let pools = pools(&world, settings(8));
         let (pool, _client) = pool(&pools, "shop");
-        let leases = [must(&pool).await, must(&pool).await, must(&pool).await, must(&pool).await];
+        let leases = [
+            must(&pool).await,
+            must(&pool).await,
+            must(&pool).await,
+            must(&pool).await,
+        ];
         leases.into_iter().for_each(Lease::give_back);
         let mut retired = Vec::new();
         let (born, mut opened) = (Instant::now(), world.opened.get());
         let mut least = u32::MAX;
         while born.elapsed() < 4000 * SECOND {
             // In use all the time, so that none is closed for being idle.
-            let leases =
-                [must(&pool).await, must(&pool).await, must(&pool).await, must(&pool).await];
+            let leases = [
+                must(&pool).await,
+                must(&pool).await,
+                must(&pool).await,
+                must(&pool).await,
+            ];
             leases.into_iter().for_each(Lease::give_back);
             sleep(SECOND).await;
             least = least.min(world.open.get());
@@ -26,7 +35,10 @@ fn g5_servers_retire_at_different_ages_and_are_replaced_before() {
             }
         }
         assert_eq!(retired.len(), 4, "{retired:?}");
-        assert!(retired.iter().all(|age| (3050..=3970).contains(age)), "{retired:?}");
+        assert!(
+            retired.iter().all(|age| (3050..=3970).contains(age)),
+            "{retired:?}"
+        );
         let spread = retired.last().unwrap() - retired.first().unwrap();
         assert!(spread > 60, "{retired:?}");
         assert_eq!(least, 4, "a replacement was there before");
@@ -80,7 +92,11 @@ fn a_database_without_clients_is_left_soon_but_not_at_once() {
             must(&pool).await.give_back();
             drop(client);
         }
-        assert_eq!(world.opened.get(), 1, "clients that reconnect find their server");
+        assert_eq!(
+            world.opened.get(),
+            1,
+            "clients that reconnect find their server"
+        );
         sleep(3 * SECOND).await;
         assert_eq!(world.open.get(), 0, "DROP DATABASE waits for 5 s");
     });
@@ -95,9 +111,12 @@ fn servers_make_way_for_create_and_drop_database_at_once() {
         let (admin, _admin) = pool(&pools, "postgres");
         must(&shop).await.give_back();
         let lease = must(&admin).await;
-        lease.pool().make_way();
+        admin.make_way();
         sleep(3 * MS).await;
-        assert_eq!((shop.servers(), admin.servers(), world.open.get()), (0, 1, 1));
+        assert_eq!(
+            (shop.servers(), admin.servers(), world.open.get()),
+            (0, 1, 1)
+        );
         drop(lease);
     });
 }
@@ -134,7 +153,10 @@ fn a_paused_pool_holds_its_clients_and_serves_them_when_resumed() {
         pools.resume(None);
         assert_eq!(waiting.await.unwrap(), Ok(()));
         pools.disable(None);
-        assert_eq!(lease(&pool).await.map(drop).unwrap_err().code_str(), "57P03");
+        assert_eq!(
+            lease(&pool).await.map(drop).unwrap_err().code_str(),
+            "57P03"
+        );
     });
 }
 
@@ -164,14 +186,20 @@ fn d14_pins_are_counted_shown_and_bounded() {
         let pools = pools(&world, settings(4));
         let (pool, _client) = pool(&pools, "shop");
         let (a, b, c) = (must(&pool).await, must(&pool).await, must(&pool).await);
-        assert_eq!(a.pin("advisory lock", b"SELECT\n pg_advisory_lock(1)"), Ok(()));
+        assert_eq!(
+            a.pin("advisory lock", b"SELECT\n pg_advisory_lock(1)"),
+            Ok(())
+        );
         assert_eq!(a.pin("temporary table", b"CREATE TEMP TABLE t ()"), Ok(()));
         assert_eq!(b.pin("LISTEN", b"LISTEN x"), Ok(()));
         assert_eq!(c.pin("LISTEN", b"LISTEN x").unwrap_err().cap, 2);
         let pins = &pools.stats()[0].pins;
         assert_eq!(pins.len(), 2);
-        assert!(pins.iter().any(|pin| pin.reasons == "advisory lock, temporary table"
-            && pin.text == "SELECT pg_advisory_lock(1)"));
+        assert!(
+            pins.iter()
+                .any(|pin| pin.reasons == "advisory lock, temporary table"
+                    && pin.text == "SELECT pg_advisory_lock(1)")
+        );
         b.unpin();
         assert_eq!(c.pin("LISTEN", b"LISTEN x"), Ok(()));
         drop(c);
@@ -187,8 +215,12 @@ fn statistics_count_what_happened() {
         let pools = pools(&world, settings(1));
         let (pool, _client) = pool(&pools, "shop");
         let first = must(&pool).await;
-        first.query_took(3 * MS);
-        first.query_took(90 * SECOND);
+        sleep(3 * MS).await;
+        first.answered();
+        sleep(SECOND).await;
+        first.working();
+        sleep(90 * SECOND).await;
+        first.answered();
         let waiting = spawn_local({
             let pool = Rc::clone(&pool);
             async move { must(&pool).await.give_back() }
@@ -198,9 +230,20 @@ fn statistics_count_what_happened() {
         first.give_back();
         waiting.await.unwrap();
         let stats = &pools.stats()[0];
-        assert_eq!((stats.leases, stats.waits, stats.queries, stats.idle), (2, 2, 2, 1));
-        assert_eq!(stats.wait_time.count(), 2, "the first one waited for its connection");
+        assert_eq!(
+            (stats.leases, stats.waits, stats.queries, stats.idle),
+            (2, 2, 3, 1)
+        );
+        assert_eq!(
+            stats.wait_time.count(),
+            2,
+            "the first one waited for its connection"
+        );
         assert_eq!(stats.query_time.counts[5], 1, "2.5 to 5 ms");
-        assert_eq!(stats.query_time.counts.last(), Some(&1), "more than a minute");
+        assert_eq!(
+            stats.query_time.counts.last(),
+            Some(&1),
+            "more than a minute"
+        );
     });
 }

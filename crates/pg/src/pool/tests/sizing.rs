@@ -15,10 +15,31 @@ const PLAN: Limits = Limits {
 #[test]
 fn what_is_left_is_the_smallest_limit_less_others_and_a_margin() {
     assert_eq!(PLAN.cap(), 12, "the role's");
-    assert_eq!(Limits { role: -1, ..PLAN }.cap(), 64, "more makes a server slower");
+    assert_eq!(
+        Limits { role: -1, ..PLAN }.cap(),
+        64,
+        "more makes a server slower"
+    );
     assert_eq!(Limits { server: 20, ..PLAN }.cap(), 7, "the server's");
-    assert_eq!(Limits { database: 9, database_others: 2, ..PLAN }.cap(), 4, "the database's");
-    assert_eq!(Limits { server_others: 500, ..PLAN }.cap(), 1, "never none");
+    assert_eq!(
+        Limits {
+            database: 9,
+            database_others: 2,
+            ..PLAN
+        }
+        .cap(),
+        4,
+        "the database's"
+    );
+    assert_eq!(
+        Limits {
+            server_others: 500,
+            ..PLAN
+        }
+        .cap(),
+        1,
+        "never none"
+    );
 }
 
 #[test]
@@ -37,7 +58,13 @@ fn the_first_connection_asks_what_is_left_and_then_the_rest_is_opened() {
     run(async {
         let world = world();
         world.limits.set(Some(PLAN));
-        let pools = pools(&world, Settings { connections: None, ..Settings::default() });
+        let pools = pools(
+            &world,
+            Settings {
+                connections: None,
+                ..Settings::default()
+            },
+        );
         let (pool, _client) = pool(&pools, "shop");
         let waits: Vec<_> = (0..30)
             .map(|_| {
@@ -63,7 +90,13 @@ fn every_half_minute_the_server_is_asked_again_also_under_load() {
     run(async {
         let world = world();
         world.limits.set(Some(PLAN));
-        let pools = pools(&world, Settings { connections: None, ..Settings::default() });
+        let pools = pools(
+            &world,
+            Settings {
+                connections: None,
+                ..Settings::default()
+            },
+        );
         let (pool, _client) = pool(&pools, "shop");
         let stop = Rc::new(Cell::new(false));
         for _ in 0..20 {
@@ -79,7 +112,10 @@ fn every_half_minute_the_server_is_asked_again_also_under_load() {
         sleep(10 * SECOND).await;
         assert_eq!(world.open.get(), 12);
         // Another release starts and takes its part.
-        world.limits.set(Some(Limits { role_others: 11, ..PLAN }));
+        world.limits.set(Some(Limits {
+            role_others: 11,
+            ..PLAN
+        }));
         sleep(25 * SECOND).await;
         assert_eq!((world.open.get(), pool.host.size.cap()), (6, 6));
         stop.set(true);
@@ -94,7 +130,13 @@ fn every_half_minute_the_server_is_asked_again_also_under_load() {
 fn a_server_that_will_not_say_gets_a_modest_number() {
     run(async {
         let world = world();
-        let pools = pools(&world, Settings { connections: None, ..Settings::default() });
+        let pools = pools(
+            &world,
+            Settings {
+                connections: None,
+                ..Settings::default()
+            },
+        );
         let (pool, _client) = pool(&pools, "shop");
         let _lease = must(&pool).await;
         assert_eq!(pool.host.size.cap(), 8);

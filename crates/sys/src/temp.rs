@@ -1,17 +1,19 @@
-//! Owns temporary files: made unlinked, readable by nobody else, gone with their descriptor.
-//! Leaves how much may be written to the callers.
+//! Owns temporary files: made unlinked, readable by nobody else, gone with their descriptor; where
+//! they are made, and how much room must be left there.
+//! Leaves what is written to the callers.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, statfs, statvfs};
 
 /// A file without a name in `dir`.
 ///
 /// # Errors
 /// The system's own, with the directory named.
-pub(crate) fn unlinked(dir: &Path) -> io::Result<File> {
+pub fn unlinked(dir: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
         Ok(fd) => Ok(File::from(fd)),
@@ -23,10 +25,43 @@ pub(crate) fn unlinked(dir: &Path) -> io::Result<File> {
     }
 }
 
+/// Of a file system, this much is left to others: a twentieth, and no more than a gigabyte.
+const RESERVE_PART: u64 = 20;
+const RESERVE_MOST: u64 = 1 << 30;
+
+/// Whether this many bytes more may be written in `dir` without filling its file system. Where the
+/// system does not say, yes: writing will tell.
+pub fn has_room(dir: &Path, bytes: u64) -> bool {
+    let Ok(found) = statvfs(dir) else {
+        return true;
+    };
+    let unit = found.f_frsize.max(1);
+    let reserve = (found.f_blocks.saturating_mul(unit) / RESERVE_PART).min(RESERVE_MOST);
+    found.f_bavail.saturating_mul(unit) >= bytes.saturating_add(reserve)
+}
+
+/// Whether files in `dir` are memory under another name.
+pub fn is_memory(dir: &Path) -> bool {
+    /// `TMPFS_MAGIC` and `RAMFS_MAGIC` (statfs(2)).
+    const KINDS: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+    statfs(dir).is_ok_and(|found| KINDS.contains(&(found.f_type as u32)))
+}
+
+/// A folder for temporary files: the system's choice, or `/var/tmp` where that is memory and this
+/// is not.
+pub fn folder() -> PathBuf {
+    let usual = std::env::temp_dir();
+    let other = Path::new("/var/tmp");
+    if is_memory(&usual) && !is_memory(other) && unlinked(other).is_ok() {
+        return other.to_owned();
+    }
+    usual
+}
+
 fn named_then_unlinked(dir: &Path, mode: Mode) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     for attempt in 0..100_u32 {
-        let random = crate::request::random();
+        let random = RandomState::new().hash_one(attempt);
         let path = dir.join(format!(".canter-{random:016x}-{attempt}"));
         match rustix::fs::open(&path, flags, mode) {
             Ok(fd) => {
@@ -69,6 +104,23 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
         std::fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_system_is_not_filled_to_the_brim() {
+        let dir = std::env::temp_dir();
+        assert!(has_room(&dir, 1) && !has_room(&dir, 1 << 60));
+        assert!(has_room(Path::new("/nowhere"), 1 << 60));
+    }
+
+    #[test]
+    fn memory_is_told_from_disk() {
+        // Both are there on every Linux that is served.
+        assert!(!is_memory(Path::new("/proc")));
+        assert_eq!(
+            is_memory(&folder()),
+            is_memory(Path::new("/var/tmp")) && is_memory(&std::env::temp_dir())
+        );
     }
 
     #[test]

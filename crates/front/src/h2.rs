@@ -1,0 +1,215 @@
+//! Owns a connection that speaks HTTP/2: its limits, its idle time, its end. The protocol is the `h2`
+//! crate's; each request then passes through the same `Conn` as one of HTTP/1.1, so that rules,
+//! limits and logs are the same (`exchange`).
+//! Leaves how a connection came to HTTP/2 to `conn`.
+
+mod exchange;
+mod head;
+mod io;
+mod respond;
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use canter_shield::score::Misdeed;
+use h2::server::{Builder, Connection, SendResponse};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::app::App;
+use crate::conn::Arrival;
+use crate::server::Shared;
+use crate::stream::Stream;
+use crate::table::{Phase, Place};
+use io::Wire;
+
+/// What a connection begins with (RFC 9113, section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Streams of one connection at once.
+const STREAMS: u32 = 100;
+/// Bytes of a header list; each field counts 32 more than it has (section 6.5.2).
+const HEADER_LIST: u32 = 16 * 1024;
+/// Bytes of a body that may be under way to us, on one stream and on all.
+const WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes of a response that the crate holds for one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams the client reset before they were looked at, and those that broke rules.
+const RESET_STREAMS: usize = 20;
+const BROKEN_STREAMS: usize = 64;
+
+/// How often a connection is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// One connection.
+pub(crate) struct Multiplexed<A: App> {
+    arrival: Arrival,
+    shared: Rc<Shared<A>>,
+    place: Place,
+    /// Streams at work.
+    active: Rc<Cell<usize>>,
+    idle_since: Instant,
+    /// When the client was asked to go.
+    closing_since: Option<Instant>,
+}
+
+impl<A: App> Multiplexed<A> {
+    pub fn new(arrival: Arrival, shared: Rc<Shared<A>>, place: Place) -> Self {
+        Self {
+            arrival,
+            shared,
+            place,
+            active: Rc::default(),
+            idle_since: Instant::now(),
+            closing_since: None,
+        }
+    }
+
+    /// Serves the connection to its end; `ahead` was read of it already.
+    pub async fn serve(mut self, stream: Stream, ahead: Vec<u8>) {
+        let limit = self.shared.settings.header_timeout;
+        let (wire, watch) = Wire::new(stream, ahead, limit);
+        let mut builder = Builder::new();
+        builder
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(HEADER_LIST)
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(RESET_STREAMS)
+            .max_concurrent_reset_streams(RESET_STREAMS)
+            .max_local_error_reset_streams(Some(BROKEN_STREAMS));
+        let Ok(Ok(mut connection)) =
+            tokio::time::timeout(limit, builder.handshake::<_, Bytes>(wire)).await
+        else {
+            return;
+        };
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = poll_fn(|cx| {
+                if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                    return Poll::Ready(Event::Accepted(accepted));
+                }
+                if self.place.row.poll_expired(cx) {
+                    return Poll::Ready(Event::Look);
+                }
+                ticks.poll_tick(cx).map(|_| Event::Look)
+            })
+            .await;
+            match event {
+                Event::Accepted(Some(Ok((request, respond)))) => self.begin(request, respond),
+                Event::Accepted(_) => break,
+                Event::Look => {
+                    if !self.look(&mut connection, &watch) {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(glitch) = watch.glitch() {
+            self.blame();
+            canter_base::warn!(
+                "an HTTP/2 connection was closed",
+                client = self.arrival.peer.address.as_str(),
+                reason = format!("{glitch:?}").as_str()
+            );
+        }
+    }
+
+    fn begin(&mut self, request: http::Request<h2::RecvStream>, respond: SendResponse<Bytes>) {
+        self.place.row.enter(Phase::App, None);
+        let active = Active::new(&self.active);
+        let exchange = exchange::run(
+            request,
+            respond,
+            self.arrival.of_stream(),
+            Rc::clone(&self.shared),
+        );
+        tokio::task::spawn_local(async move {
+            exchange.await;
+            drop(active);
+        });
+    }
+
+    /// What must be seen to now and then; false when the connection must end at once.
+    fn look(&mut self, connection: &mut Connection<Wire, Bytes>, watch: &io::Watch) -> bool {
+        if watch.is_too_slow() {
+            return false;
+        }
+        let now = Instant::now();
+        let expired = self.place.row.is_expired();
+        if self.active.get() > 0 {
+            self.idle_since = now;
+            self.place.row.enter(Phase::App, None);
+        } else {
+            let limit = self.shared.settings.keep_alive;
+            if expired || now.duration_since(self.idle_since) >= limit {
+                self.close(connection);
+            }
+            self.place
+                .row
+                .enter(Phase::Idle, Some(self.idle_since + limit));
+        }
+        if self.shared.is_draining() {
+            self.close(connection);
+        }
+        // A client that does not answer the question is not waited for.
+        let patience = self.shared.settings.header_timeout;
+        let stays = |since: Instant| now.duration_since(since) >= patience;
+        !(self.active.get() == 0 && self.closing_since.is_some_and(stays))
+    }
+
+    /// Asks the client to send nothing new (GOAWAY twice, section 6.8) and goes on with the rest.
+    fn close(&mut self, connection: &mut Connection<Wire, Bytes>) {
+        if self.closing_since.is_none() {
+            self.closing_since = Some(Instant::now());
+            connection.graceful_shutdown();
+        }
+    }
+
+    fn blame(&self) {
+        if let (Some(ip), false) = (self.arrival.peer_ip, self.arrival.trusted) {
+            self.shared.guard.misdeed(ip, Misdeed::Glitch);
+        }
+    }
+}
+
+enum Event {
+    Accepted(Option<Result<(http::Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    Look,
+}
+
+/// A stream at work, until it is dropped.
+struct Active(Rc<Cell<usize>>);
+
+impl Active {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Polls both until the first is done; the second may end before.
+async fn with<T>(main: impl Future<Output = T>, beside: impl Future<Output = ()>) -> T {
+    let (mut main, mut beside) = (pin!(main), pin!(beside));
+    let mut is_beside_done = false;
+    poll_fn(|cx| {
+        if !is_beside_done && beside.as_mut().poll(cx).is_ready() {
+            is_beside_done = true;
+        }
+        main.as_mut().poll(cx)
+    })
+    .await
+}

@@ -1,0 +1,94 @@
+//! Owns one HTTP/2 stream: its request goes through a pipe to a `Conn`, its response comes back.
+//! Leaves heads to `head` and the response's way out to `respond`.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Method, Request, Response, header};
+
+use super::{head, respond, with};
+use crate::app::App;
+use crate::conn::{Arrival, Conn};
+use crate::pipe::{self, Pipe};
+use crate::server::Shared;
+use crate::stream::Stream;
+
+/// Runs the exchange to its end.
+pub(super) async fn run<A: App>(
+    request: Request<RecvStream>,
+    mut send: SendResponse<Bytes>,
+    arrival: Arrival,
+    shared: Rc<Shared<A>>,
+) {
+    let (parts, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
+    let head = match head::request(&parts, has_body) {
+        Ok(head) => head,
+        Err(head::Unfit(status)) => {
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            let _ = send.send_response(response, true);
+            return;
+        }
+    };
+    let chunked = has_body && !parts.headers.contains_key(header::CONTENT_LENGTH);
+    let is_head = parts.method == Method::HEAD;
+    let (near, far) = pipe::pair();
+    if near.try_write(&head).ok() != Some(head.len()) {
+        // The codec's limits are far below what a pipe holds.
+        return send.send_reset(h2::Reason::ENHANCE_YOUR_CALM);
+    }
+    let conn = Conn::new(Stream::Pipe(far), arrival, shared, &[]);
+    let conn = tokio::task::spawn_local(conn.serve());
+    let receiving = async {
+        if has_body && receive(body, &near, chunked).await.is_err() {
+            // The client broke off, or nobody wants the rest; either way there is no more.
+            near.break_off();
+        }
+    };
+    with(respond::run(&near, &mut send, is_head), receiving).await;
+    drop(near);
+    // Lets go of the app's call, when the client did not wait for its end.
+    let _ = conn.await;
+}
+
+/// Passes the body on, at the pace it is taken at.
+async fn receive(mut body: RecvStream, near: &Pipe, chunked: bool) -> io::Result<()> {
+    while let Some(data) = body.data().await {
+        let data = data.map_err(io::Error::other)?;
+        if data.is_empty() {
+            continue;
+        }
+        if chunked {
+            write_all(near, format!("{:x}\r\n", data.len()).as_bytes()).await?;
+        }
+        write_all(near, &data).await?;
+        if chunked {
+            write_all(near, b"\r\n").await?;
+        }
+        body.flow_control()
+            .release_capacity(data.len())
+            .map_err(io::Error::other)?;
+    }
+    if chunked {
+        write_all(near, b"0\r\n\r\n").await?;
+    }
+    Ok(())
+}
+
+async fn write_all(near: &Pipe, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match near.try_write(bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll_fn(|cx| near.poll_write_ready(cx)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

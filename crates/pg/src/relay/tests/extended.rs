@@ -1,0 +1,376 @@
+//! Prepared statements and the extended protocol.
+
+use super::driver::*;
+use crate::wire::build;
+
+fn prepared(d: &mut Driver, text: &str) -> String {
+    d.client(&[parse("s", text), SYNC.to_vec()].concat());
+    let name = server_name(&std::mem::take(&mut d.to_server));
+    let done = [PARSED, &z(b'I')].concat();
+    d.server(&done).told(&done).released();
+    name
+}
+
+fn run(name: &str) -> Vec<u8> {
+    [bind("", name), execute(""), SYNC.to_vec()].concat()
+}
+
+fn done() -> Vec<u8> {
+    [BOUND, &cz("SELECT 1", b'I')].concat()
+}
+
+#[test]
+fn b2_b3_the_server_stays_from_the_first_message_to_the_answer_of_the_sync() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&[parse("", "x"), build::FLUSH.to_vec()].concat());
+        d.sent(&[parse("", "x"), build::FLUSH.to_vec()].concat());
+        d.server(PARSED).told(PARSED).held();
+        d.client(SYNC)
+            .sent(SYNC)
+            .server(&z(b'I'))
+            .told(&z(b'I'))
+            .released();
+        // A Sync alone needs no server.
+        d.client(SYNC).told(&z(b'I')).sent(b"").released();
+    }
+}
+
+#[test]
+fn b3_an_error_skips_to_its_own_sync_only() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let one = [parse("", "x"), bind("", ""), execute(""), SYNC.to_vec()].concat();
+        d.client(&[one.clone(), one.clone()].concat());
+        d.server(&[PARSED.to_vec(), e("22012", "x"), z(b'I')].concat())
+            .held();
+        let rest = [PARSED, &done()].concat();
+        d.to_client.clear();
+        d.server(&rest).told(&rest).released();
+    }
+}
+
+#[test]
+fn b4_a_suspended_portal_keeps_its_server() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&[parse("", "x"), bind("p", ""), execute("p"), SYNC.to_vec()].concat());
+        let suspended = message(b's', b"");
+        d.to_client.clear();
+        let first = [PARSED, BOUND, &row(&["1"]), &suspended, &z(b'T')].concat();
+        d.server(&first).told(&first).held();
+        d.client(&[execute("p"), SYNC.to_vec()].concat());
+        d.server(&[row(&["2"]), c("SELECT 1"), z(b'T')].concat())
+            .held();
+        assert_eq!(d.leases, 1);
+    }
+}
+
+#[test]
+fn c2_c3_a_statement_gets_our_name_and_is_prepared_where_it_is_used() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select c2");
+        d.client(&run("s"))
+            .sent(&run(&ours))
+            .server(&done())
+            .told(&done())
+            .released();
+        // Another server: Parse is put in, its answer is not seen.
+        d.known.prepared.clear();
+        d.client(&run("s"))
+            .sent(&[parse(&ours, "select c2"), run(&ours)].concat());
+        d.server(&[PARSED, &done()].concat())
+            .told(&done())
+            .released();
+        // Another client with the same text: answered here, in order.
+        d.client(
+            &[
+                bind("", "s"),
+                parse("t", "select c2"),
+                describe('S', "t"),
+                SYNC.to_vec(),
+            ]
+            .concat(),
+        );
+        d.sent(&[bind("", &ours), describe('S', &ours), SYNC.to_vec()].concat());
+        d.server(&[BOUND, build::NO_PARAMETERS, build::NO_DATA, &z(b'I')].concat());
+        d.told(
+            &[
+                BOUND,
+                PARSED,
+                build::NO_PARAMETERS,
+                build::NO_DATA,
+                &z(b'I'),
+            ]
+            .concat(),
+        );
+    }
+}
+
+#[test]
+fn c4_a_parse_that_failed_is_remembered_nowhere() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        for _ in 0..2 {
+            d.client(&[parse("s", "bad c4"), SYNC.to_vec()].concat());
+            assert!(!d.to_server.is_empty(), "it is asked again");
+            d.to_server.clear();
+            d.server(&[e("42601", "x"), z(b'I')].concat()).released();
+        }
+        // Skipped after an earlier error of the same segment.
+        d.client(&[parse("", "bad"), parse("s", "good c4"), SYNC.to_vec()].concat());
+        d.server(&[e("42601", "x"), z(b'I')].concat()).released();
+        d.to_server.clear();
+        d.client(&[parse("s", "good c4"), SYNC.to_vec()].concat());
+        assert!(show(&d.to_server).contains("good c4"));
+    }
+}
+
+#[test]
+fn c4_a_parse_put_in_and_skipped_is_put_in_again() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select c4b");
+        d.known.prepared.clear();
+        d.client(
+            &[
+                parse("", "bad"),
+                bind("", "s"),
+                SYNC.to_vec(),
+                bind("", "s"),
+            ]
+            .concat(),
+        );
+        // The second segment waits: whether the Parse of the first was skipped is not known.
+        d.sent(
+            &[
+                parse("", "bad"),
+                parse(&ours, "select c4b"),
+                bind("", &ours),
+                SYNC.to_vec(),
+            ]
+            .concat(),
+        );
+        d.server(&[e("42601", "x"), z(b'I')].concat());
+        d.sent(&[parse(&ours, "select c4b"), bind("", &ours)].concat());
+    }
+}
+
+#[test]
+fn c5_a_name_that_is_taken_is_refused_like_postgresql_does() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select c5");
+        d.client(&[parse("s", "other"), SYNC.to_vec()].concat());
+        d.sent(&[parse(&ours, "other"), SYNC.to_vec()].concat());
+        d.server(
+            &[
+                e(
+                    "42P05",
+                    &format!("prepared statement \"{ours}\" already exists"),
+                ),
+                z(b'I'),
+            ]
+            .concat(),
+        );
+        d.told(
+            &[
+                e("42P05", "prepared statement \"s\" already exists"),
+                z(b'I'),
+            ]
+            .concat(),
+        );
+        d.client(&run("s")).sent(&run(&ours));
+    }
+}
+
+#[test]
+fn c5_an_unknown_name_goes_to_the_server_but_never_one_of_ours() {
+    let mut d = Driver::new(Cut::Whole);
+    let ours = prepared(&mut d, "select c5b");
+    d.client(&run("nobody")).sent(&run("nobody"));
+    d.server(&[e("26000", "x"), z(b'I')].concat()).released();
+    d.client(&run(&ours)).sent(&run("canter_?"));
+    d.server(&[e("26000", "x"), z(b'I')].concat());
+    d.client(&[describe('S', &ours), SYNC.to_vec()].concat());
+    d.sent(&[describe('S', "canter_?"), SYNC.to_vec()].concat());
+}
+
+#[test]
+fn c6_close_succeeds_whatever_it_names_and_is_local() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        prepared(&mut d, "select c6");
+        let leases = d.leases;
+        d.client(
+            &[
+                close('S', "s"),
+                close('S', "x"),
+                close('P', "s"),
+                SYNC.to_vec(),
+            ]
+            .concat(),
+        );
+        d.told(&[CLOSED, CLOSED, CLOSED, &z(b'I')].concat())
+            .sent(b"");
+        assert_eq!(d.leases, leases);
+        // In a segment with an error before it, it did not happen.
+        let ours = prepared(&mut d, "select c6 again");
+        d.client(&[bind("", "s"), close('S', "s"), SYNC.to_vec()].concat());
+        d.server(&[e("22023", "x"), z(b'I')].concat());
+        d.to_server.clear();
+        d.client(&run("s")).sent(&run(&ours));
+        // The portal of the same name is another thing.
+        d.server(&done());
+        d.client(&[close('P', "s"), SYNC.to_vec()].concat());
+        d.client(&run("s"));
+    }
+}
+
+#[test]
+fn c7_the_oldest_statements_are_closed_between_transactions() {
+    let mut d = Driver::new(Cut::Whole);
+    d.known = crate::relay::Known::new(std::rc::Rc::clone(&d.known.params), 2);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    let mut names = Vec::new();
+    for n in 0..4 {
+        d.to_server.clear();
+        d.client(
+            &[
+                parse(&format!("s{n}"), &format!("select c7 {n}")),
+                SYNC.to_vec(),
+            ]
+            .concat(),
+        );
+        names.push(server_name(&d.to_server));
+        d.server(&[PARSED, &z(b'T')].concat());
+    }
+    d.client(&run("s0"))
+        .server(&[BOUND, &cz("SELECT 1", b'T')].concat());
+    d.to_server.clear();
+    d.client(&q("commit"))
+        .sent(&q("commit"))
+        .server(&cz("COMMIT", b'I'))
+        .held();
+    d.sent(&[close('S', &names[1]), close('S', &names[2]), SYNC.to_vec()].concat());
+    d.to_client.clear();
+    d.server(&[CLOSED, CLOSED, &z(b'I')].concat())
+        .told(b"")
+        .released();
+    assert_eq!(d.known.prepared.len(), 2);
+}
+
+#[test]
+fn c8_deallocate_takes_the_name_from_this_client_only() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        prepared(&mut d, "select c8");
+        let leases = d.leases;
+        d.client(&q("DEALLOCATE s"))
+            .told(&cz("DEALLOCATE", b'I'))
+            .sent(b"");
+        prepared(&mut d, "select c8 again");
+        d.client(&q("DEALLOCATE ALL"))
+            .told(&cz("DEALLOCATE ALL", b'I'))
+            .sent(b"");
+        assert_eq!(d.leases, leases + 1);
+        // A name nobody knows is the server's to refuse.
+        d.client(&q("DEALLOCATE s")).sent(&q("DEALLOCATE s"));
+    }
+}
+
+#[test]
+fn c8_deallocate_by_the_extended_protocol_names_the_statement_on_the_server() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select c8 extended");
+        let rest = [bind("", ""), execute(""), SYNC.to_vec()].concat();
+        d.client(&[parse("", "DEALLOCATE s"), rest.clone()].concat());
+        d.sent(&[parse("", &format!("DEALLOCATE {ours}")), rest].concat());
+        d.server(&[PARSED, BOUND, &cz("DEALLOCATE", b'I')].concat())
+            .released();
+        d.client(&[parse("s", "select c8 extended"), SYNC.to_vec()].concat());
+        d.sent(
+            &[
+                close('S', &ours),
+                parse(&ours, "select c8 extended"),
+                SYNC.to_vec(),
+            ]
+            .concat(),
+        );
+    }
+}
+
+#[test]
+fn c8_discard_all_clears_this_client_and_this_server() {
+    let mut d = Driver::new(Cut::Whole);
+    prepared(&mut d, "select c8 discard");
+    d.client(&q("DISCARD ALL")).server(&cz("DISCARD ALL", b'I'));
+    assert_eq!(d.known.prepared.len(), 0);
+}
+
+#[test]
+fn c10_a_stale_plan_is_closed_before_the_next_use() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select * from c10");
+        d.client(&run("s"))
+            .server(&[e("0A000", "cached plan must not change"), z(b'I')].concat());
+        d.to_server.clear();
+        d.to_client.clear();
+        d.client(&run("s"));
+        d.sent(
+            &[
+                close('S', &ours),
+                parse(&ours, "select * from c10"),
+                run(&ours),
+            ]
+            .concat(),
+        );
+        d.server(&[CLOSED, PARSED, &done()].concat())
+            .told(&done())
+            .released();
+    }
+}
+
+#[test]
+fn c11_an_unnamed_statement_is_parsed_again_on_another_server() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let unnamed = parse("", "select c11");
+        d.client(&[&unnamed[..], SYNC].concat())
+            .server(&[PARSED, &z(b'I')].concat())
+            .released();
+        d.to_server.clear();
+        d.to_client.clear();
+        d.client(&run(""))
+            .sent(&[unnamed.clone(), run("")].concat());
+        d.server(&[PARSED, &done()].concat())
+            .told(&done())
+            .released();
+        // A simple query takes it away, as in PostgreSQL.
+        d.client(&q("x")).server(&cz("X", b'I'));
+        d.to_server.clear();
+        // Whatever somebody else left under no name on the server is not for this client.
+        d.client(&run("")).sent(&run("canter_?"));
+    }
+}
+
+#[test]
+fn c12_names_texts_and_binds_longer_than_a_buffer() {
+    let name = "n".repeat(40_000);
+    let text = format!("select '{}'", "t".repeat(100_000));
+    for cut in [Cut::Whole, Cut::Random(7)] {
+        let mut d = Driver::new(cut);
+        d.client(&[parse(&name, &text), SYNC.to_vec()].concat());
+        let ours = server_name(&d.to_server);
+        d.sent(&[parse(&ours, &text), SYNC.to_vec()].concat());
+        d.server(&[PARSED, &z(b'I')].concat()).released();
+        let parameters = format!("{}\0{name}\0{}", "p".repeat(9_000), "v".repeat(200_000));
+        d.client(&message(b'B', parameters.as_bytes()));
+        let expected = format!("{}\0{ours}\0{}", "p".repeat(9_000), "v".repeat(200_000));
+        d.sent(&message(b'B', expected.as_bytes()));
+    }
+}

@@ -1,0 +1,276 @@
+//! Settings, pins and the questions about them.
+
+use super::driver::*;
+
+fn probe(d: &mut Driver, rows: &[&[&str]]) {
+    let mut answer = message(b'T', b"\0\0");
+    for row_of in rows {
+        answer.extend(row(row_of));
+    }
+    answer.extend(cz("SELECT", b'I'));
+    d.to_client.clear();
+    d.server(&answer).told(b"");
+}
+
+#[test]
+fn d2_a_setting_is_asked_for_and_follows_the_client() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&q("SET lock_timeout = 1000"))
+            .server(&cz("SET", b'I'))
+            .held();
+        d.to_server.drain(..q("SET lock_timeout = 1000").len());
+        let sql = d.sql();
+        assert!(
+            sql.contains("current_setting('lock_timeout',true)"),
+            "{sql}"
+        );
+        probe(&mut d, &[&["s", "lock_timeout", "1s"]]);
+        d.released();
+        assert_eq!(d.relay.label().get("lock_timeout"), Some("1s"));
+        // The next server has another label.
+        d.known.label = crate::relay::Label::new([("work_mem", "1MB")]);
+        d.client(&q("select 1"));
+        assert_eq!(
+            d.sql(),
+            "RESET \"work_mem\";SELECT pg_catalog.set_config('lock_timeout','1s',false);"
+        );
+        // The client's own query waits until its settings are there.
+        d.server(&cz("RESET", b'I')).sent(&q("select 1")).told(b"");
+        d.server(&cz("SELECT 1", b'I')).released();
+    }
+}
+
+#[test]
+fn d2_settings_the_server_refuses_are_an_error_of_the_statement() {
+    for cut in CUTS {
+        let mut d = Driver::with(cut, &[("role", "nobody")], false);
+        d.known.label = crate::relay::Label::empty();
+        d.client(&q("select 1"));
+        assert_eq!(d.sql(), "SET ROLE \"nobody\";");
+        d.server(&[e("22023", "no such role"), z(b'I')].concat());
+        assert!(d.relay.is_refused());
+        d.leased = false;
+        d.relay.detach();
+        d.client(b"S")
+            .told(&[e("22023", "no such role"), z(b'I')].concat());
+        assert!(d.known.label.is_empty());
+    }
+}
+
+#[test]
+fn d5_a_setting_that_was_rolled_back_is_gone() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&q("set role x")).server(&cz("SET", b'T')).held();
+        d.client(&q("rollback"))
+            .server(&cz("ROLLBACK", b'I'))
+            .held();
+        probe(
+            &mut d,
+            &[
+                &["s", "role", "none"],
+                &["s", "session_authorization", "app"],
+            ],
+        );
+        d.released();
+        assert!(d.relay.label().is_empty());
+    }
+}
+
+#[test]
+fn d4_a_local_setting_is_nothing_to_ask_about() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.client(&q("SET LOCAL lock_timeout = 1"))
+        .server(&cz("SET", b'T'));
+    d.client(&q("commit"))
+        .server(&cz("COMMIT", b'I'))
+        .released();
+}
+
+#[test]
+fn d6_reset_gives_the_client_its_own_start_back() {
+    for cut in CUTS {
+        let mut d = Driver::with(cut, &[("timezone", "Europe/Paris")], false);
+        d.client(&[q("RESET timezone"), q("select 1")].concat())
+            .sent(&q("RESET timezone"));
+        let reported = message(b'S', b"TimeZone\0UTC\0");
+        d.server(&[c("RESET"), reported.clone(), z(b'I')].concat());
+        assert_eq!(
+            d.sql(),
+            "SELECT pg_catalog.set_config('timezone','Europe/Paris',false)"
+        );
+        d.to_client.clear();
+        let back = message(b'S', b"TimeZone\0Europe/Paris\0");
+        d.server(&[row(&["x"]), c("SELECT 1"), back.clone(), z(b'I')].concat());
+        d.told(&back);
+        let sent = std::mem::take(&mut d.to_server);
+        assert!(show(&sent).contains("current_setting"), "{}", show(&sent));
+        // What waited goes on behind the question.
+        assert!(sent.ends_with(&q("select 1")));
+    }
+}
+
+#[test]
+fn d3_a_setting_named_by_a_parameter_is_carried_and_never_seen_by_another_client() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let bound = b"\0\0\0\0\0\x02\0\0\0\x08My.Thing\0\0\0\x0242\0\0";
+        let all = [
+            parse("", "SELECT set_config($1, $2, false)"),
+            message(b'B', bound),
+        ]
+        .concat();
+        d.client(&[all, execute(""), SYNC.to_vec()].concat()).held();
+        d.to_server.clear();
+        d.server(&[PARSED, BOUND, &cz("SELECT 1", b'I')].concat());
+        let sql = d.sql();
+        assert!(sql.contains("current_setting('my.thing',true)"), "{sql}");
+        assert!(sql.contains("pg_settings"), "{sql}");
+        probe(&mut d, &[&["s", "my.thing", "42"]]);
+        d.released();
+        assert_eq!(d.relay.label().get("my.thing"), Some("42"));
+        // The same client finds its server as it left it.
+        d.client(&q("x"))
+            .sent(&q("x"))
+            .server(&cz("X", b'I'))
+            .released();
+        // Another one gets it clean of what nobody can list.
+        let mut other = Driver::new(cut);
+        other.known = d.known;
+        other.client(&q("y"));
+        assert_eq!(other.sql(), "RESET ALL;");
+        other
+            .server(&cz("RESET", b'I'))
+            .sent(&q("y"))
+            .server(&cz("Y", b'I'))
+            .released();
+        other.to_client.clear();
+        other.client(&q("y")).sent(&q("y"));
+    }
+}
+
+#[test]
+fn d9_d10_d14_a_session_is_pinned_until_the_server_says_otherwise() {
+    for cut in CUTS {
+        for (text, word) in [
+            (
+                "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+                "cursor with hold",
+            ),
+            ("SELECT pg_advisory_lock(1)", "advisory lock"),
+            ("CREATE TEMP TABLE t (a int)", "temporary table"),
+            ("LISTEN c", "LISTEN"),
+            ("PREPARE p AS SELECT 1", "SQL PREPARE"),
+        ] {
+            let mut d = Driver::new(cut);
+            d.client(&q(text)).server(&cz("X", b'I')).held();
+            probe(&mut d, &[&["p", word, "true"]]);
+            d.held();
+            assert!(d.relay.is_pinned(&d.known));
+            assert_eq!(d.relay.pin_reason(), Some(format!("{word}: {text}")));
+            // A statement that touches nothing asks nothing, and stays.
+            d.to_server.clear();
+            d.client(&q("select 1"))
+                .sent(&q("select 1"))
+                .server(&cz("X", b'I'))
+                .held();
+            d.client(&q("DISCARD ALL")).server(&cz("DISCARD ALL", b'I'));
+            probe(&mut d, &[&["p", word, "false"]]);
+            d.released();
+            assert_eq!(d.relay.pin_reason(), None);
+        }
+    }
+}
+
+#[test]
+fn d10_a_lock_that_was_not_got_does_not_pin() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("SELECT pg_try_advisory_lock(1)"))
+        .server(&cz("X", b'I'))
+        .held();
+    probe(&mut d, &[&["p", "advisory lock", "false"]]);
+    d.released();
+}
+
+#[test]
+fn d11_a_pinned_session_hears_its_notifications() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&q("LISTEN c")).server(&cz("LISTEN", b'I'));
+        probe(&mut d, &[&["p", "LISTEN", "true"]]);
+        let heard = message(b'A', b"\0\0\0\x01c\0hi\0");
+        d.held().server(&heard).told(&heard).held();
+    }
+}
+
+#[test]
+fn d8_what_a_client_leaves_is_discarded() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("CREATE TEMP TABLE t (a int)"))
+        .server(&cz("CREATE TABLE", b'I'));
+    probe(&mut d, &[&["p", "temporary table", "true"]]);
+    d.to_server.clear();
+    assert_eq!(d.leave(), crate::relay::Leaving::Wait);
+    assert_eq!(d.sql(), "DISCARD ALL");
+    d.server(&cz("DISCARD ALL", b'I'));
+    assert_eq!(d.leave(), crate::relay::Leaving::Clean);
+}
+
+#[test]
+fn d12_nextval_keeps_its_server_where_currval_is_used() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("SELECT nextval('s')"))
+        .server(&cz("X", b'I'))
+        .released();
+    let mut other = Driver::new(Cut::Whole);
+    other
+        .client(&q("SELECT currval('s')"))
+        .server(&[e("55000", "x"), z(b'I')].concat());
+    other.released();
+    d.client(&q("SELECT nextval('s')"))
+        .server(&cz("X", b'I'))
+        .held();
+    d.client(&q("SELECT currval('s')"))
+        .server(&cz("X", b'I'))
+        .held();
+    d.client(&q("DISCARD SEQUENCES"))
+        .server(&cz("DISCARD SEQUENCES", b'I'))
+        .released();
+}
+
+#[test]
+fn d12_what_nobody_can_be_asked_about_stays_until_discard_all() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("LOAD 'x'")).server(&cz("LOAD", b'I')).held();
+    d.client(&q("select 1")).server(&cz("X", b'I')).held();
+    d.to_server.clear();
+    d.client(&q("DISCARD ALL")).server(&cz("DISCARD ALL", b'I'));
+    d.server(&cz("SELECT", b'I')).released();
+}
+
+#[test]
+fn a_question_that_fails_keeps_the_server() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("SET statement_timeout = 1"))
+        .server(&cz("SET", b'I'));
+    d.server(
+        &[
+            e("57014", "canceling statement due to statement timeout"),
+            z(b'I'),
+        ]
+        .concat(),
+    );
+    d.held();
+    assert!(d.relay.is_pinned(&d.known));
+}
+
+#[test]
+fn a7_parameters_of_another_server_are_told() {
+    let mut d = Driver::new(Cut::Whole);
+    d.known.params = crate::relay::Params::new([("TimeZone", "UTC"), ("server_version", "17.0")]);
+    d.client(&q("x"))
+        .told(&message(b'S', b"server_version\x0017.0\0"));
+}

@@ -1,0 +1,201 @@
+//! The replicas of one primary at work: who is asked how far it is, and what visitors must see.
+//! Asks over leases of the pools, so that no cap is passed. Leaves the rules to `choose`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use super::{Asked, Floor, Lsn, Replicas, Rules, Sample};
+use crate::pool::{Pool, WaitInfo};
+use crate::pooler::{Pooler, Shared};
+use crate::relay::Label;
+use crate::settings::Owner;
+use crate::target::{Target, TargetId};
+
+/// How long one question may take, the wait for a server included.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Visitors whose writes are remembered; beyond it, all of them are taken to have written now.
+const MOST_VISITORS: usize = 10_000;
+
+/// The replicas of one primary.
+pub(crate) struct Group {
+    pub(crate) state: RefCell<Replicas>,
+    primary: TargetId,
+    targets: Vec<TargetId>,
+    visitors: RefCell<HashMap<Owner, Floor>>,
+    probes: RefCell<Vec<AbortHandle>>,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.probes.borrow().iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Group {
+    fn start(
+        shared: &Rc<Shared>,
+        primary: TargetId,
+        targets: Vec<TargetId>,
+        rules: Rules,
+    ) -> Rc<Self> {
+        let group = Rc::new(Self {
+            state: RefCell::new(Replicas::new(targets.len(), rules)),
+            primary,
+            targets,
+            visitors: RefCell::default(),
+            probes: RefCell::default(),
+        });
+        let replicas = group
+            .targets
+            .iter()
+            .enumerate()
+            .map(|(at, id)| (*id, Some(at)));
+        for (id, at) in std::iter::once((primary, None)).chain(replicas) {
+            let (group_, shared) = (Rc::downgrade(&group), Rc::downgrade(shared));
+            let task = spawn_local(watch(group_, shared, id, at, rules.probe_every));
+            group.probes.borrow_mut().push(task.abort_handle());
+        }
+        group
+    }
+
+    /// The target of a replica.
+    pub(crate) fn target(&self, at: usize) -> Option<TargetId> {
+        self.targets.get(at).copied()
+    }
+
+    /// What the visitor of a request, or else the session itself, must see.
+    pub(crate) fn with_floor<T>(
+        &self,
+        owner: Option<Owner>,
+        own: &mut Floor,
+        then: impl FnOnce(&mut Replicas, &mut Floor) -> T,
+    ) -> T {
+        let mut visitors = self.visitors.borrow_mut();
+        let floor = match owner {
+            None => own,
+            Some(owner) => {
+                if visitors.len() >= MOST_VISITORS && !visitors.contains_key(&owner) {
+                    visitors.clear();
+                }
+                visitors.entry(owner).or_insert_with(|| {
+                    // Nobody said what it has written: all that was written so far.
+                    let mut floor = Floor::default();
+                    floor.wrote(Instant::now());
+                    floor
+                })
+            }
+        };
+        then(&mut self.state.borrow_mut(), floor)
+    }
+
+    /// Asks one server and notes what it says.
+    async fn look(&self, shared: &Shared, id: TargetId, at: Option<usize>, asked: &mut Asked) {
+        let Some(target) = shared.pools.target(id) else {
+            return;
+        };
+        let Ok(pool) = shared.pools.pool(id, &target.dbname, &target.user) else {
+            return;
+        };
+        let begun = Instant::now();
+        let answer = timeout(PATIENCE, ask(&pool, asked)).await;
+        let now = Instant::now();
+        let mut state = self.state.borrow_mut();
+        match (answer, at) {
+            (Ok(Ok(sample)), None) => state.primary_says(sample, begun, now),
+            (Ok(Ok(sample)), Some(at)) => state.replica_says(at, sample, now),
+            // Its servers are all at work: no sign that it is down.
+            (Err(_), Some(_)) if pool.servers() > 0 => {}
+            (_, Some(at)) => state.replica_failed(at, now),
+            // Without its position, what is written meanwhile is read on the primary.
+            (_, None) => {}
+        }
+    }
+}
+
+async fn watch(
+    group: Weak<Group>,
+    shared: Weak<Shared>,
+    id: TargetId,
+    at: Option<usize>,
+    every: Duration,
+) {
+    let mut asked = Asked::All;
+    loop {
+        let (Some(group), Some(shared)) = (group.upgrade(), shared.upgrade()) else {
+            return;
+        };
+        group.look(&shared, id, at, &mut asked).await;
+        drop((group, shared));
+        sleep(every).await;
+    }
+}
+
+async fn ask(pool: &Rc<Pool>, asked: &mut Asked) -> io::Result<Sample> {
+    let who = WaitInfo {
+        client: "read routing".into(),
+        seat: None,
+    };
+    let lease = pool.lease(&Rc::new(Label::default()), &who).await;
+    let mut lease = lease.map_err(|error| io::Error::other(error.message))?;
+    let answer = lease.ask(asked.query()).await?;
+    lease.give_back();
+    match answer {
+        Ok(row) => {
+            let sample = row.as_deref().and_then(Sample::of_row);
+            sample.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        }
+        Err(error) => {
+            // Aurora has no such functions: next time it is asked for less.
+            *asked = Asked::Role;
+            Err(io::Error::other(error.message))
+        }
+    }
+}
+
+impl Pooler {
+    /// Reads of sessions of `primary` may go to these servers from now on. False when there are
+    /// too many targets.
+    pub fn set_replicas(&self, primary: TargetId, replicas: Vec<Target>, rules: Rules) -> bool {
+        let registered = replicas.into_iter().map(|target| self.register(target));
+        let Some(targets) = registered.collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let group = Group::start(&self.0, primary, targets, rules);
+        self.0.replicas.borrow_mut().insert(primary, group);
+        true
+    }
+
+    /// A request of this owner begins; its visitor must see everything up to `lsn`.
+    pub fn visitor_arrived(&self, owner: Owner, lsn: Option<Lsn>) {
+        for group in self.0.replicas.borrow().values() {
+            let floor = lsn.map_or_else(Floor::default, Floor::at);
+            group.visitors.borrow_mut().insert(owner, floor);
+        }
+    }
+
+    /// What this owner's visitor must see in its next request, once this one is over. Asks the
+    /// primary when something was written that nobody knows the position of yet.
+    pub async fn visitor_left(&self, owner: Owner) -> Option<Lsn> {
+        let groups: Vec<_> = self.0.replicas.borrow().values().map(Rc::clone).collect();
+        let mut last = None;
+        for group in groups {
+            let Some(mut floor) = group.visitors.borrow_mut().remove(&owner) else {
+                continue;
+            };
+            if group.state.borrow().is_open(&mut floor) {
+                group
+                    .look(&self.0, group.primary, None, &mut Asked::All)
+                    .await;
+            }
+            group.state.borrow().is_open(&mut floor);
+            last = last.max(floor.lsn());
+        }
+        last
+    }
+}
