@@ -3,12 +3,14 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test bench setup docs clean
+.PHONY: help demo test bench setup docs clean django-suite psycopg-suite
 
 help:
 	@echo "make demo   build, fill the demo site and serve it"
 	@echo "make test   build and run every test"
 	@echo "make bench  compare with other servers (about an hour; see bench/README.md)"
+	@echo "make django-suite   Django's own tests through the pooler, compared with none (minutes)"
+	@echo "make psycopg-suite  psycopg's own tests, likewise"
 	@echo "make docs   write the reference pages anew"
 
 demo:
@@ -16,6 +18,12 @@ demo:
 
 test:
 	@$(PYTHON) tools/dev.py test
+
+django-suite:
+	@$(PYTHON) tools/dev.py django-suite
+
+psycopg-suite:
+	@$(PYTHON) tools/dev.py psycopg-suite
 
 setup:
 	@$(PYTHON) tools/dev.py setup

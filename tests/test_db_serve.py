@@ -352,6 +352,27 @@ def test_a_front_that_is_killed_is_replaced_with_its_pool(serve: Serve, database
     assert is_pooled(facts(server))
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_connection_is_kept_while_it_is_as_good_as_new(serve: Serve, driver: str) -> None:
+    server = serve("--threads", "1", driver=driver)
+    assert [facts(server, "/opened/")["opened"] for _ in range(5)] == [1] * 5
+    facts(server, "/setting/")
+    # As without the pool: the next request has a session of its own.
+    assert facts(server, "/timeout/") == {"timeout": "0", "opened": 2}
+    facts(server, "/iterate/")
+    assert facts(server, "/opened/")["opened"] == 3
+    assert facts(server, "/opened/")["opened"] == 3
+
+
+def test_a_project_that_keeps_connections_itself_keeps_their_state(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    databases = {"default": where(postgres, database, CONN_MAX_AGE=None)}
+    server = serve("--threads", "1", databases=databases)
+    facts(server, "/setting/")
+    assert facts(server, "/timeout/") == {"timeout": "1234ms", "opened": 1}
+
+
 def test_at_the_end_no_connection_is_left(
     serve: Serve, postgres: Postgres, database: str
 ) -> None:

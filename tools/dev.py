@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 READER = ROOT / "examples" / "reader"
+SUITES = ROOT / "tests" / "pooler" / "suites"
 OLDEST = (3, 10)
 #: Interpreters the tests want, the one that everything runs on first.
 WANTED = ("3.13", "3.10")
@@ -34,10 +35,10 @@ class Failed(Exception):
 def main() -> int:
     """Run the command named on the command line; answers the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=("setup", "demo", "test"))
+    parser.add_argument("command", choices=sorted(COMMANDS))
     command = parser.parse_args().command
     try:
-        {"setup": setup, "demo": demo, "test": test}[command]()
+        COMMANDS[command]()
     except Failed as failed:
         print(f"\n{command}: {failed}", file=sys.stderr)
         return 1
@@ -78,7 +79,19 @@ def test() -> None:
         run(f"package tests on Python {version}", pytest(second, "-m", "not slow"))
     run("differential run", [python, "tests/differential/run.py"])
     run("package tests", pytest(python))
+    run("Django's tests through the pooler", [python, SUITES / "django_suite.py", "--fast"])
+    run("psycopg's tests through the pooler", [python, SUITES / "psycopg_suite.py", "--fast"])
     say(f"all tests passed in {time.monotonic() - started:.0f} s")
+
+
+def django_suite() -> None:
+    """Django's own tests through the pooler, compared with the same straight to PostgreSQL."""
+    run("Django's own tests", [setup(), SUITES / "django_suite.py"])
+
+
+def psycopg_suite() -> None:
+    """psycopg's own tests through the pooler, likewise."""
+    run("psycopg's own tests", [setup(), SUITES / "psycopg_suite.py"])
 
 
 def pytest(python: Path, *more: str) -> list[str | Path]:
@@ -264,6 +277,15 @@ def run(
 def say(what: str) -> None:
     """One line of progress."""
     print(f"==> {what}", flush=True)
+
+
+COMMANDS = {
+    "setup": setup,
+    "demo": demo,
+    "test": test,
+    "django-suite": django_suite,
+    "psycopg-suite": psycopg_suite,
+}
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ settings.configure(
 
 from django.core.wsgi import get_wsgi_application
 from django.db import DatabaseError, connections, transaction
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
@@ -69,6 +70,37 @@ def show(request: HttpRequest, alias: str = "default") -> JsonResponse:
     info = connection.connection.info
     driver = type(connection.connection).__module__.partition(".")[0]
     return JsonResponse({**found, "host": info.host, "driver": driver})
+
+
+created = 0
+
+
+def count_connections(**_signal: object) -> None:
+    global created
+    created += 1
+
+
+connection_created.connect(count_connections)
+
+
+def opened(request: HttpRequest) -> JsonResponse:
+    """How many connections this worker has opened, this request's included."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return JsonResponse({"opened": created})
+
+
+def setting(request: HttpRequest) -> JsonResponse:
+    """Leaves the session in another state than it was."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SET statement_timeout = '1234ms'")
+    return JsonResponse({})
+
+
+def timeout(request: HttpRequest) -> JsonResponse:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        return JsonResponse({"timeout": cursor.fetchone()[0], "opened": created})
 
 
 def sleep(request: HttpRequest, seconds: str) -> JsonResponse:
@@ -135,6 +167,9 @@ def plain(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     path("", show),
     path("at/<alias>/", show),
+    path("opened/", opened),
+    path("setting/", setting),
+    path("timeout/", timeout),
     path("sleep/<seconds>/", sleep),
     path("trouble/", trouble),
     path("begin/<how>/", begin),

@@ -70,7 +70,11 @@ class Reply:
 
 def clean_env(**more: str | None) -> dict[str, str]:
     """The environment without what would change the options."""
-    dropped = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "DYNO", "NOTIFY_SOCKET"}
+    dropped = {
+        *("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "NOTIFY_SOCKET", "SYSTEMD_EXEC_PID"),
+        *("DYNO", "FLY_APP_NAME", "RENDER", "RAILWAY_ENVIRONMENT", "RAILWAY_ENVIRONMENT_NAME"),
+        "KUBERNETES_SERVICE_HOST",
+    }
     env = {
         key: value
         for key, value in os.environ.items()

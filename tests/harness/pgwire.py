@@ -1,4 +1,4 @@
-"""Owns PostgreSQL's protocol 3 by hand: every message as bytes, a raw client, and a scripted server.
+"""Owns PostgreSQL's protocol 3 by hand: each message as bytes, a raw client, a scripted server.
 
 Leaves out all that a driver does for its user: nothing is checked, ordered or completed here, so
 that a test can send half a message, a wrong length, or die at any point. Section numbers of the

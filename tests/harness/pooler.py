@@ -1,4 +1,4 @@
-"""Owns a running ``canter pool`` in front of a database, and ways into it: psycopg, psycopg2 and raw
+"""Owns a running ``canter pool`` before a database, and ways into it: psycopg, psycopg2, raw
 bytes. With ``CANTER_TEST_POOLER=direct`` the same object leads straight to PostgreSQL, which proves
 that a test expects what PostgreSQL does.
 
@@ -59,7 +59,8 @@ class Way:
     def raw(self, **params: str) -> pgwire.Client:
         """A raw connection, logged in."""
         client = self.stranger()
-        found = client.start(**{"user": "site", "database": self.dbname, **params})
+        named = {"user": "site", "database": self.dbname, **params}
+        found = client.start((3, 0), **named)
         assert found and found[-1].kind == "Z", found
         return client
 

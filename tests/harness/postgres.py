@@ -312,7 +312,7 @@ class Postgres:
         )
 
 
-def as_whom() -> dict[str, int]:
+def as_whom() -> dict[str, Any]:
     """PostgreSQL does not run as root: as which user then."""
     if os.geteuid() != 0:
         return {}

@@ -1,4 +1,4 @@
-"""Owns the fixtures of the pooler's tests: one PostgreSQL for all, a database and a pooler for each.
+"""Owns the fixtures of the pooler's tests: one PostgreSQL for all, a database and pooler for each.
 
 Leaves the objects to ``harness``.
 """

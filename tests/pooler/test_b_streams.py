@@ -1,6 +1,6 @@
 """Owns B7 to B9: COPY, messages larger than any buffer, and who waits for whom.
 
-Leaves ordinary queries to ``test_b_flow`` and clients that leave in the midst to ``test_e_leaving``.
+Leaves ordinary queries to ``test_b_flow`` and clients that leave meanwhile to ``test_e_leaving``.
 """
 
 from __future__ import annotations

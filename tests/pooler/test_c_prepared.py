@@ -247,8 +247,9 @@ def test_c8_deallocate_all_in_a_transaction(single: Any) -> None:
     assert code_of(run(client, "s")) == "26000"
 
 
-def test_c9_statements_prepared_in_sql(pooler: Any) -> None:
-    one, two = pooler.raw(), pooler.raw()
+def test_c9_statements_prepared_in_sql(start: Any) -> None:
+    way = start(connections=4)
+    one, two = way.raw(), way.raw()
     one.ask("PREPARE mine (int) AS SELECT $1 + 1")
     for _ in range(2):
         assert one.value("EXECUTE mine(1)") == "2"

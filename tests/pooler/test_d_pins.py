@@ -191,7 +191,8 @@ def test_d11_notifications_of_a_client_that_left_go_nowhere(single: Any) -> None
     listener.close()
     other = single.raw()
     other.ask("SELECT 1")
-    single.postgres.connect(dbname=single.dbname).execute("NOTIFY news, 'for nobody'").connection.close()
+    with single.postgres.connect(dbname=single.dbname) as sender:
+        sender.execute("NOTIFY news, 'for nobody'")
     assert all(one.kind != "A" for one in other.ask("SELECT 1"))
     assert other.value("SELECT count(*) FROM pg_listening_channels()") == "0"
 
@@ -249,11 +250,9 @@ def test_d14_pins_are_bounded_and_name_their_reason(start: Any) -> None:
     until(lambda: worker.value(sql) == "2", what="two locks to be given up")
     refused = 0
     for client in clients:
-        client.send(pgwire.query("SELECT 1"))
         try:
-            answer = client.until("Z")
-            assert kinds(answer) == "TDCZ"
-        except pgwire.Closed:
+            assert kinds(client.ask("SELECT 1")) == "TDCZ"
+        except (pgwire.Closed, OSError):
             refused += 1
     assert refused == 2
     late = way.raw()

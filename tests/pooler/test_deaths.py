@@ -42,7 +42,7 @@ def scripts() -> list[bytes]:
         p.query("PREPARE death AS SELECT 1"),
         p.query("COPY deaths FROM STDIN") + p.copy_data(b"1\n") * 50,
         p.query("COPY (SELECT generate_series(1, 5000)) TO STDOUT"),
-        p.query("SELECT pg_sleep(20)"),
+        p.query("SELECT pg_sleep(1)"),
         p.query("SET ROLE NONE; SET work_mem = '3MB'"),
         everything + p.sync(),
         everything + p.flush(),

@@ -54,18 +54,26 @@ def test_e1_an_open_transaction_is_rolled_back_and_its_server_used_again(
     assert single.raw().value("SELECT count(*) FROM e1") == "0"
 
 
-@pytest.mark.parametrize("how", ["close", "terminate", "reset"])
+@pytest.mark.parametrize("how", ["close", "reset"])
 def test_e2_a_client_that_vanishes_in_a_query_has_it_cancelled(single: Any, how: str) -> None:
     client = single.raw_tcp() if how == "reset" and hasattr(single, "pid") else single.stranger()
     client.start(user="site", database=single.dbname)
     client.send(pgwire.query("SELECT pg_sleep(600)"))
     single.running("pg_sleep")
-    if how == "terminate":
-        client.send(pgwire.terminate())
     client.reset() if how == "reset" else client.close()
     if not hasattr(single, "pid"):
         single.postgres.value("SELECT pg_terminate_backend(%s)", single.running("pg_sleep"))
     single.no_longer_running("pg_sleep")
+    one_usable_server(single)
+
+
+def test_e2_what_a_client_sent_before_its_goodbye_is_done(single: Any) -> None:
+    """As PostgreSQL does: Terminate is read when the query before it has ended."""
+    client, other = single.raw(), single.raw()
+    client.ask("CREATE TABLE e2 (n int)")
+    client.send(pgwire.query("SELECT pg_sleep(0.2); INSERT INTO e2 VALUES (1)"), pgwire.terminate())
+    client.close()
+    until(lambda: other.value("SELECT count(*) FROM e2") == "1", what="the insert")
     one_usable_server(single)
 
 
@@ -80,8 +88,19 @@ def test_e2_a_query_that_ends_at_the_same_time_does_no_harm(single: Any) -> None
         other.close()
 
 
+POINTS = [
+    "pipeline",
+    "copy in",
+    "copy in ahead",
+    "copy in ahead, goodbye",
+    "copy out",
+    "flush",
+    "half message",
+]
+
+
 @pytest.mark.pooled
-@pytest.mark.parametrize("point", ["pipeline", "copy in", "copy out", "flush", "half message"])
+@pytest.mark.parametrize("point", POINTS)
 def test_e3_a_client_that_vanishes_in_the_midst(single: Any, point: str) -> None:
     p = pgwire
     client = single.raw()
@@ -94,6 +113,10 @@ def test_e3_a_client_that_vanishes_in_the_midst(single: Any, point: str) -> None
         client.send(p.query("COPY e3 FROM STDIN"))
         client.until("G")
         client.send(p.copy_data(b"1\n"))
+    elif point.startswith("copy in ahead"):
+        # The data comes before the server has said that it wants any.
+        goodbye = p.terminate() if "goodbye" in point else b""
+        client.send(p.query("COPY e3 FROM STDIN"), p.copy_data(b"1\n"), goodbye)
     elif point == "copy out":
         client.send(p.query("COPY (SELECT generate_series(1, 3000000)) TO STDOUT"))
         client.until("H")

@@ -5,6 +5,7 @@ by the test. Leaves the real ones to ``tests/test_db_serve.py``.
 from __future__ import annotations
 
 import importlib
+import socket
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -40,9 +41,18 @@ class Connection:
 
     def __init__(self, words: Mapping[str, Any]) -> None:
         self.words = dict(words)
-        self.info = types.SimpleNamespace(transaction_status=0)
+        self.touched: str | None = "off"
+        self.info = types.SimpleNamespace(
+            transaction_status=0,
+            parameter_status=lambda name: self.touched if name == "canter.touched" else None,
+        )
         self.autocommit = True
         self.said: list[str] = []
+        # The pool's end and ours.
+        self.far, self.near = socket.socketpair()
+
+    def fileno(self) -> int:
+        return self.near.fileno()
 
     def cursor(self) -> Connection:
         return self
@@ -73,6 +83,10 @@ def backend(failures: list[str]) -> types.ModuleType:
         timezone_name = "UTC"
         in_atomic_block = False
         connection: Connection | None = None
+        close_at: float | None = 1.0
+
+        def __init__(self, max_age: int | None = 0) -> None:
+            self.settings_dict = {"CONN_MAX_AGE": max_age}
 
         @property
         def pool(self) -> str:
@@ -86,6 +100,9 @@ def backend(failures: list[str]) -> types.ModuleType:
         def connect(self) -> Connection:
             self.connection = self.get_new_connection({"host": "h", "user": "u"})
             return self.connection
+
+        def close(self) -> None:
+            self.connection = None
 
     DatabaseWrapper.__module__ = "django.db.backends.postgresql.base"
     module.DatabaseWrapper = DatabaseWrapper  # type: ignore[attr-defined]
@@ -224,6 +241,38 @@ def test_a_closed_connection_is_forgotten(module: Any) -> None:
     wrapper.connection = None
     canter_django.end_transactions()
     assert canter_django._mine.wrappers == {}
+
+
+def test_a_connection_is_kept_until_its_session_may_differ_from_a_new_one(module: Any) -> None:
+    wrapper = module.DatabaseWrapper()
+    connection = wrapper.connect()
+    assert wrapper.close_at is None
+    canter_django.begin_well()
+    canter_django.end_transactions()
+    assert wrapper.connection is connection
+    connection.touched = "on"
+    canter_django.end_transactions()
+    assert wrapper.connection is None
+
+
+def test_a_kept_connection_that_has_ended_is_not_used_again(module: Any) -> None:
+    wrapper = module.DatabaseWrapper()
+    wrapper.connect().far.close()
+    canter_django.begin_well()
+    assert wrapper.connection is None
+
+
+@pytest.mark.parametrize(("max_age", "touched"), [(60, "off"), (None, "off"), (0, None)])
+def test_what_the_project_wants_or_the_pool_does_not_say_is_left_alone(
+    module: Any, max_age: int | None, touched: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper = module.DatabaseWrapper(max_age)
+    monkeypatch.setattr(canter_django, "_touched", lambda connection: touched)
+    wrapper.connect()
+    assert wrapper.close_at == 1.0
+    monkeypatch.setattr(canter_django, "_touched", lambda connection: "on")
+    canter_django.end_transactions()
+    assert wrapper.connection is not None
 
 
 def test_the_backend_is_changed_when_the_app_imports_it(

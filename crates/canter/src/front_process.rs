@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use canter_base::options::{Ban, Config, Http2, LogTarget};
+use canter_base::options::{Ban, Config, Hsts, Http2, LogTarget};
 use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
 use canter_channel::call::{Answer, Submission};
-use canter_front::{AccessLog, App, Call, GuardSettings, Listener, Server, Settings};
+use canter_front::{AccessLog, App, Call, Challenges, GuardSettings, Listener, Server, Settings};
 use canter_shield::pace::Pace;
 use canter_sys::allocator;
 use canter_sys::process::exit_now;
@@ -141,13 +141,14 @@ async fn serve(
         .into_iter()
         .map(|(fd, _)| Listener::new(fd))
         .collect();
+    let challenges = Challenges::default();
     let listeners = match tls {
-        Some(tls) => tls.open(listeners?)?,
+        Some(tls) => tls.open(listeners?, &challenges)?,
         None => listeners?,
     };
     let app = Workers(dispatch.clone());
     let server = Server::start(
-        front_settings(config, sizing),
+        front_settings(config, sizing, challenges),
         listeners,
         app,
         access.clone(),
@@ -369,7 +370,7 @@ fn dispatch_settings(config: &Config, sizing: &Sizing) -> dispatch::Settings {
     }
 }
 
-fn front_settings(config: &Config, sizing: &Sizing) -> Settings {
+fn front_settings(config: &Config, sizing: &Sizing, challenges: Challenges) -> Settings {
     Settings {
         limits: canter_http::Limits {
             request_line: config.limit_request_line.bytes(),
@@ -396,6 +397,13 @@ fn front_settings(config: &Config, sizing: &Sizing) -> Settings {
         timeout: Some(config.timeout).filter(|timeout| !timeout.is_zero()),
         trusted: config.forwarded_allow_ips.clone(),
         forwarded_hops: config.forwarded_hops as usize,
+        proxy_protocol: config.proxy_protocol,
+        forwarded_header: config.forwarded_header,
+        router_timeout: Some(config.router_timeout).filter(|timeout| !timeout.is_zero()),
+        redirect_https: config.redirect_https,
+        hsts: config.hsts.as_ref().map(Hsts::field_value),
+        early_hints: config.early_hint.clone(),
+        challenges,
         request_id_header: config.request_id_header.0.to_ascii_lowercase(),
         health: config.health,
         access_log_format: config.access_log_format,

@@ -14,6 +14,7 @@ use canter_base::{Exit, Fault};
 
 use crate::cli::Command;
 
+mod acme;
 mod cli;
 mod command;
 mod front_process;

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use canter_base::options::{Address, Config, DbAuth, DbPool};
+use canter_base::options::{Address, Config, DbAuth, DbPool, RoleName};
 use canter_base::{Fault, warn};
 use canter_pg::access::{Access, AccessOptions, Auth, Reach};
 use canter_pg::target::Target;
@@ -184,9 +184,23 @@ impl Plan {
             Some(Auth::Cert) => "a client certificate whose common name is the user",
             _ if has_users => "a user and password of `--db-auth-file`",
             None | Some(Auth::Peer) if only_unix => "nothing of whoever runs as this user",
-            None if !has_password => "nothing, for the database's URL has no password either",
+            None if !has_password => {
+                "nothing of programs of this user; others are refused, for the URL has no password"
+            }
             _ => "the user and password of the database's URL",
         }
+    }
+
+    /// A line that shows how to get to the console.
+    pub fn console(&self) -> Option<String> {
+        let (example, target) = (self.example()?, self.target.as_ref()?);
+        // The database's name is the end of both kinds of address.
+        let mut dbname = String::new();
+        percent(&mut dbname, &target.dbname);
+        let before = example
+            .strip_suffix(&format!("dbname={}'", target.dbname))
+            .map(|before| format!("{before}dbname=pgbouncer'"));
+        before.or_else(|| Some(format!("{}pgbouncer", example.strip_suffix(&dbname)?)))
     }
 
     /// A line that shows how to get in.
@@ -260,8 +274,14 @@ fn settings(config: &Config) -> Settings {
         query_timeout: config.db_query_timeout,
         pin_cap: config.db_pin_limit,
         prepared: config.db_prepared_statements as usize,
+        admin_users: names(&config.db_admin_users),
+        stats_users: names(&config.db_stats_users),
         ..Settings::default()
     }
+}
+
+fn names(roles: &[RoleName]) -> Vec<String> {
+    roles.iter().map(|role| role.0.clone()).collect()
 }
 
 fn access(config: &Config) -> Result<AccessOptions, Fault> {

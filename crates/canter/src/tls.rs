@@ -1,6 +1,6 @@
 //! Owns what the options mean for TLS: certificates, where plain HTTP leads to HTTPS, and keeping
 //! both up to date.
-//! Leaves TLS itself to `canter-front`, and opening sockets to `command::sockets`.
+//! Leaves TLS itself to `canter-front`, certificates from an authority to `acme`, and opening sockets to `command::sockets`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use canter_base::options::{Config, Http2};
 use canter_base::{Exit, Fault, info, warn};
-use canter_front::{KeyPair, Listener, Tls};
+use canter_front::{Challenges, KeyPair, Listener, Tls};
 
+use crate::acme;
 use crate::command::sockets;
 
 /// How often the files are looked at for a change.
@@ -20,6 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// TLS as the options want it.
 pub struct Plan {
     pairs: Vec<KeyPair>,
+    acme: Option<acme::Plan>,
     redirects: Vec<(OwnedFd, String)>,
     http2: bool,
 }
@@ -32,24 +34,32 @@ impl Plan {
     /// A file that cannot be read or used, an address that is taken, an option without the one it
     /// needs.
     pub fn new(config: &Config) -> Result<Option<Self>, Fault> {
-        if config.certfile.is_empty() {
-            return alone(config).map(|()| None);
+        if !config.tls_acme.is_empty() && config.http_bind.is_empty() {
+            return Err(Fault::usage("`--tls-acme` needs `--http-bind`")
+                .hint("the authority asks at port 80 of the name: `--http-bind :80`"));
         }
-        let mut keys = config.keyfile.iter();
-        let pair = |certificate: &PathBuf| KeyPair {
-            certificate: certificate.clone(),
-            key: keys.next().unwrap_or(certificate).clone(),
+        let acme = acme::Plan::new(config)?;
+        let pairs = match &acme {
+            Some(acme) => acme.pairs(),
+            None if config.certfile.is_empty() => return alone(config).map(|()| None),
+            None => pairs_of(config),
         };
-        let pairs: Vec<KeyPair> = config.certfile.iter().map(pair).collect();
         let http2 = config.http2 != Http2::Off;
         Tls::load(pairs.clone(), http2).map_err(|error| {
-            Fault::new(Exit::File, error.to_string())
+            let fault = Fault::new(Exit::File, error.to_string());
+            if acme.is_some() {
+                return fault
+                    .from("`--tls-acme-dir`")
+                    .hint("remove the file: there will be a new one");
+            }
+            fault
                 .from("`--certfile` and `--keyfile`")
                 .hint("both are files in PEM form; the certificate's holds its whole chain")
         })?;
         let (redirects, _) = sockets::bind_redirects(config)?.into_parts();
         Ok(Some(Self {
             pairs,
+            acme,
             redirects,
             http2,
         }))
@@ -65,7 +75,11 @@ impl Plan {
     ///
     /// # Errors
     /// Certificates that were well at the start and are not now; sockets that cannot be used.
-    pub fn open(&self, listeners: Vec<Listener>) -> io::Result<Vec<Listener>> {
+    pub fn open(
+        &self,
+        listeners: Vec<Listener>,
+        challenges: &Challenges,
+    ) -> io::Result<Vec<Listener>> {
         let tls = Rc::new(Tls::load(self.pairs.clone(), self.http2).map_err(io::Error::other)?);
         let mut open: Vec<Listener> = listeners
             .into_iter()
@@ -75,8 +89,20 @@ impl Plan {
             open.push(Listener::new(socket.try_clone()?)?.redirecting());
         }
         tokio::task::spawn_local(follow(tls));
+        if let Some(acme) = &self.acme {
+            tokio::task::spawn_local(acme.clone().run(challenges.clone()));
+        }
         Ok(open)
     }
+}
+
+fn pairs_of(config: &Config) -> Vec<KeyPair> {
+    let mut keys = config.keyfile.iter();
+    let pair = |certificate: &PathBuf| KeyPair {
+        certificate: certificate.clone(),
+        key: keys.next().unwrap_or(certificate).clone(),
+    };
+    config.certfile.iter().map(pair).collect()
 }
 
 fn alone(config: &Config) -> Result<(), Fault> {
@@ -85,8 +111,12 @@ fn alone(config: &Config) -> Result<(), Fault> {
         ("--http-bind", !config.http_bind.is_empty()),
     ] {
         if given {
-            return Err(Fault::usage(format!("`{option}` needs a certificate"))
-                .hint("name it, too: `--certfile fullchain.pem --keyfile privkey.pem`"));
+            return Err(
+                Fault::usage(format!("`{option}` needs a certificate")).hint(
+                    "name it, too: `--certfile fullchain.pem --keyfile privkey.pem`, or let an \
+                       authority give one: `--tls-acme example.org`",
+                ),
+            );
         }
     }
     Ok(())

@@ -106,7 +106,11 @@ pub(crate) struct Conn<A: App> {
 impl<A: App> Conn<A> {
     /// `ahead` was read from the stream already.
     pub fn new(stream: Stream, arrival: Arrival, shared: Rc<Shared<A>>, ahead: &[u8]) -> Self {
-        let place = shared.table.enter();
+        let place = if arrival.http2 {
+            shared.table.enter_stream()
+        } else {
+            shared.table.enter()
+        };
         let mut conn = Self {
             stream,
             arrival,
@@ -179,11 +183,8 @@ impl<A: App> Conn<A> {
         if !self.shared.settings.http2_plain || matches!(self.stream, Stream::Pipe(_)) {
             return false;
         }
-        self.enter(
-            Phase::Idle,
-            self.accepted,
-            self.shared.settings.header_timeout,
-        );
+        let limit = self.shared.settings.header_timeout;
+        self.place.row.idle(self.accepted, limit);
         loop {
             let came = self.buffer.filled();
             let known = came.len().min(PREFACE.len());

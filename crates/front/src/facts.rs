@@ -16,6 +16,10 @@ pub(crate) struct Facts {
     /// Who is to blame for what is wrong with it, where that is known.
     pub client: Option<IpAddr>,
     pub id: Vec<u8>,
+    /// The client's own connection is encrypted.
+    pub https: bool,
+    /// When the router in front gives up on it, where that is known.
+    pub router: Option<Instant>,
     /// Only when there is an access log.
     pub line: Option<Box<Line>>,
 }

@@ -2,7 +2,8 @@
 //! how often it asks.
 //! Leaves the rules themselves to `canter-shield`, and refusing to `listener` and `pipeline`.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use canter_base::options::{RateKey, RateLimit};
 use canter_base::{info, warn};
-use canter_http::{Head, KnownName};
+use canter_http::{Head, KnownName, target};
 use canter_shield::rate::{Decision, Limiter, Quota};
 use canter_shield::score::{Misdeed, Rules, Scores, network_of};
 
@@ -36,6 +37,8 @@ pub(crate) struct Guard {
     settings: GuardSettings,
     start: Instant,
     scores: RefCell<Scores>,
+    /// When the last ban ends.
+    banned_until_ms: Cell<u64>,
     open: RefCell<HashMap<IpAddr, usize>>,
     limits: RefCell<Vec<(RateLimit, Limiter)>>,
 }
@@ -59,6 +62,7 @@ impl Guard {
         Rc::new(Self {
             start: Instant::now(),
             scores: RefCell::new(Scores::new(Rules::default(), REMEMBERED)),
+            banned_until_ms: Cell::new(0),
             open: RefCell::default(),
             limits: RefCell::new(settings.rates.iter().map(limit).collect()),
             settings,
@@ -94,6 +98,9 @@ impl Guard {
         if self.scores.borrow_mut().count(client, misdeed, now_ms) {
             let bans = self.scores.borrow().bans(now_ms);
             let ban = bans.iter().find(|ban| ban.address == network_of(client));
+            let until = now_ms.saturating_add(ban.map_or(0, |ban| ban.left_ms));
+            self.banned_until_ms
+                .set(self.banned_until_ms.get().max(until));
             warn!(
                 "a client is shut out for its misdeeds",
                 client = client.to_string().as_str(),
@@ -104,16 +111,28 @@ impl Guard {
         }
     }
 
-    /// Counts a request against every limit it falls under; the first that refuses it, or else the
-    /// one that leaves the least.
+    /// How long this client is shut out still, in ms. Asked for each request, for its connection may
+    /// have been open before, or be that of a proxy.
+    pub fn shut_out(&self, client: IpAddr) -> Option<u64> {
+        let now_ms = self.now_ms();
+        // Nearly always: nobody is.
+        if now_ms >= self.banned_until_ms.get() || !self.may_ban(client) {
+            return None;
+        }
+        self.scores.borrow().banned_for_ms(client, now_ms)
+    }
+
+    /// Counts a request against the limits it falls under, in their order, up to the first that
+    /// refuses it.
     pub fn rate(&self, head: &Head, buf: &[u8], client: &str) -> Option<Refusal> {
         let mut limits = self.limits.borrow_mut();
         if limits.is_empty() {
             return None;
         }
         let now_ms = self.now_ms();
+        let path = plain_path(head, buf);
         for (index, (rate, limiter)) in limits.iter_mut().enumerate() {
-            if !head.path(buf).starts_with(rate.path.as_bytes()) {
+            if !path.starts_with(rate.path.as_bytes()) {
                 continue;
             }
             let Some(key) = key_of(rate, head, buf, client) else {
@@ -188,17 +207,29 @@ impl Refusal {
     }
 }
 
+/// The path as the app will see it: `/%6Cogin/` is `/login/` there.
+fn plain_path<'a>(head: &Head, buf: &'a [u8]) -> Cow<'a, [u8]> {
+    let path = head.path(buf);
+    let mut decoded = Vec::new();
+    if head.path_is_escaped && target::decode_path(path, &mut decoded).is_ok() {
+        return decoded.into();
+    }
+    path.into()
+}
+
 /// What this request is told apart by; None when it carries no such thing.
 fn key_of<'a>(
     rate: &RateLimit,
     head: &Head,
     buf: &'a [u8],
     client: &'a str,
-) -> Option<std::borrow::Cow<'a, [u8]>> {
+) -> Option<Cow<'a, [u8]>> {
     Some(match &rate.key {
         RateKey::All => b"".into(),
         RateKey::Ip => match client.parse::<IpAddr>() {
             Ok(IpAddr::V6(address)) => network_of(address.into()).to_string().into_bytes().into(),
+            // A unix socket whose peer says nothing of its clients: they are not one client.
+            _ if client.is_empty() => return None,
             _ => client.as_bytes().into(),
         },
         RateKey::Header(name) => {
@@ -301,6 +332,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_shut_out_is_so_on_every_connection() {
+        let guard = guard(9, false, &[]);
+        let (bad, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let open = guard.enter(bad);
+        assert!(open.is_some() && guard.shut_out(bad).is_none());
+        for _ in 0..100 {
+            guard.misdeed(bad, Misdeed::Slow);
+        }
+        assert!(guard.shut_out(bad).is_some_and(|left_ms| left_ms > 50_000));
+        assert!(guard.shut_out(other).is_none());
+    }
+
+    #[test]
     fn a_limit_counts_what_it_tells_apart() {
         let guard = guard(
             9,
@@ -316,7 +360,9 @@ mod tests {
         };
         assert!(pass("/login/", "", "192.0.2.1") && pass("/login/x", "", "192.0.2.1"));
         assert!(!pass("/login/", "", "192.0.2.1") && pass("/login/", "", "192.0.2.2"));
+        assert!(!pass("/%6Cogin%2F", "", "192.0.2.1") && !pass("/log%69n/x", "", "192.0.2.1"));
         assert!(pass("/", "", "192.0.2.1"));
+        assert!((0..9).all(|_| pass("/login/", "", "")));
         assert!(pass("/login/", "", "2001:db8::1") && pass("/login/", "", "2001:db8::2"));
         assert!(!pass("/login/", "", "2001:db8::3"));
         assert!(pass("/api/", "X-Key: a\r\n", "") && !pass("/api/", "x-key: a\r\n", ""));

@@ -37,8 +37,9 @@ const HEADER_LIST: u32 = 16 * 1024;
 /// Bytes of a body that may be under way to us, on one stream and on all.
 const WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
-/// Bytes of a response that the crate holds for one stream.
-const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes of a response that the crate holds for one stream: a client may open the windows of all of
+/// them and take nothing.
+const SEND_BUFFER: usize = 16 * 1024;
 /// Streams the client reset before they were looked at, and those that broke rules.
 const RESET_STREAMS: usize = 20;
 const BROKEN_STREAMS: usize = 64;
@@ -54,6 +55,8 @@ pub(crate) struct Multiplexed<A: App> {
     /// Streams at work.
     active: Rc<Cell<usize>>,
     idle_since: Instant,
+    /// A request has come on it.
+    is_used: bool,
     /// When the client was asked to go.
     closing_since: Option<Instant>,
 }
@@ -66,6 +69,7 @@ impl<A: App> Multiplexed<A> {
             place,
             active: Rc::default(),
             idle_since: Instant::now(),
+            is_used: false,
             closing_since: None,
         }
     }
@@ -73,7 +77,7 @@ impl<A: App> Multiplexed<A> {
     /// Serves the connection to its end; `ahead` was read of it already.
     pub async fn serve(mut self, stream: Stream, ahead: Vec<u8>) {
         let limit = self.shared.settings.header_timeout;
-        let (wire, watch) = Wire::new(stream, ahead, limit);
+        let (wire, watch) = Wire::new(stream, ahead, limit, self.shared.settings.pace);
         let mut builder = Builder::new();
         builder
             .max_concurrent_streams(STREAMS)
@@ -113,7 +117,7 @@ impl<A: App> Multiplexed<A> {
             }
         }
         if let Some(glitch) = watch.glitch() {
-            self.blame();
+            self.blame(Misdeed::Glitch);
             canter_base::warn!(
                 "an HTTP/2 connection was closed",
                 client = self.arrival.peer.address.as_str(),
@@ -123,6 +127,7 @@ impl<A: App> Multiplexed<A> {
     }
 
     fn begin(&mut self, request: http::Request<h2::RecvStream>, respond: SendResponse<Bytes>) {
+        self.is_used = true;
         self.place.row.enter(Phase::App, None);
         let active = Active::new(&self.active);
         let exchange = exchange::run(
@@ -142,22 +147,28 @@ impl<A: App> Multiplexed<A> {
         if watch.is_too_slow() {
             return false;
         }
+        if watch.is_stalled() {
+            self.blame(Misdeed::Slow);
+            return false;
+        }
         let now = Instant::now();
         let expired = self.place.row.is_expired();
         if self.active.get() > 0 {
             self.idle_since = now;
             self.place.row.enter(Phase::App, None);
         } else {
-            let limit = self.shared.settings.keep_alive;
+            let limit = self.shared.settings.idle_limit(self.is_used);
             if expired || now.duration_since(self.idle_since) >= limit {
                 self.close(connection);
             }
-            self.place
-                .row
-                .enter(Phase::Idle, Some(self.idle_since + limit));
+            self.place.row.idle(self.idle_since, limit);
         }
         if self.shared.is_draining() {
             self.close(connection);
+        }
+        if self.closing_since.is_some() {
+            // Nobody need ask it to make room once more.
+            self.place.row.enter(Phase::Linger, None);
         }
         // A client that does not answer the question is not waited for.
         let patience = self.shared.settings.header_timeout;
@@ -173,9 +184,9 @@ impl<A: App> Multiplexed<A> {
         }
     }
 
-    fn blame(&self) {
+    fn blame(&self, misdeed: Misdeed) {
         if let (Some(ip), false) = (self.arrival.peer_ip, self.arrival.trusted) {
-            self.shared.guard.misdeed(ip, Misdeed::Glitch);
+            self.shared.guard.misdeed(ip, misdeed);
         }
     }
 }

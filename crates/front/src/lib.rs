@@ -34,4 +34,5 @@ pub use guard::GuardSettings;
 pub use listener::Listener;
 pub use server::Server;
 pub use settings::Settings;
+pub use steps::challenge::Challenges;
 pub use tls::{KeyPair, Tls, TlsError};

@@ -85,7 +85,8 @@ impl Listener {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Responses leave in one write; waiting for more would only delay the last part.
-                stream.set_nodelay(true)?;
+                // A client that has reset it already is found out by reading.
+                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
             Socket::Unix(listener) => {
@@ -147,16 +148,19 @@ fn start<A: App>(
             },
         };
         let ahead = said.ahead;
-        serve(stream, Introduced { ahead, ..introduced }, &spoken, &shared);
+        serve(
+            stream,
+            Introduced {
+                ahead,
+                ..introduced
+            },
+            &spoken,
+            &shared,
+        );
     });
 }
 
-fn serve<A: App>(
-    stream: Stream,
-    introduced: Introduced,
-    spoken: &Spoken,
-    shared: &Rc<Shared<A>>,
-) {
+fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared: &Rc<Shared<A>>) {
     let Introduced { peer, trusted, .. } = introduced;
     let peer_ip = ip_of(peer);
     let entrance = match peer_ip {

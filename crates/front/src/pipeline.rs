@@ -5,10 +5,11 @@
 //! reading it. Static files and the page cache will stand here, too.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use canter_http::Head;
 
-use crate::forwarded::Client;
+use crate::forwarded::{Client, Told};
 use crate::guard::Guard;
 use crate::settings::Settings;
 use crate::steps;
@@ -24,7 +25,9 @@ pub(crate) struct Local {
     /// Fields beside the usual ones.
     pub fields: Vec<LocalField>,
     /// A line for whoever reads it.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
+    /// The line is for a program: it stands alone.
+    pub is_bare: bool,
 }
 
 /// What the steps look at.
@@ -33,6 +36,10 @@ pub(crate) struct Asked<'a> {
     pub buf: &'a [u8],
     /// Who asks, after trust was considered.
     pub client: &'a Client,
+    /// Its address, where it is one that can be held against it.
+    pub to_blame: Option<IpAddr>,
+    /// What a trusted proxy says of it.
+    pub told: Option<&'a Told>,
     /// It came where everybody is sent to HTTPS.
     pub redirects: bool,
     /// A worker takes requests.
@@ -43,6 +50,8 @@ pub(crate) struct Asked<'a> {
 pub(crate) fn before(settings: &Settings, guard: &Guard, asked: &Asked<'_>) -> Option<Local> {
     None.or_else(|| steps::options::answer(asked.head))
         .or_else(|| steps::health::answer(settings.health, asked.ready, asked.head, asked.buf))
-        .or_else(|| steps::redirect::answer(asked))
+        .or_else(|| steps::challenge::answer(&settings.challenges, asked.head, asked.buf))
+        .or_else(|| steps::ban::answer(guard, asked.to_blame))
+        .or_else(|| steps::redirect::answer(settings.redirect_https, asked))
         .or_else(|| steps::rate::answer(guard, asked))
 }

@@ -5,10 +5,11 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use canter_base::options::ForwardedHeader;
 use canter_channel::request::{Facts, Writer};
 use canter_http::{Field, FieldClass, Head, KnownName, Reject, Version, target};
 
-use crate::forwarded::Client;
+use crate::forwarded::{self, Client, Words};
 
 /// The longest request id that is taken over from a client.
 const LONGEST_ID: usize = 128;
@@ -61,8 +62,9 @@ pub(crate) struct Origin<'a> {
     pub id: &'a [u8],
     /// The name of the field that carries the id, in lower case.
     pub id_header: &'a str,
-    /// The peer is a trusted proxy: its words about the client pass to the app.
-    pub trusted: bool,
+    /// The peer is a trusted proxy: in these words it speaks of the client, and they pass to the
+    /// app.
+    pub trusted: Option<Words>,
     /// It came over HTTP/2.
     pub http2: bool,
 }
@@ -108,7 +110,21 @@ pub(crate) fn begin<'m>(
             continue;
         }
         let repeated = is_repeated(&head.fields, at, buf);
-        writer.field(name, field.value.of(buf), repeated);
+        if let Some(words) = origin.trusted
+            && let Some(ours) = forwarded::ours(head, buf, field.known, words)
+        {
+            // All lines of it in one.
+            if !repeated {
+                writer.field(name, &ours, false);
+            }
+            continue;
+        }
+        let value = match field.known {
+            // The proxy may have left it to the client.
+            KnownName::XRealIp => origin.client.address.as_bytes(),
+            _ => field.value.of(buf),
+        };
+        writer.field(name, value, repeated && field.known != KnownName::XRealIp);
     }
     writer.field(origin.id_header.as_bytes(), origin.id, false);
     Ok(writer)
@@ -125,8 +141,17 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
         KnownName::TransferEncoding | KnownName::Trailer | KnownName::Expect => false,
         // Written by us, not by the client.
         KnownName::Connection => !origin.http2,
-        KnownName::Forwarded | KnownName::XRealIp | KnownName::XRequestStart => origin.trusted,
-        _ => origin.trusted || !speaks_for_the_client(name),
+        KnownName::XRealIp | KnownName::XRequestStart => origin.trusted.is_some(),
+        KnownName::Forwarded => origin
+            .trusted
+            .is_some_and(|words| words.header == ForwardedHeader::Forwarded),
+        // A proxy that speaks in `Forwarded` may leave the others to the client.
+        _ => {
+            origin
+                .trusted
+                .is_some_and(|words| words.header == ForwardedHeader::XForwarded)
+                || !speaks_for_the_client(name)
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl<A: App> Server<A> {
         let table = &self.shared.table;
         table.close_idle();
         std::future::poll_fn(|cx| {
-            if table.len() == 0 {
+            if table.is_empty() {
                 return Poll::Ready(());
             }
             table.wake_on_leave(cx);

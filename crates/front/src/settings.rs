@@ -8,6 +8,7 @@ use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network}
 use canter_http::Limits;
 use canter_shield::pace::Pace;
 
+use crate::forwarded::Words;
 use crate::guard::GuardSettings;
 use crate::steps::challenge::Challenges;
 
@@ -67,6 +68,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How trusted peers speak of the client.
+    pub(crate) fn words(&self) -> Words {
+        Words {
+            header: self.forwarded_header,
+            hops: self.forwarded_hops,
+        }
+    }
+
     /// How long a connection may wait for the next request to begin. The first one begins at once,
     /// or the connection was never meant for one.
     pub(crate) fn idle_limit(&self, is_used: bool) -> Duration {

@@ -1,6 +1,9 @@
 //! Owns the steps of the pipeline, one file each. Leaves their order to `pipeline`.
 
+pub(crate) mod ban;
+pub(crate) mod challenge;
 pub(crate) mod health;
+pub(crate) mod hints;
 pub(crate) mod options;
 pub(crate) mod rate;
 pub(crate) mod redirect;

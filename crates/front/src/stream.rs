@@ -186,15 +186,21 @@ impl Stream {
         }
     }
 
-    /// Bytes that were given to the system and that the peer's has not acknowledged.
-    pub fn unacknowledged(&self) -> u64 {
-        match self {
-            Self::Pipe(pipe) => pipe.unread() as u64,
-            other => other
-                .fd()
-                .and_then(|fd| canter_sys::sockets::unacknowledged(fd).ok())
-                .unwrap_or(0),
-        }
+    /// How many bytes the peer's system has acknowledged, when `written` were written; over TLS sealed
+    /// ones. To be compared with what this said before.
+    pub fn acknowledged(&self, written: u64) -> u64 {
+        let (written, held) = match self {
+            Self::Pipe(pipe) => (written, pipe.unread() as u64),
+            Self::Tls(tls) => (tls.given(), self.unacknowledged()),
+            Self::Tcp(_) | Self::Unix(_) => (written, self.unacknowledged()),
+        };
+        written.saturating_sub(held)
+    }
+
+    fn unacknowledged(&self) -> u64 {
+        self.fd()
+            .and_then(|fd| canter_sys::sockets::unacknowledged(fd).ok())
+            .unwrap_or(0)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -29,6 +29,7 @@ pub(crate) enum Phase {
 pub(crate) struct Row {
     phase: Cell<Phase>,
     deadline: Cell<Option<Instant>>,
+    idle_since: Cell<Instant>,
     expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -39,6 +40,12 @@ impl Row {
         self.phase.set(phase);
         self.deadline.set(deadline);
         self.expired.set(false);
+    }
+
+    /// Says that the connection waits for its client, since when, and for how long it may.
+    pub fn idle(&self, since: Instant, limit: Duration) {
+        self.idle_since.set(since);
+        self.enter(Phase::Idle, Some(since + limit));
     }
 
     /// Whether the time is over; remembers who to wake when it will be.
@@ -69,6 +76,8 @@ impl Row {
 /// All connections of the front.
 pub(crate) struct Table {
     rows: RefCell<Slab<Rc<Row>>>,
+    /// Rows of streams, which are no connections of their own.
+    streams: Cell<usize>,
     most: usize,
     changed: RefCell<Option<Waker>>,
 }
@@ -77,6 +86,7 @@ pub(crate) struct Table {
 pub(crate) struct Place {
     table: Rc<Table>,
     key: usize,
+    is_stream: bool,
     pub row: Rc<Row>,
 }
 
@@ -85,13 +95,20 @@ impl Table {
         let rows = RefCell::new(Slab::new());
         Rc::new(Self {
             rows,
+            streams: Cell::new(0),
             most,
             changed: RefCell::new(None),
         })
     }
 
+    /// Connections.
     pub fn len(&self) -> usize {
-        self.rows.borrow().len()
+        self.rows.borrow().len() - self.streams.get()
+    }
+
+    /// Whether nothing is left, of streams neither.
+    pub fn is_empty(&self) -> bool {
+        self.rows.borrow().is_empty()
     }
 
     /// Whether another connection may be accepted.
@@ -100,9 +117,20 @@ impl Table {
     }
 
     pub fn enter(self: &Rc<Self>) -> Place {
+        self.place(false)
+    }
+
+    /// For one stream of a connection that has a place already.
+    pub fn enter_stream(self: &Rc<Self>) -> Place {
+        self.streams.set(self.streams.get() + 1);
+        self.place(true)
+    }
+
+    fn place(self: &Rc<Self>, is_stream: bool) -> Place {
         let row = Rc::new(Row {
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(None),
+            idle_since: Cell::new(Instant::now()),
             expired: Cell::new(false),
             waker: RefCell::new(None),
         });
@@ -110,6 +138,7 @@ impl Table {
         Place {
             table: Rc::clone(self),
             key,
+            is_stream,
             row,
         }
     }
@@ -131,7 +160,8 @@ impl Table {
         let idle = idle.filter(|row| {
             row.phase.get() == Phase::Idle && row.deadline.get().is_some() && !row.expired.get()
         });
-        let oldest = idle.min_by_key(|row| row.deadline.get());
+        // Not the one whose time is over first: a new connection has less of it.
+        let oldest = idle.min_by_key(|row| row.idle_since.get());
         oldest.inspect(|row| row.expire()).is_some()
     }
 
@@ -153,8 +183,48 @@ impl Table {
 impl Drop for Place {
     fn drop(&mut self) {
         self.table.rows.borrow_mut().try_remove(self.key);
+        if self.is_stream {
+            self.table.streams.set(self.table.streams.get() - 1);
+        }
         if let Some(waker) = self.table.changed.borrow_mut().take() {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(75);
+    const SHORT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn the_one_idle_longest_makes_room_and_not_one_that_has_just_come() {
+        let (table, now) = (Table::new(9), Instant::now());
+        let kept = [20, 60, 40].map(|ago| {
+            let place = table.enter();
+            place.row.idle(now - Duration::from_secs(ago), LONG);
+            place
+        });
+        let new = table.enter();
+        new.row.idle(now, SHORT);
+        for oldest in [1, 2, 0] {
+            assert!(table.close_oldest_idle() && kept[oldest].row.is_expired());
+            assert!(!new.row.is_expired());
+        }
+        assert!(table.close_oldest_idle() && new.row.is_expired() && !table.close_oldest_idle());
+    }
+
+    #[test]
+    fn streams_take_no_room_from_connections() {
+        let table = Table::new(2);
+        let connection = table.enter();
+        let streams: Vec<_> = (0..100).map(|_| table.enter_stream()).collect();
+        assert!(table.len() == 1 && table.has_room());
+        drop(connection);
+        assert!(table.len() == 0 && !table.is_empty());
+        drop(streams);
+        assert!(table.is_empty());
     }
 }

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use certificates::Certificates;
@@ -74,6 +74,8 @@ impl Tls {
             &[b"http/1.1"]
         };
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        // Resumption by tickets only: no memory for each client.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ring::Ticketer::new().map_err(broken)?;
         // Requests that could be replayed are never taken before the handshake is complete.
         config.max_early_data_size = 0;

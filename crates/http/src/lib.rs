@@ -24,17 +24,25 @@
 pub mod authority;
 pub mod body;
 pub mod check;
+pub mod check_select;
+pub mod coding;
+pub mod conditional;
 pub mod converse;
 pub mod date;
 pub mod escape;
+pub mod etag;
 pub mod field;
 pub mod head;
+pub mod interim;
 pub mod limits;
+pub mod media_type;
 pub mod name;
+pub mod range;
 pub mod reject;
 pub mod request_line;
 pub mod response;
 mod scan;
+pub mod select;
 pub mod status;
 pub mod target;
 

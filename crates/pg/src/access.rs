@@ -6,6 +6,7 @@ mod exchange;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod uid;
 mod users;
 
 use std::cell::RefCell;
@@ -13,6 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::console::{self, Proved};
 use crate::scram::same;
 use crate::stream::tls::DoorTls;
 use crate::stream::{Peer, Stream, x509};
@@ -109,8 +111,9 @@ pub struct Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     Ask(Auth),
-    /// The database itself asks this user for no password, and neither do we.
-    Open(String),
+    /// The database itself asks this user for no password. It does so for us, not for everybody
+    /// on this machine: only our own programs come in, as its own user.
+    Ours(String),
 }
 
 /// A client that may come in.
@@ -126,6 +129,8 @@ pub struct Admitted {
     pub credential: Option<Credential>,
     /// Bytes to be sent before anything else: ends with `AuthenticationOk`. Append and send at once.
     pub greeting: Vec<u8>,
+    /// What is known of who it is, for the console.
+    pub(crate) proved: Proved,
 }
 
 impl Access {
@@ -182,15 +187,15 @@ impl Access {
         // The target may have got a password since the door was opened.
         let asks_by_now = Rule::Ask(Auth::Scram);
         let rule = match &self.rule {
-            Rule::Open(_) if self.users.borrow().has_any() => &asks_by_now,
+            Rule::Ours(_) if self.users.borrow().has_any() => &asks_by_now,
             rule => rule,
         };
         let credential = match rule {
-            Rule::Open(own) if user == own => None,
-            Rule::Open(_) => return Err(failed("authentication", user)),
+            Rule::Ours(own) if user == own && runs_as_us(stream, peer) => None,
+            Rule::Ours(own) => return Err(not_ours(user, own)),
             Rule::Ask(Auth::Trust) => None,
             Rule::Ask(Auth::Peer) => match peer {
-                Some(peer) if peer.uid == 0 || Some(peer.uid) == own_uid() => None,
+                Some(peer) if is_us(peer.uid) => None,
                 _ => return Err(failed("Peer authentication", user)),
             },
             Rule::Ask(Auth::Cert) => {
@@ -211,6 +216,19 @@ impl Access {
                 exchange.run(*auth, &mut greeting).await?
             }
         };
+        let proved = match rule {
+            Rule::Ours(_) | Rule::Ask(Auth::Peer) => Proved::Process,
+            // Only the admin database makes a difference of it, and looking it up costs time.
+            Rule::Ask(Auth::Trust) if console::is_console(startup.database()) => {
+                if runs_as_us(stream, peer) {
+                    Proved::Process
+                } else {
+                    Proved::Nothing
+                }
+            }
+            Rule::Ask(Auth::Trust) => Proved::Nothing,
+            Rule::Ask(Auth::Scram | Auth::Md5 | Auth::Plain | Auth::Cert) => Proved::User,
+        };
         greeting.extend_from_slice(build::AUTHENTICATION_OK);
         Ok(Admitted {
             user: user.to_owned(),
@@ -218,7 +236,37 @@ impl Access {
             peer,
             credential,
             greeting,
+            proved,
         })
+    }
+}
+
+/// Whether the program at the other end runs as the user that we run as, or as root: by the word
+/// of the kernel, at unix sockets and over loopback.
+fn runs_as_us(stream: &Stream, peer: Option<Peer>) -> bool {
+    let uid = match (peer, stream.peer_addr(), stream.local_addr()) {
+        (Some(peer), _, _) => Some(peer.uid),
+        (None, Some(theirs), Some(ours)) => uid::of(theirs, ours),
+        _ => None,
+    };
+    uid.is_some_and(is_us)
+}
+
+fn is_us(uid: u32) -> bool {
+    uid == 0 || Some(uid) == own_uid()
+}
+
+/// It runs as somebody else, or is not the database's own user.
+fn not_ours(user: &str, own: &str) -> SqlError {
+    let error = failed("authentication", user);
+    if user == own {
+        error.hint(
+            "The database's URL has no password, so this door is for programs of the same user of \
+             this machine only. Put a password into the URL, name a file of users \
+             (--db-auth-file), or open the door to all of this machine (--db-auth trust).",
+        )
+    } else {
+        error
     }
 }
 

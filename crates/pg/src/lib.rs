@@ -9,8 +9,10 @@
 
 pub mod access;
 mod cancel;
+mod console;
 pub mod door;
 mod login;
+mod metrics;
 pub mod pool;
 mod pooler;
 mod relay;
@@ -24,6 +26,7 @@ mod stream;
 pub mod target;
 pub mod wire;
 
+pub use console::{Answer, Order, Shutdown};
 pub use door::Door;
 pub use pooler::{Pooler, PoolerStats};
 pub use settings::{Owner, Settings};

@@ -11,6 +11,7 @@ mod drive;
 mod host;
 mod idle;
 mod lease;
+mod look;
 mod network;
 mod one;
 mod pins;
@@ -32,14 +33,17 @@ use crate::relay::Label;
 use crate::target::{Target, TargetId};
 use crate::wire::SqlError;
 
+pub(crate) use look::{Facts, ServerRow};
 pub(crate) use network::Network;
 pub use pins::PinStats;
-pub use stats::{Histogram, PoolStats};
+pub(crate) use stats::add;
+pub use stats::{BOUNDS_US, Histogram, PoolStats};
 
 pub(crate) type Pools = registry::Pools<Network>;
 pub(crate) type Pool = one::Pool<Network>;
 pub(crate) type Lease = lease::Lease<Network>;
 pub(crate) type Attached = one::Attached<Network>;
+pub(crate) type PinTurn = pins::Turn<Network>;
 pub(crate) use size::Limits;
 
 /// What a pool is for.
@@ -93,6 +97,14 @@ pub(crate) trait Link: 'static {
     async fn quiet(&self);
     /// How to cancel what runs on it.
     fn aim(&self) -> Option<Rc<Aim>>;
+    /// What the console shows of it.
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+    /// How many statements are prepared on it.
+    fn prepared(&self) -> usize {
+        0
+    }
     /// Says goodbye and waits, within bounds, until the server has let go.
     async fn close(self: Box<Self>);
 }

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::cancel::Registry;
+use crate::console::{self, Order};
 use crate::door::Door;
 use crate::pool::{PoolStats, Pools};
 use crate::replica::Group;
@@ -36,6 +37,16 @@ pub(crate) struct Shared {
     /// Clients connected, those that are still logging in counted.
     pub(crate) clients: Cell<usize>,
     pub(crate) doors: RefCell<Vec<AbortHandle>>,
+    pub(crate) console: console::Shared,
+    pub(crate) minutes: console::Minutes,
+}
+
+impl Shared {
+    /// The target of sessions that name none.
+    pub(crate) fn default_target(&self) -> Option<Rc<Target>> {
+        let id = *self.default_target.borrow();
+        self.pools.target(id?)
+    }
 }
 
 /// What the pooler did and does.
@@ -64,6 +75,8 @@ impl Pooler {
             replicas: RefCell::default(),
             clients: Cell::new(0),
             doors: RefCell::default(),
+            console: console::Shared::default(),
+            minutes: console::Minutes::default(),
         }))
     }
 
@@ -79,6 +92,7 @@ impl Pooler {
 
     /// Accepts clients at a door.
     pub fn open(&self, door: Door) -> io::Result<()> {
+        self.0.minutes.keep(&self.0);
         door.open(&self.0)
     }
 
@@ -105,7 +119,7 @@ impl Pooler {
         self.0.pools.pause(database);
     }
 
-    /// Undoes `pause` and `disable`.
+    /// Undoes `pause`.
     pub fn resume(&self, database: Option<&str>) {
         self.0.pools.resume(database);
     }
@@ -115,9 +129,14 @@ impl Pooler {
         self.0.pools.reconnect(database);
     }
 
-    /// Refuses every client of a database.
-    pub fn disable(&self, database: Option<&str>) {
-        self.0.pools.disable(database);
+    /// Refuses new clients of a database.
+    pub fn disable(&self, database: &str) {
+        self.0.pools.bar(database, true);
+    }
+
+    /// Undoes `disable`.
+    pub fn enable(&self, database: &str) {
+        self.0.pools.bar(database, false);
     }
 
     /// Cancels what runs, fails who waits and replaces every server connection.
@@ -125,13 +144,30 @@ impl Pooler {
         self.0.pools.kill(database);
     }
 
-    /// Closes the doors, lets transactions finish, tells idle clients 57P01, and closes whatever is
-    /// left after `grace`.
-    pub async fn drain(&self, grace: Duration) {
+    /// The next order of an administrator that only the program can carry out. Until this is asked
+    /// for, such orders are refused.
+    pub async fn order(&self) -> Order {
+        self.0.console.orders.next().await
+    }
+
+    /// Closes the doors and waits until all clients have left by themselves; the console's are told
+    /// to go when they are the last.
+    pub async fn all_left(&self) {
+        self.close_doors();
+        self.0.sessions.clients_left().await;
+    }
+
+    fn close_doors(&self) {
         self.0.draining.set(true);
         for door in self.0.doors.take() {
             door.abort();
         }
+    }
+
+    /// Closes the doors, lets transactions finish, tells idle clients 57P01, and closes whatever is
+    /// left after `grace`.
+    pub async fn drain(&self, grace: Duration) {
+        self.close_doors();
         self.0.sessions.drain(grace).await;
         // Servers that do not answer are closed by the end of the process.
         let _ = timeout(LAST_CLOSE, self.0.pools.close_all()).await;

@@ -9,6 +9,7 @@
 //! server bytes ─▶ server_sent ─▶ Io::to_client      (what it asks itself: Io::to_server)
 //! ```
 
+mod again;
 mod answer;
 mod attach;
 mod extended;
@@ -28,13 +29,19 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// The parameter that says whether the session may be in another state than a new one: `off` at its
+/// start, `on` from the first statement that may have changed that.
+pub(crate) const TOUCHED: &str = "canter.touched";
+
 pub(crate) use attach::Leaving;
+pub(crate) use pending::sequences_are_read;
 pub use known::{Known, Params};
 pub use label::Label;
 pub use statement::Statement;
 
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus};
+use again::Replay;
 use limbo::Limbo;
 use owed::Queue;
 use pending::{Answer, Asked, Pending};
@@ -141,6 +148,8 @@ pub(crate) struct Relay {
     /// What the client was told with `ParameterStatus`.
     params: Rc<Params>,
     user: Box<str>,
+    /// The client wants to hear, once, that it may have touched the session's state.
+    tells_touched: bool,
 
     names: HashMap<Box<[u8]>, Rc<Statement>>,
     /// The last unnamed `Parse`, whole, and whether this server has it.
@@ -159,6 +168,23 @@ pub(crate) struct Relay {
     limbo: Option<Box<Limbo>>,
     /// No server is to be had for the next request.
     refuse: Option<Box<SqlError>>,
+    /// Whether the segment can be sent again, and what is owed for it when it is (C10).
+    replay: Replay,
+    again: Option<Box<Queue>>,
+    counts: Counts,
+}
+
+/// Named statements since the last time somebody asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    /// Prepared by the client.
+    pub(crate) client_parses: u32,
+    /// Sent to servers.
+    pub(crate) server_parses: u32,
+    /// Used.
+    pub(crate) binds: u32,
+    /// That the client has now.
+    pub(crate) prepared: usize,
 }
 
 impl Relay {
@@ -184,6 +210,7 @@ impl Relay {
             start,
             params,
             user: user.into(),
+            tells_touched: false,
             names: HashMap::new(),
             unnamed: Vec::new(),
             unnamed_here: false,
@@ -195,12 +222,29 @@ impl Relay {
             begin: None,
             limbo: None,
             refuse: None,
+            replay: Replay::Off,
+            again: None,
+            counts: Counts::default(),
         }
     }
 
     /// The settings a server must have for this client.
     pub(crate) fn label(&self) -> &Rc<Label> {
         &self.label
+    }
+
+    /// What was counted since the last time.
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        Counts {
+            prepared: self.names.len(),
+            ..std::mem::take(&mut self.counts)
+        }
+    }
+
+    /// From now on says so, once, before the answer after which the session may be in another state
+    /// than a new one: whoever keeps connections between requests then knows not to keep this one.
+    pub(crate) fn tell_when_touched(&mut self) {
+        self.tells_touched = true;
     }
 
     /// What the client was told of its transaction.
@@ -217,6 +261,7 @@ impl Relay {
     pub(crate) fn is_client_busy(&self) -> bool {
         self.from_client.left > 0
             || self.segment == Segment::Server
+            || self.again.is_some()
             || self.owed.iter().any(owed::Owed::is_visible)
     }
 
@@ -234,6 +279,17 @@ impl Relay {
     /// Whether the client is between transactions, but its server cannot be given back.
     pub(crate) fn is_pinned(&self, known: &Known) -> bool {
         self.is_resting(known) && !self.pins.is_empty()
+    }
+
+    /// Whether it is pinned only because `currval` or `lastval` may follow `nextval` (D12).
+    pub(crate) fn is_softly_pinned(&self, known: &Known) -> bool {
+        self.is_resting(known) && self.pins == Flags::SEQUENCE_WRITE
+    }
+
+    /// Gives a soft pin up: `currval` is an error then, and never the value of somebody else.
+    pub(crate) fn forget_sequences(&mut self, io: &mut Io<'_>) {
+        self.hidden_query(owed::Hidden::Forget, b"DISCARD SEQUENCES", io);
+        self.barrier = true;
     }
 
     #[inline]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::cancel::Aim;
-use crate::pool::Link;
+use crate::pool::{Facts, Link};
 use crate::relay::{Known, Label, Params};
 use crate::stream::{Idle, Stream};
 use crate::wire::build;
@@ -84,6 +84,19 @@ impl Link for Server {
 
     fn aim(&self) -> Option<Rc<Aim>> {
         Some(Rc::clone(&self.aim))
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            address: self.stream.peer_addr(),
+            local: self.stream.local_addr(),
+            tls: self.stream.tls_summary().unwrap_or_default(),
+            ..Facts::default()
+        }
+    }
+
+    fn prepared(&self) -> usize {
+        self.known.prepared.len()
     }
 
     async fn quiet(&self) {

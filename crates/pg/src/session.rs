@@ -12,18 +12,19 @@ mod greet;
 mod handle;
 mod leave;
 mod obtain;
+mod pinned;
 mod pump;
 mod reads;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-pub(crate) use handle::{Activity, Handle};
+pub(crate) use handle::{About, Activity, Handle, Orders};
 
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use crate::pool::{Attached, Lease, WaitInfo};
+use crate::pool::{Attached, Lease, PinTurn, WaitInfo};
 use crate::pooler::Shared;
 use crate::relay::{Io, Relay};
 use crate::stream::Stream;
@@ -74,6 +75,8 @@ struct Session {
     who: WaitInfo,
     relay: Relay,
     lease: Option<Held>,
+    /// A place among the pinned, from before its server is asked for until it is pinned (D14).
+    turn: Option<PinTurn>,
     /// Only with replicas.
     reads: Option<Box<reads::Reads>>,
     /// From the client, to the server; from the server, to the client.
@@ -88,6 +91,8 @@ struct Session {
 /// A server in hand, watched for time-outs.
 struct Held {
     lease: Lease,
+    /// Bytes of the client that the relay has taken with this server in hand.
+    taken: usize,
     _watched: watch::Watched,
 }
 
@@ -110,6 +115,11 @@ impl Session {
                 Event::End(end) => return end,
                 Event::NeedsServer => {
                     if let Err(end) = Box::pin(self.obtain()).await {
+                        return end;
+                    }
+                }
+                Event::NeedsTurn => {
+                    if let Err(end) = Box::pin(self.await_turn()).await {
                         return end;
                     }
                 }

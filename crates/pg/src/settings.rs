@@ -1,6 +1,7 @@
 //! What the pooler is told by whoever composes it: limits, time-outs, hooks.
 //! Leaves reading options and their names to the program.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,6 +44,12 @@ pub struct Settings {
     pub max_clients: usize,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// Who may command on the console, beside the user of the default target.
+    pub admin_users: Vec<String>,
+    /// Who may look at the console.
+    pub stats_users: Vec<String>,
+    /// What was changed on the console since.
+    pub live: Rc<Live>,
     /// Asked for a target's present contents when its password is refused (28P01).
     pub refresh: Option<Refresh>,
 }
@@ -63,8 +70,71 @@ impl Default for Settings {
             defer_begin: false,
             max_clients: 10_000,
             login_timeout: Duration::from_secs(15),
+            admin_users: Vec::new(),
+            stats_users: Vec::new(),
+            live: Rc::default(),
             refresh: None,
         }
+    }
+}
+
+/// Settings changed while the pooler runs; what was not keeps its value.
+#[derive(Debug, Default)]
+pub struct Live {
+    pub(crate) connections: Cell<Option<u32>>,
+    pub(crate) wait_timeout: Cell<Option<Duration>>,
+    pub(crate) lifetime: Cell<Option<Duration>>,
+    pub(crate) idle_timeout: Cell<Option<Duration>>,
+    pub(crate) idle_transaction_timeout: Cell<Option<Duration>>,
+    pub(crate) query_timeout: Cell<Option<Duration>>,
+    pub(crate) pin_cap: Cell<Option<u32>>,
+    pub(crate) pin_idle_timeout: Cell<Option<Duration>>,
+    pub(crate) max_clients: Cell<Option<usize>>,
+    pub(crate) login_timeout: Cell<Option<Duration>>,
+}
+
+/// The values that hold now.
+impl Settings {
+    pub(crate) fn connections(&self) -> Option<u32> {
+        self.live.connections.get().or(self.connections)
+    }
+
+    pub(crate) fn wait_timeout(&self) -> Duration {
+        self.live.wait_timeout.get().unwrap_or(self.wait_timeout)
+    }
+
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.live.lifetime.get().unwrap_or(self.lifetime)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.live.idle_timeout.get().unwrap_or(self.idle_timeout)
+    }
+
+    pub(crate) fn idle_transaction_timeout(&self) -> Duration {
+        let live = self.live.idle_transaction_timeout.get();
+        live.unwrap_or(self.idle_transaction_timeout)
+    }
+
+    pub(crate) fn query_timeout(&self) -> Duration {
+        self.live.query_timeout.get().unwrap_or(self.query_timeout)
+    }
+
+    pub(crate) fn pin_cap(&self) -> Option<u32> {
+        self.live.pin_cap.get().or(self.pin_cap)
+    }
+
+    pub(crate) fn pin_idle_timeout(&self) -> Duration {
+        let live = self.live.pin_idle_timeout.get();
+        live.unwrap_or(self.pin_idle_timeout)
+    }
+
+    pub(crate) fn max_clients(&self) -> usize {
+        self.live.max_clients.get().unwrap_or(self.max_clients)
+    }
+
+    pub(crate) fn login_timeout(&self) -> Duration {
+        self.live.login_timeout.get().unwrap_or(self.login_timeout)
     }
 }
 

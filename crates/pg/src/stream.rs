@@ -200,6 +200,14 @@ impl Stream {
         }
     }
 
+    /// Our own address in a TCP connection.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self.socket() {
+            Socket::Tcp(tcp) => tcp.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
     /// The process at the other end of a unix socket.
     pub fn peer(&self) -> Option<Peer> {
         self.socket().peer()

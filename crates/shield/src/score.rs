@@ -22,12 +22,14 @@ pub enum Misdeed {
 }
 
 impl Misdeed {
+    /// In thousandths. What apps answer in good faith, too, counts least: behind one address may
+    /// be a whole office.
     fn points(self) -> u64 {
         match self {
-            Self::Malformed => 5,
-            Self::Slow | Self::Glitch => 10,
-            Self::OverLimit => 2,
-            Self::Failed => 1,
+            Self::Slow | Self::Glitch => 10_000,
+            Self::Malformed => 5_000,
+            Self::OverLimit => 1_000,
+            Self::Failed => 200,
         }
     }
 }
@@ -101,18 +103,20 @@ impl Scores {
         }
     }
 
-    /// Counts a misdeed; true when it led to a ban just now.
+    /// Counts a misdeed; true when it led to a ban just now. Whoever is shut out pays for nothing
+    /// more meanwhile: connections that were open before go on failing.
     pub fn count(&mut self, address: IpAddr, misdeed: Misdeed, now_ms: u64) -> bool {
         let (rules, who) = (self.rules, network_of(address));
         let Some(record) = self.records.entry(&who, now_ms) else {
             return false;
         };
+        if record.banned_until_ms > now_ms {
+            return false;
+        }
         record.who = Some(who);
-        record.points = faded(record, &rules, now_ms) + misdeed.points() * 1000;
+        record.points = faded(record, &rules, now_ms) + misdeed.points();
         record.at_ms = now_ms;
-        let banned = rules.limit > 0
-            && record.points >= u64::from(rules.limit) * 1000
-            && record.banned_until_ms <= now_ms;
+        let banned = rules.limit > 0 && record.points >= u64::from(rules.limit) * 1000;
         if banned {
             let factor = 4_u64.saturating_pow(record.bans.min(16));
             let lasts = rules
@@ -126,11 +130,16 @@ impl Scores {
         banned
     }
 
-    /// Whether connections from this address are refused now.
+    /// Whether this address is refused now.
     pub fn is_banned(&self, address: IpAddr, now_ms: u64) -> bool {
-        self.records
-            .get(&network_of(address))
-            .is_some_and(|record| record.banned_until_ms > now_ms)
+        self.banned_for_ms(address, now_ms).is_some()
+    }
+
+    /// How much longer this address is refused; None when it is not.
+    pub fn banned_for_ms(&self, address: IpAddr, now_ms: u64) -> Option<u64> {
+        let record = self.records.get(&network_of(address))?;
+        let left = record.banned_until_ms.saturating_sub(now_ms);
+        (left > 0).then_some(left)
     }
 
     /// Lets an address in again.
@@ -212,6 +221,25 @@ mod tests {
         let mut scores = Scores::new(Rules::default(), 1000);
         let clumsy = address("192.0.2.1");
         assert!((0..10_000).all(|i| !scores.count(clumsy, Misdeed::Malformed, i * 10_000)));
+    }
+
+    #[test]
+    fn what_happens_during_a_ban_does_not_make_the_next_one_follow_at_once() {
+        let mut scores = Scores::new(Rules::default(), 1000);
+        let bad = address("192.0.2.1");
+        while !scores.count(bad, Misdeed::Slow, 0) {}
+        assert!((0..1000).all(|i| !scores.count(bad, Misdeed::Slow, i * 59)));
+        assert!(!scores.count(bad, Misdeed::Slow, 60_000) && !scores.is_banned(bad, 60_001));
+    }
+
+    #[test]
+    fn an_office_behind_one_address_may_fail_now_and_then() {
+        let mut scores = Scores::new(Rules::default(), 1000);
+        let office = address("192.0.2.1");
+        // Ten a second, for an hour.
+        assert!((0..36_000).all(|i| !scores.count(office, Misdeed::Failed, i * 100)));
+        // A scanner is quicker.
+        assert!((0..36_000).any(|i| scores.count(address("192.0.2.2"), Misdeed::Failed, i * 10)));
     }
 
     #[test]

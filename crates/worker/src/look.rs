@@ -135,7 +135,10 @@ impl Sample {
     fn busy(&self, worker: &Worker, all: bool) -> f64 {
         let elapsed = cpu::monotonic().saturating_sub(self.clock);
         let computed = cpu::process_time().saturating_sub(self.process);
-        let watched = self.queued.iter().filter(|(tid, _)| all || *tid == self.last);
+        let watched = self
+            .queued
+            .iter()
+            .filter(|(tid, _)| all || *tid == self.last);
         let waited = watched.filter_map(|&(tid, before)| {
             let now = queued(tid)?;
             Some(now.saturating_sub(before))

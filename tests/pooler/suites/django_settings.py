@@ -1,7 +1,7 @@
 """Owns the settings of Django's own test suite: PostgreSQL where ``CANTER_SUITE_WAY`` says, and a
 runner that writes down the outcome of every test.
 
-Leaves choosing the way and comparing the outcomes to ``django_suite``.
+Leaves choosing the way to ``django_suite`` and comparing to ``outcomes``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import unittest
 from typing import Any
 
+import outcomes
 from django.test.runner import DiscoverRunner
 
 WAY = json.loads(os.environ["CANTER_SUITE_WAY"])
-OUTCOMES = os.environ["CANTER_SUITE_OUTCOMES"]
 
 DATABASES = {
     alias: {
@@ -38,8 +38,7 @@ class WritingResult(unittest.TextTestResult):
     """Writes a line for each outcome, at once, so that a crash leaves what was known."""
 
     def _write(self, test: unittest.TestCase, outcome: str, why: str = "") -> None:
-        with open(OUTCOMES, "a", encoding="utf-8") as file:
-            file.write(json.dumps([test.id(), outcome, why[-2000:]]) + "\n")
+        outcomes.write(test.id(), outcome, why)
 
     def addSuccess(self, test: unittest.TestCase) -> None:
         super().addSuccess(test)

@@ -9,13 +9,20 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/sys", &[]),
     ("crates/channel", &["sys"]),
     ("crates/http", &[]),
-    ("crates/front", &["base", "channel", "http", "sys"]),
+    ("crates/shield", &[]),
+    ("crates/selftest", &[]),
+    (
+        "crates/front",
+        &["base", "channel", "http", "shield", "sys"],
+    ),
     ("crates/pg", &["base"]),
-    ("crates/workers", &["base", "channel", "sys"]),
+    ("crates/workers", &["base", "channel", "shield", "sys"]),
     ("crates/worker", &["channel", "sys"]),
     (
         "crates/canter",
-        &["base", "channel", "front", "http", "pg", "sys", "workers"],
+        &[
+            "base", "channel", "front", "http", "pg", "selftest", "shield", "sys", "workers",
+        ],
     ),
     ("xtask", &["base"]),
 ];

@@ -63,6 +63,29 @@ choice! {
 }
 
 choice! {
+    /// In which words trusted proxies speak of the client.
+    ForwardedHeader {
+        XForwarded = "x-forwarded" | "x-forwarded-for", "`X-Forwarded-For` and its kin";
+        Forwarded = "forwarded", "`Forwarded` (RFC 7239)";
+    }
+}
+
+choice! {
+    /// What Canter runs on.
+    PlatformName {
+        Auto = "auto", "what the environment shows";
+        Heroku = "heroku", "a Heroku dyno";
+        Fly = "fly", "a Fly.io machine";
+        Render = "render", "a Render web service";
+        Railway = "railway", "a Railway service";
+        Kubernetes = "kubernetes", "a Kubernetes pod";
+        Docker = "docker", "a container";
+        Systemd = "systemd", "a systemd service";
+        None = "none", "no platform: the defaults as they are";
+    }
+}
+
+choice! {
     /// Who is shut out when they keep misbehaving.
     Ban {
         Auto = "auto" | "on", "clients with public addresses";
@@ -275,6 +298,8 @@ mod tests {
     #[test]
     fn every_choice_is_read_back_as_it_is_shown() {
         every_word_is_read_back::<Preload>();
+        every_word_is_read_back::<ForwardedHeader>();
+        every_word_is_read_back::<PlatformName>();
         every_word_is_read_back::<DbPool>();
         every_word_is_read_back::<DbAuth>();
         every_word_is_read_back::<AccessLogFormat>();

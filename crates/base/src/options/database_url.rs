@@ -87,6 +87,27 @@ impl Value for DatabaseUrl {
     }
 }
 
+/// The name of a PostgreSQL role, as it is written when connecting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleName(pub String);
+
+impl Value for RoleName {
+    const KIND: &'static str = "NAME";
+    const SEPARATOR: Option<char> = Some(',');
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        // NAMEDATALEN less its terminator: a longer name could be nobody's.
+        if text.is_empty() || text.len() > 63 || text.chars().any(char::is_control) {
+            return Err(Wrong::expected("expected the name of a role, 63 bytes at most"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -122,8 +122,8 @@ pub static OTHERS: &[Other] = &[
         "leave it out: `X-Forwarded-Proto` is read from the peers in `--forwarded-allow-ips`",
     ),
     other(
-        &["--proxy-protocol", "--proxy-allow-from"],
-        "the PROXY protocol is not available yet; let the proxy send `X-Forwarded-For`",
+        &["--proxy-allow-from"],
+        "name the proxies in `--forwarded-allow-ips`: they are the same",
     ),
     other(&["--spew"], "use a debugger or `python -X importtime`"),
     other(

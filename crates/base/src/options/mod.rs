@@ -21,11 +21,15 @@ mod rules;
 mod table;
 mod text;
 mod value;
+mod web;
 
 pub use address::{Address, Host, Network};
 pub use app::App;
-pub use choice::{AccessLogFormat, Ban, DbAuth, DbPool, Http2, LogTarget, Preload, WorkerClass};
-pub use database_url::DatabaseUrl;
+pub use choice::{
+    AccessLogFormat, Ban, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget, PlatformName, Preload,
+    WorkerClass,
+};
+pub use database_url::{DatabaseUrl, RoleName};
 pub use declare::{Group, Row, Shape};
 pub use help::{long_help, short_help};
 pub use layer::Origin;
@@ -33,10 +37,11 @@ pub use quantity::{Mode, Size};
 pub use rate::{RateKey, RateLimit};
 pub use reference::reference_page;
 pub use report::{report_json, report_text};
-pub use resolve::{Chosen, Inputs, Platform, Resolved, resolve};
+pub use resolve::{Chosen, Found, Inputs, Platform, Resolved, resolve};
 pub use table::{Config, ROWS};
 pub use text::{HeaderName, KeyValue};
 pub use value::{Field, Reading, Value, Wrong};
+pub use web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 
 #[cfg(test)]
 pub(crate) use resolve::tests_support::defaults as resolve_defaults_for_tests;

@@ -4,16 +4,19 @@
 //! itself: arguments, environment and files are handed in.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::choice::PlatformName;
 use super::declare::Row;
 use super::layer::{self, Origin, Setting};
 use super::rules;
 use super::table::{Config, ROWS};
+use super::value::Field;
 use crate::fault::Fault;
 
 pub use super::layer::file::ReadFile;
 pub use super::layer::platform::Platform;
+pub use super::layer::preset::Found;
 
 /// Everything options can come from.
 #[derive(Clone, Copy)]
@@ -58,7 +61,6 @@ pub struct Chosen {
 pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
     let flags = layer::flags::read(inputs.args)?;
     let variables = layer::variables::read(inputs.env)?;
-    let platform = layer::platform::read(inputs.env, inputs.process_id)?;
     let asked = [&flags.settings, &variables]
         .into_iter()
         .find_map(|settings| setting_of(settings, "config"))
@@ -69,6 +71,16 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
             .map(|(path, origin)| (path.as_path(), *origin)),
         inputs.read_file,
     )?;
+    let said = [&flags.settings, &variables, &file.settings]
+        .into_iter()
+        .find_map(|settings| setting_of(settings, "platform"));
+    let said = said.map_or(Ok(PlatformName::Auto), |setting| {
+        // Its layer has checked it.
+        PlatformName::read(&setting.texts)
+            .map_err(|(text, _)| Fault::internal(format!("`{text}` passed its check and failed")))
+    })?;
+    let exists = |file: &str| (inputs.read_file)(Path::new(file)).is_ok();
+    let platform = layer::platform::read(inputs.env, inputs.process_id, said, &exists)?;
 
     let layers = [
         &flags.settings,

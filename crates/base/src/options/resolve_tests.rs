@@ -210,7 +210,7 @@ fn what_a_person_wrote_beats_a_default_of_the_platform() {
     assert_eq!(case.shown("keep-alive").0, "5s");
     assert_eq!(
         env(&dyno).shown("keep-alive"),
-        ("95s".into(), "default where `DYNO` is set".into())
+        ("95s".into(), "platform heroku".into())
     );
 }
 

@@ -69,6 +69,11 @@ pub fn check(config: &Config) -> Result<(), Broken> {
         "`http-bind` takes TCP addresses such as `:80`",
     )?;
     rule(
+        config.tls_acme.is_empty() || config.certfile.is_empty(),
+        &["tls_acme", "certfile"],
+        "certificates come from files (`certfile`) or from an authority (`tls-acme`), not from both",
+    )?;
+    rule(
         config.limit_request_line <= config.limit_request_header,
         &["limit_request_header", "limit_request_line"],
         "`limit-request-line` is larger than `limit-request-header`, which includes it",
@@ -155,6 +160,12 @@ pub fn advice(config: &Config) -> Vec<String> {
     }
     if !config.reload_extra_file.is_empty() && !config.reload {
         advice.push("`reload-extra-file` does nothing without `reload`".to_owned());
+    }
+    if config.proxy_protocol && config.forwarded_allow_ips.is_empty() {
+        advice.push("`proxy-protocol` does nothing without `forwarded-allow-ips`".to_owned());
+    }
+    if config.redirect_https && config.forwarded_allow_ips.is_empty() {
+        advice.push("`redirect-https` does nothing without `forwarded-allow-ips`".to_owned());
     }
     if config.db_auth_file.is_some() && config.bind_postgres.is_empty() {
         advice.push("`db-auth-file` does nothing without `bind-postgres`".to_owned());

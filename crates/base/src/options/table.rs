@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use super::address::{Address, Network};
 use super::app::App;
-use super::choice::{AccessLogFormat, Ban, DbAuth, DbPool, Http2, LogTarget, Preload, WorkerClass};
-use super::database_url::DatabaseUrl;
+use super::choice::{
+    AccessLogFormat, Ban, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget, PlatformName, Preload,
+    WorkerClass,
+};
+use super::database_url::{DatabaseUrl, RoleName};
 use super::declare::{Group, Row, first, options};
 use super::quantity::{Mode, Size};
 use super::rate::RateLimit;
 use super::text::{HeaderName, KeyValue};
 use super::value::{Field, Reading};
+use super::web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 use crate::log::{Format, Level};
 
 options! {
@@ -99,6 +103,59 @@ options! {
     /// app.
     http_bind: Vec<Address> = "" {
         group: Tls, example: ":80", since: "0.1.0", unset: "nowhere",
+    }
+
+    /// Tell browsers to use HTTPS alone for this long
+    ///
+    /// Adds `Strict-Transport-Security` to answers over HTTPS unless the app has set it. Behind the
+    /// time may stand `includeSubDomains` and `preload`. Browsers remember it: begin with a short
+    /// time, for there is no way back before it is over.
+    hsts: Option<Hsts> = "" {
+        group: Tls, example: "365d includeSubDomains", since: "0.1.0", unset: "what the app says",
+    }
+
+    /// Send requests to HTTPS that a trusted proxy says came by plain HTTP
+    ///
+    /// For proxies that end TLS and say so in `X-Forwarded-Proto` or `Forwarded`. The answer is 308
+    /// with the same host and path; health checks are still answered.
+    redirect_https: bool = "false" {
+        group: Tls, example: "true", since: "0.1.0",
+    }
+
+    /// Get a certificate for this name from an authority; may be given several times
+    ///
+    /// By ACME (RFC 8555): the authority asks at port 80 of the name, which `--http-bind` must
+    /// answer. Certificates are renewed in time, when the authority suggests it (RFC 9773), and the
+    /// old one stays in use until there is a new one. Using an authority means to agree to its
+    /// terms.
+    tls_acme: Vec<DomainName> = "" {
+        group: Tls, example: "example.org", since: "0.1.0", unset: "none",
+    }
+
+    /// Address that the authority may write to
+    ///
+    /// Some authorities warn there before a certificate ends.
+    tls_acme_email: Option<String> = "" {
+        group: Tls, example: "admin@example.org", since: "0.1.0", unset: "none",
+    }
+
+    /// Where the authority speaks ACME
+    ///
+    /// The address of its directory (RFC 8555, section 7.1.1). To try things out, use the staging
+    /// address of Let's Encrypt, as in the example: it gives as many certificates as one likes, and
+    /// no browser accepts them.
+    tls_acme_directory: Option<AcmeDirectory> = "" {
+        group: Tls, example: "https://acme-staging-v02.api.letsencrypt.org/directory",
+        since: "0.1.0", unset: "Let's Encrypt",
+    }
+
+    /// Directory for the account at the authority, keys and certificates
+    ///
+    /// It must outlive a restart, or the authority will soon refuse to give one more certificate.
+    /// Its files can be read by this user alone.
+    tls_acme_dir: Option<PathBuf> = "" {
+        group: Tls, example: "/var/lib/canter/acme", since: "0.1.0",
+        unset: "`/var/lib/canter/acme` for root, else `~/.local/share/canter/acme`",
     }
 
     /// Processes that run the app
@@ -186,8 +243,8 @@ options! {
     ///
     /// At SIGTERM Canter takes no more connections, finishes what runs, and exits; what still runs
     /// after this time is cut. Keep it below the time your platform waits before it kills: 30
-    /// seconds on Kubernetes and Heroku, 10 with Docker unless told otherwise. On a Heroku dyno
-    /// (`DYNO` is set) the default is 25 s.
+    /// seconds on Kubernetes and Heroku, 10 with Docker unless told otherwise; `--platform` knows the
+    /// usual ones.
     graceful_timeout: Duration = "30s" {
         group: Time, example: "10s", since: "0.1.0", gunicorn: ["graceful_timeout"],
     }
@@ -195,8 +252,8 @@ options! {
     /// How long an idle connection is kept for the next request; 0 means not at all
     ///
     /// It should be longer than the time the proxy in front keeps idle connections, or that proxy
-    /// will now and then send a request into a closing connection. On a Heroku dyno (`DYNO` is
-    /// set) the default is 95 s, for its router keeps them 90 s.
+    /// will now and then send a request into a closing connection. `--platform` knows how long
+    /// routers keep theirs.
     keep_alive: Duration = "75s" {
         group: Time, example: "95s", since: "0.1.0", gunicorn: ["keepalive"],
     }
@@ -224,6 +281,15 @@ options! {
     /// Networks that start slowly and clients that think for a moment are not meant.
     rate_grace: Duration = "10s" {
         group: Time, example: "20s", since: "0.1.0",
+    }
+
+    /// How long the router in front waits for an answer; 0 means that it is not known
+    ///
+    /// A request is not started once the router has given up on it: the answer is 503. The time
+    /// runs from the last byte of the request, or from `X-Request-Start` where a trusted router
+    /// sends it with a request that has no body.
+    router_timeout: Duration = "0" {
+        group: Time, example: "30s", since: "0.1.0",
     }
 
     /// Longest request line
@@ -320,6 +386,23 @@ options! {
         gunicorn: ["forwarded_allow_ips"],
     }
 
+    /// In which words those proxies speak
+    ///
+    /// A proxy writes one kind and may pass on the other as the client sent it, so only one counts
+    /// and the app never sees the other.
+    forwarded_header: ForwardedHeader = "x-forwarded" {
+        group: Proxies, example: "forwarded", since: "0.1.0",
+    }
+
+    /// Proxies in `--forwarded-allow-ips` begin each connection with a PROXY header
+    ///
+    /// Version 1 or 2 of HAProxy's protocol, before TLS. The client that it names is the client
+    /// everywhere: in `REMOTE_ADDR`, the log and all limits. A trusted peer that does not begin so
+    /// is cut off; any other peer is served as itself.
+    proxy_protocol: bool = "false" {
+        group: Proxies, example: "true", since: "0.1.0", gunicorn: ["proxy_protocol"],
+    }
+
     /// How many proxies stand in front, one behind the other
     ///
     /// Each adds one entry on the right of `X-Forwarded-For`; the client is that many entries from
@@ -334,6 +417,23 @@ options! {
     /// a few signs. Otherwise one is made. The app and the logs carry the same id.
     request_id_header: HeaderName = "X-Request-Id" {
         group: Proxies, example: "X-Amzn-Trace-Id", since: "0.1.0",
+    }
+
+    /// What Canter runs on, for defaults that suit it
+    ///
+    /// Everything that is set anywhere beats these defaults; `canter options` shows which are in
+    /// use. `none` keeps them away.
+    platform: PlatformName = "auto" {
+        group: Proxies, example: "none", since: "0.1.0",
+    }
+
+    /// Links to tell before the answer is known; may be given several times
+    ///
+    /// `/=</site.css>; rel=preload; as=style` sends `103 Early Hints` (RFC 8297) to whoever gets
+    /// `/`, while the app is still at work; `/shop/*=...` is for every path that begins so.
+    early_hint: Vec<EarlyHint> = "" {
+        group: Proxies, example: "/=</static/site.css>; rel=preload; as=style", since: "0.1.0",
+        unset: "none",
     }
 
     /// Answer `/-/live` and `/-/ready` for health checks
@@ -448,7 +548,8 @@ options! {
     ///
     /// Without it a client gives the user and password of `--database-url`, so that the same URL
     /// works with another host and port; on a unix socket it is enough to be the user that Canter
-    /// runs as. PgBouncer has `auth_type` for it.
+    /// runs as, and so it is on 127.0.0.1 when the URL has no password. `trust` lets every program
+    /// of this machine in. PgBouncer has `auth_type` for it.
     db_auth: Option<DbAuth> = "" {
         group: Database, example: "scram", since: "0.1.0",
         unset: "`scram`, on a unix socket the operating system's word",
@@ -461,6 +562,22 @@ options! {
     db_auth_file: Option<PathBuf> = "" {
         group: Database, example: "/etc/canter/userlist.txt", since: "0.1.0",
         unset: "the user and password of `--database-url`",
+    }
+
+    /// Users who may command on the pool's console; may be given several times
+    ///
+    /// The console is the database `pgbouncer` (or `canter`) at `--bind-postgres`: `SHOW POOLS`,
+    /// `PAUSE`, `KILL` and the like. The user of `--database-url` always may. Only a door where a
+    /// user has proved who it is lets it in there. PgBouncer has `admin_users` for it.
+    db_admin_users: Vec<RoleName> = "" {
+        group: Database, example: "ops", since: "0.1.0", unset: "the user of `--database-url` alone",
+    }
+
+    /// Users who may look at the pool's console, but change nothing; may be given several times
+    ///
+    /// For monitoring: they may use `SHOW`. PgBouncer has `stats_users` for it.
+    db_stats_users: Vec<RoleName> = "" {
+        group: Database, example: "monitor", since: "0.1.0", unset: "nobody",
     }
 
     /// Certificate chain for TLS at `--bind-postgres`

@@ -15,7 +15,7 @@ use std::time::Duration;
 use canter_base::log::Format;
 use canter_base::options::{Address, Config, Host, Origin, Resolved};
 use canter_base::{Exit, Fault, error, info, warn};
-use canter_pg::Pooler;
+use canter_pg::{Order, Pooler, Shutdown};
 use canter_pg::target::{Addr, Target};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use tokio::net::{TcpStream, UnixStream};
@@ -101,23 +101,59 @@ fn check_options(resolved: &Resolved) -> Result<(), Fault> {
     }
 }
 
-/// Does what signals say, to the end.
+/// Does what signals and the console's administrators say, to the end.
 async fn obey(signals: &Signals, pooler: &Pooler, config: &Config, reread: Reread<'_>) {
-    loop {
-        match signals.next().await {
-            SIGHUP => reload(pooler, reread),
-            SIGQUIT => return,
-            _ => break,
+    let grace = loop {
+        match next(signals, pooler).await {
+            Said::Signal(SIGHUP) => {
+                if let Err(why) = reload(pooler, reread) {
+                    error!("cannot reload: the old options stay", reason = why.as_str());
+                }
+            }
+            Said::Signal(SIGQUIT) => return,
+            Said::Signal(_) => break config.graceful_timeout,
+            Said::Order(Order::Reload(answer)) => answer.give(reload(pooler, reread)),
+            Said::Order(Order::Shutdown(Shutdown::Now)) => {
+                info!("stopping at once, as told on the console");
+                return;
+            }
+            Said::Order(Order::Shutdown(Shutdown::WhenServersAreFree)) => break NO_HURRY,
+            Said::Order(Order::Shutdown(Shutdown::WhenClientsHaveLeft)) => {
+                info!("stopping when the last client has left");
+                let asked_to_hurry = async { while signals.next().await == SIGHUP {} };
+                either(pooler.all_left(), asked_to_hurry).await;
+                break config.graceful_timeout;
+            }
         }
-    }
+    };
     info!("stopping: transactions may finish");
     // Whoever asks twice does not want to wait.
     let asked_twice = async { while signals.next().await == SIGHUP {} };
-    either(pooler.drain(config.graceful_timeout), asked_twice).await;
+    either(pooler.drain(grace), asked_twice).await;
     info!("stopped");
 }
 
-fn reload(pooler: &Pooler, reread: Reread<'_>) {
+/// `SHUTDOWN WAIT_FOR_SERVERS` sets no bound.
+const NO_HURRY: Duration = Duration::from_secs(366 * 24 * 3600);
+
+enum Said {
+    Signal(i32),
+    Order(Order),
+}
+
+/// What is said next, by a signal or on the console.
+async fn next(signals: &Signals, pooler: &Pooler) -> Said {
+    let (mut signal, mut order) = (pin!(signals.next()), pin!(pooler.order()));
+    poll_fn(|cx| {
+        if let Poll::Ready(signal) = signal.as_mut().poll(cx) {
+            return Poll::Ready(Said::Signal(signal));
+        }
+        order.as_mut().poll(cx).map(Said::Order)
+    })
+    .await
+}
+
+fn reload(pooler: &Pooler, reread: Reread<'_>) -> Result<(), String> {
     let target = reread().and_then(|resolved| pooling::target(&resolved.config));
     match target {
         Ok(Some(target)) => {
@@ -127,12 +163,10 @@ fn reload(pooler: &Pooler, reread: Reread<'_>) {
                 "reloaded: new connections to the database replace the old ones",
                 database = target.describe().as_str()
             );
+            Ok(())
         }
-        Ok(None) => error!("cannot reload: no database is named any more"),
-        Err(fault) => error!(
-            "cannot reload: the old options stay",
-            reason = fault.what.as_str()
-        ),
+        Ok(None) => Err("no database is named any more".to_owned()),
+        Err(fault) => Err(fault.what),
     }
 }
 
@@ -197,6 +231,9 @@ fn banner(plan: &Plan) -> String {
     part("asks", plan.admission());
     if let Some(example) = plan.example() {
         part("try", &example);
+    }
+    if let Some(console) = plan.console() {
+        part("console", &console);
     }
     part("stop", "Ctrl-C; twice to stop at once");
     text.push('\n');

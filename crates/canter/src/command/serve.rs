@@ -62,7 +62,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     let mut addresses = sockets.addresses().to_vec();
     let redirects = tls.iter().flat_map(tls::Plan::redirects);
     addresses.extend(redirects.map(|address| format!("{address}, which leads to HTTPS")));
-    banner::show(config, &sizing, &addresses, pooling.as_ref());
+    banner::show(resolved, &sizing, &addresses, pooling.as_ref());
     let plan = Plan {
         name: config.name.clone(),
         python,

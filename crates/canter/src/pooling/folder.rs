@@ -78,7 +78,7 @@ fn sweep(place: &Path, own: &Path) {
             continue;
         }
         let is_ours = fs::symlink_metadata(&path)
-            .is_ok_and(|meta| meta.is_dir() && meta.uid() == user && meta.mode() & 0o077 == 0);
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == user && meta.mode() & 0o777 == 0o700);
         let answer = UnixStream::connect(path.join(SOCKET)).map_err(|error| error.kind());
         // One without a socket may be about to get it.
         if is_ours && matches!(answer, Err(io::ErrorKind::ConnectionRefused)) {

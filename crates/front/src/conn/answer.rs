@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use canter_base::error;
 use canter_channel::call::{Answer, Failure, Submission};
@@ -23,12 +23,22 @@ use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::{Facts, Line};
-use crate::pipeline::LocalField;
+use crate::pipeline::{Local, LocalField};
+use crate::settings::Settings;
+use crate::steps::hints;
 use crate::table::Phase;
 use crate::{forwarded, pipeline, request};
 
 /// Why there is a 500, for the log; the client is told nothing of the app's inside.
 const APP_FAULT: &str = "the app did not answer in a way that can be sent";
+
+const HSTS: &str = "Strict-Transport-Security";
+
+/// A request can be tried again in a moment.
+const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
+
+/// To whoever may still listen behind a router that does not.
+const GIVEN_UP: &str = "the request came too late: the router in front has given up on it";
 
 /// A body up to this length is copied behind the head instead of being sent beside it.
 const SHORT_BODY: usize = 2048;
@@ -38,11 +48,11 @@ impl<A: App> Conn<A> {
     pub(super) async fn handle(&mut self) -> Result<After, Stop> {
         let buf = self.buffer.filled();
         let settings = &self.shared.settings;
-        let client = if self.arrival.trusted {
-            &forwarded::client(&self.head, buf, &self.arrival.peer, settings.forwarded_hops)
-        } else {
-            &self.arrival.peer
-        };
+        let words = self.arrival.trusted.then(|| settings.words());
+        let told = words.map(|words| forwarded::told(&self.head, buf, &self.arrival.peer, words));
+        let client = told
+            .as_ref()
+            .map_or(&self.arrival.peer, |told| &told.client);
         let mut id = Vec::new();
         request::request_id(self.given_id(), &mut id);
         let facts = Facts {
@@ -50,11 +60,15 @@ impl<A: App> Conn<A> {
             started: Instant::now(),
             has_body: self.head.framing != Framing::None,
             client: if self.arrival.trusted {
-                client.address.parse().ok()
+                // A proxy that names nobody is not to blame for whom it speaks for.
+                let named = client.address.parse().ok();
+                named.filter(|named| Some(*named) != self.arrival.peer_ip)
             } else {
                 self.arrival.peer_ip
             },
             id,
+            https: client.https,
+            router: self.router_deadline(buf),
             line: self
                 .shared
                 .access
@@ -70,24 +84,28 @@ impl<A: App> Conn<A> {
             head: &self.head,
             buf,
             client,
+            to_blame: facts.client,
             redirects: self.arrival.redirects,
+            told: told.as_ref(),
             ready: self.shared.app.is_ready() && !self.shared.is_draining(),
         };
         if let Some(local) = pipeline::before(settings, &self.shared.guard, &asked) {
             let clean = decoder.is_done();
             self.buffer.consume(self.head.length);
-            return self
-                .answer_locally(&facts, local.status, &local.fields, local.text, !clean)
-                .await;
+            return self.answer_from_here(&facts, &local, !clean).await;
         }
+        let hints = hints::hints(settings, &self.head, buf);
         let mut message = Vec::with_capacity(self.head.length + 256);
         let origin = request::Origin {
             client,
             server: &self.arrival.local.0,
-            server_port: self.arrival.local.1,
+            server_port: told
+                .as_ref()
+                .and_then(|told| told.port)
+                .unwrap_or(self.arrival.local.1),
             id: &facts.id,
             id_header: &settings.request_id_header,
-            trusted: self.arrival.trusted,
+            trusted: words,
             http2: self.arrival.http2,
         };
         let begun = request::begin(&mut message, buf, &self.head, &origin, &mut self.path);
@@ -97,11 +115,20 @@ impl<A: App> Conn<A> {
         };
         let expects = self.head.expects_continue;
         self.buffer.consume(self.head.length);
+        if !hints.is_empty() {
+            self.send_all(&hints, &[]).await?;
+        }
         let file = match self.take_body(decoder, expects, writer).await {
             Ok(file) => file,
             Err(refusal) => return self.refuse_body(&facts, refusal).await,
         };
         let deadline = self.deadline(&facts);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            // Whoever would run it now works for nobody.
+            return self
+                .answer_locally(&facts, 503, RETRY, GIVEN_UP, false)
+                .await;
+        }
         self.place.row.enter(Phase::App, None);
         let mut call = self.shared.app.submit(Submission {
             message,
@@ -137,12 +164,29 @@ impl<A: App> Conn<A> {
 
     /// When to give up waiting for the app; a request's time begins when all of it is here.
     fn deadline(&self, facts: &Facts) -> Option<Instant> {
+        let settings = &self.shared.settings;
         let complete = if facts.has_body {
             Instant::now()
         } else {
             facts.started
         };
-        self.shared.settings.timeout.map(|limit| complete + limit)
+        let ours = settings.timeout.map(|limit| complete + limit);
+        let routers = facts
+            .router
+            .or_else(|| settings.router_timeout.map(|limit| complete + limit));
+        ours.into_iter().chain(routers).min()
+    }
+
+    /// When the router in front gives up, where it says when it took the request. One with a body
+    /// has its time from the last byte on.
+    fn router_deadline(&self, buf: &[u8]) -> Option<Instant> {
+        let limit = self.shared.settings.router_timeout?;
+        if !self.arrival.trusted || self.head.framing != Framing::None {
+            return None;
+        }
+        let age = forwarded::age(&self.head, buf, SystemTime::now())?;
+        let now = Instant::now();
+        Some(now.checked_sub(age).map_or(now, |start| start + limit))
     }
 
     fn given_id(&self) -> Option<&[u8]> {
@@ -181,10 +225,15 @@ impl<A: App> Conn<A> {
         let date = self.shared.clock.date(facts.started);
         let close = !self.may_keep();
         self.out.clear();
+        let hsts = hsts(&self.shared.settings, facts).filter(|_| {
+            let mut fields = answer.fields();
+            !fields.any(|(name, _)| name.eq_ignore_ascii_case(HSTS.as_bytes()))
+        });
+        let hsts = hsts.map(|value| (HSTS.as_bytes(), value.as_bytes()));
         let answer = HttpAnswer {
             status: answer.facts.status,
             reason: answer.facts.reason,
-            fields: answer.fields(),
+            fields: answer.fields().chain(hsts),
             length,
             close,
         };
@@ -307,7 +356,6 @@ impl<A: App> Conn<A> {
     }
 
     async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
-        const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
         let (status, fields, text): (u16, &[LocalField], &str) = match failure {
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
@@ -377,6 +425,43 @@ impl<A: App> Conn<A> {
         Ok(After::Linger)
     }
 
+    /// What a step of the pipeline answers.
+    async fn answer_from_here(
+        &mut self,
+        facts: &Facts,
+        local: &Local,
+        unread: bool,
+    ) -> Result<After, Stop> {
+        if !local.is_bare {
+            return self
+                .answer_locally(facts, local.status, &local.fields, &local.text, unread)
+                .await;
+        }
+        let fields = local.fields.iter();
+        let fields = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let date = self.shared.clock.date(facts.started);
+        let answer = HttpAnswer {
+            status: local.status,
+            reason: b"",
+            fields,
+            length: Some(local.text.len() as u64),
+            close: true,
+        };
+        self.out.clear();
+        if let Ok(plan) = response::encode_head(&mut self.out, facts.request, answer, &date)
+            && plan.framing != BodyFraming::None
+        {
+            self.out.extend_from_slice(local.text.as_bytes());
+        }
+        self.send_all(&self.out, &[]).await?;
+        self.log(facts, local.status, local.text.len() as u64);
+        Ok(if unread {
+            After::Linger
+        } else {
+            self.after(true)
+        })
+    }
+
     /// Answers from here; `unread` says that part of the request was not read.
     async fn answer_locally(
         &mut self,
@@ -392,6 +477,7 @@ impl<A: App> Conn<A> {
         let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| (*name, &**value))
+            .chain(hsts(&self.shared.settings, facts).map(|value| (HSTS, value)))
             .collect();
         let bytes = response::simple_response(status, &fields, text, close, is_head, &date);
         self.send_all(&bytes, &[]).await?;
@@ -402,6 +488,11 @@ impl<A: App> Conn<A> {
             Ok(self.after(close))
         }
     }
+}
+
+/// What browsers are told over HTTPS, and only there (RFC 6797, section 7.2).
+fn hsts<'s>(settings: &'s Settings, facts: &Facts) -> Option<&'s str> {
+    settings.hsts.as_deref().filter(|_| facts.https)
 }
 
 /// Bytes behind the head of a whole response.

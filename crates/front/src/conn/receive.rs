@@ -68,7 +68,8 @@ impl<A: App> Conn<A> {
         if self.buffer.is_empty() {
             self.buffer.release();
             let limit = self.shared.settings.idle_limit(self.is_used);
-            self.enter(Phase::Idle, began.unwrap_or_else(Instant::now), limit);
+            let since = began.unwrap_or_else(Instant::now);
+            self.place.row.idle(since, limit);
         }
         loop {
             if !self.buffer.is_empty() {

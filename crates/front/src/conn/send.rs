@@ -60,7 +60,7 @@ impl<A: App> Conn<A> {
 
     /// Bytes of this connection that the client's system has taken.
     fn taken(&self) -> u64 {
-        self.sent.get().saturating_sub(self.stream.unacknowledged())
+        self.stream.acknowledged(self.sent.get())
     }
 
     fn count_sent(&self, count: usize) {

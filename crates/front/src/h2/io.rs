@@ -1,6 +1,6 @@
 //! Owns the bytes of an HTTP/2 connection on their way to and from the `h2` crate, with a look at
-//! the heads of the frames that come.
-//! Leaves what too many are to `canter_shield::frames`.
+//! the heads of the frames that come and at the pace at which those that go are taken.
+//! Leaves what too many are to `canter_shield::frames`, what is too slow to its `pace`.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -10,23 +10,28 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use canter_shield::frames::{Budget, Frames, Glitch};
+use canter_shield::pace::{Pace, Transfer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::Stream;
 
 /// The connection as the `h2` crate wants it.
 pub(super) struct Wire {
-    stream: Stream,
+    stream: Rc<Stream>,
     /// Read before it was known that this is HTTP/2.
     ahead: Vec<u8>,
     watch: Rc<Watch>,
 }
 
-/// What was seen of the frames.
+/// What was seen of the connection.
 pub(super) struct Watch {
+    stream: Rc<Stream>,
     frames: RefCell<Frames>,
     start: Instant,
     sent: Cell<u64>,
+    pace: Pace,
+    /// How fast the client takes what waits for it; None while nothing does.
+    flow: Cell<Option<Transfer>>,
     glitch: Cell<Option<Glitch>>,
 }
 
@@ -40,6 +45,24 @@ impl Watch {
     pub fn is_too_slow(&self) -> bool {
         let result = self.frames.borrow().check(self.now_ms());
         self.remember(result).is_err()
+    }
+
+    /// Whether the client leaves in the system what was written to it, whatever windows it opened:
+    /// more waits behind that, for each of its streams. Such a connection ends with a reset.
+    pub fn is_stalled(&self) -> bool {
+        let Some(mut flow) = self.flow.get() else {
+            return false;
+        };
+        let slow = flow.is_too_slow(&self.pace, self.now_ms(), self.taken());
+        self.flow.set(Some(flow));
+        if slow {
+            self.stream.reset_on_close();
+        }
+        slow
+    }
+
+    fn taken(&self) -> u64 {
+        self.stream.acknowledged(self.sent.get())
     }
 
     fn look(&self, bytes: &[u8]) -> io::Result<()> {
@@ -62,12 +85,21 @@ impl Watch {
 }
 
 impl Wire {
-    pub fn new(stream: Stream, ahead: Vec<u8>, header_timeout: Duration) -> (Self, Rc<Watch>) {
+    pub fn new(
+        stream: Stream,
+        ahead: Vec<u8>,
+        header_timeout: Duration,
+        pace: Pace,
+    ) -> (Self, Rc<Watch>) {
+        let stream = Rc::new(stream);
         let budget = Budget {
             header_ms: header_timeout.as_millis() as u64,
             ..Budget::default()
         };
         let watch = Rc::new(Watch {
+            stream: Rc::clone(&stream),
+            pace,
+            flow: Cell::new(None),
             frames: RefCell::new(Frames::new(budget, 0)),
             start: Instant::now(),
             sent: Cell::new(0),
@@ -122,9 +154,14 @@ impl AsyncWrite for Wire {
             match self.stream.try_write(bytes) {
                 Ok(count) => {
                     self.watch.sent.set(self.watch.sent.get() + count as u64);
+                    self.watch.flow.set(None);
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let watch = &self.watch;
+                    let flow = watch.flow.get();
+                    let fresh = || Transfer::new(watch.now_ms(), watch.taken());
+                    watch.flow.set(flow.or_else(|| Some(fresh())));
                     ready!(self.stream.poll_write_ready(cx))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),

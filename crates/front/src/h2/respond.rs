@@ -109,9 +109,14 @@ async fn capacity(near: &Pipe, stream: &mut SendStream<Bytes>) -> Result<usize, 
         if stream.capacity() > 0 {
             return Poll::Ready(Ok(stream.capacity()));
         }
-        stream
-            .poll_capacity(cx)
-            .map(|capacity| capacity.and_then(Result::ok).ok_or(Reason::CANCEL))
+        loop {
+            match std::task::ready!(stream.poll_capacity(cx)) {
+                // It has changed, and there is none.
+                Some(Ok(0)) => {}
+                Some(Ok(capacity)) => return Poll::Ready(Ok(capacity)),
+                Some(Err(_)) | None => return Poll::Ready(Err(Reason::CANCEL)),
+            }
+        }
     })
     .await
 }

@@ -19,6 +19,7 @@ pub(crate) fn answer(enabled: bool, ready: bool, head: &Head, buf: &[u8]) -> Opt
     Some(Local {
         status,
         fields: vec![("Cache-Control", "no-store".into())],
-        text,
+        text: text.into(),
+        is_bare: false,
     })
 }

@@ -11,6 +11,6 @@ pub(crate) fn answer(head: &Head) -> Option<Local> {
     (head.form == TargetForm::Asterisk).then(|| Local {
         status: 200,
         fields: vec![("Allow", METHODS.into())],
-        text: "",
+        ..Local::default()
     })
 }

@@ -16,6 +16,7 @@ pub(crate) fn answer(guard: &Guard, asked: &Asked<'_>) -> Option<Local> {
             ("RateLimit-Policy", refusal.policy.into()),
             ("Cache-Control", "no-store".into()),
         ],
-        text: "too many requests from here: wait as long as Retry-After says",
+        text: "too many requests from here: wait as long as Retry-After says".into(),
+        is_bare: false,
     })
 }

@@ -21,15 +21,13 @@ pub(crate) struct TlsStream {
     /// Plain bytes that were sealed for a write that is not through yet. Its caller was told that
     /// it would block and comes back with the same bytes.
     staged: Cell<usize>,
+    /// Sealed bytes that were given to the system.
+    given: Cell<u64>,
 }
 
 impl TlsStream {
     /// `ahead` was read from the socket already.
-    pub fn new(
-        socket: TcpStream,
-        config: Arc<ServerConfig>,
-        mut ahead: &[u8],
-    ) -> io::Result<Self> {
+    pub fn new(socket: TcpStream, config: Arc<ServerConfig>, mut ahead: &[u8]) -> io::Result<Self> {
         let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
         session.set_buffer_limit(Some(PIECE + PIECE / 4));
         while !ahead.is_empty() {
@@ -40,6 +38,7 @@ impl TlsStream {
             socket,
             session: RefCell::new(session),
             staged: Cell::new(0),
+            given: Cell::new(0),
         })
     }
 
@@ -132,6 +131,12 @@ impl TlsStream {
         }
     }
 
+    /// Sealed bytes that were given to the system, to compare with those it still holds. The plain
+    /// ones that a write reports will not do: they count 64 KiB at a time.
+    pub fn given(&self) -> u64 {
+        self.given.get()
+    }
+
     /// Says that no more will come (RFC 8446, section 6.1).
     pub fn close_notify(&self) {
         let session = &mut *self.session.borrow_mut();
@@ -173,7 +178,8 @@ impl TlsStream {
     /// Gives sealed bytes to the socket until none is left.
     fn push(&self, session: &mut ServerConnection) -> io::Result<()> {
         while session.wants_write() {
-            session.write_tls(&mut Socket(&self.socket))?;
+            let count = session.write_tls(&mut Socket(&self.socket))?;
+            self.given.set(self.given.get() + count as u64);
         }
         Ok(())
     }

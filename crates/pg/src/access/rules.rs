@@ -3,8 +3,6 @@
 
 use std::cell::RefCell;
 
-use canter_base::warn;
-
 use super::users::Users;
 use super::{Access, AccessOptions, Auth, Reach, Rule};
 use crate::stream::tls::DoorTls;
@@ -105,9 +103,5 @@ fn by_password(reach: Reach, users: &Users, target: Option<&Target>) -> Result<R
              {advice}, or bind to 127.0.0.1"
         ));
     }
-    warn!(
-        "the database door asks for no password, since DATABASE_URL has none",
-        user = target.user.as_str()
-    );
-    Ok(Rule::Open(target.user.clone()))
+    Ok(Rule::Ours(target.user.clone()))
 }

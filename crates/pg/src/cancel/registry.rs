@@ -18,8 +18,13 @@ use crate::wire::{BackendKey, SqlError};
 
 /// Bytes of a secret for clients of protocol 3.2; 3.0 has four.
 const LONG_SECRET: usize = 32;
+/// The numbers of our sessions begin above the largest process id there is (Linux: `PID_MAX_LIMIT`,
+/// 2^22): one that is taken for a server process must not be somebody's.
+const FIRST_PID: i32 = (1 << 22) + 1;
 /// How long sessions have for their last words after they were told to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often it is looked whether the last client has left.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What the registry and one session share: where its statement runs at the moment.
 #[derive(Debug)]
@@ -37,6 +42,11 @@ impl Seat {
 
     fn aim(&self) -> Option<Rc<Aim>> {
         self.aim.borrow().clone()
+    }
+
+    /// Its number, which no other session has at the time.
+    pub(crate) fn id(&self) -> i32 {
+        self.key.pid
     }
 
     pub(crate) fn key(&self) -> &BackendKey {
@@ -81,7 +91,7 @@ impl Registry {
         Self {
             by_pid: RefCell::default(),
             by_owner: RefCell::default(),
-            next_pid: Cell::new(1),
+            next_pid: Cell::new(FIRST_PID),
             cancels: Cell::new(0),
             refused: Cell::new(0),
             empty: RefCell::default(),
@@ -99,7 +109,7 @@ impl Registry {
         let mut by_pid = self.by_pid.borrow_mut();
         let pid = loop {
             let pid = self.next_pid.get();
-            self.next_pid.set(if pid == i32::MAX { 1 } else { pid + 1 });
+            self.next_pid.set(if pid == i32::MAX { FIRST_PID } else { pid + 1 });
             if !by_pid.contains_key(&pid) {
                 break pid;
             }
@@ -185,8 +195,17 @@ impl Registry {
         }
     }
 
-    fn all(&self) -> Vec<Rc<Seat>> {
+    /// Every session.
+    pub(crate) fn all(&self) -> Vec<Rc<Seat>> {
         self.by_pid.borrow().values().map(Rc::clone).collect()
+    }
+
+    /// Waits until nobody is left but the console's own clients.
+    pub(crate) async fn clients_left(&self) {
+        let is_client = |seat: &Rc<Seat>| !seat.handle.about().is_some_and(|one| one.is_console);
+        while self.by_pid.borrow().values().any(is_client) {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Tells every session to go when it can, waits for `grace`, then ends the rest.

@@ -4,17 +4,19 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use canter_base::error;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::Inside;
+use crate::access::Admitted;
 use crate::cancel::Registered;
-use crate::pool::WaitInfo;
+use crate::console::{self, Proved, Rights, Visitor};
+use crate::pool::{Attached, WaitInfo, add};
 use crate::pooler::Shared;
-use crate::session::{self, Guest, Handle};
+use crate::session::{self, About, Guest, Handle};
 use crate::settings::Owner;
 use crate::stream::{Peer, Stream};
 use crate::target::Target;
@@ -28,7 +30,7 @@ const MOST_REFUSALS: usize = 100;
 
 /// Serves a client that was just accepted, in a task of its own.
 pub(super) fn come_in(mut stream: Stream, inside: &Inside, shared: &Rc<Shared>) {
-    let most = shared.settings.max_clients;
+    let most = shared.settings.max_clients();
     let clients = shared.clients.get();
     if clients >= most {
         shared.sessions.refused_one();
@@ -67,16 +69,25 @@ impl Drop for Here {
 
 async fn serve(stream: Stream, inside: Inside, shared: Rc<Shared>, _here: Here) {
     // In a box that is gone when the session begins: an idle client shall cost little.
-    let login_timeout = shared.settings.login_timeout;
+    let login_timeout = shared.settings.login_timeout();
     let entering = Box::pin(timeout(login_timeout, enter(stream, inside, shared)));
-    if let Ok(Some((guest, registered))) = entering.await {
-        session::run(guest).await;
+    if let Ok(Some((entered, registered))) = entering.await {
+        match entered {
+            Entered::Session(guest) => session::run(*guest).await,
+            Entered::Console(visitor) => console::run(*visitor).await,
+        }
         drop(registered);
     }
 }
 
+/// What a client came for. In boxes: whatever a session does not keep goes with them.
+enum Entered {
+    Session(Box<Guest>),
+    Console(Box<Visitor>),
+}
+
 /// `None` when it was no session, or did not become one.
-async fn enter(stream: Stream, inside: Inside, shared: Rc<Shared>) -> Option<(Guest, Registered)> {
+async fn enter(stream: Stream, inside: Inside, shared: Rc<Shared>) -> Option<(Entered, Registered)> {
     let (mut stream, packet) = inside.access.first_packet(stream).await.ok()??;
     let end = match decode(&packet) {
         Ok(Some((First::Cancel(key), _))) => {
@@ -110,27 +121,45 @@ async fn enter(stream: Stream, inside: Inside, shared: Rc<Shared>) -> Option<(Gu
 struct Parts {
     startup: Startup,
     greeting: Vec<u8>,
-    pool: crate::pool::Attached,
+    way: Way,
     registered: Registered,
 }
 
+/// Where it leads.
+enum Way {
+    Pool(Attached),
+    Console(Rights),
+}
+
 impl Parts {
-    fn seat(self, stream: Stream, shared: Rc<Shared>) -> (Guest, Registered) {
+    fn seat(self, stream: Stream, shared: Rc<Shared>) -> (Entered, Registered) {
         let seat = Rc::clone(&self.registered.seat);
-        let guest = Guest {
-            shared,
-            stream,
-            startup: self.startup,
-            greeting: self.greeting,
-            pool: self.pool,
-            handle: Rc::clone(&seat.handle),
-            key: seat.key().clone(),
-            who: WaitInfo {
-                client: Rc::clone(seat.handle.client()),
-                seat: Some(seat),
-            },
+        let (handle, key) = (Rc::clone(&seat.handle), seat.key().clone());
+        let entered = match self.way {
+            Way::Pool(pool) => Entered::Session(Box::new(Guest {
+                shared,
+                stream,
+                startup: self.startup,
+                greeting: self.greeting,
+                pool,
+                who: WaitInfo {
+                    client: Rc::clone(handle.client()),
+                    seat: Some(seat),
+                },
+                handle,
+                key,
+            })),
+            Way::Console(rights) => Entered::Console(Box::new(Visitor {
+                shared,
+                stream,
+                startup: self.startup,
+                greeting: self.greeting,
+                handle,
+                key,
+                rights,
+            })),
         };
-        (guest, self.registered)
+        (entered, self.registered)
     }
 }
 
@@ -155,6 +184,68 @@ async fn admit(
     if shared.draining.get() {
         return Err(SqlError::fatal("57P01", "the pooler shuts down").hint("Connect again."));
     }
+    let way = if asked.is_none() && leads_to_console(&admitted, shared) {
+        Way::Console(console_rights(&admitted, shared)?)
+    } else {
+        Way::Pool(pool_of(asked, &admitted, shared)?)
+    };
+    let owner = admitted
+        .peer
+        .filter(|_| inside.private.is_some())
+        .and_then(|peer| owner(&peer, tid));
+    let application = startup.get("application_name").unwrap_or_default();
+    let client = describe(stream, admitted.peer.as_ref(), application);
+    let long_key = startup.protocol >= (3, 2);
+    let handle = Handle::new(owner, client.into());
+    handle.describe(About {
+        user: (*admitted.user).into(),
+        database: (*admitted.database).into(),
+        application: printable(application, 64).into(),
+        address: stream.peer_addr(),
+        local: stream.local_addr(),
+        process: admitted.peer.and_then(|peer| peer.pid),
+        tls: stream.tls_summary(),
+        connected: SystemTime::now(),
+        is_console: matches!(way, Way::Console(_)),
+    });
+    let registered = shared
+        .sessions
+        .enter(handle, long_key)
+        .ok_or_else(|| SqlError::fatal("58000", "the system gives no random numbers"))?;
+    Ok(Parts {
+        startup,
+        greeting: admitted.greeting,
+        way,
+        registered,
+    })
+}
+
+/// A database of that name that people were told of is the database itself.
+fn leads_to_console(admitted: &Admitted, shared: &Rc<Shared>) -> bool {
+    let is_database = |target: Rc<Target>| target.dbname == admitted.database;
+    console::is_console(&admitted.database) && !shared.default_target().is_some_and(is_database)
+}
+
+fn console_rights(admitted: &Admitted, shared: &Rc<Shared>) -> Result<Rights, SqlError> {
+    let target = shared.default_target();
+    let own = target.as_ref().map(|target| &*target.user);
+    let user = &admitted.user;
+    console::rights(&shared.settings, own, user, admitted.proved).ok_or_else(|| {
+        let shown = printable(user, 63);
+        let words = format!("user \"{shown}\" may not use the console");
+        SqlError::fatal("42501", words).hint(if admitted.proved == Proved::Nothing {
+            "This door lets everybody in without a proof: use another one for the console."
+        } else {
+            "It is for the user of the database's URL, --db-admin-users and --db-stats-users."
+        })
+    })
+}
+
+fn pool_of(
+    asked: Option<String>,
+    admitted: &Admitted,
+    shared: &Rc<Shared>,
+) -> Result<Attached, SqlError> {
     let id = match asked {
         Some(id) => id
             .parse()
@@ -168,27 +259,8 @@ async fn admit(
     if pool.is_disabled() {
         return Err(pool.disabled_error());
     }
-    let owner = admitted
-        .peer
-        .filter(|_| inside.private.is_some())
-        .and_then(|peer| owner(&peer, tid));
-    let client = describe(
-        stream,
-        admitted.peer.as_ref(),
-        startup.get("application_name"),
-    );
-    let long_key = startup.protocol >= (3, 2);
-    let handle = Handle::new(owner, client.into());
-    let registered = shared
-        .sessions
-        .enter(handle, long_key)
-        .ok_or_else(|| SqlError::fatal("58000", "the system gives no random numbers"))?;
-    Ok(Parts {
-        startup,
-        greeting: admitted.greeting,
-        pool: pool.attach(),
-        registered,
-    })
+    add(&pool.counters.logins, 1);
+    Ok(pool.attach())
 }
 
 /// A10: a replication connection is for one client alone, and nothing a pool could give.
@@ -223,22 +295,22 @@ fn owner(peer: &Peer, tid: Option<String>) -> Option<Owner> {
 }
 
 /// `pid 4711 (shop)`, `127.0.0.1:5555 (psql)`; bounded, since it is the client's to choose.
-fn describe(stream: &Stream, peer: Option<&Peer>, application: Option<&str>) -> String {
+fn describe(stream: &Stream, peer: Option<&Peer>, application: &str) -> String {
     let mut words = match (peer.and_then(|peer| peer.pid), stream.peer_addr()) {
         (Some(pid), _) => format!("pid {pid}"),
         (None, Some(address)) => address.to_string(),
         (None, None) => "a client".to_owned(),
     };
-    let shown: String = application
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(40)
-        .collect();
+    let shown = printable(application, 40);
     if !shown.is_empty() {
         words = format!("{words} ({shown})");
     }
     words
+}
+
+/// The client's own words, short and in one line.
+fn printable(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 async fn register(

@@ -3,12 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
 use super::drive::{Job, Jobs};
+use super::look::Facts;
 use super::one::Pool;
 use super::pins::Pins;
 use super::size::Size;
@@ -48,6 +50,9 @@ pub(crate) struct Held<C: Connect> {
     pub(crate) idle_since: Instant,
     /// The pool's when it was opened; `reconnect` moves on.
     pub(crate) generation: u32,
+    pub(crate) facts: Rc<Facts>,
+    /// The server's, asked for once: the kernel's answer costs a system call.
+    pub(crate) address: Option<IpAddr>,
 }
 
 pub(crate) struct Host<C: Connect> {
@@ -75,7 +80,7 @@ pub(crate) struct Host<C: Connect> {
 impl<C: Connect> Host<C> {
     pub(crate) fn new(name: String, connector: C, settings: &Rc<Settings>) -> Rc<Self> {
         Rc::new(Self {
-            size: Size::new(settings.connections),
+            size: Size::new(settings.connections()),
             settings: Rc::clone(settings),
             chance: Cell::new(seed(&name)),
             name,
@@ -240,10 +245,12 @@ impl<C: Connect> Host<C> {
 impl<C: Connect> Held<C> {
     pub(crate) fn new(server: C::Server, permit: Permit<C>, generation: u32) -> Self {
         let now = Instant::now();
-        let lifetime = permit.0.settings.lifetime;
+        let lifetime = permit.0.settings.lifetime();
         // 90 % to 110 %
         let percent = 90 + u32::try_from(permit.0.chance() % 21).unwrap_or(10);
         Self {
+            facts: Rc::new(server.facts()),
+            address: server.address(),
             server: Box::new(server),
             permit,
             retire_at: now + lifetime * percent / 100,

@@ -66,6 +66,11 @@ impl<C: Connect> Idle<C> {
         self.0.extract_if(.., |held| which(held)).collect()
     }
 
+    /// All of them, the longest idle first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Held<C>> {
+        self.0.iter()
+    }
+
     /// Their processes.
     pub(crate) fn pids(&self) -> impl Iterator<Item = i32> {
         self.0.iter().filter_map(|held| held.server.pid())

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::host::Held;
 use super::one::Pool;
+use super::look::Facts;
 use super::pins::{Pin, PinRefused};
-use super::stats::bump;
+use super::stats::{add, bump};
 use super::{Connect, Link, WaitInfo};
 use crate::cancel::{Aim, Seat};
 
@@ -26,12 +27,20 @@ pub(crate) struct InUse {
     pub(crate) aim: Option<Rc<Aim>>,
     seat: Option<Rc<Seat>>,
     pub(crate) pin: Option<usize>,
+    pub(crate) facts: Rc<Facts>,
+    /// The pool's when the server was opened.
+    pub(crate) generation: u32,
     /// The beginning of what runs, or ran last.
     text: [u8; SHOWN],
     text_len: usize,
 }
 
 impl InUse {
+    /// The session that has it.
+    pub(crate) fn seat(&self) -> Option<&Rc<Seat>> {
+        self.seat.as_ref()
+    }
+
     /// The beginning of what runs, in one line.
     pub(crate) fn text(&self) -> String {
         let text = self.text.get(..self.text_len).unwrap_or_default();
@@ -46,6 +55,8 @@ pub(crate) struct Lease<C: Connect> {
     since: Instant,
     /// Since when the server works; from the beginning, which saves reading the clock again.
     asked: Cell<Option<Instant>>,
+    /// Since when a transaction is open.
+    began: Cell<Option<Instant>>,
 }
 
 impl<C: Connect> Lease<C> {
@@ -58,11 +69,14 @@ impl<C: Connect> Lease<C> {
             aim: held.server.aim(),
             seat: who.seat.clone(),
             pin: None,
+            facts: Rc::clone(&held.facts),
+            generation: held.generation,
             text: [0; SHOWN],
             text_len: 0,
         };
         if let Some(seat) = &in_use.seat {
             seat.set_aim(in_use.aim.clone());
+            seat.handle.asked_at(since);
         }
         bump(&pool.counters.leases);
         let slot = pool.in_use.borrow_mut().insert(in_use);
@@ -72,6 +86,7 @@ impl<C: Connect> Lease<C> {
             slot,
             since,
             asked: Cell::new(Some(since)),
+            began: Cell::new(Some(since)),
         }
     }
 
@@ -80,6 +95,7 @@ impl<C: Connect> Lease<C> {
         if let Some(mut held) = self.held.take() {
             let now = Instant::now();
             self.leave(now);
+            held.facts.prepared.set(held.server.prepared());
             held.idle_since = now;
             self.pool.take_back_at(held, now);
         }
@@ -126,6 +142,8 @@ impl<C: Connect> Lease<C> {
             client: Rc::clone(&in_use.client),
             text: one_line(text.get(..text.len().min(SHOWN)).unwrap_or_default()),
             database: self.pool.key.database.clone(),
+            user: self.pool.key.user.clone(),
+            seat: in_use.seat.clone(),
         };
         in_use.pin = Some(pins.add(pin, cap)?);
         Ok(())
@@ -143,7 +161,31 @@ impl<C: Connect> Lease<C> {
     /// The server has something to do.
     pub(crate) fn working(&self) {
         if self.asked.get().is_none() {
-            self.asked.set(Some(Instant::now()));
+            let now = Instant::now();
+            self.asked.set(Some(now));
+            if self.began.get().is_none() {
+                self.began.set(Some(now));
+            }
+        }
+    }
+
+    /// The server has answered all, and no transaction is open.
+    pub(crate) fn transaction_over(&self) {
+        if self.asked.get().is_some() {
+            let now = Instant::now();
+            self.answered_at(now);
+            self.over_at(now);
+        }
+    }
+
+    fn over_at(&self, now: Instant) {
+        if let Some(began) = self.began.take() {
+            let took = now.saturating_duration_since(began).as_micros();
+            bump(&self.pool.counters.transactions);
+            add(
+                &self.pool.counters.transaction_us,
+                u64::try_from(took).unwrap_or(u64::MAX),
+            );
         }
     }
 
@@ -174,6 +216,7 @@ impl<C: Connect> Lease<C> {
     fn leave(&self, now: Instant) {
         self.unpin();
         self.answered_at(now);
+        self.over_at(now);
         let in_use = self.pool.in_use.borrow_mut().try_remove(self.slot);
         if let Some(seat) = in_use.and_then(|in_use| in_use.seat) {
             seat.set_aim(None);

@@ -47,6 +47,8 @@ pub(crate) struct Pool<C: Connect> {
     pub(crate) greetings: RefCell<HashMap<Rc<Label>, Rc<Params>>>,
     paused: Cell<bool>,
     disabled: Cell<bool>,
+    /// New clients are refused.
+    barred: Cell<bool>,
     queue: RefCell<VecDeque<Rc<Waiter<C>>>>,
     waiting: Cell<u32>,
 }
@@ -72,6 +74,7 @@ impl<C: Connect> Pool<C> {
             greetings: RefCell::default(),
             paused: Cell::new(false),
             disabled: Cell::new(false),
+            barred: Cell::new(false),
             queue: RefCell::default(),
             waiting: Cell::new(0),
         });
@@ -121,6 +124,9 @@ impl<C: Connect> Pool<C> {
         let wait = Wait::new(waiter, Rc::clone(self));
         self.host.jobs.keep_time();
         self.host.pump();
+        if !crate::relay::sequences_are_read() {
+            self.host.pins.press();
+        }
         wait
     }
 
@@ -308,12 +314,28 @@ impl<C: Connect> Pool<C> {
         }
     }
 
+    /// Whether so many sessions are pinned that another one must wait.
+    #[inline]
+    pub(crate) fn pins_are_full(&self) -> bool {
+        self.host.pins.is_full(self.host.pin_cap())
+    }
+
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.get()
     }
 
+    /// Whether new clients are refused.
     pub(crate) fn is_disabled(&self) -> bool {
-        self.disabled.get()
+        self.disabled.get() || self.barred.get()
+    }
+
+    pub(crate) fn looking(&self) -> u32 {
+        self.looking.get()
+    }
+
+    /// Refuses new clients, or takes them again; those that are there stay.
+    pub(crate) fn bar(&self, barred: bool) {
+        self.barred.set(barred);
     }
 
     pub(crate) fn pause(&self) {
@@ -374,7 +396,7 @@ impl<C: Connect> Pool<C> {
             "57P03",
             format!("database \"{}\" is disabled", self.key.database),
         )
-        .hint("An administrator disabled it on the console; RESUME enables it again.")
+        .hint("An administrator disabled it on the console; ENABLE lets clients in again.")
     }
 
     /// A client of this pool; it counts until it is dropped.

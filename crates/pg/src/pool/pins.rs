@@ -2,11 +2,18 @@
 //! Leaves knowing when a session must to `relay`.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use slab::Slab;
 use tokio::time::Instant;
+
+use super::Connect;
+use super::host::Host;
+use crate::cancel::Seat;
 
 /// A session that holds its server, as the console shows it.
 #[derive(Debug, Clone)]
@@ -29,6 +36,8 @@ pub(crate) struct Pin {
     pub(crate) client: Rc<str>,
     pub(crate) text: String,
     pub(crate) database: Box<str>,
+    pub(crate) user: Box<str>,
+    pub(crate) seat: Option<Rc<Seat>>,
 }
 
 /// Too many sessions are pinned.
@@ -43,6 +52,58 @@ pub(crate) struct PinRefused {
 pub(crate) struct Pins {
     all: RefCell<Slab<Pin>>,
     refused: Cell<u64>,
+    /// Places kept for sessions that are about to be pinned.
+    kept: Cell<u32>,
+    /// Who waits for a place, first come, first served.
+    queue: RefCell<VecDeque<Rc<Cell<Option<Waker>>>>>,
+}
+
+/// A place kept for a session that is about to be pinned.
+pub(crate) struct Turn<C: Connect>(Rc<Host<C>>);
+
+impl<C: Connect> Drop for Turn<C> {
+    fn drop(&mut self) {
+        let kept = &self.0.pins.kept;
+        kept.set(kept.get().saturating_sub(1));
+        self.0.pins.wake_first();
+    }
+}
+
+/// A place in the queue; left when it is dropped.
+struct InQueue<'a>(&'a Pins, Rc<Cell<Option<Waker>>>);
+
+impl Drop for InQueue<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.borrow_mut();
+        queue.retain(|other| !Rc::ptr_eq(other, &self.1));
+        drop(queue);
+        self.0.wake_first();
+    }
+}
+
+impl<C: Connect> Host<C> {
+    /// Waits for a place among the pinned.
+    pub(crate) async fn pin_turn(self: &Rc<Self>) -> Turn<C> {
+        let pins = &self.pins;
+        let place = Rc::default();
+        pins.queue.borrow_mut().push_back(Rc::clone(&place));
+        let in_queue = InQueue(pins, place);
+        poll_fn(|cx| {
+            let is_first = pins
+                .queue
+                .borrow()
+                .front()
+                .is_some_and(|first| Rc::ptr_eq(first, &in_queue.1));
+            if is_first && pins.taken() < self.pin_cap() {
+                pins.kept.set(pins.kept.get() + 1);
+                return Poll::Ready(());
+            }
+            in_queue.1.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        Turn(Rc::clone(self))
+    }
 }
 
 impl Pins {
@@ -65,19 +126,49 @@ impl Pins {
 
     pub(crate) fn remove(&self, at: usize) {
         self.all.borrow_mut().try_remove(at);
+        self.wake_first();
+    }
+
+    fn wake_first(&self) {
+        let queue = self.queue.borrow();
+        if let Some(waker) = queue.front().and_then(|first| first.take()) {
+            waker.wake();
+        }
+    }
+
+    fn taken(&self) -> u32 {
+        u32::try_from(self.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.kept.get())
+    }
+
+    /// Whether another one must wait for a place.
+    pub(crate) fn is_full(&self, cap: u32) -> bool {
+        self.taken() >= cap || !self.queue.borrow().is_empty()
+    }
+
+    /// Asks those that only `nextval` keeps to let go.
+    pub(crate) fn press(&self) {
+        for (_, pin) in self.all.borrow().iter() {
+            if let Some(seat) = &pin.seat
+                && seat.handle.is_soft()
+            {
+                seat.handle.give_way();
+            }
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.all.borrow().len()
     }
 
-    /// Those of one database.
-    pub(crate) fn stats(&self, database: &str) -> Vec<PinStats> {
+    /// Those of one pool.
+    pub(crate) fn stats(&self, database: &str, user: &str) -> Vec<PinStats> {
         let now = Instant::now();
         self.all
             .borrow()
             .iter()
-            .filter(|(_, pin)| &*pin.database == database)
+            .filter(|(_, pin)| &*pin.database == database && &*pin.user == user)
             .map(|(_, pin)| PinStats {
                 client: pin.client.to_string(),
                 database: pin.database.to_string(),

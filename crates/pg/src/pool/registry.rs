@@ -1,7 +1,7 @@
 //! All targets, hosts and pools of a pooler. Leaves what happens in one pool to `one`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use tokio::task::spawn_local;
@@ -23,6 +23,16 @@ pub(crate) struct Pools<C: Connect> {
     targets: RefCell<HashMap<TargetId, Rc<Target>>>,
     hosts: RefCell<HashMap<String, Rc<Host<C>>>>,
     all: RefCell<HashMap<PoolKey, Rc<Pool<C>>>>,
+    /// What an administrator said, for pools that are made later.
+    standing: RefCell<Standing>,
+}
+
+/// Databases an administrator has paused or disabled.
+#[derive(Default)]
+struct Standing {
+    all_paused: bool,
+    paused: HashSet<Box<str>>,
+    disabled: HashSet<Box<str>>,
 }
 
 impl<C: Connect> Pools<C> {
@@ -33,6 +43,7 @@ impl<C: Connect> Pools<C> {
             targets: RefCell::default(),
             hosts: RefCell::default(),
             all: RefCell::default(),
+            standing: RefCell::default(),
         }
     }
 
@@ -97,6 +108,11 @@ impl<C: Connect> Pools<C> {
             Rc::new(target.for_user(user, None))
         };
         let pool = Pool::new(key.clone(), &host, target);
+        let standing = self.standing.borrow();
+        if standing.all_paused || standing.paused.contains(database) {
+            pool.pause();
+        }
+        pool.bar(standing.disabled.contains(database));
         pools.insert(key, Rc::clone(&pool));
         Ok(pool)
     }
@@ -114,7 +130,8 @@ impl<C: Connect> Pools<C> {
         Rc::clone(host)
     }
 
-    fn of(&self, database: Option<&str>) -> Vec<Rc<Pool<C>>> {
+    /// The pools of a database, or all.
+    pub(crate) fn of(&self, database: Option<&str>) -> Vec<Rc<Pool<C>>> {
         let pools = self.all.borrow();
         let wanted = |pool: &&Rc<Pool<C>>| database.is_none_or(|name| *pool.key.database == *name);
         pools.values().filter(wanted).map(Rc::clone).collect()
@@ -124,11 +141,48 @@ impl<C: Connect> Pools<C> {
         self.of(None).iter().map(Pool::stats).collect()
     }
 
+    /// A person has changed the number of connections.
+    pub(crate) fn tell_connections(&self, told: u32) {
+        let hosts: Vec<_> = self.hosts.borrow().values().map(Rc::clone).collect();
+        for host in hosts {
+            host.size.tell(told);
+            host.pump();
+        }
+    }
+
+    /// Whether everything is paused.
+    pub(crate) fn is_all_paused(&self) -> bool {
+        self.standing.borrow().all_paused
+    }
+
+    /// Whether this database is paused, and whether it is disabled.
+    pub(crate) fn standing(&self, database: &str) -> (bool, bool) {
+        let standing = self.standing.borrow();
+        (
+            standing.all_paused || standing.paused.contains(database),
+            standing.disabled.contains(database),
+        )
+    }
+
     pub(crate) fn pause(&self, database: Option<&str>) {
+        let mut standing = self.standing.borrow_mut();
+        match database {
+            Some(name) => drop(standing.paused.insert(name.into())),
+            None => standing.all_paused = true,
+        }
+        drop(standing);
         self.of(database).iter().for_each(|pool| pool.pause());
     }
 
     pub(crate) fn resume(&self, database: Option<&str>) {
+        let mut standing = self.standing.borrow_mut();
+        if let Some(name) = database {
+            standing.paused.remove(name);
+        } else {
+            standing.all_paused = false;
+            standing.paused.clear();
+        }
+        drop(standing);
         self.of(database).iter().for_each(Pool::resume);
     }
 
@@ -136,8 +190,18 @@ impl<C: Connect> Pools<C> {
         self.of(database).iter().for_each(|pool| pool.reconnect());
     }
 
-    pub(crate) fn disable(&self, database: Option<&str>) {
-        self.of(database).iter().for_each(|pool| pool.disable());
+    /// Refuses new clients of a database, or takes them again.
+    pub(crate) fn bar(&self, database: &str, barred: bool) {
+        let mut standing = self.standing.borrow_mut();
+        if barred {
+            standing.disabled.insert(database.into());
+        } else {
+            standing.disabled.remove(database);
+        }
+        drop(standing);
+        self.of(Some(database))
+            .iter()
+            .for_each(|pool| pool.bar(barred));
     }
 
     pub(crate) fn kill(&self, database: Option<&str>) {

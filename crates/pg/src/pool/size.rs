@@ -46,7 +46,7 @@ impl Limits {
 /// The cap of one host.
 #[derive(Debug)]
 pub(crate) struct Size {
-    told: Option<u32>,
+    told: Cell<Option<u32>>,
     cap: Cell<u32>,
     /// Whether the server was asked, or need not be.
     known: Cell<bool>,
@@ -57,7 +57,7 @@ impl Size {
     pub(crate) fn new(told: Option<u32>) -> Self {
         let told = told.map(|told| told.max(1));
         Self {
-            told,
+            told: Cell::new(told),
             cap: Cell::new(told.unwrap_or(1)),
             known: Cell::new(told.is_some()),
         }
@@ -67,6 +67,12 @@ impl Size {
         self.cap.get()
     }
 
+    /// A person has changed the number.
+    pub(crate) fn tell(&self, told: u32) {
+        self.told.set(Some(told.max(1)));
+        self.look(None);
+    }
+
     /// Whether nobody knows yet what the server has left.
     pub(crate) fn is_unknown(&self) -> bool {
         !self.known.get()
@@ -74,12 +80,12 @@ impl Size {
 
     /// Whether the number was told by a person: looking again only undoes a shrink.
     pub(crate) fn is_told(&self) -> bool {
-        self.told.is_some()
+        self.told.get().is_some()
     }
 
     /// Takes over what the server said, or makes do when it would not say.
     pub(crate) fn look(&self, limits: Option<Limits>) {
-        let cap = match (self.told, limits) {
+        let cap = match (self.told.get(), limits) {
             (Some(told), _) => told,
             (None, Some(limits)) => limits.cap(),
             // A later look that fails changes nothing.

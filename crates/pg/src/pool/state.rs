@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::host::{Held, Host};
 use super::one::Pool;
 use super::stats::PoolStats;
-use super::{Connect, Link};
+use super::Connect;
 use crate::wire::SqlError;
 
 /// The addresses of a host. A name may answer with another part of a longer list each time, so
@@ -39,6 +39,13 @@ impl Addresses {
         self.0.retain(|(_, missing)| *missing < 100);
     }
 
+    /// Those it has, separated by commas.
+    pub(crate) fn shown(&self) -> String {
+        let present = self.0.iter().filter(|(_, missing)| *missing == 0);
+        let words: Vec<_> = present.map(|(address, _)| address.to_string()).collect();
+        words.join(",")
+    }
+
     /// Whether it was one, and is none any more.
     pub(crate) fn is_gone(&self, address: IpAddr) -> bool {
         self.0
@@ -49,15 +56,14 @@ impl Addresses {
 
 impl<C: Connect> Host<C> {
     pub(crate) fn is_stale(&self, held: &Held<C>) -> bool {
-        held.server
-            .address()
+        held.address
             .is_some_and(|address| self.addresses.borrow().is_gone(address))
     }
 
     /// The most pinned sessions: so many that others can still work.
     pub(crate) fn pin_cap(&self) -> u32 {
         self.settings
-            .pin_cap
+            .pin_cap()
             .unwrap_or_else(|| (self.size.cap() / 2).max(1))
     }
 }
@@ -143,6 +149,14 @@ impl<C: Connect> Pool<C> {
             max_wait: self.max_wait(now),
             active: count(self.in_use.borrow().len()),
             idle: count(self.idle.borrow().len()),
+            cancelling: count(
+                self.in_use
+                    .borrow()
+                    .iter()
+                    .filter(|(_, one)| one.aim.as_ref().is_some_and(|aim| aim.is_firing()))
+                    .count(),
+            ),
+            looking: self.looking(),
             connecting: self.connecting.get(),
             closing: self.host.closing(),
             paused: self.is_paused(),
@@ -155,12 +169,18 @@ impl<C: Connect> Pool<C> {
             closes: counters.closes.get(),
             found_dead: counters.found_dead.get(),
             queries: counters.queries.get(),
+            transactions: counters.transactions.get(),
+            transaction_us: counters.transaction_us.get(),
+            logins: counters.logins.get(),
+            client_parses: counters.client_parses.get(),
+            server_parses: counters.server_parses.get(),
+            binds: counters.binds.get(),
             bytes_in: counters.bytes_in.get(),
             bytes_out: counters.bytes_out.get(),
             wait_time: counters.wait_time.read(),
             query_time: counters.query_time.read(),
             lease_time: counters.lease_time.read(),
-            pins: self.host.pins.stats(&self.key.database),
+            pins: self.host.pins.stats(&self.key.database, &self.key.user),
         }
     }
 }

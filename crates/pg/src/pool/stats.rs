@@ -70,6 +70,14 @@ pub(crate) struct Counters {
     /// Idle servers found dead before they were handed out.
     pub(crate) found_dead: Cell<u64>,
     pub(crate) queries: Cell<u64>,
+    pub(crate) transactions: Cell<u64>,
+    pub(crate) transaction_us: Cell<u64>,
+    /// Clients that logged in.
+    pub(crate) logins: Cell<u64>,
+    /// Named statements that clients prepared, that servers were sent, and uses of them.
+    pub(crate) client_parses: Cell<u64>,
+    pub(crate) server_parses: Cell<u64>,
+    pub(crate) binds: Cell<u64>,
     pub(crate) bytes_in: Cell<u64>,
     pub(crate) bytes_out: Cell<u64>,
     /// From asking for a server until it was there; leases that did not wait are not in it.
@@ -82,7 +90,26 @@ pub(crate) struct Counters {
 
 /// Counts one more.
 pub(crate) fn bump(counter: &Cell<u64>) {
-    counter.set(counter.get().wrapping_add(1));
+    add(counter, 1);
+}
+
+/// Counts several more.
+pub(crate) fn add(counter: &Cell<u64>, more: u64) {
+    counter.set(counter.get().wrapping_add(more));
+}
+
+impl Counters {
+    /// Bytes came from a client.
+    #[inline]
+    pub(crate) fn received(&self, bytes: usize) {
+        add(&self.bytes_in, bytes as u64);
+    }
+
+    /// Bytes went to a client.
+    #[inline]
+    pub(crate) fn sent(&self, bytes: usize) {
+        add(&self.bytes_out, bytes as u64);
+    }
 }
 
 /// One pool at one moment, and its counters since the start.
@@ -106,6 +133,10 @@ pub struct PoolStats {
     pub active: u32,
     /// Servers idle.
     pub idle: u32,
+    /// Servers that a cancel request is under way to.
+    pub cancelling: u32,
+    /// Servers that are asked something of ours.
+    pub looking: u32,
     /// Servers being opened.
     pub connecting: u32,
     /// Servers of the host being closed.
@@ -130,6 +161,18 @@ pub struct PoolStats {
     pub found_dead: u64,
     /// Queries answered.
     pub queries: u64,
+    /// Transactions ended, statements outside of any included.
+    pub transactions: u64,
+    /// Time that servers spent in transactions, in microseconds.
+    pub transaction_us: u64,
+    /// Clients that logged in.
+    pub logins: u64,
+    /// Named statements that clients prepared.
+    pub client_parses: u64,
+    /// Named statements that servers were sent.
+    pub server_parses: u64,
+    /// Uses of named statements.
+    pub binds: u64,
     /// Bytes from clients.
     pub bytes_in: u64,
     /// Bytes to clients.

@@ -70,7 +70,7 @@ impl<C: Connect> Pool<C> {
     fn tick(self: &Rc<Self>, now: Instant) {
         self.tidy();
         self.fail_since(now, self.patience());
-        let idle_timeout = self.host.settings.idle_timeout;
+        let idle_timeout = self.host.settings.idle_timeout();
         let unused = self.clients.get() == 0
             && self.waiting() == 0
             && now.saturating_duration_since(self.empty_since.get()) >= LINGER;
@@ -93,7 +93,7 @@ impl<C: Connect> Pool<C> {
 
     /// A new server is opened before an old one must go, one at a time and if there is room.
     fn replace_early(self: &Rc<Self>, now: Instant) {
-        let early = self.host.settings.lifetime / REPLACE_EARLY;
+        let early = self.host.settings.lifetime() / REPLACE_EARLY;
         let due = self
             .idle
             .borrow()
@@ -120,7 +120,7 @@ impl<C: Connect> Pool<C> {
 
     /// How long its clients are held.
     fn patience(&self) -> Duration {
-        let all = self.host.settings.wait_timeout;
+        let all = self.host.settings.wait_timeout();
         if self.ever_connected.get() || self.last_refusal.borrow().is_none() {
             all
         } else {

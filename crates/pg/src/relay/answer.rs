@@ -5,9 +5,10 @@
 
 use std::rc::Rc;
 
+use super::again::Replay;
 use super::known::Stands;
 use super::owed::{Hidden, Owed, Parsed};
-use super::{Broken, GATHER_ERROR, Io, Passing, Relay};
+use super::{Broken, GATHER_ERROR, Io, Passing, Relay, Segment, TOUCHED};
 use crate::sql::Flags;
 use crate::wire::frame::Frame;
 use crate::wire::{Diagnostic, SqlError, build, message};
@@ -134,7 +135,9 @@ impl Relay {
         let visible = front.is_visible();
         match tag {
             b'1' => self.parsed(io),
-            b'G' => self.copy_in_begins(),
+            // The client has the answer to its first step.
+            b'2' => self.replay = Replay::Off,
+            b'G' => self.copy_in_begins(io),
             b'C' if self
                 .pending
                 .has(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL)) =>
@@ -171,9 +174,12 @@ impl Relay {
         }
     }
 
-    fn copy_in_begins(&mut self) {
+    fn copy_in_begins(&mut self, io: &mut Io<'_>) {
         let ended = self.owed.ignore_syncs_in_copy();
         self.copy_in = !ended;
+        if self.leaving {
+            self.end_copy(io);
+        }
     }
 
     /// A command that takes prepared statements away was carried out (C8).
@@ -227,6 +233,10 @@ impl Relay {
             Some(Owed::HiddenSync) | None => {}
             Some(_) => {
                 self.told = status;
+                if self.tells_touched && !self.pending.is_empty() {
+                    self.tells_touched = false;
+                    build::parameter_status(io.to_client, TOUCHED, "on");
+                }
                 build::ready(io.to_client, status);
             }
         }
@@ -278,6 +288,10 @@ impl Relay {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.prepared.now(statement, Stands::Stale);
                 }
+                if self.replay != Replay::Off {
+                    self.take_it_back(io);
+                    return Ok(Way::Drop { ends: false });
+                }
                 None
             }
             _ => None,
@@ -306,8 +320,10 @@ impl Relay {
                 Some(Owed::HiddenSync) => return true,
                 Some(Owed::Sync) => return false,
                 None => {
-                    // The client has not sent its Sync: what it sends until then is ignored.
+                    // The client has not sent its Sync: what it sends until then is ignored, and
+                    // so was a Query that would have ended the segment.
                     self.skip = true;
+                    self.segment = Segment::Server;
                     self.copy_in = false;
                     return false;
                 }

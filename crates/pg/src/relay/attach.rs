@@ -69,6 +69,9 @@ impl Relay {
             to_server: &mut nowhere.0,
             to_client: &mut nowhere.1,
         };
+        if let Some(again) = self.again.take() {
+            self.owed.append(*again);
+        }
         while let Some(owed) = self.owed.pop() {
             self.undo(owed, &mut io);
         }
@@ -124,6 +127,9 @@ impl Relay {
         self.from_server = Passing::default();
         // What is still to come of a message that was being sent goes nowhere.
         self.from_client.dropped = true;
+        if let Some(again) = self.again.take() {
+            self.owed.append(*again);
+        }
         let error = SqlError {
             fatal: false,
             ..error.clone()
@@ -185,6 +191,19 @@ impl Relay {
         true
     }
 
+    /// Ends the COPY of a client that left. The server has ignored every `Sync` until now (B7).
+    pub(super) fn end_copy(&mut self, io: &mut Io<'_>) {
+        if !std::mem::take(&mut self.copy_in) {
+            return;
+        }
+        build::copy_fail(io.to_server, "the client left");
+        if matches!(self.owed.front(), Some(Owed::Execute)) {
+            io.to_server.extend_from_slice(build::SYNC);
+            self.owed.push(Owed::HiddenSync);
+            self.segment = Segment::Closed;
+        }
+    }
+
     /// The client left, or its transaction is to end without it. Call until it says what to do
     /// with the server, which must be settled in between; what is for the client is thrown away.
     pub(crate) fn leave(&mut self, io: &mut Io<'_>) -> Leaving {
@@ -192,10 +211,8 @@ impl Relay {
         if self.from_client.left > 0 && !self.from_client.dropped {
             return Leaving::Close;
         }
-        if self.copy_in {
-            build::copy_fail(io.to_server, "the client left");
-            self.copy_in = false;
-        }
+        self.again = None;
+        self.end_copy(io);
         if self.segment == Segment::Server {
             io.to_server.extend_from_slice(build::SYNC);
             self.owed.push(Owed::HiddenSync);

@@ -7,6 +7,7 @@
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 
+use super::again::Replay;
 use super::known::Stands;
 use super::local::plain_end;
 use super::owed::{Owed, Parsed};
@@ -69,13 +70,15 @@ impl Relay {
         if !self.attached {
             return self.close_without_server(message, io);
         }
-        if self.segment != Segment::Server {
+        let begins = self.segment != Segment::Server;
+        if begins {
             self.segment = Segment::Server;
             self.segments += 1;
+            self.replay = Replay::Off;
         }
         match message.frame.tag {
             b'P' => self.parse(message, io),
-            b'B' => self.bind(message, io),
+            b'B' => self.bind(message, begins, io),
             b'D' => self.describe(message, io),
             b'C' => self.close(message, io),
             _ => {
@@ -156,6 +159,7 @@ impl Relay {
             self.owed.push(Owed::ParseUnnamed { hidden: false });
             return Ok(self.forward(message, io));
         }
+        self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
         let taken = self.names.get(parse.name).map(Rc::clone);
         let duplicate = taken.is_some();
         let entry = taken.unwrap_or_else(|| {
@@ -192,6 +196,7 @@ impl Relay {
             }
             self.names.insert(parse.name.into(), Rc::clone(&entry));
         }
+        self.counts.server_parses = self.counts.server_parses.wrapping_add(1);
         statement::push_parse(entry.name(), parse.text, parse.types, io.to_server);
         let name = Some(parse.name.into());
         self.owed.push(Owed::Parse(Box::new(Parsed {
@@ -249,10 +254,11 @@ impl Relay {
     }
 
     /// Puts a `Parse` in, whose answer nobody sees.
-    fn prepare(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) {
+    pub(super) fn prepare(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) {
         if let Some(known) = io.known.as_deref_mut() {
             known.prepared.sent(entry, self.segments);
         }
+        self.counts.server_parses = self.counts.server_parses.wrapping_add(1);
         entry.push_parse(io.to_server);
         let statement = Rc::clone(entry);
         self.owed.push(Owed::Parse(Box::new(Parsed {
@@ -262,7 +268,7 @@ impl Relay {
         })));
     }
 
-    fn close_stale(&mut self, entry: &Statement, io: &mut Io<'_>) {
+    pub(super) fn close_stale(&mut self, entry: &Statement, io: &mut Io<'_>) {
         build::close_statement(io.to_server, entry.name());
         self.owed.push(Owed::Close { hidden: true });
     }
@@ -303,7 +309,13 @@ impl Relay {
         b""
     }
 
-    fn bind(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+    /// `begins`: it is the first message of its segment.
+    fn bind(
+        &mut self,
+        message: Message<'_>,
+        begins: bool,
+        io: &mut Io<'_>,
+    ) -> Result<Step, SqlError> {
         let body = message.rest.get(5..).unwrap_or_default();
         let head = BindHead::decode(body).ok_or_else(bad)?;
         if head.length > message.frame.body as usize {
@@ -337,7 +349,11 @@ impl Relay {
         if !self.ensure(&entry, io) {
             return Ok(Step::Stop(Want::Answers));
         }
+        self.counts.binds = self.counts.binds.wrapping_add(1);
         self.note(entry.seen(), entry.text());
+        if begins {
+            self.may_be_sent_again(message, io);
+        }
         let step = self.forward_bind(message, head, entry.name(), io);
         self.owed.push(Owed::Bind(Some(entry)));
         Ok(step)

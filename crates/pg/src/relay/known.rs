@@ -77,6 +77,8 @@ pub struct Known {
     /// Custom settings may be set on it that the server lists nowhere, by the session of this
     /// number: for every other one all are RESET first.
     pub(super) unsure: Option<u64>,
+    /// What was sent of a segment that may have to be sent again (C10).
+    pub(super) replay: Vec<u8>,
 }
 
 impl Known {
@@ -89,6 +91,7 @@ impl Known {
             status: TxStatus::Idle,
             soiled: false,
             unsure: None,
+            replay: Vec::new(),
         }
     }
 }
@@ -172,8 +175,7 @@ impl Prepared {
     }
 
     /// How many are prepared.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.entries.len()
     }
 

@@ -74,6 +74,10 @@ pub(super) enum Hidden {
     Rollback,
     /// `DISCARD ALL` after a client that left.
     Discard,
+    /// The end of a segment that failed and is sent again (C10).
+    Again,
+    /// What `currval` and `lastval` know, forgotten (D12).
+    Forget,
 }
 
 impl Owed {
@@ -151,6 +155,11 @@ impl Queue {
         self.0.iter().any(|owed| !owed.is_step())
     }
 
+    /// Adds all of another one.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.0.len() >= MOST
     }
@@ -167,7 +176,7 @@ impl Queue {
         self.0.retain(|owed| {
             let inside = end.is_none_or(|end| at < end);
             at += 1;
-            !(inside && matches!(owed, Owed::Sync))
+            !(inside && matches!(owed, Owed::Sync | Owed::HiddenSync))
         });
         end.is_some()
     }

@@ -39,9 +39,13 @@ const ALL_SETTINGS: Flags = Flags::SETTINGS_UNKNOWN
     .with(Flags::SESSION_AUTHORIZATION)
     .with(Flags::FUNCTION);
 
+/// Whether any client has ever used `currval` or `lastval`: before, one that has called `nextval`
+/// gives its server up as soon as somebody waits for one.
+pub(crate) fn sequences_are_read() -> bool {
+    SEQUENCES_ARE_READ.get()
+}
+
 thread_local! {
-    /// Whether any client has ever used `currval` or `lastval`: only then is it worth a server of
-    /// its own to have called `nextval`.
     static SEQUENCES_ARE_READ: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -153,11 +157,8 @@ impl Pending {
 
     /// Kinds of state that nobody can be asked about and that are there now (D12).
     pub(super) fn unaskable(&self) -> Flags {
-        let mut flags = self.flags.only(Flags::UNASKABLE);
-        if SEQUENCES_ARE_READ.get() {
-            flags = flags.with(self.flags.only(Flags::SEQUENCE_WRITE));
-        }
-        flags
+        self.flags
+            .only(Flags::UNASKABLE.with(Flags::SEQUENCE_WRITE))
     }
 
     /// Whether some of a client's start-up values may be due again.
@@ -345,7 +346,7 @@ pub(super) fn words(pins: Flags) -> impl Iterator<Item = &'static str> {
             Flags::HIDDEN,
             "a function that keeps state in the server process",
         ),
-        (Flags::SEQUENCE_WRITE, "nextval before currval"),
+        (Flags::SEQUENCE_WRITE, "sequence"),
     ];
     let asked = KINDS.iter().map(|(flag, word, _)| (*flag, *word));
     asked

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use super::again::Replay;
 use super::owed::Owed;
 use super::{GATHER, Io, Passing, Relay, Segment, Taken, Want};
 use crate::sql::{self, Flags, Seen};
@@ -77,8 +78,14 @@ impl Relay {
                     want: Want::Bytes(Frame::HEADER),
                 });
             };
+            let before = io.to_server.len();
             match self.client_message(Message { frame, rest }, io)? {
-                Step::Took(bytes) => used += bytes,
+                Step::Took(bytes) => {
+                    used += bytes;
+                    if self.replay != Replay::Off {
+                        self.record(before, io);
+                    }
+                }
                 Step::Stop(want) => return Ok(Taken { used, want }),
             }
         }
@@ -159,6 +166,7 @@ impl Relay {
         }
         // Whatever the function does is not to be seen from its OID.
         self.pending.add_anything();
+        self.segment = Segment::Closed;
         self.owed.push(Owed::Query);
         self.forward(message, io)
     }
@@ -200,10 +208,18 @@ impl Relay {
             }
         }
         self.note(&seen, text);
+        Ok(self.forward_query(message, io))
+    }
+
+    /// Its `ReadyForQuery` ends a segment that was begun before it, without a `Sync` (B3), and it
+    /// takes the unnamed statement away (C11).
+    fn forward_query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
         self.unnamed.clear();
         self.unnamed_here = false;
+        self.segment = Segment::Closed;
+        self.replay = Replay::Off;
         self.owed.push(Owed::Query);
-        Ok(self.forward(message, io))
+        self.forward(message, io)
     }
 
     /// A query that is too long to be kept: it passes unread and may have touched anything.
@@ -216,9 +232,7 @@ impl Relay {
             return self.without_server(message, io);
         }
         self.pending.add_anything();
-        self.unnamed.clear();
-        self.owed.push(Owed::Query);
-        self.forward(message, io)
+        self.forward_query(message, io)
     }
 
     /// Takes in what running a text may touch.

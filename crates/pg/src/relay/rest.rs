@@ -98,9 +98,18 @@ impl Relay {
         let error = self.hidden_error.take();
         match (hidden, error) {
             // What followed a BEGIN may have run outside of a transaction.
-            (Hidden::Begin | Hidden::Rollback | Hidden::Discard, Some(error)) => {
+            (
+                Hidden::Begin
+                | Hidden::Rollback
+                | Hidden::Discard
+                | Hidden::Again
+                | Hidden::Forget,
+                Some(error),
+            ) => {
                 return Err(Broken(*error));
             }
+            (Hidden::Again, None) => self.send_again(io),
+            (Hidden::Forget, None) => self.pins = self.pins.without(Flags::SEQUENCE_WRITE),
             (Hidden::Begin, None) if status != TxStatus::Open => {
                 return Err(Broken(SqlError::error(
                     "08P01",

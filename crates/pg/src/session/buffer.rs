@@ -36,9 +36,13 @@ impl Input {
     /// So many bytes were dealt with. Borrowed again when the next ones come.
     pub(super) fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
+    }
+
+    /// So many bytes are to be dealt with again; false when they are not there any more.
+    pub(super) fn put_back(&mut self, count: usize) -> bool {
+        let start = self.start.checked_sub(count);
+        self.start = start.unwrap_or(self.start);
+        start.is_some()
     }
 
     /// Room to read into: at least one byte, and room for `needed` bytes of data in all.
@@ -47,6 +51,9 @@ impl Input {
             self.bytes = READING
                 .with_borrow_mut(Vec::pop)
                 .unwrap_or_else(|| vec![0; SIZE]);
+        }
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
         }
         if self.start > 0
             && (self.end == self.bytes.len() || self.start + needed > self.bytes.len())
@@ -69,6 +76,7 @@ impl Input {
     /// Gives the buffer back, when nothing is in it.
     pub(super) fn rest(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
+            (self.start, self.end) = (0, 0);
             keep(&READING, std::mem::take(&mut self.bytes));
         }
     }
@@ -174,6 +182,24 @@ mod tests {
         input.consume(SIZE * 2);
         input.rest();
         assert_eq!(input.room(1).len(), SIZE, "one that grew is not kept");
+    }
+
+    #[test]
+    fn e5_what_was_dealt_with_can_be_put_back_until_more_is_read() {
+        let mut input = Input::default();
+        input.room(1)[..5].copy_from_slice(b"abcde");
+        input.filled(5);
+        input.consume(2);
+        input.consume(3);
+        assert!(input.is_empty());
+        assert!(input.put_back(3));
+        assert_eq!(input.data(), b"cde");
+        input.consume(3);
+        input.room(1)[..5].copy_from_slice(b"fghij");
+        input.filled(5);
+        input.consume(2);
+        assert!(!input.put_back(5), "the first three are gone");
+        assert_eq!(input.data(), b"hij");
     }
 
     #[test]

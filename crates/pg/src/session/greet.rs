@@ -11,7 +11,7 @@ use std::task::Poll;
 use super::buffer::{Input, Output};
 use super::pump::{read, write};
 use super::{End, Guest, Held, Session, watch};
-use crate::relay::{Broken, Io, Label, Params, Relay};
+use crate::relay::{Broken, Io, Label, Params, Relay, TOUCHED};
 use crate::wire::startup::Startup;
 use crate::wire::{SqlError, TxStatus, build};
 
@@ -52,6 +52,7 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         handle: guest.handle,
         who: guest.who,
         lease: None,
+        turn: None,
         reads: group.map(super::reads::Reads::new),
         client_in: Input::default(),
         server_out: Output::default(),
@@ -73,6 +74,10 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
     }
     for (name, value) in session.relay.params().iter() {
         build::parameter_status(&mut out, name, value);
+    }
+    if session.handle.owner().is_some() {
+        build::parameter_status(&mut out, TOUCHED, "off");
+        session.relay.tell_when_touched();
     }
     build::backend_key_data(&mut out, &guest.key);
     build::ready(&mut out, TxStatus::Idle);
@@ -182,6 +187,7 @@ impl Session {
         self.handle.set_activity(super::Activity::Active);
         self.lease = Some(Held {
             lease,
+            taken: 0,
             _watched: watched,
         });
         let told = Rc::clone(self.relay.params());

@@ -3,9 +3,13 @@
 //! Owns the cells between a session's task and everybody else on its thread. Nothing here does
 //! I/O; an order wakes the task, which carries it out.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::SystemTime;
+
+use tokio::time::Instant;
 
 use crate::settings::Owner;
 use crate::wire::SqlError;
@@ -35,8 +39,13 @@ pub(crate) struct Orders {
     pub(crate) request_ended: bool,
     /// Time to go when no transaction is open.
     pub(crate) drain: bool,
+    /// It shall give its server up, if only `nextval` keeps it (D12).
+    pub(crate) give_way: bool,
     /// It has been in this state for too long.
     pub(crate) expired: Option<Activity>,
+    /// It panics, to see what that costs.
+    #[cfg(test)]
+    pub(crate) fault: bool,
 }
 
 /// A session as others see it.
@@ -53,6 +62,28 @@ pub(crate) struct Handle {
     waker: RefCell<Option<Waker>>,
     /// Why it is pinned, with the SQL that did it.
     pin: RefCell<Option<Rc<str>>>,
+    /// Only `nextval` keeps its server.
+    soft: Cell<bool>,
+    /// When it asked for a server, or got one, last.
+    asked: Cell<Option<Instant>>,
+    /// Statements it has prepared by name, when it last gave a server back.
+    prepared: Cell<usize>,
+    about: OnceCell<Box<About>>,
+}
+
+/// Who a session is, for the console.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) user: Box<str>,
+    pub(crate) database: Box<str>,
+    pub(crate) application: Box<str>,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) process: Option<i32>,
+    pub(crate) tls: Option<String>,
+    pub(crate) connected: SystemTime,
+    /// It is one of the console.
+    pub(crate) is_console: bool,
 }
 
 impl Handle {
@@ -67,7 +98,43 @@ impl Handle {
             end: RefCell::default(),
             waker: RefCell::default(),
             pin: RefCell::default(),
+            soft: Cell::new(false),
+            asked: Cell::new(None),
+            prepared: Cell::new(0),
+            about: OnceCell::new(),
         })
+    }
+
+    /// Notes who it is; once.
+    pub(crate) fn describe(&self, about: About) {
+        let _ = self.about.set(Box::new(about));
+    }
+
+    /// Who it is.
+    pub(crate) fn about(&self) -> Option<&About> {
+        self.about.get().map(|about| &**about)
+    }
+
+    /// Notes when it asked for a server, or got one.
+    #[inline]
+    pub(crate) fn asked_at(&self, now: Instant) {
+        self.asked.set(Some(now));
+    }
+
+    /// When it asked for a server, or got one, last.
+    pub(crate) fn last_asked(&self) -> Option<Instant> {
+        self.asked.get()
+    }
+
+    /// Statements it has prepared by name.
+    pub(crate) fn prepared(&self) -> usize {
+        self.prepared.get()
+    }
+
+    /// Notes how many statements it has prepared by name.
+    #[inline]
+    pub(super) fn set_prepared(&self, count: usize) {
+        self.prepared.set(count);
     }
 
     /// Who it belongs to, at the private door.
@@ -110,6 +177,22 @@ impl Handle {
         self.order(|orders| orders.drain = true);
     }
 
+    /// Somebody needs its server, or a place among the pinned.
+    pub(crate) fn give_way(&self) {
+        self.order(|orders| orders.give_way = true);
+    }
+
+    /// It panics.
+    #[cfg(test)]
+    pub(crate) fn fault(&self) {
+        self.order(|orders| orders.fault = true);
+    }
+
+    /// Whether only `nextval` keeps its server.
+    pub(crate) fn is_soft(&self) -> bool {
+        self.soft.get()
+    }
+
     /// It ends now, with these words to its client.
     pub(crate) fn end(&self, error: SqlError) {
         *self.end.borrow_mut() = Some(error);
@@ -135,7 +218,7 @@ impl Handle {
     }
 
     /// Remembers who to wake.
-    pub(super) fn watch(&self, cx: &Context<'_>) {
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker
             .as_ref()
@@ -151,7 +234,7 @@ impl Handle {
     }
 
     /// An order was carried out.
-    pub(super) fn clear(&self, done: impl FnOnce(&mut Orders)) {
+    pub(crate) fn clear(&self, done: impl FnOnce(&mut Orders)) {
         let mut orders = self.orders.get();
         done(&mut orders);
         self.orders.set(orders);
@@ -163,7 +246,7 @@ impl Handle {
     }
 
     /// The words to end with, if it shall end.
-    pub(super) fn take_end(&self) -> Option<SqlError> {
+    pub(crate) fn take_end(&self) -> Option<SqlError> {
         self.end.borrow_mut().take()
     }
 
@@ -176,7 +259,8 @@ impl Handle {
     }
 
     /// Notes why it is pinned, or that it is no more.
-    pub(super) fn set_pin(&self, reason: Option<Rc<str>>) {
+    pub(super) fn set_pin(&self, reason: Option<Rc<str>>, soft: bool) {
         *self.pin.borrow_mut() = reason;
+        self.soft.set(soft);
     }
 }

@@ -14,8 +14,9 @@ use crate::wire::{SqlError, TxStatus};
 
 /// A server that is not clean after this is closed.
 const CLEAN_WITHIN: Duration = Duration::from_secs(5);
-/// What a client said goodbye after may go on for so long, as it would on a connection of its own.
-const FINISH_WITHIN: Duration = Duration::from_secs(60);
+/// What a client said goodbye after may go on for so long: the last write of a program that does
+/// not wait for the answer is done, and a query that nobody will read is cancelled (E2).
+const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// A client has so long to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -53,10 +54,17 @@ impl Session {
         if self.lease.is_none() {
             return;
         }
-        let limit = if finish { FINISH_WITHIN } else { CLEAN_WITHIN };
-        let clean = timeout(limit, self.clean_server(finish))
-            .await
-            .unwrap_or_default();
+        let mut clean = None;
+        if finish {
+            clean = timeout(FINISH_WITHIN, self.clean_server(false)).await.ok();
+        }
+        let clean = match clean {
+            Some(clean) => clean,
+            None => timeout(CLEAN_WITHIN, self.clean_server(true))
+                .await
+                .unwrap_or_default(),
+        };
+        self.turn = None;
         if let Some(mut held) = self.lease.take() {
             if clean {
                 held.lease.busy = false;
@@ -68,8 +76,8 @@ impl Session {
     }
 
     /// Whether the server is clean now.
-    async fn clean_server(&mut self, finish: bool) -> bool {
-        if !finish
+    async fn clean_server(&mut self, cancel: bool) -> bool {
+        if cancel
             && !self.relay.is_settled()
             && let Some(held) = &self.lease
         {

@@ -25,7 +25,7 @@ const REPLICA_PATIENCE: Duration = Duration::from_secs(2);
 const MOST_AHEAD: usize = 64 << 10;
 
 /// What ended the wait before there was a server.
-enum Broke {
+pub(super) enum Broke {
     Left,
     Cancelled,
     Ended(SqlError),
@@ -50,6 +50,9 @@ impl Session {
             },
         };
         self.handle.set_activity(Activity::Idle);
+        if !matches!(got, Ok(Ok(_))) {
+            self.turn = None;
+        }
         match got {
             Ok(Ok(lease)) => self.attach(lease),
             // A wait that failed is an error of the statement: the client can catch it.
@@ -66,6 +69,7 @@ impl Session {
 
     async fn wait(&mut self, pool: Rc<Pool>) -> Result<Result<Lease, SqlError>, Broke> {
         self.handle.set_activity(Activity::Waiting);
+        self.handle.asked_at(tokio::time::Instant::now());
         let label = Rc::clone(self.relay.label());
         let who = self.who.clone();
         let mut lease = pin!(pool.lease(&label, &who));
@@ -101,7 +105,7 @@ impl Session {
         }
     }
 
-    fn poll_interruption(&mut self, cx: &mut Context<'_>) -> Poll<Broke> {
+    pub(super) fn poll_interruption(&mut self, cx: &mut Context<'_>) -> Poll<Broke> {
         self.handle.watch(cx);
         if let Some(error) = self.handle.take_end() {
             return Poll::Ready(Broke::Ended(error));
@@ -131,7 +135,7 @@ fn poll_left(stream: &mut Stream, cx: &mut Context<'_>, ahead: &mut Input) -> Po
     Poll::Pending
 }
 
-fn cancelled() -> SqlError {
+pub(super) fn cancelled() -> SqlError {
     SqlError::error("57014", "canceling statement due to user request")
         .detail("it was waiting for a server connection")
 }

@@ -5,13 +5,13 @@
 //! costs one read and one write on each side, no timer and no allocation.
 
 use std::io;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 
 use super::buffer::{Input, Output};
 use super::{Activity, End, Session};
+use crate::pool::add;
 use crate::relay::{Broken, Io, Want};
 use crate::stream::Stream;
 use crate::wire::{SqlError, TxStatus};
@@ -26,6 +26,8 @@ pub(super) enum Event {
     End(End),
     /// The client waits for a server and none is idle.
     NeedsServer,
+    /// What it sends next will pin it, and too many are.
+    NeedsTurn,
     /// The client's HTTP request is over and its transaction is open.
     RequestEnded,
 }
@@ -87,13 +89,19 @@ impl Session {
                 return self.expired(activity);
             }
         }
-        if orders.request_ended {
+        #[cfg(test)]
+        assert!(!orders.fault, "a fault for a test");
+        // A statement that runs is waited for: what it belongs to is rolled back after it.
+        if orders.request_ended && !self.relay.is_client_busy() {
             self.handle.clear(|orders| orders.request_ended = false);
-            if self.relay.told() != TxStatus::Idle && !self.relay.is_client_busy() {
+            if self.relay.told() != TxStatus::Idle {
                 return Some(Event::RequestEnded);
             }
         }
-        if orders.drain && self.lease.is_none() && self.relay.told() == TxStatus::Idle {
+        let is_free = self.lease.as_ref().is_none_or(|held| {
+            self.client_in.is_empty() && self.relay.is_pinned(&held.lease.known)
+        });
+        if orders.drain && is_free && self.relay.told() == TxStatus::Idle {
             return Some(Event::End(End::Fatal(SqlError::fatal(
                 "57P01",
                 "terminating connection: the pooler shuts down",
@@ -164,6 +172,9 @@ impl Session {
                 }
                 Want::Leave => return Err(Event::End(End::Goodbye)),
                 Want::Server => {
+                    if self.turn.is_none() && self.pool.pins_are_full() && self.will_pin() {
+                        return Err(Event::NeedsTurn);
+                    }
                     if let Some(attached) = self.read_from_replica() {
                         worked = true;
                         if attached {
@@ -188,11 +199,15 @@ impl Session {
             self.server_out.clear();
             return Ok(Did::Nothing);
         };
+        let before = self.server_out.len();
         match write(&mut held.lease.stream, cx, &mut self.server_out) {
             Poll::Pending => Ok(Did::Nothing),
             Poll::Ready(Ok(())) => {
                 held.lease.busy = true;
                 held.lease.working();
+                Ok(Did::Work)
+            }
+            Poll::Ready(Err(_)) if self.server_out.len() == before && self.try_another() => {
                 Ok(Did::Work)
             }
             // What it said before it went is still to be read: that is the better error.
@@ -202,6 +217,33 @@ impl Session {
             }
             Poll::Ready(Err(error)) => self.server_gone(&error.to_string()),
         }
+    }
+
+    /// The server was gone before it was sent anything: the request goes to another one, as if
+    /// it had not been read yet (E5). Whether that can be done.
+    fn try_another(&mut self) -> bool {
+        let can = |session: &Self| {
+            session.client_out.is_empty()
+                && session.relay.told() == TxStatus::Idle
+                && !session.relay.is_mid_message()
+                && !session.is_on_replica()
+        };
+        let taken = match &self.lease {
+            Some(held) if !held.lease.busy && can(self) => held.taken,
+            _ => return false,
+        };
+        if !self.client_in.put_back(taken) {
+            return false;
+        }
+        self.relay.rewind();
+        self.server_out.clear();
+        self.server_in = Input::default();
+        if let Some(held) = self.lease.take() {
+            held.lease.close();
+        }
+        self.needed = 0;
+        self.handle.set_activity(Activity::Idle);
+        true
     }
 
     fn is_server_readable(&mut self, cx: &mut Context<'_>) -> bool {
@@ -258,8 +300,9 @@ impl Session {
         if !relay.lost(error, &mut io) {
             return Err(Event::End(End::Cut));
         }
+        self.turn = None;
         self.handle.set_activity(Activity::Idle);
-        self.handle.set_pin(None);
+        self.handle.set_pin(None, false);
         Ok(Did::Work)
     }
 
@@ -267,9 +310,14 @@ impl Session {
         if self.client_out.is_empty() && !self.client_out.flushing || self.is_on_trial() {
             return Ok(Did::Nothing);
         }
+        let before = self.client_out.len();
         match write(&mut self.stream, cx, &mut self.client_out) {
             Poll::Pending => Ok(Did::Nothing),
-            Poll::Ready(Ok(())) => Ok(Did::Work),
+            Poll::Ready(Ok(())) => {
+                let left = self.client_out.len();
+                self.pool.counters.sent(before.saturating_sub(left));
+                Ok(Did::Work)
+            }
             Poll::Ready(Err(_)) => Err(Event::End(End::Vanished)),
         }
     }
@@ -296,51 +344,42 @@ impl Session {
             held.lease.busy = false;
             held.lease.answered();
             self.handle.set_activity(Activity::IdleInTransaction);
+            return self.obey().map_or(Ok(Did::Nothing), Err);
         } else if self.relay.is_pinned(known) {
             held.lease.busy = false;
-            held.lease.answered();
+            held.lease.transaction_over();
+            if self.gives_way() {
+                return Ok(Did::Work);
+            }
             self.pin()?;
+            return self.obey().map_or(Ok(Did::Nothing), Err);
         }
         Ok(Did::Nothing)
     }
 
     fn give_back(&mut self) {
         self.relay.detach();
+        self.count();
         self.reads_released();
+        self.turn = None;
         if let Some(mut held) = self.lease.take() {
             held.lease.busy = false;
             if self.handle.activity() == Activity::Pinned {
-                self.handle.set_pin(None);
+                self.handle.set_pin(None, false);
             }
             held.lease.give_back();
         }
         self.handle.set_activity(Activity::Idle);
     }
 
-    /// The session keeps its server (D14), if not too many do.
-    fn pin(&mut self) -> Result<(), Event> {
-        let reason: Option<Rc<str>> = self.relay.pin_reason().map(Into::into);
-        if self.handle.activity() == Activity::Pinned && self.handle.pin() == reason {
-            return Ok(());
-        }
-        let Some(held) = &self.lease else {
-            return Ok(());
-        };
-        for (word, text) in self.relay.pin_words() {
-            held.lease.pin(word, text.as_bytes()).map_err(|refused| {
-                let words = format!(
-                    "too many sessions keep a server connection for themselves ({})",
-                    refused.cap
-                );
-                let error = SqlError::fatal("53400", words)
-                    .detail(reason.as_deref().unwrap_or_default())
-                    .hint("end what keeps it, or connect to the database itself");
-                Event::End(End::Fatal(error))
-            })?;
-        }
-        self.handle.set_pin(reason);
-        self.handle.set_activity(Activity::Pinned);
-        Ok(())
+    /// Adds what the relay counted to the pool's numbers.
+    fn count(&mut self) {
+        let counts = self.relay.take_counts();
+        self.handle.set_prepared(counts.prepared);
+        let counters = &self.pool.counters;
+        add(&counters.client_parses, counts.client_parses.into());
+        add(&counters.server_parses, counts.server_parses.into());
+        add(&counters.binds, counts.binds.into());
     }
 
     fn poll_client_in(&mut self, cx: &mut Context<'_>) -> Step {
@@ -352,7 +391,10 @@ impl Session {
         match read(&mut self.stream, cx, &mut self.client_in, self.needed) {
             Poll::Pending => Ok(Did::Nothing),
             Poll::Ready(Ok(0) | Err(_)) => Err(Event::End(End::Vanished)),
-            Poll::Ready(Ok(_)) => Ok(Did::Work),
+            Poll::Ready(Ok(count)) => {
+                self.pool.counters.received(count);
+                Ok(Did::Work)
+            }
         }
     }
 

@@ -118,6 +118,9 @@ impl Session {
     /// The relay took `used` bytes of a portion.
     pub(super) fn took(&mut self, used: usize) {
         let leased = self.lease.is_some();
+        if let Some(held) = &mut self.lease {
+            held.taken += used;
+        }
         let Some(reads) = &mut self.reads else {
             return self.client_in.consume(used);
         };
@@ -143,6 +146,11 @@ impl Session {
     /// Whether nothing may be written to the client: the answer may have to be taken back.
     pub(super) fn is_on_trial(&self) -> bool {
         self.attempt().is_some_and(|attempt| !attempt.good)
+    }
+
+    /// Whether a server of a replica is in hand.
+    pub(super) fn is_on_replica(&self) -> bool {
+        self.attempt().is_some()
     }
 
     fn attempt(&self) -> Option<&Attempt> {

@@ -222,3 +222,163 @@ fn a11_a_drain_ends_idle_sessions_at_once_and_others_after_their_transaction() {
         assert_eq!(busy.end().await, "57P01");
     });
 }
+
+#[test]
+fn a11_a_drain_ends_pinned_sessions_that_are_idle() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(2),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        client.query("load 'x'").await;
+        client.until(Activity::Pinned).await;
+        client.handle.drain();
+        assert_eq!(client.end().await, "57P01");
+    });
+}
+
+#[test]
+fn a_request_that_ends_under_a_statement_ends_its_transaction_after_it() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        client.query("begin").await;
+        client.send(&Made::query_bytes("hold")).await;
+        house.made.until("hold").await;
+        client.handle.request_ended();
+        house.made.release();
+        assert_eq!(client.answer().await, "SELECT T");
+        client.until(Activity::Idle).await;
+        assert_eq!(house.made.texts(), ["begin", "hold", "ROLLBACK"]);
+        assert_eq!(client.query("one").await, "40001 E");
+        assert_eq!(client.query("rollback").await, "ROLLBACK I");
+        // A statement outside of a transaction is nobody's business.
+        client.send(&Made::query_bytes("hold")).await;
+        client.until(Activity::Active).await;
+        client.handle.request_ended();
+        house.made.release();
+        assert_eq!(client.answer().await, "SELECT I");
+        assert_eq!(client.query("begin").await, "BEGIN T");
+        assert_eq!(client.query("one").await, "SELECT T");
+    });
+}
+
+#[test]
+fn i4_a_panic_in_a_session_costs_that_session_and_its_server_only() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(2),
+            ..Settings::default()
+        })
+        .await;
+        let mut faulty = house.client(&[]).await;
+        let mut other = house.client(&[]).await;
+        faulty.query("begin").await;
+        other.query("begin").await;
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        faulty.handle.fault();
+        assert_eq!(faulty.end().await, "", "its connection was closed");
+        std::panic::set_hook(hook);
+        assert_eq!(other.query("commit").await, "COMMIT I");
+        // Its server is gone, its place is free.
+        let mut next = house.client(&[]).await;
+        other.query("begin").await;
+        assert_eq!(next.query("begin").await, "BEGIN T");
+        assert_eq!(house.made.connects.get(), 3);
+        assert_eq!(house.pooler.stats().clients, 2);
+    });
+}
+
+#[test]
+fn e5_a_server_that_is_gone_before_it_was_asked_is_replaced_unseen() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        for turn in 1..=20 {
+            // The server answers this, and closes.
+            assert_eq!(client.query("bye").await, "SELECT I");
+            assert_eq!(client.query("two").await, "SELECT I", "{turn}");
+        }
+    });
+}
+
+#[test]
+fn d14_who_is_about_to_be_pinned_waits_for_a_place_without_a_server() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(2),
+            pin_cap: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut pinned = house.client(&[]).await;
+        let mut second = house.client(&[]).await;
+        let mut third = house.client(&[]).await;
+        pinned.query("load 'x'").await;
+        pinned.until(Activity::Pinned).await;
+        second.send(&Made::query_bytes("load 'y'")).await;
+        second.until(Activity::Waiting).await;
+        assert_eq!(third.query("one").await, "SELECT I");
+        assert!(!house.made.texts().contains(&"load 'y'".to_owned()));
+        drop(pinned);
+        assert_eq!(second.answer().await, "SELECT I");
+        second.until(Activity::Pinned).await;
+        // A cancel reaches it there, too.
+        third.send(&Made::query_bytes("load 'z'")).await;
+        third.until(Activity::Waiting).await;
+        third.handle.cancel();
+        assert_eq!(third.answer().await, "57014 I");
+        assert_eq!(third.query("one").await, "SELECT I");
+    });
+}
+
+#[test]
+fn d14_who_waits_for_a_place_for_too_long_is_told_and_lives() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(2),
+            pin_cap: Some(1),
+            wait_timeout: Duration::from_millis(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut pinned = house.client(&[]).await;
+        let mut second = house.client(&[]).await;
+        pinned.query("load 'x'").await;
+        pinned.until(Activity::Pinned).await;
+        assert_eq!(second.query("load 'y'").await, "53400 I");
+        assert_eq!(second.query("one").await, "SELECT I");
+        drop(pinned);
+        while second.query("load 'y'").await != "SELECT I" {}
+    });
+}
+
+#[test]
+fn d12_a_session_that_called_nextval_gives_way_to_who_waits() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        let mut other = house.client(&[]).await;
+        client.query("select nextval('s')").await;
+        client.until(Activity::Pinned).await;
+        assert_eq!(other.query("one").await, "SELECT I");
+        let order = ["select nextval('s')", "DISCARD SEQUENCES", "one"];
+        assert_eq!(house.made.texts(), order);
+        assert_eq!(client.query("two").await, "SELECT I");
+    });
+}

@@ -15,6 +15,9 @@ use super::{Activity, Handle};
 use crate::settings::Settings;
 
 const TICK: Duration = Duration::from_millis(250);
+/// How long `currval` and `lastval` may follow the last word of a session (D12): longer than the
+/// parts of one HTTP request are apart, and short enough not to be missed.
+const SEQUENCES_FOR: Duration = Duration::from_secs(10);
 
 struct Entry {
     handle: Rc<Handle>,
@@ -93,10 +96,18 @@ impl Entry {
             return;
         }
         let activity = self.handle.activity();
+        if activity == Activity::Pinned
+            && self.handle.is_soft()
+            && now.saturating_duration_since(self.since) >= SEQUENCES_FOR
+        {
+            self.since = now;
+            self.handle.give_way();
+            return;
+        }
         let limit = match activity {
-            Activity::Active => self.settings.query_timeout,
-            Activity::IdleInTransaction => self.settings.idle_transaction_timeout,
-            Activity::Pinned => self.settings.pin_idle_timeout,
+            Activity::Active => self.settings.query_timeout(),
+            Activity::IdleInTransaction => self.settings.idle_transaction_timeout(),
+            Activity::Pinned => self.settings.pin_idle_timeout(),
             Activity::Idle | Activity::Waiting => Duration::ZERO,
         };
         if !limit.is_zero() && now.saturating_duration_since(self.since) >= limit {

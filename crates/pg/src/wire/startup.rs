@@ -264,3 +264,96 @@ fn split_words(options: &str) -> Vec<String> {
     words.extend(word);
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(code: u32, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 8).unwrap();
+        [&length.to_be_bytes()[..], &code.to_be_bytes(), body].concat()
+    }
+
+    fn asked(version: u32, body: &[u8]) -> Result<Startup, SqlError> {
+        match decode(&packet(version, body))?.unwrap().0 {
+            First::Startup(startup) => Ok(startup),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a1_a4_first_packets_are_told_apart_by_their_code() {
+        let key = BackendKey::new(7, &[1; 256]).unwrap();
+        let body = [&7_i32.to_be_bytes()[..], &[1; 256]].concat();
+        let rows = [
+            (packet(SSL_REQUEST, b""), First::Ssl),
+            (packet(GSS_REQUEST, b""), First::Gss),
+            (packet(CANCEL_REQUEST, &body), First::Cancel(key)),
+            (
+                packet(REGISTRATION, b"host\0x\0\0"),
+                First::Register(vec![("host".into(), "x".into())]),
+            ),
+        ];
+        for (bytes, first) in rows {
+            for cut in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..cut]), Ok(None), "cut at {cut}");
+            }
+            assert_eq!(decode(&bytes), Ok(Some((first, bytes.len()))));
+        }
+        for length in [3, 257] {
+            let body = vec![1; 4 + length];
+            assert!(decode(&packet(CANCEL_REQUEST, &body)).is_err());
+        }
+    }
+
+    #[test]
+    fn a3_what_is_newer_than_we_are_is_negotiated() {
+        let rows: [(u32, &[u8], Option<u16>); 5] = [
+            (0x3_0000, b"user\0u\0\0", None),
+            (0x3_0002, b"user\0u\0\0", None),
+            (0x3_270f, b"user\0u\0\0", Some(2)),
+            (0x3_0000, b"user\0u\0_pq_.a\x001\0_pq_.b\x002\0\0", Some(0)),
+            (0x3_0002, b"user\0u\0_pq_.a\x001\0\0", Some(2)),
+        ];
+        for (version, body, negotiation) in rows {
+            let startup = asked(version, body).unwrap();
+            assert_eq!(startup.negotiation(), negotiation);
+        }
+        let both = asked(0x3_0000, rows[3].1).unwrap();
+        assert_eq!(both.unknown_pq, ["_pq_.a", "_pq_.b"]);
+        assert_eq!(asked(0x2_0000, b"user\0u\0\0").unwrap_err().code, *b"0A000");
+    }
+
+    #[test]
+    fn a5_options_are_settings_like_any_other() {
+        let startup = asked(
+            0x3_0000,
+            b"user\0u\0options\0-c a=1 --b-c=2 -cd=x\\ y\\\\z  -c timezone=A\0TimeZone\0B\0\0",
+        )
+        .unwrap();
+        for (name, value) in [("a", "1"), ("b_c", "2"), ("d", "x y\\z"), ("timezone", "B")] {
+            assert_eq!(startup.get(name), Some(value), "{name}");
+        }
+        assert_eq!(startup.database(), "u");
+        for wrong in ["-x", "-c", "-c a", "--=1", "a=1"] {
+            assert!(unfold(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a5_a_packet_that_is_too_long_or_malformed_is_refused() {
+        let long = [&b"user\0"[..], &[b'u'; MAX_LENGTH], b"\0\0"].concat();
+        assert!(decode(&packet(0x3_0000, &long)).is_err());
+        for body in [
+            &b""[..],
+            b"\0",
+            b"user\0u\0",
+            b"user\0u\0\0x",
+            b"user\0",
+            b"database\0d\0\0",
+        ] {
+            assert!(asked(0x3_0000, body).is_err(), "{body:?}");
+        }
+        assert!(decode(&[0, 0, 0, 7]).is_err());
+    }
+}

@@ -97,6 +97,7 @@ impl Inner {
         let Some(entry) = self.entries.try_remove(key) else {
             return;
         };
+        self.served += 1;
         if self.poison.has_suspects() {
             self.poison.succeeded(fingerprint(&entry.message));
         }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::{Control, SlotId, request};
+use canter_shield::wait;
 use slab::Slab;
 
 use crate::poison::Poison;
@@ -52,6 +53,9 @@ const DEPTH: u32 = 64;
 
 /// Requests pushed after which a sleeping worker is woken before the turn of the loop ends.
 const WAKE_AFTER: u32 = 16;
+
+/// Requests given to workers below which nobody waits for long.
+const BUSY: u32 = 32;
 
 /// What the dispatch is set to.
 #[derive(Clone, Debug)]
@@ -158,6 +162,11 @@ struct Inner {
     stopping: bool,
     clock: clock::Ticker,
     jitter: u64,
+    /// How long those at the end would wait.
+    waits: wait::Queue,
+    /// Requests answered to their end, ever.
+    served: u64,
+    started: Instant,
 }
 
 impl Dispatch {
@@ -177,6 +186,9 @@ impl Dispatch {
             stopping: false,
             clock: clock::Ticker::default(),
             jitter,
+            waits: wait::Queue::new(wait::Patience::default()),
+            served: 0,
+            started: Instant::now(),
         })))
     }
 
@@ -238,7 +250,7 @@ impl Inner {
             && self.poison.refuses(fingerprint(&submission.message), now)
         {
             Some(Failure::Refused)
-        } else if self.is_full() {
+        } else if self.is_full() || !self.is_worth_waiting(submission.deadline, now) {
             Some(Failure::QueueFull)
         } else {
             None
@@ -284,6 +296,23 @@ impl Inner {
         // Counted exactly, without those taken back, only where it matters.
         self.queued + untaken.sum::<usize>() >= most
             && self.queued + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
+    }
+
+    /// Whether one more would be served in useful time, behind those that wait already.
+    fn is_worth_waiting(&mut self, deadline: Option<Instant>, now: Instant) -> bool {
+        let given: u32 = self.workers.iter().map(|worker| worker.in_flight).sum();
+        // Nearly always: nobody waits.
+        if self.queued == 0 && given < BUSY {
+            return true;
+        }
+        let untaken = self
+            .workers
+            .iter()
+            .map(|worker| u64::from(worker.end.untaken()));
+        let ahead = self.queued as u64 + untaken.sum::<u64>();
+        let now_ms = now.duration_since(self.started).as_millis() as u64;
+        let left = deadline.map(|end| end.saturating_duration_since(now).as_millis() as u64);
+        self.waits.admits(ahead, self.served, left, now_ms)
     }
 
     /// Offers the request to the best worker; false when none can take it now.

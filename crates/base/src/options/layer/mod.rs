@@ -5,6 +5,7 @@
 pub(super) mod file;
 pub(super) mod flags;
 pub(super) mod platform;
+pub(super) mod preset;
 pub(super) mod variables;
 
 use super::declare::Row;
@@ -16,7 +17,7 @@ use crate::fault::Fault;
 pub enum Origin {
     /// Nobody set it.
     Default,
-    /// Nobody set it, and this platform variable changes the default.
+    /// Nobody set it, and the default is another on this platform.
     PlatformDefault(&'static str),
     /// A key in a file.
     File {
@@ -53,7 +54,7 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Default => write!(formatter, "default"),
-            Self::PlatformDefault(name) => write!(formatter, "default where `{name}` is set"),
+            Self::PlatformDefault(name) => write!(formatter, "platform {name}"),
             Self::File { path, line, key } => write!(formatter, "{path}:{line}, key `{key}`"),
             Self::Platform(name) => {
                 write!(formatter, "environment variable `{name}`")

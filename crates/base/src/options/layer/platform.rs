@@ -1,8 +1,11 @@
 //! Settings from variables that platforms set: Heroku, Docker images, systemd. Owns their meaning.
+//! Leaves which platform it is and what suits it to `preset`.
 
 use std::ffi::OsString;
 
+use super::super::choice::PlatformName;
 use super::super::database_url::DatabaseUrl;
+use super::preset::{self, Found};
 use super::{Origin, Setting, row_of};
 use crate::fault::Fault;
 
@@ -26,8 +29,8 @@ pub struct Platform {
     pub database_url: Option<String>,
     /// `REDIS_URL`; holds a password, never print it.
     pub redis_url: Option<String>,
-    /// `DYNO`: the name of the Heroku dyno.
-    pub dyno: Option<String>,
+    /// What Canter runs on, and what showed it.
+    pub found: Option<Found>,
 }
 
 /// Descriptor of the first socket systemd hands over (`sd_listen_fds(3)`).
@@ -37,7 +40,13 @@ const FIRST_INHERITED: u32 = 3;
 const MOST_INHERITED: u32 = 1024;
 
 /// Reads the platform variables. An empty one counts as not set: they are not ours to judge.
-pub fn read(env: &[(OsString, OsString)], process_id: u32) -> Result<Read, Fault> {
+/// `asked` is what somebody has said of the platform; `exists` looks for a file.
+pub fn read(
+    env: &[(OsString, OsString)],
+    process_id: u32,
+    asked: PlatformName,
+    exists: &dyn Fn(&str) -> bool,
+) -> Result<Read, Fault> {
     let value = |wanted: &str| -> Option<String> {
         let (_, text) = env.iter().rfind(|(name, _)| name == wanted)?;
         Some(text.to_string_lossy().into_owned()).filter(|text| !text.is_empty())
@@ -46,7 +55,7 @@ pub fn read(env: &[(OsString, OsString)], process_id: u32) -> Result<Read, Fault
         platform: Platform {
             database_url: value("DATABASE_URL"),
             redis_url: value("REDIS_URL"),
-            dyno: value("DYNO"),
+            found: preset::find(asked, &value, process_id, exists),
         },
         ..Read::default()
     };
@@ -85,13 +94,11 @@ pub fn read(env: &[(OsString, OsString)], process_id: u32) -> Result<Read, Fault
         read.settings
             .push(setting("database_url", vec![url.0], origin)?);
     }
-    if read.platform.dyno.is_some() {
-        // Heroku's router closes idle connections after 90 s and must not meet one that closes
-        // first; a dyno is killed 30 s after SIGTERM, so draining must end a little before.
-        for (field, text) in [("keep_alive", "95s"), ("graceful_timeout", "25s")] {
-            let origin = Origin::PlatformDefault("DYNO");
+    if let Some(found) = read.platform.found {
+        for (field, text) in preset::defaults(found.name) {
+            let origin = Origin::PlatformDefault(found.word());
             read.defaults
-                .push(setting(field, vec![text.to_owned()], origin)?);
+                .push(setting(field, vec![(*text).to_owned()], origin)?);
         }
     }
     if value("GUNICORN_CMD_ARGS").is_some() {

@@ -6,18 +6,19 @@ use std::io::Write as _;
 
 use canter_base::info;
 use canter_base::log::Format;
-use canter_base::options::Config;
+use canter_base::options::{Config, Found, Origin, Resolved};
 use canter_base::sizing::Sizing;
 
 use crate::pooling::Plan;
 
 /// Shows it on standard error.
-pub fn show(config: &Config, sizing: &Sizing, addresses: &[String], pooling: Option<&Plan>) {
+pub fn show(resolved: &Resolved, sizing: &Sizing, addresses: &[String], pooling: Option<&Plan>) {
+    let config = &resolved.config;
     let doors: Vec<&str> = pooling
         .map(|plan| plan.doors().collect())
         .unwrap_or_default();
     if config.log_format == Format::Human {
-        let text = text(config, sizing, addresses, &doors);
+        let text = text(resolved, sizing, addresses, &doors);
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     } else {
         for address in addresses {
@@ -26,11 +27,19 @@ pub fn show(config: &Config, sizing: &Sizing, addresses: &[String], pooling: Opt
         for door in doors {
             info!("pooling", address = door);
         }
+        if let Some(found) = resolved.platform.found {
+            info!(
+                "platform",
+                name = found.word(),
+                sign = found.sign.unwrap_or("--platform")
+            );
+        }
         info!("sized", workers = sizing.workers, threads = sizing.threads);
     }
 }
 
-fn text(config: &Config, sizing: &Sizing, addresses: &[String], doors: &[&str]) -> String {
+fn text(resolved: &Resolved, sizing: &Sizing, addresses: &[String], doors: &[&str]) -> String {
+    let config = &resolved.config;
     let app = match &config.app {
         Some(app) => app.to_string(),
         None => "the project beside manage.py".to_owned(),
@@ -48,6 +57,9 @@ fn text(config: &Config, sizing: &Sizing, addresses: &[String], doors: &[&str]) 
             &format!("{door} for other programs that use the database"),
         );
     }
+    if let Some(found) = resolved.platform.found {
+        part("on", &platform(resolved, found));
+    }
     let chosen = chosen(config, sizing);
     for (index, sentence) in chosen.iter().chain(&sizing.why).enumerate() {
         part(if index == 0 { "with" } else { "" }, sentence);
@@ -57,6 +69,25 @@ fn text(config: &Config, sizing: &Sizing, addresses: &[String], doors: &[&str]) 
     }
     part("stop", "Ctrl-C; twice to stop at once");
     text.push('\n');
+    text
+}
+
+/// The platform, what showed it, and which of its defaults are in use.
+fn platform(resolved: &Resolved, found: Found) -> String {
+    let sign = found.sign.unwrap_or("as set");
+    let mut text = format!("{} ({sign})", found.word());
+    let used = resolved
+        .chosen
+        .iter()
+        .filter(|chosen| matches!(chosen.origin, Origin::PlatformDefault(_)));
+    for (index, chosen) in used.enumerate() {
+        text.push_str(if index == 0 { ": " } else { ", " });
+        let value = match chosen.shown.as_slice() {
+            [only] => only.clone(),
+            several => format!("{} networks", several.len()),
+        };
+        let _ = write!(text, "{} {value}", chosen.row.name());
+    }
     text
 }
 
@@ -97,11 +128,12 @@ mod tests {
             workers: 2,
             threads: 40,
             connections: 1000,
+            body_memory: 64 << 20,
             queue: 256,
             why: why.iter().map(|&sentence| sentence.to_owned()).collect(),
         };
         text(
-            &resolved.config,
+            &resolved,
             &sizing,
             &["http://127.0.0.1:8000".to_owned()],
             &["127.0.0.1:6432"],

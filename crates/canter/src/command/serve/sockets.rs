@@ -98,7 +98,7 @@ impl Sockets {
 
 /// Takes the sockets that were inherited by number.
 pub fn take_inherited(config: &Config) -> Result<Sockets, Fault> {
-    let purpose = if config.certfile.is_empty() {
+    let purpose = if config.certfile.is_empty() && config.tls_acme.is_empty() {
         Purpose::Site
     } else {
         Purpose::Https

@@ -14,7 +14,7 @@ fn settle(reach: Reach, auth: Option<Auth>, target: Option<&str>) -> Result<Rule
 
 #[test]
 fn a8_what_is_not_said_is_safe() {
-    let open = || Ok(Rule::Open("u".to_owned()));
+    let open = || Ok(Rule::Ours("u".to_owned()));
     let ask = |auth| Ok(Rule::Ask(auth));
     let (with, without) = (Some("user=u password=p"), Some("user=u"));
     assert_eq!(settle(Reach::Unix, None, None), ask(Auth::Peer));

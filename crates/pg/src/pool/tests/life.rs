@@ -152,7 +152,7 @@ fn a_paused_pool_holds_its_clients_and_serves_them_when_resumed() {
         assert_eq!(world.open.get(), 0);
         pools.resume(None);
         assert_eq!(waiting.await.unwrap(), Ok(()));
-        pools.disable(None);
+        pool.disable();
         assert_eq!(
             lease(&pool).await.map(drop).unwrap_err().code_str(),
             "57P03"

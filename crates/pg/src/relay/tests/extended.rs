@@ -1,7 +1,7 @@
 //! Prepared statements and the extended protocol.
 
 use super::driver::*;
-use crate::wire::build;
+use crate::wire::{SqlError, build};
 
 fn prepared(d: &mut Driver, text: &str) -> String {
     d.client(&[parse("s", text), SYNC.to_vec()].concat());
@@ -316,22 +316,89 @@ fn c10_a_stale_plan_is_closed_before_the_next_use() {
     for cut in CUTS {
         let mut d = Driver::new(cut);
         let ours = prepared(&mut d, "select * from c10");
-        d.client(&run("s"))
-            .server(&[e("0A000", "cached plan must not change"), z(b'I')].concat());
+        let stale = [e("0A000", "cached plan must not change"), z(b'I')].concat();
+        let anew = [
+            close('S', &ours),
+            parse(&ours, "select * from c10"),
+            run(&ours),
+        ]
+        .concat();
+        // In a transaction the client is told, and it is closed before the next use.
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        let failed = [e("0A000", "cached plan must not change"), z(b'E')].concat();
+        d.client(&run("s")).server(&failed);
+        d.client(&q("rollback")).server(&cz("ROLLBACK", b'I'));
+        d.released().to_client.clear();
         d.to_server.clear();
-        d.to_client.clear();
-        d.client(&run("s"));
-        d.sent(
-            &[
-                close('S', &ours),
-                parse(&ours, "select * from c10"),
-                run(&ours),
-            ]
-            .concat(),
-        );
+        d.client(&run("s")).sent(&anew);
         d.server(&[CLOSED, PARSED, &done()].concat())
             .told(&done())
             .released();
+        // Outside of one it is run again, and what follows waits for it.
+        d.client(&run("s")).sent(&run(&ours));
+        d.server(&stale[..stale.len() - 6]).told(b"");
+        d.client(&q("next")).sent(b"").held();
+        d.server(&stale[stale.len() - 6..]);
+        d.told(b"").sent(&[&anew[..], &q("next")].concat());
+        d.server(&[CLOSED, PARSED, &done(), &cz("NEXT", b'I')].concat())
+            .told(&[done(), cz("NEXT", b'I')].concat())
+            .released();
+        // Once: what is wrong with it then is the client's to know.
+        d.client(&run("s")).server(&stale);
+        d.sent(&[run(&ours), anew.clone()].concat());
+        let gone = [e("42703", "column does not exist"), z(b'I')].concat();
+        d.server(&[CLOSED, &gone].concat()).told(&gone).released();
+    }
+}
+
+#[test]
+fn c10_a_segment_without_its_sync_is_run_again_too() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select * from c10_flush");
+        let steps = |name: &str| [bind("", name), execute(""), message(b'H', b"")].concat();
+        d.client(&steps("s")).sent(&steps(&ours));
+        d.server(&e("0A000", "x")).sent(SYNC).told(b"");
+        d.server(&z(b'I'));
+        let anew = [close('S', &ours), parse(&ours, "select * from c10_flush")].concat();
+        d.sent(&[anew, steps(&ours)].concat());
+        d.server(&[CLOSED, PARSED, BOUND, &c("X")].concat())
+            .told(&[BOUND, &c("X")].concat())
+            .held();
+        d.client(SYNC).sent(SYNC);
+        d.server(&z(b'I')).told(&z(b'I')).released();
+        // After the first answer it is too late.
+        d.client(&steps("s")).sent(&steps(&ours));
+        d.server(BOUND).told(BOUND);
+        d.client(&bind("p", "s")).sent(&bind("p", &ours));
+        d.server(&c("X")).told(&c("X"));
+        d.server(&e("0A000", "x")).told(&e("0A000", "x")).sent(b"");
+        d.client(SYNC).server(&z(b'I')).released();
+        // A server that dies meanwhile is an error of the segment.
+        d.to_server.clear();
+        d.to_client.clear();
+        d.client(&run("s")).server(&e("0A000", "x"));
+        assert!(d.lose(&SqlError::error("08006", "gone")));
+        d.told(&[e("08006", "gone"), z(b'I')].concat());
+    }
+}
+
+#[test]
+fn b3_c11_a_simple_query_ends_a_segment_without_sync() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let open = [parse("", "one"), describe('S', ""), message(b'H', b"")].concat();
+        let answer = [PARSED, build::NO_PARAMETERS, build::NO_DATA].concat();
+        d.client(&open).server(&answer).told(&answer).held();
+        d.client(&q("two")).server(&cz("TWO", b'I')).released();
+        d.to_server.clear();
+        d.client(&run("")).sent(&run("canter_?"));
+        // An error before it: the server ignores it, too.
+        let mut d = Driver::new(cut);
+        d.client(&[open, q("two")].concat());
+        d.server(&e("42601", "x")).held();
+        assert!(!d.relay.may_release(&d.known));
+        d.client(SYNC).server(&z(b'I')).released();
     }
 }
 

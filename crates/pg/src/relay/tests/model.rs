@@ -173,14 +173,14 @@ impl Server {
     }
 }
 
-fn request(state: &mut u64, open: bool) -> Vec<u8> {
+fn request(state: &mut u64) -> Vec<u8> {
     let names = ["", "a", "b", "c"];
     let texts = [
         "one", "two", "three", "begin", "commit", "rollback", "fail", "bad",
     ];
     let name = names[random(state) as usize % names.len()];
     let text = texts[random(state) as usize % texts.len()];
-    match random(state) % if open { 7 } else { 8 } {
+    match random(state) % 8 {
         0 => parse(name, text),
         1 | 2 => bind(["", "p"][random(state) as usize % 2], name),
         3 => describe(['S', 'P'][random(state) as usize % 2], name),
@@ -204,15 +204,14 @@ fn compare(seed: u64, pipelined: bool) {
     std::mem::swap(&mut d.known, &mut knowns[at]);
     let mut expected = Vec::new();
     let mut got = Vec::new();
-    let mut open = false;
     let mut log = Vec::new();
     for turn in 0..60 {
         let request = if turn == 59 {
             SYNC.to_vec()
         } else {
-            request(&mut state, open)
+            request(&mut state)
         };
-        open = !matches!(request[0], b'S' | b'Q');
+        let open = !matches!(request[0], b'S' | b'Q');
         log.push(show(&request));
         if !d.leased {
             std::mem::swap(&mut d.known, &mut knowns[at]);

@@ -244,6 +244,27 @@ fn e1_e2_e3_whatever_a_client_left_is_ended_before_the_server_goes_back() {
         d.server(&[e("57014", "x"), z(b'I')].concat());
         assert_eq!(d.leave(), Leaving::Clean);
 
+        // It left before the server asked for data, with its Sync already there: that one is
+        // ignored, whichever side ends it.
+        let copy = [parse("", "copy t from stdin"), bind("", ""), execute("")].concat();
+        for (ahead, end) in [
+            (q("copy t from stdin"), fail.clone()),
+            ([&copy[..], SYNC].concat(), [&fail[..], SYNC].concat()),
+            (copy.clone(), [&fail[..], SYNC].concat()),
+        ] {
+            let mut d = Driver::new(cut);
+            let is_query = ahead[0] == b'Q';
+            d.client(&[&ahead[..], &message(b'd', b"1\n")].concat());
+            assert_eq!(d.leave(), Leaving::Wait);
+            d.to_server.clear();
+            if !is_query {
+                d.server(&[PARSED, BOUND].concat());
+            }
+            d.server(&message(b'G', b"\0\0\0")).sent(&end);
+            d.server(&[e("57014", "x"), z(b'I')].concat());
+            assert_eq!(d.leave(), Leaving::Clean);
+        }
+
         // Half a message went to the server: nothing can follow it.
         let mut d = Driver::new(Cut::Whole);
         d.client(&q("copy t from stdin"))

@@ -220,16 +220,30 @@ fn d8_what_a_client_leaves_is_discarded() {
 }
 
 #[test]
-fn d12_nextval_keeps_its_server_where_currval_is_used() {
+fn d12_nextval_keeps_its_server_until_it_is_forgotten() {
     let mut d = Driver::new(Cut::Whole);
     d.client(&q("SELECT nextval('s')"))
         .server(&cz("X", b'I'))
-        .released();
-    let mut other = Driver::new(Cut::Whole);
-    other
-        .client(&q("SELECT currval('s')"))
-        .server(&[e("55000", "x"), z(b'I')].concat());
-    other.released();
+        .held();
+    assert!(d.relay.is_softly_pinned(&d.known));
+    d.to_server.clear();
+    d.to_client.clear();
+    let (relay, mut io) = d.io();
+    relay.forget_sequences(&mut io);
+    d.sent(&q("DISCARD SEQUENCES"));
+    // What the client sends meanwhile is for the next server.
+    d.client(&q("one")).sent(b"");
+    d.server(&cz("DISCARD SEQUENCES", b'I')).held();
+    assert_eq!(d.leases, 2);
+    d.sent(&q("one")).server(&cz("ONE", b'I')).released();
+    d.told(&cz("ONE", b'I'));
+
+    // With more than that it is pinned for good.
+    d.client(&q("LOAD 'x'; SELECT nextval('s')"))
+        .server(&cz("X", b'I'))
+        .held();
+    assert!(!d.relay.is_softly_pinned(&d.known));
+    let mut d = Driver::new(Cut::Whole);
     d.client(&q("SELECT nextval('s')"))
         .server(&cz("X", b'I'))
         .held();

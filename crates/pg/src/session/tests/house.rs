@@ -34,6 +34,8 @@ pub(super) fn run(test: impl Future<Output = ()>) {
 pub(super) struct Made {
     pub(super) connects: Cell<u32>,
     pub(super) cancels: Cell<u32>,
+    /// `hold` is answered when this is set.
+    is_released: Cell<bool>,
     heard: RefCell<Vec<String>>,
 }
 
@@ -58,6 +60,11 @@ impl Made {
         while !self.heard.borrow().iter().any(|heard| heard == text) {
             yield_now().await;
         }
+    }
+
+    /// Answers the `hold` that was heard, or will be.
+    pub(super) fn release(&self) {
+        self.is_released.set(true);
     }
 
     async fn serve(self: Rc<Self>, mut stream: Stream) -> Option<()> {
@@ -105,7 +112,7 @@ impl Made {
             let text = String::from_utf8_lossy(message::query_text(&body)?).into_owned();
             self.heard.borrow_mut().push(text.clone());
             self.answer(&text, &mut status, &mut out).await?;
-            if text == "die" {
+            if text == "die" || text == "bye" {
                 stream.write_all(&out).await.ok()?;
                 return None;
             }
@@ -121,6 +128,12 @@ impl Made {
                 }
                 *status = TxStatus::Failed;
                 SqlError::error("57014", "canceled").encode(out);
+            }
+            "hold" => {
+                while !self.is_released.take() {
+                    yield_now().await;
+                }
+                build::command_complete(out, b"SELECT");
             }
             "die" => SqlError::fatal("57P01", "terminating").encode(out),
             "hangup" => return None,
@@ -158,7 +171,7 @@ async fn more(stream: &mut Stream, input: &mut Vec<u8>) -> Option<()> {
 
 /// A pooler with one target: the made-up server.
 pub(super) struct House {
-    pooler: Pooler,
+    pub(super) pooler: Pooler,
     target: TargetId,
     pub(super) made: Rc<Made>,
 }
@@ -237,7 +250,7 @@ impl House {
         };
         while let Some((tag, body)) = client.next().await {
             build::message(&mut client.greeting, tag, |out| {
-                out.extend_from_slice(&body)
+                out.extend_from_slice(&body);
             });
             if tag == b'Z' {
                 break;

@@ -1,0 +1,195 @@
+//! Owns certificates from an authority (ACME, RFC 8555): which are due, getting them one after the
+//! other, and what happens when that fails. What is in use stays in use until there is a new one.
+//! Leaves one order to `order`, when a certificate is due to `due`, and files to `store`.
+
+mod due;
+mod order;
+mod store;
+
+use std::time::{Duration, SystemTime};
+
+use canter_base::options::Config;
+use canter_base::{Fault, info, warn};
+use canter_front::{Challenges, KeyPair};
+use instant_acme::{Account, Error};
+
+use due::{Certificate, Due};
+use store::Store;
+
+/// Let's Encrypt.
+const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Between two looks at a certificate, at least and at most.
+const SOON: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(24 * 3600);
+/// For one order, from its beginning to the certificate.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What the options ask for.
+#[derive(Clone)]
+pub struct Plan {
+    names: Vec<String>,
+    email: Option<String>,
+    directory: String,
+    store: Store,
+}
+
+impl Plan {
+    /// Opens the folder; a site without a certificate gets one of our own making, so that there is
+    /// something to begin with. None where no authority is asked for.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn new(config: &Config) -> Result<Option<Self>, Fault> {
+        if config.tls_acme.is_empty() {
+            return Ok(None);
+        }
+        let directory = config.tls_acme_directory.as_ref();
+        let directory = directory.map_or(USUAL, |directory| &directory.0).to_owned();
+        let store = Store::open(config.tls_acme_dir.as_deref(), &directory)?;
+        let names: Vec<String> = config.tls_acme.iter().map(|name| name.0.clone()).collect();
+        for name in &names {
+            store.begin(name)?;
+        }
+        Ok(Some(Self {
+            names,
+            email: config.tls_acme_email.clone(),
+            directory,
+            store,
+        }))
+    }
+
+    /// Where the certificates are.
+    pub fn pairs(&self) -> Vec<KeyPair> {
+        let pair = |name: &String| {
+            let certificate = self.store.certificate(name);
+            KeyPair {
+                key: certificate.clone(),
+                certificate,
+            }
+        };
+        self.names.iter().map(pair).collect()
+    }
+
+    /// Looks after the certificates until the task is dropped.
+    pub async fn run(self, challenges: Challenges) {
+        let site = |name: &String| Site {
+            name: name.clone(),
+            next: SystemTime::UNIX_EPOCH,
+            failures: 0,
+        };
+        let mut sites: Vec<Site> = self.names.iter().map(site).collect();
+        let mut account = None;
+        loop {
+            for site in &mut sites {
+                if site.next <= SystemTime::now() {
+                    self.look(site, &mut account, &challenges).await;
+                }
+            }
+            let next = sites.iter().map(|site| site.next).min();
+            let wait = next.and_then(|next| next.duration_since(SystemTime::now()).ok());
+            // Clocks are set now and then: nobody relies on a long sleep.
+            let wait = wait.unwrap_or_default().clamp(Duration::from_secs(1), SOON);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Gets a new certificate when it is time; says when to look again.
+    async fn look(&self, site: &mut Site, account: &mut Option<Account>, challenges: &Challenges) {
+        let outcome = tokio::time::timeout(PATIENCE, self.try_look(site, account, challenges));
+        let failure = match outcome.await {
+            Ok(Ok(next)) => {
+                site.failures = 0;
+                site.next = next;
+                return;
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => "the authority did not answer in time".to_owned(),
+        };
+        site.failures = site.failures.saturating_add(1);
+        let wait = back_off(site.failures);
+        site.next = SystemTime::now() + wait;
+        warn!(
+            "no new certificate: the one in use stays",
+            name = site.name.as_str(),
+            reason = failure.as_str(),
+            next_try_s = wait.as_secs()
+        );
+    }
+
+    async fn try_look(
+        &self,
+        site: &Site,
+        account: &mut Option<Account>,
+        challenges: &Challenges,
+    ) -> Result<SystemTime, String> {
+        let said = |error: Error| error.to_string();
+        let current = Certificate::read(&self.store.certificate(&site.name));
+        let account = match account {
+            Some(account) => account,
+            None => account.insert(self.account().await.map_err(said)?),
+        };
+        let now = SystemTime::now();
+        if let Due::Later(when) = due::find(account, current.as_ref()).await {
+            return Ok(when.clamp(now + SOON, now + LATE));
+        }
+        let replaced = current.as_ref().and_then(Certificate::id);
+        let got = order::run(account, &site.name, replaced, challenges).await?;
+        self.store
+            .put(&site.name, &got)
+            .map_err(|error| format!("it cannot be stored: {error}"))?;
+        info!(
+            "there is a new certificate",
+            name = site.name.as_str(),
+            from = self.directory.as_str()
+        );
+        Ok(now + SOON)
+    }
+
+    /// The account at the authority: the one we had, or a new one.
+    async fn account(&self) -> Result<Account, Error> {
+        if let Some(credentials) = self.store.account() {
+            return Account::builder()?.from_credentials(credentials).await;
+        }
+        let contact = self.email.as_ref().map(|email| format!("mailto:{email}"));
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        let new = instant_acme::NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let builder = Account::builder()?;
+        let (account, credentials) = builder.create(&new, self.directory.clone(), None).await?;
+        self.store
+            .put_account(&credentials)
+            .map_err(|error| Error::Other(error.into()))?;
+        Ok(account)
+    }
+}
+
+/// One name, as it stands.
+struct Site {
+    name: String,
+    next: SystemTime,
+    failures: u32,
+}
+
+/// From a minute up to a day: authorities stop listening to those that ask too often.
+fn back_off(failures: u32) -> Duration {
+    let factor = 1_u32 << failures.saturating_sub(1).min(11);
+    (SOON * factor).min(LATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_followed_by_ever_longer_waits() {
+        let waits: Vec<u64> = (1..=13)
+            .map(|count| back_off(count).as_secs() / 60)
+            .collect();
+        assert_eq!(waits[..5], [1, 2, 4, 8, 16]);
+        assert_eq!(waits[12], 24 * 60);
+        assert_eq!(back_off(u32::MAX), LATE);
+    }
+}

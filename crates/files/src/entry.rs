@@ -1,0 +1,110 @@
+//! A file as it is kept at hand: its forms, what is said of each, and by what it is known to have
+//! changed. Leaves making one to `load`.
+
+use std::borrow::Cow;
+use std::fs::File;
+
+use canter_http::coding::Coding;
+
+use crate::open::Identity;
+use crate::site::Kind;
+
+/// When a field is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// With every answer.
+    Always,
+    /// With those that are about the version: also with 304 (RFC 9110, section 15.4.5).
+    Version,
+    /// With those that have content.
+    Content,
+}
+
+/// A field of the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    pub name: Cow<'static, str>,
+    pub value: String,
+    pub scope: Scope,
+}
+
+/// Where the bytes of a form are.
+#[derive(Debug)]
+pub enum Bytes {
+    /// Here.
+    Memory(Box<[u8]>),
+    /// In this file, which is open.
+    File(File),
+}
+
+/// The file in one coding.
+#[derive(Debug)]
+pub(crate) struct Form {
+    pub coding: Coding,
+    pub length: u64,
+    pub bytes: Bytes,
+    /// With its quotation marks.
+    pub etag: String,
+    pub content_type: String,
+    pub fields: Vec<Field>,
+}
+
+/// How a directory is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redirect {
+    /// To the same with a slash behind it.
+    AddSlash,
+    /// To the directory, from the file that stands for it.
+    ToDirectory,
+}
+
+/// A file, or what is answered in its place.
+#[derive(Debug)]
+pub struct Entry {
+    /// The file as it is, then its encoded forms.
+    pub(crate) forms: Vec<Form>,
+    /// Seconds since 1970.
+    pub(crate) modified: u64,
+    pub(crate) redirect: Option<Redirect>,
+    /// It lies among the pages of the site.
+    pub(crate) is_at_root: bool,
+    pub(crate) looked_at: Vec<LookedAt>,
+}
+
+/// A file that was looked at, and what was there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LookedAt {
+    pub root: std::path::PathBuf,
+    pub name: Vec<u8>,
+    pub found: Option<Identity>,
+}
+
+impl Entry {
+    /// About what it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        let form = |form: &Form| {
+            let bytes = match &form.bytes {
+                Bytes::Memory(bytes) => bytes.len(),
+                Bytes::File(_) => 0,
+            };
+            bytes + form.fields.len() * 96 + 256
+        };
+        self.forms.iter().map(form).sum::<usize>() + self.looked_at.len() * 128 + 256
+    }
+
+    /// Descriptors it holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = |form: &&Form| matches!(form.bytes, Bytes::File(_));
+        self.forms.iter().filter(open).count()
+    }
+
+    pub(crate) fn for_kind(kind: Kind) -> Self {
+        Self {
+            forms: Vec::new(),
+            modified: 0,
+            redirect: None,
+            is_at_root: kind == Kind::Root,
+            looked_at: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A prepared statement whose result has another shape since it was prepared: PostgreSQL refuses
+//! it for good (0A000). A client cannot know that its name stands for a statement that others made
+//! before it, so outside of a transaction it is prepared anew and run once more (C10).
+//!
+//! Owns keeping what was sent until its first answer is there, and sending it again.
+
+use super::owed::{Hidden, Owed};
+use super::request::Message;
+use super::{Io, Relay, Segment};
+use crate::wire::{TxStatus, build};
+
+/// A segment longer than this is not kept.
+const MOST: usize = 16 << 10;
+
+/// Whether the segment under way can be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Replay {
+    /// It cannot.
+    #[default]
+    Off,
+    /// All of it was kept so far.
+    Open,
+    /// All of it was kept, its `Sync` is the last thing that was sent.
+    Whole,
+}
+
+impl Relay {
+    /// A segment begins with this `Bind` of a named statement: nothing of it is answered yet, and
+    /// no transaction holds what came before.
+    pub(super) fn may_be_sent_again(&mut self, message: Message<'_>, io: &mut Io<'_>) {
+        let Some(known) = io.known.as_deref_mut() else {
+            return;
+        };
+        // What was just prepared is not stale.
+        let fits = message.is_whole()
+            && message.frame.total() <= MOST
+            && self.owed.is_empty()
+            && self.told == TxStatus::Idle
+            && known.status == TxStatus::Idle;
+        if fits {
+            known.replay.clear();
+            self.replay = Replay::Open;
+        }
+    }
+
+    /// Keeps what one message of the client came to.
+    pub(super) fn record(&mut self, from: usize, io: &mut Io<'_>) {
+        let sent = io.to_server.get(from..).unwrap_or_default();
+        let Some(known) = io.known.as_deref_mut() else {
+            self.replay = Replay::Off;
+            return;
+        };
+        let is_too_much = known.replay.len() + sent.len() > MOST || self.from_client.left > 0;
+        if self.replay == Replay::Whole || is_too_much {
+            self.replay = Replay::Off;
+            return;
+        }
+        known.replay.extend_from_slice(sent);
+        if self.segment == Segment::Closed {
+            self.replay = Replay::Whole;
+        }
+    }
+
+    /// The first answer of the segment is that its statement is stale. The server ignores what
+    /// follows up to `Sync`; the client is told nothing.
+    pub(super) fn take_it_back(&mut self, io: &mut Io<'_>) {
+        if self.replay == Replay::Open {
+            io.to_server.extend_from_slice(build::SYNC);
+        }
+        self.replay = Replay::Off;
+        self.again = Some(Box::new(std::mem::take(&mut self.owed)));
+        self.owed.push(Owed::Hidden(Hidden::Again));
+        self.barrier = true;
+    }
+
+    /// The server is ready for the segment once more.
+    pub(super) fn send_again(&mut self, io: &mut Io<'_>) {
+        self.barrier = false;
+        let Some(again) = self.again.take() else {
+            return;
+        };
+        if let Some(Owed::Bind(Some(statement))) = again.front() {
+            self.close_stale(statement, io);
+            self.prepare(statement, io);
+        }
+        if let Some(known) = io.known.as_deref_mut() {
+            io.to_server.append(&mut known.replay);
+        }
+        self.owed.append(*again);
+    }
+}

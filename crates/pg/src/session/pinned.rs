@@ -1,0 +1,132 @@
+//! A session that keeps its server between transactions: its place among those who do, waiting
+//! for one, and giving it up (D12, D14).
+//!
+//! Owns when that is. What keeps a session is the relay's to know; how many may is the pool's.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::time::timeout;
+
+use super::obtain::{Broke, cancelled};
+use super::pump::Event;
+use super::{Activity, End, Session};
+use crate::relay::sequences_are_read;
+use crate::sql::{self, Flags};
+use crate::wire::SqlError;
+use crate::wire::frame::Frame;
+use crate::wire::message::{BindHead, Parse, query_text};
+
+/// Kinds of state that pin for certain, or nearly so.
+const PINNING: Flags = Flags::ASKABLE.with(Flags::UNASKABLE);
+
+fn too_many(cap: u32) -> String {
+    format!("too many sessions keep a server connection for themselves ({cap})")
+}
+
+impl Session {
+    /// Whether the next request says that it leaves something behind. What may do anything (`DO`,
+    /// functions nobody knows) mostly does not, and is let through.
+    pub(super) fn will_pin(&self) -> bool {
+        let data = self.client_in.data();
+        let Ok(Some(frame)) = Frame::decode(data) else {
+            return false;
+        };
+        let Some(body) = frame.body_of(data) else {
+            return false;
+        };
+        let conforming = self.relay.params().is_conforming();
+        let flags = match frame.tag {
+            b'Q' => query_text(body).map(|text| sql::scan(text, conforming).flags),
+            b'P' => Parse::decode(body).map(|parse| sql::scan(parse.text, conforming).flags),
+            b'B' => BindHead::decode(body)
+                .and_then(|head| self.relay.statement(head.statement))
+                .map(|statement| statement.seen().flags),
+            _ => None,
+        };
+        flags.is_some_and(|flags| flags.any(PINNING) && !flags.any(Flags::FUNCTION))
+    }
+
+    /// Waits for a place among the pinned before it asks for a server: nobody who waits for one
+    /// keeps the other from others.
+    pub(super) async fn await_turn(&mut self) -> Result<(), End> {
+        self.handle.set_activity(Activity::Waiting);
+        let host = Rc::clone(&self.pool.host);
+        host.pins.press();
+        let limit = self.shared.settings.wait_timeout;
+        let mut turn = pin!(timeout(limit, host.pin_turn()));
+        let got = poll_fn(|cx| {
+            if let Poll::Ready(got) = turn.as_mut().poll(cx) {
+                return Poll::Ready(Ok(got));
+            }
+            self.poll_interruption(cx).map(Err)
+        })
+        .await;
+        self.handle.set_activity(Activity::Idle);
+        match got {
+            Ok(Ok(turn)) => self.turn = Some(turn),
+            Ok(Err(_)) => {
+                let error = SqlError::error("53400", too_many(host.pin_cap()))
+                    .detail(format!(
+                        "none of them gave its own up within {} s",
+                        limit.as_secs_f32()
+                    ))
+                    .hint("raise --db-pin-limit, or connect to the database itself");
+                self.relay.refuse(error);
+            }
+            Err(Broke::Cancelled) => self.relay.refuse(cancelled()),
+            Err(Broke::Left) => return Err(End::Vanished),
+            Err(Broke::Ended(error)) => return Err(End::Fatal(error)),
+        }
+        Ok(())
+    }
+
+    /// Lets go of a server that only `nextval` keeps, when it is to; whether it does.
+    pub(super) fn gives_way(&mut self) -> bool {
+        let Some(held) = &self.lease else {
+            return false;
+        };
+        let asked = self.handle.orders().give_way;
+        if asked {
+            self.handle.clear(|orders| orders.give_way = false);
+        }
+        if !self.relay.is_softly_pinned(&held.lease.known) || !self.client_in.is_empty() {
+            return false;
+        }
+        let pressed = self.pool.host.waiting() > 0 && !sequences_are_read();
+        let is_new = self.handle.activity() != Activity::Pinned;
+        if asked || pressed || is_new && self.turn.is_none() && self.pool.pins_are_full() {
+            let (relay, mut io) = self.relay();
+            relay.forget_sequences(&mut io);
+            return true;
+        }
+        false
+    }
+
+    /// The session keeps its server (D14), if not too many do.
+    pub(super) fn pin(&mut self) -> Result<(), Event> {
+        let reason: Option<Rc<str>> = self.relay.pin_reason().map(Into::into);
+        if self.handle.activity() == Activity::Pinned && self.handle.pin() == reason {
+            return Ok(());
+        }
+        let Some(held) = &self.lease else {
+            return Ok(());
+        };
+        // Its place is there for it.
+        self.turn = None;
+        for (word, text) in self.relay.pin_words() {
+            held.lease.pin(word, text.as_bytes()).map_err(|refused| {
+                let error = SqlError::fatal("53400", too_many(refused.cap))
+                    .detail(reason.as_deref().unwrap_or_default())
+                    .hint("end what keeps it, or connect to the database itself");
+                Event::End(End::Fatal(error))
+            })?;
+        }
+        let soft = self.relay.is_softly_pinned(&held.lease.known);
+        self.handle.set_pin(reason, soft);
+        self.handle.set_activity(Activity::Pinned);
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+"""Certificates from an authority (ACME), against one on loopback that checks what a real one
+checks. Names begin with the id of the list in ``docs/explain/what-a-client-cannot-do.md``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from harness.acme import Acme, Problem, identifier
+from harness.certificates import DAY
+from harness.operated import Canter, run_canter, until
+from harness.raw import Client
+from harness.server import Server
+
+APP = """
+def application(environ, start_response):
+    body = environ["wsgi.url_scheme"].encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+NAME = "site.localhost"
+
+
+@pytest.fixture
+def acme(folder: Path) -> Iterator[Acme]:
+    with Acme(folder / "authority") as acme:
+        yield acme
+
+
+class Site(Server):
+    """A server that gets its certificates from ``acme`` and keeps them in ``kept``."""
+
+    def __init__(self, folder: Path, acme: Acme, kept: Path, *names: str) -> None:
+        # The authority has to know where plain HTTP is answered before it is asked.
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            acme.port = found.getsockname()[1]
+        super().__init__(
+            folder, APP, *(f"--tls-acme={name}" for name in names or (NAME,)),
+            "--tls-acme-email", "admin@example.org", "--tls-acme-directory", f"{acme.url}/directory",
+            "--tls-acme-dir", str(kept), "--http-bind", f"127.0.0.1:{acme.port}",
+            env={"SSL_CERT_FILE": str(acme.root)},
+        )  # fmt: skip
+
+    def certificate(self, name: str = NAME) -> x509.Certificate:
+        """The one a client gets."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(self.address, 10) as raw:
+            with context.wrap_socket(raw, server_hostname=name) as tls:
+                der = tls.getpeercert(binary_form=True)
+        assert der
+        return x509.load_der_x509_certificate(der)
+
+    def has(self, certificate: x509.Certificate, name: str = NAME) -> bool:
+        return self.certificate(name).serial_number == certificate.serial_number
+
+
+def files(kept: Path) -> dict[str, Path]:
+    return {path.name: path for path in kept.rglob("*") if path.is_file()}
+
+
+def test_h10_a_certificate_is_there_soon_after_the_start(folder: Path, acme: Acme) -> None:
+    kept = folder / "kept"
+    with Site(folder / "first", acme, kept) as site:
+        # From the first moment on there is TLS, if only with a certificate of our own.
+        assert site.certificate()
+        until(lambda: acme.issued and site.has(acme.issued[0]))
+        assert acme.issued[0].issuer != acme.issued[0].subject
+        context = ssl.create_default_context(cafile=str(acme.root))
+        context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", ssl.VerifyFlags(0))
+        with Client(site.address) as client:
+            client.socket = context.wrap_socket(client.socket, server_hostname=NAME)
+            assert client.get("/").body == b"https"
+        # The way the authority came is open for it alone, and now shut.
+        with Client(("127.0.0.1", acme.port)) as client:
+            token = acme.orders[0]["token"]
+            answer = client.get(f"/.well-known/acme-challenge/{token}")
+            assert answer.status == 308
+        [account] = acme.accounts.values()
+        assert account["contact"] == ["mailto:admin@example.org"]
+    for name, path in files(kept).items():
+        assert path.stat().st_mode & 0o777 == 0o600, name
+    assert set(files(kept)) == {"account.json", f"{NAME}.pem"}
+
+
+def test_h10_a_restart_asks_for_nothing_while_there_is_time(folder: Path, acme: Acme) -> None:
+    kept = folder / "again"
+    with Site(folder / "before", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]))
+    before = len(acme.asked)
+    with Site(folder / "after", acme, kept) as site:
+        assert site.has(acme.issued[0])
+        until(lambda: len(acme.asked) > before)
+    assert len(acme.orders) == 1 and len(acme.accounts) == 1
+
+
+def test_h10_two_names_have_a_certificate_each(folder: Path, acme: Acme) -> None:
+    with Site(folder / "two", acme, folder / "both", NAME, "other.localhost") as site:
+        until(lambda: len(acme.issued) == 2)
+        until(lambda: site.has(acme.issued[0]) and site.has(acme.issued[1], "other.localhost"))
+    assert len(acme.accounts) == 1
+
+
+def test_h10_it_is_renewed_when_the_authority_suggests_it(folder: Path, acme: Acme) -> None:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    later = (now + 50 * DAY, now + 60 * DAY)
+    past = (now - 2 * DAY, now - DAY)
+    windows = {0: later}
+    acme.window = lambda number: windows.get(number, later)
+    kept = folder / "suggested"
+    with Site(folder / "early", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]))
+    # In the window that lies ahead nothing happens; then the authority is in a hurry.
+    before = len(acme.asked)
+    with Site(folder / "waits", acme, kept):
+        until(lambda: any("/renewal/" in asked for asked in acme.asked[before:]))
+    assert len(acme.issued) == 1
+    windows[0] = past
+    with Site(folder / "late", acme, kept) as site:
+        until(lambda: len(acme.issued) == 2 and site.has(acme.issued[1]))
+    assert acme.orders[-1]["replaces"] == identifier(acme.issued[0])
+
+
+def test_h10_without_a_suggestion_it_is_renewed_late_in_its_life(
+    folder: Path, acme: Acme
+) -> None:
+    # One day of its life is over: of a day and a quarter that is more than half, of 90 little.
+    acme.life = DAY + DAY / 4
+    kept = folder / "short"
+    with Site(folder / "brief", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]))
+    acme.life = 90 * DAY
+    with Site(folder / "next", acme, kept) as site:
+        until(lambda: len(acme.issued) == 2 and site.has(acme.issued[1]))
+
+
+def test_h10_a_refusal_keeps_the_old_one_and_says_when_it_is_tried_again(
+    folder: Path, acme: Acme
+) -> None:
+    acme.life = DAY + DAY / 4
+    kept = folder / "refused"
+    with Site(folder / "had", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]))
+    acme.refusal = Problem(429, "rateLimited", "too many certificates for this name")
+    with Site(folder / "kept-on", acme, kept) as site:
+        line = site.wait_log("no new certificate")
+        assert "too many certificates for this name" in site.log, line
+        assert re.search(r"next_try_s=60\b", site.log)
+        assert site.has(acme.issued[0])
+
+
+def test_h10_a_name_that_is_not_ours_gets_nothing_and_tls_goes_on(
+    folder: Path, acme: Acme
+) -> None:
+    acme.is_lost = True
+    with Site(folder / "not-ours", acme, folder / "nothing") as site:
+        site.wait_log("no new certificate")
+        assert "the answer was" in site.log
+        assert site.certificate().subject == site.certificate().issuer
+    assert not acme.issued
+
+
+def test_h10_an_authority_that_is_away_does_not_keep_the_site_from_serving(
+    folder: Path, acme: Acme
+) -> None:
+    acme.url = "https://localhost:1"
+    with Site(folder / "away", acme, folder / "alone") as site:
+        site.wait_log("no new certificate")
+        assert site.certificate()
+
+
+def test_h10_what_it_needs_is_said_at_the_start(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    for flags, words in (
+        (("--tls-acme", "a.org"), "`--tls-acme` needs `--http-bind`"),
+        (("--tls-acme", "*.a.org"), "name each site"),
+        (("--tls-acme", "a.org", "--certfile", "x.pem"), "not from both"),
+        (("--tls-acme", "a.org", "--tls-acme-directory", "http://a.org"), "expected an address"),
+    ):
+        ran = run_canter("serve", "app", "--python", __import__("sys").executable, *flags, cwd=tmp_path)
+        assert ran.returncode != 0 and words in ran.stderr, ran.stderr
+    (tmp_path / "file").write_text("")
+    kept = str(tmp_path / "file" / "acme")
+    canter = Canter(folder, APP, "--tls-acme=a.org", "--http-bind=127.0.0.1:0", "--tls-acme-dir", kept)
+    assert canter.process.wait(15) != 0
+    until(lambda: "for certificates" in canter.log)
