@@ -8,11 +8,13 @@ import datetime
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+
 from harness.acme import Acme, Problem, identifier
 from harness.certificates import DAY
 from harness.operated import Canter, run_canter, until
@@ -50,13 +52,17 @@ class Site(Server):
             env={"SSL_CERT_FILE": str(acme.root)},
         )  # fmt: skip
 
+    def __enter__(self) -> Site:
+        super().__enter__()
+        return self
+
     def certificate(self, name: str = NAME) -> x509.Certificate:
         """The one a client gets."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with socket.create_connection(self.address, 10) as raw:
-            with context.wrap_socket(raw, server_hostname=name) as tls:
-                der = tls.getpeercert(binary_form=True)
+        raw = socket.create_connection(self.address, 10)
+        with raw, context.wrap_socket(raw, server_hostname=name) as tls:
+            der = tls.getpeercert(binary_form=True)
         assert der
         return x509.load_der_x509_certificate(der)
 
@@ -130,9 +136,7 @@ def test_h10_it_is_renewed_when_the_authority_suggests_it(folder: Path, acme: Ac
     assert acme.orders[-1]["replaces"] == identifier(acme.issued[0])
 
 
-def test_h10_without_a_suggestion_it_is_renewed_late_in_its_life(
-    folder: Path, acme: Acme
-) -> None:
+def test_h10_without_a_suggestion_it_is_renewed_late_in_its_life(folder: Path, acme: Acme) -> None:
     # One day of its life is over: of a day and a quarter that is more than half, of 90 little.
     acme.life = DAY + DAY / 4
     kept = folder / "short"
@@ -156,11 +160,26 @@ def test_h10_a_refusal_keeps_the_old_one_and_says_when_it_is_tried_again(
         assert "too many certificates for this name" in site.log, line
         assert re.search(r"next_try_s=60\b", site.log)
         assert site.has(acme.issued[0])
+    # Started again at once it asks once more; after the third time it waits.
+    asked = len(acme.asked)
+    with Site(folder / "again-and", acme, kept) as site:
+        site.wait_log("no new certificate")
+    assert len(acme.asked) > asked
+    files(kept)[f"{NAME}.failures"].write_text("3")
+    asked = len(acme.asked)
+    with Site(folder / "again", acme, kept) as site:
+        site.wait_log("the authority is not asked yet")
+        assert site.has(acme.issued[0])
+        assert len(acme.asked) == asked
+    # Until it has worked once.
+    files(kept)[f"{NAME}.failures"].write_text("2")
+    acme.refusal, acme.life = None, 90 * DAY
+    with Site(folder / "at-last", acme, kept) as site:
+        until(lambda: len(acme.issued) == 2 and site.has(acme.issued[1]))
+        until(lambda: f"{NAME}.failures" not in files(kept))
 
 
-def test_h10_a_name_that_is_not_ours_gets_nothing_and_tls_goes_on(
-    folder: Path, acme: Acme
-) -> None:
+def test_h10_a_name_that_is_not_ours_gets_nothing_and_tls_goes_on(folder: Path, acme: Acme) -> None:
     acme.is_lost = True
     with Site(folder / "not-ours", acme, folder / "nothing") as site:
         site.wait_log("no new certificate")
@@ -186,10 +205,14 @@ def test_h10_what_it_needs_is_said_at_the_start(tmp_path: Path, folder: Path) ->
         (("--tls-acme", "a.org", "--certfile", "x.pem"), "not from both"),
         (("--tls-acme", "a.org", "--tls-acme-directory", "http://a.org"), "expected an address"),
     ):
-        ran = run_canter("serve", "app", "--python", __import__("sys").executable, *flags, cwd=tmp_path)
+        ran = run_canter(
+            "serve", "app", "--python", sys.executable, *flags, cwd=tmp_path
+        )
         assert ran.returncode != 0 and words in ran.stderr, ran.stderr
     (tmp_path / "file").write_text("")
     kept = str(tmp_path / "file" / "acme")
-    canter = Canter(folder, APP, "--tls-acme=a.org", "--http-bind=127.0.0.1:0", "--tls-acme-dir", kept)
+    canter = Canter(
+        folder, APP, "--tls-acme=a.org", "--http-bind=127.0.0.1:0", "--tls-acme-dir", kept
+    )
     assert canter.process.wait(15) != 0
     until(lambda: "for certificates" in canter.log)

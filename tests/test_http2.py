@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import select
 import socket
 import ssl
 import struct
@@ -329,6 +330,53 @@ def test_h5_a_client_that_takes_nothing_is_reset_and_costs_little(server: Server
         replies = [peer.reply(stream) for stream in streams]
         seen = [(reply.reset, reply.ended, len(reply.body)) for reply in replies]
         assert seen == [(8, False, 0)] * 20
+
+
+def test_h5_a_client_that_opens_all_windows_and_reads_nothing_is_cut_and_costs_little(
+    server: Server,
+) -> None:
+    front = server.children()["front"][0]
+    before = private_memory(front)
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        raw.connect(server.address)
+        peer = Peer(raw, window=2**31 - 1)
+        peer.connection.increment_flow_control_window(2**31 - 1 - 65535)
+        for _ in range(100):
+            peer.ask("/big")
+        most = 0
+
+        def is_cut() -> bool:
+            nonlocal most
+            most = max(most, private_memory(front) - before)
+            # Bytes on their way hide the reset from everyone but poll(2).
+            poll = select.poll()
+            poll.register(raw, 0)
+            return bool(poll.poll(0))
+
+        until(is_cut, 10)
+        assert most < 8_000_000
+
+
+def private_memory(process: int) -> int:
+    """Bytes of memory that are this process's own."""
+    text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    return sum(int(found) * 1024 for found in re.findall(r"Private_Dirty: *(\d+) kB", text))
+
+
+def test_streams_take_no_room_from_connections(folder: Path) -> None:
+    flags = ("--http2", "plain", "--max-connections", "3")
+    with Server(folder / "roomy", APP, *flags) as server:
+        peer = connect(server, window=0)
+        with peer.socket:
+            streams = [peer.ask("/big") for _ in range(5)]
+            while not all(peer.replies[stream].headers for stream in streams):
+                peer.step()
+            began = time.monotonic()
+            with server.client() as other:
+                assert other.get("/").status == 200
+            # They stay for the grace of ten seconds.
+            assert time.monotonic() - began < 6
 
 
 def test_h7_a_header_that_does_not_end_is_not_waited_for(server: Server) -> None:

@@ -24,6 +24,9 @@ import time
 
 def application(environ, start_response):
     path = environ["PATH_INFO"]
+    if path == "/missing":
+        start_response("404 Not Found", [("Content-Length", "0")])
+        return []
     if path == "/big":
         body = b"x" * 20_000_000
     elif path == "/client":
@@ -135,6 +138,12 @@ def test_s4_a_reader_that_keeps_the_pace_gets_everything(server: Server) -> None
         assert seen > 20_000_000
 
 
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to write to")
+def test_s6_a_folder_for_bodies_that_is_memory_is_named(folder: Path) -> None:
+    with Server(folder / "memory", APP, "--temp-dir", "/dev/shm") as server:
+        assert "folder=/dev/shm" in server.logged("large bodies go to memory")[0]
+
+
 def test_s8_the_status_of_a_refused_upload_can_be_read(folder: Path) -> None:
     with Server(folder / "refusing", APP, "--max-body", "1MB") as server:
         for _ in range(100):
@@ -163,6 +172,20 @@ def test_s13_the_connection_idle_longest_makes_room(folder: Path) -> None:
             assert stack.enter_context(server.client()).get("/").status == 200
             assert clients[0].is_closed()
             assert clients[4].get("/").status == 200
+
+
+def test_s13_a_connection_that_has_just_come_does_not_make_room_for_the_next(folder: Path) -> None:
+    with Server(folder / "fuller", APP, "--max-connections", "5") as server:
+        with contextlib.ExitStack() as stack:
+            kept = [stack.enter_context(server.client()) for _ in range(5)]
+            new = []
+            for client in kept:
+                assert client.get("/").status == 200
+            for _ in range(3):
+                new.append(stack.enter_context(server.client()))
+                # Whatever becomes of it has become of it when this is answered.
+                assert kept[4].get("/").status == 200
+            assert [client.get("/").status for client in new] == [200] * 3
 
 
 def test_s14_one_address_has_so_many_connections_and_another_its_own(folder: Path) -> None:
@@ -241,6 +264,24 @@ def test_l6_who_keeps_misbehaving_is_shut_out_and_named(folder: Path) -> None:
         other.request("GET", "/")
         assert other.getresponse().status == 200
         other.close()
+
+
+def test_l6_a_client_behind_a_proxy_is_shut_out_and_its_neighbours_are_not(folder: Path) -> None:
+    with Server(folder / "behind", APP, "--forwarded-allow-ips", "127.0.0.1") as server:
+        with server.client() as proxy:
+
+            def ask(client: str | None, path: str = "/") -> int:
+                fields = [f"X-Forwarded-For: {client}"] if client else []
+                return proxy.get(path, *fields).status
+
+            # Misdeeds of a proxy that names nobody are nobody's.
+            assert {ask(None, "/missing") for _ in range(1600)} == {404}
+            assert not server.logged("shut out")
+            until(lambda: ask("192.0.2.1", "/missing") == 403, 20)
+            refused = proxy.get("/", "X-Forwarded-For: 192.0.2.1")
+            assert refused.status == 403 and 50 < int(refused["Retry-After"]) <= 60
+            assert ask("192.0.2.2") == 200 and ask(None) == 200
+        assert "client=192.0.2.1" in server.logged("shut out")[0]
 
 
 def test_l6_this_machine_is_not_shut_out_unless_asked_for(server: Server) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,6 +199,23 @@ def test_plain_http_leads_to_https(server: Server) -> None:
         response = connection.getresponse()
         assert (response.status, response.getheader("Location")) == (308, f"https://example.org{path}")
         connection.close()
+
+
+def test_s4_a_slow_reader_that_keeps_the_pace_gets_everything(folder: Path, site: Site) -> None:
+    flags = ("--rate-grace", "1s", "--min-rate", "1000")
+    with Server(folder / "slow", APP, *site.flags(), *flags) as server, socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        raw.connect(server.address)
+        raw.settimeout(20)
+        with site.context().wrap_socket(raw, server_hostname="localhost") as tls:
+            tls.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            seen, began = 0, time.monotonic()
+            while piece := tls.recv(3000):
+                seen += len(piece)
+                # A record each 0.2 s, for three seconds: not much, and more than a thousand a second.
+                if time.monotonic() - began < 3:
+                    select.select([], [], [], 0.2)
+            assert seen > 6_000_000
 
 
 def test_new_certificates_are_taken_without_a_restart(folder: Path, site: Site) -> None:

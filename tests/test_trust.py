@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from harness.certificates import Authority
 from harness.operated import run_canter, until
 from harness.raw import Client
@@ -49,7 +50,12 @@ def v2(source: str, command: int = 0x21, tlvs: bytes = b"") -> bytes:
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     address = socket.inet_pton(family, source)
     body = address + address + struct.pack("!HH", 4711, 443) + tlvs
-    return SIGNATURE + bytes([command, 0x21 if ":" in source else 0x11]) + struct.pack("!H", len(body)) + body
+    return (
+        SIGNATURE
+        + bytes([command, 0x21 if ":" in source else 0x11])
+        + struct.pack("!H", len(body))
+        + body
+    )
 
 
 def tlv(kind: int, value: bytes) -> bytes:
@@ -175,7 +181,9 @@ def test_p15_a_named_client_is_not_trusted_itself(behind: Server, folder: Path) 
         client.send(v2("192.0.2.7"))
         environ = seen(client, *lie)
     assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("192.0.2.7", "http")
-    assert not any(name.startswith(("HTTP_X_F", "HTTP_X_R")) for name in environ if "ID" not in name)
+    assert not any(
+        name.startswith(("HTTP_X_F", "HTTP_X_R")) for name in environ if "ID" not in name
+    )
     # Neither where every peer is trusted: that is said of peers, not of their clients.
     with Server(folder / "star", APP, "--proxy-protocol", "--forwarded-allow-ips", "*") as server:
         with server.client() as client:
@@ -315,7 +323,10 @@ def trusting(folder: Path) -> Iterator[Server]:
         ),
         (
             ("--forwarded-header", "forwarded"),
-            ["Forwarded: for=6.6.6.6, for=\"[2001:db8::7]:80\";proto=https", "X-Forwarded-For: 6.6.6.6"],
+            [
+                'Forwarded: for=6.6.6.6, for="[2001:db8::7]:80";proto=https',
+                "X-Forwarded-For: 6.6.6.6",
+            ],
             {
                 "REMOTE_ADDR": "2001:db8::7",
                 "wsgi.url_scheme": "https",
@@ -325,7 +336,7 @@ def trusting(folder: Path) -> Iterator[Server]:
         ),
         (
             ("--forwarded-header", "forwarded"),
-            ["Forwarded: for=\"6.6.6.6, for=192.0.2.7"],
+            ['Forwarded: for="6.6.6.6, for=192.0.2.7'],
             {"REMOTE_ADDR": "127.0.0.1", "HTTP_FORWARDED": "for=unknown"},
         ),
         (
@@ -345,11 +356,15 @@ def test_p15_only_what_our_proxies_wrote_counts(
 
 
 def test_p15_networks_of_ipv6_are_trusted_by_their_prefix(folder: Path) -> None:
-    with Server(folder / "six", APP, "--forwarded-allow-ips", "::/127", bind=("[::1]:0",)) as server:
+    with Server(
+        folder / "six", APP, "--forwarded-allow-ips", "::/127", bind=("[::1]:0",)
+    ) as server:
         client = Client(("::1", server.port))
         assert seen(client, "X-Forwarded-For: 192.0.2.7")["REMOTE_ADDR"] == "192.0.2.7"
         client.close()
-    with Server(folder / "six", APP, "--forwarded-allow-ips", "::2/128", bind=("[::1]:0",)) as server:
+    with Server(
+        folder / "six", APP, "--forwarded-allow-ips", "::2/128", bind=("[::1]:0",)
+    ) as server:
         client = Client(("::1", server.port))
         assert seen(client, "X-Forwarded-For: 192.0.2.7")["REMOTE_ADDR"] == "::1"
         client.close()
@@ -368,7 +383,10 @@ def test_l3_a_request_its_router_has_given_up_never_reaches_the_app(folder: Path
         with server.client() as client:
             late = client.get("/late", start(31))
             assert (late.status, late["Retry-After"]) == (503, "1")
-            assert client.get("/micro", f"X-Request-Start: t={int((time.time() - 31) * 1e6)}").status == 503
+            assert (
+                client.get("/micro", f"X-Request-Start: t={int((time.time() - 31) * 1e6)}").status
+                == 503
+            )
             assert client.get("/nginx", f"X-Request-Start: t={time.time() - 31:.3f}").status == 503
             assert client.get("/fresh", start(1)).status == 200
             # A clock that is wrong says nothing: an hour ago, or in the future.
@@ -547,5 +565,6 @@ def test_p16_early_hints_reach_clients_of_http2(folder: Path) -> None:
         at = kinds.index(events.InformationalResponseReceived)
         assert at < kinds.index(events.ResponseReceived)
         assert (b"link", b"</site.css>; rel=preload; as=style") in [
-            (bytes(name), bytes(value)) for name, value in found[at].headers  # type: ignore[attr-defined]
+            (bytes(name), bytes(value))
+            for name, value in found[at].headers  # type: ignore[attr-defined]
         ]

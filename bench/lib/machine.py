@@ -16,10 +16,7 @@ def facts(environment: Environment, postgres: str | None) -> dict[str, str]:
     """Name and value, in the order they are shown."""
     found = {
         "Date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "Processor": f"{cores()} cores, {_cpu_model()}",
-        "Memory": _memory(),
-        "System": f"{platform.system()} {platform.release()}, {_distribution()}",
-        "Load before": f"{os.getloadavg()[0]:.2f} (1 minute)",
+        **box(),
         "Python": _output([str(environment.python), "-c", "import sys; print(sys.version)"]),
     }
     if postgres:
@@ -30,6 +27,16 @@ def facts(environment: Environment, postgres: str | None) -> dict[str, str]:
     if environment.canter:
         found["Canter"] = f"{_output([str(environment.canter), '--version'])}, commit {_commit()}"
     return found
+
+
+def box() -> dict[str, str]:
+    """What does not depend on what is measured."""
+    return {
+        "Processor": f"{cores()} cores, {_cpu_model()}",
+        "Memory": _memory(),
+        "System": f"{platform.system()} {platform.release()}, {_distribution()}",
+        "Load before": f"{os.getloadavg()[0]:.2f} (1 minute)",
+    }
 
 
 def versions(environment: Environment) -> dict[str, str]:

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import django, project
+from canter import django, django_static, project
 from canter.loader import LoadError, load
 
 LINK_FD = 3
@@ -54,6 +54,10 @@ class Settings:
     """Report where the app's code came from."""
     pool: str | None = None
     """The socket of the PostgreSQL pool."""
+    static: bool = False
+    """Tell the front of Django's static files."""
+    media: bool = False
+    """And of the files that users have sent."""
     worker: dict[str, Any] = field(default_factory=dict)
     """For ``canter.worker.WorkerSettings``."""
 
@@ -169,6 +173,9 @@ def _import_app(
     if settings.watch:
         link.say_lines("watch", source_directories())
     pooled = django.pooled_databases() if settings.pool is not None else []
+    files = django_static.describe(static=settings.static, media=settings.media)
+    if settings.static:
+        app = django_static.wrap(app)
     # What exists now lives for ever: the collector shall neither look at it nor, by doing so,
     # make the workers' copies of its memory their own.
     gc.collect()
@@ -177,6 +184,9 @@ def _import_app(
     more = {} if found is None else {"danger": found}
     if pooled:
         more["pooled"] = ", ".join(pooled)
+    if files.notes:
+        more["notes"] = "\t".join(files.notes)
+    link.say_lines("files", files.lines)
     link.say("loaded", app=name, versions=versions(), took_ms=took_ms, **more)
     return app
 

@@ -45,7 +45,9 @@ def unb64(text: str) -> bytes:
 def thumbprint(jwk: dict[str, str]) -> str:
     """RFC 7638."""
     needed = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
-    return b64(hashlib.sha256(json.dumps(needed, separators=(",", ":"), sort_keys=True).encode()).digest())
+    return b64(
+        hashlib.sha256(json.dumps(needed, separators=(",", ":"), sort_keys=True).encode()).digest()
+    )
 
 
 class Problem(Exception):
@@ -54,7 +56,11 @@ class Problem(Exception):
     def __init__(self, status: int, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-        self.body = {"type": f"urn:ietf:params:acme:error:{kind}", "detail": detail, "status": status}
+        self.body = {
+            "type": f"urn:ietf:params:acme:error:{kind}",
+            "detail": detail,
+            "status": status,
+        }
 
 
 class Acme:
@@ -151,9 +157,7 @@ class Acme:
         assert kid in self.accounts, "an account that signs for others"
         return self._of_account(path, payload, kid, headers)
 
-    def _verified(
-        self, path: str, request: BaseHTTPRequestHandler, body: bytes
-    ) -> tuple[Any, str]:
+    def _verified(self, path: str, request: BaseHTTPRequestHandler, body: bytes) -> tuple[Any, str]:
         """The payload of a signed request (RFC 8555, section 6.2)."""
         if request.headers.get("Content-Type") != "application/jose+json":
             raise Problem(415, "malformed", "not application/jose+json")
@@ -182,7 +186,7 @@ class Acme:
         except InvalidSignature:
             raise Problem(401, "unauthorized", "the signature is wrong") from None
         payload = unb64(jws["payload"])
-        value = json.loads(payload) if payload else None
+        value: Any = json.loads(payload) if payload else {}
         if path == "/account":
             value["jwk"] = jwk
         return value, header.get("kid", "")

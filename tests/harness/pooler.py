@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,25 @@ import psycopg
 from harness import pgwire
 from harness.operated import PATIENCE, PROGRAM, clean_env, until
 from harness.postgres import Postgres, die_with_parent
+
+SOMEBODY_ELSE = """
+import os, socket, sys
+host, port, packet = sys.argv[1:]
+"loaded.before".encode("idna").decode("latin-1")
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+with socket.create_connection((host, int(port)), 15) as door:
+    door.sendall(bytes.fromhex(packet))
+    heard = door.recv(1)
+    while len(heard) < 9 or heard[:1] == b"E":
+        more = door.recv(4096)
+        if not more:
+            break
+        heard += more
+print(heard.decode("latin-1"))
+"""
+"""Run by another user: says hello at a door and prints the answer."""
 
 IS_DIRECT = os.environ.get("CANTER_TEST_POOLER") == "direct"
 
@@ -180,6 +200,20 @@ class Pooler(Way):
     def raw_tcp(self) -> pgwire.Client:
         """A raw connection to the door on loopback; nothing said yet."""
         return pgwire.Client(self.tcp)
+
+    def as_somebody_else(self, user: str = "site", dbname: str | None = None) -> str:
+        """What another user of this machine hears first at the door on loopback: the kind of the
+        message and its text. Tests must run as root for this."""
+        packet = pgwire.startup(user=user, database=dbname or self.dbname).hex()
+        host, port = self.tcp
+        done = subprocess.run(
+            [sys.executable, "-c", SOMEBODY_ELSE, host, str(port), packet],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        return done.stdout
 
     @property
     def pid(self) -> int:

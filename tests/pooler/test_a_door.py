@@ -7,6 +7,7 @@ Leaves what comes after (A3 to A7) to ``test_a_start`` and the login at the serv
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -158,12 +159,35 @@ def test_a1_bytes_before_the_tls_handshake_are_not_taken_for_later_ones(secured:
         assert answer[:1] in (b"S", b"E", b"")
 
 
-def test_a8_the_door_on_loopback_asks_for_a_password_by_default(single: Any) -> None:
-    with single.raw_tcp() as client:
-        client.send(pgwire.startup(user="site", database=single.dbname))
-        first = client.receive()
-        assert first.kind in "RE"
-        assert first.body[:4] != b"\0\0\0\0", "it let a stranger in"
+LET_IN = "R\0\0\0\x08\0\0\0\0"
+
+
+def test_a8_the_door_on_loopback_is_for_our_own_user_when_there_is_no_password(
+    single: Any,
+) -> None:
+    host, port = single.tcp
+    words = {"host": host, "port": port, "user": "site", "dbname": single.dbname}
+    with psycopg.connect(**words, connect_timeout=15) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    for more in ({"user": "postgres"}, {"user": "nobody"}):
+        with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+            psycopg.connect(**{**words, **more}, connect_timeout=15)
+    assert "nothing of programs of this user" in single.log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a8_the_door_on_loopback_refuses_other_users_of_this_machine(single: Any) -> None:
+    heard = single.as_somebody_else()
+    assert heard.startswith("E")
+    assert 'authentication failed for user "site"' in heard
+    assert "--db-auth trust" in heard
+    assert single.as_somebody_else(user="nobody").startswith("E")
+    assert single.as_somebody_else(dbname="pgbouncer").startswith("E")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a8_trust_opens_the_door_to_all_of_this_machine(start: Any) -> None:
+    assert start("--db-auth", "trust", connections=1).as_somebody_else().startswith(LET_IN)
 
 
 def test_a8_no_password_is_no_password(secured: Any) -> None:

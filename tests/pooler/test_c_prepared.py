@@ -302,6 +302,19 @@ def test_c10_within_a_transaction_the_error_is_the_clients(pooler: Any) -> None:
     assert other.value("SELECT n FROM c10") == "1"
 
 
+def test_c10_a_statement_prepared_after_a_change_of_schema_knows_it(single: Any) -> None:
+    with single.connect(autocommit=False, prepare_threshold=0) as connection:
+        for _ in range(3):
+            # Each time another type by the same name, and psycopg knows that it must prepare anew.
+            connection.execute("CREATE TYPE c10_kind AS ENUM ('a', 'b')")
+            connection.execute("CREATE TABLE c10_new (kind c10_kind[])")
+            connection.execute("INSERT INTO c10_new VALUES (%s::c10_kind[])", [["a"]])
+            found = connection.execute("SELECT * FROM c10_new").fetchall()
+            connection.execute("ALTER TABLE c10_new ADD more int")
+            assert len(found) == len(connection.execute("SELECT * FROM c10_new").fetchall())
+            connection.rollback()
+
+
 def test_c11_the_unnamed_statement_is_replaced_by_the_next(single: Any) -> None:
     client = single.raw()
     asked(client, p.parse("SELECT 1"), p.parse("SELECT 2"))

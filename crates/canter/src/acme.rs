@@ -21,6 +21,10 @@ const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Between two looks at a certificate, at least and at most.
 const SOON: Duration = Duration::from_secs(60);
 const LATE: Duration = Duration::from_secs(24 * 3600);
+/// Failures in a row that a new start does not wait for.
+const PATIENT: u32 = 3;
+/// The longest wait after a start.
+const MOST_AT_START: Duration = Duration::from_secs(3600);
 /// For one order, from its beginning to the certificate.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -72,12 +76,7 @@ impl Plan {
 
     /// Looks after the certificates until the task is dropped.
     pub async fn run(self, challenges: Challenges) {
-        let site = |name: &String| Site {
-            name: name.clone(),
-            next: SystemTime::UNIX_EPOCH,
-            failures: 0,
-        };
-        let mut sites: Vec<Site> = self.names.iter().map(site).collect();
+        let mut sites: Vec<Site> = self.names.iter().map(|name| self.site(name)).collect();
         let mut account = None;
         loop {
             for site in &mut sites {
@@ -93,6 +92,34 @@ impl Plan {
         }
     }
 
+    /// A name, as the last run has left it. Whoever has just mended something and starts again does
+    /// not wait; who starts again and again does.
+    fn site(&self, name: &str) -> Site {
+        let (failures, last) = self
+            .store
+            .failures(name)
+            .unwrap_or((0, SystemTime::UNIX_EPOCH));
+        let wait = if failures < PATIENT {
+            Duration::ZERO
+        } else {
+            back_off(failures).min(MOST_AT_START)
+        };
+        let next = last.checked_add(wait).unwrap_or(last);
+        let left = next.duration_since(SystemTime::now()).unwrap_or_default();
+        if !left.is_zero() {
+            warn!(
+                "the authority is not asked yet: it has refused too often",
+                name = name,
+                next_try_s = left.as_secs()
+            );
+        }
+        Site {
+            name: name.to_owned(),
+            next,
+            failures,
+        }
+    }
+
     /// Gets a new certificate when it is time; says when to look again.
     async fn look(&self, site: &mut Site, account: &mut Option<Account>, challenges: &Challenges) {
         let outcome = tokio::time::timeout(PATIENCE, self.try_look(site, account, challenges));
@@ -100,6 +127,7 @@ impl Plan {
             Ok(Ok(next)) => {
                 site.failures = 0;
                 site.next = next;
+                let _ = self.store.put_failures(&site.name, 0);
                 return;
             }
             Ok(Err(failure)) => failure,
@@ -108,6 +136,8 @@ impl Plan {
         site.failures = site.failures.saturating_add(1);
         let wait = back_off(site.failures);
         site.next = SystemTime::now() + wait;
+        // A folder that cannot be written was named when the certificate could not be stored.
+        let _ = self.store.put_failures(&site.name, site.failures);
         warn!(
             "no new certificate: the one in use stays",
             name = site.name.as_str(),

@@ -27,6 +27,11 @@ pub enum Command<'a> {
         /// The words behind `selftest`.
         args: &'a [OsString],
     },
+    /// Make the encoded forms of static files.
+    Compress {
+        /// The words behind `static compress`.
+        args: &'a [OsString],
+    },
     /// Show the options `serve` would run with.
     Options {
         /// The words `serve` would get.
@@ -56,6 +61,8 @@ pub enum Topic {
     Pool,
     /// `canter help selftest`.
     Selftest,
+    /// `canter help static`.
+    Static,
     /// `canter help options`.
     Options,
     /// `canter help help`.
@@ -80,6 +87,11 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         "selftest",
         "attack a server on this machine and see what holds",
         Topic::Selftest,
+    ),
+    (
+        "static",
+        "compress static files ahead: `canter static compress`",
+        Topic::Static,
     ),
     (
         "options",
@@ -116,6 +128,14 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
             topic: Some(Topic::Selftest),
         }),
         Some("selftest") => Ok(Command::Selftest { args: rest }),
+        Some("static") if asks_help || rest.is_empty() => Ok(Command::Help {
+            topic: Some(Topic::Static),
+        }),
+        Some("static") => match rest.split_first() {
+            Some((word, args)) if word == "compress" => Ok(Command::Compress { args }),
+            _ => Err(unexpected(rest.first().unwrap_or(word))
+                .hint("the word behind `static` is `compress`")),
+        },
         Some("options") if asks_help => Ok(Command::Help {
             topic: Some(Topic::Options),
         }),
@@ -158,6 +178,7 @@ pub fn help(topic: Option<&Topic>) -> String {
         ),
         Some(Topic::Pool) => format!("{POOL_USAGE}{POOL_MANUAL}\n{}", long_help(Row::is_for_pool)),
         Some(Topic::Selftest) => SELFTEST_MANUAL.to_owned(),
+        Some(Topic::Static) => STATIC_MANUAL.to_owned(),
         Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),
         Some(Topic::Help) => "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),
         Some(Topic::Version) => "canter version\n\nPrints the version.\n".to_owned(),
@@ -214,6 +235,21 @@ minutes. Exit code 8 says that the server fell to something.
       --patience TIME       how long an ordinary page may take; 50ms if left out
       --process PID         measure the memory of this process and its children
       --json                for a program
+";
+
+const STATIC_MANUAL: &str = "\
+canter static compress [DIR] [OPTIONS]
+
+Makes the gzip, brotli and zstd forms of static files, beside them, at the highest levels and on
+all cores. Run it after `manage.py collectstatic`; `canter serve` sends each client the shortest
+form that it takes. DIR is STATIC_ROOT of the project in this folder if left out. Files that are
+compressed by themselves, such as images, are passed over, and so are forms that are there already
+or would be hardly shorter. A form is as old as its file: one that is older is never sent.
+
+  -j, --jobs COUNT    files at once; as many as there are cores if left out
+      --only WORDS    only these forms: `gzip`, `br`, `zstd`
+      --force         make again what is there
+  -q, --quiet         say nothing
 ";
 
 const OPTIONS_MANUAL: &str = "\

@@ -1,6 +1,7 @@
 //! Owns the front's process: the runtime, the front, the dispatch, the pooler, and the words of the
 //! supervisor. Leaves what each of them does to its crate; here they are only joined.
 
+mod files;
 mod pooled;
 
 use std::convert::Infallible;
@@ -14,6 +15,7 @@ use canter_base::options::{Ban, Config, Hsts, Http2, LogTarget};
 use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
 use canter_channel::call::{Answer, Submission};
+use canter_files::Files;
 use canter_front::{AccessLog, App, Call, Challenges, GuardSettings, Listener, Server, Settings};
 use canter_shield::pace::Pace;
 use canter_sys::allocator;
@@ -147,8 +149,9 @@ async fn serve(
         None => listeners?,
     };
     let app = Workers(dispatch.clone());
+    let files = files::of(config);
     let server = Server::start(
-        front_settings(config, sizing, challenges),
+        front_settings(config, sizing, challenges, files.clone()),
         listeners,
         app,
         access.clone(),
@@ -160,6 +163,7 @@ async fn serve(
         dispatch,
         access,
         pooled,
+        files,
     };
     obey(joined, server, config.graceful_timeout).await
 }
@@ -181,6 +185,7 @@ struct Joined {
     dispatch: Dispatch,
     access: Option<Rc<AccessLog>>,
     pooled: Pooled,
+    files: Files,
 }
 
 /// Does what the supervisor says, to the end.
@@ -214,6 +219,7 @@ async fn obey(
             }
             ToFront::Retire { worker } => dispatch.retire(worker),
             ToFront::Loaded { .. } => {}
+            ToFront::Files => files::told(&joined.files, fds),
             ToFront::Stop {
                 grace_ms,
                 linger_ms,
@@ -370,7 +376,12 @@ fn dispatch_settings(config: &Config, sizing: &Sizing) -> dispatch::Settings {
     }
 }
 
-fn front_settings(config: &Config, sizing: &Sizing, challenges: Challenges) -> Settings {
+fn front_settings(
+    config: &Config,
+    sizing: &Sizing,
+    challenges: Challenges,
+    files: Files,
+) -> Settings {
     Settings {
         limits: canter_http::Limits {
             request_line: config.limit_request_line.bytes(),
@@ -404,6 +415,7 @@ fn front_settings(config: &Config, sizing: &Sizing, challenges: Challenges) -> S
         hsts: config.hsts.as_ref().map(Hsts::field_value),
         early_hints: config.early_hint.clone(),
         challenges,
+        files,
         request_id_header: config.request_id_header.0.to_ascii_lowercase(),
         health: config.health,
         access_log_format: config.access_log_format,

@@ -138,6 +138,11 @@ impl Plan {
         Ok(pooler)
     }
 
+    /// Leaves the doors to the pooler that was opened there: they close when it closes them.
+    pub fn leave_doors(&mut self) {
+        self.doors.clear();
+    }
+
     /// The socket that workers connect to.
     pub fn private_path(&self) -> Option<&Path> {
         self.private.as_ref().map(|private| private.path.as_path())

@@ -68,7 +68,7 @@ impl Answer {
 }
 
 /// Marks the border of parts: no content has it by accident.
-pub(crate) fn boundary() -> String {
+pub fn boundary() -> String {
     use std::hash::{BuildHasher as _, RandomState};
     let random = || RandomState::new().hash_one(0);
     format!("canter-{:016x}{:016x}", random(), random())

@@ -3,6 +3,7 @@
 
 mod answer;
 mod buffer;
+mod files;
 mod receive;
 mod send;
 mod watch;
@@ -314,3 +315,6 @@ impl<A: App> Conn<A> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

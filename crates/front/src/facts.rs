@@ -4,13 +4,19 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use canter_http::{Head, KnownName, RequestFacts};
+use canter_http::conditional::Conditions;
+use canter_http::{Head, KnownName, Method, RequestFacts};
 
 use crate::forwarded::Client;
 
 /// Of one request, kept until its response is sent.
 pub(crate) struct Facts {
     pub request: RequestFacts,
+    pub method: Method,
+    /// What it says of the version it has and the part it wants.
+    pub conditions: Option<Box<Conditions>>,
+    /// The whole head, while it is not known which paths are those of files.
+    pub early: Option<Box<(Head, Vec<u8>)>>,
     pub started: Instant,
     pub has_body: bool,
     /// Who is to blame for what is wrong with it, where that is known.

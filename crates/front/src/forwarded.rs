@@ -104,7 +104,8 @@ pub(crate) fn told(head: &Head, buf: &[u8], peer: &Client, words: Words) -> Told
 pub(crate) fn age(head: &Head, buf: &[u8], now: SystemTime) -> Option<Duration> {
     /// Nobody's router holds a request for longer.
     const LONGEST: Duration = Duration::from_secs(300);
-    let value = head.value(buf, KnownName::XRequestStart)?;
+    // The last one is the router's.
+    let value = lines(head, buf, KnownName::XRequestStart).last()?;
     let value = std::str::from_utf8(value).ok()?;
     let number: f64 = value.strip_prefix("t=").unwrap_or(value).parse().ok()?;
     // Heroku writes milliseconds, nginx seconds with a fraction, others microseconds: the three

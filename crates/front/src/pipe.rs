@@ -9,8 +9,10 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Most bytes in each direction, once the reader has asked for so many.
+/// Most bytes on their way to the `Conn`.
 const ROOM: usize = 64 * 1024;
+/// Most bytes on their way from it, once the client takes some: a connection has a hundred streams.
+const WIDE_ROOM: usize = 16 * 1024;
 /// Before that: enough for a head, and little enough for clients that ask for a hundred responses
 /// and take none.
 const FIRST_ROOM: usize = 4 * 1024;
@@ -158,11 +160,11 @@ impl Pipe {
         Ok(count)
     }
 
-    /// From now on what the other end writes may fill the pipe.
+    /// From now on the other end may write more at a time.
     pub fn widen(&self) {
         let mut incoming = self.incoming.borrow_mut();
-        if incoming.room < ROOM {
-            incoming.room = ROOM;
+        if incoming.room < WIDE_ROOM {
+            incoming.room = WIDE_ROOM;
             wake(&mut incoming.writer);
         }
     }
@@ -224,7 +226,7 @@ mod tests {
         assert_eq!((count, near.unread()), (ROOM, ROOM));
         assert_eq!(far.try_write(&sent).unwrap(), FIRST_ROOM);
         near.widen();
-        assert_eq!(far.try_write(&sent).unwrap(), ROOM - FIRST_ROOM);
+        assert_eq!(far.try_write(&sent).unwrap(), WIDE_ROOM - FIRST_ROOM);
         let blocked = near.try_write(b"x").unwrap_err();
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
         let mut got = vec![0; 70_000];

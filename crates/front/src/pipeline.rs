@@ -2,7 +2,7 @@
 //! Leaves what each step does to `steps`.
 //!
 //! Limits on the head are the codec's; the body is read after this, so a step that answers saves
-//! reading it. Static files and the page cache will stand here, too.
+//! reading it. Behind them stand static files (`canter_files`), and then the app.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

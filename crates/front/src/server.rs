@@ -39,6 +39,20 @@ pub(crate) struct Shared<A: App> {
 }
 
 impl<A: App> Shared<A> {
+    pub fn new(settings: Settings, app: A, access: Option<Rc<AccessLog>>) -> Self {
+        Self {
+            table: Table::new(settings.max_connections),
+            guard: Guard::new(settings.guard.clone()),
+            memory: Budget::new(settings.memory),
+            settings,
+            app,
+            clock: DateClock::new(),
+            access,
+            draining: Cell::new(false),
+            rejects: RefCell::default(),
+        }
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining.get()
     }
@@ -86,17 +100,7 @@ impl<A: App> Server<A> {
         app: A,
         access: Option<Rc<AccessLog>>,
     ) -> Self {
-        let shared = Rc::new(Shared {
-            table: Table::new(settings.max_connections),
-            guard: Guard::new(settings.guard.clone()),
-            memory: Budget::new(settings.memory),
-            settings,
-            app,
-            clock: DateClock::new(),
-            access,
-            draining: Cell::new(false),
-            rejects: RefCell::default(),
-        });
+        let shared = Rc::new(Shared::new(settings, app, access));
         let accepting = listeners
             .into_iter()
             .map(|listener| tokio::task::spawn_local(listener.run(Rc::clone(&shared))))

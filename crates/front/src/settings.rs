@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network};
+use canter_files::Files;
 use canter_http::Limits;
 use canter_shield::pace::Pace;
 
@@ -14,6 +15,10 @@ use crate::steps::challenge::Challenges;
 
 /// What the front is set to.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches, not a state"
+)]
 pub struct Settings {
     /// Sizes of request heads.
     pub limits: Limits,
@@ -59,6 +64,8 @@ pub struct Settings {
     pub early_hints: Vec<EarlyHint>,
     /// What a certificate authority asks for, and the answer.
     pub challenges: Challenges,
+    /// Files that are answered without the app, or in its place.
+    pub files: Files,
     /// The field that carries the request id, in lower case.
     pub request_id_header: String,
     /// Whether `/-/live` and `/-/ready` are answered here.

@@ -56,18 +56,20 @@ pub(crate) fn rights(
 ) -> Option<Rights> {
     let named = |users: &[String]| users.iter().any(|known| known == user);
     let is_own = own == Some(user) || named(&settings.admin_users);
-    match proved {
-        Proved::Nothing => None,
-        Proved::User | Proved::Process if is_own => Some(Rights::All),
-        Proved::Process if is_console(user) => Some(Rights::All),
-        Proved::User | Proved::Process if named(&settings.stats_users) => Some(Rights::Look),
-        Proved::User | Proved::Process => None,
+    let is_someone = proved != Proved::Nothing;
+    let is_us = proved == Proved::Process && is_console(user);
+    if is_someone && (is_own || is_us) {
+        Some(Rights::All)
+    } else if is_someone && named(&settings.stats_users) {
+        Some(Rights::Look)
+    } else {
+        None
     }
 }
 
 /// What a client has proved at its door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proved {
+pub(crate) enum Proved {
     /// Nothing: everybody is let in there.
     Nothing,
     /// That it is the user it says.

@@ -141,12 +141,14 @@ impl Door {
                 Accepting::Unix(UnixListener::from_std(listener)?)
             }
         };
+        let access = Rc::clone(&self.access);
         let inside = Inside {
             access: self.access,
             private: self.private,
         };
         let task = spawn_local(accept(listener, inside, self.file, Rc::clone(shared)));
         shared.doors.borrow_mut().push(task.abort_handle());
+        shared.accesses.borrow_mut().push(access);
         Ok(())
     }
 }
@@ -172,7 +174,7 @@ impl Accepting {
                 tcp.set_nodelay(true)?;
                 Ok(tcp.into())
             }
-            Self::Unix(listener) => Ok(listener.accept().await?.0.into()),
+            Self::Unix(listener) => Stream::unix(listener.accept().await?.0),
         }
     }
 }

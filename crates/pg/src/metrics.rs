@@ -115,6 +115,21 @@ const ERRORS: [Error; 3] = [
     ("server_found_dead", |pool| pool.found_dead),
 ];
 
+/// How long something took: name, help and where it is.
+type Time = (&'static str, &'static str, fn(&PoolStats) -> &Histogram);
+const TIMES: [Time; 2] = [
+    (
+        "pool_wait_seconds",
+        "How long clients waited for a server; those that did not are not in it.",
+        |pool| &pool.wait_time,
+    ),
+    (
+        "pool_query_seconds",
+        "How long servers worked on a query.",
+        |pool| &pool.query_time,
+    ),
+];
+
 impl PoolerStats {
     /// All of it in Prometheus's text format.
     pub fn prometheus(&self) -> String {
@@ -153,19 +168,7 @@ impl PoolerStats {
             }
         }
         by_word(&mut out, &pools);
-        let times: [(&str, &str, fn(&PoolStats) -> &Histogram); 2] = [
-            (
-                "pool_wait_seconds",
-                "How long clients waited for a server; those that did not are not in it.",
-                |pool| &pool.wait_time,
-            ),
-            (
-                "pool_query_seconds",
-                "How long servers worked on a query.",
-                |pool| &pool.query_time,
-            ),
-        ];
-        for (name, help, read) in times {
+        for (name, help, read) in TIMES {
             head(&mut out, name, "histogram", help);
             for (labels, pools) in &pools {
                 histogram(&mut out, name, labels, pools.iter().copied().map(read));

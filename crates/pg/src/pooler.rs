@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::access::Access;
 use crate::cancel::Registry;
 use crate::console::{self, Order};
 use crate::door::Door;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     /// Clients connected, those that are still logging in counted.
     pub(crate) clients: Cell<usize>,
     pub(crate) doors: RefCell<Vec<AbortHandle>>,
+    /// Who may come in at them; passwords may be those of the default target.
+    pub(crate) accesses: RefCell<Vec<Rc<Access>>>,
     pub(crate) console: console::Shared,
     pub(crate) minutes: console::Minutes,
 }
@@ -75,6 +78,7 @@ impl Pooler {
             replicas: RefCell::default(),
             clients: Cell::new(0),
             doors: RefCell::default(),
+            accesses: RefCell::default(),
             console: console::Shared::default(),
             minutes: console::Minutes::default(),
         }))
@@ -88,6 +92,12 @@ impl Pooler {
     /// The target of sessions that name none.
     pub fn set_default(&self, target: TargetId) {
         *self.0.default_target.borrow_mut() = Some(target);
+        // Its password is what clients of a door without users of its own are asked for.
+        if let Some(target) = self.0.pools.target(target) {
+            for access in self.0.accesses.borrow().iter() {
+                access.set_target(&target);
+            }
+        }
     }
 
     /// Accepts clients at a door.

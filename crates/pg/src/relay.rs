@@ -51,6 +51,8 @@ use pending::{Answer, Asked, Pending};
 const GATHER: usize = 1 << 20;
 /// The longest statement that can be prepared by name: its text must be kept.
 const GATHER_PARSE: usize = 16 << 20;
+/// A `Bind` up to this length is read before it goes on.
+const GATHER_BIND: usize = 8 << 10;
 /// The longest error of a server that is looked into.
 const GATHER_ERROR: usize = 16 << 20;
 
@@ -143,6 +145,8 @@ pub(crate) struct Relay {
 
     /// Tells this session from all others.
     number: u64,
+    /// The pool its servers come from, if it tells.
+    pool: Option<statement::PoolNumber>,
     label: Rc<Label>,
     start: Rc<Label>,
     /// What the client was told with `ParameterStatus`.
@@ -206,6 +210,7 @@ impl Relay {
             from_client: Passing::default(),
             from_server: Passing::default(),
             number: NUMBERS.replace(NUMBERS.get() + 1),
+            pool: None,
             label: Rc::clone(&start),
             start,
             params,
@@ -226,6 +231,11 @@ impl Relay {
             again: None,
             counts: Counts::default(),
         }
+    }
+
+    /// Statements that servers of this pool have taken are prepared without one.
+    pub(crate) fn served_by(&mut self, pool: Option<statement::PoolNumber>) {
+        self.pool = pool;
     }
 
     /// The settings a server must have for this client.

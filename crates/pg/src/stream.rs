@@ -6,6 +6,7 @@ mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tls;
+mod unix;
 mod verify;
 pub mod x509;
 
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 pub use socket::{Peer, Socket};
+pub use unix::Unix;
 
 /// A connection.
 #[derive(Debug)]
@@ -47,13 +49,19 @@ impl From<TcpStream> for Stream {
     }
 }
 
+#[cfg(test)]
 impl From<UnixStream> for Stream {
     fn from(unix: UnixStream) -> Self {
-        Self::Plain(Socket::Unix(unix))
+        Self::unix(unix).unwrap()
     }
 }
 
 impl Stream {
+    /// A unix socket that is connected.
+    pub fn unix(unix: UnixStream) -> io::Result<Self> {
+        Unix::new(unix).map(Socket::Unix).map(Self::Plain)
+    }
+
     /// Reads what is there; `Ok` with nothing added is the end of the stream.
     pub fn poll_read(
         &mut self,

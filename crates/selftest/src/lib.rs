@@ -57,15 +57,37 @@ impl Plan {
         }
     }
 
-    fn wants(&self, attack: Attack) -> bool {
-        let begins = |word: &String| {
-            let word = word.to_ascii_lowercase();
-            attack.id().to_ascii_lowercase().starts_with(&word)
-                || attack.name().starts_with(word.as_str())
+    /// A word of `only` that leads to no attack, and what would; nothing is left out in silence.
+    pub fn unmet(&self) -> Option<(&str, String)> {
+        let met = |word: &str| {
+            let mut all = Attack::ALL.iter();
+            all.any(|attack| is_meant(*attack, word) && self.can(*attack))
         };
-        (self.only.is_empty() || self.only.iter().any(begins))
-            && (attack != Attack::SlowRead || self.big.is_some())
+        let word = self.only.iter().find(|word| !met(word))?;
+        let slow_read = is_meant(Attack::SlowRead, word);
+        let hint = if slow_read {
+            "the slow read needs a path whose response is large: `--big /path`".to_owned()
+        } else {
+            let ids: Vec<_> = Attack::ALL.iter().map(|attack| attack.id()).collect();
+            format!("an id ({}) or the beginning of a name", ids.join(", "))
+        };
+        Some((word, hint))
     }
+
+    fn wants(&self, attack: Attack) -> bool {
+        let meant = |word: &String| is_meant(attack, word);
+        (self.only.is_empty() || self.only.iter().any(meant)) && self.can(attack)
+    }
+
+    fn can(&self, attack: Attack) -> bool {
+        attack != Attack::SlowRead || self.big.is_some()
+    }
+}
+
+fn is_meant(attack: Attack, word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    !word.is_empty()
+        && (attack.id().to_ascii_lowercase().starts_with(&word) || attack.name().starts_with(&word))
 }
 
 /// Runs every attack in turn; `progress` hears of each before it starts.

@@ -51,6 +51,8 @@ pub enum ToFront {
     Ping,
     /// Open the log files again: they were rotated.
     Reopen,
+    /// What the app's settings say of its files. Comes with one descriptor, of the text.
+    Files,
 }
 
 impl Reason {
@@ -129,6 +131,7 @@ impl ToFront {
             } => word(4, &[*grace_ms, *linger_ms]),
             Self::Ping => word(5, &[]),
             Self::Reopen => word(6, &[]),
+            Self::Files => word(7, &[]),
         }
     }
 
@@ -171,6 +174,7 @@ impl ToFront {
             }
             5 => numbers(rest).map(|[]| Self::Ping)?,
             6 => numbers(rest).map(|[]| Self::Reopen)?,
+            7 => numbers(rest).map(|[]| Self::Files)?,
             _ => return Err(NotAWord),
         })
     }
@@ -289,6 +293,7 @@ mod tests {
             },
             ToFront::Ping,
             ToFront::Reopen,
+            ToFront::Files,
         ]
     }
 

@@ -2,6 +2,7 @@
 //! imports the app once and forks, or a single worker that imports the app for itself.
 //! Leaves when to start which to the supervisor; `canter.zygote` in Python is the other side.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ use crate::spawn::Half;
 
 /// The most bytes of one word from Python.
 const MOST_WORD: usize = 64 * 1024;
+
+/// The most bytes about static files; a site with more has the rest served without its own rules.
+const MOST_FILES: usize = 16 << 20;
 
 /// Variables by which a service manager speaks to the process it has started, and to no other.
 const FOR_THE_SUPERVISOR: &[&str] = &[
@@ -48,6 +52,10 @@ pub struct Loaded {
     pub danger: Option<String>,
     /// The names of the databases that the app reaches through the pool.
     pub pooled: Option<String>,
+    /// What its settings say of static files; `canter_files::Site` reads it.
+    pub files: String,
+    /// What a person should know of them: a line each.
+    pub notes: Vec<String>,
     /// How long the import took.
     pub took_ms: u64,
 }
@@ -80,6 +88,8 @@ pub enum Report {
     },
     /// Directories the app's code came from, for `--reload`.
     Watch(Vec<PathBuf>),
+    /// Part of [`Loaded::files`], which comes before the rest.
+    Files(String),
 }
 
 impl Report {
@@ -99,6 +109,10 @@ impl Report {
                 versions: field("versions")?,
                 danger: field("danger"),
                 pooled: field("pooled"),
+                files: String::new(),
+                notes: field("notes").map_or_else(Vec::new, |notes| {
+                    notes.split('\t').map(str::to_owned).collect()
+                }),
                 took_ms: field("took_ms")?.parse().ok()?,
             }),
             "failed" => Self::Failed {
@@ -114,6 +128,7 @@ impl Report {
                 what: field("what")?,
             },
             "watch" => Self::Watch(rest.lines().map(PathBuf::from).collect()),
+            "files" => Self::Files(rest.to_owned()),
             _ => return None,
         })
     }
@@ -136,6 +151,8 @@ pub struct Process {
     /// Its number.
     pub pid: Pid,
     socket: OwnedFd,
+    /// Parts of [`Loaded::files`] that have come.
+    files: RefCell<String>,
 }
 
 impl Process {
@@ -174,6 +191,7 @@ impl Process {
         Ok(Self {
             pid: pid_from(pid)?,
             socket: ours,
+            files: RefCell::default(),
         })
     }
 
@@ -192,14 +210,29 @@ impl Process {
     /// The next word, without waiting. A word that makes no sense is the end of the process.
     pub fn hear(&self) -> Heard {
         let mut buf = vec![0; MOST_WORD];
-        match fds::receive(&self.socket, &mut buf) {
-            Ok((0, _)) => Heard::End,
-            Ok((length, _)) => {
-                let report = buf.get(..length).and_then(Report::read);
-                report.map_or(Heard::End, Heard::Report)
+        loop {
+            let report = match fds::receive(&self.socket, &mut buf) {
+                Ok((0, _)) => return Heard::End,
+                Ok((length, _)) => buf.get(..length).and_then(Report::read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+                Err(_) => return Heard::End,
+            };
+            match report {
+                Some(Report::Files(part)) => self.keep(&part),
+                Some(Report::Loaded(mut loaded)) => {
+                    loaded.files = self.files.take();
+                    return Heard::Report(Report::Loaded(loaded));
+                }
+                other => return other.map_or(Heard::End, Heard::Report),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
-            Err(_) => Heard::End,
+        }
+    }
+
+    fn keep(&self, part: &str) {
+        let mut files = self.files.borrow_mut();
+        if files.len() + part.len() < MOST_FILES {
+            files.push_str(part);
+            files.push('\n');
         }
     }
 }
@@ -221,11 +254,13 @@ mod tests {
             versions: "Python 3.13.0, Django 5.2".to_owned(),
             danger: Some("the thread `reporter` is running".to_owned()),
             pooled: Some("default, reports".to_owned()),
+            files: String::new(),
+            notes: vec!["one".to_owned(), "two".to_owned()],
             took_ms: 412,
         };
         let text = "loaded\napp=mysite.wsgi:application\nversions=Python 3.13.0, Django 5.2\n\
                     danger=the thread `reporter` is running\n\
-                    pooled=default, reports\ntook_ms=412";
+                    pooled=default, reports\nnotes=one\ttwo\ntook_ms=412";
         assert_eq!(Report::read(text.as_bytes()), Some(Report::Loaded(loaded)));
         assert_eq!(
             Report::read(b"failed\nwhat=ModuleNotFoundError: a=b"),
@@ -241,6 +276,8 @@ mod tests {
                 pid: pid_from(12).unwrap()
             })
         );
+        let files = Report::Files("static\t/s/\t/srv\nmax-age\t60".to_owned());
+        assert_eq!(Report::read(b"files\nstatic\t/s/\t/srv\nmax-age\t60"), Some(files));
         let paths = vec![PathBuf::from("/a"), PathBuf::from("/b=c")];
         assert_eq!(Report::read(b"watch\n/a\n/b=c"), Some(Report::Watch(paths)));
     }

@@ -9,11 +9,12 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/sys", &[]),
     ("crates/channel", &["sys"]),
     ("crates/http", &[]),
+    ("crates/files", &["http"]),
     ("crates/shield", &[]),
     ("crates/selftest", &[]),
     (
         "crates/front",
-        &["base", "channel", "http", "shield", "sys"],
+        &["base", "channel", "files", "http", "shield", "sys"],
     ),
     ("crates/pg", &["base"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),
@@ -21,7 +22,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     (
         "crates/canter",
         &[
-            "base", "channel", "front", "http", "pg", "selftest", "shield", "sys", "workers",
+            "base", "channel", "files", "front", "http", "pg", "selftest", "shield", "sys", "workers",
         ],
     ),
     ("xtask", &["base"]),

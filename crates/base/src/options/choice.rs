@@ -63,6 +63,14 @@ choice! {
 }
 
 choice! {
+    /// Whether static files are answered without the app.
+    Static {
+        Auto = "auto" | "on", "those that Django's settings name";
+        Off = "off" | "none", "only those that other options name";
+    }
+}
+
+choice! {
     /// In which words trusted proxies speak of the client.
     ForwardedHeader {
         XForwarded = "x-forwarded" | "x-forwarded-for", "`X-Forwarded-For` and its kin";
@@ -298,6 +306,7 @@ mod tests {
     #[test]
     fn every_choice_is_read_back_as_it_is_shown() {
         every_word_is_read_back::<Preload>();
+        every_word_is_read_back::<Static>();
         every_word_is_read_back::<ForwardedHeader>();
         every_word_is_read_back::<PlatformName>();
         every_word_is_read_back::<DbPool>();

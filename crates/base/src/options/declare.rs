@@ -42,12 +42,17 @@ pub struct Row {
 impl Row {
     /// Flag without the hyphens, and key in a file: `max-requests`.
     pub fn name(&self) -> String {
-        self.field.replace('_', "-")
+        self.words().replace('_', "-")
     }
 
     /// `CANTER_MAX_REQUESTS`.
     pub fn variable(&self) -> String {
-        format!("CANTER_{}", self.field.to_ascii_uppercase())
+        format!("CANTER_{}", self.words().to_ascii_uppercase())
+    }
+
+    /// A name that Rust keeps for itself has an underscore behind it.
+    fn words(&self) -> &'static str {
+        self.field.trim_end_matches('_')
     }
 
     /// One line of help.
@@ -147,6 +152,8 @@ pub enum Group {
     Limits,
     /// Who stands in front.
     Proxies,
+    /// What is answered without the app.
+    Files,
     /// The pool of PostgreSQL connections.
     Database,
     /// What is written.
@@ -168,6 +175,7 @@ impl Group {
         Self::Time,
         Self::Limits,
         Self::Proxies,
+        Self::Files,
         Self::Database,
         Self::Logging,
         Self::Application,
@@ -184,6 +192,7 @@ impl Group {
             Self::Time => "Time limits",
             Self::Limits => "Size limits",
             Self::Proxies => "Proxies and health",
+            Self::Files => "Static files",
             Self::Database => "Database",
             Self::Logging => "Logging",
             Self::Application => "Application",

@@ -9,6 +9,7 @@ mod app;
 mod choice;
 mod database_url;
 mod declare;
+mod folder;
 mod gunicorn;
 mod help;
 mod layer;
@@ -27,10 +28,11 @@ pub use address::{Address, Host, Network};
 pub use app::App;
 pub use choice::{
     AccessLogFormat, Ban, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget, PlatformName, Preload,
-    WorkerClass,
+    Static, WorkerClass,
 };
 pub use database_url::{DatabaseUrl, RoleName};
 pub use declare::{Group, Row, Shape};
+pub use folder::{Media, UrlFolder};
 pub use help::{long_help, short_help};
 pub use layer::Origin;
 pub use quantity::{Mode, Size};

@@ -11,10 +11,11 @@ use super::address::{Address, Network};
 use super::app::App;
 use super::choice::{
     AccessLogFormat, Ban, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget, PlatformName, Preload,
-    WorkerClass,
+    Static, WorkerClass,
 };
 use super::database_url::{DatabaseUrl, RoleName};
 use super::declare::{Group, Row, first, options};
+use super::folder::{Media, UrlFolder};
 use super::quantity::{Mode, Size};
 use super::rate::RateLimit;
 use super::text::{HeaderName, KeyValue};
@@ -396,7 +397,7 @@ options! {
 
     /// Proxies in `--forwarded-allow-ips` begin each connection with a PROXY header
     ///
-    /// Version 1 or 2 of HAProxy's protocol, before TLS. The client that it names is the client
+    /// Version 1 or 2 of that protocol, before TLS. The client that it names is the client
     /// everywhere: in `REMOTE_ADDR`, the log and all limits. A trusted peer that does not begin so
     /// is cut off; any other peer is served as itself.
     proxy_protocol: bool = "false" {
@@ -443,6 +444,50 @@ options! {
     /// once Canter is stopping.
     health: bool = "false" {
         group: Proxies, example: "true", since: "0.1.0",
+    }
+
+    /// Answer static files without the app
+    ///
+    /// `auto` reads `STATIC_URL`, `STATIC_ROOT`, the manifest and `WHITENOISE_*` settings from Django:
+    /// no middleware, no proxy and no other option is needed. `--no-static` is short for `off`.
+    static_: Static = "auto" {
+        group: Files, example: "off", since: "0.1.0", shorthand: ["no-static" => "off"],
+    }
+
+    /// Answer files of this folder at this path; may be given several times
+    ///
+    /// What is not in the folder is answered 404; the app is not asked. nginx has `alias` for it,
+    /// Granian a route and a mount.
+    static_map: Vec<UrlFolder> = "" {
+        group: Files, example: "/downloads/=/srv/downloads", since: "0.1.0", unset: "none",
+    }
+
+    /// Answer files that users have sent, with fields that keep them harmless
+    ///
+    /// `auto` is Django's `MEDIA_URL` and `MEDIA_ROOT`; `URL=DIR` is another folder. Whoever knows
+    /// the path gets the file, so this is not for private ones: see `--sendfile-root`. HTML, SVG and
+    /// the like are downloaded instead of shown.
+    media: Vec<Media> = "" {
+        group: Files, example: "auto", since: "0.1.0", unset: "the app answers",
+    }
+
+    /// Folder the app may send from by `X-Sendfile`; may be given several times
+    ///
+    /// The view checks who asks and answers with the field and no body; the file is sent from here,
+    /// with ranges and validators. A file outside is answered 500. Without this option and
+    /// `--internal` both fields are left to a proxy in front. Apache has `XSendFilePath` for it.
+    sendfile_root: Vec<PathBuf> = "" {
+        group: Files, example: "/srv/private", since: "0.1.0",
+        unset: "`SENDFILE_ROOT` of Django's settings, if there is one",
+    }
+
+    /// Path that only the app reaches, by `X-Accel-Redirect`, and its folder
+    ///
+    /// As an `internal` location with `alias` in nginx: clients that ask for the path get what the
+    /// app says.
+    internal: Vec<UrlFolder> = "" {
+        group: Files, example: "/protected/=/srv/private", since: "0.1.0",
+        unset: "`SENDFILE_URL` of Django's settings, if there is one",
     }
 
     /// Whether the app's PostgreSQL connections go through Canter's pool

@@ -137,7 +137,7 @@ fn take(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         return None;
     }
     let (length, rest) = match short {
-        0..0x80 => (usize::from(short), rest),
+        0..=0x7f => (usize::from(short), rest),
         0x81..=0x83 => {
             let (digits, rest) = rest.split_at_checked(usize::from(short - 0x80))?;
             let length = digits

@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use canter_base::{Exit, Fault};
 use instant_acme::AccountCredentials;
@@ -57,6 +58,29 @@ impl Store {
 
     pub fn put_account(&self, credentials: &AccountCredentials) -> io::Result<()> {
         write(&self.account_file(), &serde_json::to_vec(credentials)?)
+    }
+
+    /// How often in a row the authority has refused this name, and when the last time was.
+    pub fn failures(&self, name: &str) -> Option<(u32, SystemTime)> {
+        let path = self.failures_file(name);
+        let count = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+        Some((count, fs::metadata(&path).ok()?.modified().ok()?))
+    }
+
+    /// Remembers it over a restart; 0 forgets it.
+    pub fn put_failures(&self, name: &str, count: u32) -> io::Result<()> {
+        let path = self.failures_file(name);
+        if count > 0 {
+            return write(&path, format!("{count}\n").as_bytes());
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn failures_file(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.failures"))
     }
 
     fn account_file(&self) -> PathBuf {
@@ -117,6 +141,14 @@ mod tests {
         store.begin("example.org").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), first);
         store.put("example.org", "new").unwrap();
+        assert_eq!(store.failures("example.org"), None);
+        store.put_failures("example.org", 3).unwrap();
+        assert_eq!(
+            store.failures("example.org").map(|(count, _)| count),
+            Some(3)
+        );
+        store.put_failures("example.org", 0).unwrap();
+        store.put_failures("example.org", 0).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&store.0)), (0o600, 0o700));

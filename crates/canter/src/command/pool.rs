@@ -50,7 +50,7 @@ pub fn run(resolved: &Resolved, reread: Reread<'_>) -> Result<Exit, Fault> {
         // Without an address nothing is opened.
         return Plan::alone(config, &[]).map(|_| Exit::Ok);
     }
-    let plan = Plan::alone(config, &addresses)?;
+    let mut plan = Plan::alone(config, &addresses)?;
     let _ = canter_sys::machine::raise_open_files();
     let _pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -65,6 +65,7 @@ pub fn run(resolved: &Resolved, reread: Reread<'_>) -> Result<Exit, Fault> {
             .open()
             .map_err(|error| Fault::internal(format!("cannot open the doors: {error}")))?;
         show(&plan, config);
+        plan.leave_doors();
         if let Some(target) = plan.target() {
             tokio::task::spawn_local(look_at(target.clone()));
         }

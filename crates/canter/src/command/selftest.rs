@@ -98,6 +98,9 @@ fn read(args: &[OsString]) -> Result<(Plan, Format), Fault> {
             other => return Err(wrong(other.unexpected())),
         }
     }
+    if let Some((word, hint)) = plan.unmet() {
+        return Err(usage(format!("`--only` is `{word}`, which is no attack that can be tried")).hint(hint));
+    }
     Ok((plan, format))
 }
 
@@ -138,6 +141,9 @@ mod tests {
             "--process x",
             "--nonsense",
             "--only",
+            "--only S99",
+            "--only S1,",
+            "--only S4",
         ] {
             assert!(read(&words(line)).is_err(), "{line}");
         }

@@ -5,7 +5,7 @@
 
 mod banner;
 mod holder;
-mod python;
+pub mod python;
 pub mod sockets;
 
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use canter_base::log::push_json_string;
-use canter_base::options::{App, Config, LogTarget, Origin, Resolved};
+use canter_base::options::{App, Config, LogTarget, Media, Origin, Resolved, Static};
 use canter_base::sizing::{self, Machine, Sizing};
 use canter_base::{Exit, Fault, info, warn};
 use canter_sys::{machine, temp};
@@ -89,6 +89,9 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
                     switch_off = "--db-pool off"
                 );
             }
+            for note in &loaded.notes {
+                info!(note);
+            }
         },
     };
     let (listeners, files) = sockets.into_parts();
@@ -158,6 +161,12 @@ fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> Strin
     }
     let _ = write!(
         json,
+        ",\"static\":{},\"media\":{}",
+        config.static_ == Static::Auto,
+        config.media.contains(&Media::Django)
+    );
+    let _ = write!(
+        json,
         ",\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
          \"orphan_seconds\":{},\"temp_dir\":",
         config.reload,
@@ -219,14 +228,15 @@ fn check_access_log(config: &Config) -> Result<(), Fault> {
 
 /// Large bodies go there; a person should hear now if they cannot.
 fn check_temp_dir(config: &Config) -> Result<(), Fault> {
+    let used = config.temp_dir.clone().unwrap_or_else(temp::folder);
+    if temp::is_memory(&used) {
+        warn!(
+            "large bodies go to memory, for that is what the folder for temporary files is",
+            folder = used.display().to_string().as_str(),
+            hint = "name a folder on a disk: --temp-dir /var/tmp"
+        );
+    }
     let Some(directory) = &config.temp_dir else {
-        if temp::is_memory(&temp::folder()) {
-            warn!(
-                "large bodies go to memory, for that is what the folder for temporary files is",
-                folder = temp::folder().display().to_string().as_str(),
-                hint = "name a folder on a disk: --temp-dir /var/tmp"
-            );
-        }
         return Ok(());
     };
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
@@ -338,7 +348,7 @@ mod tests {
         );
         assert_eq!(
             json,
-            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"watch\":true,\
+            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"static\":true,\"media\":false,\"watch\":true,\
              \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30,\"temp_dir\":\"/tmp/t\"}}"
         );
         assert_eq!(

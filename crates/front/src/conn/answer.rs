@@ -9,12 +9,13 @@ use std::time::{Instant, SystemTime};
 use canter_base::error;
 use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::request::Writer;
-use canter_channel::response::{FilePart, Response};
+use canter_channel::response::Response;
 use canter_http::escape::Escaped;
 use canter_http::{
     Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, Reject, RequestFacts,
     ResponsePlan, response,
 };
+use canter_shield::budget::Share;
 use canter_shield::score::Misdeed;
 
 use super::receive::{Body, Refusal};
@@ -23,6 +24,7 @@ use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::{Facts, Line};
+use crate::forwarded::Client;
 use crate::pipeline::{Local, LocalField};
 use crate::settings::Settings;
 use crate::steps::hints;
@@ -30,9 +32,9 @@ use crate::table::Phase;
 use crate::{forwarded, pipeline, request};
 
 /// Why there is a 500, for the log; the client is told nothing of the app's inside.
-const APP_FAULT: &str = "the app did not answer in a way that can be sent";
+pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be sent";
 
-const HSTS: &str = "Strict-Transport-Security";
+pub(super) const HSTS: &str = "Strict-Transport-Security";
 
 /// A request can be tried again in a moment.
 const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
@@ -41,7 +43,7 @@ const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
 const GIVEN_UP: &str = "the request came too late: the router in front has given up on it";
 
 /// A body up to this length is copied behind the head instead of being sent beside it.
-const SHORT_BODY: usize = 2048;
+pub(super) const SHORT_BODY: usize = 2048;
 
 impl<A: App> Conn<A> {
     /// Answers the request whose head is at the beginning of the buffer.
@@ -53,28 +55,7 @@ impl<A: App> Conn<A> {
         let client = told
             .as_ref()
             .map_or(&self.arrival.peer, |told| &told.client);
-        let mut id = Vec::new();
-        request::request_id(self.given_id(), &mut id);
-        let facts = Facts {
-            request: RequestFacts::from(&self.head),
-            started: Instant::now(),
-            has_body: self.head.framing != Framing::None,
-            client: if self.arrival.trusted {
-                // A proxy that names nobody is not to blame for whom it speaks for.
-                let named = client.address.parse().ok();
-                named.filter(|named| Some(*named) != self.arrival.peer_ip)
-            } else {
-                self.arrival.peer_ip
-            },
-            id,
-            https: client.https,
-            router: self.router_deadline(buf),
-            line: self
-                .shared
-                .access
-                .as_ref()
-                .map(|_| Line::new(&self.head, buf, client, self.arrival.http2)),
-        };
+        let mut facts = self.facts(client);
         let decoder = match BodyDecoder::new(self.head.framing, settings.max_body, &settings.limits)
         {
             Ok(decoder) => decoder,
@@ -94,6 +75,12 @@ impl<A: App> Conn<A> {
             self.buffer.consume(self.head.length);
             return self.answer_from_here(&facts, &local, !clean).await;
         }
+        if let Some(answer) = settings.files.find(&self.head, buf, facts.started) {
+            let clean = decoder.is_done();
+            self.buffer.consume(self.head.length);
+            return self.answer_file(&facts, &answer, !clean).await;
+        }
+        self.remember(&mut facts);
         let hints = hints::hints(settings, &self.head, buf);
         let mut message = Vec::with_capacity(self.head.length + 256);
         let origin = request::Origin {
@@ -118,8 +105,8 @@ impl<A: App> Conn<A> {
         if !hints.is_empty() {
             self.send_all(&hints, &[]).await?;
         }
-        let file = match self.take_body(decoder, expects, writer).await {
-            Ok(file) => file,
+        let (file, memory) = match self.take_body(decoder, expects, writer).await {
+            Ok(taken) => taken,
             Err(refusal) => return self.refuse_body(&facts, refusal).await,
         };
         let deadline = self.deadline(&facts);
@@ -135,7 +122,37 @@ impl<A: App> Conn<A> {
             file,
             deadline,
         });
-        self.respond(&facts, &mut call).await
+        self.respond(&facts, &mut call, memory).await
+    }
+
+    /// What must be known of the request until it is answered.
+    fn facts(&self, client: &Client) -> Facts {
+        let buf = self.buffer.filled();
+        let mut id = Vec::new();
+        request::request_id(self.given_id(), &mut id);
+        Facts {
+            request: RequestFacts::from(&self.head),
+            method: self.head.method,
+            conditions: None,
+            early: None,
+            started: Instant::now(),
+            has_body: self.head.framing != Framing::None,
+            client: if self.arrival.trusted {
+                // A proxy that names nobody is not to blame for whom it speaks for.
+                let named = client.address.parse().ok();
+                named.filter(|named| Some(*named) != self.arrival.peer_ip)
+            } else {
+                self.arrival.peer_ip
+            },
+            id,
+            https: client.https,
+            router: self.router_deadline(buf),
+            line: self
+                .shared
+                .access
+                .as_ref()
+                .map(|_| Line::new(&self.head, buf, client, self.arrival.http2)),
+        }
     }
 
     /// Ends the message with the body, or with its length when it went to the file that comes back.
@@ -144,20 +161,20 @@ impl<A: App> Conn<A> {
         decoder: BodyDecoder,
         expects_continue: bool,
         mut writer: Writer<'_>,
-    ) -> Result<Option<OwnedFd>, Refusal> {
+    ) -> Result<(Option<OwnedFd>, Option<Share>), Refusal> {
         if decoder.is_done() {
             writer.inline_body(&[]);
-            return Ok(None);
+            return Ok((None, None));
         }
         let room = writer.body_room();
         match self.receive_body(decoder, expects_continue, room).await? {
-            Body::InMessage => {
+            Body::InMessage(share) => {
                 writer.body_is_written();
-                Ok(None)
+                Ok((None, Some(share)))
             }
             Body::File(file, len) => {
                 writer.file_body(len);
-                Ok(Some(file.into()))
+                Ok((Some(file.into()), None))
             }
         }
     }
@@ -197,16 +214,26 @@ impl<A: App> Conn<A> {
         Some(field.value.of(buf))
     }
 
-    /// Brings the app's answer to the client.
-    async fn respond(&mut self, facts: &Facts, call: &mut A::Call) -> Result<After, Stop> {
+    /// Brings the app's answer to the client. The message, and `memory` with it, is needed until the
+    /// answer begins.
+    async fn respond(
+        &mut self,
+        facts: &Facts,
+        call: &mut A::Call,
+        memory: Option<Share>,
+    ) -> Result<After, Stop> {
         let mut watch = Watch::default();
         let first = self
             .next_answer(call, &mut watch, facts.request.version)
             .await;
+        drop(memory);
         let first = first.inspect_err(|_| self.log(facts, 499, 0))?;
         match first {
             Answer::Failed(failure) => self.fail(facts, failure).await,
-            Answer::Head { message, last } => self.send_answer(facts, message, last, call).await,
+            Answer::Head { message, last } => match self.in_its_place(facts, &message) {
+                None => self.send_answer(facts, message, last, call).await,
+                Some(instead) => self.answer_instead(facts, &message, instead).await,
+            },
             Answer::File { message, file } => {
                 self.send_file_answer(facts, &message, &File::from(file))
                     .await
@@ -300,42 +327,7 @@ impl<A: App> Conn<A> {
         }
     }
 
-    async fn send_file_answer(
-        &mut self,
-        facts: &Facts,
-        message: &[u8],
-        file: &File,
-    ) -> Result<After, Stop> {
-        let parts = Response::read(message).and_then(|answer| {
-            Ok((
-                answer,
-                FilePart::read(message.get(answer.body_at..).unwrap_or_default())?,
-            ))
-        });
-        let Ok((answer, part)) = parts else {
-            return self.app_fault(facts, APP_FAULT).await;
-        };
-        let status = answer.facts.status;
-        let plan = match self.encode(facts, &answer, Some(part.len)) {
-            Ok(plan) => plan,
-            Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
-        };
-        let len = if plan.framing == BodyFraming::None {
-            0
-        } else {
-            part.len
-        };
-        self.send_all(&self.out, &[]).await?;
-        let whole = self.send_file(file, part.offset, len).await;
-        self.log(facts, status, len);
-        if whole? {
-            Ok(self.after(plan.close))
-        } else {
-            Err(Stop::Gone)
-        }
-    }
-
-    fn after(&self, close: bool) -> After {
+    pub(super) fn after(&self, close: bool) -> After {
         match (close, self.buffer.is_empty()) {
             (false, _) => After::Next,
             (true, true) => After::Close,
@@ -345,7 +337,7 @@ impl<A: App> Conn<A> {
     }
 
     /// The app broke a rule: the client gets a 500, the log says which.
-    async fn app_fault(&mut self, facts: &Facts, what: &str) -> Result<After, Stop> {
+    pub(super) async fn app_fault(&mut self, facts: &Facts, what: &str) -> Result<After, Stop> {
         let request = Escaped(&facts.id).to_string();
         error!(
             "the response of the app cannot be sent",
@@ -463,7 +455,7 @@ impl<A: App> Conn<A> {
     }
 
     /// Answers from here; `unread` says that part of the request was not read.
-    async fn answer_locally(
+    pub(super) async fn answer_locally(
         &mut self,
         facts: &Facts,
         status: u16,
@@ -491,7 +483,7 @@ impl<A: App> Conn<A> {
 }
 
 /// What browsers are told over HTTPS, and only there (RFC 6797, section 7.2).
-fn hsts<'s>(settings: &'s Settings, facts: &Facts) -> Option<&'s str> {
+pub(super) fn hsts<'s>(settings: &'s Settings, facts: &Facts) -> Option<&'s str> {
     settings.hsts.as_deref().filter(|_| facts.https)
 }
 

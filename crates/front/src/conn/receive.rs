@@ -28,8 +28,9 @@ pub(super) enum Received {
 
 /// A whole request body.
 pub(super) enum Body {
-    /// In the room it was given.
-    InMessage,
+    /// In the room it was given, with its share of the memory for bodies: to be kept as long as the
+    /// message is.
+    InMessage(Share),
     File(File, u64),
 }
 
@@ -288,7 +289,7 @@ struct Store<'m> {
     limit: usize,
     announced: u64,
     /// Of the memory that all clients have together.
-    _share: Share,
+    share: Share,
 }
 
 impl<'m> Store<'m> {
@@ -307,7 +308,7 @@ impl<'m> Store<'m> {
             len: 0,
             limit: if fits { limit } else { 0 },
             announced,
-            _share: share,
+            share,
         }
     }
 
@@ -341,10 +342,15 @@ impl<'m> Store<'m> {
         self.file.is_none() && self.announced <= self.limit as u64
     }
 
-    fn finish(self) -> Body {
+    fn finish(mut self) -> Body {
         match self.file {
             Some(file) => Body::File(file, self.len),
-            None => Body::InMessage,
+            None => {
+                // A body of unknown length was given room for the longest.
+                self.share
+                    .shrink(self.share.bytes().saturating_sub(self.len));
+                Body::InMessage(self.share)
+            }
         }
     }
 }

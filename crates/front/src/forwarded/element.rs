@@ -131,4 +131,28 @@ mod tests {
             assert_eq!(nodes(line), None, "{line}");
         }
     }
+
+    #[test]
+    fn mutations_never_panic_and_a_split_loses_nothing() {
+        let line = b"for=\"[2001:db8::7]:4711\";proto=https;host=a, for=\"a\\\"b\" ; by=c";
+        let mut state = 1_u64;
+        let mut random = move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize
+        };
+        for _ in 0..5000 {
+            let mut line = line.to_vec();
+            for _ in 0..=random() % 4 {
+                let at = random() % line.len();
+                line[at] = b"\",;=\\ a"[random() % 7];
+            }
+            let _ = parse(&line);
+            if let Some(parts) = split(&line) {
+                let kept: usize = parts.iter().map(|part| part.trim_ascii().len()).sum();
+                assert!(kept <= line.len());
+            }
+        }
+    }
 }

@@ -81,6 +81,19 @@ pub(super) const PARAMETERS: [(&str, &str); 9] = [
     ("transaction_isolation", "read committed"),
 ];
 
+/// Other settings of a session that drivers set unasked; they mean nothing here.
+const IGNORED: [&str; 9] = [
+    "application_name",
+    "bytea_output",
+    "characteristics",
+    "client_min_messages",
+    "extra_float_digits",
+    "intervalstyle",
+    "names",
+    "search_path",
+    "statement_timeout",
+];
+
 /// How a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
@@ -280,6 +293,10 @@ fn set(rest: &[Word]) -> Result<Command, SqlError> {
         [Word::Plain(key) | Word::Quoted(key), rest @ ..] => (key.clone(), rest),
         _ => return Err(syntax("SET needs a key and a value")),
     };
+    let is_of_session = PARAMETERS.iter().map(|(name, _)| *name).chain(IGNORED);
+    if is_of_session.into_iter().any(|name| name.eq_ignore_ascii_case(&key)) {
+        return Ok(Command::Nothing("SET"));
+    }
     let values = match rest {
         [Word::Sign('='), values @ ..] => values,
         [word, values @ ..] if word.is("to") => values,
@@ -306,6 +323,12 @@ fn select(rest: &[Word]) -> Result<Command, SqlError> {
                 || name.eq_ignore_ascii_case("pg_catalog.version") =>
         {
             Ok(Command::Select("version", super::show::VERSION))
+        }
+        // What asyncpg resets a session with.
+        [Word::Plain(name), Word::Sign('('), Word::Sign(')')]
+            if name.eq_ignore_ascii_case("pg_advisory_unlock_all") =>
+        {
+            Ok(Command::Select("pg_advisory_unlock_all", ""))
         }
         _ => Err(
             syntax("the console answers its own commands only, no queries")

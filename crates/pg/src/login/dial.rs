@@ -88,7 +88,7 @@ pub(super) async fn unix(path: &Path) -> io::Result<Stream> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 tokio::time::sleep(FULL_BACKLOG).await;
             }
-            done => return Ok(done?.into()),
+            done => return Stream::unix(done?),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::host::{Held, Permit};
 use super::one::Pool;
 use super::stats::bump;
 use super::{Connect, Refused, Why};
+use crate::target::Target;
 use crate::wire::SqlError;
 
 /// A server that was never reached is more likely a mistake than a fail-over: clients are told
@@ -89,7 +90,12 @@ async fn attempt<C: Connect>(pool: &Rc<Pool<C>>) -> Result<C::Server, Refused> {
 
 /// Whether the password may be another one now (E8).
 async fn refresh<C: Connect>(pool: &Rc<Pool<C>>) -> bool {
-    let Some(target) = pool.host.connector.refresh(pool.key.target).await else {
+    let asked = pool.host.connector.refresh(pool.key.target).await;
+    let known = || {
+        let newest = pool.host.newest.of(&pool.target.borrow())?;
+        Some(Target::clone(&newest))
+    };
+    let Some(target) = asked.or_else(known) else {
         return false;
     };
     if *target.user != *pool.key.user || **pool.target.borrow() == target {

@@ -13,6 +13,7 @@ use super::drive::{Job, Jobs};
 use super::look::Facts;
 use super::one::Pool;
 use super::pins::Pins;
+use super::registry::Newest;
 use super::size::Size;
 use super::{Connect, Link};
 use crate::settings::Settings;
@@ -63,6 +64,8 @@ pub(crate) struct Host<C: Connect> {
     pub(crate) pins: Pins,
     pub(crate) jobs: Jobs<C>,
     pub(crate) pools: RefCell<Vec<Rc<Pool<C>>>>,
+    /// What was registered last.
+    pub(crate) newest: Rc<Newest>,
     /// When the server is asked again what it has left.
     pub(crate) look_at: Cell<Instant>,
     /// Addresses seen at the last look, and those that were missing once.
@@ -78,8 +81,14 @@ pub(crate) struct Host<C: Connect> {
 }
 
 impl<C: Connect> Host<C> {
-    pub(crate) fn new(name: String, connector: C, settings: &Rc<Settings>) -> Rc<Self> {
+    pub(crate) fn new(
+        name: String,
+        connector: C,
+        settings: &Rc<Settings>,
+        newest: &Rc<Newest>,
+    ) -> Rc<Self> {
         Rc::new(Self {
+            newest: Rc::clone(newest),
             size: Size::new(settings.connections()),
             settings: Rc::clone(settings),
             chance: Cell::new(seed(&name)),

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::one::Pool;
 use super::{Connect, PoolKey, PoolStats, drive};
 use crate::settings::Settings;
-use crate::target::{Target, TargetId};
+use crate::target::{self, Target, TargetId};
 use crate::wire::SqlError;
 
 /// A bound: names of databases and users come from clients.
@@ -21,10 +21,39 @@ pub(crate) struct Pools<C: Connect> {
     settings: Rc<Settings>,
     new_connector: Box<dyn Fn() -> C>,
     targets: RefCell<HashMap<TargetId, Rc<Target>>>,
+    newest: Rc<Newest>,
     hosts: RefCell<HashMap<String, Rc<Host<C>>>>,
     all: RefCell<HashMap<PoolKey, Rc<Pool<C>>>>,
     /// What an administrator said, for pools that are made later.
     standing: RefCell<Standing>,
+}
+
+/// The target that was registered last for each place: when a password is refused, that of a later
+/// registration of the same place is the one to try (E8).
+#[derive(Default)]
+pub(crate) struct Newest(RefCell<HashMap<Place, Rc<Target>>>);
+
+/// Hosts, database and user.
+type Place = (Vec<target::Host>, String, String);
+
+impl Newest {
+    fn note(&self, target: &Rc<Target>) {
+        // No more of them than there are targets.
+        self.0.borrow_mut().insert(place(target), Rc::clone(target));
+    }
+
+    /// What is known by now of the place of a target.
+    pub(crate) fn of(&self, target: &Target) -> Option<Rc<Target>> {
+        self.0.borrow().get(&place(target)).map(Rc::clone)
+    }
+}
+
+fn place(target: &Target) -> Place {
+    (
+        target.hosts.clone(),
+        target.dbname.clone(),
+        target.user.clone(),
+    )
 }
 
 /// Databases an administrator has paused or disabled.
@@ -41,6 +70,7 @@ impl<C: Connect> Pools<C> {
             settings: Rc::clone(settings),
             new_connector,
             targets: RefCell::default(),
+            newest: Rc::default(),
             hosts: RefCell::default(),
             all: RefCell::default(),
             standing: RefCell::default(),
@@ -54,7 +84,8 @@ impl<C: Connect> Pools<C> {
         if targets.len() >= MOST_TARGETS && !targets.contains_key(&id) {
             return None;
         }
-        targets.entry(id).or_insert_with(|| Rc::new(target));
+        let target = targets.entry(id).or_insert_with(|| Rc::new(target));
+        self.newest.note(target);
         Some(id)
     }
 
@@ -123,7 +154,7 @@ impl<C: Connect> Pools<C> {
         let name = names.join(",");
         let mut hosts = self.hosts.borrow_mut();
         let host = hosts.entry(name).or_insert_with_key(|name| {
-            let host = Host::new(name.clone(), (self.new_connector)(), &self.settings);
+            let host = Host::new(name.clone(), (self.new_connector)(), &self.settings, &self.newest);
             spawn_local(drive::drive(Rc::clone(&host)));
             host
         });

@@ -171,6 +171,9 @@ impl Relay {
             (self.owed.front(), io.known.as_deref_mut())
         {
             known.prepared.now(&parsed.statement, Stands::Ready);
+            if let Some(pool) = self.pool {
+                parsed.statement.prove(pool);
+            }
         }
     }
 

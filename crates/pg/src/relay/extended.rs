@@ -13,7 +13,7 @@ use super::local::plain_end;
 use super::owed::{Owed, Parsed};
 use super::request::{Message, Step, violation};
 use super::statement::{self, Statement};
-use super::{GATHER, GATHER_PARSE, Io, Passing, Relay, Segment, Want};
+use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Passing, Relay, Segment, Want};
 use crate::sql::{self, Flags};
 use crate::wire::message::{BindHead, Named, Parse};
 use crate::wire::{SqlError, TxStatus, build, message};
@@ -46,6 +46,8 @@ impl Relay {
         let total = message.frame.total();
         let needed = match message.frame.tag {
             b'P' if total > GATHER_PARSE => return Ok(self.refuse_long_parse(message, io)),
+            // A short one is gathered, so that it can be sent again (C10).
+            b'B' if total <= GATHER_BIND => total,
             // Only the two names at its start.
             b'B' if BindHead::decode(message.rest.get(5..).unwrap_or_default()).is_some() => 0,
             b'B' if message.rest.len() > GATHER => return Err(bad()),
@@ -68,7 +70,7 @@ impl Relay {
             return Ok(self.drop_message(message));
         }
         if !self.attached {
-            return self.close_without_server(message, io);
+            return self.extended_without_server(message, io);
         }
         let begins = self.segment != Segment::Server;
         if begins {
@@ -110,12 +112,15 @@ impl Relay {
         self.skip = true;
     }
 
-    /// Without a server, the only thing that needs none is to forget a name.
-    fn close_without_server(
+    /// Without a server: what needs none is to forget a name, and to give one to what is known.
+    fn extended_without_server(
         &mut self,
         message: Message<'_>,
         io: &mut Io<'_>,
     ) -> Result<Step, SqlError> {
+        if message.frame.tag == b'P' && self.answer_parse(message, io) {
+            return Ok(Step::Took(message.whole().len()));
+        }
         if message.frame.tag != b'C' {
             return Ok(self.without_server(message, io));
         }
@@ -234,7 +239,7 @@ impl Relay {
 
     /// What a plan depends on beside text and types, as a number. A transaction that changes
     /// settings shares with nobody.
-    fn planning(&self) -> u64 {
+    pub(super) fn planning(&self) -> u64 {
         if self
             .pending
             .has(Flags::SETTINGS_ANY.with(Flags::ROLE).with(Flags::FUNCTION))

@@ -3,8 +3,10 @@
 //!
 //! Owns when that is the same as what the server would have said (B13, C8).
 
-use super::{Io, Relay, Segment};
+use super::request::Message;
+use super::{Io, Relay, Segment, statement};
 use crate::sql::{self, Begin, Flags, Isolation, Seen, Verb};
+use crate::wire::message::Parse;
 use crate::wire::{TxStatus, build};
 
 impl Relay {
@@ -67,6 +69,33 @@ impl Relay {
         };
         self.begin = None;
         self.complete(if commits { b"COMMIT" } else { b"ROLLBACK" }, io);
+        true
+    }
+
+    /// A named `Parse` alone with its `Sync`, of a statement that servers of this pool have taken
+    /// (C1). Whoever prepares like that waits for the answer, perhaps while other connections of
+    /// the same thread hold all the servers (libpq's `PQprepare`, as pgbench uses it). Should a
+    /// server refuse it after all, then with the first `Bind` or `Describe`.
+    pub(super) fn answer_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> bool {
+        let then = message.rest.get(message.frame.total()..);
+        let is_alone = then.is_some_and(|then| then.starts_with(build::SYNC));
+        let is_outside = self.begin.is_none() && self.segment == Segment::Closed;
+        if !is_alone || !is_outside || self.refuse.is_some() {
+            return false;
+        }
+        let (Some(pool), Some(parse)) = (self.pool, Parse::decode(message.body())) else {
+            return false;
+        };
+        if parse.name.is_empty() || self.names.contains_key(parse.name) {
+            return false;
+        }
+        let Some(entry) = statement::proven(parse.text, parse.types, self.planning(), pool) else {
+            return false;
+        };
+        self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
+        self.names.insert(parse.name.into(), entry);
+        io.to_client.extend_from_slice(build::PARSE_COMPLETE);
+        self.segment = Segment::Local;
         true
     }
 

@@ -4,7 +4,7 @@
 //! Owns the table of entries and their names on servers. Which client calls one what is the
 //! relay's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -21,7 +21,12 @@ pub struct Statement {
     types: Box<[u8]>,
     planning: u64,
     seen: Seen,
+    /// The pools whose servers have taken it.
+    proven: Cell<Proven>,
 }
+
+/// As many as are worth remembering: a text is rarely used with more databases.
+type Proven = [Option<PoolNumber>; 4];
 
 impl Statement {
     /// What tells it from every other.
@@ -44,6 +49,16 @@ impl Statement {
         &self.seen
     }
 
+    /// A server of this pool has taken it.
+    pub(super) fn prove(&self, pool: PoolNumber) {
+        let mut proven = self.proven.get();
+        if !proven.contains(&Some(pool)) {
+            proven.rotate_right(1);
+            proven[0] = Some(pool);
+            self.proven.set(proven);
+        }
+    }
+
     /// Appends the `Parse` that prepares it.
     pub fn push_parse(&self, out: &mut Vec<u8>) {
         push_parse(&self.name, &self.text, &self.types, out);
@@ -59,6 +74,9 @@ pub(super) fn push_parse(name: &[u8], text: &[u8], types: &[u8], out: &mut Vec<u
     });
 }
 
+/// Tells one pool from another.
+pub(crate) type PoolNumber = std::num::NonZeroUsize;
+
 #[derive(Default)]
 struct Table {
     hasher: RandomState,
@@ -71,20 +89,34 @@ thread_local! {
     static TABLE: RefCell<Table> = RefCell::default();
 }
 
+impl Table {
+    fn find(&self, key: u64, text: &[u8], types: &[u8], planning: u64) -> Option<Rc<Statement>> {
+        let known = self.entries.get(&key)?.iter().filter_map(Weak::upgrade);
+        known.into_iter().find(|known| {
+            *known.text == *text && *known.types == *types && known.planning == planning
+        })
+    }
+}
+
+/// The entry for these, if servers of this pool have taken it.
+pub(super) fn proven(
+    text: &[u8],
+    types: &[u8],
+    planning: u64,
+    pool: PoolNumber,
+) -> Option<Rc<Statement>> {
+    TABLE.with_borrow(|table| {
+        let key = table.hasher.hash_one((text, types, planning));
+        let known = table.find(key, text, types, planning)?;
+        known.proven.get().contains(&Some(pool)).then_some(known)
+    })
+}
+
 /// The entry for this text, these types and this planning state, made when there is none.
 pub fn intern(text: &[u8], types: &[u8], planning: u64, conforming: bool) -> Rc<Statement> {
     TABLE.with_borrow_mut(|table| {
         let key = table.hasher.hash_one((text, types, planning));
-        let same = |known: &Statement| {
-            *known.text == *text && *known.types == *types && known.planning == planning
-        };
-        let known = table
-            .entries
-            .get(&key)
-            .into_iter()
-            .flatten()
-            .filter_map(Weak::upgrade);
-        if let Some(known) = known.into_iter().find(|known| same(known)) {
+        if let Some(known) = table.find(key, text, types, planning) {
             return known;
         }
         table.made += 1;
@@ -95,6 +127,7 @@ pub fn intern(text: &[u8], types: &[u8], planning: u64, conforming: bool) -> Rc<
             types: types.into(),
             planning,
             seen: sql::scan(text, conforming),
+            proven: Cell::default(),
         });
         if table.entries.len() >= table.sweep_at {
             table.entries.retain(|_, all| {

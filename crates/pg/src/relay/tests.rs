@@ -1,6 +1,7 @@
 //! The relay driven by scripted and by made-up clients and servers, in whole pieces and in cuts.
 
 mod driver;
+mod early;
 mod extended;
 mod fuzz;
 mod model;

@@ -19,7 +19,7 @@ use crate::target::{Target, TargetId};
 
 /// How long one question may take, the wait for a server included.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Visitors whose writes are remembered; beyond it, all of them are taken to have written now.
+/// Visitors whose writes are remembered; beyond it, they must see what everybody wrote.
 const MOST_VISITORS: usize = 10_000;
 
 /// The replicas of one primary.
@@ -28,6 +28,8 @@ pub(crate) struct Group {
     primary: TargetId,
     targets: Vec<TargetId>,
     visitors: RefCell<HashMap<Owner, Floor>>,
+    /// What all must see of whom nobody said which visitor they serve: each write of any of them.
+    others: RefCell<Floor>,
     probes: RefCell<Vec<AbortHandle>>,
 }
 
@@ -44,11 +46,15 @@ impl Group {
         targets: Vec<TargetId>,
         rules: Rules,
     ) -> Rc<Self> {
+        // What was written before is not known here: all of it.
+        let mut others = Floor::default();
+        others.wrote(Instant::now());
         let group = Rc::new(Self {
             state: RefCell::new(Replicas::new(targets.len(), rules)),
             primary,
             targets,
             visitors: RefCell::default(),
+            others: RefCell::new(others),
             probes: RefCell::default(),
         });
         let replicas = group
@@ -77,21 +83,23 @@ impl Group {
         then: impl FnOnce(&mut Replicas, &mut Floor) -> T,
     ) -> T {
         let mut visitors = self.visitors.borrow_mut();
+        let mut others = self.others.borrow_mut();
         let floor = match owner {
             None => own,
-            Some(owner) => {
-                if visitors.len() >= MOST_VISITORS && !visitors.contains_key(&owner) {
-                    visitors.clear();
-                }
-                visitors.entry(owner).or_insert_with(|| {
-                    // Nobody said what it has written: all that was written so far.
-                    let mut floor = Floor::default();
-                    floor.wrote(Instant::now());
-                    floor
-                })
-            }
+            // One visitor may come through any worker.
+            Some(owner) => visitors.get_mut(&owner).unwrap_or(&mut others),
         };
         then(&mut self.state.borrow_mut(), floor)
+    }
+
+    /// What it answers for is this, or the same place known under another id: an app has its own
+    /// words for the database that the pool's URL names.
+    pub(crate) fn is_of(&self, id: TargetId, shared: &Shared) -> bool {
+        let place = |id| {
+            let target = shared.pools.target(id)?;
+            Some((target.hosts.clone(), target.dbname.clone()))
+        };
+        id == self.primary || place(id).is_some_and(|this| place(self.primary) == Some(this))
     }
 
     /// Asks one server and notes what it says.
@@ -175,7 +183,11 @@ impl Pooler {
     pub fn visitor_arrived(&self, owner: Owner, lsn: Option<Lsn>) {
         for group in self.0.replicas.borrow().values() {
             let floor = lsn.map_or_else(Floor::default, Floor::at);
-            group.visitors.borrow_mut().insert(owner, floor);
+            let mut visitors = group.visitors.borrow_mut();
+            if visitors.len() >= MOST_VISITORS {
+                visitors.clear();
+            }
+            visitors.insert(owner, floor);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::hash_map::Entry;
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -41,7 +42,8 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         .shared
         .replicas
         .borrow()
-        .get(&guest.pool.key.target)
+        .values()
+        .find(|group| group.is_of(guest.pool.key.target, &guest.shared))
         .map(Rc::clone);
     let (label, params) = known.clone().unwrap_or_else(|| (label, Rc::default()));
     let mut session = Session {
@@ -60,6 +62,10 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         client_out: Output::default(),
         needed: 0,
     };
+    // Its address: should another pool have it one day, a statement that it does not take is
+    // refused with its first use.
+    let pool = Rc::as_ptr(&session.pool).addr();
+    session.relay.served_by(NonZeroUsize::new(pool));
     if known.is_none()
         && let Err(error) = session.ask_params().await
     {

@@ -11,9 +11,10 @@ use std::task::{Context, Poll, Waker};
 use rustls::{ConnectionCommon, SideData};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 use super::Idle;
+use super::unix::Unix;
 
 /// A socket without TLS.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub enum Socket {
     /// TCP
     Tcp(TcpStream),
     /// A unix socket.
-    Unix(UnixStream),
+    Unix(Unix),
 }
 
 /// The process at the other end of a unix socket, as the kernel knows it.
@@ -68,9 +69,7 @@ impl Socket {
         let mut cx = Context::from_waker(Waker::noop());
         match self {
             Self::Tcp(tcp) => pin!(tcp.ready(Interest::READABLE)).poll(&mut cx).is_ready(),
-            Self::Unix(unix) => pin!(unix.ready(Interest::READABLE))
-                .poll(&mut cx)
-                .is_ready(),
+            Self::Unix(unix) => pin!(unix.readiness().readable()).poll(&mut cx).is_ready(),
         }
     }
 
@@ -79,9 +78,9 @@ impl Socket {
         let mut byte = [MaybeUninit::uninit()];
         let seen = match self {
             Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, || SockRef::from(tcp).peek(&mut byte)),
-            Self::Unix(unix) => {
-                unix.try_io(Interest::READABLE, || SockRef::from(unix).peek(&mut byte))
-            }
+            Self::Unix(unix) => unix
+                .readiness()
+                .try_io(Interest::READABLE, |unix| SockRef::from(unix).peek(&mut byte)),
         };
         match seen {
             Ok(0) => Idle::Gone,
@@ -94,10 +93,7 @@ impl Socket {
     pub(super) fn peer(&self) -> Option<Peer> {
         match self {
             Self::Tcp(_) => None,
-            Self::Unix(unix) => unix.peer_cred().ok().map(|cred| Peer {
-                pid: cred.pid(),
-                uid: cred.uid(),
-            }),
+            Self::Unix(unix) => unix.peer(),
         }
     }
 }
@@ -110,7 +106,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+            Self::Unix(unix) => unix.poll_read(cx, buf),
         }
     }
 }
@@ -123,7 +119,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+            Self::Unix(unix) => unix.poll_write(cx, bytes),
         }
     }
 
@@ -134,7 +130,7 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Unix(unix) => Poll::Ready(unix.shut_down()),
         }
     }
 }

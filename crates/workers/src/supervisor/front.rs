@@ -1,7 +1,8 @@
 //! Owns starting the front, the words to and from it, and what follows from its end.
 //! Runs in the supervisor, except for the lines after the fork.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use canter_base::{Exit, Fault, debug, error, info, warn};
 use canter_sys::fds;
 use canter_sys::process::{Forked, Pid, exit_now, fork};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, kill_process};
 
 use super::{FrontStart, HOPELESS, Supervisor, name_process};
@@ -58,7 +60,9 @@ impl Supervisor<'_> {
                         app: loaded.app.clone(),
                         versions: loaded.versions.clone(),
                     };
+                    let files = loaded.files.clone();
                     self.tell_front(&word);
+                    self.tell_files(&files);
                 }
                 self.hand_over_kept();
             }
@@ -120,6 +124,24 @@ impl Supervisor<'_> {
                 warn!("the front does not listen: ending it");
             }
             front.end();
+        }
+    }
+
+    /// Passes on what the app's settings say of its files; too much for one word.
+    pub(super) fn tell_files(&mut self, text: &str) {
+        let written = memfd_create("files", MemfdFlags::CLOEXEC)
+            .map_err(io::Error::from)
+            .and_then(|fd| {
+                let mut file = File::from(fd);
+                file.write_all(text.as_bytes())?;
+                Ok(file)
+            });
+        match written {
+            Ok(file) => self.send_front(&ToFront::Files, &[file.as_fd()]),
+            Err(error) => error!(
+                "the front cannot be told of static files",
+                reason = &error.to_string()
+            ),
         }
     }
 

@@ -260,7 +260,8 @@ impl Supervisor<'_> {
                     self.watch_more(roots);
                     Vec::new()
                 }
-                Heard::End | Heard::Report(Report::Loaded(_) | Report::Failed { .. }) => {
+                Heard::End
+                | Heard::Report(Report::Loaded(_) | Report::Files(_) | Report::Failed { .. }) => {
                     self.lose_zygote(now);
                     Vec::new()
                 }
@@ -301,7 +302,10 @@ impl Supervisor<'_> {
                     self.nursery.end_candidate();
                     self.import_failed(purpose, what, hint);
                 }
-                Heard::End | Heard::Report(Report::Forked { .. } | Report::NotForked { .. }) => {
+                Heard::End
+                | Heard::Report(
+                    Report::Files(_) | Report::Forked { .. } | Report::NotForked { .. },
+                ) => {
                     candidate.closed = true;
                 }
             }
@@ -360,6 +364,7 @@ impl Supervisor<'_> {
             app: loaded.app.clone(),
             versions: loaded.versions.clone(),
         });
+        self.tell_files(&loaded.files);
         if self.nursery.loaded.is_none() {
             (self.hooks.loaded)(&loaded);
         }
@@ -401,8 +406,14 @@ impl Supervisor<'_> {
                 Heard::Report(Report::Watch(roots)) => self.watch_more(roots),
                 Heard::Report(Report::Loaded(loaded)) => {
                     self.nursery.singles.remove(&worker);
-                    if self.nursery.loaded.is_none() {
-                        self.was_loaded(loaded);
+                    match self.nursery.loaded.take() {
+                        None => self.was_loaded(loaded),
+                        Some(known) => {
+                            if known.files != loaded.files {
+                                self.tell_files(&loaded.files);
+                            }
+                            self.nursery.loaded = Some(loaded);
+                        }
                     }
                 }
                 Heard::Report(Report::Failed { what, hint }) => {
@@ -415,7 +426,10 @@ impl Supervisor<'_> {
                     };
                     self.import_failed(purpose, what, hint);
                 }
-                Heard::End | Heard::Report(Report::Forked { .. } | Report::NotForked { .. }) => {
+                Heard::End
+                | Heard::Report(
+                    Report::Files(_) | Report::Forked { .. } | Report::NotForked { .. },
+                ) => {
                     self.nursery.singles.remove(&worker);
                 }
             }

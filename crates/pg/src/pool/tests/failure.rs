@@ -236,6 +236,32 @@ fn e8_a_rotated_password_is_fetched_and_tried_at_once() {
 }
 
 #[test]
+fn e8_a_later_registration_of_the_same_place_brings_its_password() {
+    run(async {
+        let world = world();
+        let pools = pools(&world, settings(2));
+        let (pool, _client) = pool(&pools, "shop");
+        let rotated = Target::clone(&pool.target.borrow());
+        let rotated = Target {
+            password: Target::from_url("postgres://u:new@h/d").unwrap().password,
+            ..rotated
+        };
+        world.wanted.replace(Some(rotated.clone()));
+        let elsewhere = Target {
+            user: "other".to_owned(),
+            ..rotated.clone()
+        };
+        pools.register(elsewhere).unwrap();
+        assert_eq!(
+            lease(&pool).await.map(drop).unwrap_err().code_str(),
+            "28P01"
+        );
+        pools.register(rotated).unwrap();
+        assert!(lease(&pool).await.is_ok());
+    });
+}
+
+#[test]
 fn f2_a_server_that_is_being_cancelled_reaches_nobody() {
     run(async {
         let world = world();

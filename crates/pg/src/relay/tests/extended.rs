@@ -352,6 +352,64 @@ fn c10_a_stale_plan_is_closed_before_the_next_use() {
 }
 
 #[test]
+fn c10_after_a_change_of_schema_a_new_parse_is_read_anew() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let before = prepared(&mut d, "select c10 schema");
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&q("alter table c10 add x int"));
+        d.server(&cz("ALTER TABLE", b'T')).to_server.clear();
+        d.client(&[parse("inside", "select c10 schema"), SYNC.to_vec()].concat());
+        let inside = server_name(&std::mem::take(&mut d.to_server));
+        d.server(&[PARSED, &z(b'T')].concat());
+        // What was true inside may not be true after it.
+        d.client(&q("rollback")).server(&cz("ROLLBACK", b'I'));
+        d.released().to_server.clear();
+        d.client(&[parse("after", "select c10 schema"), SYNC.to_vec()].concat());
+        let after = server_name(&std::mem::take(&mut d.to_server));
+        let done = [PARSED, &z(b'I')].concat();
+        d.to_client.clear();
+        d.server(&done).told(&done).released();
+        assert!(before != inside && before != after && inside != after);
+        // Names given before keep what they have; without a change there is nothing to read.
+        d.client(&run("s")).sent(&run(&before)).server(&self::done());
+        d.to_client.clear();
+        d.client(&[parse("again", "select c10 schema"), SYNC.to_vec()].concat());
+        d.sent(SYNC).server(&z(b'I')).told(&done).released();
+    }
+}
+
+#[test]
+fn c10_a_stale_plan_tells_of_a_change_by_others() {
+    let mut d = Driver::new(Cut::Whole);
+    let before = prepared(&mut d, "select c10 others");
+    let stale = [e("0A000", "cached plan must not change"), z(b'E')].concat();
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.client(&run("s")).server(&stale);
+    d.client(&q("rollback")).server(&cz("ROLLBACK", b'I'));
+    d.released().to_server.clear();
+    d.client(&[parse("t", "select c10 others"), SYNC.to_vec()].concat());
+    assert_ne!(server_name(&d.to_server), before);
+}
+
+#[test]
+fn c10_temporary_tables_cost_nobody_else_a_parse() {
+    let mut d = Driver::new(Cut::Whole);
+    let before = prepared(&mut d, "select c10 temp");
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.client(&q("create temp table x ()"));
+    d.server(&cz("CREATE TABLE", b'T')).to_server.clear();
+    d.client(&[parse("mine", "select c10 temp"), SYNC.to_vec()].concat());
+    assert_ne!(server_name(&d.to_server), before);
+    let other = Driver::new(Cut::Whole);
+    let (known, mut other) = (d.known, other);
+    other.known = known;
+    other.known.status = crate::wire::TxStatus::Idle;
+    other.client(&[parse("s", "select c10 temp"), SYNC.to_vec()].concat());
+    other.sent(SYNC);
+}
+
+#[test]
 fn c10_a_segment_without_its_sync_is_run_again_too() {
     for cut in CUTS {
         let mut d = Driver::new(cut);
@@ -375,6 +433,9 @@ fn c10_a_segment_without_its_sync_is_run_again_too() {
         d.server(&e("0A000", "x")).told(&e("0A000", "x")).sent(b"");
         d.client(SYNC).server(&z(b'I')).released();
         // A server that dies meanwhile is an error of the segment.
+        d.client(&run("s"))
+            .server(&[CLOSED, PARSED, &done()].concat())
+            .released();
         d.to_server.clear();
         d.to_client.clear();
         d.client(&run("s")).server(&e("0A000", "x"));

@@ -1,0 +1,421 @@
+//! Owns answers that are files: of the site (`canter_files`), those the app points to, and those it
+//! hands over itself. Conditions and ranges are met here, without the app.
+//! Leaves finding files to `canter_files`, and bytes to `send`.
+
+use std::borrow::Cow;
+use std::fs::File;
+
+use canter_channel::response::{FilePart, Response};
+use canter_files::{Answer, Body, Bytes, FileAnswer, Pointed, boundary};
+use canter_http::conditional::{Conditions, Validators};
+use canter_http::etag::EntityTag;
+use canter_http::range::{Piece, Span};
+use canter_http::select::{Content, Selected, select};
+use canter_http::{
+    Answer as HttpAnswer, BadResponse, BodyFraming, KnownName, Method, ResponsePlan, date, response, status,
+};
+
+use super::answer::{APP_FAULT, HSTS, SHORT_BODY, hsts};
+use super::{After, Conn, Stop};
+use crate::app::App;
+use crate::clock::unix_seconds;
+use crate::facts::Facts;
+
+/// What is sent in place of the app's answer.
+pub(super) enum Instead {
+    /// A file of the site: the app was asked before it was known which paths are those of files.
+    Found(Answer),
+    /// The file that the app points to.
+    Pointed(Pointed),
+    /// It points to what it may not; why.
+    Refused(&'static str),
+}
+
+impl<A: App> Conn<A> {
+    /// Keeps what will be needed once the head is gone.
+    pub(super) fn remember(&self, facts: &mut Facts) {
+        let buf = self.buffer.filled();
+        let is_read = matches!(facts.method, Method::Get | Method::Head);
+        if is_read {
+            facts.conditions = Conditions::of(&self.head, buf).map(Box::new);
+        }
+        if is_read && !self.shared.settings.files.is_complete() {
+            let head = buf.get(..self.head.length).unwrap_or_default().to_vec();
+            facts.early = Some(Box::new((self.head.clone(), head)));
+        }
+    }
+
+    /// Answers with a file, or word of it.
+    pub(super) async fn answer_file(
+        &mut self,
+        facts: &Facts,
+        answer: &Answer,
+        unread: bool,
+    ) -> Result<After, Stop> {
+        const NO_STORE: (&str, Cow<'static, str>) = ("Cache-Control", Cow::Borrowed("no-store"));
+        match answer {
+            Answer::File(file) => self.send_entry(facts, file, unread).await,
+            Answer::Redirect(place) => {
+                let fields = [("Location", Cow::Owned(place.clone()))];
+                self.answer_locally(facts, 302, &fields, "", unread).await
+            }
+            Answer::NotFound => {
+                self.answer_locally(facts, 404, &[NO_STORE], "", unread)
+                    .await
+            }
+            Answer::NotAllowed => {
+                let fields = [("Allow", Cow::Borrowed("GET, HEAD"))];
+                self.answer_locally(facts, 405, &fields, "", unread).await
+            }
+        }
+    }
+
+    async fn send_entry(
+        &mut self,
+        facts: &Facts,
+        answer: &FileAnswer,
+        unread: bool,
+    ) -> Result<After, Stop> {
+        let close = unread || !self.may_keep();
+        let plan = self.encode_file(
+            facts,
+            (answer.status(), b""),
+            answer.fields(),
+            answer.length(),
+            close,
+        );
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
+        };
+        let Some(bytes) = answer.bytes() else {
+            return self.app_fault(facts, APP_FAULT).await;
+        };
+        let body = if plan.framing == BodyFraming::None {
+            Body::None
+        } else {
+            answer.body()
+        };
+        let sent = match bytes {
+            Bytes::Memory(bytes) => self.send_from_memory(&body, bytes).await.map(|()| true),
+            Bytes::File(file) => self.send_from_file(&body, file, 0).await,
+        };
+        let sent_whole = plan.framing != BodyFraming::None;
+        self.log(facts, answer.status(), if sent_whole { answer.length() } else { 0 });
+        match sent? {
+            true if unread => Ok(After::Linger),
+            true => Ok(self.after(plan.close)),
+            // It has become shorter: the client must not take it for whole.
+            false => Err(Stop::Gone),
+        }
+    }
+
+    /// Writes a head to `self.out`.
+    fn encode_file<'a>(
+        &mut self,
+        facts: &Facts,
+        (status, reason): (u16, &[u8]),
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        length: u64,
+        close: bool,
+    ) -> Result<ResponsePlan, BadResponse> {
+        let date = self.shared.clock.date(facts.started);
+        let hsts = hsts(&self.shared.settings, facts);
+        let hsts = hsts.map(|value| (HSTS.as_bytes(), value.as_bytes()));
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        let mut has_hsts = false;
+        let fields = fields.inspect(|(name, _)| {
+            has_hsts |= hsts.is_some() && name.eq_ignore_ascii_case(HSTS.as_bytes());
+        });
+        let fields: Vec<(&[u8], &[u8])> = fields.collect();
+        let hsts = hsts.filter(|_| !has_hsts);
+        let answer = HttpAnswer {
+            status,
+            reason: if reason.is_empty() {
+                status::reason_phrase(status).as_bytes()
+            } else {
+                reason
+            },
+            fields: fields.into_iter().chain(hsts),
+            length: Some(length),
+            close,
+        };
+        let plan = response::encode_head(&mut out, facts.request, answer, &date);
+        self.out = out;
+        plan
+    }
+
+    async fn send_from_memory(&mut self, body: &Body<'_>, bytes: &[u8]) -> Result<(), Stop> {
+        let part = |span: &Span| {
+            let start = usize::try_from(span.start).unwrap_or(usize::MAX);
+            let end = start.saturating_add(usize::try_from(span.len).unwrap_or(usize::MAX));
+            bytes.get(start..end).unwrap_or_default()
+        };
+        match body {
+            Body::None => self.send_all(&self.out, &[]).await,
+            // One short string costs the system less than two.
+            Body::Part(span) if span.len <= SHORT_BODY as u64 => {
+                self.out.extend_from_slice(part(span));
+                self.send_all(&self.out, &[]).await
+            }
+            Body::Part(span) => self.send_all(&self.out, part(span)).await,
+            Body::Pieces(pieces) => {
+                for piece in *pieces {
+                    match piece {
+                        Piece::Bytes(bytes) => self.out.extend_from_slice(bytes),
+                        Piece::Content(span) => self.out.extend_from_slice(part(span)),
+                    }
+                }
+                self.send_all(&self.out, &[]).await
+            }
+        }
+    }
+
+    /// The head, then parts of a file whose content begins at `offset`; false when the file turned
+    /// out shorter.
+    async fn send_from_file(
+        &self,
+        body: &Body<'_>,
+        file: &File,
+        offset: u64,
+    ) -> Result<bool, Stop> {
+        self.send_all(&self.out, &[]).await?;
+        match body {
+            Body::None => Ok(true),
+            Body::Part(span) => {
+                self.send_file(file, offset.saturating_add(span.start), span.len)
+                    .await
+            }
+            Body::Pieces(pieces) => {
+                for piece in *pieces {
+                    let is_whole = match piece {
+                        Piece::Bytes(bytes) => self.send_all(bytes, &[]).await.map(|()| true),
+                        Piece::Content(span) => {
+                            let at = offset.saturating_add(span.start);
+                            self.send_file(file, at, span.len).await
+                        }
+                    };
+                    if !is_whole? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// What is to be sent in place of the app's answer, if anything is.
+    pub(super) fn in_its_place(&self, facts: &Facts, message: &[u8]) -> Option<Instead> {
+        let files = &self.shared.settings.files;
+        let pointers = files.pointers();
+        if facts.early.is_none() && pointers.is_empty() {
+            return None;
+        }
+        let answer = Response::read(message).ok()?;
+        if let Some((head, buf)) = facts.early.as_deref()
+            && answer.facts.status == 404
+            && let Some(found) = files.find(head, buf, facts.started)
+        {
+            return Some(Instead::Found(found));
+        }
+        if pointers.is_empty() {
+            return None;
+        }
+        let opened = answer.fields().find_map(|(name, value)| match known(name) {
+            KnownName::XSendfile => Some(pointers.sendfile(value)),
+            KnownName::XAccelRedirect => Some(pointers.accel(value)),
+            _ => None,
+        })?;
+        Some(opened.map_or_else(Instead::Refused, Instead::Pointed))
+    }
+
+    /// Sends it. What the app has still to say is not waited for.
+    pub(super) async fn answer_instead(
+        &mut self,
+        facts: &Facts,
+        message: &[u8],
+        instead: Instead,
+    ) -> Result<After, Stop> {
+        match instead {
+            Instead::Found(answer) => self.answer_file(facts, &answer, false).await,
+            Instead::Refused(why) => {
+                let what = format!("the file that it points to cannot be sent: {why}");
+                self.app_fault(facts, &what).await
+            }
+            Instead::Pointed(pointed) => {
+                let Ok(answer) = Response::read(message) else {
+                    return self.app_fault(facts, APP_FAULT).await;
+                };
+                self.send_pointed(facts, &answer, &pointed).await
+            }
+        }
+    }
+
+    async fn send_pointed(
+        &mut self,
+        facts: &Facts,
+        answer: &Response<'_>,
+        pointed: &Pointed,
+    ) -> Result<After, Stop> {
+        let modified = date::format_date(pointed.modified);
+        let own: [(&[u8], &[u8]); 3] = [
+            (b"Content-Type", pointed.content_type.as_bytes()),
+            (b"ETag", pointed.etag.as_bytes()),
+            (b"Last-Modified", &modified),
+        ];
+        let fields: Vec<_> = answer
+            .fields()
+            .filter(|(name, _)| !is_pointer(name))
+            .collect();
+        let missing = own.into_iter().filter(|(name, _)| {
+            let mut fields = fields.iter();
+            !fields.any(|(known, _)| known.eq_ignore_ascii_case(name))
+        });
+        let fields: Vec<_> = fields.iter().copied().chain(missing).collect();
+        let part = FilePart {
+            offset: 0,
+            len: pointed.length,
+        };
+        self.send_described(facts, answer, &fields, &pointed.file, part)
+            .await
+    }
+
+    /// A file that the app hands over (`wsgi.file_wrapper`), or a body that it was too large for.
+    pub(super) async fn send_file_answer(
+        &mut self,
+        facts: &Facts,
+        message: &[u8],
+        file: &File,
+    ) -> Result<After, Stop> {
+        let parts = Response::read(message).and_then(|answer| {
+            Ok((
+                answer,
+                FilePart::read(message.get(answer.body_at..).unwrap_or_default())?,
+            ))
+        });
+        let Ok((answer, part)) = parts else {
+            return self.app_fault(facts, APP_FAULT).await;
+        };
+        let fields: Vec<_> = answer.fields().collect();
+        self.send_described(facts, &answer, &fields, file, part)
+            .await
+    }
+
+    /// A file with the fields of the app's answer: with validators among them, conditions and ranges
+    /// are met.
+    async fn send_described(
+        &mut self,
+        facts: &Facts,
+        answer: &Response<'_>,
+        fields: &[(&[u8], &[u8])],
+        file: &File,
+        part: FilePart,
+    ) -> Result<After, Stop> {
+        let value = |wanted: KnownName| {
+            let mut fields = fields.iter();
+            let found = fields.find(|(name, _)| known(name) == wanted);
+            found.map(|(_, value)| *value)
+        };
+        let now = unix_seconds();
+        let status = answer.facts.status;
+        let validators = Validators {
+            etag: value(KnownName::Etag).and_then(EntityTag::parse),
+            modified: value(KnownName::LastModified)
+                .and_then(|text| date::parse_date(text, now)),
+        };
+        let is_described = status == 200
+            && matches!(facts.method, Method::Get | Method::Head)
+            && (validators.etag.is_some() || validators.modified.is_some())
+            && value(KnownName::ContentRange).is_none();
+        let content_type = String::from_utf8_lossy(value(KnownName::ContentType).unwrap_or(b""));
+        let content = Content {
+            length: part.len,
+            content_type: &content_type,
+            validators,
+        };
+        let selected = match facts.conditions.as_deref().filter(|_| is_described) {
+            Some(conditions) => select(conditions, facts.method, &content, now, boundary),
+            None => Selected::Whole,
+        };
+        let range = selected.content_range(part.len);
+        let extra = [
+            range.as_deref().map(|range| ("Content-Range", range)),
+            (is_described && value(KnownName::AcceptRanges).is_none())
+                .then_some(("Accept-Ranges", "bytes")),
+            match &selected {
+                Selected::Parts { content_type, .. } => Some(("Content-Type", content_type.as_str())),
+                _ => None,
+            },
+        ];
+        let extra = extra.into_iter().flatten();
+        let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let kept = fields.iter().copied().filter(|(name, _)| is_kept(&selected, known(name)));
+        let (length, body) = match &selected {
+            Selected::Whole => (part.len, Body::Part(Span { start: 0, len: part.len })),
+            Selected::Part(span) => (span.len, Body::Part(*span)),
+            Selected::Parts { pieces, length, .. } => (*length, Body::Pieces(pieces)),
+            _ => (0, Body::None),
+        };
+        let (status, reason) = if selected == Selected::Whole {
+            (status, answer.facts.reason)
+        } else {
+            (selected.status(), &b""[..])
+        };
+        let close = !self.may_keep();
+        let fields = kept.chain(extra);
+        let plan = match self.encode_file(facts, (status, reason), fields, length, close) {
+            Ok(plan) => plan,
+            Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
+        };
+        let (length, body) = if plan.framing == BodyFraming::None {
+            (0, Body::None)
+        } else {
+            (length, body)
+        };
+        let whole = self.send_from_file(&body, file, part.offset).await;
+        self.log(facts, status, length);
+        if whole? {
+            Ok(self.after(plan.close))
+        } else {
+            Err(Stop::Gone)
+        }
+    }
+}
+
+fn known(name: &[u8]) -> KnownName {
+    KnownName::classify(name)
+}
+
+/// Words between the app and whoever sends the file, and what is about the body that is not sent.
+fn is_pointer(name: &[u8]) -> bool {
+    let starts = |start: &[u8]| {
+        name.get(..start.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(start))
+    };
+    matches!(known(name), KnownName::XSendfile | KnownName::ContentLength) || starts(b"x-accel-")
+}
+
+/// Whether a field of the app is sent with this answer: not what is about the whole where a part or
+/// nothing is sent.
+fn is_kept(selected: &Selected, name: KnownName) -> bool {
+    match selected {
+        Selected::Whole => true,
+        Selected::Part(_) => name != KnownName::ContentLength,
+        Selected::Parts { .. } => {
+            !matches!(name, KnownName::ContentLength | KnownName::ContentType)
+        }
+        Selected::NotModified => {
+            !matches!(name, KnownName::ContentLength | KnownName::ContentEncoding)
+        }
+        Selected::Failed | Selected::Unsatisfiable => !matches!(
+            name,
+            KnownName::ContentLength
+                | KnownName::ContentType
+                | KnownName::ContentEncoding
+                | KnownName::ContentDisposition
+                | KnownName::CacheControl
+                | KnownName::Expires
+        ),
+    }
+}

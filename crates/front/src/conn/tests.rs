@@ -1,0 +1,143 @@
+//! Owns what is tested of a connection with an app that never answers: what it holds meanwhile, and
+//! how large it is.
+//! Leaves what clients see to the black-box tests.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use canter_base::options::{AccessLogFormat, ForwardedHeader};
+use canter_channel::call::{Answer, Submission};
+
+use super::*;
+use crate::app::Call;
+use crate::guard::GuardSettings;
+use crate::pipe;
+use crate::settings::Settings;
+
+/// Takes every request and answers none.
+#[derive(Clone)]
+struct Silent;
+
+impl App for Silent {
+    type Call = Submission;
+
+    fn submit(&self, submission: Submission) -> Submission {
+        submission
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+impl Call for Submission {
+    fn poll_answer(&mut self, _: &mut Context<'_>) -> Poll<Answer> {
+        Poll::Pending
+    }
+
+    fn set_hold(&self, _: bool) {}
+
+    fn is_queued(&self) -> bool {
+        true
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        limits: canter_http::Limits::DEFAULT,
+        max_body: 1 << 30,
+        body_memory: 1 << 17,
+        response_memory: 1 << 20,
+        memory: 1 << 20,
+        temp_dir: PathBuf::from("/tmp"),
+        max_connections: 100,
+        keep_alive: Duration::from_secs(75),
+        header_timeout: Duration::from_secs(10),
+        http2_plain: false,
+        guard: GuardSettings {
+            per_client: 100,
+            per_private_client: false,
+            bans: None,
+            rates: Vec::new(),
+        },
+        pace: canter_shield::pace::Pace::default(),
+        timeout: None,
+        trusted: Vec::new(),
+        forwarded_hops: 1,
+        proxy_protocol: false,
+        forwarded_header: ForwardedHeader::XForwarded,
+        router_timeout: None,
+        redirect_https: false,
+        hsts: None,
+        early_hints: Vec::new(),
+        challenges: crate::Challenges::default(),
+        request_id_header: "x-request-id".to_owned(),
+        health: false,
+        files: canter_files::Files::default(),
+        access_log_format: AccessLogFormat::Combined,
+    }
+}
+
+fn arrival() -> Arrival {
+    Arrival {
+        peer: Client {
+            address: String::new(),
+            port: 0,
+            https: false,
+        },
+        peer_ip: None,
+        trusted: false,
+        local: (Vec::new(), 0),
+        redirects: false,
+        http2: true,
+        _entrance: None,
+    }
+}
+
+/// Runs the connection with what its client sends until it waits for the app; then `look`.
+fn serve(sent: &[u8], look: impl Fn(&Shared<Silent>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let shared = Rc::new(Shared::new(settings(), Silent, None));
+    let (near, far) = pipe::pair();
+    assert_eq!(near.try_write(sent).unwrap(), sent.len());
+    let conn = Conn::new(Stream::Pipe(far), arrival(), Rc::clone(&shared), &[]);
+    let mut serving = Box::pin(conn.serve());
+    runtime.block_on(async {
+        let waits = std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+        look(&shared);
+        drop(serving);
+        assert_eq!(shared.memory.taken(), 0);
+    });
+}
+
+#[test]
+fn a_body_counts_as_long_as_its_request_waits() {
+    for (framing, body) in [
+        ("Content-Length: 3000", "a".repeat(3000)),
+        (
+            "Transfer-Encoding: chunked",
+            format!("bb8\r\n{}\r\n0\r\n\r\n", "a".repeat(3000)),
+        ),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}");
+        serve(request.as_bytes(), |shared| {
+            assert_eq!(shared.memory.taken(), 3000, "{framing}");
+        });
+    }
+}
+
+/// A thousand idle connections are a thousand of these.
+#[test]
+fn a_connection_is_small() {
+    let shared = Rc::new(Shared::new(settings(), Silent, None));
+    let (_near, far) = pipe::pair();
+    let conn = Conn::new(Stream::Pipe(far), arrival(), shared, &[]);
+    let size = size_of_val(&conn.serve());
+    assert!(size < 6 * 1024, "{size}");
+}

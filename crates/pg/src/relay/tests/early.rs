@@ -1,0 +1,95 @@
+//! Statements that are prepared before there is a server.
+
+use std::num::NonZeroUsize;
+
+use super::driver::*;
+
+fn in_pool(number: usize) -> Driver {
+    let mut d = Driver::new(Cut::Whole);
+    d.relay.served_by(NonZeroUsize::new(number));
+    d
+}
+
+fn prepare(name: &str, text: &str) -> Vec<u8> {
+    [parse(name, text), SYNC.to_vec()].concat()
+}
+
+fn ready() -> Vec<u8> {
+    [PARSED, &z(b'I')].concat()
+}
+
+/// One client of pool 1 that has this statement from a server; the name there.
+fn proven(text: &str) -> (Driver, String) {
+    let mut d = in_pool(1);
+    d.client(&prepare("s", text));
+    let name = server_name(&std::mem::take(&mut d.to_server));
+    d.server(&ready()).told(&ready()).released();
+    (d, name)
+}
+
+#[test]
+fn c1_a_statement_that_a_server_has_taken_is_prepared_without_one() {
+    let (_first, name) = proven("select early");
+    let mut d = in_pool(1);
+    d.client(&prepare("mine", "select early"));
+    d.told(&ready()).sent(b"").released();
+    assert_eq!(d.leases, 0);
+    // Where it is used, it is put in.
+    d.client(&[bind("", "mine"), execute(""), SYNC.to_vec()].concat());
+    let run = [bind("", &name), execute(""), SYNC.to_vec()].concat();
+    d.sent(&[parse(&name, "select early"), run].concat());
+    let done = [BOUND, &cz("SELECT 1", b'I')].concat();
+    d.server(&[PARSED, &done].concat()).told(&done).released();
+}
+
+#[test]
+fn c1_a_server_is_asked_whenever_it_may_say_something_else() {
+    let (_first, _) = proven("select asked");
+    let asks = |d: &mut Driver, bytes: &[u8]| {
+        let before = d.leases;
+        d.client(bytes);
+        assert_eq!(d.leases, before + 1, "{}", show(bytes));
+    };
+    // Another pool, another text, no name, a description to be given, no end yet.
+    asks(&mut in_pool(2), &prepare("s", "select asked"));
+    asks(&mut in_pool(0), &prepare("s", "select asked"));
+    asks(&mut in_pool(1), &prepare("s", "select asked otherwise"));
+    asks(&mut in_pool(1), &prepare("", "select asked"));
+    let described = [parse("s", "select asked"), describe('S', "s"), SYNC.to_vec()].concat();
+    asks(&mut in_pool(1), &described);
+    asks(&mut in_pool(1), &parse("s", "select asked"));
+    // A name that is taken.
+    let (mut d, _) = proven("select taken");
+    asks(&mut d, &prepare("s", "select asked"));
+    // In a transaction there is a server.
+    let mut d = in_pool(1);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.to_client.clear();
+    d.client(&prepare("s", "select asked"));
+    assert!(!d.to_server.is_empty());
+}
+
+#[test]
+fn c4_a_parse_that_failed_proves_nothing() {
+    let mut d = in_pool(1);
+    let failed = [e("42P01", "no table"), z(b'I')].concat();
+    for _ in 0..2 {
+        d.client(&prepare("s", "select from nothing"));
+        assert!(!std::mem::take(&mut d.to_server).is_empty());
+        d.server(&failed).told(&failed).released();
+    }
+}
+
+#[test]
+fn c4_a_statement_that_is_refused_after_all_is_refused_where_it_is_used() {
+    let (_first, name) = proven("select dropped");
+    let mut d = in_pool(1);
+    d.client(&prepare("s", "select dropped")).told(&ready());
+    let run = |name: &str| [bind("", name), execute(""), SYNC.to_vec()].concat();
+    let failed = [e("42P01", "no table"), z(b'I')].concat();
+    for _ in 0..2 {
+        d.client(&run("s"));
+        d.sent(&[parse(&name, "select dropped"), run(&name)].concat());
+        d.server(&failed).told(&failed).released();
+    }
+}
