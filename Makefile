@@ -3,12 +3,13 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test bench setup docs clean django-suite psycopg-suite
+.PHONY: help demo test bench bench-pooler setup docs clean django-suite psycopg-suite
 
 help:
 	@echo "make demo   build, fill the demo site and serve it"
 	@echo "make test   build and run every test"
 	@echo "make bench  compare with other servers (about an hour; see bench/README.md)"
+	@echo "make bench-pooler   compare the pooler with PgBouncer (about half an hour)"
 	@echo "make django-suite   Django's own tests through the pooler, compared with none (minutes)"
 	@echo "make psycopg-suite  psycopg's own tests, likewise"
 	@echo "make docs   write the reference pages anew"
@@ -30,6 +31,9 @@ setup:
 
 bench:
 	@$(PYTHON) bench/run.py
+
+bench-pooler:
+	@$(PYTHON) bench/pooler.py
 
 docs:
 	cargo xtask docs

@@ -184,7 +184,7 @@ def _row(title: str, name: str, loads: list[Load], peers: dict[str, list[Load]])
         return f"| {title} | {name} | failed | | | | | | | |"
 
     def mid(what: str) -> float:
-        return statistics.median(getattr(load, what) for load in loads)
+        return float(statistics.median(getattr(load, what) for load in loads))
 
     ratio = ""
     rivals = [all_ for peer, all_ in peers.items() if "PgBouncer" in peer and all_]

@@ -23,8 +23,13 @@ CANTER = Path(sysconfig.get_path("scripts")) / "canter"
 
 #: Flags of commands other than ``serve``, which the options page does not list.
 OTHER_FLAGS = {"--help", "--json"}
-#: A variable of the build, see ``setup.py``.
-OTHER_VARIABLES = {"CANTER_BUILD_PROFILE"}
+#: A variable of the build, see ``setup.py``, and those of the pooler's tests.
+OTHER_VARIABLES = {
+    "CANTER_BUILD_PROFILE",
+    "CANTER_PSYCOPG_SOURCE",
+    "CANTER_TEST_POOLER",
+    "CANTER_TEST_POSTGRES",
+}
 
 #: A command in a code block: alone, or where a Procfile, a unit or a path puts it.
 COMMAND = re.compile(r"^(?:web: |ExecStart=)?(?:\S*/)?canter (?P<words>[a-z].*)$")

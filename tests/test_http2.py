@@ -55,7 +55,7 @@ def application(environ, start_response):
     return body
 """
 
-QUICK = ("--header-timeout", "1s", "--rate-grace", "1s", "--keep-alive", "3s")
+QUICK = ("--header-timeout", "1s", "--rate-grace", "1s", "--keep-alive", "2s")
 
 
 @pytest.fixture(scope="module")
@@ -428,27 +428,58 @@ def test_f7_a_stop_finishes_streams_and_says_goaway(folder: Path) -> None:
             assert peer.goaway and b"slow" in peer.raw
 
 
-def test_http_2_over_tls_is_agreed_on_and_http_1_still_spoken(folder: Path) -> None:
-    authority = Authority("Canter test authority")
-    root = authority.write(folder / "root.pem")
-    pair = authority.issue(folder / "localhost", "localhost", is_server=True)
-    flags = (f"--certfile={pair.chain}", f"--keyfile={pair.key}")
-    with Server(folder / "tls", APP, *flags) as server:
-        for offered, agreed in ((["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), ([], None)):
-            context = ssl.create_default_context(cafile=str(root))
-            context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", ssl.VerifyFlags(0))
-            if offered:
-                context.set_alpn_protocols(offered)
-            raw = socket.create_connection(server.address, timeout=10)
-            with context.wrap_socket(raw, server_hostname="localhost") as tls:
-                assert tls.selected_alpn_protocol() == agreed
-                if agreed == "h2":
-                    peer = Peer(tls)
-                    assert peer.get("/big").body == b"canter" * 500_000
-                    assert b"'https'" in peer.get("/environ").body
-                else:
-                    tls.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                    assert tls.recv(15).startswith(b"HTTP/1.1 200")
+class Secured:
+    """A certificate for the tests over TLS, and clients that trust it."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = Authority("Canter test authority")
+        self.root = authority.write(folder / "root.pem")
+        pair = authority.issue(folder / "localhost", "localhost", is_server=True)
+        self.flags = (f"--certfile={pair.chain}", f"--keyfile={pair.key}")
+
+    def connect(self, server: Server, *offered: str) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=str(self.root))
+        context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", ssl.VerifyFlags(0))
+        if offered:
+            context.set_alpn_protocols(list(offered))
+        raw = socket.create_connection(server.address, timeout=10)
+        return context.wrap_socket(raw, server_hostname="localhost")
+
+
+@pytest.fixture(scope="module")
+def secured(folder: Path) -> Secured:
+    return Secured(folder)
+
+
+def is_http_1(tls: ssl.SSLSocket) -> bool:
+    tls.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    return tls.recv(15).startswith(b"HTTP/1.1 200")
+
+
+def test_http_2_over_tls_is_agreed_on_and_http_1_still_spoken(
+    folder: Path, secured: Secured
+) -> None:
+    with Server(folder / "tls", APP, *secured.flags, *QUICK) as server:
+        with secured.connect(server, "h2", "http/1.1") as tls:
+            assert tls.selected_alpn_protocol() == "h2"
+            peer = Peer(tls)
+            assert peer.get("/big").body == b"canter" * 500_000
+            assert b"'https'" in peer.get("/environ").body
+        with secured.connect(server, "http/1.1") as tls:
+            assert tls.selected_alpn_protocol() == "http/1.1" and is_http_1(tls)
+        with secured.connect(server) as tls:
+            assert tls.selected_alpn_protocol() is None and is_http_1(tls)
+        # h5: the rules against those who take nothing are the same.
+        with secured.connect(server, "h2") as tls:
+            peer = Peer(tls, window=0)
+            streams = [peer.ask("/big") for _ in range(3)]
+            assert [peer.reply(stream).reset for stream in streams] == [8] * 3
+
+
+def test_http_2_that_is_off_is_not_offered(folder: Path, secured: Secured) -> None:
+    with Server(folder / "h1", APP, *secured.flags, "--http2", "off") as server:
+        with secured.connect(server, "h2", "http/1.1") as tls:
+            assert tls.selected_alpn_protocol() == "http/1.1" and is_http_1(tls)
 
 
 def test_without_leave_plain_http_2_is_not_spoken(folder: Path) -> None:

@@ -89,6 +89,12 @@ def test_nothing_but_this_machine_is_attacked(url: str) -> None:
     assert ran.returncode == 2 and "loopback" in ran.stderr + "loopback" * ("https" in url)
 
 
+@pytest.mark.parametrize("word", ["S99", "S4"])
+def test_an_attack_that_cannot_be_tried_is_no_success(gullible: int, word: str) -> None:
+    ran = selftest(f"127.0.0.1:{gullible}", "--only", word)
+    assert ran.returncode == 2 and f"`{word}`" in ran.stderr
+
+
 def test_a_server_that_is_not_there_is_said_to_be_missing() -> None:
     ran = selftest("127.0.0.1:1")
     assert ran.returncode == 9 and "does not answer" in ran.stderr

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.process import Processes, free_port, pss_kib, rss_kib, tree
+from lib.process import Processes, cpu_seconds, free_port, pss_kib, rss_kib, tree
 
 POOL = 12
 SCALE = 10
@@ -199,7 +199,7 @@ def pgbouncer(program: str) -> Callable[[Path, int, Way], list[str]]:
 
 
 def canter(program: str) -> Callable[[Path, int, Way], list[str]]:
-    """Canter as it comes, with as many server connections."""
+    """Canter as it comes, with as many server connections; like PgBouncer it asks no password."""
 
     def command(folder: Path, port: int, server: Way) -> list[str]:
         # A host that is a folder goes percent-encoded into a URL.
@@ -207,7 +207,8 @@ def canter(program: str) -> Callable[[Path, int, Way], list[str]]:
         url = f"postgresql://bench@{host}:{server.port}/bench"
         doors = [f"unix:{folder}/.s.PGSQL.{port}", f"127.0.0.1:{port}"]
         bind = [word for door in doors for word in ("--bind-postgres", door)]
-        return [program, "pool", *bind, "--db-connections", str(POOL), "--database-url", url]
+        words = ["--db-connections", str(POOL), "--db-auth", "trust", "--database-url", url]
+        return [program, "pool", *bind, *words]
 
     return command
 
@@ -248,7 +249,7 @@ def pgbench(
     command = [str(postgres.programs / "pgbench"), "-n", "-S", "-j", "2", *words]
     command += ["-T", str(math.ceil(seconds + 1)), *way.arguments()]
     try:
-        before = (_cpu(roots), _cpu(postgres.roots), _children())
+        before = (_cpu(roots), cpu_seconds(postgres.roots), _children())
         done = subprocess.run(
             [*command, "-l", "--log-prefix", str(folder / "log"), "bench"],
             env=QUIET,
@@ -257,10 +258,12 @@ def pgbench(
             timeout=seconds + 60,
             check=False,
         )
-        after = (_cpu(roots), _cpu(postgres.roots), _children())
+        after = (_cpu(roots), cpu_seconds(postgres.roots), _children())
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1][-300:])
         stamps, waits = _log(folder)
+        if not stamps or max(stamps) < min(stamps) + 1.5:
+            raise RuntimeError("pgbench had no time left after connecting")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     begin = min(stamps) + 1.0

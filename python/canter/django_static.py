@@ -44,12 +44,16 @@ def describe(*, static: bool, media: bool) -> Described:
     settings = _settings()
     if settings is None:
         return found
-    if static and _is_used(settings):
-        _describe_static(settings, found)
-    if static:
-        _describe_sendfile(settings, found)
-    if media:
-        _describe_media(settings, found)
+    try:
+        if static and _is_used(settings):
+            _describe_static(settings, found)
+        if static:
+            _describe_sendfile(settings, found)
+        if media:
+            _describe_media(settings, found)
+    except Exception as error:
+        # The app has been imported: no setting about files shall keep it from being served.
+        found.notes.append(f"settings about static files cannot be used: {error!r}")
     return found
 
 

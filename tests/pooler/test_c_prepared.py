@@ -47,6 +47,16 @@ def test_c1_the_same_text_under_another_search_path_is_another_statement(single:
             assert row(run(client, "s")) == [tenant.encode()]
 
 
+def test_c1_a_known_statement_is_prepared_while_others_hold_every_server(single: Any) -> None:
+    # libpq's PQprepare waits for the answer, maybe in the thread that is to end the others.
+    first, second = single.raw(), single.raw()
+    asked(first, p.parse("SELECT 42", "s"))
+    holder = occupied(single, first)
+    assert kinds(asked(second, p.parse("SELECT 42", "mine"))) == "1Z"
+    holder.ask("COMMIT")
+    assert row(run(second, "mine")) == [b"42"]
+
+
 def test_c1_the_same_text_with_other_types_is_another_statement(single: Any) -> None:
     client, other = single.raw(), single.raw()
     sql = "SELECT pg_typeof($1)::text"

@@ -239,10 +239,13 @@ def test_d13_state_set_inside_a_function_is_gone_for_the_next_client(single: Any
 
 @pytest.mark.pooled
 def test_d14_pins_are_bounded_and_name_their_reason(start: Any) -> None:
-    way = start(connections=4)
+    way = start("--db-wait-timeout", "2s", connections=4)
     clients = [way.raw() for _ in range(4)]
+    for client in clients:
+        client.ask("BEGIN")
     for n, client in enumerate(clients):
-        client.ask(f"SELECT pg_advisory_lock({n})")
+        # In a transaction, where it cannot wait for its turn without holding a server.
+        client.send(pgwire.query(f"SELECT pg_advisory_lock({n}); COMMIT"))
     # Half of the connections stay for those who hold nothing: two of the four must go, and are
     # told which statement it was.
     worker = way.raw()
@@ -251,13 +254,16 @@ def test_d14_pins_are_bounded_and_name_their_reason(start: Any) -> None:
     refused = 0
     for client in clients:
         try:
+            client.until("Z")
             assert kinds(client.ask("SELECT 1")) == "TDCZ"
         except (pgwire.Closed, OSError):
             refused += 1
     assert refused == 2
+    # Outside of one it waits for its turn, then is told who has it, and lives.
     late = way.raw()
-    late.send(pgwire.query("SELECT pg_advisory_lock(9)"))
-    heard = late.rest()
-    error = next(one for one in heard if one.kind == "E")
+    error = next(one for one in late.ask("SELECT pg_advisory_lock(9)") if one.kind == "E")
     assert error.code == "53400"
-    assert "pg_advisory_lock(9)" in error.fields["D"]
+    assert "pg_advisory_lock(" in error.fields["D"]
+    assert kinds(late.ask("SELECT 1")) == "TDCZ"
+    late.send(pgwire.query("SELECT pg_advisory_lock(9)"))
+    assert late.is_silent()

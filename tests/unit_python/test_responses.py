@@ -119,8 +119,9 @@ def test_write_sends_before_the_iterable():
     assert answer.body == b"one two three" and answer.kinds == ["Response", "Chunk", "Chunk"]
 
 
-@pytest.mark.parametrize("size", [262_144, 3_000_000])
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("size", "streamed"), [(262_144, False), (262_144, True), (3_000_000, True)]
+)
 def test_a_long_body_is_cut_into_records_and_waits_for_room(size, streamed):
     body = bytes(range(256)) * (size // 256)
     with serving(returning(lambda: iter([body]) if streamed else [body])) as worker:
@@ -128,6 +129,14 @@ def test_a_long_body_is_cut_into_records_and_waits_for_room(size, streamed):
     assert answer.body == body and len(answer.kinds) > 1
     declared = dict(answer.fields).get(b"Content-Length")
     assert declared == (None if streamed else str(len(body)).encode())
+
+
+def test_a_large_body_that_is_whole_becomes_a_file():
+    body = bytes(range(256)) * 10_000
+    with serving(returning([body])) as worker:
+        answer = worker.get()
+    assert answer.kinds == ["File"]
+    assert answer.body == body
 
 
 def test_a_long_body_keeps_the_length_the_app_declared():

@@ -125,7 +125,8 @@ impl Cache {
             return false;
         }
         // A walk with a fixed step from a place that changes: no entry is out of its reach.
-        let start = usize::try_from(self.clock.wrapping_mul(0x9e37_79b9) % count as u64).unwrap_or(0);
+        let start =
+            usize::try_from(self.clock.wrapping_mul(0x9e37_79b9) % count as u64).unwrap_or(0);
         let candidates = (0..count).map(|step| (start + step) % count);
         let fits = |&at: &usize| {
             let slot = self.slots.get(at);
@@ -158,7 +159,9 @@ mod tests {
         } else {
             Bytes::Memory(vec![0; weight].into())
         };
+        let null = std::fs::File::open("/dev/null").unwrap();
         entry.forms.push(Form {
+            identity: crate::open::Identity::of(&null).unwrap(),
             coding: canter_http::coding::Coding::Identity,
             length: weight as u64,
             bytes,
@@ -170,7 +173,10 @@ mod tests {
     }
 
     fn sums(cache: &Cache) -> (usize, usize) {
-        let bytes = cache.slots.iter().map(|slot| slot.entry.weight() + 2 * slot.path.len());
+        let bytes = cache
+            .slots
+            .iter()
+            .map(|slot| slot.entry.weight() + 2 * slot.path.len());
         let open = cache.slots.iter().map(|slot| slot.entry.descriptors());
         (bytes.sum(), open.sum())
     }
@@ -185,7 +191,10 @@ mod tests {
             cache.put(path.as_bytes(), entry(number % 20_000, is_open), now, true);
             assert!(matches!(cache.get(path.as_bytes(), now), Hit::Fresh(_)));
             if number > 0 {
-                assert!(matches!(cache.get(b"/static/0", now), Hit::Fresh(_)), "{number}");
+                assert!(
+                    matches!(cache.get(b"/static/0", now), Hit::Fresh(_)),
+                    "{number}"
+                );
             }
             assert!(cache.bytes <= MOST_BYTES && cache.open <= MOST_OPEN);
         }

@@ -43,6 +43,7 @@ pub(crate) struct Form {
     pub coding: Coding,
     pub length: u64,
     pub bytes: Bytes,
+    pub identity: Identity,
     /// With its quotation marks.
     pub etag: String,
     pub content_type: String,
@@ -80,6 +81,15 @@ pub(crate) struct LookedAt {
 }
 
 impl Entry {
+    /// Whether the files that are open are as long and as old as when they were opened: one that is
+    /// cut or written to would be sent as something it never was.
+    pub(crate) fn is_still(&self) -> bool {
+        self.forms.iter().all(|form| match &form.bytes {
+            Bytes::Memory(_) => true,
+            Bytes::File(file) => Identity::of(file).is_ok_and(|now| now == form.identity),
+        })
+    }
+
     /// About what it takes in memory.
     pub(crate) fn weight(&self) -> usize {
         let form = |form: &Form| {

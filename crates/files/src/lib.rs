@@ -143,12 +143,12 @@ impl Inner {
         let is_ours = |mount: &Mount| asked.path.starts_with(mount.folder.url.as_bytes());
         let at = self.mounts.iter().position(is_ours)?;
         let entry = match self.cache.get(asked.path, asked.now) {
-            cache::Hit::Fresh(entry) => Some(entry),
-            cache::Hit::Old(entry) => self.renew(asked, entry),
+            cache::Hit::Fresh(entry) if entry.is_still() => Some(entry),
+            cache::Hit::Fresh(entry) | cache::Hit::Old(entry) => self.renew(asked, entry),
             cache::Hit::None => self.load(asked, at),
         };
         match entry {
-            Some(entry) => self.answer(asked, &entry),
+            Some(entry) => answer(asked, &entry),
             // Several folders may lie at one address; the first decides what follows.
             None => self.missing(asked, at),
         }
@@ -198,27 +198,37 @@ impl Inner {
             Kind::Folder | Kind::Media => Some(Answer::NotFound),
         }
     }
+}
 
-    fn answer(&self, asked: &Asked<'_>, entry: &Rc<Entry>) -> Option<Answer> {
-        if !matches!(asked.head.method, Method::Get | Method::Head) {
-            return (!entry.is_at_root).then_some(Answer::NotAllowed);
-        }
-        if let Some(redirect) = entry.redirect {
-            return Some(Answer::redirect(redirect, asked.raw, asked.head.query(asked.buf)));
-        }
-        let accepted = if entry.forms.len() > 1 && asked.head.has(KnownName::AcceptEncoding) {
-            let fields = asked.head.fields.iter();
-            let lines = fields.filter(|field| field.known == KnownName::AcceptEncoding);
-            Accepted::parse(lines.map(|field| field.value.of(asked.buf)))
-        } else {
-            Accepted::NOTHING_SAID
-        };
-        let form = accepted.choose(entry.forms.iter().map(|form| (form.coding, form.length)));
-        let conditions = Conditions::of(asked.head, asked.buf);
-        let method = asked.head.method;
-        FileAnswer::new(Rc::clone(entry), form, conditions.as_ref(), method, unix_now)
-            .map(Answer::File)
+fn answer(asked: &Asked<'_>, entry: &Rc<Entry>) -> Option<Answer> {
+    if !matches!(asked.head.method, Method::Get | Method::Head) {
+        return (!entry.is_at_root).then_some(Answer::NotAllowed);
     }
+    if let Some(redirect) = entry.redirect {
+        return Some(Answer::redirect(
+            redirect,
+            asked.raw,
+            asked.head.query(asked.buf),
+        ));
+    }
+    let accepted = if entry.forms.len() > 1 && asked.head.has(KnownName::AcceptEncoding) {
+        let fields = asked.head.fields.iter();
+        let lines = fields.filter(|field| field.known == KnownName::AcceptEncoding);
+        Accepted::parse(lines.map(|field| field.value.of(asked.buf)))
+    } else {
+        Accepted::NOTHING_SAID
+    };
+    let form = accepted.choose(entry.forms.iter().map(|form| (form.coding, form.length)));
+    let conditions = Conditions::of(asked.head, asked.buf);
+    let method = asked.head.method;
+    FileAnswer::new(
+        Rc::clone(entry),
+        form,
+        conditions.as_ref(),
+        method,
+        unix_now,
+    )
+    .map(Answer::File)
 }
 
 /// Seconds since 1970.

@@ -88,7 +88,9 @@ pub(crate) fn load(
         varies: !siblings.is_empty(),
     };
     entry.modified = about.modified;
-    entry.forms.push(about.form(Coding::Identity, file, identity)?);
+    entry
+        .forms
+        .push(about.form(Coding::Identity, file, identity)?);
     for (coding, file, sibling) in siblings {
         entry.forms.extend(about.form(coding, file, sibling));
     }
@@ -194,11 +196,23 @@ impl About<'_> {
             add("Access-Control-Allow-Origin", "*".to_owned(), Scope::Always);
         }
         if self.site.nosniff || self.kind == Kind::Media {
-            add("X-Content-Type-Options", "nosniff".to_owned(), Scope::Always);
+            add(
+                "X-Content-Type-Options",
+                "nosniff".to_owned(),
+                Scope::Always,
+            );
         }
         if self.kind == Kind::Media && is_active(&content_type) {
-            add("Content-Disposition", "attachment".to_owned(), Scope::Content);
-            add("Content-Security-Policy", NO_PAGE.to_owned(), Scope::Content);
+            add(
+                "Content-Disposition",
+                "attachment".to_owned(),
+                Scope::Content,
+            );
+            add(
+                "Content-Security-Policy",
+                NO_PAGE.to_owned(),
+                Scope::Content,
+            );
         }
         for (name, value) in self.site.fields.get(&*self.path).into_iter().flatten() {
             replace(&mut fields, name, value);
@@ -207,6 +221,7 @@ impl About<'_> {
             coding,
             length: identity.length,
             bytes,
+            identity,
             etag,
             content_type,
             fields,
@@ -275,9 +290,15 @@ fn is_active(content_type: &str) -> bool {
 
 fn replace(fields: &mut Vec<Field>, name: &str, value: &str) {
     // What frames the answer is not for a file's own rules.
-    if ["content-length", "transfer-encoding", "connection", "etag", "content-encoding"]
-        .iter()
-        .any(|fixed| name.eq_ignore_ascii_case(fixed))
+    if [
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "etag",
+        "content-encoding",
+    ]
+    .iter()
+    .any(|fixed| name.eq_ignore_ascii_case(fixed))
     {
         return;
     }

@@ -175,8 +175,14 @@ mod tests {
     fn what_is_no_file_is_not_opened_and_not_waited_for() {
         let path = folder("kinds");
         let root = path.join("root");
-        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), FileType::Fifo, Mode::RUSR, 0)
-            .unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            root.join("pipe"),
+            FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
         assert!(open_below(&root, b"pipe").is_err());
         assert!(matches!(open_below(&root, b"sub"), Ok(Opened::Directory)));
         assert!(matches!(open_below(&root, b""), Ok(Opened::Directory)));

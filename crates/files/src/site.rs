@@ -144,7 +144,8 @@ impl Site {
                 self.index = Some(first.to_owned());
             }
             ("type", Some(kind), _) if is_value(kind) => {
-                self.types.insert(first.to_ascii_lowercase(), kind.to_owned());
+                self.types
+                    .insert(first.to_ascii_lowercase(), kind.to_owned());
             }
             ("charset", ..) if is_value(first) => first.clone_into(&mut self.charset),
             ("nosniff", ..) => self.nosniff = first == "1",
@@ -206,11 +207,17 @@ mod tests {
         );
         let kinds: Vec<Kind> = site.folders.iter().map(|folder| folder.kind).collect();
         assert_eq!(kinds, [Kind::Static, Kind::Root, Kind::Media]);
-        assert_eq!(site.manifest, Some(PathBuf::from("/srv/static/staticfiles.json")));
+        assert_eq!(
+            site.manifest,
+            Some(PathBuf::from("/srv/static/staticfiles.json"))
+        );
         assert_eq!((site.max_age, site.cors), (Some(600), Cors::All));
         assert_eq!(site.types[".foo"], "application/x-foo");
         assert!(site.nosniff && site.is_fresh && site.immutable.contains("/static/a.1.css"));
-        assert_eq!(site.fields["/static/b.js"], [("X-Mine".to_owned(), "a b".to_owned())]);
+        assert_eq!(
+            site.fields["/static/b.js"],
+            [("X-Mine".to_owned(), "a b".to_owned())]
+        );
     }
 
     #[test]
@@ -233,9 +240,16 @@ mod tests {
             root: PathBuf::from(root),
             kind: Kind::Static,
         };
-        let folders = [folder("/", "a"), folder("/static/", "b"), folder("/static/", "c")];
+        let folders = [
+            folder("/", "a"),
+            folder("/static/", "b"),
+            folder("/static/", "c"),
+        ];
         let sorted = Mount::sorted(folders.iter());
-        let roots: Vec<_> = sorted.iter().map(|mount| mount.folder.root.to_str().unwrap()).collect();
+        let roots: Vec<_> = sorted
+            .iter()
+            .map(|mount| mount.folder.root.to_str().unwrap())
+            .collect();
         assert_eq!(roots, ["b", "c", "a"]);
     }
 }

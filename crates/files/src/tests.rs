@@ -41,7 +41,12 @@ fn write(path: &std::path::Path, content: &str, modified: u64) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
     let times = FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(modified));
-    File::options().write(true).open(path).unwrap().set_times(times).unwrap();
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_times(times)
+        .unwrap();
 }
 
 /// The status, the fields and the content; None when the app is asked.
@@ -63,43 +68,47 @@ fn ask(files: &Files, line: &str, fields: &str) -> Option<Got> {
     let mut head = Head::new();
     let done = HeadDecoder::new().decode(&Limits::default(), request.as_bytes(), &mut head);
     done.unwrap();
-    Some(match files.find(&head, request.as_bytes(), Instant::now())? {
-        Answer::File(answer) => {
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            let fields = answer.fields().map(|(name, value)| (text(name), text(value)));
-            let Some(Bytes::Memory(bytes)) = answer.bytes() else {
-                panic!("not in memory")
-            };
-            let part = |span: &canter_http::range::Span| {
-                let start = usize::try_from(span.start).unwrap();
-                text(&bytes[start..start + usize::try_from(span.len).unwrap()])
-            };
-            let body = match answer.body() {
-                Body::None => String::new(),
-                Body::Part(span) => part(&span),
-                Body::Pieces(pieces) => pieces
-                    .iter()
-                    .map(|piece| match piece {
-                        canter_http::range::Piece::Bytes(bytes) => text(bytes),
-                        canter_http::range::Piece::Content(span) => part(span),
-                    })
-                    .collect(),
-            };
-            assert_eq!(body.len() as u64, answer.length());
-            Got {
-                status: answer.status(),
-                fields: fields.collect(),
-                body,
+    Some(
+        match files.find(&head, request.as_bytes(), Instant::now())? {
+            Answer::File(answer) => {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let fields = answer
+                    .fields()
+                    .map(|(name, value)| (text(name), text(value)));
+                let Some(Bytes::Memory(bytes)) = answer.bytes() else {
+                    panic!("not in memory")
+                };
+                let part = |span: &canter_http::range::Span| {
+                    let start = usize::try_from(span.start).unwrap();
+                    text(&bytes[start..start + usize::try_from(span.len).unwrap()])
+                };
+                let body = match answer.body() {
+                    Body::None => String::new(),
+                    Body::Part(span) => part(&span),
+                    Body::Pieces(pieces) => pieces
+                        .iter()
+                        .map(|piece| match piece {
+                            canter_http::range::Piece::Bytes(bytes) => text(bytes),
+                            canter_http::range::Piece::Content(span) => part(span),
+                        })
+                        .collect(),
+                };
+                assert_eq!(body.len() as u64, answer.length());
+                Got {
+                    status: answer.status(),
+                    fields: fields.collect(),
+                    body,
+                }
             }
-        }
-        Answer::Redirect(place) => Got {
-            status: 302,
-            fields: vec![("Location".to_owned(), place)],
-            body: String::new(),
+            Answer::Redirect(place) => Got {
+                status: 302,
+                fields: vec![("Location".to_owned(), place)],
+                body: String::new(),
+            },
+            Answer::NotFound => bare(404),
+            Answer::NotAllowed => bare(405),
         },
-        Answer::NotFound => bare(404),
-        Answer::NotAllowed => bare(405),
-    })
+    )
 }
 
 fn bare(status: u16) -> Got {
@@ -117,7 +126,10 @@ fn a_file_comes_with_its_type_age_and_validators() {
     assert_eq!((got.status, got.body.as_str()), (200, "body {}"));
     assert_eq!(got.field("Content-Type"), Some("text/css; charset=utf-8"));
     assert_eq!(got.field("Cache-Control"), Some("max-age=60, public"));
-    assert_eq!(got.field("Last-Modified"), Some("Sun, 09 Sep 2001 01:46:40 GMT"));
+    assert_eq!(
+        got.field("Last-Modified"),
+        Some("Sun, 09 Sep 2001 01:46:40 GMT")
+    );
     assert_eq!(got.field("Accept-Ranges"), Some("bytes"));
     assert_eq!(got.field("Vary"), None);
     let etag = got.field("ETag").unwrap();
@@ -128,7 +140,10 @@ fn a_file_comes_with_its_type_age_and_validators() {
     );
     let same = same.unwrap();
     assert_eq!((same.status, same.body.as_str()), (304, ""));
-    assert_eq!((same.field("ETag"), same.field("Content-Type")), (Some(etag), None));
+    assert_eq!(
+        (same.field("ETag"), same.field("Content-Type")),
+        (Some(etag), None)
+    );
 }
 
 #[test]
@@ -153,13 +168,24 @@ fn the_shortest_form_the_client_takes_is_sent_unless_it_is_older_than_the_file()
     ] {
         let fields = format!("Accept-Encoding: {accepted}\r\n");
         let got = ask(&place.files, "GET /static/a.js", &fields).unwrap();
-        assert_eq!((got.body.as_str(), got.field("Content-Encoding")), (body, coding));
+        assert_eq!(
+            (got.body.as_str(), got.field("Content-Encoding")),
+            (body, coding)
+        );
         assert_eq!(got.field("Vary"), Some("Accept-Encoding"));
-        assert_eq!(got.field("Content-Type"), Some("text/javascript; charset=utf-8"));
+        assert_eq!(
+            got.field("Content-Type"),
+            Some("text/javascript; charset=utf-8")
+        );
         tags.push(got.field("ETag").unwrap().to_owned());
     }
     assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[2] == tags[4]);
-    let tiny = ask(&place.files, "GET /static/b.js", "Accept-Encoding: gzip\r\n").unwrap();
+    let tiny = ask(
+        &place.files,
+        "GET /static/b.js",
+        "Accept-Encoding: gzip\r\n",
+    )
+    .unwrap();
     assert_eq!((tiny.body.as_str(), tiny.field("Vary")), ("tiny", None));
     // Asked for by its own name it is a file like any other.
     let own = ask(&place.files, "GET /static/a.js.gz", "").unwrap();
@@ -180,7 +206,10 @@ fn names_of_the_manifest_last_for_ever_and_have_the_hash_as_tag() {
     let place = place("hashed", "static", &files, &lines);
     let age = |name: &str| {
         let got = ask(&place.files, &format!("GET /static/{name}"), "").unwrap();
-        (got.field("Cache-Control").unwrap().to_owned(), got.field("ETag").unwrap().to_owned())
+        (
+            got.field("Cache-Control").unwrap().to_owned(),
+            got.field("ETag").unwrap().to_owned(),
+        )
     };
     let (hashed, etag) = age("a.0123456789ab.css");
     assert_eq!(hashed, "max-age=31536000, public, immutable");
@@ -194,12 +223,23 @@ fn names_of_the_manifest_last_for_ever_and_have_the_hash_as_tag() {
 fn what_no_file_can_be_called_never_reaches_the_app() {
     let place = place("hostile", "static", &[("a", "x"), (".env", "secret")], "");
     std::os::unix::fs::symlink("/etc/passwd", place.path.join("out")).unwrap();
-    for path in ["..%2f..%2fetc/passwd", "../a", ".env", "a/../a", "%2e%2e/a", "a%5c..", "/a"] {
+    for path in [
+        "..%2f..%2fetc/passwd",
+        "../a",
+        ".env",
+        "a/../a",
+        "%2e%2e/a",
+        "a%5c..",
+        "/a",
+    ] {
         let got = ask(&place.files, &format!("GET /static/{path}"), "").unwrap();
         assert_eq!(got.status, 404, "{path}");
     }
     for path in ["none", "out", "a/", "", "dir"] {
-        assert!(ask(&place.files, &format!("GET /static/{path}"), "").is_none(), "{path}");
+        assert!(
+            ask(&place.files, &format!("GET /static/{path}"), "").is_none(),
+            "{path}"
+        );
     }
     assert!(ask(&place.files, "GET /statica", "").is_none());
     assert_eq!(ask(&place.files, "POST /static/a", "").unwrap().status, 405);
@@ -208,7 +248,11 @@ fn what_no_file_can_be_called_never_reaches_the_app() {
 
 #[test]
 fn an_index_file_stands_for_its_directory() {
-    let files = [("index.html", "home"), ("sub/index.html", "sub"), ("robots.txt", "x")];
+    let files = [
+        ("index.html", "home"),
+        ("sub/index.html", "sub"),
+        ("robots.txt", "x"),
+    ];
     let place = place("index", "root", &files, "index\tindex.html\n");
     for (path, status, expected) in [
         ("/", 200, "home"),
@@ -223,7 +267,13 @@ fn an_index_file_stands_for_its_directory() {
         assert_eq!((got.status, shown), (status, expected), "{path}");
     }
     // The pages of the site are still its own.
-    for line in ["GET /page", "POST /", "GET /../x", "GET //sub", "POST /robots.txt"] {
+    for line in [
+        "GET /page",
+        "POST /",
+        "GET /../x",
+        "GET //sub",
+        "POST /robots.txt",
+    ] {
         assert!(ask(&place.files, line, "").is_none(), "{line}");
     }
 }
@@ -241,15 +291,29 @@ fn what_users_sent_cannot_act_for_the_site() {
         let line = format!("GET /static/{name}");
         let got = ask(&place.files, &line, "Accept-Encoding: gzip\r\n").unwrap();
         assert_eq!(got.field("X-Content-Type-Options"), Some("nosniff"));
-        assert_eq!(got.field("Content-Disposition").is_some(), is_active, "{name}");
-        assert_eq!(got.field("Content-Security-Policy").is_some(), is_active, "{name}");
+        assert_eq!(
+            got.field("Content-Disposition").is_some(),
+            is_active,
+            "{name}"
+        );
+        assert_eq!(
+            got.field("Content-Security-Policy").is_some(),
+            is_active,
+            "{name}"
+        );
         assert_eq!(got.field("Cache-Control"), Some("max-age=60"));
         assert_eq!(got.field("Access-Control-Allow-Origin"), None);
         // A sibling of a file that a user has sent is another file that a user has sent.
-        assert_eq!((got.field("Content-Encoding"), got.field("Vary")), (None, None));
+        assert_eq!(
+            (got.field("Content-Encoding"), got.field("Vary")),
+            (None, None)
+        );
     }
     assert_eq!(ask(&place.files, "GET /static/", "").unwrap().status, 404);
-    assert_eq!(ask(&place.files, "GET /static/none", "").unwrap().status, 404);
+    assert_eq!(
+        ask(&place.files, "GET /static/none", "").unwrap().status,
+        404
+    );
 }
 
 #[test]
@@ -258,16 +322,32 @@ fn settings_of_the_site_rule_types_ages_and_fields() {
                  charset\tlatin-1\nnosniff\t1\nimmutable\t/static/special\n\
                  field\t/static/a.foo\tX-Mine\tyes\nfield\t/static/a.foo\tcontent-type\ttext/mine\n\
                  field\t/static/a.foo\tContent-Length\t7\n";
-    let place = place("rules", "static", &[("a.foo", "x"), ("special", "x")], lines);
+    let place = place(
+        "rules",
+        "static",
+        &[("a.foo", "x"), ("special", "x")],
+        lines,
+    );
     let got = ask(&place.files, "GET /static/a.foo", "").unwrap();
     assert_eq!(got.field("Content-Type"), Some("text/mine"));
-    assert_eq!((got.field("X-Mine"), got.field("Content-Length")), (Some("yes"), None));
+    assert_eq!(
+        (got.field("X-Mine"), got.field("Content-Length")),
+        (Some("yes"), None)
+    );
     assert_eq!(got.field("Cache-Control"), None);
     assert_eq!(got.field("Access-Control-Allow-Origin"), Some("*"));
     assert_eq!(got.field("X-Content-Type-Options"), Some("nosniff"));
     let special = ask(&place.files, "GET /static/special", "").unwrap();
-    assert_eq!(special.field("Content-Type"), Some("text/x; charset=latin-1"));
-    assert!(special.field("Cache-Control").unwrap().ends_with("immutable"));
+    assert_eq!(
+        special.field("Content-Type"),
+        Some("text/x; charset=latin-1")
+    );
+    assert!(
+        special
+            .field("Cache-Control")
+            .unwrap()
+            .ends_with("immutable")
+    );
 }
 
 #[test]
@@ -280,12 +360,19 @@ fn ranges_are_parts_and_refusals_say_nothing_of_the_version() {
     let several = got("Range: bytes=0-0,-2\r\n");
     let kind = several.field("Content-Type").unwrap();
     assert!(kind.starts_with("multipart/byteranges; boundary=canter-"));
-    assert!(several.body.contains("Content-Type: font/woff2\r\nContent-Range: bytes 8-9/10\r\n\r\n89"));
+    assert!(
+        several
+            .body
+            .contains("Content-Type: font/woff2\r\nContent-Range: bytes 8-9/10\r\n\r\n89")
+    );
     let beyond = got("Range: bytes=10-\r\n");
     assert_eq!((beyond.status, beyond.body.as_str()), (416, ""));
     assert_eq!(beyond.field("Content-Range"), Some("bytes */10"));
     assert_eq!(beyond.field("Access-Control-Allow-Origin"), Some("*"));
-    assert_eq!((beyond.field("Cache-Control"), beyond.field("ETag")), (None, None));
+    assert_eq!(
+        (beyond.field("Cache-Control"), beyond.field("ETag")),
+        (None, None)
+    );
     assert_eq!(got("If-Match: \"x\"\r\n").status, 412);
 }
 
@@ -306,7 +393,12 @@ fn a_file_that_changes_is_sent_anew_and_one_that_goes_is_gone() {
 
 #[test]
 fn the_app_points_to_files_below_the_roots_only() {
-    let place = place("pointed", "static", &[("in/a b.pdf", "x"), ("in/.hidden", "x"), ("out", "x")], "");
+    let place = place(
+        "pointed",
+        "static",
+        &[("in/a b.pdf", "x"), ("in/.hidden", "x"), ("out", "x")],
+        "",
+    );
     let root = place.path.join("in");
     std::os::unix::fs::symlink(place.path.join("out"), root.join("link")).unwrap();
     let pointers = Pointers {
@@ -330,7 +422,11 @@ fn the_app_points_to_files_below_the_roots_only() {
         ("/etc/passwd".to_owned(), false),
         ("a b.pdf".to_owned(), false),
     ] {
-        assert_eq!(pointers.sendfile(path.as_bytes()).is_ok(), is_open, "{path}");
+        assert_eq!(
+            pointers.sendfile(path.as_bytes()).is_ok(),
+            is_open,
+            "{path}"
+        );
     }
     for (path, is_open) in [
         ("/protected/a%20b.pdf", true),
@@ -344,5 +440,8 @@ fn the_app_points_to_files_below_the_roots_only() {
         assert_eq!(pointers.accel(path.as_bytes()).is_ok(), is_open, "{path}");
     }
     let pointed = pointers.accel(b"/protected/a%20b.pdf").unwrap();
-    assert_eq!((pointed.length, pointed.content_type.as_str()), (1, "application/pdf"));
+    assert_eq!(
+        (pointed.length, pointed.content_type.as_str()),
+        (1, "application/pdf")
+    );
 }

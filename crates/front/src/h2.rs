@@ -23,6 +23,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::app::App;
 use crate::conn::Arrival;
 use crate::server::Shared;
+use crate::settings::LINGER_TIME;
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
 use io::Wire;
@@ -98,7 +99,7 @@ impl<A: App> Multiplexed<A> {
         loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                    return Poll::Ready(Event::Accepted(accepted));
+                    return Poll::Ready(Event::Accepted(accepted.map(|one| one.map(Box::new))));
                 }
                 if self.place.row.poll_expired(cx) {
                     return Poll::Ready(Event::Look);
@@ -107,7 +108,10 @@ impl<A: App> Multiplexed<A> {
             })
             .await;
             match event {
-                Event::Accepted(Some(Ok((request, respond)))) => self.begin(request, respond),
+                Event::Accepted(Some(Ok(accepted))) => {
+                    let (request, respond) = *accepted;
+                    self.begin(request, respond);
+                }
                 Event::Accepted(_) => break,
                 Event::Look => {
                     if !self.look(&mut connection, &watch) {
@@ -171,8 +175,7 @@ impl<A: App> Multiplexed<A> {
             self.place.row.enter(Phase::Linger, None);
         }
         // A client that does not answer the question is not waited for.
-        let patience = self.shared.settings.header_timeout;
-        let stays = |since: Instant| now.duration_since(since) >= patience;
+        let stays = |since: Instant| now.duration_since(since) >= LINGER_TIME;
         !(self.active.get() == 0 && self.closing_since.is_some_and(stays))
     }
 
@@ -191,8 +194,11 @@ impl<A: App> Multiplexed<A> {
     }
 }
 
+/// A request as the crate hands it over.
+type Accepted = (http::Request<h2::RecvStream>, SendResponse<Bytes>);
+
 enum Event {
-    Accepted(Option<Result<(http::Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    Accepted(Option<Result<Box<Accepted>, h2::Error>>),
     Look,
 }
 

@@ -121,11 +121,12 @@ impl Spool {
 
     /// What is to be sent next; [`Spool::consume`] says how much of it was.
     pub fn next(&mut self) -> Next<'_> {
-        if self.memory.is_empty() && self.in_file() == 0 {
-            if let Some(bytes) = self.overflow.pop_front() {
-                self.in_memory = bytes.len();
-                self.memory.push_back(bytes);
-            }
+        if self.memory.is_empty()
+            && self.in_file() == 0
+            && let Some(bytes) = self.overflow.pop_front()
+        {
+            self.in_memory = bytes.len();
+            self.memory.push_back(bytes);
         }
         match (self.memory.front(), &self.file) {
             (Some(first), _) => Next::Bytes(first.get(self.sent..).unwrap_or_default()),

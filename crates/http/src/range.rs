@@ -55,9 +55,9 @@ pub fn parse_ranges(value: &[u8], total: u64) -> Ranges {
             return Ranges::Whole;
         }
         match parse_spec(spec, total) {
-            Some(Some(span)) => spans.push(span),
-            Some(None) => {}
-            None => return Ranges::Whole,
+            Spec::Part(span) => spans.push(span),
+            Spec::Beyond => {}
+            Spec::Malformed => return Ranges::Whole,
         }
     }
     match (count, spans.is_empty()) {
@@ -73,17 +73,34 @@ fn bytes_unit(value: &[u8]) -> Option<&[u8]> {
     unit.eq_ignore_ascii_case(b"bytes=").then_some(set)
 }
 
-/// None: not a range. Some(None): one that nothing is in.
-fn parse_spec(spec: &[u8], total: u64) -> Option<Option<Span>> {
+/// One range of the list.
+enum Spec {
+    Part(Span),
+    /// Nothing of it is there.
+    Beyond,
+    Malformed,
+}
+
+fn parse_spec(spec: &[u8], total: u64) -> Spec {
+    let Some((start, end)) = bounds(spec, total) else {
+        return Spec::Malformed;
+    };
+    if start >= end {
+        return Spec::Beyond;
+    }
+    Spec::Part(Span {
+        start,
+        len: end - start,
+    })
+}
+
+/// Where it begins and ends, cut to the content; an empty one where nothing is there.
+fn bounds(spec: &[u8], total: u64) -> Option<(u64, u64)> {
     let dash = memchr::memchr(b'-', spec)?;
     let (first, last) = (spec.get(..dash)?, spec.get(dash + 1..)?);
     if first.is_empty() {
         let len = number(last)?.min(total);
-        let span = (len > 0).then_some(Span {
-            start: total - len,
-            len,
-        });
-        return Some(span);
+        return Some((total - len, total));
     }
     let start = number(first)?;
     let last = if last.is_empty() {
@@ -91,13 +108,7 @@ fn parse_spec(spec: &[u8], total: u64) -> Option<Option<Span>> {
     } else {
         number(last)?
     };
-    if last < start {
-        return None;
-    }
-    Some((start < total).then(|| Span {
-        start,
-        len: last.min(total - 1) - start + 1,
-    }))
+    (start <= last).then(|| (start, last.saturating_add(1).min(total)))
 }
 
 /// Digits alone; a number that is too large is as good as the largest.

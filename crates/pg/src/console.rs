@@ -17,8 +17,8 @@ mod tests;
 mod time;
 mod words;
 
-pub use command::Shutdown;
 pub(crate) use command::Rights;
+pub use command::Shutdown;
 pub use orders::{Answer, Order};
 pub(crate) use talk::{Visitor, run};
 

@@ -40,9 +40,11 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&PoolStats) ->
 
 const ROWS: [Row; 15] = [
     gauge("clients", "Clients connected.", |pool| pool.clients.into()),
-    gauge("waiting", "Clients that wait for a server connection.", |pool| {
-        pool.waiting.into()
-    }),
+    gauge(
+        "waiting",
+        "Clients that wait for a server connection.",
+        |pool| pool.waiting.into(),
+    ),
     gauge(
         "max_wait_seconds",
         "How long the first in the queue has waited.",
@@ -80,12 +82,16 @@ const ROWS: [Row; 15] = [
     counter("leases_total", "Server connections handed out.", |pool| {
         pool.leases as f64
     }),
-    counter("servers_opened_total", "Server connections opened.", |pool| {
-        pool.connects as f64
-    }),
-    counter("servers_closed_total", "Server connections closed.", |pool| {
-        pool.closes as f64
-    }),
+    counter(
+        "servers_opened_total",
+        "Server connections opened.",
+        |pool| pool.connects as f64,
+    ),
+    counter(
+        "servers_closed_total",
+        "Server connections closed.",
+        |pool| pool.closes as f64,
+    ),
     counter(
         "client_parses_total",
         "Named statements that clients prepared.",
@@ -135,7 +141,12 @@ impl PoolerStats {
     pub fn prometheus(&self) -> String {
         let mut out = String::new();
         let whole = [
-            ("clients", "gauge", "Clients of all doors, the console's too.", self.clients),
+            (
+                "clients",
+                "gauge",
+                "Clients of all doors, the console's too.",
+                self.clients,
+            ),
             (
                 "clients_refused_total",
                 "counter",
@@ -210,18 +221,34 @@ fn merged(all: &[PoolStats]) -> BTreeMap<String, Vec<&PoolStats>> {
 
 /// Servers by state, errors by kind, pins by reason.
 fn by_word(out: &mut String, pools: &BTreeMap<String, Vec<&PoolStats>>) {
-    head(out, "pool_servers", "gauge", "Server connections by what they do.");
+    head(
+        out,
+        "pool_servers",
+        "gauge",
+        "Server connections by what they do.",
+    );
     for (labels, pools) in pools {
         for (state, read) in STATES {
             let count: u64 = pools.iter().map(|pool| u64::from(read(pool))).sum();
-            let _ = writeln!(out, "canter_pg_pool_servers{{{labels},state=\"{state}\"}} {count}");
+            let _ = writeln!(
+                out,
+                "canter_pg_pool_servers{{{labels},state=\"{state}\"}} {count}"
+            );
         }
     }
-    head(out, "pool_errors_total", "counter", "What went wrong, by kind.");
+    head(
+        out,
+        "pool_errors_total",
+        "counter",
+        "What went wrong, by kind.",
+    );
     for (labels, pools) in pools {
         for (kind, read) in ERRORS {
             let count: u64 = pools.iter().map(|pool| read(pool)).sum();
-            let _ = writeln!(out, "canter_pg_pool_errors_total{{{labels},kind=\"{kind}\"}} {count}");
+            let _ = writeln!(
+                out,
+                "canter_pg_pool_errors_total{{{labels},kind=\"{kind}\"}} {count}"
+            );
         }
     }
     head(
@@ -238,7 +265,10 @@ fn by_word(out: &mut String, pools: &BTreeMap<String, Vec<&PoolStats>>) {
         }
         for (reason, count) in reasons {
             let reason = quoted(reason);
-            let _ = writeln!(out, "canter_pg_pool_pins{{{labels},reason={reason}}} {count}");
+            let _ = writeln!(
+                out,
+                "canter_pg_pool_pins{{{labels},reason={reason}}} {count}"
+            );
         }
     }
 }
@@ -260,16 +290,29 @@ fn histogram<'a>(
     for (bound, count) in BOUNDS_US.iter().zip(sum.counts) {
         below = below.saturating_add(count);
         let bound = seconds(*bound);
-        let _ = writeln!(out, "canter_pg_{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+        let _ = writeln!(
+            out,
+            "canter_pg_{name}_bucket{{{labels},le=\"{bound}\"}} {below}"
+        );
     }
     let count = sum.count();
-    let _ = writeln!(out, "canter_pg_{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
-    let _ = writeln!(out, "canter_pg_{name}_sum{{{labels}}} {}", seconds(sum.sum_us));
+    let _ = writeln!(
+        out,
+        "canter_pg_{name}_bucket{{{labels},le=\"+Inf\"}} {count}"
+    );
+    let _ = writeln!(
+        out,
+        "canter_pg_{name}_sum{{{labels}}} {}",
+        seconds(sum.sum_us)
+    );
     let _ = writeln!(out, "canter_pg_{name}_count{{{labels}}} {count}");
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP canter_pg_{name} {help}\n# TYPE canter_pg_{name} {kind}");
+    let _ = writeln!(
+        out,
+        "# HELP canter_pg_{name} {help}\n# TYPE canter_pg_{name} {kind}"
+    );
 }
 
 fn seconds(microseconds: u64) -> f64 {
@@ -364,7 +407,10 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("canter_pg_pool_queries_total{"));
         assert_eq!(lines.count(), MOST + 1);
-        assert!(text.contains("queries_total{database=\"d499\""), "the busiest has its own");
+        assert!(
+            text.contains("queries_total{database=\"d499\""),
+            "the busiest has its own"
+        );
         let rest: u64 = (0..450).sum();
         let others = format!("queries_total{{database=\"(others)\",user=\"(others)\"}} {rest}");
         assert!(text.contains(&others));

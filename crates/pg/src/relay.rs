@@ -34,9 +34,9 @@ use std::rc::Rc;
 pub(crate) const TOUCHED: &str = "canter.touched";
 
 pub(crate) use attach::Leaving;
-pub(crate) use pending::sequences_are_read;
 pub use known::{Known, Params};
 pub use label::Label;
+pub(crate) use pending::sequences_are_read;
 pub use statement::Statement;
 
 use crate::sql::Flags;
@@ -137,6 +137,8 @@ pub(crate) struct Relay {
     barrier: bool,
     /// A database is about to be created, dropped or altered.
     wants_room: bool,
+    /// The transaction may have changed the schema.
+    reshaped: bool,
     /// The client is gone: nothing is asked any more, all is cleaned instead.
     leaving: bool,
     defer_begin: bool,
@@ -205,6 +207,7 @@ impl Relay {
             copy_in: false,
             barrier: false,
             wants_room: false,
+            reshaped: false,
             leaving: false,
             defer_begin,
             from_client: Passing::default(),

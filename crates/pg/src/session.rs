@@ -84,6 +84,8 @@ struct Session {
     server_out: Output,
     server_in: Input,
     client_out: Output,
+    /// Servers that were gone before they were sent anything, for this request.
+    gone: u8,
     /// Bytes that must be in `client_in` before the relay can go on.
     needed: usize,
 }

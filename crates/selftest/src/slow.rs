@@ -116,7 +116,7 @@ pub(crate) async fn read(plan: &Plan, time: Duration) -> Seen {
         "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n",
         plan.target.host()
     );
-    clients(plan.connections, OPENING, || {
+    clients(plan.connections, ASKING, || {
         let (plan, request) = (plan.clone(), request.clone());
         async move {
             let Ok(mut stream) = plan.target.connect_narrow().await else {

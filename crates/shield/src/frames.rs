@@ -6,7 +6,7 @@
 /// Why a connection must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Glitch {
-    /// SETTINGS, PING, PRIORITY, empty DATA, WINDOW_UPDATE: more than any client needs.
+    /// SETTINGS, PING, PRIORITY, empty DATA, `WINDOW_UPDATE`: more than any client needs.
     ControlFlood,
     /// More streams were reset than are opened in good faith (CVE-2023-44487).
     ResetFlood,
@@ -69,7 +69,7 @@ const RST_STREAM: u8 = 3;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
-/// Bytes sent to the client that excuse one WINDOW_UPDATE.
+/// Bytes sent to the client that excuse one `WINDOW_UPDATE`.
 const PER_UPDATE: u64 = 4096;
 
 impl Frames {

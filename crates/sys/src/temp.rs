@@ -44,7 +44,8 @@ pub fn has_room(dir: &Path, bytes: u64) -> bool {
 pub fn is_memory(dir: &Path) -> bool {
     /// `TMPFS_MAGIC` and `RAMFS_MAGIC` (statfs(2)).
     const KINDS: [u32; 2] = [0x0102_1994, 0x8584_58f6];
-    statfs(dir).is_ok_and(|found| KINDS.contains(&(found.f_type as u32)))
+    statfs(dir)
+        .is_ok_and(|found| u32::try_from(found.f_type).is_ok_and(|kind| KINDS.contains(&kind)))
 }
 
 /// A folder for temporary files: the system's choice, or `/var/tmp` where that is memory and this

@@ -191,12 +191,7 @@ impl StartResponse {
 
     /// Sends a large body as a file, so that neither this thread nor memory waits for its client;
     /// false, and nothing sent, where it cannot be stored.
-    fn finish_spilled(
-        &self,
-        py: Python<'_>,
-        chunks: &[&[u8]],
-        total: usize,
-    ) -> Result<bool, Stop> {
+    fn finish_spilled(&self, py: Python<'_>, chunks: &[&[u8]], total: usize) -> Result<bool, Stop> {
         let dir = &self.worker.temp_dir;
         let stored = py.detach(|| {
             if !temp::has_room(dir, total as u64) {

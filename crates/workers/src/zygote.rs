@@ -277,7 +277,10 @@ mod tests {
             })
         );
         let files = Report::Files("static\t/s/\t/srv\nmax-age\t60".to_owned());
-        assert_eq!(Report::read(b"files\nstatic\t/s/\t/srv\nmax-age\t60"), Some(files));
+        assert_eq!(
+            Report::read(b"files\nstatic\t/s/\t/srv\nmax-age\t60"),
+            Some(files)
+        );
         let paths = vec![PathBuf::from("/a"), PathBuf::from("/b=c")];
         assert_eq!(Report::read(b"watch\n/a\n/b=c"), Some(Report::Watch(paths)));
     }

@@ -78,6 +78,10 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "reader_site.storage.HashedOnceCollected"},
+}
 MEDIA_ROOT = VAR_DIR / "uploads"
 
 LOGIN_URL = "login"

@@ -3,8 +3,8 @@ same runs straight to PostgreSQL: ``make psycopg-suite``.
 
 Leaves the outcomes to ``outcomes`` and what may differ to ``psycopg_differences.txt``. psycopg 2's
 suite comes with its source distribution. psycopg 3's is in its repository alone: the archive of the
-installed version's tag is downloaded from GitHub, or ``--source`` or ``CANTER_PSYCOPG_SOURCE`` names
-a checkout, whose own package is tested then.
+installed version's tag is downloaded from GitHub, or ``--source`` or ``CANTER_PSYCOPG_SOURCE``
+names a checkout, whose own package is tested then.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ FAST = {
         *("tests/test_cursor_server.py", "tests/test_copy.py", "tests/pq/test_pgconn.py"),
     ),
 }
-ABOUT_OTHERS = ("slow", "timing", "flakey", "crdb", "mypy", "subprocess", "refcount", "dns", "gevent")
+ABOUT_OTHERS = (
+    *("slow", "timing", "flakey", "crdb", "mypy", "subprocess", "refcount", "dns", "gevent"),
+)
 """Marks of psycopg 3's tests that measure time or are not about the server."""
 
 
@@ -55,7 +57,7 @@ def main() -> int:
     for suite in [arguments.suite] if arguments.suite else sorted(FAST):
         source = psycopg2() if suite == "psycopg2" else psycopg3(arguments.source, arguments.fast)
         if source is None:
-            # The normal tests must pass where GitHub cannot be reached; what was asked for must run.
+            # The normal tests pass where GitHub cannot be reached; what was asked for must run.
             failed += not arguments.fast
             continue
         tests = arguments.tests or (FAST[suite] if arguments.fast else ["tests"])
@@ -156,6 +158,8 @@ def run(
     else:
         marks = " and ".join(f"not {mark}" for mark in ABOUT_OTHERS)
         words += ["-p", "no:randomly", "-o", f"cache_dir={folder / 'cache'}", "-m", marks]
+        # A connection that a failed test left open must not fail another one.
+        words += ["-W", "ignore::pytest.PytestUnraisableExceptionWarning"]
         paths += [source / "psycopg", source / "psycopg_pool"]
         if version_of(source) != importlib.metadata.version("psycopg"):
             # The installed C part belongs to another version of the package.

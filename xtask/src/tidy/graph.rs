@@ -22,7 +22,8 @@ const GRAPH: &[(&str, &[&str])] = &[
     (
         "crates/canter",
         &[
-            "base", "channel", "files", "front", "http", "pg", "selftest", "shield", "sys", "workers",
+            "base", "channel", "files", "front", "http", "pg", "selftest", "shield", "sys",
+            "workers",
         ],
     ),
     ("xtask", &["base"]),

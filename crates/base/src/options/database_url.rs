@@ -98,7 +98,9 @@ impl Value for RoleName {
     fn parse(text: &str) -> Result<Self, Wrong> {
         // NAMEDATALEN less its terminator: a longer name could be nobody's.
         if text.is_empty() || text.len() > 63 || text.chars().any(char::is_control) {
-            return Err(Wrong::expected("expected the name of a role, 63 bytes at most"));
+            return Err(Wrong::expected(
+                "expected the name of a role, 63 bytes at most",
+            ));
         }
         Ok(Self(text.to_owned()))
     }

@@ -18,7 +18,8 @@ impl Value for UrlFolder {
     const KIND: &'static str = "URL=DIR";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::expected("expected a path and a folder such as `/downloads/=/srv/downloads`");
+        let wrong =
+            || Wrong::expected("expected a path and a folder such as `/downloads/=/srv/downloads`");
         let (url, root) = text.split_once('=').ok_or_else(wrong)?;
         if root.is_empty() || text.contains(['\0', '\t', '\n']) {
             return Err(wrong());
@@ -80,7 +81,16 @@ mod tests {
             assert_eq!(folder.show(), shown);
             assert_eq!(UrlFolder::parse(shown), Ok(folder));
         }
-        for bad in ["", "/a", "/a=", "a=b", "/a%20b=/x", "//a=/x", "/a?b=/x", "/a=/x\ty"] {
+        for bad in [
+            "",
+            "/a",
+            "/a=",
+            "a=b",
+            "/a%20b=/x",
+            "//a=/x",
+            "/a?b=/x",
+            "/a=/x\ty",
+        ] {
             assert!(UrlFolder::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Media::parse("auto"), Ok(Media::Django));

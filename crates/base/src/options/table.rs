@@ -433,7 +433,7 @@ options! {
     /// `/=</site.css>; rel=preload; as=style` sends `103 Early Hints` (RFC 8297) to whoever gets
     /// `/`, while the app is still at work; `/shop/*=...` is for every path that begins so.
     early_hint: Vec<EarlyHint> = "" {
-        group: Proxies, example: "/=</static/site.css>; rel=preload; as=style", since: "0.1.0",
+        group: Proxies, example: "/=</static/site.css>;rel=preload;as=style", since: "0.1.0",
         unset: "none",
     }
 
@@ -618,7 +618,7 @@ options! {
         group: Database, example: "ops", since: "0.1.0", unset: "the user of `--database-url` alone",
     }
 
-    /// Users who may look at the pool's console, but change nothing; may be given several times
+    /// Users who may look at the pool's console; may be given several times
     ///
     /// For monitoring: they may use `SHOW`. PgBouncer has `stats_users` for it.
     db_stats_users: Vec<RoleName> = "" {

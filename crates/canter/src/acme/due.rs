@@ -180,12 +180,11 @@ fn time(bytes: &mut &[u8]) -> Option<SystemTime> {
         None => (next(bytes, 0x18)?, Some(())),
     };
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
-    let (year, rest) = match century {
-        Some(()) => (number(text.get(..4)?)?, text.get(4..)?),
-        None => {
-            let year = number(text.get(..2)?)?;
-            (year + if year < 50 { 2000 } else { 1900 }, text.get(2..)?)
-        }
+    let (year, rest) = if century.is_some() {
+        (number(text.get(..4)?)?, text.get(4..)?)
+    } else {
+        let year = number(text.get(..2)?)?;
+        (year + if year < 50 { 2000 } else { 1900 }, text.get(2..)?)
     };
     let part = |at: usize| number(rest.get(at..at + 2)?);
     let (month, day) = (part(0)?, part(2)?);

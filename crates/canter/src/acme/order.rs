@@ -93,6 +93,7 @@ async fn refused(order: &mut Order) -> String {
     "the authority could not see that the name is ours".to_owned()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn said(error: Error) -> String {
     error.to_string()
 }

@@ -6,6 +6,7 @@
 mod encode;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,9 +95,14 @@ fn read(args: &[OsString]) -> Result<Wish, Fault> {
             Long("jobs") | Short('j') => {
                 let text = parser.value().map_err(wrong)?;
                 let jobs = text.to_string_lossy().parse().ok();
-                wish.jobs = jobs.filter(|jobs| (1..=256).contains(jobs)).ok_or_else(|| {
-                    usage(format!("`--jobs` is `{}`, but must be from 1 to 256", text.display()))
-                })?;
+                wish.jobs = jobs
+                    .filter(|jobs| (1..=256).contains(jobs))
+                    .ok_or_else(|| {
+                        usage(format!(
+                            "`--jobs` is `{}`, but must be from 1 to 256",
+                            text.display()
+                        ))
+                    })?;
             }
             Long("only") => {
                 let text = parser.value().map_err(wrong)?;
@@ -174,7 +180,11 @@ fn work(wish: &Wish, tasks: &[Task], sums: &Sums) {
             .map(|_| {
                 scope.spawn(|| {
                     while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        count(sums, task, encode::encode(&task.path, task.coding, wish.force));
+                        count(
+                            sums,
+                            task,
+                            encode::encode(&task.path, task.coding, wish.force),
+                        );
                     }
                 })
             })
@@ -192,7 +202,9 @@ fn work(wish: &Wish, tasks: &[Task], sums: &Sums) {
 fn count(sums: &Sums, task: &Task, outcome: std::io::Result<Outcome>) {
     match outcome {
         Ok(Outcome::Made(length)) => {
-            let at = Coding::ENCODED.iter().position(|coding| *coding == task.coding);
+            let at = Coding::ENCODED
+                .iter()
+                .position(|coding| *coding == task.coding);
             if let Some((files, before, after)) = at.and_then(|at| sums.made.get(at)) {
                 files.fetch_add(1, Ordering::Relaxed);
                 before.fetch_add(task.length, Ordering::Relaxed);
@@ -228,33 +240,49 @@ fn report(wish: &Wish, folder: &Path, sums: &Sums, took: Duration) -> Result<Exi
     if !wish.quiet {
         let mut text = format!("{} in {:.1} s\n", folder.display(), took.as_secs_f64());
         for (coding, (files, before, after)) in Coding::ENCODED.iter().zip(&sums.made) {
-            let (before, after) = (before.load(Ordering::Relaxed), after.load(Ordering::Relaxed));
+            let (before, after) = (
+                before.load(Ordering::Relaxed),
+                after.load(Ordering::Relaxed),
+            );
             if count(files) > 0 {
-                text.push_str(&format!(
-                    "  {:<5} {:>6} files  {:>9} KB became {:>9} KB\n",
+                let _ = writeln!(
+                    text,
+                    "  {:<5} {:>6} files  {:>9} KB became {:>9} KB",
                     coding.name(),
                     count(files),
                     before / 1000,
                     after / 1000
-                ));
+                );
             }
         }
         let (current, useless) = (count(&sums.current), count(&sums.useless));
-        text.push_str(&format!("  {current} were there already, {useless} would not gain\n"));
+        let _ = writeln!(
+            text,
+            "  {current} were there already, {useless} would not gain"
+        );
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
     }
-    let failed = sums.failed.lock().map(|failed| failed.clone()).unwrap_or_default();
+    let failed = sums
+        .failed
+        .lock()
+        .map(|failed| failed.clone())
+        .unwrap_or_default();
     match failed.first() {
         None => Ok(Exit::Ok),
         Some(first) => Err(Fault::new(
             Exit::File,
-            format!("{} forms could not be written, the first of {first}", failed.len()),
+            format!(
+                "{} forms could not be written, the first of {first}",
+                failed.len()
+            ),
         )),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -267,7 +295,14 @@ mod tests {
         assert_eq!(wish.folder.as_deref(), Some(Path::new("dir")));
         assert_eq!((wish.jobs, wish.force, wish.quiet), (3, true, true));
         assert_eq!(wish.codings, [Coding::Brotli, Coding::Gzip]);
-        for line in ["-j 0", "-j x", "--only deflate", "a b", "--nonsense", "--only"] {
+        for line in [
+            "-j 0",
+            "-j x",
+            "--only deflate",
+            "a b",
+            "--nonsense",
+            "--only",
+        ] {
             assert!(read(&words(line)).is_err(), "{line}");
         }
     }
@@ -295,7 +330,6 @@ mod tests {
         let made = || std::fs::metadata(folder.join("sub/a.css.br")).unwrap();
         let source = std::fs::metadata(folder.join("sub/a.css")).unwrap();
         assert_eq!(made().modified().unwrap(), source.modified().unwrap());
-        use std::os::unix::fs::MetadataExt as _;
         let before = made().ino();
         run(&args).unwrap();
         assert_eq!(made().ino(), before);

@@ -99,7 +99,10 @@ fn read(args: &[OsString]) -> Result<(Plan, Format), Fault> {
         }
     }
     if let Some((word, hint)) = plan.unmet() {
-        return Err(usage(format!("`--only` is `{word}`, which is no attack that can be tried")).hint(hint));
+        return Err(usage(format!(
+            "`--only` is `{word}`, which is no attack that can be tried"
+        ))
+        .hint(hint));
     }
     Ok((plan, format))
 }

@@ -20,7 +20,11 @@ pub fn of(config: &Config) -> Files {
     }));
     let internal = config.internal.iter();
     let pointers = Pointers {
-        roots: config.sendfile_root.iter().map(|root| absolute(root)).collect(),
+        roots: config
+            .sendfile_root
+            .iter()
+            .map(|root| absolute(root))
+            .collect(),
         internal: internal.map(|given| folder(given, Kind::Folder)).collect(),
     };
     let waits = config.static_ == Static::Auto || config.media.contains(&Media::Django);

@@ -12,7 +12,8 @@ use canter_http::etag::EntityTag;
 use canter_http::range::{Piece, Span};
 use canter_http::select::{Content, Selected, select};
 use canter_http::{
-    Answer as HttpAnswer, BadResponse, BodyFraming, KnownName, Method, ResponsePlan, date, response, status,
+    Answer as HttpAnswer, BadResponse, BodyFraming, KnownName, Method, ResponsePlan, date,
+    response, status,
 };
 
 use super::answer::{APP_FAULT, HSTS, SHORT_BODY, hsts};
@@ -101,7 +102,11 @@ impl<A: App> Conn<A> {
             Bytes::File(file) => self.send_from_file(&body, file, 0).await,
         };
         let sent_whole = plan.framing != BodyFraming::None;
-        self.log(facts, answer.status(), if sent_whole { answer.length() } else { 0 });
+        self.log(
+            facts,
+            answer.status(),
+            if sent_whole { answer.length() } else { 0 },
+        );
         match sent? {
             true if unread => Ok(After::Linger),
             true => Ok(self.after(plan.close)),
@@ -222,11 +227,13 @@ impl<A: App> Conn<A> {
         if pointers.is_empty() {
             return None;
         }
-        let opened = answer.fields().find_map(|(name, value)| match known(name) {
-            KnownName::XSendfile => Some(pointers.sendfile(value)),
-            KnownName::XAccelRedirect => Some(pointers.accel(value)),
-            _ => None,
-        })?;
+        let opened = answer
+            .fields()
+            .find_map(|(name, value)| match known(name) {
+                KnownName::XSendfile => Some(pointers.sendfile(value)),
+                KnownName::XAccelRedirect => Some(pointers.accel(value)),
+                _ => None,
+            })?;
         Some(opened.map_or_else(Instead::Refused, Instead::Pointed))
     }
 
@@ -321,8 +328,7 @@ impl<A: App> Conn<A> {
         let status = answer.facts.status;
         let validators = Validators {
             etag: value(KnownName::Etag).and_then(EntityTag::parse),
-            modified: value(KnownName::LastModified)
-                .and_then(|text| date::parse_date(text, now)),
+            modified: value(KnownName::LastModified).and_then(|text| date::parse_date(text, now)),
         };
         let is_described = status == 200
             && matches!(facts.method, Method::Get | Method::Head)
@@ -344,15 +350,26 @@ impl<A: App> Conn<A> {
             (is_described && value(KnownName::AcceptRanges).is_none())
                 .then_some(("Accept-Ranges", "bytes")),
             match &selected {
-                Selected::Parts { content_type, .. } => Some(("Content-Type", content_type.as_str())),
+                Selected::Parts { content_type, .. } => {
+                    Some(("Content-Type", content_type.as_str()))
+                }
                 _ => None,
             },
         ];
         let extra = extra.into_iter().flatten();
         let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let kept = fields.iter().copied().filter(|(name, _)| is_kept(&selected, known(name)));
+        let kept = fields
+            .iter()
+            .copied()
+            .filter(|(name, _)| is_kept(&selected, known(name)));
         let (length, body) = match &selected {
-            Selected::Whole => (part.len, Body::Part(Span { start: 0, len: part.len })),
+            Selected::Whole => (
+                part.len,
+                Body::Part(Span {
+                    start: 0,
+                    len: part.len,
+                }),
+            ),
             Selected::Part(span) => (span.len, Body::Part(*span)),
             Selected::Parts { pieces, length, .. } => (*length, Body::Pieces(pieces)),
             _ => (0, Body::None),

@@ -343,14 +343,12 @@ impl<'m> Store<'m> {
     }
 
     fn finish(mut self) -> Body {
-        match self.file {
-            Some(file) => Body::File(file, self.len),
-            None => {
-                // A body of unknown length was given room for the longest.
-                self.share
-                    .shrink(self.share.bytes().saturating_sub(self.len));
-                Body::InMessage(self.share)
-            }
+        if let Some(file) = self.file {
+            return Body::File(file, self.len);
         }
+        // A body of unknown length was given room for the longest.
+        self.share
+            .shrink(self.share.bytes().saturating_sub(self.len));
+        Body::InMessage(self.share)
     }
 }

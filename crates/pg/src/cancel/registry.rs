@@ -109,7 +109,8 @@ impl Registry {
         let mut by_pid = self.by_pid.borrow_mut();
         let pid = loop {
             let pid = self.next_pid.get();
-            self.next_pid.set(if pid == i32::MAX { FIRST_PID } else { pid + 1 });
+            self.next_pid
+                .set(if pid == i32::MAX { FIRST_PID } else { pid + 1 });
             if !by_pid.contains_key(&pid) {
                 break pid;
             }

@@ -227,6 +227,9 @@ pub(super) fn command_columns(name: &'static str) -> Vec<(&'static str, Kind)> {
 }
 
 fn killed() -> SqlError {
-    SqlError::fatal("57P01", "terminating connection due to administrator command")
-        .detail("KILL or KILL_CLIENT on the pooler's console.")
+    SqlError::fatal(
+        "57P01",
+        "terminating connection due to administrator command",
+    )
+    .detail("KILL or KILL_CLIENT on the pooler's console.")
 }

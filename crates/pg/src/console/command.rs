@@ -234,7 +234,11 @@ impl Command {
                 }
                 Some(word) => {
                     let words = ["WAIT_FOR_SERVERS", "WAIT_FOR_CLIENTS"];
-                    return Err(wrong(&format!("unknown kind of SHUTDOWN: {word}"), word, &words));
+                    return Err(wrong(
+                        &format!("unknown kind of SHUTDOWN: {word}"),
+                        word,
+                        &words,
+                    ));
                 }
             }),
             "BEGIN" | "START" => Self::Begin,
@@ -294,7 +298,10 @@ fn set(rest: &[Word]) -> Result<Command, SqlError> {
         _ => return Err(syntax("SET needs a key and a value")),
     };
     let is_of_session = PARAMETERS.iter().map(|(name, _)| *name).chain(IGNORED);
-    if is_of_session.into_iter().any(|name| name.eq_ignore_ascii_case(&key)) {
+    if is_of_session
+        .into_iter()
+        .any(|name| name.eq_ignore_ascii_case(&key))
+    {
         return Ok(Command::Nothing("SET"));
     }
     let values = match rest {
@@ -387,9 +394,9 @@ pub(super) fn wrong(what: &str, word: &str, right: &[&str]) -> SqlError {
         .map(|right| (distance(&word, &right.to_ascii_uppercase()), right))
         .min();
     match near {
-        Some((far, right)) if far <= 3 && far < right.len() => {
-            error.hint(format!("Did you mean {right}? SHOW HELP lists what there is."))
-        }
+        Some((far, right)) if far <= 3 && far < right.len() => error.hint(format!(
+            "Did you mean {right}? SHOW HELP lists what there is."
+        )),
         _ => error.hint("SHOW HELP lists what there is."),
     }
 }
@@ -494,7 +501,10 @@ mod tests {
             assert_eq!(error.code_str(), "42601", "{text}");
             if let Some(near) = near {
                 let hint = error.hint.unwrap_or_default();
-                assert!(hint.contains(&format!("Did you mean {near}?")), "{text}: {hint}");
+                assert!(
+                    hint.contains(&format!("Did you mean {near}?")),
+                    "{text}: {hint}"
+                );
             }
         }
     }

@@ -48,7 +48,10 @@ impl Prepared {
         });
         let count = highest.max().unwrap_or(0);
         if count > MOST {
-            return Err(SqlError::error("42P02", format!("there is no parameter ${count}")));
+            return Err(SqlError::error(
+                "42P02",
+                format!("there is no parameter ${count}"),
+            ));
         }
         let given = parse.types.get(2..).unwrap_or_default();
         let mut types: Vec<u32> = given
@@ -251,10 +254,7 @@ impl Console {
         let name = take_cstr(&mut rest).ok_or_else(bad)?.to_vec();
         let most = rest.first_chunk().copied().ok_or_else(bad)?;
         let most = usize::try_from(i32::from_be_bytes(most)).unwrap_or(0);
-        let mut portal = self
-            .portals
-            .remove(&name)
-            .ok_or_else(|| no_portal(&name))?;
+        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
         let Some(command) = &portal.command else {
             self.out.extend_from_slice(build::EMPTY_QUERY);
             return Ok(());
@@ -295,7 +295,10 @@ impl Console {
     fn statement(&self, name: &[u8]) -> Result<&Rc<Prepared>, SqlError> {
         self.prepared.get(name).ok_or_else(|| {
             let name = String::from_utf8_lossy(name);
-            SqlError::error("26000", format!("prepared statement \"{name}\" does not exist"))
+            SqlError::error(
+                "26000",
+                format!("prepared statement \"{name}\" does not exist"),
+            )
         })
     }
 }

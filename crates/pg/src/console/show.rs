@@ -363,7 +363,13 @@ fn memory(table: &mut Table) {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
     let kilobytes = text
         .lines()
-        .find_map(|line| line.strip_prefix("Rss:")?.split_whitespace().next()?.parse().ok())
+        .find_map(|line| {
+            line.strip_prefix("Rss:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
         .unwrap_or(0_u64);
     let bytes = kilobytes.saturating_mul(1024);
     table.push([

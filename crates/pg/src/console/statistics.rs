@@ -199,9 +199,8 @@ fn average(older: &Sums, newer: &Sums, over: Duration) -> Sums {
         get(newer).saturating_sub(get(older))
     });
     let micros = over.as_micros().max(1);
-    let per_second = |grown: u64| {
-        u64::try_from(u128::from(grown) * 1_000_000 / micros).unwrap_or(u64::MAX)
-    };
+    let per_second =
+        |grown: u64| u64::try_from(u128::from(grown) * 1_000_000 / micros).unwrap_or(u64::MAX);
     let mut averages = grown.map(per_second);
     for (time, of) in TIMES {
         if let (Some(average), Some(spent), Some(count)) =

@@ -227,7 +227,12 @@ mod tests {
             ("d", Kind::Numeric),
         ]);
         table.push(["x".into(), 5.into(), 6_u64.into(), 7_u64.into()]);
-        table.push([Cell::Null, true.into(), (-1_i64).into(), 123_456_789_u64.into()]);
+        table.push([
+            Cell::Null,
+            true.into(),
+            (-1_i64).into(),
+            123_456_789_u64.into(),
+        ]);
         let (mut text, mut binary) = (Vec::new(), Vec::new());
         table.data_rows(Formats(&[]), &mut text);
         table.data_rows(Formats(&[true]), &mut binary);

@@ -83,7 +83,11 @@ pub(crate) async fn run(visitor: Visitor) {
     let name = visitor.startup.get("application_name").unwrap_or_default();
     build::parameter_status(&mut out, "application_name", name);
     build::parameter_status(&mut out, "session_authorization", visitor.startup.user());
-    let is_admin = if visitor.rights == Rights::All { "on" } else { "off" };
+    let is_admin = if visitor.rights == Rights::All {
+        "on"
+    } else {
+        "off"
+    };
     build::parameter_status(&mut out, "is_superuser", is_admin);
     build::backend_key_data(&mut out, &visitor.key);
     build::ready(&mut out, TxStatus::Idle);
@@ -287,7 +291,12 @@ impl Console {
             return Poll::Ready(Stop::Words(SqlError::fatal("57P01", words)));
         }
         // Between commands there is nothing to cancel.
-        self.handle.clear(|orders| *orders = Orders { drain: orders.drain, ..Orders::default() });
+        self.handle.clear(|orders| {
+            *orders = Orders {
+                drain: orders.drain,
+                ..Orders::default()
+            }
+        });
         Poll::Pending
     }
 

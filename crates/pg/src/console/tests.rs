@@ -120,12 +120,12 @@ impl Client {
 
 #[test]
 fn i1_who_may_what() {
+    use Proved::{Nothing, Process, User};
     let settings = Settings {
         admin_users: vec!["ops".into()],
         stats_users: vec!["monitor".into(), "ops".into()],
         ..Settings::default()
     };
-    use Proved::{Nothing, Process, User};
     let (all, look) = (Some(Rights::All), Some(Rights::Look));
     let rows = [
         (Some("app"), "app", User, all),
@@ -182,7 +182,10 @@ fn i1_simple_queries() {
             let found = client.query(text).await;
             assert_eq!(found, (kinds.to_owned(), code.to_owned()), "{text}");
         }
-        assert_eq!(pooler.0.settings.query_timeout(), Duration::from_millis(1500));
+        assert_eq!(
+            pooler.0.settings.query_timeout(),
+            Duration::from_millis(1500)
+        );
     });
 }
 
@@ -190,7 +193,12 @@ fn i1_simple_queries() {
 fn i1_one_that_may_only_look_is_told_so() {
     in_runtime(async {
         let mut client = Client::new(&pooler(), Rights::Look).await;
-        for text in ["PAUSE", "KILL_CLIENT 1", "SET query_timeout = 1", "SHUTDOWN"] {
+        for text in [
+            "PAUSE",
+            "KILL_CLIENT 1",
+            "SET query_timeout = 1",
+            "SHUTDOWN",
+        ] {
             assert_eq!(client.query(text).await.1, "42501", "{text}");
         }
         assert_eq!(client.query("SHOW CONFIG").await.1, "");
@@ -227,23 +235,45 @@ fn i1_the_extended_protocol() {
         let mut client = Client::new(&pooler(), Rights::All).await;
         let rows: [(Vec<Vec<u8>>, &str, &str); 9] = [
             (
-                vec![parse("", "SHOW STATE"), bind("", none), describe.into(), execute.into()],
+                vec![
+                    parse("", "SHOW STATE"),
+                    bind("", none),
+                    describe.into(),
+                    execute.into(),
+                ],
                 "12TDDDCZI",
                 "",
             ),
             (
-                vec![parse("", "SHOW STATE"), bind("", none), two.into(), two.into()],
+                vec![
+                    parse("", "SHOW STATE"),
+                    bind("", none),
+                    two.into(),
+                    two.into(),
+                ],
                 "12DDsDCZI",
                 "",
             ),
-            (vec![parse("", "KILL_CLIENT $1"), statement.into()], "1tnZI", ""),
+            (
+                vec![parse("", "KILL_CLIENT $1"), statement.into()],
+                "1tnZI",
+                "",
+            ),
             (
                 vec![parse("", "KILL_CLIENT $1"), bind("", one), execute.into()],
                 "12EZI",
                 "42704",
             ),
-            (vec![parse("", "KILL_CLIENT $1"), bind("", none)], "1EZI", "08P01"),
-            (vec![parse("", ""), bind("", none), execute.into()], "12IZI", ""),
+            (
+                vec![parse("", "KILL_CLIENT $1"), bind("", none)],
+                "1EZI",
+                "08P01",
+            ),
+            (
+                vec![parse("", ""), bind("", none), execute.into()],
+                "12IZI",
+                "",
+            ),
             (vec![parse("", "SHOW STATE; SHOW STATE")], "EZI", "42601"),
             (vec![bind("none", none), execute.into()], "EZI", "26000"),
             (vec![execute.into()], "EZI", "34000"),
@@ -255,7 +285,9 @@ fn i1_the_extended_protocol() {
             assert_eq!(found, (kinds.to_owned(), code.to_owned()), "{messages:?}");
         }
         client.send(&parse("s", "SHOW STATE")).await;
-        client.send(&[parse("s", "SHOW STATE"), build::SYNC.to_vec()].concat()).await;
+        client
+            .send(&[parse("s", "SHOW STATE"), build::SYNC.to_vec()].concat())
+            .await;
         assert_eq!(client.answer().await, ("1EZI".into(), "42P05".into()));
     });
 }
@@ -285,7 +317,10 @@ fn i1_reload_and_shutdown_are_orders_to_the_program() {
         assert_eq!(client.query("RELOAD").await.1, "F0000");
         assert_eq!(client.query("SHUTDOWN WAIT_FOR_CLIENTS").await.0, "CZI");
         let last = program.await.unwrap();
-        assert!(matches!(last, Order::Shutdown(super::Shutdown::WhenClientsHaveLeft)));
+        assert!(matches!(
+            last,
+            Order::Shutdown(super::Shutdown::WhenClientsHaveLeft)
+        ));
         pooler.drain(Duration::ZERO).await;
         assert_eq!(client.answer().await, ("E".into(), "57P01".into()));
     });
@@ -306,7 +341,9 @@ fn i4_random_messages_harm_nobody() {
             let mut client = Client::new(&pooler, Rights::Look).await;
             for _ in 0..5 {
                 let tag = b"QPBDECSHFXdcfp~"[chance(15)];
-                let words = ["SHOW ", "STATS", "$1", "'", ";", "\0", "\0\0", "s", "\u{e9}"];
+                let words = [
+                    "SHOW ", "STATS", "$1", "'", ";", "\0", "\0\0", "s", "\u{e9}",
+                ];
                 let body: String = (0..chance(12)).map(|_| words[chance(9)]).collect();
                 let mut out = Vec::new();
                 build::message(&mut out, tag, |out| out.extend_from_slice(body.as_bytes()));

@@ -126,6 +126,9 @@ mod tests {
         for (text, expected) in rows {
             assert_eq!(statements(text), expected, "{text}");
         }
-        assert_eq!(statements("é€'é\0\u{1}"), [[plain("é"), Word::Sign('€'), quoted("é\0\u{1}")]]);
+        assert_eq!(
+            statements("é€'é\0\u{1}"),
+            [[plain("é"), Word::Sign('€'), quoted("é\0\u{1}")]]
+        );
     }
 }

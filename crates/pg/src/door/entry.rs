@@ -87,7 +87,11 @@ enum Entered {
 }
 
 /// `None` when it was no session, or did not become one.
-async fn enter(stream: Stream, inside: Inside, shared: Rc<Shared>) -> Option<(Entered, Registered)> {
+async fn enter(
+    stream: Stream,
+    inside: Inside,
+    shared: Rc<Shared>,
+) -> Option<(Entered, Registered)> {
     let (mut stream, packet) = inside.access.first_packet(stream).await.ok()??;
     let end = match decode(&packet) {
         Ok(Some((First::Cancel(key), _))) => {
@@ -310,7 +314,10 @@ fn describe(stream: &Stream, peer: Option<&Peer>, application: &str) -> String {
 
 /// The client's own words, short and in one line.
 fn printable(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(most)
+        .collect()
 }
 
 async fn register(

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::host::Held;
-use super::one::Pool;
 use super::look::Facts;
+use super::one::Pool;
 use super::pins::{Pin, PinRefused};
 use super::stats::{add, bump};
 use super::{Connect, Link, WaitInfo};

@@ -124,7 +124,7 @@ impl<C: Connect> Pool<C> {
         let wait = Wait::new(waiter, Rc::clone(self));
         self.host.jobs.keep_time();
         self.host.pump();
-        if !crate::relay::sequences_are_read() {
+        if self.is_short() && !crate::relay::sequences_are_read() {
             self.host.pins.press();
         }
         wait
@@ -230,6 +230,11 @@ impl<C: Connect> Pool<C> {
             .get()
             .saturating_sub(coming)
             .min(self.connects_at_once().saturating_sub(connecting))
+    }
+
+    /// Whether more wait than servers are on their way.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.get() > self.connecting.get() + self.looking.get()
     }
 
     /// Whether nothing forbids to open a connection.

@@ -40,6 +40,13 @@ pub(crate) struct Pin {
     pub(crate) seat: Option<Rc<Seat>>,
 }
 
+impl Pin {
+    /// Whether only `nextval` keeps it (D12).
+    fn is_soft(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.handle.is_soft())
+    }
+}
+
 /// Too many sessions are pinned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PinRefused {
@@ -108,12 +115,11 @@ impl<C: Connect> Host<C> {
 
 impl Pins {
     pub(crate) fn add(&self, pin: Pin, cap: u32) -> Result<usize, PinRefused> {
-        let mut pins = self.all.borrow_mut();
-        if pins.len() >= usize::try_from(cap).unwrap_or(usize::MAX) {
+        if self.hard() >= cap {
             self.refused.set(self.refused.get().wrapping_add(1));
             return Err(PinRefused { cap });
         }
-        Ok(pins.insert(pin))
+        Ok(self.all.borrow_mut().insert(pin))
     }
 
     pub(crate) fn add_reason(&self, at: usize, reason: &'static str) {
@@ -136,10 +142,29 @@ impl Pins {
         }
     }
 
+    /// Those that do not give way when they are asked to.
+    fn hard(&self) -> u32 {
+        let all = self.all.borrow();
+        let hard = all.iter().filter(|(_, pin)| !pin.is_soft()).count();
+        u32::try_from(hard).unwrap_or(u32::MAX)
+    }
+
     fn taken(&self) -> u32 {
-        u32::try_from(self.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(self.kept.get())
+        self.hard().saturating_add(self.kept.get())
+    }
+
+    /// Who is pinned and why, for one who waits.
+    pub(crate) fn words(&self) -> String {
+        const SHOWN: usize = 3;
+        let now = Instant::now();
+        let one = |pin: &Pin| {
+            let age = now.saturating_duration_since(pin.since).as_secs_f32();
+            let (client, reasons, text) = (&pin.client, pin.reasons.join(", "), &pin.text);
+            format!("{client} for {age:.1} s ({reasons}: {text})")
+        };
+        let all = self.all.borrow();
+        let shown: Vec<_> = all.iter().take(SHOWN).map(|(_, pin)| one(pin)).collect();
+        shown.join("; ")
     }
 
     /// Whether another one must wait for a place.
@@ -150,9 +175,7 @@ impl Pins {
     /// Asks those that only `nextval` keeps to let go.
     pub(crate) fn press(&self) {
         for (_, pin) in self.all.borrow().iter() {
-            if let Some(seat) = &pin.seat
-                && seat.handle.is_soft()
-            {
+            if let Some(seat) = pin.seat.as_ref().filter(|_| pin.is_soft()) {
                 seat.handle.give_way();
             }
         }

@@ -154,7 +154,12 @@ impl<C: Connect> Pools<C> {
         let name = names.join(",");
         let mut hosts = self.hosts.borrow_mut();
         let host = hosts.entry(name).or_insert_with_key(|name| {
-            let host = Host::new(name.clone(), (self.new_connector)(), &self.settings, &self.newest);
+            let host = Host::new(
+                name.clone(),
+                (self.new_connector)(),
+                &self.settings,
+                &self.newest,
+            );
             spawn_local(drive::drive(Rc::clone(&host)));
             host
         });

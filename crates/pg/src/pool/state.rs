@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Connect;
 use super::host::{Held, Host};
 use super::one::Pool;
 use super::stats::PoolStats;
-use super::Connect;
 use crate::wire::SqlError;
 
 /// The addresses of a host. A name may answer with another part of a longer list each time, so

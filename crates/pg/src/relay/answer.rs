@@ -8,10 +8,10 @@ use std::rc::Rc;
 use super::again::Replay;
 use super::known::Stands;
 use super::owed::{Hidden, Owed, Parsed};
-use super::{Broken, GATHER_ERROR, Io, Passing, Relay, Segment, TOUCHED};
+use super::{Broken, GATHER_ERROR, Io, Passing, Relay, Segment, TOUCHED, statement};
 use crate::sql::Flags;
 use crate::wire::frame::Frame;
-use crate::wire::{Diagnostic, SqlError, build, message};
+use crate::wire::{Diagnostic, SqlError, TxStatus, build, message};
 
 /// Longest `ParameterStatus`, `ReadyForQuery` and the like.
 const GATHER_SMALL: usize = 64 << 10;
@@ -229,6 +229,9 @@ impl Relay {
         if let Some(known) = io.known.as_deref_mut() {
             known.status = status;
         }
+        if self.reshaped && status == TxStatus::Idle {
+            self.schema_settles();
+        }
         let done = self.owed.pop();
         self.copy_in = false;
         match done {
@@ -248,6 +251,18 @@ impl Relay {
             self.rest(status, io);
         }
         Ok(Way::Done)
+    }
+
+    /// The transaction that may have changed the schema is over: what is prepared from now on is
+    /// read anew on every server (C10). What a client with temporary tables changes is mostly those.
+    #[cold]
+    pub(super) fn schema_settles(&mut self) {
+        if std::mem::take(&mut self.reshaped)
+            && !self.pending.has(Flags::TEMP)
+            && !self.pins.any(Flags::TEMP)
+        {
+            statement::schema_changed();
+        }
     }
 
     /// Answers of ours whose turn it is.
@@ -291,6 +306,8 @@ impl Relay {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.prepared.now(statement, Stands::Stale);
                 }
+                // Somebody else changed the schema.
+                statement::schema_changed();
                 if self.replay != Replay::Off {
                     self.take_it_back(io);
                     return Ok(Way::Drop { ends: false });

@@ -55,6 +55,9 @@ impl Relay {
 
     /// The server is gone: given back.
     pub(crate) fn detach(&mut self) {
+        if self.reshaped {
+            self.schema_settles();
+        }
         self.attached = false;
         self.unnamed_here = false;
     }

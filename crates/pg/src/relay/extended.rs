@@ -238,12 +238,14 @@ impl Relay {
     }
 
     /// What a plan depends on beside text and types, as a number. A transaction that changes
-    /// settings shares with nobody.
+    /// settings or the schema shares with nobody, nor does a client with temporary tables, whose
+    /// changes are its own.
     pub(super) fn planning(&self) -> u64 {
-        if self
-            .pending
-            .has(Flags::SETTINGS_ANY.with(Flags::ROLE).with(Flags::FUNCTION))
-        {
+        const OWN: Flags = Flags::SETTINGS_ANY
+            .with(Flags::ROLE)
+            .with(Flags::FUNCTION)
+            .with(Flags::TEMP);
+        if self.reshaped || self.pending.has(OWN) || self.pins.any(Flags::TEMP) {
             return self.segments.wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 ^ std::ptr::from_ref(self).addr() as u64;
         }
@@ -252,10 +254,11 @@ impl Relay {
             self.label.get(super::label::ROLE),
             self.label.get(super::label::AUTHORIZATION),
         );
-        if parts == (None, None, None) {
+        let schemas = statement::schemas();
+        if schemas == 0 && parts == (None, None, None) {
             return 0;
         }
-        BuildHasherDefault::<DefaultHasher>::default().hash_one(parts)
+        BuildHasherDefault::<DefaultHasher>::default().hash_one((schemas, parts))
     }
 
     /// Puts a `Parse` in, whose answer nobody sees.

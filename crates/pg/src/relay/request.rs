@@ -240,6 +240,7 @@ impl Relay {
     pub(super) fn note(&mut self, seen: &Seen, text: &[u8]) {
         self.pending.add(seen);
         self.wants_room |= seen.flags.any(Flags::DATABASE);
+        self.reshaped |= seen.flags.any(Flags::SCHEMA);
         if !self.pending.is_empty() {
             self.note_slow(seen, text);
         }

@@ -99,11 +99,7 @@ impl Relay {
         match (hidden, error) {
             // What followed a BEGIN may have run outside of a transaction.
             (
-                Hidden::Begin
-                | Hidden::Rollback
-                | Hidden::Discard
-                | Hidden::Again
-                | Hidden::Forget,
+                Hidden::Begin | Hidden::Rollback | Hidden::Discard | Hidden::Again | Hidden::Forget,
                 Some(error),
             ) => {
                 return Err(Broken(*error));

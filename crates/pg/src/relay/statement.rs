@@ -87,6 +87,18 @@ struct Table {
 
 thread_local! {
     static TABLE: RefCell<Table> = RefCell::default();
+    static SCHEMAS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often the schema of a database is known to have changed: a text that is prepared after a
+/// change may mean something else than before it (C10).
+pub(super) fn schemas() -> u64 {
+    SCHEMAS.get()
+}
+
+/// It changed again.
+pub(super) fn schema_changed() {
+    SCHEMAS.set(schemas().wrapping_add(1));
 }
 
 impl Table {

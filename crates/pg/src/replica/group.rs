@@ -186,6 +186,7 @@ impl Pooler {
             let mut visitors = group.visitors.borrow_mut();
             if visitors.len() >= MOST_VISITORS {
                 visitors.clear();
+                group.others.borrow_mut().wrote(Instant::now());
             }
             visitors.insert(owner, floor);
         }

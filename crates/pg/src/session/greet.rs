@@ -60,6 +60,7 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         server_out: Output::default(),
         server_in: Input::default(),
         client_out: Output::default(),
+        gone: 0,
         needed: 0,
     };
     // Its address: should another pool have it one day, a statement that it does not take is

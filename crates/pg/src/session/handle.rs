@@ -32,6 +32,10 @@ pub(crate) enum Activity {
 
 /// What a session is told from outside; the last bits win over the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent orders, not a state"
+)]
 pub(crate) struct Orders {
     /// The statement that waits for a server is cancelled (F3).
     pub(crate) cancel: bool,

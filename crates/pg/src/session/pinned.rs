@@ -38,15 +38,25 @@ impl Session {
             return false;
         };
         let conforming = self.relay.params().is_conforming();
-        let flags = match frame.tag {
-            b'Q' => query_text(body).map(|text| sql::scan(text, conforming).flags),
-            b'P' => Parse::decode(body).map(|parse| sql::scan(parse.text, conforming).flags),
+        let text = match frame.tag {
+            b'Q' => query_text(body),
+            b'P' => Parse::decode(body).map(|parse| parse.text),
             b'B' => BindHead::decode(body)
                 .and_then(|head| self.relay.statement(head.statement))
-                .map(|statement| statement.seen().flags),
+                .map(|statement| statement.text()),
             _ => None,
         };
-        flags.is_some_and(|flags| flags.any(PINNING) && !flags.any(Flags::FUNCTION))
+        text.is_some_and(|text| {
+            let flags = sql::scan(text, conforming).flags;
+            // A lock that is only tried is most often not got, or soon given back.
+            let tries = || {
+                text.windows(4)
+                    .any(|word| word.eq_ignore_ascii_case(b"try_"))
+            };
+            flags.any(PINNING)
+                && !flags.any(Flags::FUNCTION)
+                && !(flags.any(Flags::ADVISORY) && tries())
+        })
     }
 
     /// Waits for a place among the pinned before it asks for a server: nobody who waits for one
@@ -70,8 +80,9 @@ impl Session {
             Ok(Err(_)) => {
                 let error = SqlError::error("53400", too_many(host.pin_cap()))
                     .detail(format!(
-                        "none of them gave its own up within {} s",
-                        limit.as_secs_f32()
+                        "none gave its own up within {} s: {}",
+                        limit.as_secs_f32(),
+                        host.pins.words()
                     ))
                     .hint("raise --db-pin-limit, or connect to the database itself");
                 self.relay.refuse(error);
@@ -95,9 +106,11 @@ impl Session {
         if !self.relay.is_softly_pinned(&held.lease.known) || !self.client_in.is_empty() {
             return false;
         }
-        let pressed = self.pool.host.waiting() > 0 && !sequences_are_read();
-        let is_new = self.handle.activity() != Activity::Pinned;
-        if asked || pressed || is_new && self.turn.is_none() && self.pool.pins_are_full() {
+        let host = &self.pool.host;
+        let pressed = host.pools.borrow().iter().any(|pool| pool.is_short());
+        let is_new = self.handle.pin().is_none();
+        let is_one_too_many = is_new && host.pins.len() >= host.pin_cap() as usize;
+        if asked || pressed && !sequences_are_read() || is_one_too_many {
             let (relay, mut io) = self.relay();
             relay.forget_sequences(&mut io);
             return true;
@@ -116,6 +129,8 @@ impl Session {
         };
         // Its place is there for it.
         self.turn = None;
+        let soft = self.relay.is_softly_pinned(&held.lease.known);
+        self.handle.set_pin(reason.clone(), soft);
         for (word, text) in self.relay.pin_words() {
             held.lease.pin(word, text.as_bytes()).map_err(|refused| {
                 let error = SqlError::fatal("53400", too_many(refused.cap))
@@ -124,8 +139,6 @@ impl Session {
                 Event::End(End::Fatal(error))
             })?;
         }
-        let soft = self.relay.is_softly_pinned(&held.lease.known);
-        self.handle.set_pin(reason, soft);
         self.handle.set_activity(Activity::Pinned);
         Ok(())
     }

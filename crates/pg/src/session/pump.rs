@@ -19,6 +19,9 @@ use crate::wire::{SqlError, TxStatus};
 /// Neither side is read while so much waits to be written to the other.
 const HIGH: usize = 64 << 10;
 
+/// So many servers may be gone before a request is sent to one.
+const MOST_GONE: u8 = 3;
+
 /// What pumping cannot do alone.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -204,6 +207,7 @@ impl Session {
             Poll::Pending => Ok(Did::Nothing),
             Poll::Ready(Ok(())) => {
                 held.lease.busy = true;
+                self.gone = 0;
                 held.lease.working();
                 Ok(Did::Work)
             }
@@ -223,7 +227,8 @@ impl Session {
     /// it had not been read yet (E5). Whether that can be done.
     fn try_another(&mut self) -> bool {
         let can = |session: &Self| {
-            session.client_out.is_empty()
+            session.gone < MOST_GONE
+                && session.client_out.is_empty()
                 && session.relay.told() == TxStatus::Idle
                 && !session.relay.is_mid_message()
                 && !session.is_on_replica()
@@ -241,6 +246,7 @@ impl Session {
         if let Some(held) = self.lease.take() {
             held.lease.close();
         }
+        self.gone += 1;
         self.needed = 0;
         self.handle.set_activity(Activity::Idle);
         true

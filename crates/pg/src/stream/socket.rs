@@ -78,9 +78,9 @@ impl Socket {
         let mut byte = [MaybeUninit::uninit()];
         let seen = match self {
             Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, || SockRef::from(tcp).peek(&mut byte)),
-            Self::Unix(unix) => unix
-                .readiness()
-                .try_io(Interest::READABLE, |unix| SockRef::from(unix).peek(&mut byte)),
+            Self::Unix(unix) => unix.readiness().try_io(Interest::READABLE, |unix| {
+                SockRef::from(unix).peek(&mut byte)
+            }),
         };
         match seen {
             Ok(0) => Idle::Gone,

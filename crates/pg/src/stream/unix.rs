@@ -109,17 +109,16 @@ impl Unix {
                 None => None,
             };
             match self.io.get_ref().write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match ready {
-                    Some(mut ready) => ready.clear_ready(),
-                    None => {
-                        let same = OwnedFd::from(self.io.get_ref().try_clone()?);
-                        let room = register(same, Interest::WRITABLE)?;
-                        self.room = Some(Box::new(room));
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(mut ready) = ready {
+                        ready.clear_ready();
+                        continue;
                     }
-                },
+                    let same = OwnedFd::from(self.io.get_ref().try_clone()?);
+                    self.room = Some(Box::new(register(same, Interest::WRITABLE)?));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => {
-                    drop(ready);
                     if done.as_ref().is_ok_and(|count| *count == bytes.len()) {
                         self.room = None;
                     }
@@ -136,7 +135,10 @@ impl Unix {
 
 /// `std`'s own types keep their descriptor for as long as they live, which is what the function
 /// that replaces this one makes its caller promise in an unsafe block.
-#[expect(deprecated, reason = "its replacement is unsafe, and this crate has no unsafe code")]
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe, and this crate has no unsafe code"
+)]
 fn register<T: AsRawFd>(io: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(io, interest)
 }
@@ -195,7 +197,10 @@ mod tests {
             }
             let reader = reader.expect("more than the socket holds");
             assert_eq!(reader.join().unwrap().unwrap(), bytes);
-            assert!(ours.room.is_none(), "room is asked for only while it is wanted");
+            assert!(
+                ours.room.is_none(),
+                "room is asked for only while it is wanted"
+            );
             assert_eq!(poll_fn(|cx| ours.poll_write(cx, b"x")).await.unwrap(), 1);
             theirs.read_exact(&mut [0]).unwrap();
         });

@@ -52,7 +52,8 @@ pub fn encode(path: &Path, coding: Coding, force: bool) -> io::Result<Outcome> {
         return Err(io::Error::other("it changed while it was read"));
     }
     let draft = with(&beside, &format!(".canter-{}", std::process::id()));
-    let written = write(&draft, &encoded, &file, modified).and_then(|()| fs::rename(&draft, &beside));
+    let written =
+        write(&draft, &encoded, &file, modified).and_then(|()| fs::rename(&draft, &beside));
     if written.is_err() {
         let _ = fs::remove_file(&draft);
     }
@@ -116,7 +117,9 @@ mod tests {
 
     #[test]
     fn each_form_is_undone_to_the_content() {
-        let content: Vec<u8> = (0..50_000_u32).flat_map(|number| (number / 7).to_be_bytes()).collect();
+        let content: Vec<u8> = (0..50_000_u32)
+            .flat_map(|number| (number / 7).to_be_bytes())
+            .collect();
         let undone = |coding| {
             let encoded = compress(&content, coding).unwrap();
             assert!(encoded.len() * 2 < content.len(), "{coding:?}");
@@ -145,7 +148,9 @@ mod tests {
         let mut random = 7_u64;
         let noise: Vec<u8> = (0..1000)
             .map(|_| {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 (random >> 56) as u8
             })
             .collect();

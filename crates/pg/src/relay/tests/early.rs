@@ -55,7 +55,12 @@ fn c1_a_server_is_asked_whenever_it_may_say_something_else() {
     asks(&mut in_pool(0), &prepare("s", "select asked"));
     asks(&mut in_pool(1), &prepare("s", "select asked otherwise"));
     asks(&mut in_pool(1), &prepare("", "select asked"));
-    let described = [parse("s", "select asked"), describe('S', "s"), SYNC.to_vec()].concat();
+    let described = [
+        parse("s", "select asked"),
+        describe('S', "s"),
+        SYNC.to_vec(),
+    ]
+    .concat();
     asks(&mut in_pool(1), &described);
     asks(&mut in_pool(1), &parse("s", "select asked"));
     // A name that is taken.

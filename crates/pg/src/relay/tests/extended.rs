@@ -372,7 +372,9 @@ fn c10_after_a_change_of_schema_a_new_parse_is_read_anew() {
         d.server(&done).told(&done).released();
         assert!(before != inside && before != after && inside != after);
         // Names given before keep what they have; without a change there is nothing to read.
-        d.client(&run("s")).sent(&run(&before)).server(&self::done());
+        d.client(&run("s"))
+            .sent(&run(&before))
+            .server(&self::done());
         d.to_client.clear();
         d.client(&[parse("again", "select c10 schema"), SYNC.to_vec()].concat());
         d.sent(SYNC).server(&z(b'I')).told(&done).released();

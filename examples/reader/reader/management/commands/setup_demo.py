@@ -16,7 +16,7 @@ NAME = PASSWORD = "admin"  # noqa: S105 (that is why the command refuses to run 
 class Command(BaseCommand):
     """Adds what is missing and leaves alone what is there, except that topics are rendered anew."""
 
-    help = "Migrates, loads the topics, and adds the user admin, sample orders and comments."
+    help = "Migrates, collects static files, loads the topics, and adds the user admin, sample orders and comments."
 
     def handle(self, *_args: object, **options: object) -> None:
         if not settings.DEBUG:
@@ -26,6 +26,7 @@ class Command(BaseCommand):
                 "`load_topics` and `createsuperuser`."
             )
         call_command("migrate", verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
         call_command("load_topics", stdout=self.stdout)
         self._add_user()
         if added := samples.add_comments():
