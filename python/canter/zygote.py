@@ -38,6 +38,9 @@ EXIT_APP_NOT_LOADED = 3
 
 MOST_WORD = 60_000
 
+THREAD_END_SECONDS = 0.25
+"""How long a thread that Python has joined may still be seen."""
+
 Fds = tuple[int, int, int, int]
 
 
@@ -322,23 +325,28 @@ def find_danger(sockets_before: set[str]) -> str | None:
     threads = other_threads()
     if threads:
         found.append(f"importing the app has started {_listed('thread', threads)}")
-    sockets = [name for name in open_sockets() if name not in sockets_before]
-    if sockets:
-        peers = [open_sockets()[name] for name in sockets]
+    peers = [peer for name, peer in open_sockets().items() if name not in sockets_before]
+    if peers:
         found.append(f"importing the app has opened {_listed('connection', peers)}")
     return " and ".join(found) or None
 
 
 def other_threads() -> list[str]:
-    """The names of all threads but this one, as far as they have names."""
-    own = threading.get_native_id()
-    names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    found = []
-    for entry in os.listdir("/proc/self/task"):
-        if int(entry) != own:
+    """The names of all threads but this one, as far as they have names.
+
+    The system still lists a thread for a moment after Python has joined it, so one that Python
+    does not know is looked at again before it counts.
+    """
+    patience = time.monotonic() + THREAD_END_SECONDS
+    while True:
+        known = {thread.native_id: thread.name for thread in threading.enumerate()}
+        others = [int(entry) for entry in os.listdir("/proc/self/task")]
+        others.remove(threading.get_native_id())
+        if all(thread in known for thread in others) or time.monotonic() > patience:
             # Threads of native libraries are not known to Python.
-            found.append(names.get(int(entry)) or _comm(entry))
-    return found
+            names = [known.get(thread) or _comm(thread) for thread in others]
+            return [name for name in names if name]
+        time.sleep(0.001)
 
 
 def open_sockets() -> dict[str, str]:
@@ -365,12 +373,13 @@ def _peer(fd: int) -> str:
     return os.fsdecode(address) or "a unix socket"
 
 
-def _comm(thread: str) -> str:
+def _comm(thread: int) -> str | None:
+    """The system's name of a thread; None when it has ended."""
     try:
         with open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as comm:
             return comm.read().strip()
     except OSError:
-        return "?"
+        return None
 
 
 def source_directories() -> list[str]:
