@@ -58,6 +58,8 @@ pub struct Accepted {
     gzip: u16,
     brotli: u16,
     zstd: u16,
+    /// Content as it is was refused, by name or with all that is not named.
+    refuses_identity: bool,
 }
 
 /// Below every weight that can be written: as a last resort.
@@ -71,6 +73,7 @@ impl Accepted {
         gzip: 0,
         brotli: 0,
         zstd: 0,
+        refuses_identity: false,
     };
 
     /// Reads the values of Accept-Encoding, one for each line.
@@ -101,7 +104,27 @@ impl Accepted {
             gzip: gzip.unwrap_or(other),
             brotli: brotli.unwrap_or(other),
             zstd: zstd.unwrap_or(other),
+            refuses_identity: identity.or(others) == Some(0),
         }
+    }
+
+    /// Whether content as it is was refused (RFC 9110, section 12.5.3).
+    pub const fn refuses_identity(self) -> bool {
+        self.refuses_identity
+    }
+
+    /// The coding to make, of those in `order`: the most welcome one, of equals the first; None where
+    /// content as it is is more welcome, or nothing else is.
+    pub fn prefer(self, order: &[Coding]) -> Option<Coding> {
+        let mut best = None;
+        let mut most = self.identity.max(1);
+        for &coding in order {
+            let weight = self.weight(coding);
+            if weight > most || (weight == most && best.is_none()) {
+                (best, most) = (Some(coding), weight);
+            }
+        }
+        best
     }
 
     fn weight(self, coding: Coding) -> u16 {

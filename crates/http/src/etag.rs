@@ -37,6 +37,20 @@ impl<'a> EntityTag<'a> {
             .then_some((Self { is_weak, opaque }, rest))
     }
 
+    /// The tags of a list, up to where it breaks the grammar; none of `*`.
+    pub fn list(text: &'a [u8]) -> impl Iterator<Item = Self> {
+        let mut rest = text;
+        std::iter::from_fn(move || {
+            // Empty elements are allowed (RFC 9110, section 5.6.1.2).
+            while let [b',' | b' ' | b'\t', after @ ..] = rest {
+                rest = after;
+            }
+            let (tag, after) = Self::split(rest)?;
+            rest = trim_ows(after);
+            (rest.is_empty() || rest.starts_with(b",")).then_some(tag)
+        })
+    }
+
     /// Whether both stand for the same bytes (RFC 9110, section 8.8.3.2).
     pub fn is_same(&self, other: &EntityTag<'_>) -> bool {
         !self.is_weak && !other.is_weak && self.opaque == other.opaque
@@ -69,25 +83,9 @@ impl<'a> TagList<'a> {
     /// Whether the list has a tag that `test` accepts; a list that breaks the grammar has none
     /// behind the break.
     pub fn has(self, test: impl Fn(&EntityTag<'a>) -> bool) -> bool {
-        let Self::Tags(mut rest) = self else {
-            return true;
-        };
-        loop {
-            // Empty elements are allowed (RFC 9110, section 5.6.1.2).
-            while let [b',' | b' ' | b'\t', after @ ..] = rest {
-                rest = after;
-            }
-            let Some((tag, after)) = EntityTag::split(rest) else {
-                return false;
-            };
-            let after = trim_ows(after);
-            if !after.is_empty() && !after.starts_with(b",") {
-                return false;
-            }
-            if test(&tag) {
-                return true;
-            }
-            rest = after;
+        match self {
+            Self::Any => true,
+            Self::Tags(tags) => EntityTag::list(tags).any(|tag| test(&tag)),
         }
     }
 }

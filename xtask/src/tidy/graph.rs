@@ -9,6 +9,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/sys", &[]),
     ("crates/channel", &["sys"]),
     ("crates/http", &[]),
+    ("crates/encode", &["http"]),
     ("crates/files", &["http"]),
     ("crates/shield", &[]),
     ("crates/selftest", &[]),
