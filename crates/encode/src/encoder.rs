@@ -84,11 +84,6 @@ impl Encoder {
             Stream::Zstd(stream) => stream.finish(out),
         }
     }
-
-    /// Memory that a stream takes while it is under way, at most.
-    pub fn memory(coding: Coding, level: Level) -> u64 {
-        level.memory(coding)
-    }
 }
 
 /// Encodes the whole of some content.

@@ -1,7 +1,5 @@
 //! How hard to try: owns what one number means for each coding. Leaves choosing it to the options.
 
-use crate::Coding;
-
 /// 1 (quick) to 9 (short).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(u8);
@@ -34,17 +32,6 @@ impl Level {
     fn row(self) -> (i32, u32, u32) {
         let at = usize::from(self.0.saturating_sub(1));
         TABLE.get(at).copied().unwrap_or((3, 4, 3))
-    }
-
-    /// Bytes that one stream takes at most; measured, and rounded up.
-    pub(crate) fn memory(self, coding: Coding) -> u64 {
-        let kib = match coding {
-            Coding::Identity => 0,
-            Coding::Gzip => 384,
-            Coding::Brotli => 4096,
-            Coding::Zstd => 4096,
-        };
-        kib << 10
     }
 
     pub(crate) fn of_zstd(self) -> i32 {

@@ -56,8 +56,7 @@ impl Pad {
         let around = match coding {
             Coding::Identity => return 0,
             Coding::Gzip => 1,
-            Coding::Brotli => 8,
-            Coding::Zstd => 8,
+            Coding::Brotli | Coding::Zstd => 8,
         };
         usize::from(self.0) + around
     }
