@@ -241,12 +241,12 @@ def test_d6_reset_all_keeps_what_is_reported_as_it_was_at_start(single: Any, sql
 
 def test_d7_timeouts_of_one_client_do_not_hit_another(single: Any) -> None:
     hasty, patient = single.raw(), single.raw()
-    hasty.ask("SET statement_timeout = 30")
-    hasty.ask("SET idle_in_transaction_session_timeout = 40; SET lock_timeout = 50")
+    hasty.ask("SET idle_in_transaction_session_timeout = 40000; SET lock_timeout = 50000")
+    hasty.ask("SET statement_timeout = 300")
     assert code_of(hasty.ask("SELECT pg_sleep(10)")) == "57014"
     for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
         assert patient.value(f"SHOW {name}") == "0"
-    assert kinds(patient.ask("SELECT pg_sleep(0.1)")) == "TDCZ"
+    assert kinds(patient.ask("SELECT pg_sleep(0.5)")) == "TDCZ"
     assert code_of(hasty.ask("SELECT pg_sleep(10)")) == "57014"
 
 

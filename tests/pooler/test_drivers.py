@@ -100,7 +100,8 @@ def test_psycopg_client_side_binding(single: Any) -> None:
 
 def test_psycopg_cancel_and_timeouts(single: Any) -> None:
     with single.connect() as connection:
-        connection.execute("SET statement_timeout = 20")
+        # Long enough for the RESET, which is under it as well.
+        connection.execute("SET statement_timeout = 500")
         with pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("SELECT pg_sleep(60)")
         connection.execute("RESET statement_timeout")

@@ -144,9 +144,10 @@ def test_e4_an_idle_transaction_is_ended_after_its_time(start: Any) -> None:
 
 def test_e4_the_servers_own_timeout_is_passed_on(single: Any) -> None:
     client, other = single.raw(), single.raw()
-    client.ask("SET idle_in_transaction_session_timeout = 50")
     client.ask("BEGIN")
     client.ask("SELECT 1")
+    # The last: from here on nothing the test does has to be quick.
+    client.ask("SET idle_in_transaction_session_timeout = 50")
     until(lambda: len(single.backends()) < (1 if hasattr(single, "pid") else 2))
     # PostgreSQL says it at once and closes; who comes later hears it with the next statement.
     client.send(pgwire.query("SELECT 2"))

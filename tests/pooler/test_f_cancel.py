@@ -5,11 +5,13 @@ Leaves the cancel of a client that is gone to ``test_e_leaving``.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from harness import pgwire
-from harness.operated import together
+from harness.operated import together, until
 from harness.pgwire import code_of, kinds
 
 
@@ -20,12 +22,28 @@ def cancel(way: Any, key: tuple[int, bytes]) -> None:
         assert client.rest() == []
 
 
+@contextlib.contextmanager
+def blocked(way: Any, client: pgwire.Client) -> Iterator[None]:
+    """The client runs a query that ends when the block does, however long that takes."""
+    with way.postgres.connect(dbname=way.dbname) as locker:
+        locker.execute("SELECT pg_advisory_lock(77)")
+        client.send(pgwire.query("SELECT pg_advisory_xact_lock(77)"))
+        way.running("pg_advisory_xact_lock")
+        yield
+
+
+def heard(way: Any) -> None:
+    """The pooler has read what was sent before: it answers somebody who came later."""
+    with way.stranger() as probe:
+        probe.send(pgwire.ssl_request())
+        probe.read(1)
+
+
 def test_f1_a_cancel_reaches_the_query_of_its_client(pooler: Any) -> None:
     client, other = pooler.raw(), pooler.raw()
     for one in (client, other):
         one.send(pgwire.query("SELECT pg_sleep(600)"))
-    while len([s for s in pooler.states() if s == "active"]) < 2:
-        pass
+    until(lambda: pooler.states().count("active") == 2, what="both queries")
     cancel(pooler, client.key)
     assert code_of(client.until("Z")) == "57014"
     assert "active" in pooler.states()
@@ -37,24 +55,22 @@ def test_f1_a_cancel_reaches_the_query_of_its_client(pooler: Any) -> None:
 def test_f1_a_cancel_without_a_query_is_dropped(single: Any) -> None:
     client, other = single.raw(), single.raw()
     client.ask("SELECT 1")
-    other.send(pgwire.query("SELECT pg_sleep(0.3), 'untouched'"))
-    single.running("pg_sleep")
-    cancel(single, client.key)
+    with blocked(single, other):
+        cancel(single, client.key)
     assert kinds(other.until("Z")) == "TDCZ"
     assert client.value("SELECT 1") == "1"
 
 
 def test_f1_a_wrong_secret_is_closed_in_silence(single: Any) -> None:
     client = single.raw()
-    client.send(pgwire.query("SELECT pg_sleep(0.3)"))
-    single.running("pg_sleep")
     pid, secret = client.key
     flipped = bytes(byte ^ 1 for byte in secret)
-    for key in ((pid, flipped), (pid ^ 1, secret), (0, b"\0" * 4), (-1, secret)):
-        cancel(single, key)
-    if hasattr(single, "pid"):
-        for key in ((pid, secret + b"x"), (pid, secret * 2)):
+    with blocked(single, client):
+        for key in ((pid, flipped), (pid ^ 1, secret), (0, b"\0" * 4), (-1, secret)):
             cancel(single, key)
+        if hasattr(single, "pid"):
+            for key in ((pid, secret + b"x"), (pid, secret * 2)):
+                cancel(single, key)
     assert kinds(client.until("Z")) == "TDCZ"
 
 
@@ -93,8 +109,6 @@ def test_f2_a_server_is_not_given_on_before_its_cancel_has_arrived(start: Any) -
         serving = [one for one in fake.connections if one not in cancels]
         canceller = way.stranger()
         canceller.send(pgwire.cancel_request(*client.key))
-        from harness.operated import until
-
         until(lambda: cancels, what="the cancel at the server")
         # The query ends by itself; the cancel is still on its way.
         serving[-1].send(pgwire.one_row(b"done"))
@@ -110,8 +124,9 @@ def test_f3_a_client_that_waits_for_a_server_is_cancelled_at_once(single: Any) -
     holder, waiting, third = single.raw(), single.raw(), single.raw()
     holder.ask("BEGIN; SELECT 1")
     waiting.send(pgwire.query("SELECT 2"))
-    assert waiting.is_silent()
     third.send(pgwire.query("SELECT 3"))
+    heard(single)
+    assert waiting.is_silent()
     cancel(single, waiting.key)
     answer = waiting.until("Z")
     assert code_of(answer) == "57014"
@@ -125,6 +140,7 @@ def test_f3_a_waiting_extended_query_is_cancelled_up_to_its_sync(single: Any) ->
     holder, waiting = single.raw(), single.raw()
     holder.ask("BEGIN; SELECT 1")
     waiting.send(pgwire.extended("SELECT 2"), pgwire.extended("SELECT 3"), pgwire.sync())
+    heard(single)
     assert waiting.is_silent()
     cancel(single, waiting.key)
     assert kinds(waiting.until("Z")) == "EZ"
@@ -150,6 +166,4 @@ def test_f4_a_flood_of_cancels_is_survived(pooler: Any) -> None:
     assert client.value("SELECT 2") == "2"
     for half in halves:
         half.close()
-    from harness.operated import until
-
     until(lambda: pooler.open_files() <= before + 1, what="its descriptors to be closed")

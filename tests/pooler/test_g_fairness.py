@@ -18,6 +18,9 @@ pytestmark = pytest.mark.pooled
 
 PID = "SELECT pg_backend_pid()"
 
+SHORT = "1500ms"
+"""A wait that is seen to end, and long enough for a busy machine to open a connection."""
+
 
 def held(way: Any) -> pgwire.Client:
     """A client with a server in an open transaction."""
@@ -86,7 +89,7 @@ def test_g3_no_server_is_lost_when_waiters_go_away(single: Any) -> None:
 
 
 def test_g4_waiting_too_long_is_an_error_that_says_why(start: Any) -> None:
-    way = start("--db-wait-timeout", "200ms", connections=1)
+    way = start("--db-wait-timeout", SHORT, connections=1)
     holder, waiting = held(way), way.raw()
     answer = waiting.ask("SELECT 2")
     assert kinds(answer) == "EZ"
@@ -100,7 +103,7 @@ def test_g4_waiting_too_long_is_an_error_that_says_why(start: Any) -> None:
 
 
 def test_g4_through_psycopg_it_is_an_operational_error(start: Any) -> None:
-    way = start("--db-wait-timeout", "200ms", connections=1)
+    way = start("--db-wait-timeout", SHORT, connections=1)
     holder = held(way)
     with way.connect() as connection:
         with pytest.raises(psycopg.errors.TooManyConnections):
@@ -110,7 +113,7 @@ def test_g4_through_psycopg_it_is_an_operational_error(start: Any) -> None:
 
 
 def test_g4_a_pipeline_that_waited_in_vain_is_answered_up_to_its_syncs(start: Any) -> None:
-    way = start("--db-wait-timeout", "200ms", connections=1)
+    way = start("--db-wait-timeout", SHORT, connections=1)
     holder, waiting = held(way), way.raw()
     waiting.send(*[pgwire.extended("SELECT 1") + pgwire.sync() for _ in range(3)])
     assert code_of(waiting.until("Z")) == "53300"

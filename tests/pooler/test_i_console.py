@@ -485,6 +485,7 @@ def test_i1_set_changes_what_can_change(single: Any) -> None:
             assert one(single, "CONFIG", key="query_wait_timeout")["value"] == "0.3"
             with pytest.raises(psycopg.errors.TooManyConnections, match="within 0.3 s"):
                 other.execute("SELECT 1")
+            admin.execute("SET query_wait_timeout = '20s'")
             admin.execute("SET max_db_connections = 2")
             other.execute("SELECT 1")
             for text, error in (

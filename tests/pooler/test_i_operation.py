@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from harness import pgwire
 from harness.operated import until
-from harness.pgwire import Closed, Fake, FakeServer, Message, code_of
+from harness.pgwire import Closed, Fake, FakeServer, Message, code_of, kinds
 
 pytestmark = pytest.mark.pooled
 
@@ -74,6 +74,18 @@ HOSTILE_MESSAGES: dict[str, bytes] = {
     "not text": pgwire.query(b"SELECT '\xff\xfe\xfd'"),
     "startup again": pgwire.startup(user="postgres"),
 }
+
+
+def honest_value(client: pgwire.Client, wanted: str) -> None:
+    """The value of a query comes from an honest server, if need be at the second try: the liar
+    closes its end when it has lied, and who was given that connection in the same moment hears so
+    (class 08), once, for there is only one such connection."""
+    found = client.ask("SELECT 1")
+    if code_of(found)[:2] == "08":
+        assert kinds(found) == "EZ", found
+        found = client.ask("SELECT 1")
+    assert kinds(found) == "TDCZ", found
+    assert [one.values for one in found if one.kind == "D"] == [[wanted.encode()]]
 
 
 def still_serves(way: Any) -> None:
@@ -206,7 +218,7 @@ def test_i4_a_server_that_lies_harms_one_client_at_most(
         except (OSError, ValueError, struct.error):
             pass
         # Not one byte of it is what the next client gets.
-        assert other.value("SELECT 1") == "true"
+        honest_value(other, "true")
         still_serves(way)
 
 
