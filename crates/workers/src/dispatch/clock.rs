@@ -30,6 +30,13 @@ const DEAF_AFTER: Duration = Duration::from_secs(3);
 /// native code of a request past its deadline keeps the interpreter.
 const HUNG_AFTER: Duration = Duration::from_secs(3);
 
+/// A worker that has taken none of its requests for this long is offered more only when all
+/// others are as slow or full.
+const STILL_AFTER: Duration = Duration::from_millis(150);
+/// After this long they are given to others, though none of these is idle. Much longer than most
+/// requests run: a worker that computes is not asked to give up what it will take in a moment.
+const PASSED_OVER_AFTER: Duration = Duration::from_millis(500);
+
 /// Whether the ticker runs, and how to start it.
 #[derive(Default)]
 pub(super) struct Ticker {
@@ -127,27 +134,7 @@ impl Inner {
             .filter(|worker| worker.id != id && worker.standing == Standing::Open)
             .filter(|worker| worker.end.is_idle() && worker.end.untaken() == 0)
             .count();
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
-            return;
-        };
-        let mut left = idle * 2;
-        let mut back = Vec::new();
-        while left > 0 {
-            let Some(key) = worker.offered.pop_front() else {
-                break;
-            };
-            if let Some(entry) = self.entries.get(key)
-                && let Place::Given(at, slot) = entry.place
-                && at == id
-                && worker.reclaim(slot)
-            {
-                back.push(key);
-                left -= 1;
-            }
-        }
-        if !back.is_empty() {
-            self.put_back(back);
-        }
+        self.take_back(id, idle * 2);
     }
 
     /// Ends what has waited or run too long.
@@ -179,6 +166,7 @@ impl Inner {
         for id in deaf {
             self.replace(id, Reason::Stuck);
         }
+        self.look_for_motion(now);
         let hung = self.workers.iter_mut().filter_map(|worker| {
             let is_hung = worker.untaken_for(now) > HUNG_AFTER
                 && (worker.stuck > 0 || !worker.runs_anything());
@@ -186,6 +174,31 @@ impl Inner {
         });
         for id in hung.collect::<Vec<_>>() {
             self.replace(id, Reason::Stuck);
+        }
+    }
+
+    /// Finds workers that take nothing, and gives what they hold to those that do.
+    fn look_for_motion(&mut self, now: Instant) {
+        let (mut any_waits, mut any_moves) = (false, false);
+        let mut passed_over = Vec::new();
+        for worker in &mut self.workers {
+            let still = worker.untaken_for(now);
+            worker.stands_still = still > STILL_AFTER;
+            any_moves |= worker.standing == Standing::Open && !worker.stands_still;
+            any_waits |= worker.end.untaken() > 0;
+            if still > PASSED_OVER_AFTER {
+                passed_over.push(worker.id);
+            }
+        }
+        if any_waits {
+            // It rests when a worker with a thread at its empty ring is offered something. This one
+            // has not taken it at once: it may have been stopped.
+            self.clock.start();
+        }
+        if any_moves {
+            for id in passed_over {
+                self.take_back(id, usize::MAX);
+            }
         }
     }
 

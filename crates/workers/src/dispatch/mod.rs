@@ -322,7 +322,7 @@ impl Inner {
             .iter_mut()
             .filter(|worker| worker.standing == Standing::Open)
             .filter(|worker| worker.end.untaken() < DEPTH)
-            .min_by_key(|worker| worker.in_flight);
+            .min_by_key(|worker| (worker.stands_still, worker.in_flight));
         let Some(worker) = best else { return false };
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
@@ -450,10 +450,21 @@ impl Inner {
             return;
         }
         worker.standing = Standing::Draining;
+        worker.say(Control::Drain);
         // What it has not begun is better off elsewhere.
-        let offered: Vec<_> = worker.offered.drain(..).collect();
+        self.take_back(id, usize::MAX);
+    }
+
+    /// Gives others up to `most` requests that this worker has been offered and has not begun, the
+    /// oldest first.
+    fn take_back(&mut self, id: WorkerId, most: usize) {
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
+            return;
+        };
         let mut back = Vec::new();
-        for key in offered {
+        while back.len() < most
+            && let Some(key) = worker.offered.pop_front()
+        {
             if let Some(entry) = self.entries.get(key)
                 && let Place::Given(at, slot) = entry.place
                 && at == id
@@ -462,8 +473,9 @@ impl Inner {
                 back.push(key);
             }
         }
-        worker.say(Control::Drain);
-        self.put_back(back);
+        if !back.is_empty() {
+            self.put_back(back);
+        }
     }
 
     /// Puts requests that had been given out back to the head of the queue, in order of arrival.

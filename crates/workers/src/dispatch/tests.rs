@@ -387,6 +387,41 @@ fn a_request_behind_a_busy_worker_moves_to_one_that_has_nothing_to_do() {
 }
 
 #[test]
+fn a_request_at_a_worker_that_has_been_stopped_moves_to_another() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let stopped = stage.worker().await;
+        let _other = stage.worker().await;
+        // A thread sleeps at its ring and is woken, but takes nothing: the worker was stopped.
+        let requests = stopped.end.requests;
+        let asleep = std::thread::spawn(move || requests.sleep(Some(LONG)));
+        while !stage.dispatch.0.borrow().workers[0].end.is_idle() {
+            tokio::task::yield_now().await;
+        }
+        let ticket = stage.submit("/", LONG);
+        let is_running = |stage: &Stage| stage.dispatch.0.borrow().clock.is_running();
+        assert!(!is_running(&stage), "the worker looks as if it took it");
+        before_sleep();
+        asleep.join().unwrap();
+        let workers_of = |stage: &Stage| {
+            let inner = stage.dispatch.0.borrow();
+            let counts = inner.workers.iter().map(|worker| worker.in_flight);
+            counts.collect::<Vec<_>>()
+        };
+        assert_eq!(workers_of(&stage), [1, 0]);
+        let limit = Instant::now() + Duration::from_secs(10);
+        while workers_of(&stage) != [0, 1] {
+            assert!(Instant::now() < limit, "it stays: {:?}", workers_of(&stage));
+            tokio::task::yield_now().await;
+        }
+        // Nor does the stopped one get the next, though it has less to do.
+        let _next = stage.submit("/next", LONG);
+        assert_eq!(workers_of(&stage), [0, 2]);
+        drop(ticket);
+    });
+}
+
+#[test]
 fn a_retired_worker_gives_back_what_it_has_not_begun() {
     run(async || {
         let mut stage = Stage::new(10);

@@ -47,6 +47,8 @@ pub(super) struct Worker {
     /// Requests pushed since it was last woken.
     pub pushed: u32,
     pub stalled_ticks: u32,
+    /// Requests have waited in its ring for a while without any being taken.
+    pub stands_still: bool,
     /// How many requests it had taken when it was last seen to take one, and when that was.
     taken: (u64, Instant),
 }
@@ -69,6 +71,7 @@ impl Worker {
             replacing: false,
             pushed: 0,
             stalled_ticks: 0,
+            stands_still: false,
             taken: (0, Instant::now()),
         }
     }
