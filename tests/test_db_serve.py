@@ -128,7 +128,7 @@ def test_several_databases_are_pooled_each(
             "lite": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
         }
         server = serve("--db-connections", "2", databases=databases)
-        assert "databases=\"default, other\"" in server.log
+        server.wait_log('databases="default, other"')
         assert facts(server, "/at/other/")["user"] == role
         assert facts(server, "/at/other/")["database"] == other
         assert facts(server)["database"] == database
@@ -208,7 +208,7 @@ def test_what_the_pool_cannot_do_goes_straight_to_the_server_and_says_so(
     server = serve(databases={"default": entry, "other": direct})
     assert is_pooled(facts(server))
     assert not is_pooled(facts(server, "/at/other/"))
-    assert "'other' is reached without the pool: sslcrldir" in server.log
+    server.wait_log("'other' is reached without the pool: sslcrldir")
 
 
 def test_the_pool_can_be_switched_off(serve: Serve, postgres: Postgres) -> None:
@@ -393,7 +393,7 @@ def test_other_programs_use_the_pool_of_the_site(
 
     socket = tmp_path / ".s.PGSQL.6432"
     server = serve("--bind-postgres", f"unix:{socket}")
-    assert "for other programs" in server.log
+    server.wait_log("for other programs")
     way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
     with psycopg.connect(**way) as connection:
         backend = connection.execute("SELECT pg_backend_pid()").fetchone()

@@ -545,6 +545,7 @@ def test_whitenoise_in_the_middleware_works_and_may_be_dropped(tmp_path: Path) -
     with start(tmp_path, MIDDLEWARE=middleware) as server, server.client() as client:
         assert client.get("/static/css/site.css").text == CSS
         assert client.get("/page/").text.startswith("django")
+        server.wait_log("may be dropped from MIDDLEWARE")
         assert len(server.logged("may be dropped from MIDDLEWARE")) == 1
 
 
@@ -572,6 +573,7 @@ def test_under_debug_the_sources_are_served_as_they_are(tmp_path: Path) -> None:
 def test_a_missing_folder_is_said_and_the_site_served(tmp_path: Path) -> None:
     fill(tmp_path)
     with start(tmp_path) as server, server.client() as client:
+        server.wait_log("collectstatic")
         assert len(server.logged("collectstatic")) == 1
         assert client.get("/static/css/site.css").status == 404
         assert client.get("/page/").status == 200
