@@ -12,6 +12,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/encode", &["http"]),
     ("crates/files", &["http"]),
     ("crates/shield", &[]),
+    ("crates/insight", &["base"]),
     ("crates/selftest", &[]),
     (
         "crates/front",

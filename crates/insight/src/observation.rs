@@ -1,0 +1,90 @@
+//! Owns what is told of one request that has ended.
+//! Leaves where it comes from to the front, and what follows from it to `site`.
+
+use crate::phases::Phases;
+use crate::statement::Traits;
+
+/// The name of a statement or of a place in the app's code: a hash of its text.
+pub type Name = u64;
+
+/// The same statement at the same place, in one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The statement's fingerprint.
+    pub statement: Name,
+    /// Where the app asked for it.
+    pub place: Name,
+    /// How often.
+    pub count: u32,
+    /// With how many different values.
+    pub distinct: u32,
+    /// How often with values that had been asked for before, with nothing written since.
+    pub repeats: u32,
+    /// In the database, all together, in microseconds.
+    pub total_us: u64,
+    /// The longest one.
+    pub max_us: u64,
+    /// With the Python between one statement and the next.
+    pub price_us: u64,
+}
+
+/// One request that has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Observation<'a> {
+    /// `GET`, or `OTHER` for methods nobody knows.
+    pub method: &'static str,
+    /// The pattern of the address; empty where the app does not tell.
+    pub route: &'a str,
+    /// The status of the response; 499 when the client had left.
+    pub status: u16,
+    /// Where the time went.
+    pub phases: Phases,
+    /// Statements.
+    pub queries: u32,
+    /// Statements that were written.
+    pub writes: u32,
+    /// Within a transaction between statements, in microseconds: a connection was held for nothing.
+    pub held_us: u64,
+    /// The statements by group.
+    pub groups: &'a [Group],
+}
+
+/// A statement's text, told once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Without values.
+    pub text: String,
+    /// What it does.
+    pub traits: Traits,
+}
+
+/// A place in the app's code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as the app was told of it.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// The function.
+    pub function: String,
+    /// What the line says.
+    pub source: String,
+}
+
+impl Place {
+    /// Reads `file \n line \n function \n source`; parts that are missing are empty.
+    pub fn read(text: &str) -> Self {
+        let mut parts = text.splitn(4, '\n').map(clean);
+        Self {
+            file: parts.next().unwrap_or_default(),
+            line: parts.next().unwrap_or_default().parse().unwrap_or(0),
+            function: parts.next().unwrap_or_default(),
+            source: parts.next().unwrap_or_default(),
+        }
+    }
+}
+
+/// No control characters, and not without end.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}

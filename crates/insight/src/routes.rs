@@ -1,0 +1,207 @@
+//! Owns what is counted of each route. At most [`MOST`] are told apart, all further ones are
+//! «other»: a million addresses cost no more than these.
+//! Leaves what a route is to the app, which has named it; a raw path never comes here.
+
+use std::collections::HashMap;
+
+use crate::histogram::Histogram;
+use crate::observation::Observation;
+use crate::phases::Phases;
+use crate::window::Window;
+
+/// Routes told apart; one more stands for all others.
+pub const MOST: usize = 200;
+/// The most bytes of a route's name.
+const MOST_NAME: usize = 200;
+/// A router gives up on an answer that takes longer.
+pub const ROUTER_US: u64 = 30_000_000;
+
+/// What was seen of one route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// `GET`…
+    pub method: &'static str,
+    /// The pattern; empty where none is known, `other` beyond the bound.
+    pub name: String,
+    /// Responses.
+    pub requests: u64,
+    /// Responses by first digit of the status: 1xx to 5xx.
+    pub by_class: [u64; 5],
+    /// Those that took 30 s or were given up.
+    pub timeouts: u64,
+    /// Wall times.
+    pub wall: Histogram,
+    /// Time by phase.
+    pub phases: Phases,
+    /// Statements: all, the most in one request, and how they are spread (in hundreds).
+    pub queries: (u64, u32, Histogram),
+    /// The slowest one in microseconds.
+    pub slowest_us: u64,
+    /// Wall time, by the hour.
+    wall_window: Window,
+}
+
+impl Route {
+    fn new(method: &'static str, name: String) -> Self {
+        Self {
+            method,
+            name,
+            requests: 0,
+            by_class: [0; 5],
+            timeouts: 0,
+            wall: Histogram::default(),
+            phases: Phases::default(),
+            queries: (0, 0, Histogram::default()),
+            slowest_us: 0,
+            wall_window: Window::default(),
+        }
+    }
+
+    /// Counts one request.
+    pub fn add(&mut self, now_s: u64, observation: &Observation<'_>) {
+        let wall = observation.phases.wall_us();
+        self.requests += 1;
+        let class = usize::from((observation.status / 100).saturating_sub(1));
+        if let Some(count) = self.by_class.get_mut(class) {
+            *count += 1;
+        }
+        self.timeouts += u64::from(is_timeout(observation.status, wall));
+        self.wall.add(wall);
+        self.phases.add(&observation.phases);
+        self.queries.0 += u64::from(observation.queries);
+        self.queries.1 = self.queries.1.max(observation.queries);
+        self.queries.2.add(u64::from(observation.queries) * 100);
+        self.slowest_us = self.slowest_us.max(wall);
+        self.wall_window.add(now_s, wall);
+    }
+
+    /// Responses with a status from 500 on.
+    pub fn errors(&self) -> u64 {
+        self.by_class.last().copied().unwrap_or(0)
+    }
+
+    /// Statements in the middle request, to a third.
+    pub fn queries_p50(&self) -> u64 {
+        if self.queries.0 == 0 {
+            return 0;
+        }
+        self.queries.2.quantile_us(500) / 100
+    }
+
+    /// Microseconds that all its requests take in an hour.
+    pub fn time_per_hour_us(&self, now_s: u64, since_s: u64) -> u64 {
+        self.wall_window.per_hour(now_s, since_s)
+    }
+
+    /// For people: `GET /api/orders/`.
+    pub fn label(&self) -> String {
+        let name = if self.name.is_empty() {
+            "(no route)"
+        } else {
+            &self.name
+        };
+        format!("{} {name}", self.method)
+    }
+}
+
+/// Whether a router would have given up on it, or we did.
+pub fn is_timeout(status: u16, wall_us: u64) -> bool {
+    wall_us >= ROUTER_US || status == 504
+}
+
+/// All routes.
+#[derive(Debug, Default)]
+pub struct Routes {
+    rows: Vec<Route>,
+    /// By name, then method; a request finds its route without making a string.
+    places: HashMap<String, Vec<(&'static str, usize)>>,
+}
+
+impl Routes {
+    /// The route of a request and its place, which does not change.
+    pub fn find(&mut self, method: &'static str, name: &str) -> (usize, &mut Route) {
+        let known = self.places.get(name).and_then(|places| {
+            let mut places = places.iter();
+            places
+                .find(|(other, _)| *other == method)
+                .map(|(_, place)| *place)
+        });
+        let place = known.unwrap_or_else(|| self.add(method, name));
+        // Places are those of rows, which never go.
+        let row = match self.rows.get(place) {
+            Some(_) => place,
+            None => 0,
+        };
+        (row, &mut self.rows[row])
+    }
+
+    fn add(&mut self, method: &'static str, name: &str) -> usize {
+        if self.rows.len() >= MOST {
+            let other = self.rows.get(MOST).map(|_| MOST);
+            return other.unwrap_or_else(|| {
+                self.rows.push(Route::new("*", "other".to_owned()));
+                MOST
+            });
+        }
+        let clean: String = name.chars().filter(|c| !c.is_control()).collect();
+        let mut end = clean.len().min(MOST_NAME);
+        while !clean.is_char_boundary(end) {
+            end -= 1;
+        }
+        let place = self.rows.len();
+        self.rows.push(Route::new(
+            method,
+            clean.get(..end).unwrap_or_default().to_owned(),
+        ));
+        self.places
+            .entry(name.to_owned())
+            .or_default()
+            .push((method, place));
+        place
+    }
+
+    /// All of them, in order of appearance.
+    pub fn rows(&self) -> &[Route] {
+        &self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_addresses_stay_within_the_bound() {
+        let mut routes = Routes::default();
+        for number in 0..1_000_000_u32 {
+            let (_, route) = routes.find("GET", &format!("/{number}\r\n<script>"));
+            route.add(0, &Observation::default());
+        }
+        assert_eq!(routes.rows().len(), MOST + 1);
+        assert_eq!(routes.rows()[MOST].requests, 1_000_000 - MOST as u64);
+        assert_eq!(routes.rows()[0].name, "/0<script>");
+        assert_eq!(routes.places.len(), MOST);
+    }
+
+    #[test]
+    fn methods_are_told_apart_and_statements_counted() {
+        let mut routes = Routes::default();
+        let observation = Observation {
+            status: 504,
+            queries: 3,
+            ..Observation::default()
+        };
+        routes.find("GET", "/a").1.add(0, &observation);
+        routes.find("POST", "/a").1.add(0, &observation);
+        let (place, route) = routes.find("GET", "/a");
+        route.add(0, &observation);
+        assert_eq!(
+            (place, route.requests, route.errors(), route.timeouts),
+            (0, 2, 2, 2)
+        );
+        assert_eq!(
+            (route.queries.0, route.queries.1, route.queries_p50()),
+            (6, 3, 3)
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! Owns the rules by which the statements of one request are a finding. Nothing is counted across
+//! requests: what several requests do once each is nobody's fault.
+//! Leaves what becomes of findings to `findings`.
+
+use crate::observation::{Group, Observation};
+use crate::statement::Traits;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// One statement for each row of another.
+    NPlusOne,
+    /// The same question again, with nothing written since.
+    Redundant,
+    /// A statement that takes long.
+    Slow,
+    /// A transaction stays open while no statement runs.
+    Holding,
+}
+
+impl Rule {
+    /// For programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NPlusOne => "n_plus_one",
+            Self::Redundant => "redundant",
+            Self::Slow => "slow",
+            Self::Holding => "holding",
+        }
+    }
+
+    /// For people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NPlusOne => "one query for each row",
+            Self::Redundant => "the same query again",
+            Self::Slow => "a slow query",
+            Self::Holding => "a transaction held open without querying",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::NPlusOne, Self::Redundant, Self::Slow, Self::Holding];
+}
+
+/// From how many on a repeat is a finding.
+pub const MANY: u32 = 5;
+/// From how many on it is a bad one.
+pub const CRITICAL: u32 = 10;
+/// Or from how much time on.
+pub const CRITICAL_US: u64 = 50_000;
+/// A single statement this long is slow.
+pub const SLOW_US: u64 = 500_000;
+/// A transaction held this long without a statement.
+pub const HELD_US: u64 = 50_000;
+
+/// What a rule says of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which rule.
+    pub rule: Rule,
+    /// Whether it is a bad one.
+    pub critical: bool,
+    /// What could be saved, in microseconds.
+    pub lost_us: u64,
+}
+
+/// What is to be said of a group.
+pub fn judge(group: &Group, traits: Traits) -> Option<Verdict> {
+    let verdict = |rule, lost_us| {
+        Some(Verdict {
+            rule,
+            critical: group.count >= CRITICAL || group.price_us >= CRITICAL_US,
+            lost_us,
+        })
+    };
+    // Writing in a loop, locking rows in batches and going through a result in pieces are what a
+    // program does that knows what it does.
+    let is_read = traits.reads && !traits.writes && !traits.locks;
+    let may_repeat = !is_read || traits.pages || traits.batches;
+    let count = u64::from(group.count.max(1));
+    if !may_repeat && group.count >= MANY && group.distinct >= MANY {
+        return verdict(Rule::NPlusOne, group.price_us - group.price_us / count);
+    }
+    if is_read && group.repeats >= 1 {
+        let lost = group.price_us / count * u64::from(group.repeats);
+        return verdict(Rule::Redundant, lost);
+    }
+    if group.max_us >= SLOW_US {
+        return verdict(Rule::Slow, group.total_us);
+    }
+    None
+}
+
+/// What is to be said of the request as a whole.
+pub fn judge_request(observation: &Observation<'_>) -> Option<Verdict> {
+    (observation.held_us >= HELD_US).then_some(Verdict {
+        rule: Rule::Holding,
+        critical: observation.held_us >= 10 * HELD_US,
+        lost_us: observation.held_us,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: Traits = Traits {
+        reads: true,
+        writes: false,
+        locks: false,
+        pages: false,
+        batches: false,
+    };
+
+    fn group(count: u32, distinct: u32, repeats: u32) -> Group {
+        Group {
+            count,
+            distinct,
+            repeats,
+            total_us: 100 * u64::from(count),
+            max_us: 100,
+            price_us: 200 * u64::from(count),
+            ..Group::default()
+        }
+    }
+
+    fn rule(group: Group, traits: Traits) -> Option<Rule> {
+        judge(&group, traits).map(|verdict| verdict.rule)
+    }
+
+    #[test]
+    fn c3_five_questions_with_five_values_at_one_place_are_one_for_each_row() {
+        assert_eq!(rule(group(5, 5, 0), READ), Some(Rule::NPlusOne));
+        assert_eq!(rule(group(4, 4, 0), READ), None);
+        assert_eq!(rule(group(9, 4, 0), READ), None);
+        // The rows share some of what they refer to.
+        let verdict = judge(&group(20, 8, 12), READ).unwrap();
+        assert_eq!((verdict.rule, verdict.critical), (Rule::NPlusOne, true));
+        assert_eq!(verdict.lost_us, 3800);
+        assert!(!judge(&group(9, 9, 0), READ).unwrap().critical);
+    }
+
+    #[test]
+    fn c2_what_legitimately_repeats_is_no_finding() {
+        let traits = [
+            Traits {
+                pages: true,
+                ..READ
+            },
+            Traits {
+                batches: true,
+                ..READ
+            },
+            Traits {
+                locks: true,
+                ..READ
+            },
+            Traits {
+                reads: false,
+                writes: true,
+                ..READ
+            },
+            Traits {
+                reads: false,
+                ..READ
+            },
+        ];
+        for traits in traits {
+            assert_eq!(rule(group(50, 50, 0), traits), None, "{traits:?}");
+        }
+        // Batches of rows that are locked, and savepoints, ask the same words again.
+        assert_eq!(
+            rule(
+                group(50, 1, 49),
+                Traits {
+                    locks: true,
+                    ..READ
+                }
+            ),
+            None
+        );
+        assert_eq!(
+            rule(
+                group(50, 1, 49),
+                Traits {
+                    reads: false,
+                    ..READ
+                }
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn c3_the_same_question_twice_is_redundant_and_a_long_one_slow() {
+        let verdict = judge(&group(2, 1, 1), READ).unwrap();
+        assert_eq!((verdict.rule, verdict.lost_us), (Rule::Redundant, 200));
+        let long = Group {
+            max_us: SLOW_US,
+            ..group(1, 1, 0)
+        };
+        assert_eq!(rule(long, READ), Some(Rule::Slow));
+        let held = Observation {
+            held_us: HELD_US,
+            ..Observation::default()
+        };
+        assert_eq!(judge_request(&held).unwrap().rule, Rule::Holding);
+        assert_eq!(judge_request(&Observation::default()), None);
+    }
+}

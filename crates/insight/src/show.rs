@@ -1,0 +1,69 @@
+//! Owns how what is known is shown: JSON, Prometheus, SARIF, text for terminals.
+//! Leaves the page to whoever serves it.
+
+pub mod findings;
+pub mod json;
+pub mod prometheus;
+pub mod snapshot;
+pub mod top;
+
+use crate::history::Gauges;
+
+/// What only this moment knows.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Seconds since the start.
+    pub now_s: u64,
+    /// The version of the program.
+    pub version: &'static str,
+    /// What is seen at this moment.
+    pub gauges: Gauges,
+    /// What the processes may use together, in kilobytes; 0 when nothing says so.
+    pub memory_limit_kb: u64,
+    /// The processes.
+    pub processes: Vec<Process>,
+    /// Requests under way for a while, the oldest first.
+    pub running: Vec<Running>,
+    /// The pool of database connections; None where there is none.
+    pub pool: Option<Pool>,
+}
+
+/// One process.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// `front`, `worker 1`…
+    pub name: String,
+    /// Its number.
+    pub pid: u32,
+    /// Memory with its part of what it shares, what is its own alone, and all that it maps, in
+    /// kilobytes.
+    pub memory_kb: [u64; 3],
+    /// Its threads.
+    pub threads: u32,
+}
+
+/// A request under way.
+#[derive(Clone, Debug, Default)]
+pub struct Running {
+    /// `GET /path`, without its query.
+    pub request: String,
+    /// Its id.
+    pub id: String,
+    /// Milliseconds since it came.
+    pub age_ms: u64,
+    /// Whether it waits for a thread.
+    pub queued: bool,
+    /// Where its thread is, as far as it was asked.
+    pub stack: String,
+}
+
+/// The pool.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pool {
+    /// Connections to the server, and how many of them carry a transaction.
+    pub servers: (u32, u32),
+    /// Connections of the app, and how many of them wait for a server connection.
+    pub clients: (u32, u32),
+    /// Microseconds waited in all.
+    pub waited_us: u64,
+}

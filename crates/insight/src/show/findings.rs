@@ -1,0 +1,197 @@
+//! Owns the findings as text for people, as JSON, and as SARIF 2.1.0 for code hosts.
+//! Leaves what they are to `site`.
+
+use std::fmt::Write as _;
+
+use crate::rules::Rule;
+use crate::show::json::Json;
+use crate::show::snapshot::finding;
+use crate::site::{Seen, Site};
+
+/// For people, the dearest first.
+pub fn text(site: &Site, now_s: u64) -> String {
+    let found = site.findings(now_s);
+    if found.is_empty() {
+        return "No findings: no route repeats a query for each row, asks twice or waits long.\n"
+            .to_owned();
+    }
+    let mut out = String::new();
+    for (number, seen) in found.iter().enumerate() {
+        let _ = one(&mut out, number + 1, seen);
+    }
+    out
+}
+
+fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
+    let finding = seen.finding;
+    writeln!(
+        out,
+        "{number}. {}: {}  [{}{}]",
+        seen.route.label(),
+        seen.rule.sentence(),
+        seen.id,
+        if finding.critical { ", critical" } else { "" }
+    )?;
+    match seen.rule {
+        Rule::Holding => writeln!(
+            out,
+            "   {} ms of a request with a transaction open and no query running",
+            finding.lost_per_request_us() / 1000
+        )?,
+        _ => writeln!(
+            out,
+            "   {} times in a request, with {} different values; {} ms of it could go",
+            finding.last.count,
+            finding.last.distinct,
+            finding.lost_per_request_us() / 1000
+        )?,
+    }
+    let place = &seen.place;
+    if !place.file.is_empty() {
+        writeln!(
+            out,
+            "   at    {}:{} in {}",
+            place.file, place.line, place.function
+        )?;
+    }
+    if !place.source.is_empty() {
+        writeln!(out, "         {}", place.source)?;
+    }
+    if let Some(told) = seen.statement {
+        writeln!(out, "   SQL   {}", told.text)?;
+    }
+    if let Some(advice) = seen.advice {
+        writeln!(out, "   fix   {advice}")?;
+    }
+    writeln!(
+        out,
+        "   lost  {} in an hour, seen in {} requests\n",
+        duration(seen.lost_per_hour_us),
+        finding.requests
+    )
+}
+
+/// `1.2 s`, `3 min`.
+pub fn duration(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{} ms", us / 1000),
+        1_000_000..120_000_000 => format!("{}.{} s", us / 1_000_000, us / 100_000 % 10),
+        _ => format!("{} min", us / 60_000_000),
+    }
+}
+
+/// As a list, for programs.
+pub fn json(site: &Site, now_s: u64) -> String {
+    let mut json = Json::default();
+    json.object(|json| {
+        json.list("findings", |json| {
+            for seen in site.findings(now_s) {
+                json.object(|json| finding(json, &seen));
+            }
+        });
+        json.list("routes", |json| {
+            for route in site.routes() {
+                json.object(|json| {
+                    json.text("route", &route.label());
+                    json.number("requests", route.requests);
+                    json.number("queries_p50", route.queries_p50());
+                    json.number("queries_max", route.queries.1);
+                });
+            }
+        });
+    });
+    json.into_text()
+}
+
+/// For code hosts: <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>.
+pub fn sarif(site: &Site, now_s: u64, version: &str) -> String {
+    let mut json = Json::default();
+    json.object(|json| {
+        json.text("$schema", "https://json.schemastore.org/sarif-2.1.0.json");
+        json.text("version", "2.1.0");
+        json.list("runs", |json| {
+            json.object(|json| {
+                json.key("tool", |json| {
+                    json.object(|json| {
+                        json.key("driver", |json| json.object(|json| driver(json, version)));
+                    });
+                });
+                json.list("results", |json| {
+                    for seen in site.findings(now_s) {
+                        json.object(|json| result(json, &seen));
+                    }
+                });
+            });
+        });
+    });
+    json.into_text()
+}
+
+fn driver(json: &mut Json, version: &str) {
+    json.text("name", "canter").text("version", version);
+    json.list("rules", |json| {
+        for rule in Rule::ALL {
+            json.object(|json| {
+                json.text("id", rule.word());
+                json.key("shortDescription", |json| {
+                    json.object(|json| {
+                        json.text("text", rule.sentence());
+                    });
+                });
+            });
+        }
+    });
+}
+
+fn result(json: &mut Json, seen: &Seen<'_>) {
+    let mut text = format!(
+        "{}: {}, {} times in a request.",
+        seen.route.label(),
+        seen.rule.sentence(),
+        seen.finding.last.count
+    );
+    if let Some(advice) = seen.advice {
+        let _ = write!(text, " {advice}");
+    }
+    json.text("ruleId", seen.rule.word());
+    json.text(
+        "level",
+        if seen.finding.critical {
+            "error"
+        } else {
+            "warning"
+        },
+    );
+    json.key("message", |json| {
+        json.object(|json| {
+            json.text("text", &text);
+        });
+    });
+    json.key("partialFingerprints", |json| {
+        json.object(|json| {
+            json.text("canter/v1", &seen.id);
+        });
+    });
+    if seen.place.file.is_empty() {
+        return;
+    }
+    json.list("locations", |json| {
+        json.object(|json| {
+            json.key("physicalLocation", |json| {
+                json.object(|json| {
+                    json.key("artifactLocation", |json| {
+                        json.object(|json| {
+                            json.text("uri", &seen.place.file);
+                        });
+                    });
+                    json.key("region", |json| {
+                        json.object(|json| {
+                            json.number("startLine", seen.place.line.max(1));
+                        });
+                    });
+                });
+            });
+        });
+    });
+}

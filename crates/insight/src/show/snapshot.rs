@@ -1,0 +1,202 @@
+//! Owns the JSON of everything that is known, for the dashboard and for programs.
+//! Leaves what is in it to `site`.
+
+use crate::history::{Point, STEPS_S};
+use crate::phases::{Phase, Phases};
+use crate::routes::Route;
+use crate::show::Live;
+use crate::show::json::Json;
+use crate::site::{Seen, Site};
+
+/// Statements that are shown.
+const MOST_STATEMENTS: usize = 50;
+/// Fine steps that are shown: a quarter of an hour is enough for a chart.
+const MOST_POINTS: usize = 180;
+
+/// Everything, as one object.
+pub fn snapshot(site: &Site, live: &Live) -> String {
+    let mut json = Json::default();
+    json.object(|json| {
+        json.text("version", live.version);
+        json.number("uptime_s", live.now_s);
+        now(json, live);
+        if let Some(total) = site.total() {
+            json.text("sentence", &total.phases.sentence());
+            json.key("total", |json| route(json, total, live));
+        } else {
+            json.text("sentence", &Phases::default().sentence());
+        }
+        json.list("phases", |json| {
+            for phase in Phase::ALL {
+                json.text_element(phase.word());
+            }
+        });
+        let mut routes: Vec<&Route> = site.routes().iter().collect();
+        routes.sort_by_key(|route| std::cmp::Reverse(route.time_per_hour_us(live.now_s, 0)));
+        json.list("routes", |json| {
+            for one in routes {
+                json.object(|json| fill_route(json, one, live));
+            }
+        });
+        json.list("findings", |json| {
+            for seen in site.findings(live.now_s) {
+                json.object(|json| finding(json, &seen));
+            }
+        });
+        json.list("statements", |json| {
+            for (name, counted) in site.statements().iter().take(MOST_STATEMENTS) {
+                json.object(|json| {
+                    json.text("id", &format!("{name:016x}"));
+                    json.text("sql", &counted.told.text);
+                    json.number("calls", counted.calls);
+                    json.ms("total_ms", counted.total_us);
+                    json.ms("max_ms", counted.max_us);
+                });
+            }
+        });
+        for (name, coarse, step) in [("recent", false, STEPS_S[0]), ("day", true, STEPS_S[1])] {
+            json.key(name, |json| {
+                json.object(|json| {
+                    json.number("step_s", step);
+                    json.list("points", |json| {
+                        let history = site.history();
+                        let points: Vec<_> =
+                            history.points(coarse).rev().take(MOST_POINTS).collect();
+                        for one in points.into_iter().rev() {
+                            json.elements(|json| point(json, one));
+                        }
+                    });
+                });
+            });
+        }
+    });
+    json.into_text()
+}
+
+/// What changes from moment to moment, as one object: for the stream of events.
+pub fn moment(live: &Live) -> String {
+    let mut json = Json::default();
+    json.object(|json| now(json, live));
+    json.into_text()
+}
+
+fn now(json: &mut Json, live: &Live) {
+    json.key("now", |json| {
+        json.object(|json| {
+            json.number("queued", live.gauges.queued);
+            json.number("running", live.gauges.running);
+            json.number("connections", live.gauges.connections);
+            json.number("memory_kb", live.gauges.memory_kb);
+            json.number("memory_limit_kb", live.memory_limit_kb);
+        });
+    });
+    json.list("processes", |json| {
+        for process in &live.processes {
+            json.object(|json| {
+                let [pss, uss, rss] = process.memory_kb;
+                json.text("name", &process.name).number("pid", process.pid);
+                json.number("pss_kb", pss)
+                    .number("uss_kb", uss)
+                    .number("rss_kb", rss);
+                json.number("threads", process.threads);
+            });
+        }
+    });
+    json.list("running", |json| {
+        for running in &live.running {
+            json.object(|json| {
+                json.text("request", &running.request)
+                    .text("id", &running.id);
+                json.number("age_ms", running.age_ms);
+                json.text("state", if running.queued { "queued" } else { "running" });
+                json.text("stack", &running.stack);
+            });
+        }
+    });
+    if let Some(pool) = &live.pool {
+        json.key("pool", |json| {
+            json.object(|json| {
+                json.number("servers", pool.servers.0)
+                    .number("busy", pool.servers.1);
+                json.number("clients", pool.clients.0)
+                    .number("waiting", pool.clients.1);
+                json.ms("waited_ms", pool.waited_us);
+            });
+        });
+    }
+}
+
+fn route(json: &mut Json, route: &Route, live: &Live) {
+    json.object(|json| fill_route(json, route, live));
+}
+
+fn fill_route(json: &mut Json, route: &Route, live: &Live) {
+    json.text("method", route.method).text("route", &route.name);
+    json.text("label", &route.label());
+    json.number("requests", route.requests);
+    json.number("errors", route.errors())
+        .number("timeouts", route.timeouts);
+    let quantile = |share| route.wall.quantile_us(share).min(route.slowest_us);
+    json.ms("p50_ms", quantile(500))
+        .ms("p95_ms", quantile(950))
+        .ms("p99_ms", quantile(990));
+    json.ms("max_ms", route.slowest_us);
+    json.number("queries", route.queries.0);
+    json.number("queries_p50", route.queries_p50())
+        .number("queries_max", route.queries.1);
+    json.ms("time_per_hour_ms", route.time_per_hour_us(live.now_s, 0));
+    json.text("sentence", &route.phases.sentence());
+    json.list("phases_ms", |json| {
+        for us in route.phases.0 {
+            json.element(us / 1000);
+        }
+    });
+}
+
+/// One finding.
+pub(super) fn finding(json: &mut Json, seen: &Seen<'_>) {
+    let last = &seen.finding.last;
+    json.text("id", &seen.id).text("rule", seen.rule.word());
+    json.text("title", seen.rule.sentence());
+    json.text(
+        "severity",
+        if seen.finding.critical {
+            "critical"
+        } else {
+            "warning"
+        },
+    );
+    json.text("route", &seen.route.label());
+    json.text("file", &seen.place.file)
+        .number("line", seen.place.line);
+    json.text("function", &seen.place.function)
+        .text("source", &seen.place.source);
+    json.text("sql", seen.statement.map_or("", |told| &told.text));
+    json.text("advice", seen.advice.unwrap_or(""));
+    json.number("requests", seen.finding.requests);
+    json.number("count", last.count)
+        .number("distinct", last.distinct);
+    json.number("most", seen.finding.most);
+    json.ms("lost_ms", seen.finding.lost_per_request_us());
+    json.ms("lost_per_hour_ms", seen.lost_per_hour_us);
+}
+
+/// `[at_s, requests, errors, timeouts, p50, p95, p99, max, queries, queued, running, memory_kb]`;
+/// durations in milliseconds.
+fn point(json: &mut Json, point: &Point) {
+    for number in [point.at_s, point.requests, point.errors, point.timeouts] {
+        json.element(number);
+    }
+    for tenths in point.latency {
+        json.element(format_args!("{}.{}", tenths / 10, tenths % 10));
+    }
+    let gauges = point.gauges;
+    for number in [
+        point.queries,
+        gauges.queued,
+        gauges.running,
+        gauges.memory_kb,
+    ] {
+        json.element(number);
+    }
+}

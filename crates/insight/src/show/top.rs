@@ -1,0 +1,104 @@
+//! Owns the text of `canter top --once`: what a terminal of 100 columns shows.
+//! Leaves what is known to `site`.
+
+use std::fmt::Write as _;
+
+use crate::show::Live;
+use crate::show::findings::duration;
+use crate::site::Site;
+
+/// Routes and findings that are shown.
+const MOST: usize = 10;
+
+/// All of it.
+pub fn text(site: &Site, live: &Live) -> String {
+    let mut out = String::new();
+    let _ = write_text(&mut out, site, live);
+    out
+}
+
+fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
+    let gauges = live.gauges;
+    writeln!(
+        out,
+        "canter {}  up {}  queued {}  running {}  connections {}  memory {} MB{}",
+        live.version,
+        duration(live.now_s * 1_000_000),
+        gauges.queued,
+        gauges.running,
+        gauges.connections,
+        gauges.memory_kb / 1024,
+        match live.memory_limit_kb {
+            0 => String::new(),
+            limit => format!(" of {} MB", limit / 1024),
+        }
+    )?;
+    let Some(total) = site.total() else {
+        return writeln!(out, "no request yet");
+    };
+    let quantile = |share| duration(total.wall.quantile_us(share).min(total.slowest_us));
+    writeln!(
+        out,
+        "requests {}  errors {}  over 30 s {}  p50 {}  p95 {}  p99 {}  max {}",
+        total.requests,
+        total.errors(),
+        total.timeouts,
+        quantile(500),
+        quantile(950),
+        quantile(990),
+        duration(total.slowest_us)
+    )?;
+    writeln!(out, "{}\n", total.phases.sentence())?;
+    for process in &live.processes {
+        let [pss, uss, rss] = process.memory_kb.map(|kb| kb / 1024);
+        writeln!(
+            out,
+            "{:<12} pid {:<8} pss {pss:>5} MB  uss {uss:>5} MB  rss {rss:>5} MB  threads {}",
+            process.name, process.pid, process.threads
+        )?;
+    }
+    writeln!(
+        out,
+        "\n{:>9} {:>9} {:>9} {:>7} {:>11}  route",
+        "requests", "p50", "p95", "queries", "time/hour"
+    )?;
+    let mut routes: Vec<_> = site.routes().iter().collect();
+    routes.sort_by_key(|route| std::cmp::Reverse(route.time_per_hour_us(live.now_s, 0)));
+    for route in routes.into_iter().take(MOST) {
+        let quantile = |share| duration(route.wall.quantile_us(share).min(route.slowest_us));
+        writeln!(
+            out,
+            "{:>9} {:>9} {:>9} {:>7} {:>11}  {}",
+            route.requests,
+            quantile(500),
+            quantile(950),
+            route.queries_p50(),
+            duration(route.time_per_hour_us(live.now_s, 0)),
+            route.label()
+        )?;
+    }
+    write_findings(out, site, live)
+}
+
+fn write_findings(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
+    let found = site.findings(live.now_s);
+    if !found.is_empty() {
+        writeln!(out, "\n{:>11}  finding", "lost/hour")?;
+    }
+    for seen in found.iter().take(MOST) {
+        writeln!(
+            out,
+            "{:>11}  {}: {}, {} times, {}:{}",
+            duration(seen.lost_per_hour_us),
+            seen.route.label(),
+            seen.rule.sentence(),
+            seen.finding.last.count,
+            seen.place.file,
+            seen.place.line
+        )?;
+        if let Some(advice) = seen.advice {
+            writeln!(out, "{:>11}  {advice}", "")?;
+        }
+    }
+    Ok(())
+}
