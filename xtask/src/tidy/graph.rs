@@ -11,6 +11,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/http", &[]),
     ("crates/encode", &["http"]),
     ("crates/files", &["http"]),
+    ("crates/cache", &["http"]),
     ("crates/shield", &[]),
     ("crates/insight", &["base"]),
     ("crates/selftest", &[]),

@@ -1,0 +1,247 @@
+//! The inputs of a page that clients send and a page rule counts or does not: owns reading and
+//! reducing Cookie, the query and Accept-Language, so that the app sees nothing that is not in the
+//! key. Which of them count is the rule's.
+
+use std::borrow::Cow;
+
+use crate::lines::Lines;
+use crate::text::{elements, trim};
+
+/// The cookies of a request, in order (RFC 6265, section 5.4): name and value.
+pub fn cookies(lines: &(impl Lines + ?Sized)) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines
+        .values("cookie")
+        .flat_map(|line| line.split(|&byte| byte == b';'))
+        .filter_map(|pair| {
+            let pair = trim(pair);
+            if pair.is_empty() {
+                return None;
+            }
+            // Without `=` it is a value without a name; Django reads it so, too.
+            let Some(at) = pair.iter().position(|&byte| byte == b'=') else {
+                return Some((&b""[..], pair));
+            };
+            let (name, value) = pair.split_at_checked(at)?;
+            Some((trim(name), trim(value.get(1..)?)))
+        })
+}
+
+/// Whether a cookie with one of these names came.
+pub fn has_cookie<S: AsRef<str>>(lines: &(impl Lines + ?Sized), names: &[S]) -> bool {
+    cookies(lines).any(|(name, _)| names.iter().any(|own| own.as_ref().as_bytes() == name))
+}
+
+/// The value of a cookie. Of several with this name the last counts, as it does in Python's
+/// reader.
+pub fn cookie<'a>(lines: &'a (impl Lines + ?Sized), name: &str) -> Option<&'a [u8]> {
+    cookies(lines)
+        .filter(|(own, _)| *own == name.as_bytes())
+        .last()
+        .map(|(_, value)| value)
+}
+
+/// The Cookie field with these cookies alone, each once, for the app; None when none of them came.
+pub fn kept_cookies<S: AsRef<str>>(lines: &(impl Lines + ?Sized), names: &[S]) -> Option<Vec<u8>> {
+    let mut kept = Vec::new();
+    for name in names.iter().map(AsRef::as_ref) {
+        let Some(value) = cookie(lines, name) else {
+            continue;
+        };
+        if !kept.is_empty() {
+            kept.extend_from_slice(b"; ");
+        }
+        kept.extend_from_slice(name.as_bytes());
+        kept.push(b'=');
+        kept.extend_from_slice(value);
+    }
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// What counts of the query.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum QueryRule {
+    /// All of it, as it is.
+    #[default]
+    AsIs,
+    /// Everything but these, in the order of their names.
+    Without(Vec<String>),
+    /// Only these, in the order of their names.
+    Only(Vec<String>),
+    /// Nothing.
+    Nothing,
+}
+
+/// Parameters by which advertisers follow people; no page depends on them. A star stands for any
+/// rest of the name.
+pub const TRACKING: [&str; 16] = [
+    "utm_*", "gclid", "gclsrc", "dclid", "gbraid", "wbraid", "fbclid", "msclkid", "twclid",
+    "yclid", "igshid", "mc_cid", "mc_eid", "_ga", "_gl", "ttclid",
+];
+
+/// The query in its normal form, which is also what the app is to get: parameters that do not
+/// count are left out, the others sorted by name and in their order among the same name. Only `&`
+/// separates, and nothing is decoded: two spellings stay two keys, rather than that app and cache
+/// read one query in two ways.
+pub fn normal_query<'a>(query: &'a [u8], rule: &QueryRule) -> Cow<'a, [u8]> {
+    let counts = |parameter: &&[u8]| {
+        let name = parameter_name(parameter);
+        match rule {
+            QueryRule::AsIs => true,
+            QueryRule::Nothing => false,
+            QueryRule::Without(names) => !names.iter().any(|own| is_named(name, own)),
+            QueryRule::Only(names) => names.iter().any(|own| is_named(name, own)),
+        }
+    };
+    if *rule == QueryRule::AsIs {
+        return Cow::Borrowed(query);
+    }
+    let parameters = query.split(|&byte| byte == b'&').filter(|p| !p.is_empty());
+    let mut kept: Vec<&[u8]> = parameters.filter(counts).collect();
+    kept.sort_by_key(|parameter| parameter_name(parameter));
+    Cow::Owned(kept.join(&b"&"[..]))
+}
+
+fn parameter_name(parameter: &[u8]) -> &[u8] {
+    let end = parameter.iter().position(|&byte| byte == b'=');
+    parameter
+        .get(..end.unwrap_or(parameter.len()))
+        .unwrap_or_default()
+}
+
+fn is_named(name: &[u8], own: &str) -> bool {
+    match own.strip_suffix('*') {
+        Some(start) => name.starts_with(start.as_bytes()),
+        None => name == own.as_bytes(),
+    }
+}
+
+/// The one of a site's languages that a request would rather have than any other, by the tag or
+/// by its first part (RFC 4647, section 3.4). The weights of Accept-Language decide, then its
+/// order; None when none of them is wanted.
+pub fn language<'s, S: AsRef<str>>(
+    lines: &(impl Lines + ?Sized),
+    supported: &'s [S],
+) -> Option<&'s str> {
+    let mut wanted: Vec<(u16, Vec<u8>)> = lines
+        .values("accept-language")
+        .flat_map(elements)
+        .take(64)
+        .map(|element| {
+            let mut parts = element.split(|&byte| byte == b';');
+            let tag = trim(parts.next().unwrap_or_default()).to_ascii_lowercase();
+            (parts.next().map_or(1000, crate::vary::weight), tag)
+        })
+        .filter(|(weight, _)| *weight > 0)
+        .collect();
+    wanted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    wanted
+        .iter()
+        .find_map(|(_, tag)| supporting(tag, supported))
+}
+
+/// The tag itself, or else with fewer parts.
+fn supporting<'s, S: AsRef<str>>(tag: &[u8], supported: &'s [S]) -> Option<&'s str> {
+    let mut tag = tag;
+    loop {
+        let is = |own: &&S| own.as_ref().as_bytes().eq_ignore_ascii_case(tag);
+        if let Some(found) = supported.iter().find(is) {
+            return Some(found.as_ref());
+        }
+        tag = tag.get(..tag.iter().rposition(|&byte| byte == b'-')?)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lines::Field;
+
+    fn with<'a>(name: &'a str, lines: &[&'a str]) -> Vec<Field<'a>> {
+        let field = |line: &&'a str| (name.as_bytes(), line.as_bytes());
+        lines.iter().map(field).collect()
+    }
+
+    #[test]
+    fn b1_only_the_cookies_that_count_reach_the_app() {
+        let lines = with(
+            "Cookie",
+            &[
+                "_ga=1; django_language=de;csrftoken = x ",
+                "a=1; a=2; lone; =y; b=c=d",
+            ],
+        );
+        assert_eq!(
+            kept_cookies(&lines, &["a", "django_language", "absent"]),
+            Some(b"a=2; django_language=de".to_vec())
+        );
+        assert_eq!(kept_cookies(&lines, &["absent"]), None);
+        assert_eq!(cookie(&lines, "csrftoken"), Some(&b"x"[..]));
+        assert_eq!(cookie(&lines, "b"), Some(&b"c=d"[..]));
+        assert_eq!(cookie(&lines, "lone"), None);
+        assert_eq!(cookies(&lines).count(), 8);
+    }
+
+    #[test]
+    fn a5_a_personal_cookie_is_found_wherever_it_stands() {
+        for (line, found) in [
+            ("sessionid=x", true),
+            ("a=b;sessionid=x", true),
+            ("a=b; sessionid", false),
+            ("a=b; sessionid=", true),
+            ("xsessionid=1; sessionidx=2", false),
+            ("a=\"sessionid=1\"", false),
+            ("a=\"x; sessionid=1\"", true),
+            (";;; sessionid =1", true),
+        ] {
+            let lines = with("cookie", &[line]);
+            assert_eq!(
+                has_cookie(&lines, &["sessionid", "messages"]),
+                found,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn b6_the_query_has_one_normal_form() {
+        let tracking = QueryRule::Without(TRACKING.iter().map(|&name| name.to_owned()).collect());
+        for (query, rule, expected) in [
+            ("b=1&a=2", QueryRule::AsIs, "b=1&a=2"),
+            ("b=1&a=2&utm_source=x&fbclid=y", tracking.clone(), "a=2&b=1"),
+            ("a=2&a=1&&", tracking.clone(), "a=2&a=1"),
+            // No other separator, no decoding, no joining of what comes twice.
+            ("a=1;utm_source=x", tracking.clone(), "a=1;utm_source=x"),
+            ("%61=1&a=2", tracking.clone(), "%61=1&a=2"),
+            ("a", tracking, "a"),
+            (
+                "b=1&page=2&x",
+                QueryRule::Only(vec!["page".into()]),
+                "page=2",
+            ),
+            ("b=1", QueryRule::Nothing, ""),
+        ] {
+            let normal = normal_query(query.as_bytes(), &rule);
+            assert_eq!(normal, expected.as_bytes(), "{query}");
+            assert_eq!(normal_query(&normal, &rule), normal);
+        }
+    }
+
+    #[test]
+    fn b5_accept_language_is_reduced_to_one_of_the_sites() {
+        let site = ["en", "de", "pt-br"];
+        for (wanted, expected) in [
+            ("de", Some("de")),
+            ("DE-at, en;q=0.9", Some("de")),
+            ("fr, en;q=0.5, de;q=0.6", Some("de")),
+            ("pt-BR", Some("pt-br")),
+            ("pt", None),
+            ("fr", None),
+            ("de;q=0, en;q=0.1", Some("en")),
+            ("*", None),
+            ("", None),
+        ] {
+            let lines = with("accept-language", &[wanted]);
+            assert_eq!(language(&lines, &site), expected, "{wanted}");
+        }
+    }
+}
