@@ -477,3 +477,87 @@ def is_running(postgres: Postgres, database: str, part: str) -> bool:
     return any(
         state == "active" and part in query for _, state, query in postgres.backends(database)
     )
+
+
+# --- replicas
+
+
+def set_cookie(response: Any) -> str:
+    """The cookie that an answer sets, as a request sends it back; empty without one."""
+    cookies = [value for name, value in response.fields if name.lower() == "set-cookie"]
+    assert len(cookies) <= 1
+    return cookies[0].partition(";")[0] if cookies else ""
+
+
+@pytest.fixture
+def replicated(
+    serve: Serve, postgres: Postgres, database: str
+) -> Iterator[tuple[Server, Postgres]]:
+    """A site with a replica, which reads there."""
+    with postgres.connect(dbname=database, user="site") as admin:
+        admin.execute("CREATE TABLE notes (n int)")
+    with postgres.standby() as replica:
+        flags = ("--db-replica-max-lag", "1h", "--db-connections", "4")
+        server = serve(*flags, "--db-replica", url_of(replica, database))
+        # A replica that has replayed no transaction yet cannot tell how old its state is.
+        with postgres.connect(dbname=database, user="site") as admin:
+            admin.execute("CREATE TABLE later (n int)")
+        there = "SELECT pg_last_xact_replay_timestamp() IS NOT NULL"
+        until(lambda: replica.value(there), what="a transaction there")
+        until(lambda: ask(server, "/port/")[0]["port"] == replica.port, what="a read there")
+        yield server, replica
+
+
+def ask(server: Server, path: str, cookie: str = "") -> tuple[Any, str]:
+    """What a visitor sees, and the cookie set."""
+    with server.client() as client:
+        fields = [f"Cookie: theme=dark; {cookie}"] if cookie else []
+        response = client.get(path, "Host: localhost", *fields)
+    assert response.status == 200, f"{response.body!r}\n{server.log}"
+    return json.loads(response.body), set_cookie(response)
+
+
+def test_h4_a_visitor_sees_what_he_wrote_and_only_he_gets_a_cookie(
+    replicated: tuple[Server, Postgres], postgres: Postgres
+) -> None:
+    server, replica = replicated
+    replica.rows("SELECT pg_wal_replay_pause()")
+    paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
+    until(lambda: replica.value(paused), what="the replay to pause")
+    found, cookie = ask(server, "/write/")
+    assert found == {"port": postgres.port, "notes": 1}
+    assert cookie.startswith("canter_wrote=")
+    for _ in range(10):
+        # On whatever thread and connection: what he wrote is there.
+        assert ask(server, "/port/", cookie) == (found, "")
+        assert ask(server, "/port/") == ({"port": replica.port, "notes": 0}, "")
+    # What nobody signed counts for nothing.
+    forged = cookie[:-1] + ("A" if cookie[-1] != "A" else "B")
+    assert ask(server, "/port/", forged)[0]["port"] == replica.port
+    # Another front knows it as well.
+    os.kill(server.one("front"), signal.SIGKILL)
+    server.wait_log("worker is ready", times=2)
+    until(lambda: ask(server, "/port/")[0]["port"] == replica.port, what="a read there again")
+    assert ask(server, "/port/", cookie)[0] == found
+    replica.rows("SELECT pg_wal_replay_resume()")
+    there = {"port": replica.port, "notes": 1}
+    until(lambda: ask(server, "/port/", cookie)[0] == there, what="the write to be there")
+
+
+def test_h5_a_site_does_not_notice_that_its_replica_went_away(
+    replicated: tuple[Server, Postgres], postgres: Postgres
+) -> None:
+    server, replica = replicated
+    replica.stop(kill=True)
+    for _ in range(10):
+        assert ask(server, "/port/")[0]["port"] == postgres.port
+    replica.start(replica.port)
+    until(lambda: ask(server, "/port/")[0]["port"] == replica.port, what="a read there again")
+
+
+def test_replicas_without_the_pool_are_refused(tmp_path: Path, postgres: Postgres) -> None:
+    url = url_of(postgres, "postgres")
+    words = ("serve", "app", "--db-pool", "off", "--db-replica", url, "--database-url", url)
+    done = run_canter(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "reads go to replicas through the pool, and it is off" in done.stderr

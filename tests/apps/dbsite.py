@@ -164,7 +164,25 @@ def plain(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"database": row[0], "user": row[1]})
 
 
+def port(request: HttpRequest) -> JsonResponse:
+    """Which server reads, and what it has."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SHOW port")
+        (number,) = cursor.fetchone()
+        cursor.execute("SELECT count(*) FROM notes")
+        return JsonResponse({"port": int(number), "notes": cursor.fetchone()[0]})
+
+
+def write(request: HttpRequest) -> JsonResponse:
+    """Write something, then read it."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("INSERT INTO notes VALUES (1)")
+    return port(request)
+
+
 urlpatterns = [
+    path("port/", port),
+    path("write/", write),
     path("", show),
     path("at/<alias>/", show),
     path("opened/", opened),

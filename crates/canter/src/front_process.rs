@@ -3,6 +3,7 @@
 
 mod files;
 mod pooled;
+mod visits;
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ use crate::command::serve::temp_dir;
 use crate::pooling::Plan;
 use crate::tls;
 use pooled::Pooled;
+use visits::{Visited, Visits};
 
 /// Freed memory the front keeps while it is busy.
 const KEPT: i32 = 4 << 20;
@@ -87,33 +89,52 @@ fn before_sleep() {
 
 /// The app as the front sees it: the workers behind the dispatch.
 #[derive(Clone)]
-struct Workers(Dispatch);
+struct Workers {
+    dispatch: Dispatch,
+    /// Only with replicas of a database.
+    visits: Option<Visits>,
+}
 
-struct WorkerCall(Ticket);
+enum WorkerCall {
+    Plain(Ticket),
+    Visit(Box<Visited>),
+}
 
 impl App for Workers {
     type Call = WorkerCall;
 
     fn submit(&self, submission: Submission) -> WorkerCall {
-        WorkerCall(self.0.submit(submission))
+        match &self.visits {
+            None => WorkerCall::Plain(self.dispatch.submit(submission)),
+            Some(visits) => WorkerCall::Visit(Box::new(visits.submit(&self.dispatch, submission))),
+        }
     }
 
     fn is_ready(&self) -> bool {
-        self.0.is_ready()
+        self.dispatch.is_ready()
     }
 }
 
 impl Call for WorkerCall {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
-        self.0.poll_answer(cx)
+        match self {
+            Self::Plain(ticket) => ticket.poll_answer(cx),
+            Self::Visit(visited) => visited.poll_answer(cx),
+        }
     }
 
     fn set_hold(&self, hold: bool) {
-        self.0.set_hold(hold);
+        match self {
+            Self::Plain(ticket) => ticket.set_hold(hold),
+            Self::Visit(visited) => visited.set_hold(hold),
+        }
     }
 
     fn is_queued(&self) -> bool {
-        self.0.is_queued()
+        match self {
+            Self::Plain(ticket) => ticket.is_queued(),
+            Self::Visit(visited) => visited.is_queued(),
+        }
     }
 }
 
@@ -148,7 +169,10 @@ async fn serve(
         Some(tls) => tls.open(listeners?, &challenges)?,
         None => listeners?,
     };
-    let app = Workers(dispatch.clone());
+    let app = Workers {
+        dispatch: dispatch.clone(),
+        visits: pooled.visits(pooling, &dispatch),
+    };
     let files = files::of(config);
     let server = Server::start(
         front_settings(config, sizing, challenges, files.clone()),

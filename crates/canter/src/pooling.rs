@@ -12,10 +12,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use canter_base::options::{Address, Config, DbAuth, DbPool, RoleName};
+use canter_base::options::{Address, Config, DatabaseUrl, DbAuth, DbPool, RoleName};
 use canter_base::{Fault, warn};
 use canter_pg::access::{Access, AccessOptions, Auth, Reach};
-use canter_pg::target::Target;
+use canter_pg::replica::{Rules, Seal};
+use canter_pg::target::{Target, TargetError};
 use canter_pg::{Door, Pooler, Settings};
 use rustix::net::getsockname;
 
@@ -36,11 +37,20 @@ pub enum UrlFrom {
 pub struct Plan {
     settings: Settings,
     target: Option<Target>,
+    replicas: Option<Replicas>,
     private: Option<Private>,
     access: AccessOptions,
     doors: Vec<OpenDoor>,
     /// Socket files, which go with the plan.
     _files: SocketFiles,
+}
+
+/// Where reads may go.
+pub struct Replicas {
+    targets: Vec<Target>,
+    rules: Rules,
+    /// For the position that visitors carry.
+    seal: Seal,
 }
 
 /// The door of our own workers.
@@ -67,10 +77,17 @@ impl Plan {
             DbPool::Auto => private(config)?,
             DbPool::Off => None,
         };
+        let has_replicas = !config.db_replica.is_empty();
         if private.is_none() && config.bind_postgres.is_empty() {
+            if has_replicas && config.db_pool == DbPool::Off {
+                let what = "reads go to replicas through the pool, and it is off";
+                return Err(Fault::usage(what)
+                    .from("`--db-replica`")
+                    .hint("leave out `--db-pool off`, or the replicas"));
+            }
             return Ok(None);
         }
-        let is_needed = from == UrlFrom::Option || !config.bind_postgres.is_empty();
+        let is_needed = from == UrlFrom::Option || !config.bind_postgres.is_empty() || has_replicas;
         let target = match target(config) {
             Err(fault) if !is_needed => {
                 warn!(
@@ -81,6 +98,9 @@ impl Plan {
             }
             other => other?,
         };
+        if target.is_none() && has_replicas {
+            return Err(without_database().from("`--db-replica`"));
+        }
         if target.is_none() && !config.bind_postgres.is_empty() {
             return Err(without_database().from("`--bind-postgres`"));
         }
@@ -108,6 +128,9 @@ impl Plan {
         }
         Ok(Self {
             settings: settings(config),
+            replicas: target
+                .as_ref()
+                .map_or(Ok(None), |target| replicas(config, target))?,
             target,
             private,
             access,
@@ -120,7 +143,7 @@ impl Plan {
     pub fn open(&self) -> io::Result<Pooler> {
         let pooler = Pooler::new(self.settings.clone());
         if let Some(target) = &self.target {
-            set_default(&pooler, target);
+            set_default(&pooler, target, self.replicas.as_ref());
         }
         if let Some(private) = &self.private {
             pooler.open(Door::private_at(private.listener.try_clone()?)?)?;
@@ -159,6 +182,17 @@ impl Plan {
         url.push_str("?host=");
         percent(&mut url, folder);
         Some(url)
+    }
+
+    /// What signs the position of a visitor's last write, where replicas are read from.
+    pub fn seal(&self) -> Option<&Seal> {
+        self.replicas.as_ref().map(|replicas| &replicas.seal)
+    }
+
+    /// The replicas, for people.
+    pub fn replicas(&self) -> impl Iterator<Item = String> {
+        let targets = self.replicas.iter().flat_map(|replicas| &replicas.targets);
+        targets.map(Target::describe)
     }
 
     /// The database.
@@ -228,10 +262,19 @@ impl Plan {
 }
 
 /// Makes this the database of clients that name none.
-pub fn set_default(pooler: &Pooler, target: &Target) {
-    match pooler.register(target.clone()) {
-        Some(id) => pooler.set_default(id),
-        None => warn!("the pool knows too many databases to take another"),
+pub fn set_default(pooler: &Pooler, target: &Target, replicas: Option<&Replicas>) {
+    let Some(id) = pooler.register(target.clone()) else {
+        warn!("the pool knows too many databases to take another");
+        return;
+    };
+    pooler.set_default(id);
+    let (targets, rules) = replicas.map_or_else(Default::default, |replicas| {
+        (replicas.targets.clone(), replicas.rules)
+    });
+    if targets.is_empty() {
+        pooler.unset_replicas();
+    } else if !pooler.set_replicas(id, targets, rules) {
+        warn!("the pool knows too many databases to take the replicas, too");
     }
 }
 
@@ -246,13 +289,52 @@ pub fn connections(set: Option<u32>) -> String {
 
 /// The database of `--database-url`.
 pub fn target(config: &Config) -> Result<Option<Target>, Fault> {
-    let Some(url) = &config.database_url else {
+    let url = config.database_url.as_ref();
+    url.map(|url| {
+        target_of(url).map_err(|error| {
+            Fault::usage(format!("cannot use the database's URL: {error}"))
+                .from("`--database-url`, `CANTER_DATABASE_URL` or `DATABASE_URL`")
+        })
+    })
+    .transpose()
+}
+
+/// The replicas of this database.
+pub fn replicas(config: &Config, primary: &Target) -> Result<Option<Replicas>, Fault> {
+    let targets: Result<Vec<_>, Fault> = config
+        .db_replica
+        .iter()
+        .map(|url| {
+            let fault = |what: String| Fault::usage(what).from("`--db-replica`");
+            let target =
+                target_of(url).map_err(|error| fault(format!("cannot use its URL: {error}")))?;
+            if target.user != primary.user {
+                return Err(fault(format!(
+                    "a replica is read from as {}, and the database is used as {}",
+                    target.user, primary.user
+                ))
+                .hint("name the same user, so that a statement may do the same on both"));
+            }
+            Ok(target)
+        })
+        .collect();
+    let targets = targets?;
+    if targets.is_empty() {
         return Ok(None);
+    }
+    let rules = Rules {
+        max_lag: config.db_replica_max_lag,
+        ..Rules::default()
     };
-    let mut target = Target::from_url(&url.0).map_err(|error| {
-        Fault::usage(format!("cannot use the database's URL: {error}"))
-            .from("`--database-url`, `CANTER_DATABASE_URL` or `DATABASE_URL`")
-    })?;
+    Ok(Some(Replicas {
+        seal: Seal::new(primary, &rules),
+        targets,
+        rules,
+    }))
+}
+
+fn target_of(url: &DatabaseUrl) -> Result<Target, TargetError> {
+    let mut target = Target::from_url(&url.0)?;
     if target.password.is_none() && target.passfile.is_none() {
         // As every other client of PostgreSQL does.
         target.passfile = std::env::var_os("PGPASSFILE")
@@ -260,7 +342,7 @@ pub fn target(config: &Config) -> Result<Option<Target>, Fault> {
             .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".pgpass")))
             .filter(|path| path.exists());
     }
-    Ok(Some(target))
+    Ok(target)
 }
 
 fn without_database() -> Fault {

@@ -15,7 +15,7 @@ use crate::cancel::Registry;
 use crate::console::{self, Order};
 use crate::door::Door;
 use crate::pool::{PoolStats, Pools};
-use crate::replica::Group;
+use crate::replica::{Group, Hook};
 use crate::settings::{Owner, Settings};
 use crate::target::{Target, TargetId};
 
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) draining: Cell<bool>,
     /// By the target of their primary.
     pub(crate) replicas: RefCell<HashMap<TargetId, Rc<Group>>>,
+    /// Which requests sessions work for.
+    pub(crate) visits: Hook,
     /// Clients connected, those that are still logging in counted.
     pub(crate) clients: Cell<usize>,
     pub(crate) doors: RefCell<Vec<AbortHandle>>,
@@ -76,6 +78,7 @@ impl Pooler {
             default_target: RefCell::new(None),
             draining: Cell::new(false),
             replicas: RefCell::default(),
+            visits: Hook::default(),
             clients: Cell::new(0),
             doors: RefCell::default(),
             accesses: RefCell::default(),

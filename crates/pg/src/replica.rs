@@ -18,8 +18,10 @@ mod history;
 mod learned;
 mod lsn;
 mod sample;
+mod seal;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 pub use choose::{Choice, Replicas, Why};
 pub use floor::Floor;
@@ -27,6 +29,9 @@ pub(crate) use group::Group;
 pub use learned::fingerprint;
 pub use lsn::Lsn;
 pub use sample::{Asked, Sample, is_healed_by_primary};
+pub use seal::Seal;
+pub(crate) use visit::Hook;
+pub use visit::{Visit, Visits};
 
 use std::time::Duration;
 

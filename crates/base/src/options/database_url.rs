@@ -61,6 +61,8 @@ impl std::fmt::Debug for DatabaseUrl {
 
 impl Value for DatabaseUrl {
     const KIND: &'static str = "URL";
+    /// A comma stands between the hosts of one URL.
+    const SEPARATOR: Option<char> = Some(' ');
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         let wrong = || {

@@ -540,6 +540,25 @@ options! {
         group: Database, example: "10s", since: "0.1.0",
     }
 
+    /// A replica of the database, for reads
+    ///
+    /// A URL as for `--database-url`; give it once for each replica. Lone `SELECT`s outside of
+    /// transactions and transactions that are begun `READ ONLY` go to a replica, everything else to
+    /// the database of `--database-url`. Who writes sees it: the visitor of a site carries the
+    /// position of his last write in a signed cookie, and his reads go where it has arrived.
+    db_replica: Vec<DatabaseUrl> = "" {
+        group: Database, example: "postgresql://shop:secret@replica.example.com/shop",
+        since: "0.1.0", unset: "none",
+    }
+
+    /// How far behind a replica may be and still be read from
+    ///
+    /// Measured once a second by the position in the write-ahead log and our own clock. When no
+    /// replica is near enough, reads go to the database of `--database-url`.
+    db_replica_max_lag: Duration = "10s" {
+        group: Database, example: "2s", since: "0.1.0",
+    }
+
     /// Age at which a server connection is replaced
     ///
     /// Each one gets up to a tenth more or less, so that they are not replaced together.

@@ -155,10 +155,16 @@ async fn next(signals: &Signals, pooler: &Pooler) -> Said {
 }
 
 fn reload(pooler: &Pooler, reread: Reread<'_>) -> Result<(), String> {
-    let target = reread().and_then(|resolved| pooling::target(&resolved.config));
-    match target {
-        Ok(Some(target)) => {
-            pooling::set_default(pooler, &target);
+    let databases = reread().and_then(|resolved| {
+        let target = pooling::target(&resolved.config)?;
+        let replicas = target.as_ref().map_or(Ok(None), |target| {
+            pooling::replicas(&resolved.config, target)
+        })?;
+        Ok(target.map(|target| (target, replicas)))
+    });
+    match databases {
+        Ok(Some((target, replicas))) => {
+            pooling::set_default(pooler, &target, replicas.as_ref());
             pooler.reconnect(None);
             info!(
                 "reloaded: new connections to the database replace the old ones",
@@ -227,6 +233,9 @@ fn banner(plan: &Plan) -> String {
     }
     if let Some(target) = plan.target() {
         part("to", &format!("{} as {}", target.describe(), target.user));
+    }
+    for replica in plan.replicas() {
+        part("reads", &format!("{replica}, while it is near enough"));
     }
     part("with", &plan.connections());
     part("asks", plan.admission());

@@ -1,5 +1,6 @@
-//! Owns what joins requests with the pooler in the front: which process a worker is, and whose
-//! statements nobody waits for any more. Costs a request nothing until its client leaves.
+//! Owns what joins requests with the pooler in the front: which process a worker is, which requests
+//! its threads run, and whose statements nobody waits for any more. Costs a request nothing until
+//! its client leaves, unless reads go to replicas.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,7 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use canter_pg::{Owner, Pooler};
-use canter_workers::dispatch::{Notice, WorkerId};
+use canter_workers::dispatch::{Dispatch, Notice, WorkerId};
+
+use super::visits::Visits;
+use crate::pooling::Plan;
 
 /// The pooler beside the site, if there is one; cheap to clone.
 #[derive(Clone)]
@@ -34,6 +38,24 @@ impl Pooled {
         if let Some(inner) = &self.0 {
             inner.processes.borrow_mut().insert(worker, process);
         }
+    }
+
+    /// The visitors of requests, where replicas are read from.
+    pub fn visits(&self, plan: Option<&Plan>, dispatch: &Dispatch) -> Option<Visits> {
+        let (inner, seal) = (self.0.as_ref()?, plan?.seal()?);
+        let (joined, dispatch) = (Rc::downgrade(inner), dispatch.clone());
+        let requests_of = move |owner: Owner| {
+            let Some(joined) = joined.upgrade() else {
+                return Vec::new();
+            };
+            let processes = joined.processes.borrow();
+            let worker = processes.iter().find(|(_, pid)| **pid == owner.pid);
+            match (worker, u32::try_from(owner.tid)) {
+                (Some((&worker, _)), Ok(thread)) => dispatch.running(worker, thread),
+                _ => Vec::new(),
+            }
+        };
+        Some(Visits::new(inner.pooler.clone(), seal.clone(), requests_of))
     }
 
     /// Hears what the dispatch tells.

@@ -43,6 +43,12 @@ impl Floor {
         self.lsn = self.lsn.max(Some(lsn));
     }
 
+    /// It must see everything that another must see as well.
+    pub fn join(&mut self, other: Self) {
+        self.lsn = self.lsn.max(other.lsn);
+        self.wrote = self.wrote.max(other.wrote);
+    }
+
     /// What a replica must have. A write becomes a position as soon as the primary was asked for
     /// its own after it.
     pub fn need(&mut self, history: &History) -> Need {

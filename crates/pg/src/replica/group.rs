@@ -2,7 +2,6 @@
 //! Asks over leases of the pools, so that no cap is passed. Leaves the rules to `choose`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use super::{Asked, Floor, Lsn, Replicas, Rules, Sample};
+use super::{Asked, Floor, Lsn, Replicas, Rules, Sample, Visits};
 use crate::pool::{Pool, WaitInfo};
 use crate::pooler::{Pooler, Shared};
 use crate::relay::Label;
@@ -19,15 +18,12 @@ use crate::target::{Target, TargetId};
 
 /// How long one question may take, the wait for a server included.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Visitors whose writes are remembered; beyond it, they must see what everybody wrote.
-const MOST_VISITORS: usize = 10_000;
 
 /// The replicas of one primary.
 pub(crate) struct Group {
     pub(crate) state: RefCell<Replicas>,
     primary: TargetId,
     targets: Vec<TargetId>,
-    visitors: RefCell<HashMap<Owner, Floor>>,
     /// What all must see of whom nobody said which visitor they serve: each write of any of them.
     others: RefCell<Floor>,
     probes: RefCell<Vec<AbortHandle>>,
@@ -53,7 +49,6 @@ impl Group {
             state: RefCell::new(Replicas::new(targets.len(), rules)),
             primary,
             targets,
-            visitors: RefCell::default(),
             others: RefCell::new(others),
             probes: RefCell::default(),
         });
@@ -78,18 +73,52 @@ impl Group {
     /// What the visitor of a request, or else the session itself, must see.
     pub(crate) fn with_floor<T>(
         &self,
+        shared: &Shared,
         owner: Option<Owner>,
         own: &mut Floor,
         then: impl FnOnce(&mut Replicas, &mut Floor) -> T,
     ) -> T {
-        let mut visitors = self.visitors.borrow_mut();
-        let mut others = self.others.borrow_mut();
-        let floor = match owner {
-            None => own,
-            // One visitor may come through any worker.
-            Some(owner) => visitors.get_mut(&owner).unwrap_or(&mut others),
+        let state = &mut self.state.borrow_mut();
+        let Some(owner) = owner else {
+            return then(state, own);
         };
-        then(&mut self.state.borrow_mut(), floor)
+        // One visitor may come through any worker.
+        match &*shared.visits.of(owner) {
+            [] => then(state, &mut self.others.borrow_mut()),
+            [visit] => then(state, &mut visit.floor.borrow_mut()),
+            several => {
+                let mut floor = Floor::default();
+                for visit in several {
+                    floor.join(*visit.floor.borrow());
+                }
+                then(state, &mut floor)
+            }
+        }
+    }
+
+    /// Something that may write is on its way to the primary.
+    pub(crate) fn writes(shared: &Shared, owner: Option<Owner>) {
+        for visit in owner
+            .map(|owner| shared.visits.of(owner))
+            .unwrap_or_default()
+        {
+            visit.writes();
+        }
+    }
+
+    /// It may have been done, and whoever waited for it was told just now.
+    pub(crate) fn has_written(&self, shared: &Shared, owner: Option<Owner>, own: &mut Floor) {
+        let now = Instant::now();
+        let Some(owner) = owner else {
+            return own.wrote(now);
+        };
+        let visits = shared.visits.of(owner);
+        if visits.is_empty() {
+            self.others.borrow_mut().wrote(now);
+        }
+        for visit in visits {
+            visit.has_written(now);
+        }
     }
 
     /// What it answers for is this, or the same place known under another id: an app has its own
@@ -175,38 +204,37 @@ impl Pooler {
             return false;
         };
         let group = Group::start(&self.0, primary, targets, rules);
-        self.0.replicas.borrow_mut().insert(primary, group);
+        // A position in the log means nothing to another primary: there is one at a time.
+        let mut groups = self.0.replicas.borrow_mut();
+        groups.clear();
+        groups.insert(primary, group);
         true
     }
 
-    /// A request of this owner begins; its visitor must see everything up to `lsn`.
-    pub fn visitor_arrived(&self, owner: Owner, lsn: Option<Lsn>) {
-        for group in self.0.replicas.borrow().values() {
-            let floor = lsn.map_or_else(Floor::default, Floor::at);
-            let mut visitors = group.visitors.borrow_mut();
-            if visitors.len() >= MOST_VISITORS {
-                visitors.clear();
-                group.others.borrow_mut().wrote(Instant::now());
-            }
-            visitors.insert(owner, floor);
-        }
+    /// Everything goes to the primary from now on.
+    pub fn unset_replicas(&self) {
+        self.0.replicas.borrow_mut().clear();
     }
 
-    /// What this owner's visitor must see in its next request, once this one is over. Asks the
-    /// primary when something was written that nobody knows the position of yet.
-    pub async fn visitor_left(&self, owner: Owner) -> Option<Lsn> {
+    /// How to find the requests that a session works for, to let their visitors see what they wrote.
+    pub fn set_visits(&self, visits: Rc<Visits>) {
+        self.0.visits.set(visits);
+    }
+
+    /// The position behind everything that was written up to now; `None` when the primary does not
+    /// tell it `within` that time.
+    pub async fn position(&self, within: Duration) -> Option<Lsn> {
         let groups: Vec<_> = self.0.replicas.borrow().values().map(Rc::clone).collect();
         let mut last = None;
         for group in groups {
-            let Some(mut floor) = group.visitors.borrow_mut().remove(&owner) else {
-                continue;
-            };
+            let mut floor = Floor::default();
+            floor.wrote(Instant::now());
+            let mut asked = Asked::All;
+            let look = group.look(&self.0, group.primary, None, &mut asked);
+            let _ = timeout(within, look).await;
             if group.state.borrow().is_open(&mut floor) {
-                group
-                    .look(&self.0, group.primary, None, &mut Asked::All)
-                    .await;
+                return None;
             }
-            group.state.borrow().is_open(&mut floor);
             last = last.max(floor.lsn());
         }
         last

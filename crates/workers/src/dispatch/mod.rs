@@ -195,8 +195,18 @@ impl Dispatch {
     /// Hands a request in. Every answer, a refusal too, comes through the ticket.
     pub fn submit(&self, submission: Submission) -> Ticket {
         let mailbox = Mailbox::new();
-        let key = self.0.borrow_mut().submit(submission, &mailbox);
-        Ticket::new(mailbox, Rc::downgrade(&self.0), key)
+        let taken = self.0.borrow_mut().submit(submission, &mailbox);
+        Ticket::new(mailbox, Rc::downgrade(&self.0), taken)
+    }
+
+    /// The numbers ([`Ticket::number`]) of the requests that this thread of a worker has begun and
+    /// of which the end has not been seen yet.
+    pub fn running(&self, id: WorkerId, thread: u32) -> Vec<u64> {
+        let inner = self.0.borrow();
+        let worker = inner.workers.iter().find(|worker| worker.id == id);
+        let keys = worker.into_iter().flat_map(|worker| worker.run_by(thread));
+        keys.filter_map(|key| Some(inner.entries.get(key)?.number))
+            .collect()
     }
 
     /// Whether any worker takes requests.
@@ -242,7 +252,11 @@ impl Dispatch {
 }
 
 impl Inner {
-    fn submit(&mut self, submission: Submission, mailbox: &Rc<RefCell<Mailbox>>) -> Option<Key> {
+    fn submit(
+        &mut self,
+        submission: Submission,
+        mailbox: &Rc<RefCell<Mailbox>>,
+    ) -> Option<(Key, u64)> {
         let now = Instant::now();
         let refused = if self.stopping {
             Some(Failure::Stopping)
@@ -278,7 +292,7 @@ impl Inner {
             self.queued += 1;
             self.want_waking();
         }
-        Some(key)
+        Some((key, number))
     }
 
     /// Whether as many requests wait as may. Those offered to a worker that has not begun them wait,

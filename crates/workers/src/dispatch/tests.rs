@@ -240,8 +240,14 @@ fn whose_client_goes_while_it_runs_is_told_with_its_thread() {
         stage.notices.borrow_mut().clear();
         // This thread has begun the next request meanwhile: what it runs now is wanted.
         let earlier = stage.submit("/earlier", LONG);
-        let _later = stage.submit("/later", LONG);
+        let later = stage.submit("/later", LONG);
         assert!(worker.start().is_some() && worker.start().is_some());
+        let running = stage.dispatch.running(WorkerId(1), 1);
+        for number in [earlier.number(), later.number()] {
+            assert!(running.contains(&number.unwrap()), "{running:?}");
+        }
+        assert!(stage.dispatch.running(WorkerId(1), 2).is_empty());
+        assert!(stage.dispatch.running(WorkerId(2), 1).is_empty());
         drop(earlier);
         assert!(stage.notices.borrow().is_empty());
     });

@@ -58,19 +58,27 @@ pub struct Ticket {
     dispatch: Weak<RefCell<Inner>>,
     /// None once nothing is left to let go of.
     key: Option<Key>,
+    number: Option<u64>,
 }
 
 impl Ticket {
     pub(super) fn new(
         mailbox: Rc<RefCell<Mailbox>>,
         dispatch: Weak<RefCell<Inner>>,
-        key: Option<Key>,
+        taken: Option<(Key, u64)>,
     ) -> Self {
+        let (key, number) = taken.unzip();
         Self {
             mailbox,
             dispatch,
             key,
+            number,
         }
+    }
+
+    /// The number of the request, never used twice; none when it was refused.
+    pub fn number(&self) -> Option<u64> {
+        self.number
     }
 
     /// The next step of the answer. After a step that is the last, there is no other.

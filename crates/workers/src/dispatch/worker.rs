@@ -136,6 +136,15 @@ impl Worker {
         (thread != 0 && !is_elsewhere).then_some(thread)
     }
 
+    /// The requests that this thread has begun.
+    pub fn run_by(&self, thread: u32) -> impl Iterator<Item = Key> {
+        let slots = SlotId::all().zip(&self.slots);
+        slots.filter_map(move |(slot, row)| {
+            let is_its = self.end.has_started(slot) && self.end.thread(slot) == thread;
+            row.filter(|_| is_its)
+        })
+    }
+
     /// Requests offered to it that have not begun.
     pub fn unstarted(&self) -> usize {
         let slots = SlotId::all().zip(&self.slots);
