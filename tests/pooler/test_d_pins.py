@@ -5,11 +5,12 @@ Leaves settings, which are carried along, to ``test_d_state``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 from harness import pgwire
-from harness.operated import until
+from harness.operated import together, until
 from harness.pgwire import code_of, kinds
 
 PID = "SELECT pg_backend_pid()"
@@ -239,15 +240,14 @@ def test_d13_state_set_inside_a_function_is_gone_for_the_next_client(single: Any
 
 @pytest.mark.pooled
 def test_d14_pins_are_bounded_and_name_their_reason(start: Any) -> None:
-    way = start("--db-wait-timeout", "2s", connections=4)
+    way = start("--db-wait-timeout", "2s", "--db-pin-limit", "2", connections=4)
     clients = [way.raw() for _ in range(4)]
     for client in clients:
         client.ask("BEGIN")
     for n, client in enumerate(clients):
         # In a transaction, where it cannot wait for its turn without holding a server.
         client.send(pgwire.query(f"SELECT pg_advisory_lock({n}); COMMIT"))
-    # Half of the connections stay for those who hold nothing: two of the four must go, and are
-    # told which statement it was.
+    # Two of the four must go, and are told which statement it was.
     worker = way.raw()
     sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
     until(lambda: worker.value(sql) == "2", what="two locks to be given up")
@@ -268,3 +268,33 @@ def test_d14_pins_are_bounded_and_name_their_reason(start: Any) -> None:
     assert kinds(late.ask("SELECT 1")) == "TDCZ"
     late.send(pgwire.query("SELECT pg_advisory_lock(9)"))
     assert late.is_silent()
+
+
+@pytest.mark.pooled
+def test_d14_many_cursors_at_once_take_turns(start: Any) -> None:
+    way = start(connections=3)
+    clients = [way.raw() for _ in range(12)]
+
+    def use(client: Any) -> list[str]:
+        met = []
+        for _ in range(20):
+            met.append(kinds(client.ask("DECLARE c CURSOR WITH HOLD FOR SELECT 1")))
+            met.append(kinds(client.ask("FETCH 1 FROM c")))
+            met.append(kinds(client.ask("CLOSE c")))
+        return met
+
+    for met in together([partial(use, client) for client in clients]):
+        assert met == ["CZ", "TDCZ", "CZ"] * 20
+
+
+@pytest.mark.pooled
+def test_d14_who_is_pinned_within_a_transaction_may_exceed_the_default_limit(start: Any) -> None:
+    way = start(connections=4)
+    clients = [way.raw() for _ in range(3)]
+    for client in clients:
+        client.ask("BEGIN")
+    for n, client in enumerate(clients):
+        client.ask(f"SELECT pg_advisory_lock({n})")
+    assert [kinds(client.ask("COMMIT")) for client in clients] == ["CZ"] * 3
+    # One server is left to all others.
+    assert kinds(way.raw().ask("SELECT 1")) == "TDCZ"

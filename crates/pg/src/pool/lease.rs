@@ -135,7 +135,7 @@ impl<C: Connect> Lease<C> {
             pins.add_reason(pin, reason);
             return Ok(());
         }
-        let cap = self.pool.host.pin_cap();
+        let cap = self.pool.host.pin_bound();
         let pin = Pin {
             reasons: vec![reason],
             since: Instant::now(),

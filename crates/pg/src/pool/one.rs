@@ -319,12 +319,6 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    /// Whether so many sessions are pinned that another one must wait.
-    #[inline]
-    pub(crate) fn pins_are_full(&self) -> bool {
-        self.host.pins.is_full(self.host.pin_cap())
-    }
-
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.get()
     }

@@ -89,6 +89,20 @@ impl Drop for InQueue<'_> {
 }
 
 impl<C: Connect> Host<C> {
+    /// A place among the pinned, when one is free and nobody waits.
+    pub(crate) fn try_pin_turn(self: &Rc<Self>) -> Option<Turn<C>> {
+        if self.pins.is_full(self.pin_cap()) {
+            return None;
+        }
+        Some(self.keep_place())
+    }
+
+    fn keep_place(self: &Rc<Self>) -> Turn<C> {
+        let kept = &self.pins.kept;
+        kept.set(kept.get().saturating_add(1));
+        Turn(Rc::clone(self))
+    }
+
     /// Waits for a place among the pinned.
     pub(crate) async fn pin_turn(self: &Rc<Self>) -> Turn<C> {
         let pins = &self.pins;
@@ -102,14 +116,12 @@ impl<C: Connect> Host<C> {
                 .front()
                 .is_some_and(|first| Rc::ptr_eq(first, &in_queue.1));
             if is_first && pins.taken() < self.pin_cap() {
-                pins.kept.set(pins.kept.get() + 1);
-                return Poll::Ready(());
+                return Poll::Ready(self.keep_place());
             }
             in_queue.1.set(Some(cx.waker().clone()));
             Poll::Pending
         })
-        .await;
-        Turn(Rc::clone(self))
+        .await
     }
 }
 

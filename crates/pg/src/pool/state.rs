@@ -66,6 +66,14 @@ impl<C: Connect> Host<C> {
             .pin_cap()
             .unwrap_or_else(|| (self.size.cap() / 2).max(1))
     }
+
+    /// How many may be pinned when some turn out to be that could not wait for a place, being in a
+    /// transaction or having called a function. One server is left to the others, unless a limit
+    /// was set.
+    pub(crate) fn pin_bound(&self) -> u32 {
+        let set = self.settings.pin_cap();
+        set.unwrap_or_else(|| self.pin_cap().max(self.size.cap().saturating_sub(1)))
+    }
 }
 
 impl<C: Connect> Pool<C> {

@@ -26,6 +26,15 @@ fn too_many(cap: u32) -> String {
     format!("too many sessions keep a server connection for themselves ({cap})")
 }
 
+/// A single statement that reads or updates and calls nothing: spares most texts the scan.
+fn is_plain(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'S' | b's' | b'U' | b'u'))
+        && memchr::memchr2(b'(', b';', text.get(..text.len() - 1).unwrap_or_default()).is_none()
+        && !text
+            .windows(4)
+            .any(|word| word.eq_ignore_ascii_case(b"into"))
+}
+
 impl Session {
     /// Whether the next request says that it leaves something behind. What may do anything (`DO`,
     /// functions nobody knows) mostly does not, and is let through.
@@ -38,16 +47,16 @@ impl Session {
             return false;
         };
         let conforming = self.relay.params().is_conforming();
-        let text = match frame.tag {
-            b'Q' => query_text(body),
-            b'P' => Parse::decode(body).map(|parse| parse.text),
+        let scan = |text| (!is_plain(text)).then(|| (text, sql::scan(text, conforming).flags));
+        let seen = match frame.tag {
+            b'Q' => query_text(body).and_then(scan),
+            b'P' => Parse::decode(body).and_then(|parse| scan(parse.text)),
             b'B' => BindHead::decode(body)
                 .and_then(|head| self.relay.statement(head.statement))
-                .map(|statement| statement.text()),
+                .map(|statement| (statement.text(), statement.seen().flags)),
             _ => None,
         };
-        text.is_some_and(|text| {
-            let flags = sql::scan(text, conforming).flags;
+        seen.is_some_and(|(text, flags)| {
             // A lock that is only tried is most often not got, or soon given back.
             let tries = || {
                 text.windows(4)

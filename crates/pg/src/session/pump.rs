@@ -175,8 +175,12 @@ impl Session {
                 }
                 Want::Leave => return Err(Event::End(End::Goodbye)),
                 Want::Server => {
-                    if self.turn.is_none() && self.pool.pins_are_full() && self.will_pin() {
-                        return Err(Event::NeedsTurn);
+                    if self.turn.is_none() && self.will_pin() {
+                        // Kept from here on: others ask before this one is seen to be pinned.
+                        self.turn = self.pool.host.try_pin_turn();
+                        if self.turn.is_none() {
+                            return Err(Event::NeedsTurn);
+                        }
                     }
                     if let Some(attached) = self.read_from_replica() {
                         worked = true;

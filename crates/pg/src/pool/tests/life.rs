@@ -183,7 +183,9 @@ fn kill_fails_who_waits_and_replaces_every_server() {
 fn d14_pins_are_counted_shown_and_bounded() {
     run(async {
         let world = world();
-        let pools = pools(&world, settings(4));
+        let mut settings = settings(4);
+        settings.pin_cap = Some(2);
+        let pools = pools(&world, settings);
         let (pool, _client) = pool(&pools, "shop");
         let (a, b, c) = (must(&pool).await, must(&pool).await, must(&pool).await);
         assert_eq!(
