@@ -12,12 +12,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use canter_base::options::{Ban, Config, Hsts, Http2, LogTarget};
+use canter_base::options::{Ban, Compress as Compression, Config, Hsts, Http2, LogTarget};
 use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
 use canter_channel::call::{Answer, Submission};
+use canter_encode::{Level, Policy};
 use canter_files::Files;
-use canter_front::{AccessLog, App, Call, Challenges, GuardSettings, Listener, Server, Settings};
+use canter_front::{
+    AccessLog, App, Call, Challenges, Compress, GuardSettings, Listener, Server, Settings,
+};
 use canter_shield::pace::Pace;
 use canter_sys::allocator;
 use canter_sys::process::exit_now;
@@ -441,9 +444,27 @@ fn front_settings(
         challenges,
         files,
         request_id_header: config.request_id_header.0.to_ascii_lowercase(),
+        compress: compress(config),
         health: config.health,
         access_log_format: config.access_log_format,
     }
+}
+
+fn compress(config: &Config) -> Option<Compress> {
+    let hides = match config.compress {
+        Compression::On => true,
+        Compression::AfterApp => false,
+        Compression::Off => return None,
+    };
+    let types = config.compress_type.iter();
+    Some(Compress {
+        policy: Policy {
+            minimum: config.compress_min_size.0,
+            types: types.map(|pattern| pattern.0.clone()).collect(),
+        },
+        level: Level::new(u8::try_from(config.compress_level).unwrap_or(u8::MAX)),
+        hides,
+    })
 }
 
 fn pace(config: &Config) -> Pace {

@@ -4,10 +4,14 @@ use std::io::{self, Write as _};
 
 use brotli::CompressorWriter;
 
+use crate::encoder::Shape;
 use crate::{Level, Pad};
 
 /// 256 KiB; see the same of zstd.
 const WINDOW_LOG: u32 = 18;
+
+/// For a stream that lives long and says little at a time: the smallest tables there are.
+const TRICKLE: (u32, u32) = (1, 16);
 
 /// What the encoder hands over at a time.
 const STEP: usize = 8 * 1024;
@@ -20,10 +24,13 @@ pub(crate) struct Brotli {
 }
 
 impl Brotli {
-    pub fn new(level: Level, pad: Pad) -> Self {
-        let quality = level.of_brotli();
+    pub fn new(level: Level, pad: Pad, shape: Shape) -> Self {
+        let (quality, window) = match shape {
+            Shape::Whole(_) | Shape::Stream => (level.of_brotli(), WINDOW_LOG),
+            Shape::Trickle => TRICKLE,
+        };
         Self {
-            encoder: CompressorWriter::new(Vec::new(), STEP, quality, WINDOW_LOG),
+            encoder: CompressorWriter::new(Vec::new(), STEP, quality, window),
             pad,
         }
     }

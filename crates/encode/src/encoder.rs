@@ -12,6 +12,17 @@ use crate::{Coding, Level, Pad};
 /// call is given; until [`Encoder::flush`] some of it may be kept back. It may move between threads.
 pub struct Encoder(Stream);
 
+/// What is known of the content before it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Its length, all of which follows.
+    Whole(u64),
+    /// Nothing.
+    Stream,
+    /// It comes little by little and for long.
+    Trickle,
+}
+
 enum Stream {
     Identity,
     Gzip(Box<Gzip>),
@@ -31,16 +42,30 @@ impl Encoder {
     /// # Errors
     /// There is no memory for it.
     pub fn new(coding: Coding, level: Level, pad: Pad) -> io::Result<Self> {
-        Self::of_length(coding, level, pad, None)
+        Self::of_shape(coding, level, pad, Shape::Stream)
     }
 
-    fn of_length(coding: Coding, level: Level, pad: Pad, length: Option<u64>) -> io::Result<Self> {
+    /// Begins a stream that lives long and says little at a time, such as one of events: it takes a
+    /// fraction of the memory.
+    ///
+    /// # Errors
+    /// As [`Encoder::new`].
+    pub fn trickle(coding: Coding, level: Level, pad: Pad) -> io::Result<Self> {
+        Self::of_shape(coding, level, pad, Shape::Trickle)
+    }
+
+    fn of_shape(coding: Coding, level: Level, pad: Pad, shape: Shape) -> io::Result<Self> {
         Ok(Self(match coding {
             Coding::Identity => Stream::Identity,
             Coding::Gzip => Stream::Gzip(Box::new(Gzip::new(level, pad))),
-            Coding::Brotli => Stream::Brotli(Box::new(Brotli::new(level, pad))),
-            Coding::Zstd => Stream::Zstd(Zstd::new(level, pad, length)?),
+            Coding::Brotli => Stream::Brotli(Box::new(Brotli::new(level, pad, shape))),
+            Coding::Zstd => Stream::Zstd(Zstd::new(level, pad, shape)?),
         }))
+    }
+
+    /// Bytes that a stream takes while it is under way, whatever passes through it.
+    pub fn memory(coding: Coding, level: Level, is_trickle: bool) -> u64 {
+        level.memory(coding, is_trickle)
     }
 
     /// Takes more of the content in.
@@ -92,8 +117,8 @@ impl Encoder {
 /// As [`Encoder::write`].
 pub fn encode(content: &[u8], coding: Coding, level: Level, pad: Pad) -> io::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(content.len() / 3 + pad.overhead(coding) + 64);
-    let length = Some(content.len() as u64);
-    let mut encoder = Encoder::of_length(coding, level, pad, length)?;
+    let shape = Shape::Whole(content.len() as u64);
+    let mut encoder = Encoder::of_shape(coding, level, pad, shape)?;
     encoder.write(content, &mut out)?;
     encoder.finish(&mut out)?;
     Ok(out)

@@ -54,8 +54,10 @@ pub struct Answer<'a> {
     pub status: u16,
     /// `Content-Type`
     pub content_type: Option<&'a [u8]>,
-    /// `Content-Length`, or the length where all of it is there.
+    /// The length of the content where all of it is there, else what `Content-Length` says.
     pub length: Option<u64>,
+    /// `Content-Length`
+    pub stated: Option<u64>,
     /// `ETag`
     pub etag: Option<&'a [u8]>,
     /// It has a coding already, or a field that names its very bytes: a digest (RFC 9530), a range.
@@ -82,17 +84,27 @@ impl<'a> Answer<'a> {
         for (name, value) in fields {
             answer.see(name, value);
         }
+        answer.length = length.or(answer.stated);
         answer
+    }
+
+    /// Whether it comes little by little and for long: server-sent events.
+    pub fn is_trickle(&self) -> bool {
+        let kind = self.content_type.unwrap_or_default();
+        let kind = kind.split(|&byte| byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
     }
 
     fn see(&mut self, name: &[u8], value: &'a [u8]) {
         match KnownName::classify(name) {
             KnownName::ContentType => self.content_type = Some(value),
             KnownName::ContentLength => {
-                let stated = std::str::from_utf8(value).ok();
-                self.length = self
-                    .length
-                    .or_else(|| stated.and_then(|text| text.trim().parse().ok()));
+                let text = std::str::from_utf8(value).ok();
+                let stated = text.and_then(|text| text.trim().parse().ok());
+                // What is wrong, or said twice, is left for whoever checks it.
+                let is_wrong = stated.is_none() || self.stated.is_some();
+                self.is_fixed |= is_wrong || self.length.is_some_and(|own| stated != Some(own));
+                self.stated = stated;
             }
             KnownName::Etag => self.etag = Some(value),
             KnownName::ContentEncoding => {
@@ -261,6 +273,8 @@ mod tests {
             (b"Digest", b"x"),
             (b"Content-MD5", b"x"),
             (b"Content-Range", b"bytes 0-1/2"),
+            (b"Content-Length", b"8999"),
+            (b"Content-Length", b"9000, 9000"),
         ] {
             assert_eq!(judge("gzip", 200, &[HTML, field], 9000), Verdict::Leave);
         }

@@ -37,7 +37,8 @@ fn split<'a>(tag: &EntityTag<'a>) -> Option<(&'a [u8], Coding)> {
 /// `selected` is the form that this request would get: with `If-None-Match` of a read, a tag of any
 /// other form says that the client has other bytes than these, and the app must not take them for
 /// its own (RFC 9111, section 4.3.4). Where a condition is about the state (`If-Match`, or any with
-/// an unsafe method), `selected` is None, and every form stands for the same state.
+/// an unsafe method), `selected` is None, and every form stands for the same state. The list never
+/// becomes longer.
 pub fn towards_the_app(list: &[u8], selected: Option<Coding>) -> Option<Vec<u8>> {
     if !list.contains(&MARK) {
         return None;
@@ -46,7 +47,7 @@ pub fn towards_the_app(list: &[u8], selected: Option<Coding>) -> Option<Vec<u8>>
     let mut changed = false;
     for tag in EntityTag::list(list) {
         if !out.is_empty() {
-            out.extend_from_slice(b", ");
+            out.push(b',');
         }
         match split(&tag) {
             Some((own, coding)) if selected.is_none_or(|selected| selected == coding) => {
@@ -117,11 +118,11 @@ mod tests {
         let list = b"\"a~gzip\", W/\"b~br\", \"c\", W/\"d\"";
         assert_eq!(
             text(towards_the_app(list, Some(Gzip))).unwrap(),
-            "\"a\", W/\"b~br\", \"c\", W/\"d\""
+            "\"a\",W/\"b~br\",\"c\",W/\"d\""
         );
         assert_eq!(
             text(towards_the_app(list, None)).unwrap(),
-            "\"a\", \"b\", \"c\", W/\"d\""
+            "\"a\",\"b\",\"c\",W/\"d\""
         );
         assert_eq!(towards_the_app(list, Some(Zstd)), None);
         for same in [&b"\"a\""[..], b"*", b"", b"\"a~deflate\"", b"a~gzip"] {

@@ -5,11 +5,18 @@ use std::io;
 
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
+use crate::encoder::Shape;
 use crate::{Level, Pad};
 
 /// 256 KiB: what a page repeats lies nearer. A client must take up to 8 MB (RFC 9659), but for each
 /// answer that is under way this much is held here.
 const WINDOW_LOG: u32 = 18;
+
+/// Of a stream whose length is not known the tables would be made for the longest there is.
+const TABLE_LOG: u32 = 16;
+
+/// 32 KiB, and tables to match: for a stream that lives long and says little at a time.
+const TRICKLE_LOG: u32 = 15;
 
 /// One stream.
 pub(crate) struct Zstd {
@@ -21,12 +28,21 @@ pub(crate) struct Zstd {
 const ROOM: usize = 512;
 
 impl Zstd {
-    /// `length` is that of the content, where it is known: small content has small tables.
-    pub fn new(level: Level, pad: Pad, length: Option<u64>) -> io::Result<Self> {
+    pub fn new(level: Level, pad: Pad, shape: Shape) -> io::Result<Self> {
         let mut encoder = Encoder::new(level.of_zstd())?;
-        encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-        if length.is_some() {
-            encoder.set_pledged_src_size(length)?;
+        let (window, tables) = match shape {
+            // Small content has small tables of itself.
+            Shape::Whole(length) => {
+                encoder.set_pledged_src_size(Some(length))?;
+                (WINDOW_LOG, None)
+            }
+            Shape::Stream => (WINDOW_LOG, Some(TABLE_LOG)),
+            Shape::Trickle => (TRICKLE_LOG, Some(TRICKLE_LOG)),
+        };
+        encoder.set_parameter(CParameter::WindowLog(window))?;
+        if let Some(tables) = tables {
+            encoder.set_parameter(CParameter::HashLog(tables))?;
+            encoder.set_parameter(CParameter::ChainLog(tables))?;
         }
         Ok(Self { encoder, pad })
     }

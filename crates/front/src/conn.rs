@@ -3,6 +3,7 @@
 
 mod answer;
 mod buffer;
+mod encode;
 mod files;
 mod receive;
 mod send;

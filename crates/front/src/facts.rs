@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use canter_encode::Wish;
 use canter_http::conditional::Conditions;
 use canter_http::{Head, KnownName, Method, RequestFacts};
 
@@ -15,6 +16,10 @@ pub(crate) struct Facts {
     pub method: Method,
     /// What it says of the version it has and the part it wants.
     pub conditions: Option<Box<Conditions>>,
+    /// The codings it would take.
+    pub wish: Wish,
+    /// Its `If-None-Match`, where that names forms that were made here.
+    pub forms: Option<Box<[u8]>>,
     /// The whole head, while it is not known which paths are those of files.
     pub early: Option<Box<(Head, Vec<u8>)>>,
     pub started: Instant,

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use canter_base::options::ForwardedHeader;
 use canter_channel::request::{Facts, Writer};
+use canter_encode::{Coding, tag};
 use canter_http::{Field, FieldClass, Head, KnownName, Reject, Version, target};
 
 use crate::forwarded::{self, Client, Words};
@@ -67,6 +68,55 @@ pub(crate) struct Origin<'a> {
     pub trusted: Option<Words>,
     /// It came over HTTP/2.
     pub http2: bool,
+    /// What it says of codings and encoded forms passes through this.
+    pub codings: Codings,
+}
+
+/// What the app is told of codings, and of forms that were made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codings {
+    /// Everything as it came: nothing is encoded here.
+    Pass,
+    /// Tags as the app knows them; `selected` as in [`tag::towards_the_app`].
+    Ours {
+        /// The app is not told what the client can decode.
+        hides: bool,
+        /// Of `If-None-Match`.
+        selected: Selected,
+    },
+}
+
+/// Which forms of ours stand for the app's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Selected {
+    /// Every one.
+    All,
+    /// This one.
+    One(Coding),
+    /// None.
+    None,
+}
+
+impl Codings {
+    /// The value that the app gets of a condition; None for the one that came.
+    fn condition(self, name: KnownName, value: &[u8]) -> Option<Vec<u8>> {
+        let Self::Ours { selected, .. } = self else {
+            return None;
+        };
+        match (name, selected) {
+            (KnownName::IfMatch, _) | (KnownName::IfNoneMatch, Selected::All) => {
+                tag::towards_the_app(value, None)
+            }
+            (KnownName::IfNoneMatch, Selected::One(coding)) => {
+                tag::towards_the_app(value, Some(coding))
+            }
+            _ => None,
+        }
+    }
+
+    fn hides(self) -> bool {
+        matches!(self, Self::Ours { hides: true, .. })
+    }
 }
 
 /// Begins the message of a request; the body follows. `path` is room for the decoded path.
@@ -119,6 +169,10 @@ pub(crate) fn begin<'m>(
             }
             continue;
         }
+        if let Some(tags) = origin.codings.condition(field.known, field.value.of(buf)) {
+            writer.field(name, &tags, repeated);
+            continue;
+        }
         let value = match field.known {
             // The proxy may have left it to the client.
             KnownName::XRealIp => origin.client.address.as_bytes(),
@@ -139,6 +193,7 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
     match field.known {
         // About this connection and this message, which end here (RFC 9110, section 7.6.1).
         KnownName::TransferEncoding | KnownName::Trailer | KnownName::Expect => false,
+        KnownName::AcceptEncoding => !origin.codings.hides(),
         // Written by us, not by the client.
         KnownName::Connection => !origin.http2,
         KnownName::XRealIp | KnownName::XRequestStart => origin.trusted.is_some(),

@@ -15,6 +15,7 @@ use crate::access::AccessLog;
 use crate::app::App;
 use crate::clock::DateClock;
 use crate::guard::Guard;
+use crate::helper::Helper;
 use crate::listener::Listener;
 use crate::settings::Settings;
 use crate::table::Table;
@@ -33,6 +34,7 @@ pub(crate) struct Shared<A: App> {
     /// Memory for bodies on their way, of all clients together.
     pub memory: Rc<Budget>,
     pub clock: DateClock,
+    pub helper: Helper,
     pub access: Option<Rc<AccessLog>>,
     draining: Cell<bool>,
     rejects: RefCell<HashMap<Reject, u64>>,
@@ -47,6 +49,7 @@ impl<A: App> Shared<A> {
             settings,
             app,
             clock: DateClock::new(),
+            helper: Helper::default(),
             access,
             draining: Cell::new(false),
             rejects: RefCell::default(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network};
+use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_http::Limits;
 use canter_shield::pace::Pace;
@@ -66,12 +67,25 @@ pub struct Settings {
     pub challenges: Challenges,
     /// Files that are answered without the app, or in its place.
     pub files: Files,
+    /// How answers of the app are encoded; None for not at all.
+    pub compress: Option<Compress>,
     /// The field that carries the request id, in lower case.
     pub request_id_header: String,
     /// Whether `/-/live` and `/-/ready` are answered here.
     pub health: bool,
     /// The form of the access log.
     pub access_log_format: AccessLogFormat,
+}
+
+/// How answers of the app are encoded.
+#[derive(Clone, Debug)]
+pub struct Compress {
+    /// Which answers.
+    pub policy: Policy,
+    /// How hard to try.
+    pub level: Level,
+    /// Whether the app is not told what the client can decode, so that it leaves this to the front.
+    pub hides: bool,
 }
 
 impl Settings {

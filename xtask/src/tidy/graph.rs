@@ -17,7 +17,9 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/selftest", &[]),
     (
         "crates/front",
-        &["base", "channel", "files", "http", "shield", "sys"],
+        &[
+            "base", "channel", "encode", "files", "http", "shield", "sys",
+        ],
     ),
     ("crates/pg", &["base"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),
@@ -25,8 +27,8 @@ const GRAPH: &[(&str, &[&str])] = &[
     (
         "crates/canter",
         &[
-            "base", "channel", "files", "front", "http", "pg", "selftest", "shield", "sys",
-            "workers",
+            "base", "channel", "encode", "files", "front", "http", "pg", "selftest", "shield",
+            "sys", "workers",
         ],
     ),
     ("xtask", &["base"]),

@@ -71,6 +71,15 @@ choice! {
 }
 
 choice! {
+    /// Whether answers of the app are compressed.
+    Compress {
+        On = "on" | "auto", "here; the app is not told what the client can decode";
+        AfterApp = "after-app", "here where the app has not done so; it is told";
+        Off = "off" | "none", "as the app sends them";
+    }
+}
+
+choice! {
     /// In which words trusted proxies speak of the client.
     ForwardedHeader {
         XForwarded = "x-forwarded" | "x-forwarded-for", "`X-Forwarded-For` and its kin";
@@ -307,6 +316,7 @@ mod tests {
     fn every_choice_is_read_back_as_it_is_shown() {
         every_word_is_read_back::<Preload>();
         every_word_is_read_back::<Static>();
+        every_word_is_read_back::<Compress>();
         every_word_is_read_back::<ForwardedHeader>();
         every_word_is_read_back::<PlatformName>();
         every_word_is_read_back::<DbPool>();

@@ -192,7 +192,7 @@ impl Group {
             Self::Time => "Time limits",
             Self::Limits => "Size limits",
             Self::Proxies => "Proxies and health",
-            Self::Files => "Static files",
+            Self::Files => "Static files, compression",
             Self::Database => "Database",
             Self::Logging => "Logging",
             Self::Application => "Application",

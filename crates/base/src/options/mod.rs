@@ -27,8 +27,8 @@ mod web;
 pub use address::{Address, Host, Network};
 pub use app::App;
 pub use choice::{
-    AccessLogFormat, Ban, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget, PlatformName, Preload,
-    Static, WorkerClass,
+    AccessLogFormat, Ban, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
+    PlatformName, Preload, Static, WorkerClass,
 };
 pub use database_url::{DatabaseUrl, RoleName};
 pub use declare::{Group, Row, Shape};
@@ -41,7 +41,7 @@ pub use reference::reference_page;
 pub use report::{report_json, report_text};
 pub use resolve::{Chosen, Found, Inputs, Platform, Resolved, resolve};
 pub use table::{Config, ROWS};
-pub use text::{HeaderName, KeyValue};
+pub use text::{HeaderName, KeyValue, TypePattern};
 pub use value::{Field, Reading, Value, Wrong};
 pub use web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 

@@ -201,8 +201,9 @@ fn ranges(config: &Config) -> Vec<Range> {
     const MIB: u64 = 1 << 20;
     // An absent number is in any range.
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
-    let rows: [(&'static [&'static str], u64, u64, u64); 17] = [
+    let rows: [(&'static [&'static str], u64, u64, u64); 18] = [
         (&["workers"], absent(config.workers), 1, 1024),
+        (&["compress_level"], config.compress_level.into(), 1, 9),
         (&["threads"], absent(config.threads), 1, 10_000),
         (&["threads_min"], config.threads_min.into(), 1, 10_000),
         (&["backlog"], config.backlog.into(), 1, 65_535),

@@ -10,15 +10,15 @@ use std::time::Duration;
 use super::address::{Address, Network};
 use super::app::App;
 use super::choice::{
-    AccessLogFormat, Ban, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget, PlatformName, Preload,
-    Static, WorkerClass,
+    AccessLogFormat, Ban, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
+    PlatformName, Preload, Static, WorkerClass,
 };
 use super::database_url::{DatabaseUrl, RoleName};
 use super::declare::{Group, Row, first, options};
 use super::folder::{Media, UrlFolder};
 use super::quantity::{Mode, Size};
 use super::rate::RateLimit;
-use super::text::{HeaderName, KeyValue};
+use super::text::{HeaderName, KeyValue, TypePattern};
 use super::value::{Field, Reading};
 use super::web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 use crate::log::{Format, Level};
@@ -488,6 +488,40 @@ options! {
     internal: Vec<UrlFolder> = "" {
         group: Files, example: "/protected/=/srv/private", since: "0.1.0",
         unset: "`SENDFILE_URL` of Django's settings, if there is one",
+    }
+
+    /// Compress answers of the app, with zstd, brotli or gzip
+    ///
+    /// Pages, JSON and other text of a kilobyte and more, in the coding that the client likes best.
+    /// Streams are passed on at once, piece by piece. Answers that are not `public` get up to a hundred
+    /// bytes without meaning, so that their length tells less about what they hold (BREACH), as
+    /// Django's `GZipMiddleware` does. That middleware is idle with `on`, for the app is not told
+    /// what the client can decode. `--no-compress` is short for `off`.
+    compress: Compress = "on" {
+        group: Files, example: "off", since: "0.1.0", shorthand: ["no-compress" => "off"],
+    }
+
+    /// How hard to try: 1 (quick) to 9 (short)
+    ///
+    /// What each number means for each coding, in time, size and memory, is in the guide on
+    /// compression.
+    compress_level: u32 = "3" {
+        group: Files, example: "1", since: "0.1.0",
+    }
+
+    /// Shorter answers are not compressed
+    ///
+    /// They fit into one packet either way. An answer whose length is not known is compressed.
+    compress_min_size: Size = "1KB" {
+        group: Files, example: "256", since: "0.1.0",
+    }
+
+    /// Compress content of this type, too; may be given several times
+    ///
+    /// Known are all that is `text/…`, JSON, XML, JavaScript, SVG, WebAssembly, and fonts and images
+    /// that are not compressed of themselves. `model/*` is all of a kind.
+    compress_type: Vec<TypePattern> = "" {
+        group: Files, example: "chemical/x-pdb", since: "0.1.0", unset: "none beside those",
     }
 
     /// Whether the app's PostgreSQL connections go through Canter's pool

@@ -1,4 +1,4 @@
-//! Texts with a rule: header names and `KEY=VALUE` pairs. Owns the rule and what may be shown.
+//! Texts with a rule: header names, media types and `KEY=VALUE` pairs. Owns the rule and what may be shown.
 
 use super::value::{Value, Wrong};
 
@@ -18,6 +18,34 @@ impl Value for HeaderName {
             ));
         }
         Ok(Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A media type in lower case, `chemical/x-pdb`, or all of a kind, `chemical/*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypePattern(pub String);
+
+impl Value for TypePattern {
+    const KIND: &'static str = "TYPE";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        // RFC 6838, section 4.2.
+        let name = |text: &str| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+            !text.is_empty() && text.len() <= 127 && text.bytes().all(fits)
+        };
+        match text.split_once('/') {
+            Some((kind, rest)) if name(kind) && (rest == "*" || name(rest)) => {
+                Ok(Self(text.to_ascii_lowercase()))
+            }
+            _ => Err(Wrong::expected(
+                "expected a type such as `chemical/x-pdb` or `chemical/*`",
+            )),
+        }
     }
 
     fn show(&self) -> String {
@@ -63,6 +91,16 @@ mod tests {
         assert_eq!(Value::show(&pair), "DSN=…");
         for bad in ["", "DSN", "=x", "A=\0"] {
             assert!(KeyValue::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_two_names_or_all_of_a_kind() {
+        for (text, kept) in [("Chemical/X-PDB", "chemical/x-pdb"), ("model/*", "model/*")] {
+            assert_eq!(TypePattern::parse(text).unwrap().0, kept);
+        }
+        for bad in ["", "*/*", "text", "text/", "/x", "a/b/c", "a/b;c=d", "a/b*"] {
+            assert!(TypePattern::parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -62,9 +62,12 @@ fn content_of_any_length_is_undone_in_every_coding_at_every_level() {
 #[test]
 fn what_was_flushed_can_be_read_before_the_rest_comes() {
     for coding in Coding::ENCODED {
-        for pad in [Pad::NONE, Pad::random(41)] {
+        for (pad, new) in [
+            (Pad::NONE, Encoder::new as fn(_, _, _) -> _),
+            (Pad::random(41), Encoder::trickle),
+        ] {
             let (mut out, mut content) = (Vec::new(), Vec::new());
-            let mut encoder = Encoder::new(coding, Level::DEFAULT, pad).unwrap();
+            let mut encoder = new(coding, Level::DEFAULT, pad).unwrap();
             for length in [1, 0, 3000, 20, 40_000, 7] {
                 let piece = page(length);
                 encoder.write(&piece, &mut out).unwrap();

@@ -18,6 +18,7 @@ use canter_http::{
 use canter_shield::budget::Share;
 use canter_shield::score::Misdeed;
 
+use super::encode::Form;
 use super::receive::{Body, Refusal};
 use super::send::{Ending, Streamed};
 use super::watch::Watch;
@@ -94,6 +95,7 @@ impl<A: App> Conn<A> {
             id_header: &settings.request_id_header,
             trusted: words,
             http2: self.arrival.http2,
+            codings: self.codings(&facts),
         };
         let begun = request::begin(&mut message, buf, &self.head, &origin, &mut self.path);
         let writer = match begun {
@@ -134,6 +136,8 @@ impl<A: App> Conn<A> {
             request: RequestFacts::from(&self.head),
             method: self.head.method,
             conditions: None,
+            wish: self.wish(),
+            forms: None,
             early: None,
             started: Instant::now(),
             has_body: self.head.framing != Framing::None,
@@ -247,6 +251,7 @@ impl<A: App> Conn<A> {
         &mut self,
         facts: &Facts,
         answer: &Response<'_>,
+        form: &Form,
         length: Option<u64>,
     ) -> Result<ResponsePlan, BadResponse> {
         let date = self.shared.clock.date(facts.started);
@@ -260,7 +265,7 @@ impl<A: App> Conn<A> {
         let answer = HttpAnswer {
             status: answer.facts.status,
             reason: answer.facts.reason,
-            fields: answer.fields().chain(hsts),
+            fields: form.fields(answer.fields()).chain(hsts),
             length,
             close,
         };
@@ -279,7 +284,21 @@ impl<A: App> Conn<A> {
         };
         let status = answer.facts.status;
         let body = message.get(answer.body_at..).unwrap_or_default();
-        let plan = match self.encode(facts, &answer, last.then_some(body.len() as u64)) {
+        let length = last.then_some(body.len() as u64);
+        let mut form = self.form(facts, &answer, length);
+        let encoded = if last && form.is_encoded() && !facts.request.is_head {
+            let Some(encoded) = self.encode_whole(&form, body).await else {
+                return self.app_fault(facts, APP_FAULT).await;
+            };
+            Some(encoded)
+        } else {
+            None
+        };
+        let body = encoded.as_deref().unwrap_or(body);
+        let coder = if last { None } else { self.coder(&mut form) };
+        let length = length.filter(|_| encoded.is_some() || !form.is_encoded());
+        let length = length.map(|_| body.len() as u64);
+        let plan = match self.encode(facts, &answer, &form, length) {
             Ok(plan) => plan,
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
@@ -308,6 +327,9 @@ impl<A: App> Conn<A> {
             &self.shared.settings,
             &self.shared.memory,
         );
+        if plan.framing != BodyFraming::None {
+            streamed.coder = coder;
+        }
         streamed.add(body.to_vec(), &self.shared.settings);
         drop(message);
         let result = self.send_stream(streamed, call).await;

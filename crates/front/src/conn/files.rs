@@ -17,6 +17,7 @@ use canter_http::{
 };
 
 use super::answer::{APP_FAULT, HSTS, SHORT_BODY, hsts};
+use super::encode::Form;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::clock::unix_seconds;
@@ -39,6 +40,7 @@ impl<A: App> Conn<A> {
         let is_read = matches!(facts.method, Method::Get | Method::Head);
         if is_read {
             facts.conditions = Conditions::of(&self.head, buf).map(Box::new);
+            self.remember_forms(facts);
         }
         if is_read && !self.shared.settings.files.is_complete() {
             let head = buf.get(..self.head.length).unwrap_or_default().to_vec();
@@ -82,7 +84,7 @@ impl<A: App> Conn<A> {
             facts,
             (answer.status(), b""),
             answer.fields(),
-            answer.length(),
+            Some(answer.length()),
             close,
         );
         let plan = match plan {
@@ -121,7 +123,7 @@ impl<A: App> Conn<A> {
         facts: &Facts,
         (status, reason): (u16, &[u8]),
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        length: u64,
+        length: Option<u64>,
         close: bool,
     ) -> Result<ResponsePlan, BadResponse> {
         let date = self.shared.clock.date(facts.started);
@@ -143,7 +145,7 @@ impl<A: App> Conn<A> {
                 reason
             },
             fields: fields.into_iter().chain(hsts),
-            length: Some(length),
+            length,
             close,
         };
         let plan = response::encode_head(&mut out, facts.request, answer, &date);
@@ -284,7 +286,8 @@ impl<A: App> Conn<A> {
             offset: 0,
             len: pointed.length,
         };
-        self.send_described(facts, answer, &fields, &pointed.file, part)
+        let form = Form::default();
+        self.send_described(facts, answer, form, &fields, (&pointed.file, part))
             .await
     }
 
@@ -305,7 +308,8 @@ impl<A: App> Conn<A> {
             return self.app_fault(facts, APP_FAULT).await;
         };
         let fields: Vec<_> = answer.fields().collect();
-        self.send_described(facts, &answer, &fields, file, part)
+        let form = self.form(facts, &answer, Some(part.len));
+        self.send_described(facts, &answer, form, &fields, (file, part))
             .await
     }
 
@@ -315,9 +319,9 @@ impl<A: App> Conn<A> {
         &mut self,
         facts: &Facts,
         answer: &Response<'_>,
+        form: Form,
         fields: &[(&[u8], &[u8])],
-        file: &File,
-        part: FilePart,
+        (file, part): (&File, FilePart),
     ) -> Result<After, Stop> {
         let value = |wanted: KnownName| {
             let mut fields = fields.iter();
@@ -344,10 +348,12 @@ impl<A: App> Conn<A> {
             Some(conditions) => select(conditions, facts.method, &content, now, boundary),
             None => Selected::Whole,
         };
+        let mut form = form.of_selected(facts, &selected, value(KnownName::Etag));
+        let encoder = self.encoder(&mut form);
         let range = selected.content_range(part.len);
         let extra = [
             range.as_deref().map(|range| ("Content-Range", range)),
-            (is_described && value(KnownName::AcceptRanges).is_none())
+            (is_described && !form.is_encoded() && value(KnownName::AcceptRanges).is_none())
                 .then_some(("Accept-Ranges", "bytes")),
             match &selected {
                 Selected::Parts { content_type, .. } => {
@@ -380,8 +386,9 @@ impl<A: App> Conn<A> {
             (selected.status(), &b""[..])
         };
         let close = !self.may_keep();
-        let fields = kept.chain(extra);
-        let plan = match self.encode_file(facts, (status, reason), fields, length, close) {
+        let fields = form.fields(kept.chain(extra));
+        let stated = (!form.is_encoded()).then_some(length);
+        let plan = match self.encode_file(facts, (status, reason), fields, stated, close) {
             Ok(plan) => plan,
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
@@ -390,11 +397,26 @@ impl<A: App> Conn<A> {
         } else {
             (length, body)
         };
-        let whole = self.send_from_file(&body, file, part.offset).await;
+        let (whole, length) = match encoder {
+            Some((encoder, _memory)) if plan.framing != BodyFraming::None => {
+                self.send_all(&self.out, &[]).await?;
+                let before = self.sent.get();
+                let whole = self.send_encoded_file(encoder, file, part, plan.framing);
+                (whole.await, self.sent.get() - before)
+            }
+            _ => {
+                let whole = self.send_from_file(&body, file, part.offset).await;
+                (whole, length)
+            }
+        };
         self.log(facts, status, length);
         if whole? {
             Ok(self.after(plan.close))
         } else {
+            if plan.framing == BodyFraming::UntilClose {
+                // Only a reset tells this client that something is missing.
+                self.stream.reset_on_close();
+            }
             Err(Stop::Gone)
         }
     }

@@ -16,6 +16,8 @@ use canter_shield::score::Misdeed;
 
 use super::{Conn, Stop};
 use crate::app::{App, Call};
+use crate::coder::{Coder, Step};
+use crate::helper::Helper;
 use crate::settings::{LOOK, RESPONSE_DISK};
 use crate::spool::{Next, Spool};
 use crate::table::Phase;
@@ -113,7 +115,7 @@ impl<A: App> Conn<A> {
         let mut held = false;
         std::future::poll_fn(|cx| {
             loop {
-                while !body.ended {
+                while !body.is_complete {
                     let Poll::Ready(answer) = call.poll_answer(cx) else {
                         break;
                     };
@@ -125,12 +127,14 @@ impl<A: App> Conn<A> {
                         error = &error.to_string()
                     );
                 }
+                body.poll_encode(cx, &self.shared.helper, &self.shared.settings);
                 let most = if held {
                     RESPONSE_DISK / 2
                 } else {
                     RESPONSE_DISK
                 };
-                let hold = body.spool.in_file() > most || body.spool.is_overflowing();
+                let waits = body.coder.as_ref().is_some_and(Coder::is_full);
+                let hold = waits || body.spool.in_file() > most || body.spool.is_overflowing();
                 if hold != held {
                     held = hold;
                     call.set_hold(hold);
@@ -186,8 +190,13 @@ impl<A: App> Conn<A> {
 pub(super) struct Streamed {
     spool: Spool,
     framing: BodyFraming,
+    /// What the app gives passes through this first.
+    pub coder: Option<Coder>,
     /// Left of a body whose length was promised.
     left: u64,
+    /// The app has given the last it will.
+    is_complete: bool,
+    /// All that will be sent is in the spool.
     ended: bool,
     failed: bool,
     sent: u64,
@@ -206,14 +215,17 @@ impl Streamed {
         } else {
             0
         };
+        // Where no body is sent, none is awaited: the app hears that nobody wants the rest.
+        let ended = framing == BodyFraming::None;
         let mut spool = Spool::new(budget);
         spool.push(head, usize::MAX, &settings.temp_dir);
         Self {
             spool,
             framing,
             left,
-            // Where no body is sent, none is awaited: the app hears that nobody wants the rest.
-            ended: framing == BodyFraming::None,
+            coder: None,
+            is_complete: ended,
+            ended,
             failed: false,
             sent: 0,
         }
@@ -229,13 +241,26 @@ impl Streamed {
                 }
             }
             Answer::Failed(_) | Answer::Head { .. } | Answer::File { .. } => {
-                (self.ended, self.failed) = (true, true);
+                self.is_complete = true;
+                if let Some(coder) = &mut self.coder {
+                    coder.end(false);
+                } else {
+                    (self.ended, self.failed) = (true, true);
+                }
             }
         }
     }
 
-    /// Frames bytes of the app and puts them in line.
-    pub fn add(&mut self, mut bytes: Vec<u8>, settings: &crate::Settings) {
+    /// Takes bytes of the app, through the coder where there is one.
+    pub fn add(&mut self, bytes: Vec<u8>, settings: &crate::Settings) {
+        match &mut self.coder {
+            Some(coder) => coder.push(bytes),
+            None => self.frame(bytes, settings),
+        }
+    }
+
+    /// Frames bytes and puts them in line.
+    fn frame(&mut self, mut bytes: Vec<u8>, settings: &crate::Settings) {
         if bytes.is_empty() || self.failed {
             return;
         }
@@ -246,7 +271,7 @@ impl Streamed {
                 if bytes.len() as u64 > self.left {
                     // More than was promised: the promise is kept, the connection is not.
                     bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
-                    (self.ended, self.failed) = (true, true);
+                    (self.is_complete, self.ended, self.failed) = (true, true, true);
                 }
                 self.left -= bytes.len() as u64;
             }
@@ -264,6 +289,30 @@ impl Streamed {
 
     /// The app has given everything.
     pub fn end(&mut self, settings: &crate::Settings) {
+        self.is_complete = true;
+        match &mut self.coder {
+            Some(coder) => coder.end(true),
+            None => self.close(settings),
+        }
+    }
+
+    /// Puts what the coder gives in line, as far as it goes now.
+    fn poll_encode(&mut self, cx: &mut Context<'_>, helper: &Helper, settings: &crate::Settings) {
+        while let Some(coder) = &mut self.coder {
+            match coder.poll_step(cx, helper) {
+                Poll::Ready(Step::Bytes(bytes)) => self.frame(bytes, settings),
+                Poll::Ready(Step::End(is_whole)) => {
+                    self.coder = None;
+                    self.failed |= !is_whole;
+                    self.close(settings);
+                }
+                Poll::Ready(Step::Idle) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Nothing follows in the spool.
+    fn close(&mut self, settings: &crate::Settings) {
         self.ended = true;
         if self.framing == BodyFraming::Chunked && !self.failed {
             let last = response::LAST_CHUNK.to_vec();

@@ -74,6 +74,7 @@ fn settings() -> Settings {
         early_hints: Vec::new(),
         challenges: crate::Challenges::default(),
         request_id_header: "x-request-id".to_owned(),
+        compress: None,
         health: false,
         files: canter_files::Files::default(),
         access_log_format: AccessLogFormat::Combined,
@@ -130,6 +131,37 @@ fn a_body_counts_as_long_as_its_request_waits() {
             assert_eq!(shared.memory.taken(), 3000, "{framing}");
         });
     }
+}
+
+#[test]
+fn an_encoder_counts_and_without_room_the_answer_goes_as_it_is() {
+    let compress = crate::Compress {
+        policy: canter_encode::Policy {
+            minimum: 0,
+            types: Vec::new(),
+        },
+        level: canter_encode::Level::DEFAULT,
+        hides: true,
+    };
+    let settings = Settings {
+        compress: Some(compress),
+        ..settings()
+    };
+    let shared = Rc::new(Shared::new(settings, Silent, None));
+    let (_near, far) = pipe::pair();
+    let conn = Conn::new(Stream::Pipe(far), arrival(), Rc::clone(&shared), &[]);
+    let mut form = encode::Form::of(canter_encode::Coding::Zstd);
+    let first = conn.encoder(&mut form);
+    assert!(first.is_some() && form.is_encoded() && shared.memory.taken() >= 1 << 19);
+    let mut other = encode::Form::of(canter_encode::Coding::Zstd);
+    assert!(conn.encoder(&mut other).is_none() && !other.is_encoded());
+    // Others might get it in another form still, and the tag is the app's.
+    let own: [(&[u8], &[u8]); 2] = [(b"ETag", b"\"a\""), (b"Content-Length", b"3")];
+    let fields: Vec<_> = other.fields(own.into_iter()).collect();
+    let vary: (&[u8], &[u8]) = (b"Vary", b"Accept-Encoding");
+    assert_eq!(fields, [own[0], own[1], vary]);
+    drop(first);
+    assert_eq!(shared.memory.taken(), 0);
 }
 
 /// A thousand idle connections are a thousand of these.
