@@ -21,112 +21,6 @@ from harness.raw import Broken, Client, Response, head
 from harness.server import Server
 from test_http2 import connect
 
-APP = '''
-import hashlib
-import os
-import random
-import time
-
-PAGE = "".join(f"<li>item {n} of {n * 7 % 91}</li>\\n" for n in range(400)).encode()
-LARGE = b"".join(b"<tr><td>%d</td></tr>\\n" % (n * 31337 % 9973) for n in range(80_000))
-
-
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
-
-
-def events(turn):
-    for number in range(3):
-        yield b"data: event %d of %s\\n\\n" % (number, turn)
-        wait_for(f"{turn.decode()}-{number}")
-
-
-def breaks():
-    yield PAGE
-    yield b"<li>the last that is seen</li>"
-    raise RuntimeError("in the middle")
-
-
-def rows(count):
-    for number in range(count):
-        yield b"%d;%d;a row of a long table\\n" % (number, number * 17 % 1009)
-
-
-def endless():
-    try:
-        for number in range(10**9):
-            yield PAGE
-    finally:
-        open("left", "w").close()
-
-
-def application(environ, start_response):
-    path, query = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
-    status, kind, fields, body = "200 OK", "text/html; charset=utf-8", [], [PAGE]
-    if path == "/small":
-        body = [PAGE[:200]]
-    elif path == "/image":
-        kind, body = "image/png", [PAGE]
-    elif path == "/own":
-        kind = "chemical/x-pdb"
-    elif path == "/json":
-        kind = "application/json"
-    elif path == "/done":
-        fields = [("Content-Encoding", "br")]
-    elif path == "/fields":
-        fields = [tuple(pair.split("=", 1)) for pair in query.replace("%22", chr(34)).split("&")]
-    elif path == "/length":
-        fields = [("Content-Length", str(len(PAGE)))]
-    elif path == "/wrong":
-        fields = [("Content-Length", "17")]
-    elif path == "/status":
-        status = query + " Of The Test"
-        body = [] if query in ("204", "304") else body
-    elif path == "/etag":
-        tag = chr(34) + hashlib.md5(PAGE).hexdigest() + chr(34)
-        fields = [("ETag", tag)]
-        if query:
-            fields.append(("Cache-Control", query))
-        if tag in environ.get("HTTP_IF_NONE_MATCH", ""):
-            status, body = "304 Not Modified", []
-        elif environ["REQUEST_METHOD"] == "PUT":
-            good = environ.get("HTTP_IF_MATCH") == tag
-            status = "200 OK" if good else "412 Precondition Failed"
-    elif path == "/seen":
-        names = ("HTTP_ACCEPT_ENCODING", "HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH", "HTTP_IF_RANGE")
-        kind, body = "image/x", [repr({name: environ.get(name) for name in names}).encode()]
-    elif path == "/events":
-        kind, body = "text/event-stream", events(query.encode())
-    elif path == "/breaks":
-        body = breaks()
-    elif path == "/rows":
-        kind, body = "text/csv", rows(int(query))
-    elif path == "/promise":
-        said, given = query.split(",")
-        fields = [("Content-Length", said)]
-        body = iter([b"x" * 1000] * int(given))
-    elif path == "/large":
-        body = [LARGE]
-    elif path == "/pieces":
-        body = iter([LARGE[at : at + 200_000] for at in range(0, len(LARGE), 200_000)])
-    elif path == "/endless":
-        body = endless()
-    elif path == "/file":
-        with open("file.txt", "wb") as file:
-            file.write(LARGE)
-        wrapper = environ["wsgi.file_wrapper"]
-        kind, body = "text/plain", wrapper(open("file.txt", "rb"))
-        if query:
-            fields = [("ETag", chr(34) + query + chr(34))]
-    elif path == "/echo":
-        body = [environ["wsgi.input"].read()]
-    elif path == "/noise":
-        body = [random.Random(7).randbytes(5000)]
-    start_response(status, [("Content-Type", kind), *fields])
-    return body
-'''
-
 PAGE = "".join(f"<li>item {n} of {n * 7 % 91}</li>\n" for n in range(400)).encode()
 LARGE = b"".join(b"<tr><td>%d</td></tr>\n" % (n * 31337 % 9973) for n in range(80_000))
 
@@ -165,7 +59,7 @@ def accept(value: str) -> str:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     flags = ("--http2", "plain", "--compress-type", "chemical/*", "--threads", "8")
-    with Server(folder / "server", APP, *flags) as server:
+    with Server(folder / "server", "compressed", *flags) as server:
         yield server
 
 
@@ -416,7 +310,7 @@ def test_a_client_that_leaves_ends_the_app(server: Server) -> None:
 
 def test_a_slow_client_makes_the_app_wait_and_costs_no_memory(folder: Path) -> None:
     flags = ("--rate-grace", "60s")
-    with Server(folder / "slow", APP, *flags) as server, server.client() as client:
+    with Server(folder / "slow", "compressed", *flags) as server, server.client() as client:
         client.send(head("GET", "/endless", accept("gzip")))
         response = client.head()
         front = server.children()["front"][0]
@@ -562,7 +456,7 @@ def test_the_length_of_a_private_stream_is_uncertain_too(client: Client, coding:
 
 
 def test_off_leaves_everything_to_the_app(folder: Path) -> None:
-    with Server(folder / "off", APP, "--no-compress") as server, server.client() as client:
+    with Server(folder / "off", "compressed", "--no-compress") as server, server.client() as client:
         response = client.get("/", accept("gzip"))
         assert response.body == PAGE and "Vary" not in response
         assert seen(client, accept("gzip"))["HTTP_ACCEPT_ENCODING"] == "gzip"
@@ -572,7 +466,7 @@ def test_off_leaves_everything_to_the_app(folder: Path) -> None:
 
 def test_after_the_app_it_is_told_and_what_it_left_is_done(folder: Path) -> None:
     flags = ("--compress", "after-app", "--compress-min-size", "100", "--compress-level", "9")
-    with Server(folder / "after", APP, *flags) as server, server.client() as client:
+    with Server(folder / "after", "compressed", *flags) as server, server.client() as client:
         assert seen(client, accept("gzip"))["HTTP_ACCEPT_ENCODING"] == "gzip"
         assert client.get("/done", accept("gzip"))["Content-Encoding"] == "br"
         assert decoded(client.get("/small", accept("gzip"))) == PAGE[:200]
@@ -583,7 +477,7 @@ def test_after_the_app_it_is_told_and_what_it_left_is_done(folder: Path) -> None
 @pytest.mark.parametrize("level", ["1", "9"])
 def test_every_level_works_for_short_and_long(folder: Path, level: str) -> None:
     with (
-        Server(folder / f"level{level}", APP, "--compress-level", level) as server,
+        Server(folder / f"level{level}", "compressed", "--compress-level", level) as server,
         server.client() as client,
     ):
         for coding in CODINGS:
