@@ -30,6 +30,7 @@
 
 mod block;
 mod body;
+pub mod check;
 pub mod directives;
 mod entry;
 mod hash;

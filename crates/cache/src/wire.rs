@@ -64,11 +64,17 @@ pub fn write(entry: &Entry, life: &Life, rule: u32, with_forms: bool) -> Vec<u8>
         out.push(coding_byte(coding));
         write_body(&mut out, body);
     }
-    let sum = checksum(out.get(16..).unwrap_or_default());
-    if let Some(place) = out.get_mut(8..16) {
+    seal(&mut out);
+    out
+}
+
+/// Writes the checksum to its place in an entry.
+#[doc(hidden)]
+pub fn seal(bytes: &mut [u8]) {
+    let sum = checksum(bytes.get(16..).unwrap_or_default());
+    if let Some(place) = bytes.get_mut(8..16) {
         place.copy_from_slice(&sum.to_le_bytes());
     }
-    out
 }
 
 /// Reads an entry; None for whatever is not one, or not to be believed at this time. It is the
