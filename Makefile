@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test bench bench-pooler setup docs clean django-suite psycopg-suite
+.PHONY: help demo test bench bench-pooler setup docs clean django-suite psycopg-suite edge-suite
 
 help:
 	@echo "make demo   build, fill the demo site and serve it"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench-pooler   compare the pooler with PgBouncer (about half an hour)"
 	@echo "make django-suite   Django's own tests through the pooler, compared with none (minutes)"
 	@echo "make psycopg-suite  psycopg's own tests, likewise"
+	@echo "make edge-suite     the httpwg tests of HTTP/2, and sslyze"
 	@echo "make docs   write the reference pages anew"
 
 demo:
@@ -25,6 +26,9 @@ django-suite:
 
 psycopg-suite:
 	@$(PYTHON) tools/dev.py psycopg-suite
+
+edge-suite:
+	@$(PYTHON) tools/dev.py edge-suite
 
 setup:
 	@$(PYTHON) tools/dev.py setup

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
@@ -248,8 +249,42 @@ def test_h8_a_wrong_length_is_refused(server: Server) -> None:
 
 def test_h8_host_and_authority_must_agree(peer: Peer) -> None:
     peer.connection.config.validate_outbound_headers = False
-    assert peer.get("/", host="other.example").status == 400
+    stream = peer.ask("/", host="other.example")
+    assert peer.reply(stream).reset == h2.errors.ErrorCodes.PROTOCOL_ERROR
     assert peer.get("/", host="example.org").status == 200
+
+
+def test_h8_space_around_a_value_is_malformed_and_logged(server: Server, peer: Peer) -> None:
+    peer.connection.config.validate_outbound_headers = False
+    peer.connection.config.normalize_outbound_headers = False
+    stream = peer.ask("/", x_space=" a")
+    assert peer.reply(stream).reset == h2.errors.ErrorCodes.PROTOCOL_ERROR
+    server.access_line(r"space around a value.*400|400.*space around a value")
+    assert peer.get("/").status == 200
+
+
+def test_h8_what_breaks_a_rule_ends_the_connection_with_its_error_code(server: Server) -> None:
+    def code_of(*frames: bytes) -> int:
+        with connect(server).socket as raw:
+            raw.sendall(b"".join(frames))
+            raw.settimeout(20)
+            bytes_ = b""
+            while piece := raw.recv(65536):
+                bytes_ += piece
+        while bytes_:
+            length = int.from_bytes(bytes_[:3], "big")
+            if bytes_[3] == 7:
+                return int.from_bytes(bytes_[13:17], "big")
+            bytes_ = bytes_[9 + length :]
+        raise AssertionError("no GOAWAY")
+
+    get = bytes([0x82, 0x86, 0x84, 0x01, 1]) + b"a"
+    assert code_of(frame(6, 0, 0, b"short")) == h2.errors.ErrorCodes.FRAME_SIZE_ERROR
+    assert code_of(frame(1, 5, 1, get), frame(0, 0, 1, b"x")) == h2.errors.ErrorCodes.STREAM_CLOSED
+    assert code_of(frame(1, 5, 1, b"\x40")) == h2.errors.ErrorCodes.COMPRESSION_ERROR
+    assert code_of(frame(4, 0, 0, bytes([0, 4, 255, 0, 0, 0]))) == h2.errors.ErrorCodes.FLOW_CONTROL_ERROR
+    assert code_of(frame(1, 4, 1, get), frame(1, 5, 1, b"\x84")) == h2.errors.ErrorCodes.PROTOCOL_ERROR
+    assert code_of(*[frame(6, 0, 0, bytes(8))] * 1100) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
 
 
 def test_a_body_that_is_too_large_is_refused_and_the_connection_lives(folder: Path) -> None:

@@ -89,6 +89,11 @@ def django_suite() -> None:
     run("Django's own tests", [setup(), SUITES / "django_suite.py"])
 
 
+def edge_suite() -> None:
+    """The public suites of HTTP/2 and TLS."""
+    run("httpwg and sslyze", [setup(), ROOT / "tests" / "conformance" / "edge_suite.py"])
+
+
 def psycopg_suite() -> None:
     """psycopg's own tests through the pooler, likewise."""
     run("psycopg's own tests", [setup(), SUITES / "psycopg_suite.py"])
@@ -289,6 +294,7 @@ COMMANDS = {
     "test": test,
     "django-suite": django_suite,
     "psycopg-suite": psycopg_suite,
+    "edge-suite": edge_suite,
 }
 
 

@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use canter_shield::frames::Glitch;
 use canter_shield::score::Misdeed;
 use h2::server::{Builder, Connection, SendResponse};
 use tokio::time::{MissedTickBehavior, interval};
@@ -121,7 +122,13 @@ impl<A: App> Multiplexed<A> {
             }
         }
         if let Some(glitch) = watch.glitch() {
-            self.blame(Misdeed::Glitch);
+            drop(connection);
+            self.blame(match glitch {
+                Glitch::Breach(_) => Misdeed::Malformed,
+                _ => Misdeed::Glitch,
+            });
+            self.place.row.enter(Phase::Linger, None);
+            watch.say_goodbye().await;
             canter_base::warn!(
                 "an HTTP/2 connection was closed",
                 client = self.arrival.peer.address.as_str(),
@@ -167,7 +174,7 @@ impl<A: App> Multiplexed<A> {
             }
             self.place.row.idle(self.idle_since, limit);
         }
-        if self.shared.is_draining() {
+        if self.shared.is_draining() || watch.is_leaving() {
             self.close(connection);
         }
         if self.closing_since.is_some() {

@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod conform;
 pub mod frames;
+mod hpack;
 pub mod pace;
 pub mod proxy;
 pub mod rate;

@@ -4,15 +4,20 @@
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use canter_shield::score::Misdeed;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Method, Request, Response, header};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, header};
 
 use super::{head, respond, with};
+use crate::access::Ended;
 use crate::app::App;
 use crate::conn::{Arrival, Conn};
+use crate::facts::Line;
 use crate::pipe::{self, Pipe};
 use crate::server::Shared;
 use crate::stream::Stream;
@@ -28,7 +33,11 @@ pub(super) async fn run<A: App>(
     let has_body = !body.is_end_stream();
     let head = match head::request(&parts, has_body) {
         Ok(head) => head,
-        Err(head::Unfit(status)) => {
+        Err(unfit) => {
+            refuse(&shared, &parts, &arrival, &unfit);
+            let head::Unfit::Status(status) = unfit else {
+                return send.send_reset(h2::Reason::PROTOCOL_ERROR);
+            };
             let mut response = Response::new(());
             *response.status_mut() = status;
             let _ = send.send_response(response, true);
@@ -54,6 +63,32 @@ pub(super) async fn run<A: App>(
     drop(near);
     // Lets go of the app's call, when the client did not wait for its end.
     let _ = conn.await;
+}
+
+/// Logs and counts against the client what is no request: nothing else will see it.
+fn refuse<A: App>(shared: &Shared<A>, parts: &Parts, arrival: &Arrival, unfit: &head::Unfit) {
+    if let (Some(ip), false) = (arrival.peer_ip, arrival.trusted) {
+        shared.guard.misdeed(ip, Misdeed::Malformed);
+    }
+    let Some(log) = &shared.access else { return };
+    let (status, target) = match unfit {
+        head::Unfit::Status(status) => (*status, parts.uri.path().as_bytes().to_vec()),
+        head::Unfit::Malformed(word) => (StatusCode::BAD_REQUEST, word.as_bytes().to_vec()),
+    };
+    let line = Line {
+        client: arrival.peer.address.clone(),
+        method: parts.method.as_str().as_bytes().to_vec(),
+        target,
+        version: "HTTP/2.0",
+        ..Line::default()
+    };
+    log.log(&Ended {
+        line: &line,
+        id: b"-",
+        status: status.as_u16(),
+        bytes: 0,
+        took: Duration::ZERO,
+    });
 }
 
 /// Passes the body on, at the pace it is taken at.

@@ -5,15 +5,32 @@
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-/// Why a request cannot be written so; the status says it all.
+/// Why a request cannot be written so.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unfit(pub StatusCode);
+pub(super) enum Unfit {
+    /// It is malformed (section 8.1.1): its stream is reset.
+    Malformed(&'static str),
+    /// It is answered with this.
+    Status(StatusCode),
+}
 
 /// The head. A body of unknown length is announced as chunked.
 pub(super) fn request(parts: &Parts, has_body: bool) -> Result<Vec<u8>, Unfit> {
     let method = parts.method.as_str();
     if method == "CONNECT" {
-        return Err(Unfit(StatusCode::METHOD_NOT_ALLOWED));
+        // With nothing but an authority (section 8.5).
+        return Err(match parts.uri.authority() {
+            Some(_) => Unfit::Status(StatusCode::METHOD_NOT_ALLOWED),
+            None => Unfit::Malformed("CONNECT without an authority"),
+        });
+    }
+    let has_space = |value: &HeaderValue| {
+        let ends = [value.as_bytes().first(), value.as_bytes().last()];
+        ends.contains(&Some(&b' ')) || ends.contains(&Some(&b'\t'))
+    };
+    if parts.headers.values().any(has_space) {
+        // Section 8.2.1.
+        return Err(Unfit::Malformed("space around a value"));
     }
     let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let authority = parts
@@ -23,13 +40,13 @@ pub(super) fn request(parts: &Parts, has_body: bool) -> Result<Vec<u8>, Unfit> {
     let host = match (authority, host) {
         // They must be the same (section 8.3.1).
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
-            return Err(Unfit(StatusCode::BAD_REQUEST));
+            return Err(Unfit::Malformed("authority and host differ"));
         }
         (Some(host), _) | (None, Some(host)) => host,
-        (None, None) => return Err(Unfit(StatusCode::BAD_REQUEST)),
+        (None, None) => return Err(Unfit::Status(StatusCode::BAD_REQUEST)),
     };
     if parts.headers.get_all(header::HOST).iter().count() > 1 {
-        return Err(Unfit(StatusCode::BAD_REQUEST));
+        return Err(Unfit::Malformed("more than one host"));
     }
     let target = parts
         .uri
@@ -142,18 +159,36 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_host_or_two_is_refused() {
-        for (builder, status) in [
-            (Request::get("/"), 400),
-            (Request::get("https://a/").header("host", "b"), 400),
+    fn h8_what_has_no_host_or_two_or_space_around_values_is_refused() {
+        let status = |status| Unfit::Status(status);
+        for (builder, unfit) in [
+            (Request::get("/"), status(StatusCode::BAD_REQUEST)),
+            (
+                Request::get("https://a/").header("host", "b"),
+                Unfit::Malformed("authority and host differ"),
+            ),
             (
                 Request::get("/").header("host", "a").header("host", "a"),
-                400,
+                Unfit::Malformed("more than one host"),
             ),
-            (Request::connect("a:443"), 405),
+            (
+                Request::get("https://a/").header("x", " b"),
+                Unfit::Malformed("space around a value"),
+            ),
+            (
+                Request::get("https://a/").header("x", "b\t"),
+                Unfit::Malformed("space around a value"),
+            ),
+            (
+                Request::connect("a:443"),
+                status(StatusCode::METHOD_NOT_ALLOWED),
+            ),
+            (
+                Request::builder().method("CONNECT").uri("/"),
+                Unfit::Malformed("CONNECT without an authority"),
+            ),
         ] {
-            let unfit = written(builder, false).unwrap_err();
-            assert_eq!(unfit.0.as_u16(), status);
+            assert_eq!(written(builder, false), Err(unfit));
         }
         assert!(written(Request::get("/").header("host", "a"), false).is_ok());
     }

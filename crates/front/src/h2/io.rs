@@ -1,8 +1,10 @@
 //! Owns the bytes of an HTTP/2 connection on their way to and from the `h2` crate, with a look at
-//! the heads of the frames that come and at the pace at which those that go are taken.
-//! Leaves what too many are to `canter_shield::frames`, what is too slow to its `pace`.
+//! the frames that come and at the pace at which those that go are taken, and a last word when what
+//! came is the reason to end it.
+//! Leaves what is too much or wrong to `canter_shield::frames`, what is too slow to its `pace`.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +15,12 @@ use canter_shield::frames::{Budget, Frames, Glitch};
 use canter_shield::pace::{Pace, Transfer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
+
+/// Bytes before a frame's payload (RFC 9113, section 4.1).
+const FRAME_HEAD: usize = 9;
+const GOAWAY: u8 = 7;
 
 /// The connection as the `h2` crate wants it.
 pub(super) struct Wire {
@@ -29,6 +36,7 @@ pub(super) struct Watch {
     frames: RefCell<Frames>,
     start: Instant,
     sent: Cell<u64>,
+    outgoing: Cell<Outgoing>,
     pace: Pace,
     /// How fast the client takes what waits for it; None while nothing does.
     flow: Cell<Option<Transfer>>,
@@ -39,6 +47,11 @@ impl Watch {
     /// Why the connection was ended, when frames were the reason.
     pub fn glitch(&self) -> Option<Glitch> {
         self.glitch.get()
+    }
+
+    /// Whether the client has said that it goes.
+    pub fn is_leaving(&self) -> bool {
+        self.frames.borrow().is_leaving()
     }
 
     /// Whether a header block does not come to its end.
@@ -61,11 +74,48 @@ impl Watch {
         slow
     }
 
+    /// Tells the client why the connection ends (GOAWAY, RFC 9113, section 6.8), if that can be said
+    /// at once, then reads on for a moment: a connection that is closed with bytes unread is reset,
+    /// and the word with it.
+    pub async fn say_goodbye(&self) {
+        let Some(glitch) = self.glitch.get() else {
+            return;
+        };
+        if self.outgoing.get().is_between_frames() {
+            let mut frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let highest = self.frames.borrow().highest_stream().to_be_bytes();
+            let words = highest.into_iter().chain(glitch.code().to_be_bytes());
+            for (place, byte) in frame.iter_mut().skip(9).zip(words) {
+                *place = byte;
+            }
+            let _ = self.stream.try_write(&frame);
+        }
+        self.stream.shut_down_writing();
+        let _ = tokio::time::timeout(LINGER_TIME, self.pass_over(LINGER_BYTES)).await;
+    }
+
+    /// Reads what still comes, up to so many bytes.
+    async fn pass_over(&self, mut left: usize) {
+        let mut room = [0; 4096];
+        while left > 0 {
+            match self.stream.try_read(&mut room) {
+                Ok(0) => return,
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if poll_fn(|cx| self.stream.poll_read_ready(cx)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
     fn taken(&self) -> u64 {
         self.stream.acknowledged(self.sent.get())
     }
 
-    fn look(&self, bytes: &[u8]) -> io::Result<()> {
+    fn look(&self, bytes: &mut [u8]) -> io::Result<()> {
         let mut frames = self.frames.borrow_mut();
         let result = frames.feed(bytes, self.sent.get(), self.now_ms());
         self.remember(result)
@@ -81,6 +131,42 @@ impl Watch {
 
     fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
+    }
+}
+
+/// How far the frame is that goes out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outgoing {
+    /// Of its head, how many bytes have gone, and the length they tell.
+    head: usize,
+    length: usize,
+    /// Of its payload, how many are left.
+    left: usize,
+}
+
+impl Outgoing {
+    /// These bytes have gone out.
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let passed = self.left.min(bytes.len());
+                self.left -= passed;
+                bytes = bytes.get(passed..).unwrap_or_default();
+                continue;
+            }
+            if self.head < 3 {
+                self.length = (self.length << 8) | usize::from(byte);
+            }
+            self.head += 1;
+            if self.head == FRAME_HEAD {
+                (self.left, self.head, self.length) = (self.length, 0, 0);
+            }
+            bytes = rest;
+        }
+    }
+
+    fn is_between_frames(self) -> bool {
+        self.head == 0 && self.left == 0
     }
 }
 
@@ -103,6 +189,7 @@ impl Wire {
             frames: RefCell::new(Frames::new(budget, 0)),
             start: Instant::now(),
             sent: Cell::new(0),
+            outgoing: Cell::default(),
             glitch: Cell::new(None),
         });
         let wire = Self {
@@ -122,8 +209,8 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let count = self.ahead.len().min(buf.remaining());
-            let bytes: Vec<u8> = self.ahead.drain(..count).collect();
-            self.watch.look(&bytes)?;
+            let mut bytes: Vec<u8> = self.ahead.drain(..count).collect();
+            self.watch.look(&mut bytes)?;
             buf.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
@@ -131,7 +218,7 @@ impl AsyncRead for Wire {
             let room = buf.initialize_unfilled();
             match self.stream.try_read(room) {
                 Ok(count) => {
-                    self.watch.look(room.get(..count).unwrap_or_default())?;
+                    self.watch.look(room.get_mut(..count).unwrap_or_default())?;
                     buf.advance(count);
                     return Poll::Ready(Ok(()));
                 }
@@ -155,6 +242,9 @@ impl AsyncWrite for Wire {
                 Ok(count) => {
                     self.watch.sent.set(self.watch.sent.get() + count as u64);
                     self.watch.flow.set(None);
+                    let mut outgoing = self.watch.outgoing.get();
+                    outgoing.pass(bytes.get(..count).unwrap_or_default());
+                    self.watch.outgoing.set(outgoing);
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -177,5 +267,26 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.shut_down_writing();
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_frame_that_goes_out_is_known_however_it_is_cut() {
+        let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100];
+        let frames = [&settings[..], &[0, 0, 0, 4, 1, 0, 0, 0, 0], &settings].concat();
+        for size in [1, 2, 7, 9, 100] {
+            let mut outgoing = Outgoing::default();
+            let mut gone = 0;
+            for piece in frames.chunks(size) {
+                outgoing.pass(piece);
+                gone += piece.len();
+                let ends = [15, 24, 39].contains(&gone);
+                assert_eq!(outgoing.is_between_frames(), ends, "{gone}");
+            }
+        }
     }
 }

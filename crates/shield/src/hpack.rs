@@ -1,0 +1,254 @@
+//! Owns a walk over a header block (RFC 7541, section 6) that tells whether it is one, without
+//! decoding it: no table, no strings.
+//! Leaves what the fields say to the library that decodes them. Sans-IO.
+
+use crate::conform::Breach;
+
+/// Entries of the static table, and how many the dynamic one of 4096 bytes can hold at most, for
+/// an entry counts 32 bytes more than it has (sections 2.3.1 and 4.1).
+const LARGEST_INDEX: u32 = 61 + 4096 / 32;
+/// What the dynamic table may be resized to: we never announce another size.
+const LARGEST_TABLE: u32 = 4096;
+/// Entries of the static table whose name begins with a colon (appendix A).
+const PSEUDO: std::ops::RangeInclusive<u32> = 1..=14;
+/// The colon, coded: the first seven bits of a name (appendix B).
+const CODED_COLON: u8 = 0x5c;
+
+/// How far a block has been walked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    is_trailers: bool,
+    expects: Expects,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expects {
+    /// The first byte of a field or of a change of the table's size.
+    Field,
+    /// The first byte of a string.
+    String(Part),
+    /// More bytes of a number.
+    Number { of: Number, value: u32, shift: u32 },
+    /// So many bytes of a string, of which none has come when `is_first`.
+    Bytes {
+        part: Part,
+        left: u32,
+        is_coded: bool,
+        is_first: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Name,
+    Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    /// Of a whole field in the tables.
+    Field,
+    /// Of a name in the tables; 0 when the name follows.
+    Name,
+    TableSize,
+    Length {
+        part: Part,
+        is_coded: bool,
+    },
+}
+
+impl Walk {
+    /// At the start of a block.
+    pub fn new(is_trailers: bool) -> Self {
+        Self {
+            is_trailers,
+            expects: Expects::Field,
+        }
+    }
+
+    /// The next bytes of the block.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Breach> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            self.expects = match self.expects {
+                Expects::Field => self.first_byte(byte)?,
+                Expects::String(part) => {
+                    let is_coded = byte & 0x80 != 0;
+                    self.number(Number::Length { part, is_coded }, byte, 7)?
+                }
+                Expects::Number { of, value, shift } => {
+                    // Longer than any number here can be.
+                    if shift > 14 {
+                        return Err(Breach::Compression);
+                    }
+                    let value = value + (u32::from(byte & 0x7f) << shift);
+                    if byte & 0x80 == 0 {
+                        self.read(of, value)?
+                    } else {
+                        let shift = shift + 7;
+                        Expects::Number { of, value, shift }
+                    }
+                }
+                Expects::Bytes {
+                    part,
+                    left,
+                    is_coded,
+                    is_first,
+                } => {
+                    let first = if is_coded { byte >> 1 } else { byte };
+                    let colon = if is_coded { CODED_COLON } else { b':' };
+                    if self.is_trailers && is_first && part == Part::Name && first == colon {
+                        return Err(Breach::Protocol);
+                    }
+                    let taken = bytes.len().min(left as usize);
+                    bytes = bytes.get(taken..).unwrap_or_default();
+                    self.expects = match left - taken as u32 {
+                        0 => after(part),
+                        left => Expects::Bytes {
+                            part,
+                            left,
+                            is_coded,
+                            is_first: false,
+                        },
+                    };
+                    continue;
+                }
+            };
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// The block is over.
+    pub fn end(self) -> Result<(), Breach> {
+        if self.expects == Expects::Field {
+            Ok(())
+        } else {
+            Err(Breach::Compression)
+        }
+    }
+
+    /// Which kind of field it is, and the prefix of its number (section 6).
+    fn first_byte(&self, byte: u8) -> Result<Expects, Breach> {
+        match byte {
+            0x80.. => self.number(Number::Field, byte, 7),
+            0x40.. => self.number(Number::Name, byte, 6),
+            0x20.. => self.number(Number::TableSize, byte, 5),
+            _ => self.number(Number::Name, byte, 4),
+        }
+    }
+
+    /// The first byte of a number, in its lowest bits (section 5.1).
+    fn number(&self, of: Number, byte: u8, bits: u32) -> Result<Expects, Breach> {
+        let full = (1_u32 << bits) - 1;
+        let value = u32::from(byte) & full;
+        if value < full {
+            return self.read(of, value);
+        }
+        let shift = 0;
+        Ok(Expects::Number { of, value, shift })
+    }
+
+    /// What follows a number.
+    fn read(&self, of: Number, value: u32) -> Result<Expects, Breach> {
+        let is_index = matches!(of, Number::Field | Number::Name);
+        if is_index && self.is_trailers && PSEUDO.contains(&value) {
+            return Err(Breach::Protocol);
+        }
+        match of {
+            Number::Field if value == 0 => Err(Breach::Compression),
+            Number::Field | Number::Name if value > LARGEST_INDEX => Err(Breach::Compression),
+            Number::TableSize if value > LARGEST_TABLE => Err(Breach::Compression),
+            Number::Field | Number::TableSize => Ok(Expects::Field),
+            Number::Name if value == 0 => Ok(Expects::String(Part::Name)),
+            Number::Name => Ok(Expects::String(Part::Value)),
+            Number::Length { part, .. } if value == 0 => Ok(after(part)),
+            Number::Length { part, is_coded } => Ok(Expects::Bytes {
+                part,
+                left: value,
+                is_coded,
+                is_first: true,
+            }),
+        }
+    }
+}
+
+/// What follows a string.
+fn after(part: Part) -> Expects {
+    match part {
+        Part::Name => Expects::String(Part::Value),
+        Part::Value => Expects::Field,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(is_trailers: bool, bytes: &[u8]) -> Result<(), Breach> {
+        let mut whole = Walk::new(is_trailers);
+        let result = whole.feed(bytes).and_then(|()| whole.end());
+        let mut cut = Walk::new(is_trailers);
+        let pieces = bytes.chunks(1).try_for_each(|byte| cut.feed(byte));
+        assert_eq!(pieces.and_then(|()| cut.end()), result);
+        result
+    }
+
+    #[test]
+    fn the_examples_of_the_specification_are_blocks() {
+        // RFC 7541, appendices C.2.1 to C.2.4, C.3.1 to C.3.3 and C.4.1 to C.4.3.
+        for text in [
+            "400a637573746f6d2d6b65790d637573746f6d2d686561646572",
+            "040c2f73616d706c652f70617468",
+            "100870617373776f726406736563726574",
+            "82",
+            "828684410f7777772e6578616d706c652e636f6d",
+            "828684be58086e6f2d6361636865",
+            "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
+            "828684418cf1e3c2e5f23a6ba0ab90f4ff",
+            "828684be5886a8eb10649cbf",
+            "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
+        ] {
+            let bytes: Vec<u8> = (0..text.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+                .collect();
+            assert_eq!(walk(false, &bytes), Ok(()), "{text}");
+            for end in 1..bytes.len() {
+                // Cut anywhere, it is a block of fewer fields or none; never a panic.
+                let _ = walk(false, &bytes[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_block_is_found() {
+        let long_value = [&[0x00, 1, b'a', 0x7f, 0x80, 0x01][..], &[b'x'; 255]].concat();
+        assert_eq!(walk(false, &long_value), Ok(()));
+        for bytes in [
+            &[0x40][..],
+            &[0x80],
+            &[0x00, 1, b'a', 5, b'b'],
+            &[0xff, 0x7f],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+            &[0x3f, 0xff, 0x7f],
+            &long_value[..200],
+        ] {
+            assert_eq!(walk(false, bytes), Err(Breach::Compression), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn pseudo_fields_have_no_place_in_trailers() {
+        for bytes in [
+            &[0x82][..],
+            &[0x44, 1, b'/'],
+            &[0x00, 2, b':', b'a', 1, b'b'],
+            // ":path", coded.
+            &[0x00, 0x84, 0xb9, 0x58, 0xd3, 0x3f, 1, b'/'],
+        ] {
+            assert_eq!(walk(true, bytes), Err(Breach::Protocol), "{bytes:x?}");
+            assert_eq!(walk(false, bytes), Ok(()), "{bytes:x?}");
+        }
+        assert_eq!(walk(true, &[0x00, 1, b'a', 1, b':']), Ok(()));
+    }
+}
