@@ -226,8 +226,11 @@ impl Rules {
 mod tests {
     use super::*;
 
-    /// Runs frames of type, flags, stream and payload through the rules, cut into pieces.
-    fn run(frames: &[(u8, u8, u32, &[u8])]) -> Result<(), Breach> {
+    /// Type, flags, stream and payload of a frame.
+    type Sent<'a> = (u8, u8, u32, &'a [u8]);
+
+    /// Runs frames through the rules, cut into pieces.
+    fn run(frames: &[Sent<'_>]) -> Result<(), Breach> {
         let results: Vec<_> = [1, 2, 5, 10_000]
             .into_iter()
             .map(|size| {
@@ -279,7 +282,7 @@ mod tests {
         let open = (HEADERS, END_HEADERS, 1, BLOCK);
         let ended = (HEADERS, END_HEADERS | END_STREAM, 1, BLOCK);
         let window = [0, 4, 0x80, 0, 0, 0];
-        let cases: &[(&[(u8, u8, u32, &[u8])], Breach)] = &[
+        let cases: &[(&[Sent<'_>], Breach)] = &[
             (&[(SETTINGS, 1, 0, &[0; 6])], Breach::FrameSize),
             (&[(SETTINGS, 0, 0, &[0; 5])], Breach::FrameSize),
             (&[(PING, 0, 0, &[0; 7])], Breach::FrameSize),
