@@ -12,6 +12,16 @@ pub struct Submission {
     pub file: Option<OwnedFd>,
     /// When to give up on the first part of an answer; None for never.
     pub deadline: Option<Instant>,
+    /// When nobody wants the answer any more: the router in front has told its client so. It is not
+    /// begun after this, and when it runs it goes on as if the client had left.
+    pub wanted_until: Option<Instant>,
+}
+
+impl Submission {
+    /// When it is of no use any more to begin it.
+    pub fn begin_until(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.wanted_until).min()
+    }
 }
 
 /// One step of the answer to a request.
@@ -61,6 +71,8 @@ pub enum Failure {
     QueuedTooLong,
     /// It ran until its deadline; the thread is written off.
     RanTooLong,
+    /// It ran until nobody wanted its answer any more.
+    Unwanted,
     /// The worker died while it ran.
     WorkerDied,
     /// It was running when workers died, twice: refused for a while.

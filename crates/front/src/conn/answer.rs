@@ -111,8 +111,8 @@ impl<A: App> Conn<A> {
             Ok(taken) => taken,
             Err(refusal) => return self.refuse_body(&facts, refusal).await,
         };
-        let deadline = self.deadline(&facts);
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        let (deadline, wanted_until) = self.deadlines(&facts);
+        if wanted_until.is_some_and(|end| end <= Instant::now()) {
             // Whoever would run it now works for nobody.
             return self
                 .answer_locally(&facts, 503, RETRY, GIVEN_UP, false)
@@ -123,6 +123,7 @@ impl<A: App> Conn<A> {
             message,
             file,
             deadline,
+            wanted_until,
         });
         self.respond(&facts, &mut call, memory).await
     }
@@ -183,8 +184,9 @@ impl<A: App> Conn<A> {
         }
     }
 
-    /// When to give up waiting for the app; a request's time begins when all of it is here.
-    fn deadline(&self, facts: &Facts) -> Option<Instant> {
+    /// When to give up waiting for the app, and when the router in front does; a request's time
+    /// begins when all of it is here.
+    fn deadlines(&self, facts: &Facts) -> (Option<Instant>, Option<Instant>) {
         let settings = &self.shared.settings;
         let complete = if facts.has_body {
             Instant::now()
@@ -195,7 +197,7 @@ impl<A: App> Conn<A> {
         let routers = facts
             .router
             .or_else(|| settings.router_timeout.map(|limit| complete + limit));
-        ours.into_iter().chain(routers).min()
+        (ours, routers)
     }
 
     /// When the router in front gives up, where it says when it took the request. One with a body
@@ -373,6 +375,11 @@ impl<A: App> Conn<A> {
         let (status, fields, text): (u16, &[LocalField], &str) = match failure {
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
+            Failure::Unwanted => {
+                // What is written now might be taken for the answer to another request.
+                self.log(facts, 499, 0);
+                return Err(Stop::Gone);
+            }
             Failure::RanTooLong => (504, &[], "the app did not answer in time"),
             Failure::WorkerDied => (502, &[], "the worker that ran this request has died"),
             Failure::Refused => (500, &[], "this request has stopped several workers"),

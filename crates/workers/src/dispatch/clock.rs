@@ -143,7 +143,9 @@ impl Inner {
             .entries
             .iter()
             .filter(|(_, entry)| {
-                !entry.answered && !entry.stuck && entry.deadline.is_some_and(|at| at <= now)
+                let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+                let is_late = is_over(entry.deadline) || is_over(entry.wanted_until);
+                !entry.answered && !entry.stuck && is_late
             })
             .map(|(key, _)| key)
             .collect();
@@ -202,7 +204,7 @@ impl Inner {
         }
     }
 
-    /// The deadline of a request has passed.
+    /// The deadline of a request has passed, or nobody wants its answer any more.
     fn give_up(&mut self, key: Key, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
@@ -217,6 +219,20 @@ impl Inner {
         };
         if worker.reclaim(slot) {
             self.fail_unstarted(key);
+            return;
+        }
+        if entry.deadline.is_none_or(|at| at > now) {
+            // It may run on: nobody but the router has given up.
+            entry.wanted_until = None;
+            worker.end.cancel(slot);
+            let thread = worker.thread_of(slot);
+            if let Some(mailbox) = entry.mailbox.take() {
+                let mut mailbox = mailbox.borrow_mut();
+                mailbox.deliver(Answer::Failed(Failure::Unwanted));
+            }
+            if let Some(thread) = thread {
+                (self.notices)(Notice::Unwanted { worker: id, thread });
+            }
             return;
         }
         entry.stuck = true;

@@ -134,6 +134,8 @@ struct Entry {
     place: Place,
     submitted: Instant,
     deadline: Option<Instant>,
+    /// Until the router in front gives up.
+    wanted_until: Option<Instant>,
     /// None when nobody waits for the answer any more.
     mailbox: Option<Rc<RefCell<Mailbox>>>,
     /// The head of the answer has come.
@@ -264,7 +266,7 @@ impl Inner {
             && self.poison.refuses(fingerprint(&submission.message), now)
         {
             Some(Failure::Refused)
-        } else if self.is_full() || !self.is_worth_waiting(submission.deadline, now) {
+        } else if self.is_full() || !self.is_worth_waiting(submission.begin_until(), now) {
             Some(Failure::QueueFull)
         } else {
             None
@@ -282,6 +284,7 @@ impl Inner {
             place: Place::Queued,
             submitted: now,
             deadline: submission.deadline,
+            wanted_until: submission.wanted_until,
             mailbox: Some(Rc::clone(mailbox)),
             answered: false,
             stuck: false,

@@ -110,6 +110,10 @@ impl Stage {
     }
 
     fn submit(&self, path: &str, limit: Duration) -> Ticket {
+        self.submit_wanted(path, limit, None)
+    }
+
+    fn submit_wanted(&self, path: &str, limit: Duration, wanted: Option<Duration>) -> Ticket {
         let facts = request::Facts {
             method: b"GET",
             target: path.as_bytes(),
@@ -130,6 +134,7 @@ impl Stage {
             message,
             file: None,
             deadline,
+            wanted_until: wanted.map(|wanted| Instant::now() + wanted),
         })
     }
 }
@@ -363,6 +368,35 @@ fn deadlines_pass_in_the_queue_in_the_ring_and_in_the_app() {
                 .any(|told| matches!(told, Notice::Stack { text, .. } if text == "in view"))
         };
         stage.until(has_stack).await;
+    });
+}
+
+#[test]
+fn l3_what_the_router_gave_up_on_is_dropped_while_it_waits_and_unwanted_while_it_runs() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let short = Some(Duration::from_millis(1));
+        let mut queued = stage.submit_wanted("/queued", LONG, short);
+        assert_eq!(
+            failure_of(&answer_of(&mut queued).await),
+            Some(Failure::QueuedTooLong)
+        );
+        let mut worker = stage.worker().await;
+        let mut running = stage.submit_wanted("/running", LONG, short);
+        let request = worker.start().unwrap();
+        assert_eq!(
+            failure_of(&answer_of(&mut running).await),
+            Some(Failure::Unwanted)
+        );
+        assert!(worker.end.watch.is_cancelled(request.slot));
+        let unwanted = Notice::Unwanted {
+            worker: WorkerId(1),
+            thread: 1,
+        };
+        let told = stage.notices.borrow().clone();
+        assert!(told.contains(&unwanted));
+        let is_blamed = |notice: &Notice| matches!(notice, Notice::TimedOut { .. });
+        assert!(!told.iter().any(is_blamed), "{told:?}");
     });
 }
 
