@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import django, django_static, project
+from canter import django, django_faults, django_static, project
 from canter.loader import LoadError, load
 
 LINK_FD = 3
@@ -61,6 +61,7 @@ class Settings:
     """Tell the front of Django's static files."""
     media: bool = False
     """And of the files that users have sent."""
+    request_id_header: str = "X-Request-Id"
     worker: dict[str, Any] = field(default_factory=dict)
     """For ``canter.worker.WorkerSettings``."""
 
@@ -204,7 +205,9 @@ def _find_and_load(settings: Settings) -> tuple[str, Callable[..., Any]]:
         # Before the app: a connection may be opened as soon as it is imported.
         django.install(settings.pool)
     name = settings.app or project.find_app(os.getcwd())
-    return name, load(name)
+    app = load(name)
+    django_faults.install(settings.request_id_header)
+    return name, app
 
 
 def _explained(error: Exception) -> tuple[str, str]:

@@ -165,6 +165,8 @@ fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> Strin
         config.static_ == Static::Auto,
         config.media.contains(&Media::Django)
     );
+    json.push_str(",\"request_id_header\":");
+    push_json_string(&mut json, &config.request_id_header.0);
     let _ = write!(
         json,
         ",\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
@@ -348,7 +350,8 @@ mod tests {
         );
         assert_eq!(
             json,
-            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"static\":true,\"media\":false,\"watch\":true,\
+            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"static\":true,\"media\":false,\
+             \"request_id_header\":\"X-Request-Id\",\"watch\":true,\
              \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30,\"temp_dir\":\"/tmp/t\"}}"
         );
         assert_eq!(
