@@ -18,6 +18,9 @@ const PAGES: &[Page] = &[
         "docs/reference/exit-codes.md",
         canter_base::fault::reference_page,
     ),
+    ("docs/reference/bench.md", || {
+        canter_base::flags::BENCH.reference_page()
+    }),
 ];
 
 /// Writes the pages that differ from what is there.

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod fault;
+pub mod flags;
 pub mod log;
 pub mod nearest;
 pub mod options;

@@ -27,6 +27,11 @@ pub enum Command<'a> {
         /// The words behind `selftest`.
         args: &'a [OsString],
     },
+    /// Load a site and measure.
+    Bench {
+        /// The words behind `bench`.
+        args: &'a [OsString],
+    },
     /// Make the encoded forms of static files.
     Compress {
         /// The words behind `static compress`.
@@ -61,6 +66,8 @@ pub enum Topic {
     Pool,
     /// `canter help selftest`.
     Selftest,
+    /// `canter help bench`.
+    Bench,
     /// `canter help static`.
     Static,
     /// `canter help options`.
@@ -87,6 +94,11 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         "selftest",
         "attack a server on this machine and see what holds",
         Topic::Selftest,
+    ),
+    (
+        "bench",
+        "load a site and see what it takes, and where it breaks",
+        Topic::Bench,
     ),
     (
         "static",
@@ -128,6 +140,10 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
             topic: Some(Topic::Selftest),
         }),
         Some("selftest") => Ok(Command::Selftest { args: rest }),
+        Some("bench") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Bench),
+        }),
+        Some("bench") => Ok(Command::Bench { args: rest }),
         Some("static") if asks_help || rest.is_empty() => Ok(Command::Help {
             topic: Some(Topic::Static),
         }),
@@ -178,6 +194,7 @@ pub fn help(topic: Option<&Topic>) -> String {
         ),
         Some(Topic::Pool) => format!("{POOL_USAGE}{POOL_MANUAL}\n{}", long_help(Row::is_for_pool)),
         Some(Topic::Selftest) => SELFTEST_MANUAL.to_owned(),
+        Some(Topic::Bench) => canter_base::flags::BENCH.help(),
         Some(Topic::Static) => STATIC_MANUAL.to_owned(),
         Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),
         Some(Topic::Help) => "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),

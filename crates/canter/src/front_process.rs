@@ -446,6 +446,7 @@ fn front_settings(
         request_id_header: config.request_id_header.0.to_ascii_lowercase(),
         compress: compress(config),
         health: config.health,
+        bench_token: config.bench_token.as_ref().map(|token| token.0.clone()),
         access_log_format: config.access_log_format,
     }
 }

@@ -47,6 +47,7 @@ fn run(args: &[OsString]) -> Result<Exit, Fault> {
             command::pool::run(&resolved, &|| self::resolved(args))
         }
         Command::Selftest { args } => command::selftest::run(args),
+        Command::Bench { args } => command::bench::run(args),
         Command::Compress { args } => command::compress::run(args),
         Command::Options { args, json } => print(&command::options::text(&resolved(&args)?, json)),
         Command::Help { topic } => print(&cli::help(topic.as_ref())),

@@ -51,6 +51,7 @@ pub(crate) fn before(settings: &Settings, guard: &Guard, asked: &Asked<'_>) -> O
     None.or_else(|| steps::options::answer(asked.head))
         .or_else(|| steps::health::answer(settings.health, asked.ready, asked.head, asked.buf))
         .or_else(|| steps::challenge::answer(&settings.challenges, asked.head, asked.buf))
+        .or_else(|| steps::bench::answer(settings.bench_token.as_deref(), asked.head, asked.buf))
         .or_else(|| steps::ban::answer(guard, asked.to_blame))
         .or_else(|| steps::redirect::answer(settings.redirect_https, asked))
         .or_else(|| steps::rate::answer(guard, asked))

@@ -73,6 +73,8 @@ pub struct Settings {
     pub request_id_header: String,
     /// Whether `/-/live` and `/-/ready` are answered here.
     pub health: bool,
+    /// What a load test from elsewhere has to know.
+    pub bench_token: Option<String>,
     /// The form of the access log.
     pub access_log_format: AccessLogFormat,
 }

@@ -21,14 +21,15 @@ const GRAPH: &[(&str, &[&str])] = &[
             "base", "channel", "encode", "files", "http", "shield", "sys",
         ],
     ),
+    ("crates/load", &["base", "sys"]),
     ("crates/pg", &["base"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),
     ("crates/worker", &["channel", "sys"]),
     (
         "crates/canter",
         &[
-            "base", "channel", "encode", "files", "front", "http", "pg", "selftest", "shield",
-            "sys", "workers",
+            "base", "channel", "encode", "files", "front", "http", "load", "pg", "selftest",
+            "shield", "sys", "workers",
         ],
     ),
     ("xtask", &["base"]),

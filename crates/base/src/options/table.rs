@@ -18,7 +18,7 @@ use super::declare::{Group, Row, first, options};
 use super::folder::{Media, UrlFolder};
 use super::quantity::{Mode, Size};
 use super::rate::RateLimit;
-use super::text::{HeaderName, KeyValue, TypePattern};
+use super::text::{BenchToken, HeaderName, KeyValue, TypePattern};
 use super::value::{Field, Reading};
 use super::web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 use crate::log::{Format, Level};
@@ -444,6 +444,15 @@ options! {
     /// once Canter is stopping.
     health: bool = "false" {
         group: Proxies, example: "true", since: "0.1.0",
+    }
+
+    /// Let whoever knows this token load the site with `canter bench`
+    ///
+    /// `canter bench` loads no other machine than its own unless that agrees. With this option
+    /// `/.well-known/canter-bench/TOKEN` is answered with 204, which is the agreement; any other token
+    /// goes to the app as any other path does. Take it away when the test is done.
+    bench_token: Option<BenchToken> = "" {
+        group: Proxies, example: "5b0c7f3e9d1a4c22", since: "0.1.0", unset: "none",
     }
 
     /// Answer static files without the app

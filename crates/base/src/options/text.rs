@@ -53,6 +53,32 @@ impl Value for TypePattern {
     }
 }
 
+/// What whoever may load this site with `canter bench` has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchToken(pub String);
+
+impl Value for BenchToken {
+    const KIND: &'static str = "TOKEN";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if !(16..=128).contains(&text.len()) || !text.bytes().all(sound) {
+            return Err(Wrong::expected(
+                "expected 16 to 128 letters, digits, `-` or `_`",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        "…".to_owned()
+    }
+
+    fn blame(_: &str) -> String {
+        "…".to_owned()
+    }
+}
+
 /// A variable for the app's environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyValue {
@@ -101,6 +127,15 @@ mod tests {
         }
         for bad in ["", "*/*", "text", "text/", "/x", "a/b/c", "a/b;c=d", "a/b*"] {
             assert!(TypePattern::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_long_and_never_shown() {
+        let token = BenchToken::parse("0123456789abcdef").unwrap();
+        assert_eq!(Value::show(&token), "…");
+        for bad in ["", "short", "0123456789abcde/", "0123456789abcde\n"] {
+            assert!(BenchToken::parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! One file for each command of `canter`.
 
+pub mod bench;
 pub mod compress;
 pub mod options;
 pub mod pool;

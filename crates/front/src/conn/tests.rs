@@ -76,6 +76,7 @@ fn settings() -> Settings {
         request_id_header: "x-request-id".to_owned(),
         compress: None,
         health: false,
+        bench_token: None,
         files: canter_files::Files::default(),
         access_log_format: AccessLogFormat::Combined,
     }

@@ -1,0 +1,369 @@
+//! The flags of `canter bench` and `canter tune`, one row each: the comment of a row is the manual.
+//! Leaves reading and printing to the file above.
+
+use super::{Flag, Tool, flag, letter};
+
+const LOAD: &[Flag] = &[
+    flag(
+        "users",
+        "COUNT",
+        "So many users, each of whom sends its next request when it has the answer to the last; or stages, as for `--ramp`. 10 if nothing else is said.",
+    ),
+    flag(
+        "ramp",
+        "FROM-TO:TIME",
+        "Users that become more: `1-250:60s` goes from 1 to 250 in a minute; several with commas, `1-50:30s,50:2m`.",
+    ),
+    flag(
+        "rate",
+        "COUNT/s",
+        "Arrivals that wait for no answer, as visitors do: `100/s`, `5-80:60s`, or stages with commas, `10:30s,50:1m,0:10s`.",
+    ),
+    letter(
+        'd',
+        flag(
+            "duration",
+            "TIME",
+            "How long a load without a time of its own lasts; 10s if left out.",
+        ),
+    ),
+    letter(
+        'n',
+        flag(
+            "requests",
+            "COUNT",
+            "End after so many requests, if that is earlier.",
+        ),
+    ),
+    flag(
+        "warmup",
+        "TIME",
+        "Send so long before anything is counted, at the first level of the load.",
+    ),
+    flag(
+        "think",
+        "TIME",
+        "What a user waits between an answer and its next request.",
+    ),
+    flag(
+        "random-arrivals",
+        "",
+        "Let arrivals of `--rate` come at random distances instead of even ones.",
+    ),
+    flag(
+        "connections",
+        "COUNT",
+        "Most connections of `--rate` and of a replay; 1000 if left out. An arrival that finds none waits for one, and that wait is counted.",
+    ),
+    flag(
+        "slow",
+        "SHARE",
+        "This share of users is on a bad line: `5%` send their request in two seconds and read 10 KB a second. Their requests are counted apart.",
+    ),
+];
+
+const REQUESTS: &[Flag] = &[
+    letter(
+        'X',
+        flag(
+            "method",
+            "METHOD",
+            "The method; GET if left out, POST with `--data`.",
+        ),
+    ),
+    letter(
+        'H',
+        flag(
+            "header",
+            "NAME:VALUE",
+            "A field of every request. May be given several times.",
+        ),
+    ),
+    flag("data", "TEXT", "A body; `@FILE` takes it from a file."),
+    flag(
+        "url-list",
+        "FILE",
+        "Requests from a file, one on a line: `/path`, or `POST /path weight=3 type=application/json body={\"a\": 1}`. Without weights all are alike.",
+    ),
+    flag(
+        "access-log",
+        "FILE",
+        "Replay an access log of Canter (JSON or combined) or of nginx and Apache (combined), each request at its time; with `--users`, `--ramp` or `--rate` only in its order. Other methods than GET and HEAD are left out.",
+    ),
+    flag(
+        "speed",
+        "FACTOR",
+        "Replay a log so many times as fast as it was recorded; 1 if left out.",
+    ),
+    flag(
+        "allow-writes",
+        "",
+        "Replay also requests of a log or recording that change something.",
+    ),
+    flag(
+        "har",
+        "FILE",
+        "Requests recorded by a browser: every user goes through them in order, with its own cookies. Those to other hosts are left out.",
+    ),
+    flag(
+        "login",
+        "PATH",
+        "Each user logs in first: gets this page, finds the hidden fields of the form in it (Django's token among them), posts it with `--login-data`. The login is not counted.",
+    ),
+    flag(
+        "login-data",
+        "FIELDS",
+        "What is typed into the form: `username=user{n}&password=secret`; `{n}` becomes the number of the user.",
+    ),
+    flag(
+        "cookies",
+        "",
+        "Users keep cookies. They do with `--login` and `--har`.",
+    ),
+    flag(
+        "follow",
+        "COUNT",
+        "Follow so many redirects on the same site; the request ends with the last answer. None if left out.",
+    ),
+];
+
+const CONNECTION: &[Flag] = &[
+    flag(
+        "timeout",
+        "TIME",
+        "The longest wait for a whole answer, from the time the request should have been sent; 30s if left out, as the routers of hosting platforms have it. Time-outs are counted apart.",
+    ),
+    flag("no-keep-alive", "", "A new connection for each request."),
+    flag(
+        "http2",
+        "",
+        "Speak HTTP/2, one request at a time on the connection of each user; with `http://` from the first byte.",
+    ),
+    flag(
+        "unix-socket",
+        "PATH",
+        "Connect to a unix socket; the URL says what is asked there.",
+    ),
+    letter(
+        'k',
+        flag(
+            "insecure",
+            "",
+            "Believe any certificate. On a loopback address any is believed.",
+        ),
+    ),
+    flag(
+        "cacert",
+        "FILE",
+        "Believe what the authorities in this PEM file have signed.",
+    ),
+    flag(
+        "max-body",
+        "SIZE",
+        "Longest body taken; a longer one is an error. 64MB if left out.",
+    ),
+    letter(
+        't',
+        flag(
+            "threads",
+            "COUNT",
+            "Threads that send; 1 if left out, which is more than most servers can answer.",
+        ),
+    ),
+    flag(
+        "seed",
+        "NUMBER",
+        "Where random numbers begin; the same seed gives the same choices.",
+    ),
+];
+
+const REPORT: &[Flag] = &[
+    flag(
+        "html",
+        "FILE",
+        "Write the report with charts as one HTML file.",
+    ),
+    flag(
+        "json",
+        "FILE",
+        "Write the report as JSON; `-` is standard output, in place of the text.",
+    ),
+    flag("csv", "FILE", "Write what happened over time as CSV."),
+    flag("junit", "FILE", "Write the conditions as JUnit XML."),
+    flag(
+        "inside",
+        "URL",
+        "Where the server tells about itself, such as `http://127.0.0.1:9000/-/canter` of Canter's own address; the report then says what held it back.",
+    ),
+    letter('q', flag("quiet", "", "Show no progress.")),
+];
+
+const VERDICT: &[Flag] = &[
+    flag(
+        "fail-if",
+        "CONDITION",
+        "Exit code 8 when it is true: `p95>400ms`, `max>2s`, `errors>1%`, `timeouts>0`, `rate<100/s`. May be given several times. When the generator was the limit there is no verdict, and the exit code is 8 as well.",
+    ),
+    flag(
+        "abort-on-fail",
+        "",
+        "End the run as soon as a condition of latency, errors or time-outs is true, but not before `--after`.",
+    ),
+    flag(
+        "after",
+        "TIME",
+        "How long `--abort-on-fail` waits; 10s if left out.",
+    ),
+    flag(
+        "compare",
+        "OTHER",
+        "Compare with another URL, asked in turn with the first, round after round; or compare two JSON reports of the same scenario. Says better, worse or no difference.",
+    ),
+    flag(
+        "rounds",
+        "COUNT",
+        "Pairs of runs of `--compare`; 8 if left out.",
+    ),
+    flag(
+        "noise",
+        "SHARE",
+        "Differences below this are none; 2% if left out.",
+    ),
+    flag(
+        "i-own-this-host",
+        "",
+        "Load a host that is not this machine. Without it the host has to answer a challenge: start its server with `--bench-token`, and give the same here.",
+    ),
+    flag(
+        "token",
+        "TOKEN",
+        "The token for the challenge; the variable `CANTER_BENCH_TOKEN` if left out.",
+    ),
+];
+
+/// `canter bench`.
+pub const BENCH: Tool = Tool {
+    name: "bench",
+    usage: "canter bench [URL] [FLAGS]",
+    about: "Loads a site and says what it took: how many requests, how fast, and where it broke. URL is \
+            http://127.0.0.1:8000/ if left out. Latencies are measured from the time each request should \
+            have been sent. Only this machine is loaded, or a host that has agreed. Ctrl-C ends the run \
+            with the report so far.",
+    groups: &[
+        ("How much", LOAD),
+        ("What is asked for", REQUESTS),
+        ("Connections", CONNECTION),
+        ("Reports", REPORT),
+        ("Verdict", VERDICT),
+    ],
+};
+
+const SITE: &[Flag] = &[
+    flag(
+        "url-list",
+        "FILE",
+        "What is asked for, as for `canter bench`. `/` alone if left out.",
+    ),
+    flag(
+        "access-log",
+        "FILE",
+        "What is asked for, from an access log, in its order.",
+    ),
+    flag("users", "COUNT", "Users that ask at once; 32 if left out."),
+    letter(
+        'H',
+        flag("header", "NAME:VALUE", "A field of every request."),
+    ),
+    flag("chdir", "DIR", "Run the app from this folder."),
+    flag(
+        "serve",
+        "OPTIONS",
+        "More options for every `canter serve`, as one text: `--env A=b --static off`.",
+    ),
+];
+
+const WALLS: &[Flag] = &[
+    flag(
+        "memory",
+        "SIZE",
+        "What all processes together may take (proportional set size); what this machine or container allows if left out.",
+    ),
+    flag(
+        "db-connections",
+        "COUNT",
+        "Most connections to the database; given to every server that is tried.",
+    ),
+    flag(
+        "p95",
+        "TIME",
+        "95 % of all requests have to be answered within this.",
+    ),
+    flag("errors", "SHARE", "Errors allowed; 0% if left out."),
+];
+
+const SEARCH: &[Flag] = &[
+    flag(
+        "workers",
+        "COUNTS",
+        "Workers to try: `1,2,4`. Up to twice the CPUs if left out.",
+    ),
+    flag(
+        "threads",
+        "COUNTS",
+        "Thread caps to try: `1,2,4,8,16,32` if left out.",
+    ),
+    flag(
+        "preload",
+        "WORDS",
+        "How to load the app: `on`, `off`, or `on,off`; `on` if left out.",
+    ),
+    flag(
+        "rounds",
+        "COUNT",
+        "Measurements of each configuration that is still in the race; 3 if left out.",
+    ),
+    letter(
+        'd',
+        flag(
+            "duration",
+            "TIME",
+            "How long each measurement takes; 2s if left out.",
+        ),
+    ),
+    flag("seed", "NUMBER", "Where the random order begins."),
+    flag(
+        "exhaustive",
+        "",
+        "Measure every configuration in every round, also those far behind.",
+    ),
+];
+
+const RESULT: &[Flag] = &[
+    flag(
+        "write",
+        "FILE",
+        "Write the options found, as `canter.toml`.",
+    ),
+    flag(
+        "html",
+        "FILE",
+        "Write the table and the chart as one HTML file.",
+    ),
+    flag("json", "FILE", "Write everything measured as JSON."),
+    letter('q', flag("quiet", "", "Show no progress.")),
+];
+
+/// `canter tune`.
+pub const TUNE: Tool = Tool {
+    name: "tune",
+    usage: "canter tune MODULE[:APP] [FLAGS]",
+    about: "Finds workers and threads for an app by trying: starts `canter serve` with one configuration \
+            after the other, in random order and several times, loads it, and prints the smallest that is \
+            within noise of the best and inside the limits, with what binds.",
+    groups: &[
+        ("The site", SITE),
+        ("Limits", WALLS),
+        ("The search", SEARCH),
+        ("The result", RESULT),
+    ],
+};

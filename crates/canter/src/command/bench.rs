@@ -1,0 +1,196 @@
+//! `canter bench`: loads a site and says what it took.
+//!
+//! Owns what happens in which order: read, ask for consent, run, report, judge. Leaves reading flags to
+//! `bench/plan.rs`, progress to `bench/live.rs`, `--compare` to `bench/versus.rs`, and the load itself to
+//! `canter_load`.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use canter_base::flags::{BENCH, Given};
+use canter_base::options::Value as _;
+use canter_base::{Exit, Fault};
+use canter_load::goal::{Goal, Judged};
+use canter_load::inside::Watcher;
+use canter_load::report::Report;
+use canter_load::target::Site;
+use canter_load::{Outcome, Plan};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+mod files;
+mod live;
+pub(crate) mod plan;
+mod versus;
+
+use files::Files;
+
+/// Runs it; exit code 8 when a condition of `--fail-if` is true or no verdict is possible.
+pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
+    let given = BENCH.read(args)?;
+    if given.has("compare") && versus::are_reports(&given) {
+        return versus::of_reports(&given);
+    }
+    let plan = plan::read(&given)?;
+    let conditions = Conditions::read(&given)?;
+    let files = Files::open(&given)?;
+    let _ = canter_sys::machine::raise_open_files();
+    consent(&plan, &given)?;
+    let stop = on_signals()?;
+    if given.has("compare") {
+        return versus::of_sites(&given, &plan, &stop);
+    }
+    let mut live = live::Live::new(given.has("quiet"));
+    let run = canter_load::run(&plan, &stop, watcher(&given)?, &mut |progress| {
+        live.show(progress);
+        conditions.broken(progress)
+    });
+    live.end();
+    let outcome = run.map_err(Fault::internal)?;
+    let judged = conditions.judge(&outcome);
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &judged,
+    };
+    files.write(&report)?;
+    Ok(conditions.exit(&plan, &outcome, &judged))
+}
+
+/// What has to hold.
+struct Conditions {
+    goals: Vec<Goal>,
+    abort_after: Option<Duration>,
+}
+
+impl Conditions {
+    fn read(given: &Given) -> Result<Self, Fault> {
+        let goal =
+            |text: &String| Goal::parse(text).map_err(|why| plan::wrong("fail-if", text, &why));
+        let goals: Result<Vec<Goal>, Fault> = given.values("fail-if").iter().map(goal).collect();
+        let after = plan::duration(given, "after")?.unwrap_or(Duration::from_secs(10));
+        Ok(Self {
+            goals: goals?,
+            abort_after: given.has("abort-on-fail").then_some(after),
+        })
+    }
+
+    /// Why a run is to end now. A rate that is too low may still rise, so it ends nothing.
+    fn broken(&self, progress: &canter_load::run::Progress<'_>) -> Option<String> {
+        let after = self.abort_after?;
+        if progress.passed < after || progress.total.ended() == 0 {
+            return None;
+        }
+        let goals = self
+            .goals
+            .iter()
+            .filter(|goal| !goal.to_string().starts_with("rate"));
+        let mut judged = goals.map(|goal| goal.judge(progress.total, progress.passed));
+        let broken = judged.find(|judged| judged.failed)?;
+        Some(format!("`{}` was true: {}", broken.goal, broken.value))
+    }
+
+    fn judge(&self, outcome: &Outcome) -> Vec<Judged> {
+        let judge = |goal: &Goal| goal.judge(&outcome.total, outcome.time);
+        self.goals.iter().map(judge).collect()
+    }
+
+    fn exit(&self, plan: &Plan, outcome: &Outcome, judged: &[Judged]) -> Exit {
+        if outcome.total.hits == 0 && outcome.total.ended() > 0 {
+            return Exit::Unreachable;
+        }
+        let limited = !self.goals.is_empty() && outcome.generator_limit(plan).is_some();
+        if limited || judged.iter().any(|judged| judged.failed) {
+            Exit::Verdict
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
+/// Makes sure that the host may be loaded.
+fn consent(plan: &Plan, given: &Given) -> Result<(), Fault> {
+    if plan.door.is_local() || given.has("i-own-this-host") {
+        return Ok(());
+    }
+    let from_variable = std::env::var("CANTER_BENCH_TOKEN").ok();
+    let token = given.value("token").map(str::to_owned).or(from_variable);
+    let refused = |why: String| {
+        Fault::usage(why).from("command line").hint(
+            "start its server with `canter serve --bench-token TOKEN` and give the same `--token` here, \
+             or say `--i-own-this-host`",
+        )
+    };
+    let Some(token) = token else {
+        return Err(refused(format!(
+            "{} is not this machine ({}), and nothing says that it may be loaded",
+            plan.site.name, plan.door
+        )));
+    };
+    match canter_load::consent::ask(plan, &token) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused(format!(
+            "{} does not know this token",
+            plan.site.name
+        ))),
+        Err(why) => Err(Fault::new(Exit::Unreachable, why)),
+    }
+}
+
+/// The first signal ends the run, the second the program.
+pub(crate) fn on_signals() -> Result<Arc<AtomicBool>, Fault> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| Fault::internal(format!("cannot take signals: {error}")))?;
+    }
+    Ok(stop)
+}
+
+fn watcher(given: &Given) -> Result<Watcher, Fault> {
+    let Some(url) = given.value("inside") else {
+        return Ok(Watcher::default());
+    };
+    let wrong = |why: String| plan::wrong("inside", url, &why);
+    let (site, path) = Site::parse(url).map_err(wrong)?;
+    let door = site.resolve().map_err(wrong)?;
+    if site.tls || !door.is_local() {
+        return Err(wrong("only this machine is asked, without TLS".to_owned()));
+    }
+    Ok(Watcher {
+        at: Some((door, path)),
+    })
+}
+
+/// Writes to standard output. A reader that has seen enough is no fault.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// A share: `5%` or `0.05`.
+pub(crate) fn share(given: &Given, long: &str) -> Result<Option<f64>, Fault> {
+    let Some(text) = given.value(long) else {
+        return Ok(None);
+    };
+    let number = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
+        None => text.parse(),
+    };
+    let number = number.ok().filter(|share| (0.0..=1.0).contains(share));
+    number
+        .map(Some)
+        .ok_or_else(|| plan::wrong(long, text, "expected a share such as `5%`"))
+}
+
+/// A size in bytes.
+pub(crate) fn size(given: &Given, long: &str) -> Result<Option<u64>, Fault> {
+    let read = |text| {
+        let size = canter_base::options::Size::parse(text);
+        size.map(|size| size.0)
+            .map_err(|wrong| plan::wrong(long, text, &wrong.expected))
+    };
+    given.value(long).map(read).transpose()
+}

@@ -1,0 +1,216 @@
+//! Owns what a server says about itself while it is loaded: Canter's snapshot, asked for from time to
+//! time. Leaves what follows from it to the prose of the report.
+//!
+//! The snapshot is one JSON object at `/-/canter`. A server without it is measured from outside only.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::target::Door;
+
+/// How often the server is asked.
+const EVERY: Duration = Duration::from_secs(1);
+/// Most samples kept; then every other one is dropped.
+const MOST: usize = 300;
+/// Longest snapshot taken.
+const LONGEST: u64 = 1 << 20;
+
+/// Numbers of one snapshot, by their dotted names (`queue.depth`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Since the begin of the run.
+    pub at: Duration,
+    /// Every number of the snapshot outside of lists.
+    pub numbers: Vec<(String, f64)>,
+}
+
+impl Sample {
+    /// A number by the end of its name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        let found = self.numbers.iter().find(|(known, _)| known == name);
+        found.map(|(_, number)| *number)
+    }
+}
+
+/// All that was learnt.
+#[derive(Clone, Debug, Default)]
+pub struct Inside {
+    /// In the order of time; empty when the server said nothing.
+    pub samples: Vec<Sample>,
+    /// The last snapshot as it came.
+    pub last: Option<Value>,
+}
+
+/// Asks a server, or does not.
+#[derive(Clone, Debug, Default)]
+pub struct Watcher {
+    /// Where its snapshot is: the door and the path. None: nothing is asked.
+    pub at: Option<(Door, String)>,
+}
+
+/// A watcher at work.
+pub(crate) struct Watched {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Inside>>,
+}
+
+impl Watcher {
+    pub(crate) fn start(self) -> Watched {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        let thread = self.at.and_then(|(door, path)| {
+            let work = move || watch(&door, &path, &told);
+            thread::Builder::new()
+                .name("inside".to_owned())
+                .spawn(work)
+                .ok()
+        });
+        Watched { over, thread }
+    }
+}
+
+impl Watched {
+    pub(crate) fn finish(self) -> Inside {
+        self.over.store(true, Ordering::Relaxed);
+        let thread = self.thread.map(|thread| {
+            thread.thread().unpark();
+            thread.join()
+        });
+        thread.and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+fn watch(door: &Door, path: &str, over: &AtomicBool) -> Inside {
+    let begin = Instant::now();
+    let mut inside = Inside::default();
+    let (mut every, mut misses) = (EVERY, 0);
+    loop {
+        match snapshot(door, path) {
+            Some(value) => {
+                let mut numbers = Vec::new();
+                flatten(&value, String::new(), &mut numbers);
+                inside.samples.push(Sample {
+                    at: begin.elapsed(),
+                    numbers,
+                });
+                inside.last = Some(value);
+                misses = 0;
+            }
+            None => misses += 1,
+        }
+        if inside.samples.len() >= MOST {
+            let mut keep = false;
+            inside.samples.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            every *= 2;
+        }
+        // A server that never had a snapshot is not asked for it again and again.
+        if over.load(Ordering::Relaxed) || (inside.samples.is_empty() && misses > 2) {
+            return inside;
+        }
+        thread::park_timeout(every);
+    }
+}
+
+/// Asks once; None when there is no JSON object.
+pub fn snapshot(door: &Door, path: &str) -> Option<Value> {
+    let (status, body) = get(door, path, "application/json").ok()?;
+    let value: Value = serde_json::from_slice(&body).ok()?;
+    (status == 200 && value.is_object()).then_some(value)
+}
+
+/// A small GET of its own connection, for what is no load.
+pub(crate) fn get(door: &Door, path: &str, accept: &str) -> Result<(u16, Vec<u8>), String> {
+    let wait = Some(Duration::from_secs(5));
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n",
+        match door {
+            Door::Address(address) => address.to_string(),
+            Door::Socket(_) => "localhost".to_owned(),
+        }
+    );
+    let mut bytes = Vec::new();
+    let words = |error: std::io::Error| error.to_string();
+    match door {
+        Door::Address(address) => {
+            let time = Duration::from_secs(5);
+            let mut stream = TcpStream::connect_timeout(address, time).map_err(words)?;
+            stream.set_read_timeout(wait).map_err(words)?;
+            stream.write_all(request.as_bytes()).map_err(words)?;
+            stream
+                .take(LONGEST)
+                .read_to_end(&mut bytes)
+                .map_err(words)?;
+        }
+        Door::Socket(path) => {
+            let mut stream = UnixStream::connect(path).map_err(words)?;
+            stream.set_read_timeout(wait).map_err(words)?;
+            stream.write_all(request.as_bytes()).map_err(words)?;
+            stream
+                .take(LONGEST)
+                .read_to_end(&mut bytes)
+                .map_err(words)?;
+        }
+    }
+    read(&bytes)
+}
+
+/// The status and the body of a whole response.
+pub(crate) fn read(bytes: &[u8]) -> Result<(u16, Vec<u8>), String> {
+    let mut decoder = crate::response::Decoder::new(LONGEST);
+    decoder.expect(false, false);
+    let mut body = Vec::new();
+    let fed = decoder.feed(bytes, |part| body.extend_from_slice(part));
+    fed.and_then(|_| decoder.end())
+        .map_err(|bad| bad.to_string())?;
+    Ok((decoder.head().status, body))
+}
+
+fn flatten(value: &Value, name: String, numbers: &mut Vec<(String, f64)>) {
+    match value {
+        Value::Number(number) if numbers.len() < 200 => {
+            numbers.extend(number.as_f64().map(|number| (name, number)));
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
+                flatten(value, name, numbers);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_becomes_numbers_with_names() {
+        let value = serde_json::json!({"queue": {"depth": 3, "name": "x"}, "up": 1.5, "list": [1]});
+        let mut numbers = Vec::new();
+        flatten(&value, String::new(), &mut numbers);
+        let sample = Sample {
+            at: Duration::ZERO,
+            numbers,
+        };
+        assert_eq!(
+            (sample.get("queue.depth"), sample.get("up")),
+            (Some(3.0), Some(1.5))
+        );
+        assert_eq!(sample.get("queue.name"), None);
+    }
+}

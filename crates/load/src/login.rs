@@ -1,0 +1,194 @@
+//! Owns what a login takes: the hidden fields of a form, and a body made of them and of what the
+//! user types. Understands Django's form, whose token is in the page and in a cookie.
+//! Leaves sending to the engine.
+
+/// Who logs in where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Path of the page with the form, which also takes it.
+    pub path: String,
+    /// What is typed: names and values; `{n}` becomes the number of the user.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Login {
+    /// Reads `username=a&password=b`.
+    pub fn parse(path: &str, fields: &str) -> Option<Self> {
+        let pair = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+        };
+        let fields: Option<Vec<_>> = fields.split('&').map(pair).collect();
+        Some(Self {
+            path: crate::target::is_path(path).then(|| path.to_owned())?,
+            fields: fields?,
+        })
+    }
+
+    /// The body of the POST for a page that was got.
+    pub(crate) fn body(&self, page: &[u8], user: usize) -> String {
+        let typed = self.fields.iter().map(|(name, value)| {
+            let value = value.replace("{n}", &user.to_string());
+            (name.clone(), value)
+        });
+        let hidden = hidden_fields(&String::from_utf8_lossy(page));
+        let hidden = hidden
+            .into_iter()
+            .filter(|(name, _)| !self.fields.iter().any(|(typed, _)| typed == name));
+        let pairs = hidden.chain(typed);
+        let pairs = pairs.map(|(name, value)| format!("{}={}", encode(&name), encode(&value)));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+}
+
+/// Names and values of the hidden inputs of a page; the first of each name, of the first 50.
+fn hidden_fields(page: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut rest = page;
+    while let Some(at) = find_tag(rest) {
+        let tag = rest.get(at + "<input".len()..).unwrap_or_default();
+        let end = end_of_tag(tag);
+        let attributes = attributes(tag.get(..end).unwrap_or_default());
+        let get = |wanted: &str| {
+            let found = attributes.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        let hidden = get("type").is_some_and(|kind| kind.eq_ignore_ascii_case("hidden"));
+        if let (true, Some(name)) = (hidden && found.len() < 50, get("name"))
+            && !found.iter().any(|(known, _)| *known == name)
+        {
+            found.push((name, get("value").unwrap_or_default()));
+        }
+        rest = tag.get(end..).unwrap_or_default();
+    }
+    found
+}
+
+fn find_tag(text: &str) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = text.get(from..)?.find('<') {
+        let at = from + at;
+        if text
+            .get(at..at + 6)
+            .is_some_and(|tag| tag.eq_ignore_ascii_case("<input"))
+        {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+/// Where the `>` is that ends a tag, quoted ones passed over.
+fn end_of_tag(tag: &str) -> usize {
+    let mut quote = None;
+    for (at, char) in tag.char_indices() {
+        match (quote, char) {
+            (None, '>') => return at,
+            (None, '"' | '\'') => quote = Some(char),
+            (Some(open), char) if open == char => quote = None,
+            _ => {}
+        }
+    }
+    tag.len()
+}
+
+fn attributes(tag: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut rest = tag.trim_start();
+    while !rest.is_empty() && found.len() < 50 {
+        let end = rest.find(|char: char| char == '=' || char.is_whitespace());
+        let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let after = after.trim_start();
+        let (value, after) = match after.strip_prefix('=').map(str::trim_start) {
+            None => ("", after),
+            Some(after) => {
+                if let Some(quote @ ('"' | '\'')) = after.chars().next() {
+                    let inner = after.get(1..).unwrap_or_default();
+                    inner.split_once(quote).unwrap_or((inner, ""))
+                } else {
+                    let end = after.find(char::is_whitespace).unwrap_or(after.len());
+                    after.split_at(end)
+                }
+            }
+        };
+        let name = name.trim_matches('/').to_ascii_lowercase();
+        if !name.is_empty() {
+            found.push((name, unescape(value)));
+        }
+        // At least one character is gone each round, or a lone `=` would be looked at for ever.
+        let next = after.trim_start();
+        rest = if next.len() < rest.len() { next } else { "" };
+    }
+    found
+}
+
+/// The references that Django's escape makes, and their usual spellings.
+fn unescape(text: &str) -> String {
+    let pairs = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+        ("&#39;", "'"),
+        ("&amp;", "&"),
+    ];
+    pairs
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// As a form is sent (`application/x-www-form-urlencoded`).
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => {
+                out.push(char::from(byte));
+            }
+            b' ' => out.push('+'),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_page_of_django_is_understood() {
+        let page = br#"<form method="post"><input type="hidden" name="csrfmiddlewaretoken"
+            value="abc&amp;&#x27;"> <input type="text" name="username"><INPUT type=hidden name=next value=/a/ />
+            <input type='hidden' name='quoted' value='a>b'/></form>"#;
+        let login = Login::parse("/accounts/login/", "username=u{n}&password=p w&next=/b").unwrap();
+        assert_eq!(
+            login.body(page, 7),
+            "csrfmiddlewaretoken=abc%26%27&quoted=a%3Eb&username=u7&password=p+w&next=%2Fb"
+        );
+    }
+
+    #[test]
+    fn nonsense_ends_and_gives_nothing() {
+        for page in [
+            "<input",
+            "<input type=hidden",
+            "<input =",
+            "<input = = =",
+            "<input type='hidden",
+            "<<<",
+            "<input type=\"hidden\" value=x>",
+            "\u{e9}<inpu\u{e9}",
+        ] {
+            assert_eq!(hidden_fields(page), [], "{page}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_login_is_refused() {
+        assert!(Login::parse("login", "a=b").is_none());
+        assert!(Login::parse("/login", "").is_none());
+        assert!(Login::parse("/login", "=b").is_none());
+    }
+}

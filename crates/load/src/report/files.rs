@@ -1,0 +1,181 @@
+//! Owns the forms for programs: JSON, CSV, `JUnit`. Leaves people to the other forms.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Report, escape};
+use crate::histogram::{Histogram, PRECISION};
+use crate::record::{First, Kind};
+
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn latency(histogram: &Histogram) -> Value {
+    json!({
+        "count": histogram.count(),
+        "mean_ms": ms(histogram.mean()),
+        "p50_ms": ms(histogram.quantile(0.5)),
+        "p90_ms": ms(histogram.quantile(0.9)),
+        "p95_ms": ms(histogram.quantile(0.95)),
+        "p99_ms": ms(histogram.quantile(0.99)),
+        "p999_ms": ms(histogram.quantile(0.999)),
+        "max_ms": ms(histogram.max()),
+    })
+}
+
+fn first(first: Option<&First>) -> Value {
+    first.map_or(
+        Value::Null,
+        |first| json!({"at_s": first.at.as_secs_f64(), "users": first.users, "what": first.what}),
+    )
+}
+
+pub(super) fn json(report: &Report<'_>) -> Value {
+    let (plan, outcome) = (report.plan, report.outcome);
+    let total = &outcome.total;
+    let failures: serde_json::Map<String, Value> = Kind::ALL
+        .iter()
+        .filter(|kind| total.failed(**kind) > 0)
+        .map(|kind| (kind.word().to_owned(), total.failed(*kind).into()))
+        .collect();
+    let statuses: serde_json::Map<String, Value> = (2..6)
+        .filter_map(|class| Some((format!("{class}xx"), (*total.classes.get(class)?).into())))
+        .collect();
+    let requests = plan
+        .scenario
+        .requests
+        .iter()
+        .zip(&outcome.requests)
+        .take(200);
+    let requests: Vec<Value> = requests
+        .map(|(request, each)| {
+            json!({"request": request.label(), "hits": each.hits, "errors": each.errors,
+                   "latency": latency(&each.latency)})
+        })
+        .collect();
+    let judged: Vec<Value> = report.judged.iter().map(|judged| {
+        json!({"condition": judged.goal, "value": judged.value, "failed": judged.failed})
+    }).collect();
+    json!({
+        "canter_bench": 1,
+        "url": plan.site.origin(),
+        "scenario": plan.fingerprint(),
+        "load": plan.load.words(),
+        "model": if plan.is_open() { "open" } else { "closed" },
+        "began": outcome.began,
+        "time_s": outcome.time.as_secs_f64(),
+        "ended_early": outcome.ended_early,
+        "hits": total.hits,
+        "rate": outcome.rate(),
+        "statuses": statuses,
+        "errors": total.errors(),
+        "error_share": total.error_share(),
+        "timeouts": total.timeouts(),
+        "failures": failures,
+        "latency": latency(&total.corrected),
+        "latency_server_only": latency(&total.naive),
+        "precision": PRECISION,
+        "first_error": first(total.first_error.as_ref()),
+        "first_timeout": first(total.first_timeout.as_ref()),
+        "bytes_in": total.bytes_in,
+        "bytes_out": total.bytes_out,
+        "connections": total.connections,
+        "sent_again": total.resent,
+        "steps": total.steps,
+        "slow": {"answered": total.slow[0], "failed": total.slow[1]},
+        "warmup_hits": outcome.warmup_hits,
+        "generator": {
+            "threads": plan.threads,
+            "cpu_share": outcome.cpu_share(plan.threads),
+            "lateness_p99_ms": ms(total.lateness.quantile(0.99)),
+            "unsent": total.unsent,
+            "held": total.held,
+            "unfinished": total.unfinished,
+            "limited": outcome.generator_limit(plan),
+        },
+        "prose": report.prose(),
+        "conditions": judged,
+        "requests": requests,
+        "rows": rows(report),
+        "left_out": plan.scenario.left_out,
+        "inside": outcome.inside.last,
+    })
+}
+
+fn rows(report: &Report<'_>) -> Vec<Value> {
+    report
+        .outcome
+        .rows
+        .iter()
+        .map(|row| {
+            json!({"at_s": row.at.as_secs_f64(), "users": row.active, "hits": row.hits,
+               "rate": report.row_rate(row), "errors": row.errors, "timeouts": row.timeouts,
+               "bytes_in": row.bytes_in, "p50_ms": ms(row.latency.quantile(0.5)),
+               "p95_ms": ms(row.latency.quantile(0.95)), "p99_ms": ms(row.latency.quantile(0.99)),
+               "max_ms": ms(row.latency.max())})
+        })
+        .collect()
+}
+
+pub(super) fn csv(report: &Report<'_>) -> String {
+    let mut out = String::from(
+        "at_s,users,hits,rate,errors,timeouts,bytes_in,bytes_out,p50_ms,p95_ms,p99_ms,max_ms\n",
+    );
+    for row in &report.outcome.rows {
+        let _ = writeln!(
+            out,
+            "{:.1},{},{},{:.2},{},{},{},{},{:.3},{:.3},{:.3},{:.3}",
+            row.at.as_secs_f64(),
+            row.active,
+            row.hits,
+            report.row_rate(row),
+            row.errors,
+            row.timeouts,
+            row.bytes_in,
+            row.bytes_out,
+            ms(row.latency.quantile(0.5)),
+            ms(row.latency.quantile(0.95)),
+            ms(row.latency.quantile(0.99)),
+            ms(row.latency.max()),
+        );
+    }
+    out
+}
+
+/// One test case for each condition, and one that something was answered at all.
+pub(super) fn junit(report: &Report<'_>) -> String {
+    let answered = report.outcome.total.hits > 0;
+    let failed =
+        report.judged.iter().filter(|judged| judged.failed).count() + usize::from(!answered);
+    let mut out = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"canter bench {}\" \
+         tests=\"{}\" failures=\"{failed}\" time=\"{:.3}\">\n",
+        escape(&report.plan.site.origin()),
+        report.judged.len() + 1,
+        report.outcome.time.as_secs_f64()
+    );
+    let mut case = |name: &str, failure: Option<String>| {
+        let _ = write!(
+            out,
+            "  <testcase classname=\"canter.bench\" name=\"{}\"",
+            escape(name)
+        );
+        let _ = match failure {
+            None => writeln!(out, "/>"),
+            Some(why) => writeln!(out, "><failure message=\"{}\"/></testcase>", escape(&why)),
+        };
+    };
+    case(
+        "is answered",
+        (!answered).then(|| "no request was answered".to_owned()),
+    );
+    for judged in report.judged {
+        let why = judged.failed.then(|| format!("is {}", judged.value));
+        case(&format!("not {}", judged.goal), why);
+    }
+    out.push_str("</testsuite>\n");
+    out
+}

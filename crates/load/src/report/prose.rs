@@ -1,0 +1,160 @@
+//! Owns the sentences: what a run showed, where it broke, and why as far as the server told.
+//! Leaves numbers in tables to the other forms.
+
+use super::{Report, count, rate, time};
+use crate::inside::Inside;
+use crate::record::{First, Kind};
+
+pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
+    let (plan, outcome) = (report.plan, report.outcome);
+    let total = &outcome.total;
+    let mut said = Vec::new();
+    if let Some(why) = &outcome.ended_early {
+        said.push(format!("The run did not go to its end: {why}."));
+    }
+    if total.hits == 0 {
+        said.push("Not one request was answered.".to_owned());
+    } else {
+        said.push(volume(report));
+        said.push(latency(report));
+    }
+    said.extend(knee(report));
+    said.extend(broke(report));
+    if total.held > 0 {
+        said.push(format!(
+            "All {} connections were in use at times, so {} arrivals had to wait for one; that wait is \
+             in the latencies.",
+            plan.connections,
+            count(total.held)
+        ));
+    }
+    if total.unsent > 0 {
+        said.push(format!(
+            "{} arrivals were due and had not been sent when the run ended.",
+            count(total.unsent)
+        ));
+    }
+    said.extend(cause(&outcome.inside, total.errors() > 0));
+    if let Some(why) = outcome.generator_limit(plan) {
+        said.push(format!(
+            "No verdict on the server: {why}. What was measured here is the generator."
+        ));
+    }
+    said
+}
+
+fn volume(report: &Report<'_>) -> String {
+    let total = &report.outcome.total;
+    let each_second = report.outcome.rate();
+    let day = each_second * 86_400.0;
+    let day = if day >= 1e6 {
+        format!("{:.1} million", day / 1e6)
+    } else {
+        count(day.round() as u64)
+    };
+    format!(
+        "{} requests were answered in {}: {} a second, which would be {day} a day.",
+        count(total.hits),
+        time(report.outcome.time),
+        rate(each_second),
+    )
+}
+
+fn latency(report: &Report<'_>) -> String {
+    let total = &report.outcome.total;
+    let mut text = format!(
+        "Half took at most {}, 95 % at most {}, the longest {}.",
+        time(total.corrected.quantile(0.5)),
+        time(total.corrected.quantile(0.95)),
+        time(total.corrected.max())
+    );
+    let (felt, naive) = (total.corrected.quantile(0.99), total.naive.quantile(0.99));
+    if felt.as_secs_f64() > naive.as_secs_f64() * 1.1 + 0.001 {
+        text.push_str(&format!(
+            " A tool that starts its clock when it gets around to sending would have told a p99 of {} \
+             instead of {}.",
+            time(naive),
+            time(felt)
+        ));
+    }
+    text
+}
+
+/// Where more load brought no more answers.
+fn knee(report: &Report<'_>) -> Option<String> {
+    let rows = &report.outcome.rows;
+    let whole = rows.get(..rows.len().checked_sub(1)?)?;
+    let most = whole.iter().map(|row| row.active).max()?;
+    let first = whole.first()?.active.max(1);
+    if report.plan.is_open() || whole.len() < 8 || most < first * 3 {
+        return None;
+    }
+    let best = whole
+        .iter()
+        .map(|row| report.row_rate(row))
+        .fold(0.0, f64::max);
+    let knee = whole
+        .iter()
+        .find(|row| report.row_rate(row) >= 0.9 * best)?;
+    (knee.active * 2 < most).then(|| {
+        format!(
+            "From about {} users on, more users brought longer waits and hardly more answers: {} a \
+             second was the most.",
+            knee.active,
+            rate(best)
+        )
+    })
+}
+
+fn broke(report: &Report<'_>) -> Vec<String> {
+    let total = &report.outcome.total;
+    let who = if report.plan.is_open() {
+        "requests under way"
+    } else {
+        "users"
+    };
+    let place = |first: &First| format!("{} {who}, after {}", first.users, time(first.at));
+    let mut said = Vec::new();
+    match &total.first_error {
+        None if total.hits > 0 => said.push("No request failed.".to_owned()),
+        None => {}
+        Some(first) => said.push(format!(
+            "The first error ({}) came at {}; {:.2} % of all were errors in the end.",
+            first.what,
+            place(first),
+            total.error_share() * 100.0
+        )),
+    }
+    if let Some(first) = &total.first_timeout {
+        said.push(format!(
+            "The first time-out came at {}; {} requests had no answer within {}.",
+            place(first),
+            count(total.timeouts()),
+            time(report.plan.timeout)
+        ));
+    }
+    if total.failed(Kind::Refused) > 0 && total.hits == 0 {
+        said.push("Nobody listens there: is the server running, on that port?".to_owned());
+    }
+    said
+}
+
+/// What held the server back, by its own numbers.
+fn cause(inside: &Inside, failed: bool) -> Option<String> {
+    let peak = |name: &str| {
+        let values = inside.samples.iter().filter_map(|sample| sample.get(name));
+        values.fold(None, |most: Option<f64>, value| {
+            Some(most.map_or(value, |most| most.max(value)))
+        })
+    };
+    let queue = peak("queue.depth")?;
+    let effect = if failed { "when it broke" } else { "at most" };
+    let (busy, threads) = (peak("threads.busy"), peak("threads.most"));
+    Some(match (busy, threads) {
+        (Some(busy), Some(threads)) if threads > 0.0 && busy >= threads => format!(
+            "The server says why: all {threads:.0} threads were in use and {queue:.0} requests waited \
+             in its queue {effect}."
+        ),
+        _ => format!("The server says that {queue:.0} requests waited in its queue {effect}."),
+    })
+}

@@ -1,0 +1,156 @@
+//! Owns the tests of the forms of a report, on a run made by hand.
+
+use super::*;
+use crate::goal::Goal;
+use crate::histogram::Histogram;
+use crate::record::{Kind, PerRequest, Tally};
+use crate::scenario::{Order, Request, Scenario};
+use crate::schedule::{Load, stages};
+use crate::target::{Door, Site};
+
+fn plan() -> Plan {
+    let (site, path) = Site::parse("http://127.0.0.1:8000/<b>").unwrap();
+    let scenario = Scenario {
+        requests: vec![Request::get(path), Request::get("/other")],
+        order: Order::Weighted,
+        left_out: vec!["2 lines that are no requests".into()],
+    };
+    let load = Load::Users(stages("1-100:20s", Duration::ZERO, false).unwrap());
+    let door = Door::Address(([127, 0, 0, 1], 8000).into());
+    Plan::new(site, door, scenario, load)
+}
+
+fn outcome() -> Outcome {
+    let mut total = Tally::default();
+    let mut rows = Vec::new();
+    for second in 0..20_u64 {
+        let at = Duration::from_secs(second);
+        let mut latency = Histogram::coarse();
+        for hit in 0..(second * 20).min(100) {
+            total.hit(200, at, second as usize * 5);
+            total.corrected.record(Duration::from_millis(hit + second));
+            total.naive.record(Duration::from_millis(second));
+            latency.record(Duration::from_millis(hit + second));
+        }
+        rows.push(Row {
+            at,
+            active: 1 + second as usize * 5,
+            hits: latency.count(),
+            errors: 0,
+            timeouts: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            latency,
+        });
+    }
+    total.fail(Kind::TimedOut, Duration::from_secs(15), 76);
+    Outcome {
+        began: 0,
+        time: Duration::from_secs(20),
+        total,
+        warmup_hits: 0,
+        rows,
+        row_time: Duration::from_secs(1),
+        requests: vec![PerRequest::default(); 2],
+        ended_early: None,
+        inside: crate::inside::Inside::default(),
+    }
+}
+
+#[test]
+fn the_sentences_say_where_it_broke_and_where_it_stopped_growing() {
+    let (plan, outcome) = (plan(), outcome());
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &[],
+    };
+    let prose = report.prose().join(" ");
+    for part in [
+        "1,700 requests were answered in 20.00 s: 85.0 a second",
+        "7.3 million a day",
+        "From about 26 users on",
+        "The first error (time-out) came at 76 users, after 15.00 s",
+        "The first time-out came at 76 users",
+        "would have told a p99 of",
+    ] {
+        assert!(prose.contains(part), "{part}: {prose}");
+    }
+    assert!(!prose.contains("No verdict"), "{prose}");
+}
+
+#[test]
+fn a_generator_that_was_the_limit_gives_no_verdict() {
+    let (plan, mut outcome) = (plan(), outcome());
+    outcome.total.busy = Duration::from_secs(19);
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &[],
+    };
+    assert!(
+        report
+            .prose()
+            .last()
+            .unwrap()
+            .starts_with("No verdict on the server: the generator used 95 %")
+    );
+    outcome.total.busy = Duration::ZERO;
+    for _ in 0..1000 {
+        outcome.total.lateness.record(Duration::from_millis(30));
+    }
+    assert!(
+        outcome
+            .generator_limit(&plan)
+            .unwrap()
+            .contains("30 ms late")
+    );
+}
+
+#[test]
+fn every_form_is_written_and_escapes_what_came_from_outside() {
+    let (plan, outcome) = (plan(), outcome());
+    let judged = [Goal::parse("errors>0")
+        .unwrap()
+        .judge(&outcome.total, outcome.time)];
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &judged,
+    };
+    let html = report.html();
+    assert!(!html.contains("/<b>") && html.contains("/&lt;b&gt;"));
+    assert!(!html.contains("<script") && !html.contains("http://www") && html.len() < 150_000);
+    assert!(html.contains("first time-out: 76 users"));
+    let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+    assert_eq!(
+        (json["hits"].as_u64(), json["timeouts"].as_u64()),
+        (Some(1700), Some(1))
+    );
+    assert_eq!(json["rows"].as_array().map(Vec::len), Some(20));
+    assert_eq!(report.csv().lines().count(), 21);
+    assert!(
+        report.junit().contains("failures=\"1\"")
+            && report.text().contains("FAILED  errors>0 (is 1)")
+    );
+}
+
+#[test]
+fn a_run_without_one_answer_still_has_its_report() {
+    let plan = plan();
+    let mut outcome = outcome();
+    outcome.total = Tally::default();
+    outcome.rows.clear();
+    for _ in 0..5 {
+        outcome.total.fail(Kind::Refused, Duration::ZERO, 1);
+    }
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &[],
+    };
+    assert!(report.text().contains("Not one request was answered."));
+    assert!(report.text().contains("Nobody listens there"));
+    assert!(report.html().contains("connection refused"));
+    assert!(report.junit().contains("no request was answered"));
+}
