@@ -6,8 +6,10 @@ Leaves what comes after (A3 to A7) to ``test_a_start`` and the login at the serv
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import select
 import socket
 import ssl
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 from harness import pgwire
+from harness.operated import PATIENCE
 from harness.pgwire import code_of
 from harness.postgres import PASSWORD, Postgres
 
@@ -198,3 +201,42 @@ def test_a8_no_password_is_no_password(secured: Any) -> None:
         found = client.rest()
         assert code_of(found)
         assert all(one.kind == "E" for one in found)
+
+
+def test_b9_a_client_that_writes_without_reading_is_not_locked_over_tls(
+    start: Any, postgres: Postgres
+) -> None:
+    """As over plain sockets: its answers fill every buffer while its requests are still coming."""
+    own = postgres.certificates
+    assert own is not None
+    flags = ["--db-auth", "trust"]
+    flags += ["--db-tls-cert", str(own.server.chain), "--db-tls-key", str(own.server.key)]
+    way = start(*flags, connections=1)
+    context = ssl.create_default_context(cafile=str(own.authority))
+    context.set_alpn_protocols(["postgresql"])
+    raw = socket.create_connection(way.tcp, 15)
+    one = pgwire.extended("SELECT repeat($1, 100)", b"y" * 400) + pgwire.sync()
+    ready, count = pgwire.ready(), 200
+    with context.wrap_socket(raw, server_hostname="localhost") as secure:
+        secure.sendall(pgwire.startup(user="site", database=way.dbname))
+        heard = b""
+        while not heard.endswith(ready):
+            heard += secure.recv(4096)
+        secure.setblocking(False)
+        left, answered, size, heard = memoryview(one * count), 0, 0, b""
+        while left or answered < count:
+            moved = False
+            with contextlib.suppress(ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                while left:
+                    # The whole of it, until nothing goes any more.
+                    left = left[secure.send(left[:65536]) :]
+                    moved = True
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                part = secure.recv(65536)
+                assert part, "closed"
+                heard = heard[-len(ready) + 1 :] + part
+                answered, size, moved = answered + heard.count(ready), size + len(part), True
+            if not moved:
+                found = select.select([secure], [secure] if left else [], [], PATIENCE)
+                assert any(found), "locked"
+    assert size > count * 40_000

@@ -250,6 +250,42 @@ def test_d7_timeouts_of_one_client_do_not_hit_another(single: Any) -> None:
     assert code_of(hasty.ask("SELECT pg_sleep(10)")) == "57014"
 
 
+@pytest.mark.pooled
+def test_d7_a_timeout_that_nothing_can_keep_harms_only_who_set_it(single: Any) -> None:
+    """What the pooler asks and sets on its own is under the client's timeout, too."""
+    hasty, patient = single.raw(), single.raw()
+    hasty.ask("SET statement_timeout = 1")
+    for _ in range(40):
+        assert code_of(hasty.ask("SELECT pg_sleep(0.002)")) in ("57014", "57P01", "")
+        assert patient.value("SHOW statement_timeout") == "0"
+        assert kinds(patient.ask("SELECT pg_sleep(0.005)")) == "TDCZ"
+
+
+@pytest.mark.parametrize("name", ["application_name", "TimeZone"])
+def test_d1_what_the_server_reports_counts_also_where_no_text_says_it(
+    single: Any, name: str
+) -> None:
+    client, other = single.raw(), single.raw()
+    before = other.value(f"SHOW {name}")
+    client.ask(
+        "CREATE FUNCTION tidy() RETURNS void LANGUAGE plpgsql AS"
+        f" $$BEGIN PERFORM set_config('{name}', 'Asia/Tokyo', false); END$$"
+    )
+    answer = client.ask("SELECT tidy()")
+    report = f"{name}\0Asia/Tokyo\0".encode()
+    assert [one.body for one in answer if one.kind == "S"] == [report]
+    for _ in range(2):
+        assert client.value(f"SHOW {name}") == "Asia/Tokyo"
+        assert other.value(f"SHOW {name}") == before
+    # Also when it was taken back.
+    client.ask("BEGIN")
+    client.ask(f"SET {name} = 'Europe/Rome'")
+    answer = client.ask("ROLLBACK")
+    assert [one.body for one in answer if one.kind == "S"] == [report]
+    assert other.value(f"SHOW {name}") == before
+    assert client.value(f"SHOW {name}") == "Asia/Tokyo"
+
+
 def test_d_many_clients_each_with_its_own(pooler: Any) -> None:
     clients = [pooler.raw(**{"app.who": f"c{n}"}) for n in range(12)]
     for n, client in enumerate(clients):

@@ -299,6 +299,12 @@ impl Relay {
         self.is_resting(known) && self.pins == Flags::SEQUENCE_WRITE
     }
 
+    /// Whether it waits by nature for something to happen, or holds something for as long as its
+    /// client lives: notifications, an advisory lock.
+    pub(crate) fn is_pinned_to_wait(&self) -> bool {
+        self.pins.any(Flags::LISTEN.with(Flags::ADVISORY))
+    }
+
     /// Gives a soft pin up: `currval` is an error then, and never the value of somebody else.
     pub(crate) fn forget_sequences(&mut self, io: &mut Io<'_>) {
         self.hidden_query(owed::Hidden::Forget, b"DISCARD SEQUENCES", io);

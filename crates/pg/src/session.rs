@@ -19,7 +19,7 @@ mod reads;
 mod tests;
 mod watch;
 
-pub(crate) use handle::{About, Activity, Handle, Orders};
+pub(crate) use handle::{About, Activity, Handle, Keep, Orders};
 
 use std::future::poll_fn;
 use std::rc::Rc;

@@ -34,7 +34,7 @@ pub struct Settings {
     /// The most sessions that may hold a server connection outside of transactions; `None` is half
     /// of the connections.
     pub pin_cap: Option<u32>,
-    /// How long a pinned session may be idle.
+    /// How long a pinned session may be idle, unless it listens or holds an advisory lock.
     pub pin_idle_timeout: Duration,
     /// The most prepared statements on one server connection.
     pub prepared: usize,

@@ -1,5 +1,8 @@
-//! Who owns the other end of a TCP connection within this machine: the kernel lists the owner of
-//! each socket (proc(5), `/proc/net/tcp` and `tcp6`). Leaves what that means to `Access`.
+//! Who owns the other end of a TCP connection within this machine: the kernel tells (`diag`), or
+//! lists the owner of each socket (proc(5), `/proc/net/tcp` and `tcp6`). Leaves what that means to
+//! `Access`.
+
+mod diag;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,6 +16,10 @@ pub(super) fn of(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     if !theirs.ip().is_loopback() {
         return None;
     }
+    diag::owner(theirs, ours).or_else(|| listed(theirs, ours))
+}
+
+fn listed(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
         .iter()
         .find_map(|table| {
@@ -111,6 +118,7 @@ mod tests {
             let theirs = client.local_addr().unwrap();
             let uid = std::fs::metadata("/proc/self").unwrap().uid();
             assert_eq!(of(theirs, door), Some(uid));
+            assert_eq!(listed(theirs, door), Some(uid));
             assert_eq!(of(theirs, SocketAddr::new(door.ip(), 1)), None);
         }
         let far = "192.0.2.1:5555".parse().unwrap();

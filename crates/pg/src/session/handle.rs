@@ -30,6 +30,18 @@ pub(crate) enum Activity {
     Pinned,
 }
 
+/// How a session keeps its server between transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Keep {
+    /// Until its state there is gone, or it was idle for too long.
+    #[default]
+    Firm,
+    /// Only `nextval` does: it is given up when somebody else needs it.
+    Soft,
+    /// It listens or holds a lock: idle by nature.
+    Waiting,
+}
+
 /// What a session is told from outside; the last bits win over the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(
@@ -66,8 +78,8 @@ pub(crate) struct Handle {
     waker: RefCell<Option<Waker>>,
     /// Why it is pinned, with the SQL that did it.
     pin: RefCell<Option<Rc<str>>>,
-    /// Only `nextval` keeps its server.
-    soft: Cell<bool>,
+    /// What keeps its server asks for.
+    keep: Cell<Keep>,
     /// When it asked for a server, or got one, last.
     asked: Cell<Option<Instant>>,
     /// Statements it has prepared by name, when it last gave a server back.
@@ -102,7 +114,7 @@ impl Handle {
             end: RefCell::default(),
             waker: RefCell::default(),
             pin: RefCell::default(),
-            soft: Cell::new(false),
+            keep: Cell::default(),
             asked: Cell::new(None),
             prepared: Cell::new(0),
             about: OnceCell::new(),
@@ -194,7 +206,12 @@ impl Handle {
 
     /// Whether only `nextval` keeps its server.
     pub(crate) fn is_soft(&self) -> bool {
-        self.soft.get()
+        self.keep.get() == Keep::Soft
+    }
+
+    /// Whether it may be idle for as long as it likes with a server of its own.
+    pub(super) fn waits(&self) -> bool {
+        self.keep.get() == Keep::Waiting
     }
 
     /// It ends now, with these words to its client.
@@ -263,8 +280,8 @@ impl Handle {
     }
 
     /// Notes why it is pinned, or that it is no more.
-    pub(super) fn set_pin(&self, reason: Option<Rc<str>>, soft: bool) {
+    pub(super) fn set_pin(&self, reason: Option<Rc<str>>, keep: Keep) {
         *self.pin.borrow_mut() = reason;
-        self.soft.set(soft);
+        self.keep.set(keep);
     }
 }

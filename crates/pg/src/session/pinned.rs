@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::obtain::{Broke, cancelled};
 use super::pump::Event;
-use super::{Activity, End, Session};
+use super::{Activity, End, Keep, Session};
 use crate::relay::sequences_are_read;
 use crate::sql::{self, Flags};
 use crate::wire::SqlError;
@@ -138,8 +138,14 @@ impl Session {
         };
         // Its place is there for it.
         self.turn = None;
-        let soft = self.relay.is_softly_pinned(&held.lease.known);
-        self.handle.set_pin(reason.clone(), soft);
+        let keep = if self.relay.is_softly_pinned(&held.lease.known) {
+            Keep::Soft
+        } else if self.relay.is_pinned_to_wait() {
+            Keep::Waiting
+        } else {
+            Keep::Firm
+        };
+        self.handle.set_pin(reason.clone(), keep);
         for (word, text) in self.relay.pin_words() {
             held.lease.pin(word, text.as_bytes()).map_err(|refused| {
                 let error = SqlError::fatal("53400", too_many(refused.cap))

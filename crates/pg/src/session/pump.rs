@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
 
 use super::buffer::{Input, Output};
-use super::{Activity, End, Session};
+use super::{Activity, End, Keep, Session};
 use crate::pool::add;
 use crate::relay::{Broken, Io, Want};
 use crate::stream::Stream;
@@ -312,7 +312,7 @@ impl Session {
         }
         self.turn = None;
         self.handle.set_activity(Activity::Idle);
-        self.handle.set_pin(None, false);
+        self.handle.set_pin(None, Keep::Firm);
         Ok(Did::Work)
     }
 
@@ -375,7 +375,7 @@ impl Session {
         if let Some(mut held) = self.lease.take() {
             held.lease.busy = false;
             if self.handle.activity() == Activity::Pinned {
-                self.handle.set_pin(None, false);
+                self.handle.set_pin(None, Keep::Firm);
             }
             held.lease.give_back();
         }

@@ -107,6 +107,7 @@ impl Entry {
         let limit = match activity {
             Activity::Active => self.settings.query_timeout(),
             Activity::IdleInTransaction => self.settings.idle_transaction_timeout(),
+            Activity::Pinned if self.handle.waits() => Duration::ZERO,
             Activity::Pinned => self.settings.pin_idle_timeout(),
             Activity::Idle | Activity::Waiting => Duration::ZERO,
         };
