@@ -25,13 +25,15 @@
 //! Answers that go to clients do so without the fields for which [`is_for_the_cache`] holds.
 //! Content negotiation is the front's: it removes Accept-Encoding towards the app (and says so in
 //! [`vary::Settled`]), and adds encoded forms with [`Store::add_form`]. `Cache-Status` is
-//! [`status::CacheStatus`]. For the tiers below memory, [`wire`] turns entries into bytes and back.
+//! [`status::CacheStatus`]. For the tiers below memory, [`wire`] turns entries into bytes and back,
+//! and [`disk`], the one part that does I/O, keeps them in a folder.
 #![forbid(unsafe_code)]
 
 mod block;
 mod body;
 pub mod check;
 pub mod directives;
+pub mod disk;
 mod entry;
 mod hash;
 pub mod inputs;
