@@ -41,21 +41,32 @@ fn key(number: usize) -> Key {
     Key::new(Scheme::Https, b"www.example.com", path.as_bytes(), None)
 }
 
+const REQUEST: &[u8] =
+    b"GET /articles/1/some-title-of-a-page/ HTTP/1.1\r\nHost: www.example.com\r\n\
+    User-Agent: Mozilla/5.0\r\nAccept: text/html\r\nAccept-Language: en-GB,en;q=0.5\r\n\
+    Accept-Encoding: gzip, br\r\nCookie: _ga=1; csrftoken=x\r\nConnection: keep-alive\r\n\r\n";
+
+const FIELDS: [Field<'_>; 7] = [
+    (b"Content-Type", b"text/html; charset=utf-8"),
+    (b"Cache-Control", b"public, max-age=60"),
+    (b"Vary", b"Accept-Language, Cookie"),
+    (b"X-Frame-Options", b"DENY"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"same-origin"),
+    (b"Cross-Origin-Opener-Policy", b"same-origin"),
+];
+
 fn main() {
-    let request = b"GET /articles/1/some-title-of-a-page/ HTTP/1.1\r\nHost: www.example.com\r\n\
-        User-Agent: Mozilla/5.0\r\nAccept: text/html\r\nAccept-Language: en-GB,en;q=0.5\r\n\
-        Accept-Encoding: gzip, br\r\nCookie: _ga=1; csrftoken=x\r\nConnection: keep-alive\r\n\r\n";
     let mut head = Head::new();
     HeadDecoder::new()
-        .decode(&HeadLimits::default(), request, &mut head)
+        .decode(&HeadLimits::default(), REQUEST, &mut head)
         .unwrap();
-    let lines = RequestLines {
-        head: &head,
-        buf: request,
-    };
     let asked = Asked {
         method: Method::Get,
-        lines: &lines,
+        lines: &RequestLines {
+            head: &head,
+            buf: REQUEST,
+        },
         path: b"/articles/1/some-title-of-a-page/",
         has_body: false,
         is_personal: false,
@@ -66,32 +77,28 @@ fn main() {
             language: false,
         },
     };
-    let fields: [Field<'_>; 7] = [
-        (b"Content-Type", b"text/html; charset=utf-8"),
-        (b"Cache-Control", b"public, max-age=60"),
-        (b"Vary", b"Accept-Language, Cookie"),
-        (b"X-Frame-Options", b"DENY"),
-        (b"X-Content-Type-Options", b"nosniff"),
-        (b"Referrer-Policy", b"same-origin"),
-        (b"Cross-Origin-Opener-Policy", b"same-origin"),
-    ];
-    let answer = Answer {
-        status: 200,
-        reason: b"OK",
-        fields: &fields,
-        asked: NOW,
-        received: NOW,
-    };
-    let settings = Settings::default();
     let mut cache = Store::new(Limits {
         bytes: 256 << 20,
         ..Limits::default()
     });
     let keys: Vec<Key> = (0..PAGES).map(key).collect();
+    fill(&mut cache, &keys, &asked);
+    ask(&mut cache, &keys, &asked);
+}
+
+fn fill(cache: &mut Store, keys: &[Key], asked: &Asked<'_, RequestLines<'_>>) {
+    let answer = Answer {
+        status: 200,
+        reason: b"OK",
+        fields: &FIELDS,
+        asked: NOW,
+        received: NOW,
+    };
+    let settings = Settings::default();
     let empty = cache.stats().bytes;
     measured("judge and keep a page of 5 KB", PAGES, || {
-        for key in &keys {
-            let plan = store(&asked, key, &answer, None, &settings, 7).unwrap();
+        for key in keys {
+            let plan = store(asked, key, &answer, None, &settings, 7).unwrap();
             let life = plan.life;
             let entry = plan.into_entry(key, Body::new(vec![b'x'; BODY])).unwrap();
             let mark = cache.mark();
@@ -104,39 +111,40 @@ fn main() {
         "an entry beside its body",
         each - BODY
     );
+}
+
+fn ask(cache: &mut Store, keys: &[Key], asked: &Asked<'_, RequestLines<'_>>) {
+    let settings = Settings::default();
     measured("make a key", PAGES * ROUNDS, || {
-        for number in 0..PAGES * ROUNDS {
-            let path = b"/articles/1/some-title-of-a-page/";
+        for _ in 0..PAGES * ROUNDS {
             let host = b"www.example.com";
-            black_box(Key::new(Scheme::Https, host, black_box(path), None));
-            black_box(number);
+            black_box(Key::new(Scheme::Https, host, black_box(asked.path), None));
         }
     });
     measured("find and decide: a hit with Vary", PAGES * ROUNDS, || {
         for _ in 0..ROUNDS {
-            for key in &keys {
-                let found = cache.find(key, &lines).unwrap();
-                let decision = lookup(&asked, Some(&found.life), true, None, &settings, NOW);
+            for key in keys {
+                let found = cache.find(key, asked.lines).unwrap();
+                let decision = lookup(asked, Some(&found.life), true, None, &settings, NOW);
                 assert!(matches!(decision, Lookup::Hit { .. }));
                 black_box(&found);
             }
         }
     });
-    let found = cache.find(&keys[0], &lines).unwrap();
+    let entry = cache.find(&keys[0], asked.lines).unwrap().entry;
     let mut out = Vec::with_capacity(1024);
     measured("write the head of a hit", PAGES * ROUNDS, || {
         for _ in 0..PAGES * ROUNDS {
             out.clear();
-            out.extend_from_slice(found.entry.block());
-            let rest = &found.entry;
-            rest.write_rest(&mut out, Coding::Identity, Some(BODY as u64), 3);
+            out.extend_from_slice(entry.block());
+            entry.write_rest(&mut out, Coding::Identity, Some(BODY as u64), 3);
             black_box(&out);
         }
     });
     let other = key(PAGES + 1);
     measured("find nothing", PAGES * ROUNDS, || {
         for _ in 0..PAGES * ROUNDS {
-            assert!(black_box(cache.find(&other, &lines)).is_none());
+            assert!(black_box(cache.find(&other, asked.lines)).is_none());
         }
     });
 }

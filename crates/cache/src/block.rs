@@ -104,7 +104,6 @@ pub(crate) fn stored<'a>(
             || is_made_when_sent(name)
             || is_for_the_cache(name)
             || name.eq_ignore_ascii_case(b"set-cookie")
-            || name.eq_ignore_ascii_case(b"set-cookie2")
             || listed.iter().any(|own| own.eq_ignore_ascii_case(name))
             || edits
                 .without

@@ -150,7 +150,6 @@ fn is_sound(blob: &Blob<'_>, status: u16, made_tag: u8) -> bool {
         && !matches!(status, 206 | 304)
         && made_tag <= 1
         && kept == fields.len()
-        && !crate::lines::Lines::has(fields.as_slice(), "content-range")
         && UrlParts::read(blob.url).is_some()
         && blob.url.len() + blob.inputs.len() <= LONGEST_KEY
         && is_selection(blob.names, blob.values)

@@ -186,10 +186,11 @@ fn response_allows(
     if matches!(answer.status, 0..=199 | 304) || answer.status > 999 {
         return Err(Reason::StatusNever);
     }
-    if answer.status == 206 || fields.has("content-range") {
+    if answer.status == 206 || fields.values("content-range").any(names_a_part) {
         return Err(Reason::Partial);
     }
-    if fields.has("set-cookie") || fields.has("set-cookie2") {
+    // Set-Cookie2 is nobody's any more (RFC 6265, section 1).
+    if fields.has("set-cookie") {
         return Err(Reason::SetCookie);
     }
     if control.private {
@@ -212,6 +213,13 @@ fn response_allows(
         return Err(Reason::CspNonce);
     }
     Ok(())
+}
+
+/// With another status than 206 the field means nothing (RFC 9110, section 14.4). Where it names a
+/// part all the same, the app forgot the status.
+fn names_a_part(value: &[u8]) -> bool {
+    let unit = value.split_at_checked(5);
+    unit.is_some_and(|(unit, _)| unit.eq_ignore_ascii_case(b"bytes"))
 }
 
 fn has_nonce(fields: &[Field<'_>]) -> bool {
