@@ -9,6 +9,7 @@ use canter_http::conditional::{Conditions, Validators};
 use canter_http::etag::EntityTag;
 use canter_http::range::{Piece, Span};
 use canter_http::select::{Content, Selected, select};
+use canter_http::template::Template;
 
 use crate::entry::{Bytes, Entry, Form, Redirect, Scope};
 
@@ -135,6 +136,15 @@ impl FileAnswer {
             (Selected::Parts { length, .. }, _) => *length,
             (_, Body::Part(span)) => span.len,
             _ => 0,
+        }
+    }
+
+    /// The head, ready but for the date, and the content: where the whole is sent from memory.
+    pub fn ready(&self) -> Option<(&Template, &[u8])> {
+        let form = self.chosen().filter(|_| self.selected == Selected::Whole)?;
+        match &form.bytes {
+            Bytes::Memory(bytes) => Some((form.head.as_ref()?, bytes)),
+            Bytes::File(_) => None,
         }
     }
 

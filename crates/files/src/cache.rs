@@ -168,6 +168,7 @@ mod tests {
             etag: String::new(),
             content_type: String::new(),
             fields: Vec::new(),
+            head: None,
         });
         Rc::new(entry)
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fs::File;
 
 use canter_http::coding::Coding;
+use canter_http::template::Template;
 
 use crate::open::Identity;
 use crate::site::Kind;
@@ -48,6 +49,8 @@ pub(crate) struct Form {
     pub etag: String,
     pub content_type: String,
     pub fields: Vec<Field>,
+    /// The head of the whole of it, ready but for the date.
+    pub head: Option<Template>,
 }
 
 /// How a directory is answered.
@@ -97,7 +100,8 @@ impl Entry {
                 Bytes::Memory(bytes) => bytes.len(),
                 Bytes::File(_) => 0,
             };
-            bytes + form.fields.len() * 96 + 256
+            let head = form.head.as_ref().map_or(0, Template::len);
+            bytes + head + form.fields.len() * 96 + 256
         };
         self.forms.iter().map(form).sum::<usize>() + self.looked_at.len() * 128 + 256
     }

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use canter_http::coding::Coding;
 use canter_http::date::format_date;
 use canter_http::media_type;
+use canter_http::template::Template;
 
 use crate::entry::{Bytes, Entry, Field, Form, LookedAt, Redirect, Scope};
 use crate::manifest::Manifest;
@@ -217,7 +218,11 @@ impl About<'_> {
         for (name, value) in self.site.fields.get(&*self.path).into_iter().flatten() {
             replace(&mut fields, name, value);
         }
+        let pairs = fields
+            .iter()
+            .map(|field| (field.name.as_bytes(), field.value.as_bytes()));
         Some(Form {
+            head: Template::new(200, pairs, identity.length),
             coding,
             length: identity.length,
             bytes,

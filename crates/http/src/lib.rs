@@ -45,6 +45,7 @@ mod scan;
 pub mod select;
 pub mod status;
 pub mod target;
+pub mod template;
 
 pub use body::{BodyDecoder, Decoded, Piece};
 pub use head::{Field, FieldClass, Framing, Head, HeadDecoder, Progress, Span};

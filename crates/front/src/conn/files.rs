@@ -11,6 +11,7 @@ use canter_http::conditional::{Conditions, Validators};
 use canter_http::etag::EntityTag;
 use canter_http::range::{Piece, Span};
 use canter_http::select::{Content, Selected, select};
+use canter_http::template::Template;
 use canter_http::{
     Answer as HttpAnswer, BadResponse, BodyFraming, KnownName, Method, ResponsePlan, date,
     response, status,
@@ -80,6 +81,16 @@ impl<A: App> Conn<A> {
         unread: bool,
     ) -> Result<After, Stop> {
         let close = unread || !self.may_keep();
+        let is_plain = facts.request == Template::REQUEST && !close;
+        if let Some((head, bytes)) = answer.ready().filter(|_| is_plain)
+            && hsts(&self.shared.settings, facts).is_none()
+        {
+            self.out.clear();
+            head.write(&mut self.out, &self.shared.clock.date(facts.started));
+            let sent = self.send_all(&self.out, bytes).await;
+            self.log(facts, 200, bytes.len() as u64);
+            return sent.map(|()| self.after(false));
+        }
         let plan = self.encode_file(
             facts,
             (answer.status(), b""),
