@@ -124,7 +124,7 @@ def test_a_command_line_in_the_docs_is_understood(words: str, tmp_path: Path) ->
     command, *rest = shlex.split(words)
     if command == "pool":
         rest.append("--check-config")
-    if command in ("selftest", "static"):
+    if command in ("selftest", "static", "top", "queries", "check"):
         # They would need a server or a project; their words are those of their help.
         command, rest = "help", [command]
     done = _canter(["options" if command == "serve" else command, *rest], tmp_path)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from canter import insight
 from canter.wsgi import FileWrapper, base_environ, sendable
 
 
@@ -48,6 +49,10 @@ class Application:
     environ: dict[str, Any]
     file_wrapper: type[FileWrapper] = FileWrapper
     sendable: Callable[[FileWrapper], tuple[int, int, int] | None] = field(default=sendable)
+    report: Callable[[], Any] | None = None
+    """Tells what the thread's request cost."""
+    current: Callable[[int], str | None] | None = None
+    """Tells which statement a thread waits for."""
 
 
 def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, int, int]) -> int:
@@ -61,7 +66,14 @@ def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, 
 
     _prepare()
     environ = base_environ(several_threads=settings.threads > 1)
-    return _worker.serve(Application(app, environ), settings, fds)
+    watched = insight.is_installed()
+    application = Application(
+        app,
+        environ,
+        report=insight.report if watched else None,
+        current=insight.current if watched else None,
+    )
+    return _worker.serve(application, settings, fds)
 
 
 def _prepare() -> None:

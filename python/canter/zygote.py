@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import django, django_faults, django_static, project
+from canter import django, django_faults, django_static, insight, project
 from canter.loader import LoadError, load
 
 LINK_FD = 3
@@ -59,6 +59,8 @@ class Settings:
     """The socket of the PostgreSQL pool."""
     static: bool = False
     """Tell the front of Django's static files."""
+    insight: bool = False
+    """Watch Django's requests and statements."""
     media: bool = False
     """And of the files that users have sent."""
     request_id_header: str = "X-Request-Id"
@@ -172,6 +174,8 @@ def _import_app(
         if settings.watch:
             link.say_lines("watch", source_directories())
         return None
+    if settings.insight:
+        insight.install()
     project.warm()
     found = danger()
     if settings.watch:

@@ -9,6 +9,8 @@ use canter_base::Fault;
 use canter_base::nearest::nearest;
 use canter_base::options::{Row, long_help, short_help};
 
+use crate::command::insight::{self, Which};
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<'a> {
@@ -30,6 +32,13 @@ pub enum Command<'a> {
     /// Load a site and measure.
     Bench {
         /// The words behind `bench`.
+        args: &'a [OsString],
+    },
+    /// Ask a server on this machine what it knows.
+    Insight {
+        /// About what.
+        which: Which,
+        /// The words behind.
         args: &'a [OsString],
     },
     /// Make the encoded forms of static files.
@@ -68,6 +77,12 @@ pub enum Topic {
     Selftest,
     /// `canter help bench`.
     Bench,
+    /// `canter help top`.
+    Top,
+    /// `canter help queries`.
+    Queries,
+    /// `canter help check`.
+    Check,
     /// `canter help static`.
     Static,
     /// `canter help options`.
@@ -99,6 +114,21 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         "bench",
         "load a site and see what it takes, and where it breaks",
         Topic::Bench,
+    ),
+    (
+        "top",
+        "show what a server on this machine is doing",
+        Topic::Top,
+    ),
+    (
+        "queries",
+        "show what its SQL costs, where, and what helps",
+        Topic::Queries,
+    ),
+    (
+        "check",
+        "fail when a route asks too many queries",
+        Topic::Check,
     ),
     (
         "static",
@@ -144,6 +174,23 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
             topic: Some(Topic::Bench),
         }),
         Some("bench") => Ok(Command::Bench { args: rest }),
+        Some("top") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Top),
+        }),
+        Some("queries") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Queries),
+        }),
+        Some("check") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Check),
+        }),
+        Some(word @ ("top" | "queries" | "check")) => Ok(Command::Insight {
+            which: match word {
+                "top" => Which::Top,
+                "queries" => Which::Queries,
+                _ => Which::Check,
+            },
+            args: rest,
+        }),
         Some("static") if asks_help || rest.is_empty() => Ok(Command::Help {
             topic: Some(Topic::Static),
         }),
@@ -195,6 +242,9 @@ pub fn help(topic: Option<&Topic>) -> String {
         Some(Topic::Pool) => format!("{POOL_USAGE}{POOL_MANUAL}\n{}", long_help(Row::is_for_pool)),
         Some(Topic::Selftest) => SELFTEST_MANUAL.to_owned(),
         Some(Topic::Bench) => canter_base::flags::BENCH.help(),
+        Some(Topic::Top) => insight::TOP_MANUAL.to_owned(),
+        Some(Topic::Queries) => insight::QUERIES_MANUAL.to_owned(),
+        Some(Topic::Check) => insight::CHECK_MANUAL.to_owned(),
         Some(Topic::Static) => STATIC_MANUAL.to_owned(),
         Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),
         Some(Topic::Help) => "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),

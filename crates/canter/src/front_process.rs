@@ -2,6 +2,7 @@
 //! supervisor. Leaves what each of them does to its crate; here they are only joined.
 
 mod files;
+mod observed;
 mod pooled;
 mod visits;
 
@@ -31,7 +32,8 @@ use canter_workers::supervisor::FrontStart;
 
 use crate::command::serve::temp_dir;
 use crate::pooling::Plan;
-use crate::tls;
+use crate::{admin, tls};
+use observed::Processes;
 use pooled::Pooled;
 use visits::{Visited, Visits};
 
@@ -56,6 +58,7 @@ pub fn run(
     sizing: &Sizing,
     pooling: Option<&Plan>,
     tls: Option<&tls::Plan>,
+    admin: Option<&admin::Plan>,
 ) -> Infallible {
     // Workers that compute can fill every CPU; what the front has to do for the next request and
     // the last answer takes microseconds and keeps them supplied.
@@ -66,8 +69,8 @@ pub fn run(
         .enable_time()
         .on_thread_park(before_sleep)
         .build_local(tokio::runtime::LocalOptions::default());
-    let result =
-        runtime.and_then(|runtime| runtime.block_on(serve(start, config, sizing, pooling, tls)));
+    let result = runtime
+        .and_then(|runtime| runtime.block_on(serve(start, config, sizing, pooling, tls, admin)));
     // `serve` ends the process itself; it comes back only with a reason.
     let reason = match result {
         Ok(never) => match never {},
@@ -147,13 +150,17 @@ async fn serve(
     sizing: &Sizing,
     pooling: Option<&Plan>,
     tls: Option<&tls::Plan>,
+    admin: Option<&admin::Plan>,
 ) -> io::Result<Infallible> {
     let link = Rc::new(MessageSocket::new(start.link)?);
     let pooled = Pooled::new(pooling.map(Plan::open).transpose()?);
+    let processes = Processes::default();
     let dispatch = {
         let (link, pooled) = (Rc::clone(&link), pooled.clone());
+        let processes = processes.clone();
         Dispatch::new(dispatch_settings(config, sizing), move |notice| {
             pooled.hear(&notice);
+            processes.hear(&notice);
             tell(&link, &notice);
         })
     };
@@ -168,7 +175,7 @@ async fn serve(
         .map(|(fd, _)| Listener::new(fd))
         .collect();
     let challenges = Challenges::default();
-    let listeners = match tls {
+    let mut listeners = match tls {
         Some(tls) => tls.open(listeners?, &challenges)?,
         None => listeners?,
     };
@@ -176,9 +183,20 @@ async fn serve(
         dispatch: dispatch.clone(),
         visits: pooled.visits(pooling, &dispatch),
     };
+    listeners.extend(
+        admin
+            .map(admin::Plan::open)
+            .transpose()?
+            .into_iter()
+            .flatten(),
+    );
+    let insight = observed::start(config, &dispatch, &processes, &pooled);
     let files = files::of(config);
     let server = Server::start(
-        front_settings(config, sizing, challenges, files.clone()),
+        Settings {
+            insight,
+            ..front_settings(config, sizing, challenges, files.clone())
+        },
         listeners,
         app,
         access.clone(),
@@ -190,6 +208,7 @@ async fn serve(
         dispatch,
         access,
         pooled,
+        processes,
         files,
     };
     obey(joined, server, config.graceful_timeout).await
@@ -212,6 +231,7 @@ struct Joined {
     dispatch: Dispatch,
     access: Option<Rc<AccessLog>>,
     pooled: Pooled,
+    processes: Processes,
     files: Files,
 }
 
@@ -240,6 +260,7 @@ async fn obey(
         match word {
             ToFront::Adopt { worker, pid, .. } => {
                 joined.pooled.adopt(worker, pid);
+                joined.processes.adopt(worker, pid);
                 if let Err(error) = adopt(dispatch, worker, fds) {
                     error!("cannot take a worker on", reason = &error.to_string());
                 }
@@ -373,6 +394,18 @@ fn tell(link: &MessageSocket, notice: &Notice) {
             after_ms = milliseconds(*after),
             worker = worker.0
         ),
+        Notice::Slow {
+            worker,
+            request,
+            after,
+            text,
+        } => warn!(
+            "a request is slow",
+            request = request.as_str(),
+            after_ms = milliseconds(*after),
+            worker = worker.0,
+            stack = canter_base::log::Value::Block(text)
+        ),
         Notice::Stack {
             worker,
             request,
@@ -447,6 +480,7 @@ fn front_settings(
         compress: compress(config),
         health: config.health,
         bench_token: config.bench_token.as_ref().map(|token| token.0.clone()),
+        insight: None,
         access_log_format: config.access_log_format,
     }
 }

@@ -15,6 +15,7 @@ use canter_base::{Exit, Fault};
 use crate::cli::Command;
 
 mod acme;
+mod admin;
 mod cli;
 mod command;
 mod front_process;
@@ -48,6 +49,7 @@ fn run(args: &[OsString]) -> Result<Exit, Fault> {
         }
         Command::Selftest { args } => command::selftest::run(args),
         Command::Bench { args } => command::bench::run(args),
+        Command::Insight { which, args } => command::insight::run(which, args),
         Command::Compress { args } => command::compress::run(args),
         Command::Options { args, json } => print(&command::options::text(&resolved(&args)?, json)),
         Command::Help { topic } => print(&cli::help(topic.as_ref())),

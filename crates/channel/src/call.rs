@@ -2,7 +2,10 @@
 //! Leaves the queue between the two to `canter-workers`, and HTTP to `canter-front`.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Instant;
+
+use crate::trace::Trace;
 
 /// What a request is handed in with.
 pub struct Submission {
@@ -15,6 +18,8 @@ pub struct Submission {
     /// When nobody wants the answer any more: the router in front has told its client so. It is not
     /// begun after this, and when it runs it goes on as if the client had left.
     pub wanted_until: Option<Instant>,
+    /// Where it is written down how the request fares; None where nobody wants to know.
+    pub trace: Option<Rc<Trace>>,
 }
 
 impl Submission {

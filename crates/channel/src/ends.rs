@@ -173,6 +173,12 @@ impl FrontEnd {
         self.shared.header().worker_bell.0.load(Ordering::Acquire) == 1
     }
 
+    /// When a request was started, and how long its thread had waited for the interpreter's lock;
+    /// see [`crate::trace::now_us`].
+    pub fn stamps(&self, slot: SlotId) -> (u32, u32) {
+        self.slots.stamps(slot)
+    }
+
     /// The kernel's number of the thread that runs the slot's request.
     pub fn thread(&self, slot: SlotId) -> u32 {
         self.slots.thread(slot)
@@ -290,8 +296,8 @@ pub struct Watch {
 
 impl Watch {
     /// False means that the front has taken the request back: skip it.
-    pub fn start(&self, slot: SlotId, thread: u32) -> bool {
-        self.slots.start(slot, thread)
+    pub fn start(&self, slot: SlotId, thread: u32, waited_us: u32) -> bool {
+        self.slots.start(slot, thread, waited_us)
     }
 
     /// Whether the front has lost interest in the rest of the answer.

@@ -42,6 +42,10 @@ pub(crate) struct SlotWords {
     pub thread: AtomicU32,
     /// 1 while the front wants no more of this answer for now.
     pub hold: AtomicU32,
+    /// When the request was started, in microseconds of the system's monotonic clock, wrapping.
+    pub started: AtomicU32,
+    /// How long its thread waited for the interpreter's lock before that, in microseconds.
+    pub waited: AtomicU32,
 }
 
 /// What lies before the rings. All zero is the state of a new worker.

@@ -22,10 +22,12 @@ pub mod call;
 mod control;
 mod ends;
 mod layout;
+pub mod report;
 pub mod request;
 pub mod response;
 mod ring;
 mod slots;
+pub mod trace;
 mod wire;
 
 pub use control::{Control, Event};

@@ -34,6 +34,8 @@ pub enum Kind {
     File = 4,
     /// The app failed after its head was sent: the client must see a broken connection.
     Abort = 5,
+    /// What the request cost; stands before its last record, if there is room.
+    Report = 6,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
             3 => Self::Chunk,
             4 => Self::File,
             5 => Self::Abort,
+            6 => Self::Report,
             _ => return None,
         })
     }

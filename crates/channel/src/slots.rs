@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::bell;
 use crate::layout::{SLOTS, Shared, SlotWords};
+use crate::trace;
 
 const FREE: u32 = 0;
 const OFFERED: u32 = 1;
@@ -68,9 +69,12 @@ impl Slots {
     }
 
     /// Worker: false means that the front has taken the request back; the slot is then free.
-    pub fn start(&self, slot: SlotId, thread: u32) -> bool {
+    /// `waited_us` is how long the thread has waited for the interpreter's lock before.
+    pub fn start(&self, slot: SlotId, thread: u32, waited_us: u32) -> bool {
         let words = self.words(slot);
         words.thread.store(thread, Ordering::Relaxed);
+        words.started.store(trace::now_us(), Ordering::Relaxed);
+        words.waited.store(waited_us, Ordering::Relaxed);
         let moved =
             words
                 .state
@@ -135,6 +139,14 @@ impl Slots {
     /// Front: the last record of the answer has been read.
     pub fn free(&self, slot: SlotId) {
         self.words(slot).state.store(FREE, Ordering::Release);
+    }
+
+    /// Front: when the request was started, and how long its thread had waited for the
+    /// interpreter's lock; see [`trace::now_us`]. Means something once it has started.
+    pub fn stamps(&self, slot: SlotId) -> (u32, u32) {
+        let words = self.words(slot);
+        let started = words.started.load(Ordering::Relaxed);
+        (started, words.waited.load(Ordering::Relaxed))
     }
 
     /// Front: the kernel's number of the thread that runs the request, once it has started.

@@ -14,8 +14,10 @@ use canter_base::log::{push_json_string, push_logfmt_value};
 use canter_base::options::AccessLogFormat;
 use canter_base::warn;
 use canter_http::escape::Escaped;
+use canter_insight::Phase;
 
 use crate::facts::Line;
+use crate::insight::Learned;
 
 /// Batches that may wait for the writer; beyond it lines are dropped and counted.
 const MOST_BATCHES: usize = 64;
@@ -57,6 +59,8 @@ pub(crate) struct Ended<'a> {
     pub status: u16,
     pub bytes: u64,
     pub took: Duration,
+    /// Where the time went; None where nobody looked.
+    pub learned: Option<&'a Learned>,
 }
 
 impl AccessLog {
@@ -217,14 +221,31 @@ fn push_json(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Res
         write!(out, ",\"{key}\":")?;
         push_json_string(out, &text);
     }
-    writeln!(
+    write!(
         out,
-        ",\"protocol\":\"{}\",\"status\":{},\"bytes\":{},\"duration_ms\":{:.3}}}",
+        ",\"protocol\":\"{}\",\"status\":{},\"bytes\":{},\"duration_ms\":{:.3}",
         line.version,
         ended.status,
         ended.bytes,
         milliseconds(ended.took)
-    )
+    )?;
+    if let Some(learned) = ended.learned {
+        out.push_str(",\"route\":");
+        push_json_string(out, &learned.route);
+        write!(out, ",\"queries\":{}", learned.queries)?;
+        for phase in Phase::ALL {
+            let us = learned.phases.get(phase);
+            write!(
+                out,
+                ",\"{}_ms\":{}.{:03}",
+                phase.word(),
+                us / 1000,
+                us % 1000
+            )?;
+        }
+    }
+    out.push_str("}\n");
+    Ok(())
 }
 
 fn push_logfmt(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Result {
@@ -284,6 +305,7 @@ mod tests {
             status: 200,
             bytes: 13,
             took: Duration::from_micros(1500),
+            learned: None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Owns one client connection from accept to close: one request after the other, in order.
 //! Leaves reading to `receive`, the answer to `answer`, sending to `send`.
 
+mod admin;
 mod answer;
 mod buffer;
 mod encode;
@@ -50,6 +51,7 @@ enum After {
 }
 
 /// Where a connection came from and where it arrived.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Arrival {
     pub peer: Client,
     /// None on a unix socket.
@@ -60,6 +62,8 @@ pub(crate) struct Arrival {
     pub local: (Vec<u8>, u16),
     /// It arrived where everybody is sent to HTTPS.
     pub redirects: bool,
+    /// It arrived where the dashboard is, and nothing else.
+    pub admin: bool,
     /// It is one stream of an HTTP/2 connection.
     pub http2: bool,
     /// Counts for the client as long as the connection lasts.
@@ -75,6 +79,7 @@ impl Arrival {
             trusted: self.trusted,
             local: self.local.clone(),
             redirects: self.redirects,
+            admin: self.admin,
             http2: true,
             _entrance: None,
         }
@@ -216,6 +221,9 @@ impl<A: App> Conn<A> {
             }
             Err(stop) => return Err(stop),
         }
+        if self.is_for_admin() {
+            return self.administer().await;
+        }
         self.handle().await
     }
 
@@ -275,6 +283,7 @@ impl<A: App> Conn<A> {
                 status: reject.status(),
                 bytes: bytes as u64,
                 took: std::time::Duration::ZERO,
+                learned: None,
             });
         }
     }
@@ -285,13 +294,17 @@ impl<A: App> Conn<A> {
             400..=498 => self.blame(facts.client, Misdeed::Failed),
             _ => {}
         }
+        let now = Instant::now();
+        let insight = self.shared.settings.insight.as_ref();
+        let learned = insight.map(|insight| insight.observe(facts, status, now));
         if let (Some(log), Some(line)) = (&self.shared.access, &facts.line) {
             log.log(&crate::access::Ended {
                 line,
                 id: &facts.id,
                 status,
                 bytes,
-                took: facts.started.elapsed(),
+                took: now.duration_since(facts.started),
+                learned: learned.as_ref(),
             });
         }
     }

@@ -2,8 +2,10 @@
 //! Leaves the log's form to `access`.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use canter_channel::trace::Trace;
 use canter_encode::Wish;
 use canter_http::conditional::Conditions;
 use canter_http::{Head, KnownName, Method, RequestFacts};
@@ -31,6 +33,12 @@ pub(crate) struct Facts {
     pub https: bool,
     /// When the router in front gives up on it, where that is known.
     pub router: Option<Instant>,
+    /// How long the router in front had it before.
+    pub routed: Duration,
+    /// Whether its response tells where the time went.
+    pub is_timed: bool,
+    /// What is written down of it on its way; None where nobody wants to know.
+    pub trace: Option<Rc<Trace>>,
     /// Only when there is an access log.
     pub line: Option<Box<Line>>,
 }

@@ -31,6 +31,7 @@ pub struct Listener {
 struct Spoken {
     tls: Option<Rc<Tls>>,
     redirects: bool,
+    admin: bool,
 }
 
 enum Socket {
@@ -68,6 +69,13 @@ impl Listener {
     #[must_use]
     pub fn redirecting(mut self) -> Self {
         self.spoken.redirects = true;
+        self
+    }
+
+    /// Answers with the dashboard and nothing else.
+    #[must_use]
+    pub fn for_admin(mut self) -> Self {
+        self.spoken.admin = true;
         self
     }
 
@@ -200,6 +208,7 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
         trusted,
         local,
         redirects: spoken.redirects,
+        admin: spoken.admin,
         http2: false,
         _entrance: entrance,
     };

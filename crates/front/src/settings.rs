@@ -2,6 +2,7 @@
 //! Leaves where they came from to `canter_base::options`.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network};
@@ -12,6 +13,7 @@ use canter_shield::pace::Pace;
 
 use crate::forwarded::Words;
 use crate::guard::GuardSettings;
+use crate::insight::Insight;
 use crate::steps::challenge::Challenges;
 
 /// What the front is set to.
@@ -75,6 +77,8 @@ pub struct Settings {
     pub health: bool,
     /// What a load test from elsewhere has to know.
     pub bench_token: Option<String>,
+    /// What is gathered of requests; None when nobody wants to know.
+    pub insight: Option<Rc<Insight>>,
     /// The form of the access log.
     pub access_log_format: AccessLogFormat,
 }

@@ -9,6 +9,9 @@ pub mod top;
 
 use crate::history::Gauges;
 
+/// The dashboard: one page that needs nothing else. `NONCE` stands where the policy's nonce goes.
+pub const PAGE: &str = include_str!("show/page.html");
+
 /// What only this moment knows.
 #[derive(Clone, Debug, Default)]
 pub struct Live {

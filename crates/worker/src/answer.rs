@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use crate::head::{Head, called_twice, type_name};
 use crate::outbox::{Unwanted, record};
+use crate::report;
 use crate::worker::Worker;
 
 /// Between two looks at whether a held answer's client is still there.
@@ -138,6 +139,7 @@ impl StartResponse {
 
     /// Sends the whole body, or its end, and the head before it if that has not gone out.
     pub fn finish(&self, py: Python<'_>, chunks: &[&[u8]]) -> Result<(), Stop> {
+        report::send(py, &self.worker, self.slot, self.number);
         let total: usize = chunks.iter().map(|chunk| chunk.len()).sum();
         if total > MOST_RECORD && self.is_started() && self.finish_spilled(py, chunks, total)? {
             return Ok(());
@@ -176,6 +178,7 @@ impl StartResponse {
 
     /// Sends the head with a part of a file as the body.
     pub fn finish_file(&self, py: Python<'_>, part: FilePart, file: &OwnedFd) -> Result<(), Stop> {
+        report::send(py, &self.worker, self.slot, self.number);
         let Some(head) = self.take_head(State::Sent)? else {
             return Err(Stop::Unwanted);
         };
@@ -220,6 +223,7 @@ impl StartResponse {
         if matches!(&*self.state(), State::Over) {
             return;
         }
+        report::send(py, &self.worker, self.slot, self.number);
         // A front that has gone is owed nothing.
         let _ = self.push(py, Kind::Abort, true, &[]);
         self.over();

@@ -289,7 +289,7 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts) -> Next<'py> 
                 return Next::Run(job);
             }
             Ok(Taken::Skipped) => {}
-            Ok(Taken::Nothing) => rest(py, worker, &stand),
+            Ok(Taken::Nothing) => rest(py, worker, &mut stand),
             Err(broken) => {
                 failure::log_text(&format!("{broken}; this worker ends"));
                 worker.give_up_ring();
@@ -303,7 +303,7 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts) -> Next<'py> 
 }
 
 /// With nothing to do at the ring.
-fn rest(py: Python<'_>, worker: &Worker, stand: &Stand) {
+fn rest(py: Python<'_>, worker: &Worker, stand: &mut Stand) {
     worker.outbox.flush(&worker.watch);
     if !worker.is_draining() {
         stand.sleep(py);

@@ -147,7 +147,17 @@ fn stack(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) -> String {
             .import("traceback")?
             .call_method1("format_stack", (frame,))?
             .extract()?;
-        Ok(lines.concat())
+        let mut text = lines.concat();
+        if let Some(current) = &worker.current
+            && let Some(sql) = current
+                .call1(py, (thread.ident,))?
+                .extract::<Option<String>>(py)?
+        {
+            text.push_str("  SQL under way: ");
+            text.push_str(&sql);
+            text.push('\n');
+        }
+        Ok(text)
     };
     let Some(thread) = worker.running.thread(slot, number) else {
         return String::new();

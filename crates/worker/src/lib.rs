@@ -21,6 +21,7 @@ mod head;
 mod look;
 mod os;
 mod outbox;
+mod report;
 mod respond;
 mod running;
 mod stand;
@@ -33,6 +34,8 @@ mod worker;
 mod _worker {
     #[pymodule_export]
     use crate::answer::{StartResponse, Write};
+    #[pymodule_export]
+    use crate::report::strip;
     #[cfg(feature = "testing")]
     #[pymodule_export]
     use crate::testing::TestFront;

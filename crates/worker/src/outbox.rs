@@ -96,6 +96,11 @@ impl Outbox {
         })
     }
 
+    /// Pushes one record if there is room for it now.
+    pub fn offer(&self, head: RecordHead, payload: &[u8]) {
+        let _ = self.try_push(head, &[payload]);
+    }
+
     fn try_push(&self, head: RecordHead, parts: &[&[u8]]) -> Result<(), Full> {
         end_if_fork();
         // Held for one copy, never while waiting for anything.

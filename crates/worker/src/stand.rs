@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use canter_channel::request::{Body, Request};
-use canter_channel::{Broken, RecordHead, Requests, SlotId};
+use canter_channel::{Broken, RecordHead, Requests, SlotId, trace};
 use canter_sys::fds;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -19,6 +19,8 @@ use crate::worker::Worker;
 pub(crate) struct Stand {
     pub requests: Requests,
     pub environs: Environs,
+    /// How long the last wait for the interpreter's lock took; the next request pays for it.
+    pub waited: u32,
 }
 
 /// A request that this thread has started and must answer.
@@ -48,6 +50,7 @@ impl Stand {
         thread: ThreadFacts,
     ) -> Result<Taken<'py>, Broken> {
         let environs = &mut self.environs;
+        let thread = (thread, std::mem::take(&mut self.waited));
         let taken = self
             .requests
             .take(|head, message| read(py, environs, worker, thread, head, message))?;
@@ -55,8 +58,13 @@ impl Stand {
     }
 
     /// Sleeps until a request comes.
-    pub fn sleep(&self, py: Python<'_>) {
-        py.detach(|| self.requests.sleep(None));
+    pub fn sleep(&mut self, py: Python<'_>) {
+        let requests = &self.requests;
+        let woken = py.detach(|| {
+            requests.sleep(None);
+            trace::now_us()
+        });
+        self.waited = trace::now_us().wrapping_sub(woken);
     }
 }
 
@@ -64,7 +72,7 @@ fn read<'py>(
     py: Python<'py>,
     environs: &mut Environs,
     worker: &Worker,
-    thread: ThreadFacts,
+    (thread, waited): (ThreadFacts, u32),
     head: RecordHead,
     message: &[u8],
 ) -> Taken<'py> {
@@ -77,7 +85,7 @@ fn read<'py>(
         }
         _ => None,
     };
-    if !worker.watch.start(head.slot, thread.tid) {
+    if !worker.watch.start(head.slot, thread.tid, waited) {
         return Taken::Skipped;
     }
     worker.running.begin(head.slot, head.number, thread);

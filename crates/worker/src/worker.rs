@@ -43,6 +43,8 @@ pub(crate) struct Application {
     environ: Py<PyDict>,
     file_wrapper: Py<PyAny>,
     sendable: Py<PyAny>,
+    report: Option<Py<PyAny>>,
+    current: Option<Py<PyAny>>,
 }
 
 /// Threads whose number is kept of those that took requests.
@@ -56,6 +58,10 @@ pub(crate) struct Worker {
     pub app: Py<PyAny>,
     pub file_wrapper: Py<PyAny>,
     pub sendable: Py<PyAny>,
+    /// Tells what this thread's request cost: `canter.insight.report`.
+    pub report: Option<Py<PyAny>>,
+    /// Tells which statement a thread waits for: `canter.insight.current`.
+    pub current: Option<Py<PyAny>>,
     pub debug: bool,
     /// Where bodies go that are too large for memory.
     pub temp_dir: PathBuf,
@@ -219,11 +225,14 @@ fn build(
         app: application.app,
         file_wrapper: application.file_wrapper,
         sendable: application.sendable,
+        report: application.report,
+        current: application.current,
         debug: settings.debug,
         temp_dir: settings.temp_dir.clone(),
         stand: Mutex::new(Stand {
             requests: end.requests,
             environs,
+            waited: 0,
         }),
         outbox: Outbox::new(end.answers),
         watch: end.watch,

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from reader.views import files, pages, work
+from reader.views import files, pages, shop, work
 
 urlpatterns = [
     path("", pages.home, name="home"),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("topics/<slug:slug>/", pages.topic, name="topic"),
     path("search/", pages.search_topics, name="search"),
     path("recent/", pages.recent, name="recent"),
+    path("customers/", shop.customers, name="customers"),
     path("hello/", pages.hello, name="hello"),
     path("files/", files.file_list, name="files"),
     path("files/<int:pk>/", files.download, name="download"),

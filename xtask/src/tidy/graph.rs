@@ -18,18 +18,18 @@ const GRAPH: &[(&str, &[&str])] = &[
     (
         "crates/front",
         &[
-            "base", "channel", "encode", "files", "http", "shield", "sys",
+            "base", "channel", "encode", "files", "http", "insight", "shield", "sys",
         ],
     ),
     ("crates/load", &["base", "sys"]),
     ("crates/pg", &["base"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),
-    ("crates/worker", &["channel", "sys"]),
+    ("crates/worker", &["channel", "insight", "sys"]),
     (
         "crates/canter",
         &[
-            "base", "channel", "encode", "files", "front", "http", "load", "pg", "selftest",
-            "shield", "sys", "workers",
+            "base", "channel", "encode", "files", "front", "http", "insight", "load", "pg",
+            "selftest", "shield", "sys", "workers",
         ],
     ),
     ("xtask", &["base"]),

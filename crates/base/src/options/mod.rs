@@ -41,7 +41,7 @@ pub use reference::reference_page;
 pub use report::{report_json, report_text};
 pub use resolve::{Chosen, Found, Inputs, Platform, Resolved, resolve};
 pub use table::{Config, ROWS};
-pub use text::{BenchToken, HeaderName, KeyValue, TypePattern};
+pub use text::{BenchToken, HeaderName, KeyValue, Token, TypePattern};
 pub use value::{Field, Reading, Value, Wrong};
 pub use web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 

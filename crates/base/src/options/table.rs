@@ -18,7 +18,7 @@ use super::declare::{Group, Row, first, options};
 use super::folder::{Media, UrlFolder};
 use super::quantity::{Mode, Size};
 use super::rate::RateLimit;
-use super::text::{BenchToken, HeaderName, KeyValue, TypePattern};
+use super::text::{BenchToken, HeaderName, KeyValue, Token, TypePattern};
 use super::value::{Field, Reading};
 use super::web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 use crate::log::{Format, Level};
@@ -725,6 +725,33 @@ options! {
     /// request id and the time from the request's head to the end of its response.
     access_log_format: AccessLogFormat = "combined" {
         group: Logging, example: "json", since: "0.1.0",
+    }
+
+    /// Gather what requests cost, and show it at `/-/canter`
+    ///
+    /// Django's requests and statements are watched without any settings: which route, which line
+    /// and which statement takes the time. Values in statements are never kept. The page, and what
+    /// programs read below it, is for browsers on this machine, for `--admin-bind`, and for whoever
+    /// has `--admin-token`.
+    insight: bool = "true" {
+        group: Logging, example: "false", since: "0.1.0",
+    }
+
+    /// Show the dashboard at this address as well; may be given several times
+    ///
+    /// Nothing but the dashboard and the metrics is answered there. From other machines it wants
+    /// `--admin-token`, too.
+    admin_bind: Vec<Address> = "" {
+        group: Logging, example: "127.0.0.1:9000", since: "0.1.0", unset: "at `--bind` alone",
+    }
+
+    /// Whoever has this token may see the dashboard from elsewhere
+    ///
+    /// A browser opens `/-/canter?token=TOKEN` once and keeps a cookie; programs send
+    /// `Authorization: Bearer TOKEN`. Set it in the environment, where other users do not see it.
+    admin_token: Option<Token> = "" {
+        group: Logging, example: "a-long-random-word", since: "0.1.0",
+        unset: "from elsewhere nobody may",
     }
 
     /// Least important message that is logged

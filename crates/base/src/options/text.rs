@@ -79,6 +79,39 @@ impl Value for BenchToken {
     }
 }
 
+/// A word that opens something; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("…")
+    }
+}
+
+impl Value for Token {
+    const KIND: &'static str = "TOKEN";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        // What stands in a URL and in a header as it is (RFC 6750 section 2.1).
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if text.len() < 16 || text.len() > 256 || !text.bytes().all(plain) {
+            return Err(Wrong::expected(
+                "expected 16 to 256 letters, digits, `-`, `.`, `_` or `~`",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        "…".to_owned()
+    }
+
+    fn blame(_text: &str) -> String {
+        "…".to_owned()
+    }
+}
+
 /// A variable for the app's environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyValue {

@@ -25,7 +25,7 @@ use canter_workers::supervisor::{self, Ended, Hooks, Plan};
 use canter_workers::zygote::{Loaded, Python};
 use rustix::fs::Mode;
 
-use crate::{front_process, pooling, tls};
+use crate::{admin, front_process, pooling, tls};
 
 /// How a shell shows the end by a second Ctrl-C: 128 plus the number of SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -58,6 +58,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
             .map(|url| ("CANTER_DATABASE_URL".to_owned(), url));
         python.env.extend(url);
     }
+    let admin = admin::Plan::new(config)?;
     let pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
     let mut addresses = sockets.addresses().to_vec();
     let redirects = tls.iter().flat_map(tls::Plan::redirects);
@@ -73,7 +74,10 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
         notify: service_manager(),
     };
     let hooks = Hooks {
-        front: &|start| front_process::run(start, config, &sizing, pooling.as_ref(), tls.as_ref()),
+        front: &|start| {
+            let (pooling, tls) = (pooling.as_ref(), tls.as_ref());
+            front_process::run(start, config, &sizing, pooling, tls, admin.as_ref())
+        },
         loaded: &|loaded: &Loaded| {
             info!(
                 "app loaded",
@@ -98,6 +102,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     let ended = supervisor::run(plan, listeners, hooks);
     drop(files);
     drop(pooling);
+    drop(admin);
     drop(pid_file);
     match ended? {
         Ended::Stopped => Ok(Exit::Ok),
@@ -161,7 +166,8 @@ fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> Strin
     }
     let _ = write!(
         json,
-        ",\"static\":{},\"media\":{}",
+        ",\"insight\":{},\"static\":{},\"media\":{}",
+        config.insight,
         config.static_ == Static::Auto,
         config.media.contains(&Media::Django)
     );
@@ -350,7 +356,7 @@ mod tests {
         );
         assert_eq!(
             json,
-            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"static\":true,\"media\":false,\
+            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"insight\":true,\"static\":true,\"media\":false,\
              \"request_id_header\":\"X-Request-Id\",\"watch\":true,\
              \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30,\"temp_dir\":\"/tmp/t\"}}"
         );

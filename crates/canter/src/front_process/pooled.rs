@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use canter_pg::{Owner, Pooler};
+use canter_pg::{Owner, Pooler, PoolerStats};
 use canter_workers::dispatch::{Dispatch, Notice, WorkerId};
 
 use super::visits::Visits;
@@ -75,8 +75,14 @@ impl Pooled {
             | Notice::Replace(..)
             | Notice::TimedOut { .. }
             | Notice::Stack { .. }
+            | Notice::Slow { .. }
             | Notice::Refused { .. } => {}
         }
+    }
+
+    /// What the pool did and does.
+    pub fn stats(&self) -> Option<PoolerStats> {
+        self.0.as_ref().map(|inner| inner.pooler.stats())
     }
 
     /// Lets other programs finish their transactions, and closes what is left after `grace`.

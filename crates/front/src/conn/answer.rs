@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::time::{Instant, SystemTime};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
 
 use canter_base::error;
 use canter_channel::call::{Answer, Failure, Submission};
@@ -12,8 +13,8 @@ use canter_channel::request::Writer;
 use canter_channel::response::Response;
 use canter_http::escape::Escaped;
 use canter_http::{
-    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, Reject, RequestFacts,
-    ResponsePlan, response,
+    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, KnownName, Reject,
+    RequestFacts, ResponsePlan, response,
 };
 use canter_shield::budget::Share;
 use canter_shield::score::Misdeed;
@@ -26,6 +27,7 @@ use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
+use crate::insight::server_timing;
 use crate::pipeline::{Local, LocalField};
 use crate::settings::Settings;
 use crate::steps::hints;
@@ -36,6 +38,9 @@ use crate::{forwarded, pipeline, request};
 pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be sent";
 
 pub(super) const HSTS: &str = "Strict-Transport-Security";
+
+/// Where the time went, for browsers' tools; a field of the app's own stays beside it.
+const SERVER_TIMING: &str = "Server-Timing";
 
 /// A request can be tried again in a moment.
 const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
@@ -124,12 +129,13 @@ impl<A: App> Conn<A> {
             file,
             deadline,
             wanted_until,
+            trace: facts.trace.clone(),
         });
         self.respond(&facts, &mut call, memory).await
     }
 
     /// What must be known of the request until it is answered.
-    fn facts(&self, client: &Client) -> Facts {
+    pub(super) fn facts(&self, client: &Client) -> Facts {
         let buf = self.buffer.filled();
         let mut id = Vec::new();
         request::request_id(self.given_id(), &mut id);
@@ -152,6 +158,9 @@ impl<A: App> Conn<A> {
             id,
             https: client.https,
             router: self.router_deadline(buf),
+            routed: self.routed(buf),
+            is_timed: self.is_timed(),
+            trace: self.shared.settings.insight.as_ref().map(|_| Rc::default()),
             line: self
                 .shared
                 .access
@@ -212,6 +221,28 @@ impl<A: App> Conn<A> {
         Some(now.checked_sub(age).map_or(now, |start| start + limit))
     }
 
+    /// How long the router has had it, where it is trusted to say so.
+    fn routed(&self, buf: &[u8]) -> Duration {
+        if !self.arrival.trusted || !self.head.has(KnownName::XRequestStart) {
+            return Duration::ZERO;
+        }
+        forwarded::age(&self.head, buf, SystemTime::now()).unwrap_or_default()
+    }
+
+    /// Whether to tell the client where the time went: a browser on this machine, or one that has
+    /// shown the token.
+    fn is_timed(&self) -> bool {
+        let Some(insight) = &self.shared.settings.insight else {
+            return false;
+        };
+        let is_here = self.arrival.peer_ip.is_some_and(|ip| ip.is_loopback());
+        if is_here && super::admin::is_proxied(&self.head) {
+            insight.note_proxy();
+        }
+        self.head.has(KnownName::SecFetchMode)
+            && (self.is_local(insight) || self.shows_key(insight))
+    }
+
     fn given_id(&self) -> Option<&[u8]> {
         let buf = self.buffer.filled();
         let name = self.shared.settings.request_id_header.as_bytes();
@@ -264,10 +295,13 @@ impl<A: App> Conn<A> {
             !fields.any(|(name, _)| name.eq_ignore_ascii_case(HSTS.as_bytes()))
         });
         let hsts = hsts.map(|value| (HSTS.as_bytes(), value.as_bytes()));
+        let timing = server_timing(facts);
+        let timing = timing.as_deref();
+        let timing = timing.map(|value| (SERVER_TIMING.as_bytes(), value.as_bytes()));
         let answer = HttpAnswer {
             status: answer.facts.status,
             reason: answer.facts.reason,
-            fields: form.fields(answer.fields()).chain(hsts),
+            fields: form.fields(answer.fields()).chain(hsts).chain(timing),
             length,
             close,
         };

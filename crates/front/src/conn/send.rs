@@ -109,7 +109,7 @@ impl<A: App> Conn<A> {
     pub(super) async fn send_stream(
         &mut self,
         mut body: Streamed,
-        call: &mut A::Call,
+        call: &mut impl Call,
     ) -> Result<(Ending, u64), Stop> {
         self.flow.set(None);
         let mut held = false;

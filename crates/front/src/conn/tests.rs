@@ -78,6 +78,7 @@ fn settings() -> Settings {
         health: false,
         bench_token: None,
         files: canter_files::Files::default(),
+        insight: None,
         access_log_format: AccessLogFormat::Combined,
     }
 }
@@ -93,6 +94,7 @@ fn arrival() -> Arrival {
         trusted: false,
         local: (Vec::new(), 0),
         redirects: false,
+        admin: false,
         http2: true,
         _entrance: None,
     }

@@ -88,6 +88,7 @@ fn refuse<A: App>(shared: &Shared<A>, parts: &Parts, arrival: &Arrival, unfit: &
         status: status.as_u16(),
         bytes: 0,
         took: Duration::ZERO,
+        learned: None,
     });
 }
 

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use canter_channel::call::{Answer, Failure};
+use canter_channel::report::Report;
+use canter_channel::trace::Trace;
 use canter_channel::{Kind, RecordHead, SlotId};
 
 use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe, fingerprint};
@@ -61,6 +63,14 @@ impl Inner {
         if entry.number != head.number {
             return 0;
         }
+        if head.kind == Kind::Report {
+            if let Some(trace) = &entry.trace {
+                // One that cannot be read is no reason to give up an answer.
+                let report = Report::read(&self.scratch).ok().map(Box::new);
+                *trace.report.borrow_mut() = report;
+            }
+            return 0;
+        }
         let bytes = self.scratch.len();
         let answer = match (head.kind, file) {
             (Kind::Response, _) => Answer::Head {
@@ -75,12 +85,15 @@ impl Inner {
                 bytes: std::mem::take(&mut self.scratch),
                 last: head.last,
             },
-            (Kind::Abort | Kind::File | Kind::Skip | Kind::Request, _) => {
+            (Kind::Abort | Kind::File | Kind::Skip | Kind::Request | Kind::Report, _) => {
                 Answer::Failed(Failure::Aborted)
             }
         };
         entry.answered = true;
         let last = head.last || answer.is_last();
+        if let Some(trace) = &entry.trace {
+            note(trace, worker.end.stamps(head.slot), last);
+        }
         let brought = if let Some(mailbox) = &entry.mailbox {
             mailbox.borrow_mut().deliver(answer);
             bytes
@@ -154,5 +167,19 @@ impl Inner {
             mailbox.borrow_mut().deliver(Answer::Failed(failure));
         }
         Some(request)
+    }
+}
+
+/// Writes down when the answer came, and from when on it was worked on.
+fn note(trace: &Trace, stamps: (u32, u32), last: bool) {
+    if !last && trace.started.get().is_some() {
+        return;
+    }
+    let now = Instant::now();
+    if trace.started.get().is_none() {
+        trace.note_started(stamps, now);
+    }
+    if last {
+        trace.answered.set(Some(now));
     }
 }

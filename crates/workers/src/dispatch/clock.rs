@@ -152,6 +152,7 @@ impl Inner {
         for key in late {
             self.give_up(key, now);
         }
+        self.look_at_slow(now);
         let deaf: Vec<WorkerId> = self
             .entries
             .iter()
@@ -280,6 +281,9 @@ impl Inner {
             .iter_mut()
             .find(|(_, entry)| entry.number == number);
         let Some((_, entry)) = entry else { return };
+        if let Some(notice) = super::slow::answered(entry, id, &text, Instant::now()) {
+            return (self.notices)(notice);
+        }
         entry.stack_asked = None;
         if !text.is_empty() {
             let request = describe(&entry.message);

@@ -8,6 +8,7 @@
 mod answers;
 mod clock;
 mod run;
+mod slow;
 mod ticket;
 mod worker;
 
@@ -19,12 +20,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::trace::Trace;
 use canter_channel::{Control, SlotId, request};
 use canter_shield::wait;
 use slab::Slab;
 
 use crate::poison::Poison;
 pub use run::{Adopted, before_sleep};
+pub use slow::Slow;
 use ticket::Mailbox;
 pub use ticket::Ticket;
 use worker::{Standing, Worker};
@@ -94,7 +97,18 @@ pub enum Notice {
         /// How long it has run.
         after: Duration,
     },
-    /// The Python stack of such a request.
+    /// A request has been running for long, and where it is.
+    Slow {
+        /// Where it runs.
+        worker: WorkerId,
+        /// Method, target and id, as text for the log.
+        request: String,
+        /// How long ago it came.
+        after: Duration,
+        /// The Python stack, and the statement it waits for.
+        text: String,
+    },
+    /// The Python stack of a request that ran past its deadline.
     Stack {
         /// Where it runs.
         worker: WorkerId,
@@ -143,6 +157,8 @@ struct Entry {
     /// The deadline passed while it ran.
     stuck: bool,
     stack_asked: Option<Instant>,
+    looks: slow::Looks,
+    trace: Option<Rc<Trace>>,
 }
 
 /// The handle that the front and the composition hold.
@@ -275,6 +291,9 @@ impl Inner {
             mailbox.borrow_mut().deliver(Answer::Failed(failure));
             return None;
         }
+        if let Some(trace) = &submission.trace {
+            trace.submitted.set(Some(now));
+        }
         let number = self.next_number;
         self.next_number += 1;
         let key = self.entries.insert(Entry {
@@ -289,6 +308,8 @@ impl Inner {
             answered: false,
             stuck: false,
             stack_asked: None,
+            looks: slow::Looks::default(),
+            trace: submission.trace,
         });
         if self.queued > 0 || !self.give(key) {
             self.queue.push_back((key, number));

@@ -27,7 +27,7 @@ impl Played {
     /// Takes the next request and starts it; None when none waits, or it was taken back.
     fn start(&mut self) -> Option<RecordHead> {
         let head = self.end.requests.take(|head, _| head).unwrap()?;
-        self.end.watch.start(head.slot, 1).then_some(head)
+        self.end.watch.start(head.slot, 1, 0).then_some(head)
     }
 
     fn answer(&mut self, request: RecordHead) {
@@ -135,6 +135,7 @@ impl Stage {
             file: None,
             deadline,
             wanted_until: wanted.map(|wanted| Instant::now() + wanted),
+            trace: None,
         })
     }
 }

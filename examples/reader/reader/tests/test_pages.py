@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from reader import samples, search, topics
-from reader.models import Comment, Order, Topic
+from reader.models import Comment, Customer, Order, Topic
 
 SOURCES = {
     "calls": 'Calls\n*****\n\nA call calls a function.\n\nSee "try" below.',
@@ -184,6 +184,24 @@ class OrdersApiTest(TestCase):
 
     def test_the_api_only_reads(self) -> None:
         self.assertEqual(self.client.post("/api/orders/", {}).status_code, 405)
+
+
+class CustomersTest(TestCase):
+    """The page whose template asks."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        samples.add_orders(timezone.now(), orders=30)
+
+    def test_the_plain_page_costs_a_query_for_each_row_and_the_fixed_one_four(self) -> None:
+        customers = list(Customer.objects.all()[:50])
+        orders = [order for customer in customers for order in customer.orders.all()]
+        lines = sum(order.lines.count() for order in orders)
+        with self.assertNumQueries(1 + len(customers) + len(orders) + lines):
+            plain = self.client.get("/customers/").content
+        with self.assertNumQueries(4):
+            fixed = self.client.get("/customers/?fixed=1").content
+        self.assertEqual(plain, fixed)
 
 
 class SetupDemoTest(TestCase):

@@ -30,6 +30,7 @@ enum Purpose {
     /// Plain HTTP that leads there.
     Redirect,
     Postgres,
+    Admin,
 }
 
 impl Purpose {
@@ -39,6 +40,7 @@ impl Purpose {
             Self::Site | Self::Https => "--bind",
             Self::Redirect => "--http-bind",
             Self::Postgres => "--bind-postgres",
+            Self::Admin => "--admin-bind",
         }
     }
 
@@ -48,6 +50,7 @@ impl Purpose {
             Self::Site | Self::Redirect => url("http", 80, address),
             Self::Https => url("https", 443, address),
             Self::Postgres => address.to_string(),
+            Self::Admin => url("http", 80, address) + "/-/canter",
         }
     }
 }
@@ -144,6 +147,16 @@ pub fn bind_redirects(config: &Config) -> Result<Sockets, Fault> {
         ..Sockets::default()
     };
     bind_all(&mut sockets, &config.http_bind, config)?;
+    Ok(sockets)
+}
+
+/// Opens the dashboard's own addresses.
+pub fn bind_admin(addresses: &[Address], config: &Config) -> Result<Sockets, Fault> {
+    let mut sockets = Sockets {
+        purpose: Purpose::Admin,
+        ..Sockets::default()
+    };
+    bind_all(&mut sockets, addresses, config)?;
     Ok(sockets)
 }
 

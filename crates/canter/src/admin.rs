@@ -1,0 +1,125 @@
+//! Owns the places where the dashboard is reached beside the site itself: the addresses of
+//! `--admin-bind`, and a private socket by which commands on this machine find what runs.
+//! Leaves what is shown there to the front.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use canter_base::options::{Address, Config};
+use canter_base::{Fault, info, warn};
+use canter_front::Listener;
+
+use crate::command::sockets::{self, SocketFiles};
+
+/// The addresses, opened, and what must live as long as they do.
+pub struct Plan {
+    listeners: Vec<OwnedFd>,
+    /// Socket files, which go with the plan.
+    files: Vec<SocketFiles>,
+}
+
+impl Plan {
+    /// None where nothing is gathered.
+    pub fn new(config: &Config) -> Result<Option<Self>, Fault> {
+        if !config.insight {
+            return Ok(None);
+        }
+        let opened = sockets::bind_admin(&config.admin_bind, config)?;
+        for address in opened.addresses() {
+            info!("the dashboard is open", address = address.as_str());
+        }
+        let (listeners, files) = opened.into_parts();
+        let mut plan = Self {
+            listeners: listeners.into_iter().map(|(fd, _)| fd).collect(),
+            files: vec![files],
+        };
+        match private(config) {
+            Ok((listener, files)) => {
+                plan.listeners.extend(listener);
+                plan.files.push(files);
+            }
+            Err(error) => warn!(
+                "`canter top` will not find this server: no socket for it",
+                reason = error.as_str()
+            ),
+        }
+        Ok(Some(plan))
+    }
+
+    /// For a front; each gets its own.
+    pub fn open(&self) -> io::Result<Vec<Listener>> {
+        let fds = self.listeners.iter();
+        fds.map(|fd| Ok(Listener::new(fd.try_clone()?)?.for_admin()))
+            .collect()
+    }
+}
+
+fn private(config: &Config) -> Result<(Option<OwnedFd>, SocketFiles), String> {
+    let folder = folder();
+    make(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    sweep(&folder);
+    let path = folder.join(format!("{}.sock", std::process::id()));
+    let opened = sockets::bind_admin(&[Address::Unix(path)], config).map_err(|fault| fault.what)?;
+    let (listeners, files) = opened.into_parts();
+    Ok((listeners.into_iter().next().map(|(fd, _)| fd), files))
+}
+
+/// Where the sockets of this user's servers are: closed to other users.
+pub fn folder() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match runtime.filter(|path| path.is_absolute() && path.is_dir()) {
+        Some(path) => path.join("canter"),
+        None => Path::new("/tmp").join(format!("canter-{uid}")),
+    }
+}
+
+/// Makes the folder, or sees that the one there is ours and closed.
+fn make(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if is_private(folder) {
+                Ok(())
+            } else {
+                Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "others could put their own there",
+                ))
+            }
+        }
+        other => other,
+    }
+}
+
+/// Whether only this user can put something there.
+pub fn is_private(folder: &Path) -> bool {
+    let uid = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(folder)
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == uid && meta.mode().trailing_zeros() >= 6)
+}
+
+/// Sockets of the folder that somebody listens at.
+pub fn servers() -> Vec<PathBuf> {
+    let folder = folder();
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| is_private(&folder) && UnixStream::connect(path).is_ok())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Removes what servers that were killed have left.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let refused = UnixStream::connect(entry.path());
+        if refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! `canter top`, `canter queries` and `canter check`: ask the server that runs on this machine what
+//! it knows, over its private socket.
+//!
+//! Owns their command lines, finding the server, and the judgement of `check`. What is known comes
+//! from the front in the form in which it is printed.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use canter_base::{Exit, Fault};
+use lexopt::Parser;
+use lexopt::prelude::{Long, Value};
+use serde_json::Value as Json;
+
+use crate::admin;
+
+/// `canter help top`.
+pub const TOP_MANUAL: &str = "\
+canter top [ADDRESS] [--once]
+
+Shows what a server of this user on this machine is doing, every two seconds: requests, latencies,
+the queue, memory, the routes and findings that take most of the time. ADDRESS is the path of a
+socket or HOST:PORT of `--admin-bind`; it may be left out when one server runs.
+
+  --once    print it once and end
+";
+
+/// `canter help queries`.
+pub const QUERIES_MANUAL: &str = "\
+canter queries [ADDRESS] [--format text|json|sarif]
+
+Shows what was found wrong with the SQL of requests: which route, which line, which statement, how
+often, what it costs in an hour, and the call that helps. The dearest comes first.
+";
+
+/// `canter help check`.
+pub const CHECK_MANUAL: &str = "\
+canter check [ADDRESS] [OPTIONS]
+
+For tests of a site: fails with exit code 8 when something was found wrong since the server started.
+
+  --max-queries N          no request may ask more than N queries
+  --route ROUTE            look at this route only, such as `/api/orders/`; it must have been asked
+                           for; may be given several times
+  --baseline FILE          findings that are accepted, one name on each line
+  --write-baseline FILE    accept what is found now
+";
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two pictures of `canter top`.
+const PICTURE: Duration = Duration::from_secs(2);
+
+/// Which of the commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// `canter top`.
+    Top,
+    /// `canter queries`.
+    Queries,
+    /// `canter check`.
+    Check,
+}
+
+/// The words of the command line.
+#[derive(Default)]
+struct Asked {
+    address: Option<String>,
+    once: bool,
+    format: Option<String>,
+    max_queries: Option<u64>,
+    routes: Vec<String>,
+    baseline: Option<PathBuf>,
+    write_baseline: Option<PathBuf>,
+}
+
+/// Runs one of them.
+pub fn run(which: Which, args: &[OsString]) -> Result<Exit, Fault> {
+    let asked = read(which, args)?;
+    match which {
+        Which::Top => top(&asked),
+        Which::Queries => {
+            let format = asked.format.as_deref().unwrap_or("text");
+            let ending = match format {
+                "text" => "txt",
+                "json" | "sarif" => format,
+                other => {
+                    return Err(usage(format!("`--format` is `{other}`"))
+                        .hint("it is one of `text`, `json` and `sarif`"));
+                }
+            };
+            let text = get(&asked, &format!("/-/canter/findings.{ending}"))?;
+            print(&text)?;
+            Ok(Exit::Ok)
+        }
+        Which::Check => check(&asked),
+    }
+}
+
+fn usage(what: String) -> Fault {
+    Fault::usage(what).from("command line")
+}
+
+fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
+    let wrong = |error: lexopt::Error| usage(error.to_string());
+    let mut parser = Parser::from_args(args);
+    let mut asked = Asked::default();
+    let is_check = which == Which::Check;
+    while let Some(arg) = parser.next().map_err(wrong)? {
+        match arg {
+            Value(address) => asked.address = Some(address.to_string_lossy().into_owned()),
+            Long("once") if which == Which::Top => asked.once = true,
+            Long("format") if which == Which::Queries => asked.format = Some(text(&mut parser)?),
+            Long("max-queries") if is_check => {
+                let text = text(&mut parser)?;
+                let most = text.parse().map_err(|_| {
+                    usage(format!("`--max-queries` is `{text}`, but must be a number"))
+                })?;
+                asked.max_queries = Some(most);
+            }
+            Long("route") if is_check => asked.routes.push(text(&mut parser)?),
+            Long("baseline") if is_check => asked.baseline = Some(text(&mut parser)?.into()),
+            Long("write-baseline") if is_check => {
+                asked.write_baseline = Some(text(&mut parser)?.into());
+            }
+            other => return Err(wrong(other.unexpected())),
+        }
+    }
+    Ok(asked)
+}
+
+fn text(parser: &mut Parser) -> Result<String, Fault> {
+    let value = parser.value().map_err(|error| usage(error.to_string()))?;
+    Ok(value.to_string_lossy().into_owned())
+}
+
+fn top(asked: &Asked) -> Result<Exit, Fault> {
+    loop {
+        let text = get(asked, "/-/canter/top.txt")?;
+        if asked.once {
+            print(&text)?;
+            return Ok(Exit::Ok);
+        }
+        // Home, clear to the end of the screen (ECMA-48).
+        if !print(&format!("\x1b[H\x1b[2J{text}"))? {
+            return Ok(Exit::Ok);
+        }
+        std::thread::sleep(PICTURE);
+    }
+}
+
+/// What `check` finds wrong, one line each; empty when all is well.
+fn complaints(known: &Json, asked: &Asked, accepted: &BTreeSet<String>) -> Vec<String> {
+    let list = |key: &str| known[key].as_array().cloned().unwrap_or_default();
+    let word = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let is_meant = |route: &str| {
+        let path = route.split_once(' ').map_or(route, |(_, path)| path);
+        asked.routes.is_empty() || asked.routes.iter().any(|it| it == route || it == path)
+    };
+    let mut found = Vec::new();
+    for wanted in &asked.routes {
+        let was_asked = list("routes").iter().any(|route| {
+            let label = word(&route["route"]);
+            label == *wanted || label.ends_with(&format!(" {wanted}"))
+        });
+        if !was_asked {
+            found.push(format!("{wanted}: no request has come to this route"));
+        }
+    }
+    for route in list("routes") {
+        let (label, most) = (word(&route["route"]), route["queries_max"].as_u64());
+        if let (Some(limit), Some(most)) = (asked.max_queries, most)
+            && most > limit
+            && is_meant(&label)
+        {
+            found.push(format!(
+                "{label}: {most} queries in a request, more than {limit}"
+            ));
+        }
+    }
+    for finding in list("findings") {
+        let (id, label) = (word(&finding["id"]), word(&finding["route"]));
+        if accepted.contains(&id) || !is_meant(&label) {
+            continue;
+        }
+        let mut line = format!(
+            "{label}: {}, {} times",
+            word(&finding["title"]),
+            finding["count"]
+        );
+        let _ = write!(
+            line,
+            " at {}:{} [{id}]",
+            word(&finding["file"]),
+            finding["line"]
+        );
+        let advice = word(&finding["advice"]);
+        if !advice.is_empty() {
+            let _ = write!(line, "\n    {advice}");
+        }
+        found.push(line);
+    }
+    found
+}
+
+fn check(asked: &Asked) -> Result<Exit, Fault> {
+    let text = get(asked, "/-/canter/findings.json")?;
+    let known: Json = serde_json::from_str(&text)
+        .map_err(|error| Fault::internal(format!("the server's answer is no JSON: {error}")))?;
+    if let Some(path) = &asked.write_baseline {
+        let ids: BTreeSet<&str> = known["findings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|finding| finding["id"].as_str())
+            .collect();
+        let mut text =
+            "# Findings that `canter check` accepts, one name on each line.\n".to_owned();
+        for id in &ids {
+            text += id;
+            text.push('\n');
+        }
+        std::fs::write(path, text).map_err(|error| by_file(path, &error))?;
+        print(&format!(
+            "{} findings written to {}\n",
+            ids.len(),
+            path.display()
+        ))?;
+        return Ok(Exit::Ok);
+    }
+    let accepted = match &asked.baseline {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| by_file(path, &error))?,
+        None => String::new(),
+    };
+    let lines = accepted.lines().map(str::trim);
+    let accepted = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            line.split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    let found = complaints(&known, asked, &accepted);
+    if found.is_empty() {
+        print("nothing new to mend\n")?;
+        return Ok(Exit::Ok);
+    }
+    print(&(found.join("\n") + "\n"))?;
+    Ok(Exit::Verdict)
+}
+
+fn by_file(path: &std::path::Path, error: &io::Error) -> Fault {
+    Fault::new(
+        Exit::File,
+        format!("cannot use `{}`: {error}", path.display()),
+    )
+    .from("`--baseline` or `--write-baseline`")
+}
+
+/// False when nobody reads any more.
+fn print(text: &str) -> Result<bool, Fault> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Fault::new(
+            Exit::File,
+            format!("cannot write to standard output: {error}"),
+        )),
+    }
+}
+
+/// The body of the server's answer.
+fn get(asked: &Asked, path: &str) -> Result<String, Fault> {
+    let answer = exchange(asked, path).map_err(|error| match error {
+        Trouble::Fault(fault) => fault,
+        Trouble::Io(error) => Fault::new(
+            Exit::Unreachable,
+            format!("the server does not answer: {error}"),
+        )
+        .hint("give its address: the path of a socket, or the HOST:PORT of `--admin-bind`"),
+    })?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if head.split(' ').nth(1) != Some("200") {
+        let status = head.lines().next().unwrap_or_default();
+        return Err(
+            Fault::new(Exit::Unreachable, format!("the server answers `{status}`"))
+                .hint("ask at an address of `--admin-bind`"),
+        );
+    }
+    Ok(body.to_owned())
+}
+
+enum Trouble {
+    Fault(Fault),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn exchange(asked: &Asked, path: &str) -> Result<String, Trouble> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut bytes = Vec::new();
+    if let Some(address) = asked
+        .address
+        .as_deref()
+        .filter(|address| !address.contains('/'))
+    {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(request.as_bytes())?;
+        stream.read_to_end(&mut bytes)?;
+    } else {
+        let mut stream = UnixStream::connect(socket(asked).map_err(Trouble::Fault)?)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(request.as_bytes())?;
+        stream.read_to_end(&mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The socket that is meant: the one named, or the only one there is.
+fn socket(asked: &Asked) -> Result<PathBuf, Fault> {
+    if let Some(address) = &asked.address {
+        let path = address.strip_prefix("unix:").unwrap_or(address);
+        return Ok(path.into());
+    }
+    let mut found = admin::servers();
+    match (found.pop(), found.as_slice()) {
+        (Some(only), []) => Ok(only),
+        (None, _) => Err(Fault::new(
+            Exit::Unreachable,
+            format!(
+                "no server of this user runs here: {} has no socket",
+                admin::folder().display()
+            ),
+        )
+        .hint("start one with `canter serve`, or give the address of `--admin-bind`")),
+        (Some(last), others) => {
+            let all = others.iter().chain([&last]);
+            let names: Vec<_> = all.map(|path| path.display().to_string()).collect();
+            Err(usage("several servers run here".to_owned())
+                .hint(format!("name one of them: {}", names.join(", "))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Json {
+        serde_json::from_str(
+            r#"{"routes": [{"route": "GET /api/orders/", "queries_max": 61},
+                           {"route": "GET /", "queries_max": 2}],
+                "findings": [{"id": "aa", "route": "GET /api/orders/", "title": "one query for each row",
+                              "count": 20, "file": "v.py", "line": 4, "advice": "do it"}]}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn c6_what_is_over_the_budget_or_new_is_complained_of() {
+        let asked = |line: &str| {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            read(Which::Check, &words).unwrap()
+        };
+        let none = BTreeSet::new();
+        let lines = complaints(&known(), &asked("--max-queries 10"), &none);
+        assert_eq!(
+            lines,
+            [
+                "GET /api/orders/: 61 queries in a request, more than 10",
+                "GET /api/orders/: one query for each row, 20 times at v.py:4 [aa]\n    do it"
+            ]
+        );
+        let baseline = BTreeSet::from(["aa".to_owned()]);
+        let lines = |line: &str| complaints(&known(), &asked(line), &baseline);
+        assert_eq!(lines("--max-queries 61"), [""; 0]);
+        assert_eq!(lines("--max-queries 10 --route /"), [""; 0]);
+        assert_eq!(lines("--max-queries 10 --route /api/orders/").len(), 1);
+        assert_eq!(
+            lines("--route /nowhere/"),
+            ["/nowhere/: no request has come to this route"]
+        );
+    }
+
+    #[test]
+    fn words_that_mean_nothing_are_refused() {
+        for (which, line) in [
+            (Which::Top, "--format json"),
+            (Which::Queries, "--once"),
+            (Which::Check, "--max-queries many"),
+        ] {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            assert!(read(which, &words).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Owns what the dashboard shows of this moment: the queue, what runs, the processes and their
+//! memory, the pool. Memory is measured by a thread of its own, for it walks page tables.
+//! Leaves what is known of requests to the front.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use canter_base::options::Config;
+use canter_front::Insight;
+use canter_insight::show::{Live, Pool, Process, Running};
+use canter_workers::dispatch::{Dispatch, Notice, WorkerId};
+
+use super::pooled::Pooled;
+
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_secs(1);
+/// Between two measurements of memory.
+const MEMORY: Duration = Duration::from_secs(15);
+/// From this age on a request is shown while it runs.
+const SHOWN_AFTER: Duration = Duration::from_secs(1);
+/// Requests that are shown.
+const MOST_SHOWN: usize = 50;
+
+/// The processes by name, shared with the thread that measures them.
+#[derive(Clone, Default)]
+pub struct Processes(Arc<Mutex<BTreeMap<u32, Process>>>);
+
+impl Processes {
+    fn with<T>(&self, use_it: impl FnOnce(&mut BTreeMap<u32, Process>) -> T) -> T {
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A worker has come.
+    pub fn adopt(&self, worker: WorkerId, pid: u32) {
+        self.add(pid, format!("worker {}", worker.0));
+    }
+
+    fn add(&self, pid: u32, name: String) {
+        let process = Process {
+            name,
+            pid,
+            ..Process::default()
+        };
+        self.with(|all| all.insert(pid, process));
+    }
+
+    /// Hears what the dispatch tells.
+    pub fn hear(&self, notice: &Notice) {
+        if let Notice::Gone { worker, .. } = notice {
+            let name = format!("worker {}", worker.0);
+            self.with(|all| all.retain(|_, process| process.name != name));
+        }
+    }
+
+    fn measure(&self) {
+        let pids: Vec<u32> = self.with(|all| all.keys().copied().collect());
+        for pid in pids {
+            let (memory_kb, threads) = (memory_of(pid), threads_of(pid));
+            self.with(|all| {
+                if let Some(process) = all.get_mut(&pid) {
+                    (process.memory_kb, process.threads) = (memory_kb, threads);
+                }
+            });
+        }
+    }
+}
+
+/// Gathers what is known of requests, if that is wanted.
+pub fn start(
+    config: &Config,
+    dispatch: &Dispatch,
+    processes: &Processes,
+    pooled: &Pooled,
+) -> Option<Rc<Insight>> {
+    if !config.insight {
+        return None;
+    }
+    processes.add(std::process::id(), "front".to_owned());
+    measure_for_ever(processes.clone());
+    let limit = canter_sys::machine::memory_limit().unwrap_or(0) / 1024;
+    let (dispatch, processes, pool) = (dispatch.clone(), processes.clone(), pooled.clone());
+    let pooled = pooled.clone();
+    let token = config.admin_token.as_ref().map(|token| token.0.clone());
+    let live = move |live: &mut Live| {
+        let (queued, running) = dispatch.load();
+        live.gauges.queued = queued as u32;
+        live.gauges.running = running as u32;
+        live.memory_limit_kb = limit;
+        live.processes = processes.with(|all| all.values().cloned().collect());
+        let memory = live.processes.iter().map(|process| process.memory_kb[0]);
+        live.gauges.memory_kb = u32::try_from(memory.sum::<u64>()).unwrap_or(u32::MAX);
+        live.running = running_now(&dispatch);
+        live.pool = pool.stats().map(|stats| summed(&stats));
+    };
+    let insight = Insight::new(token, live, move || {
+        pooled
+            .stats()
+            .map_or_else(String::new, |stats| stats.prometheus())
+    });
+    let ticking = Rc::clone(&insight);
+    tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(TICK).await;
+            ticking.tick();
+        }
+    });
+    Some(insight)
+}
+
+fn running_now(dispatch: &Dispatch) -> Vec<Running> {
+    let found = dispatch.slow(SHOWN_AFTER, MOST_SHOWN);
+    let shown = found.into_iter().map(|slow| Running {
+        request: slow.request,
+        id: slow.id,
+        age_ms: slow.age.as_millis() as u64,
+        queued: slow.queued,
+        stack: slow.stack,
+    });
+    shown.collect()
+}
+
+fn summed(stats: &canter_pg::PoolerStats) -> Pool {
+    let mut pool = Pool::default();
+    for one in &stats.pools {
+        pool.servers.0 += one.active + one.idle;
+        pool.servers.1 += one.active;
+        pool.clients.0 += one.clients;
+        pool.clients.1 += one.waiting;
+    }
+    pool
+}
+
+fn measure_for_ever(processes: Processes) {
+    let measuring = std::thread::Builder::new()
+        .name("memory".to_owned())
+        .stack_size(128 * 1024);
+    // Without the thread the numbers are missing, and nothing else.
+    let _ = measuring.spawn(move || {
+        loop {
+            // Workers come in the first moments.
+            processes.measure();
+            std::thread::sleep(MEMORY);
+        }
+    });
+}
+
+/// Proportional, own and resident memory in kilobytes; 0 where the system does not say.
+fn memory_of(pid: u32) -> [u64; 3] {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let sum = |names: &[&str]| {
+        let lines = text.lines().filter(|line| {
+            let name = line.split(':').next().unwrap_or_default();
+            names.contains(&name)
+        });
+        lines.filter_map(number).sum()
+    };
+    [
+        sum(&["Pss"]),
+        sum(&["Private_Clean", "Private_Dirty"]),
+        sum(&["Rss"]),
+    ]
+}
+
+fn number(line: &str) -> Option<u64> {
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn threads_of(pid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut lines = status.lines();
+    let line = lines.find(|line| line.starts_with("Threads:"));
+    line.and_then(number).unwrap_or(0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d6_the_memory_of_a_process_is_told_in_three_ways() {
+        let [pss, uss, rss] = memory_of(std::process::id());
+        assert!(uss > 0 && uss <= pss && pss <= rss, "{uss} {pss} {rss}");
+        assert!(threads_of(std::process::id()) >= 1);
+        assert_eq!(memory_of(u32::MAX), [0; 3]);
+    }
+}

@@ -1,0 +1,74 @@
+//! Owns what is written down of a request on its way through the queue and a worker, for whoever
+//! logs it and whoever asks what is going on.
+//! Leaves what is made of it to the front.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use crate::report::Report;
+
+/// One request's notes. The dispatch writes them, the front reads them.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// When it was handed in.
+    pub submitted: Cell<Option<Instant>>,
+    /// When a thread began it, once that is known.
+    pub started: Cell<Option<Instant>>,
+    /// How long this thread had waited for the interpreter's lock.
+    pub waited: Cell<Duration>,
+    /// When the app's last word came.
+    pub answered: Cell<Option<Instant>>,
+    /// What it cost, as far as the worker told.
+    pub report: RefCell<Option<Box<Report>>>,
+    /// Where its thread was when it was last asked.
+    pub stack: RefCell<String>,
+}
+
+impl Trace {
+    /// Writes down what a worker's stamps say at `now`. They are not taken on trust: a request
+    /// cannot have begun before it was handed in, nor in the future.
+    pub fn note_started(&self, stamps: (u32, u32), now: Instant) {
+        let ago = Duration::from_micros(now_us().wrapping_sub(stamps.0).into());
+        let submitted = self.submitted.get().unwrap_or(now);
+        let started = now.checked_sub(ago).unwrap_or(submitted).max(submitted);
+        self.started.set(Some(started));
+        let waited = Duration::from_micros(stamps.1.into());
+        self.waited.set(waited.min(started - submitted));
+    }
+}
+
+/// Microseconds of the system's monotonic clock, the same for all processes; wraps after 71
+/// minutes, longer than any request is let run for.
+pub fn now_us() -> u32 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let us = now
+        .tv_sec
+        .wrapping_mul(1_000_000)
+        .wrapping_add(now.tv_nsec / 1000);
+    (us & i64::from(u32::MAX)).try_into().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_that_cannot_be_are_put_right() {
+        let now = Instant::now();
+        let trace = Trace::default();
+        trace
+            .submitted
+            .set(now.checked_sub(Duration::from_millis(50)));
+        trace.note_started((now_us().wrapping_sub(20_000), 5_000), now);
+        let queued = trace.started.get().unwrap() - trace.submitted.get().unwrap();
+        assert!(queued <= Duration::from_millis(30), "{queued:?}");
+        assert_eq!(trace.waited.get(), Duration::from_millis(5).min(queued));
+        for lie in [(now_us().wrapping_add(9_000_000), u32::MAX), (0, 0)] {
+            trace.note_started(lie, now);
+            assert!(
+                trace.started.get() >= trace.submitted.get() && trace.started.get() <= Some(now)
+            );
+            assert!(trace.waited.get() <= Duration::from_millis(50));
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Owns what is answered below `/-/canter`: who may see it, the page, the data, the metrics, the
+//! stream of events. No thread of the app takes part.
+//! Leaves what is shown to `canter_insight::show`.
+//!
+//! On a public address the page does not exist for anybody without the token. Being on this machine
+//! is enough without one, but a proxy on this machine must not lend that to its clients: a request
+//! counts as local only when nothing in it speaks of a proxy and it asks for a name of this machine,
+//! and only as long as no proxy was ever seen to speak from here.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use canter_channel::call::Answer;
+use canter_http::{Answer as HttpAnswer, Head, KnownName, Method, Version, response};
+use canter_insight::show::{PAGE, findings, prometheus, snapshot, top};
+use canter_shield::score::Misdeed;
+use tokio::time::{Interval, interval};
+
+use super::send::Streamed;
+use super::{After, Conn, Stop};
+use crate::app::{App, Call};
+use crate::facts::Facts;
+use crate::forwarded::told;
+use crate::insight::Insight;
+use crate::request::random;
+
+/// Where all of it lies.
+const BELOW: &[u8] = b"/-/canter";
+/// What a browser keeps that has shown the token.
+const COOKIE: &str = "canter_admin";
+/// Between two events.
+const EVENT: Duration = Duration::from_secs(2);
+/// Streams of events at once.
+const MOST_STREAMS: u32 = 16;
+
+/// Fields that only a proxy writes.
+const OF_PROXIES: [KnownName; 16] = [
+    KnownName::CdnLoop,
+    KnownName::Forwarded,
+    KnownName::MaxForwards,
+    KnownName::ProxyConnection,
+    KnownName::Via,
+    KnownName::XForwardedClientCert,
+    KnownName::XForwardedFor,
+    KnownName::XForwardedHost,
+    KnownName::XForwardedPort,
+    KnownName::XForwardedPrefix,
+    KnownName::XForwardedProto,
+    KnownName::XForwardedProtocol,
+    KnownName::XForwardedServer,
+    KnownName::XRealIp,
+    KnownName::XRequestStart,
+    KnownName::XScheme,
+];
+
+/// How such fields begin that are not known by name.
+const BEGINNINGS: [&[u8]; 10] = [
+    b"x-forwarded",
+    b"x-original",
+    b"x-client",
+    b"x-cluster",
+    b"x-envoy",
+    b"x-amzn",
+    b"cf-",
+    b"fly-",
+    b"fastly-",
+    b"true-client",
+];
+
+/// Whether somebody speaks for another.
+pub(super) fn is_proxied(head: &Head) -> bool {
+    OF_PROXIES.iter().any(|name| head.has(*name))
+}
+
+fn names_a_proxy(head: &Head, buf: &[u8]) -> bool {
+    head.fields.iter().any(|field| {
+        let name = field.name.of(buf);
+        BEGINNINGS.iter().any(|beginning| {
+            let start = name.get(..beginning.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(beginning))
+        })
+    })
+}
+
+/// Whether the host asked for is a name of this machine: another name that leads here is somebody's
+/// trick to read with a browser what is here (DNS rebinding).
+fn is_local_name(host: &[u8]) -> bool {
+    let name = match host.iter().position(|byte| *byte == b']') {
+        Some(end) => host.get(..=end).unwrap_or_default(),
+        None => host.split(|byte| *byte == b':').next().unwrap_or_default(),
+    };
+    let is_v4 = std::str::from_utf8(name)
+        .ok()
+        .and_then(|name| name.parse::<std::net::Ipv4Addr>().ok());
+    name.eq_ignore_ascii_case(b"localhost")
+        || name.to_ascii_lowercase().ends_with(b".localhost")
+        || name == b"[::1]"
+        || is_v4.is_some_and(|ip| ip.is_loopback())
+}
+
+/// The value of a cookie.
+fn cookie<'a>(head: &Head, buf: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let pairs = head
+        .value(buf, KnownName::Cookie)?
+        .split(|byte| *byte == b';');
+    let mut values = pairs.filter_map(|pair| {
+        let (key, value) = pair.trim_ascii().split_at_checked(name.len())?;
+        (key == name.as_bytes()).then(|| value.strip_prefix(b"="))?
+    });
+    values.next()
+}
+
+/// Everything that goes out.
+struct Made {
+    status: u16,
+    kind: &'static str,
+    text: Cow<'static, str>,
+    more: Vec<(&'static str, String)>,
+}
+
+impl Made {
+    fn new(kind: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: 200,
+            kind,
+            text: text.into(),
+            more: Vec::new(),
+        }
+    }
+
+    fn missing() -> Self {
+        Self {
+            status: 404,
+            ..Self::new("text/plain; charset=utf-8", "not found\n")
+        }
+    }
+}
+
+impl<A: App> Conn<A> {
+    /// Whether the request is for here.
+    pub(super) fn is_for_admin(&self) -> bool {
+        if self.arrival.admin {
+            return true;
+        }
+        let path = self.head.path(self.buffer.filled());
+        let rest = path.strip_prefix(BELOW);
+        self.shared.settings.insight.is_some()
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    }
+
+    /// Whether it comes from this machine, and from nobody beyond.
+    pub(super) fn is_local(&self, insight: &Insight) -> bool {
+        let buf = self.buffer.filled();
+        let host = self.head.value(buf, KnownName::Host).unwrap_or_default();
+        let by_socket = match self.arrival.peer_ip {
+            Some(ip) => ip.is_loopback(),
+            // A unix socket of the site is a proxy's; that of the commands has its own.
+            None => return self.arrival.admin,
+        };
+        by_socket
+            && (self.arrival.admin || !insight.is_proxied())
+            && self.head.version != Version::Http10
+            && !is_proxied(&self.head)
+            && !names_a_proxy(&self.head, buf)
+            && is_local_name(host)
+    }
+
+    /// Whether the client has proved that it may see what is here.
+    pub(super) fn shows_key(&self, insight: &Insight) -> bool {
+        let buf = self.buffer.filled();
+        let bearer = self.head.value(buf, KnownName::Authorization);
+        let bearer = bearer.and_then(|value| value.strip_prefix(b"Bearer "));
+        bearer.is_some_and(|token| insight.is_token(token))
+            || cookie(&self.head, buf, COOKIE).is_some_and(|key| insight.is_key(key))
+    }
+
+    /// Answers a request for the dashboard.
+    pub(super) async fn administer(&mut self) -> Result<After, Stop> {
+        let insight = self.shared.settings.insight.clone();
+        let buf = self.buffer.filled();
+        let words = self.arrival.trusted.then(|| self.shared.settings.words());
+        let told = words.map(|words| told(&self.head, buf, &self.arrival.peer, words));
+        let client = told
+            .as_ref()
+            .map_or(&self.arrival.peer, |told| &told.client);
+        let facts = &self.facts(client);
+        let path = self.head.path(buf).strip_prefix(BELOW).map(<[u8]>::to_vec);
+        let token = self.head.query(buf).strip_prefix(b"token=");
+        let method = self.head.method;
+        let is_read = matches!(method, Method::Get | Method::Head) && !facts.has_body;
+        let made = match (insight, path) {
+            (Some(insight), Some(path)) if is_read => {
+                if token.is_some_and(|token| insight.is_token(token)) {
+                    Some(enter(&insight, facts))
+                } else if self.is_local(&insight) || self.shows_key(&insight) {
+                    if path == b"/events" && method == Method::Get {
+                        self.buffer.consume(self.head.length);
+                        return self.stream_events(facts, insight).await;
+                    }
+                    show(&insight, &path)
+                } else {
+                    // Guessing is held against the client.
+                    self.blame(facts.client, Misdeed::Failed);
+                    None
+                }
+            }
+            _ => None,
+        };
+        let made = made.unwrap_or_else(Made::missing);
+        self.buffer.consume(self.head.length);
+        self.send_made(facts, &made).await
+    }
+
+    async fn send_made(&mut self, facts: &Facts, made: &Made) -> Result<After, Stop> {
+        let nonce = format!("{:016x}", random());
+        let text = if made.kind.starts_with("text/html") {
+            Cow::Owned(made.text.replace("NONCE", &nonce))
+        } else {
+            Cow::Borrowed(made.text.as_ref())
+        };
+        let policy = format!(
+            "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        let fields = [
+            ("Content-Type", made.kind),
+            ("Cache-Control", "no-store"),
+            ("Content-Security-Policy", &policy),
+            ("Referrer-Policy", "no-referrer"),
+            ("X-Content-Type-Options", "nosniff"),
+        ];
+        let more = made
+            .more
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        let close = facts.has_body || !self.may_keep();
+        let answer = HttpAnswer {
+            status: made.status,
+            reason: b"",
+            fields: fields
+                .into_iter()
+                .chain(more)
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+            length: Some(text.len() as u64),
+            close,
+        };
+        let date = self.shared.clock.date(facts.started);
+        self.out.clear();
+        let plan = response::encode_head(&mut self.out, facts.request, answer, &date);
+        let Ok(plan) = plan else {
+            return Err(Stop::Gone);
+        };
+        let body = if facts.request.is_head { "" } else { &text };
+        self.send_all(&self.out, body.as_bytes()).await?;
+        Ok(if facts.has_body {
+            After::Linger
+        } else {
+            self.after(plan.close)
+        })
+    }
+
+    /// Server-sent events until the client leaves or the server stops.
+    async fn stream_events(&mut self, facts: &Facts, insight: Rc<Insight>) -> Result<After, Stop> {
+        if insight.streams.get() >= MOST_STREAMS {
+            let busy = Made {
+                status: 503,
+                ..Made::new("text/plain; charset=utf-8", "too many pages are open\n")
+            };
+            return self.send_made(facts, &busy).await;
+        }
+        let date = self.shared.clock.date(facts.started);
+        let fields = [
+            ("Content-Type", "text/event-stream"),
+            ("Cache-Control", "no-store"),
+            ("X-Accel-Buffering", "no"),
+        ];
+        let answer = HttpAnswer {
+            status: 200,
+            reason: b"",
+            fields: fields
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+            length: None,
+            close: true,
+        };
+        let mut head = Vec::new();
+        let plan = response::encode_head(&mut head, facts.request, answer, &date);
+        let Ok(plan) = plan else {
+            return Err(Stop::Gone);
+        };
+        let shared = Rc::clone(&self.shared);
+        let mut events = Events::new(insight, move || shared.is_draining());
+        let body = Streamed::new(
+            plan.framing,
+            head,
+            &self.shared.settings,
+            &self.shared.memory,
+        );
+        self.send_stream(body, &mut events).await?;
+        Ok(self.after(true))
+    }
+}
+
+/// A browser that has shown the token keeps a key instead, and the token leaves its address bar.
+fn enter(insight: &Insight, facts: &Facts) -> Made {
+    let secure = if facts.https { "; Secure" } else { "" };
+    let cookie = format!(
+        "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict{secure}",
+        insight.key()
+    );
+    Made {
+        status: 303,
+        more: vec![("Set-Cookie", cookie), ("Location", "/-/canter".to_owned())],
+        ..Made::new("text/plain; charset=utf-8", "")
+    }
+}
+
+fn show(insight: &Insight, path: &[u8]) -> Option<Made> {
+    const JSON: &str = "application/json";
+    const TEXT: &str = "text/plain; charset=utf-8";
+    Some(match path {
+        b"" | b"/" => Made::new("text/html; charset=utf-8", PAGE),
+        b"/data.json" => Made::new(JSON, insight.look(snapshot::snapshot)),
+        b"/metrics" => Made::new(
+            "text/plain; version=0.0.4; charset=utf-8",
+            insight.look(prometheus::text) + &insight.more_metrics(),
+        ),
+        b"/top.txt" => Made::new(TEXT, insight.look(top::text)),
+        b"/findings.txt" => Made::new(
+            TEXT,
+            insight.look(|site, live| findings::text(site, live.now_s)),
+        ),
+        b"/findings.json" => Made::new(
+            JSON,
+            insight.look(|site, live| findings::json(site, live.now_s)),
+        ),
+        b"/findings.sarif" => Made::new(
+            "application/sarif+json",
+            insight.look(|site, live| findings::sarif(site, live.now_s, live.version)),
+        ),
+        _ => return None,
+    })
+}
+
+/// Server-sent events (WHATWG HTML, section 9.2) in the place of an app's answer.
+struct Events<F> {
+    insight: Rc<Insight>,
+    is_over: F,
+    interval: Interval,
+}
+
+impl<F: Fn() -> bool> Events<F> {
+    fn new(insight: Rc<Insight>, is_over: F) -> Self {
+        insight.streams.set(insight.streams.get() + 1);
+        Self {
+            insight,
+            is_over,
+            interval: interval(EVENT),
+        }
+    }
+}
+
+impl<F> Drop for Events<F> {
+    fn drop(&mut self) {
+        self.insight
+            .streams
+            .set(self.insight.streams.get().saturating_sub(1));
+    }
+}
+
+impl<F: Fn() -> bool> Call for Events<F> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        if self.interval.poll_tick(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let moment = self.insight.look(|_, live| snapshot::moment(live));
+        Poll::Ready(Answer::Chunk {
+            bytes: format!("data: {moment}\n\n").into_bytes(),
+            last: (self.is_over)(),
+        })
+    }
+
+    fn set_hold(&self, _: bool) {}
+
+    fn is_queued(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine_are_known_and_others_not() {
+        let rows: [(&[u8], bool); 10] = [
+            (b"localhost", true),
+            (b"LOCALHOST:8000", true),
+            (b"shop.localhost:80", true),
+            (b"127.0.0.1:8000", true),
+            (b"127.9.9.9", true),
+            (b"[::1]:8000", true),
+            (b"127.0.0.1.evil.example", false),
+            (b"evil.example", false),
+            (b"192.0.2.1:8000", false),
+            (b"", false),
+        ];
+        for (host, local) in rows {
+            assert_eq!(is_local_name(host), local, "{}", host.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Owns what the front gathers of each request that ends, and who may see it.
+//! Leaves what follows from it to `canter_insight`, and how it is asked for to `conn/admin`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Instant;
+
+use canter_channel::report::Report;
+use canter_channel::trace::Trace;
+use canter_http::Method;
+use canter_insight::Phase::{App, BodyIn, Gil, Queue, Router, Sql};
+use canter_insight::show::Live;
+use canter_insight::statement::Traits;
+use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
+
+use crate::facts::Facts;
+use crate::request::random;
+
+/// The route of what is answered without the app.
+const FRONT: &str = "(front)";
+
+/// Everything that is known, and who may see it.
+pub struct Insight {
+    site: RefCell<Site>,
+    begun: Instant,
+    live: Box<dyn Fn(&mut Live)>,
+    metrics: Box<dyn Fn() -> String>,
+    token: Option<String>,
+    /// What a browser that has shown the token keeps instead of it.
+    key: String,
+    /// Somebody speaks for others from this machine.
+    proxied: Cell<bool>,
+    /// Streams of events that are open.
+    pub(crate) streams: Cell<u32>,
+}
+
+impl std::fmt::Debug for Insight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Insight")
+    }
+}
+
+/// What was learned of a request, for the log.
+#[derive(Default)]
+pub(crate) struct Learned {
+    pub phases: Phases,
+    pub queries: u32,
+    pub route: String,
+}
+
+impl Insight {
+    /// `live` fills in what only the program knows, `metrics` answers what it measures beside; `token`
+    /// opens the dashboard from elsewhere.
+    pub fn new(
+        token: Option<String>,
+        live: impl Fn(&mut Live) + 'static,
+        metrics: impl Fn() -> String + 'static,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            site: RefCell::default(),
+            begun: Instant::now(),
+            live: Box::new(live),
+            metrics: Box::new(metrics),
+            token: token.filter(|token| !token.is_empty()),
+            key: format!("{:016x}{:016x}", random(), random()),
+            proxied: Cell::new(false),
+            streams: Cell::new(0),
+        })
+    }
+
+    /// To be called about each second.
+    pub fn tick(&self) {
+        let live = self.live();
+        self.site.borrow_mut().tick(live.now_s, live.gauges);
+    }
+
+    /// What is known now, and of this moment.
+    pub(crate) fn look<T>(&self, show: impl FnOnce(&Site, &Live) -> T) -> T {
+        show(&self.site.borrow(), &self.live())
+    }
+
+    /// What the program measures beside.
+    pub(crate) fn more_metrics(&self) -> String {
+        (self.metrics)()
+    }
+
+    fn live(&self) -> Live {
+        let mut live = Live {
+            now_s: self.begun.elapsed().as_secs(),
+            version: env!("CARGO_PKG_VERSION"),
+            ..Live::default()
+        };
+        (self.live)(&mut live);
+        live
+    }
+
+    /// A request has ended.
+    pub(crate) fn observe(&self, facts: &Facts, status: u16, now: Instant) -> Learned {
+        let Some(trace) = &facts.trace else {
+            return Learned::default();
+        };
+        let report = trace.report.borrow_mut().take().unwrap_or_default();
+        let phases = phases(facts, trace, &report, now);
+        let groups: Vec<Group> = report.groups.iter().map(group).collect();
+        let observation = Observation {
+            method: method(facts.method),
+            route: if trace.submitted.get().is_none() {
+                FRONT
+            } else {
+                &report.route
+            },
+            status,
+            phases,
+            queries: report.queries,
+            writes: report.writes,
+            held_us: report.held_us,
+            groups: &groups,
+        };
+        let mut site = self.site.borrow_mut();
+        for (name, bits, text) in &report.statements {
+            let traits = Traits::from_bits(*bits);
+            let text = text.clone();
+            site.tell_statement(*name, Told { text, traits });
+        }
+        for (name, text) in &report.places {
+            site.tell_place(*name, Place::read(text));
+        }
+        for (statement, place, text) in &report.advice {
+            site.tell_advice(*statement, *place, text);
+        }
+        let now_s = now.duration_since(self.begun).as_secs();
+        site.observe(now_s, &observation);
+        Learned {
+            phases,
+            queries: report.queries,
+            route: report.route,
+        }
+    }
+
+    /// From now on being on this machine proves nothing.
+    pub(crate) fn note_proxy(&self) {
+        self.proxied.set(true);
+    }
+
+    /// Whether somebody speaks for others from this machine.
+    pub(crate) fn is_proxied(&self) -> bool {
+        self.proxied.get()
+    }
+
+    /// Whether this is the token. Takes as long whatever is wrong with it.
+    pub(crate) fn is_token(&self, given: &[u8]) -> bool {
+        let token = self.token.as_deref().unwrap_or_default().as_bytes();
+        !token.is_empty() && same(token, given)
+    }
+
+    /// Whether this is what a browser keeps that has shown the token.
+    pub(crate) fn is_key(&self, given: &[u8]) -> bool {
+        same(self.key.as_bytes(), given)
+    }
+
+    /// What such a browser is to keep.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let differing = one.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b));
+    one.len() == other.len() && std::hint::black_box(differing) == 0
+}
+
+fn phases(facts: &Facts, trace: &Trace, report: &Report, now: Instant) -> Phases {
+    let since = |at: Instant| at.saturating_duration_since(facts.started).as_micros() as u64;
+    let stamps = Stamps {
+        router: facts.routed.as_micros() as u64,
+        submitted: trace.submitted.get().map(since),
+        started: trace.started.get().map(since),
+        answered: trace.answered.get().map(since),
+        ended: since(now),
+        gil: trace.waited.get().as_micros() as u64,
+        sql: report.sql_us,
+        pool: 0,
+        cache: 0,
+    };
+    stamps.phases()
+}
+
+fn group(row: &[u64; 8]) -> Group {
+    let [
+        statement,
+        place,
+        count,
+        distinct,
+        repeats,
+        total_us,
+        max_us,
+        price_us,
+    ] = *row;
+    let few = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Group {
+        statement,
+        place,
+        count: few(count),
+        distinct: few(distinct),
+        repeats: few(repeats),
+        total_us,
+        max_us,
+        price_us,
+    }
+}
+
+fn method(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Patch => "PATCH",
+        Method::Delete => "DELETE",
+        Method::Options => "OPTIONS",
+        Method::Other => "_OTHER",
+    }
+}
+
+/// `Server-Timing` of a response whose head goes out now (<https://www.w3.org/TR/server-timing/>).
+pub(crate) fn server_timing(facts: &Facts) -> Option<String> {
+    let trace = facts.trace.as_ref().filter(|_| facts.is_timed)?;
+    let report = trace.report.borrow();
+    let empty = Report::default();
+    let report = report.as_deref().unwrap_or(&empty);
+    let phases = phases(facts, trace, report, Instant::now());
+    let ms = |phase| {
+        let us = phases.get(phase);
+        format!("{}.{:03}", us / 1000, us % 1000)
+    };
+    Some(format!(
+        "router;dur={}, body_in;dur={}, queue;dur={}, gil;dur={}, app;dur={}, sql;dur={};desc=\"{} queries\"",
+        ms(Router),
+        ms(BodyIn),
+        ms(Queue),
+        ms(Gil),
+        ms(App),
+        ms(Sql),
+        report.queries
+    ))
+}

@@ -1,0 +1,80 @@
+"""Views of the demo site's models that ask the same words again for good reasons: nothing of it is
+a finding. A test puts this file into a copy of the site.
+"""
+
+from __future__ import annotations
+
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from reader.models import Customer, Order, OrderLine, Product
+
+
+def pagination(_request: HttpRequest) -> HttpResponse:
+    pages = Paginator(Order.objects.order_by("pk"), 5)
+    return HttpResponse(str(sum(len(page.object_list) for page in pages)))
+
+
+def keyset(_request: HttpRequest) -> HttpResponse:
+    last, seen = 0, 0
+    while found := list(Order.objects.filter(pk__gt=last).order_by("pk")[:5]):
+        last, seen = found[-1].pk, seen + len(found)
+    return HttpResponse(str(seen))
+
+
+def iterator(_request: HttpRequest) -> HttpResponse:
+    rows = OrderLine.objects.order_by("pk").iterator(chunk_size=10)
+    return HttpResponse(str(sum(line.quantity for line in rows)))
+
+
+def chunks(_request: HttpRequest) -> HttpResponse:
+    orders = Order.objects.prefetch_related("lines").order_by("pk").iterator(chunk_size=5)
+    return HttpResponse(str(sum(len(order.lines.all()) for order in orders)))
+
+
+def locked(_request: HttpRequest) -> HttpResponse:
+    keys = list(Order.objects.order_by("pk").values_list("pk", flat=True))
+    with transaction.atomic():
+        for start in range(0, len(keys), 5):
+            list(Order.objects.select_for_update().filter(pk__in=keys[start : start + 5]))
+    return HttpResponse("locked")
+
+
+def saves(_request: HttpRequest) -> HttpResponse:
+    products = list(Product.objects.all())
+    for product in products:
+        product.price += 1
+        product.save()
+    return HttpResponse(str(len(products)))
+
+
+def savepoints(_request: HttpRequest) -> HttpResponse:
+    with transaction.atomic():
+        for number in range(8):
+            with transaction.atomic():
+                Customer.objects.filter(pk=number).update(name="x")
+    return HttpResponse("saved")
+
+
+def read_back(_request: HttpRequest) -> HttpResponse:
+    customer = Customer.objects.all()[0]
+    for number in range(4):
+        Customer.objects.filter(pk=customer.pk).update(name=f"n{number}")
+        customer.refresh_from_db()
+    return HttpResponse(customer.name)
+
+
+def places(_request: HttpRequest) -> HttpResponse:
+    """Different questions at different lines are not a loop."""
+    one = Customer.objects.filter(pk=1).first()
+    two = Customer.objects.filter(pk=2).first()
+    three = Customer.objects.filter(pk=3).first()
+    four = Customer.objects.filter(pk=4).first()
+    five = Customer.objects.filter(pk=5).first()
+    return HttpResponse(f"{one} {two} {three} {four} {five}")
+
+
+VIEWS = (pagination, keyset, iterator, chunks, locked, saves, savepoints, read_back, places)
+
+urlpatterns = [path(f"habits/{view.__name__}/", view) for view in VIEWS]

@@ -1,0 +1,235 @@
+"""What Canter says of a Django site without any settings: the two stories, the habits that are no
+fault, phases, and who may see it. Ids are those of the acceptance list (C SQL, D observability).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import shop
+from harness.operated import PATIENCE, PROGRAM, until
+from harness.server import APPS, Server
+
+TOKEN = "a-token-that-nobody-can-guess"
+
+
+def serve(site: Path, *flags: str) -> Server:
+    return Server(site, "", "--access-log-format", "json", "--access-logfile", "-", *flags)
+
+
+@pytest.fixture(scope="module")
+def orders_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 orders with 134 lines: 2 + 20 + 20 + 134 = 176 queries."""
+    return shop.copy(tmp_path_factory.mktemp("orders"), (20, 20, 134))
+
+
+@pytest.fixture(scope="module")
+def server(orders_site: Path) -> Iterator[Server]:
+    habits = (APPS / "habits.py").read_text(encoding="utf-8")
+    (orders_site / "reader_site" / "habits.py").write_text(habits, encoding="utf-8")
+    urls = orders_site / "reader_site" / "urls.py"
+    urls.write_text(
+        urls.read_text(encoding="utf-8")
+        + "\nfrom reader_site import habits\nurlpatterns += habits.urlpatterns\n",
+        encoding="utf-8",
+    )
+    with serve(orders_site, "--admin-token", TOKEN) as server:
+        yield server
+
+
+def test_c2_habits_that_are_no_fault_give_no_finding(server: Server) -> None:
+    names = re.findall(r"^def (\w+)", (APPS / "habits.py").read_text(encoding="utf-8"), re.M)
+    assert len(names) == 9
+    for name in names:
+        for _ in range(2):
+            assert shop.get(server, f"/habits/{name}/")[0] == 200
+    seen = {row["route"]: row["queries_max"] for row in shop.data(server)["routes"]}
+    assert all(seen[f"/habits/{name}/"] > 0 for name in names), seen
+    found = [one for one in shop.data(server)["findings"] if "/habits/" in one["route"]]
+    assert found == []
+
+
+def test_c1_the_orders_api_is_named_with_its_relations_and_calls(server: Server) -> None:
+    assert shop.get(server, "/api/orders/")[0] == 200
+    row = shop.route(server, "GET /api/orders/")
+    assert row["queries_max"] == 176
+    found = [one for one in shop.data(server)["findings"] if one["route"] == "GET /api/orders/"]
+    assert {one["rule"] for one in found} == {"n_plus_one"}
+    assert sorted(one["count"] for one in found) == [20, 20, 134]
+    for one in found:
+        assert one["advice"].startswith(
+            'Order.objects.select_related("customer").prefetch_related("lines__product")'
+        )
+        assert one["file"] == "reader/api/views.py" and one["function"] == "OrderViewSet"
+        assert one["severity"] == "critical" and "?" in one["sql"]
+
+
+def applied(folder: Path, site: Path, file: str, before: str, advice: str) -> Path:
+    """A copy of the site in which exactly what the advice says is done."""
+    copy = folder / "reader"
+    shutil.copytree(site, copy)
+    expression = re.match(r"[\w.]+(\.\w+\([^)]*\))+", advice)
+    assert expression is not None, advice
+    source = copy / file
+    text = source.read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    source.write_text(text.replace(before, expression[0]), encoding="utf-8")
+    return copy
+
+
+def test_c2_applying_exactly_what_is_said_leaves_four_queries(
+    server: Server, orders_site: Path, tmp_path: Path
+) -> None:
+    shop.get(server, "/api/orders/")
+    advice = shop.data(server)["findings"][0]["advice"]
+    site = applied(tmp_path, orders_site, "reader/api/views.py", "Order.objects.all()", advice)
+    with serve(site) as mended:
+        before, after = (shop.get(one, "/api/orders/")[2] for one in (server, mended))
+        results = [json.loads(text)["results"] for text in (before, after)]
+        assert results[0] == results[1]
+        assert shop.route(mended, "GET /api/orders/")["queries_max"] == 4
+        assert shop.data(mended)["findings"] == []
+
+
+def test_c2_the_second_story_goes_from_511_to_4(tmp_path: Path) -> None:
+    # 1 + 10 customers + 100 orders + 400 lines.
+    site = shop.copy(tmp_path / "one", (10, 100, 400))
+    with serve(site) as server:
+        assert shop.get(server, "/customers/")[0] == 200
+        assert shop.route(server, "GET /customers/")["queries_max"] == 511
+        found = shop.data(server)["findings"]
+        assert sorted(one["count"] for one in found) == [10, 100, 400]
+        assert {one["file"] for one in found} == {"reader/views/shop.py"}
+        assert {one["function"] for one in found} == {"customers"}
+        assert "template reader/customers.html, line" in found[0]["advice"]
+        advice = found[0]["advice"]
+    mended = applied(tmp_path / "two", site, "reader/views/shop.py", "Customer.objects.all()", advice)
+    with serve(mended) as server:
+        assert shop.get(server, "/customers/")[0] == 200
+        assert shop.route(server, "GET /customers/")["queries_max"] == 4
+        assert shop.data(server)["findings"] == []
+
+
+def test_c8_no_value_of_a_statement_leaves_the_worker(server: Server) -> None:
+    shop.get(server, "/search/?q=hunter2")
+    shop.get(server, "/topics/hunter2/")
+    for what in ("data.json", "findings.txt", "findings.sarif", "metrics", "top.txt"):
+        assert "hunter2" not in shop.get(server, f"/-/canter/{what}")[2]
+
+
+def test_d1_phases_of_the_log_add_up_to_its_duration(server: Server) -> None:
+    shop.get(server, "/recent/", X_Request_Id="phases-1")
+    line = json.loads(server.access_line('"request_id":"phases-1"'))
+    assert line["route"] == "/recent/" and line["queries"] == 1
+    phases = {key: value for key, value in line.items() if key.endswith("_ms") and key != "duration_ms"}
+    assert len(phases) == 9 and phases["sql_ms"] > 0 and phases["app_ms"] > 0
+    assert abs(sum(phases.values()) - line["duration_ms"]) <= 1
+
+
+def test_d2_a_browser_on_this_machine_is_told_where_the_time_went(server: Server) -> None:
+    _status, fields, _text = shop.get(server, "/recent/", Sec_Fetch_Mode="navigate")
+    assert re.search(r'app;dur=[\d.]+, sql;dur=[\d.]+;desc="1 queries"', fields["server-timing"])
+    assert "server-timing" not in shop.get(server, "/recent/")[1]
+
+
+def test_d3_metrics_reach_beyond_the_routers_patience(server: Server) -> None:
+    shop.get(server, "/recent/")
+    _status, fields, text = shop.get(server, "/-/canter/metrics")
+    assert fields["content-type"].startswith("text/plain; version=0.0.4")
+    labels = 'http_request_method="GET",http_route="/recent/"'
+    for end in ("30", "60", "+Inf"):
+        assert f'http_server_request_duration_seconds_bucket{{{labels},le="{end}"}} ' in text
+    assert 'canter_process_memory_bytes{process="front",kind="pss"}' in text
+
+
+def test_d5_the_page_needs_nothing_else_and_is_small(server: Server) -> None:
+    status, fields, page = shop.get(server, "/-/canter")
+    assert status == 200 and len(page) <= 150_000
+    assert "default-src 'none'" in fields["content-security-policy"]
+    assert not re.findall(r'(?:src|href)="(?!/-/canter|#)', page)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X_Forwarded_For": "192.0.2.1"},
+        {"Forwarded": "for=192.0.2.1"},
+        {"X_Real_IP": "192.0.2.1"},
+        {"Via": "1.1 somewhere"},
+        {"CF_Connecting_IP": "192.0.2.1"},
+        {"Host": "shop.example"},
+    ],
+)
+def test_d5_what_comes_through_a_proxy_does_not_count_as_local(
+    orders_site: Path, headers: dict[str, str]
+) -> None:
+    with serve(orders_site) as server:
+        assert shop.get(server, "/-/canter")[0] == 200
+        for path in ("/-/canter", "/-/canter/data.json", "/-/canter/events", "/-/canter?token="):
+            assert shop.get(server, path, **headers)[0] == 404
+
+
+def test_d5_once_a_proxy_was_seen_being_on_this_machine_proves_nothing(orders_site: Path) -> None:
+    with serve(orders_site) as server:
+        assert shop.get(server, "/-/canter")[0] == 200
+        shop.get(server, "/hello/", X_Forwarded_For="192.0.2.1")
+        assert shop.get(server, "/-/canter")[0] == 404
+
+
+def test_d5_the_token_opens_it_from_anywhere_once(server: Server) -> None:
+    away = {"Host": "localhost", "X_Forwarded_For": "192.0.2.1"}
+    assert shop.get(server, f"/-/canter?token={TOKEN[:-1]}", **away)[0] == 404
+    status, fields, _text = shop.get(server, f"/-/canter?token={TOKEN}", **away)
+    assert (status, fields["location"]) == (303, "/-/canter")
+    cookie = fields["set-cookie"]
+    assert TOKEN not in cookie and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert shop.get(server, "/-/canter", Cookie=cookie.split(";")[0], **away)[0] == 200
+    assert shop.get(server, "/-/canter/metrics", Authorization=f"Bearer {TOKEN}", **away)[0] == 200
+    assert TOKEN not in server.log and TOKEN not in server.stdout
+
+
+def canter(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_d5_commands_ask_the_server_over_its_private_socket(
+    server: Server, tmp_path: Path
+) -> None:
+    shop.get(server, "/api/orders/")
+    address = socket_of(server)
+    top = canter("top", address, "--once")
+    assert top.returncode == 0 and "GET /api/orders/" in top.stdout, top.stderr
+    text = canter("queries", address).stdout
+    assert "one query for each row" in text and "select_related" in text
+    sarif = json.loads(canter("queries", address, "--format", "sarif").stdout)
+    results = sarif["runs"][0]["results"]
+    assert results[0]["locations"][0]["physicalLocation"]["region"]["startLine"] > 0
+    checked = canter("check", address, "--max-queries", "10", "--route", "/api/orders/")
+    assert checked.returncode == 8 and "176 queries" in checked.stdout
+    baseline = tmp_path / "accepted.txt"
+    assert canter("check", address, "--write-baseline", str(baseline)).returncode == 0
+    again = canter("check", address, "--baseline", str(baseline), "--max-queries", "176")
+    assert again.returncode == 0, again.stdout
+    assert canter("top", str(tmp_path / "none"), "--once").returncode == 9
+
+
+def socket_of(server: Server) -> str:
+    """The private socket of the server, by the number of its process."""
+    pid = server.process.pid
+    listening = Path("/proc/net/unix").read_text(encoding="utf-8")
+    found = re.search(rf"\S+/canter[^/\s]*/{pid}\.sock", listening)
+    assert found is not None, listening
+    return found[0]
+
+
+def test_c11_without_insight_nothing_is_gathered_and_nothing_answers(orders_site: Path) -> None:
+    with serve(orders_site, "--insight=false") as server:
+        assert shop.get(server, "/recent/")[0] == 200
+        assert shop.get(server, "/-/canter")[0] == 404
+        assert "queries" not in until(server.access_lines, PATIENCE, "a line")[0]
