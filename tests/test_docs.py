@@ -22,7 +22,7 @@ REFERENCE = ROOT / "docs" / "reference" / "options.md"
 CANTER = Path(sysconfig.get_path("scripts")) / "canter"
 
 #: Flags of commands other than ``serve``, which the options page does not list.
-OTHER_FLAGS = {"--help", "--json"}
+OTHER_FLAGS = {"--baseline", "--write-baseline", "--help", "--json"}
 #: A variable of the build, see ``setup.py``, and those of the pooler's tests.
 OTHER_VARIABLES = {
     "CANTER_BUILD_PROFILE",

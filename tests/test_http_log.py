@@ -52,7 +52,11 @@ def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
     assert 0 < took < 5000
     assert re.fullmatch("[0-9a-f]{32}", facts.pop("request_id"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", facts.pop("time"))
+    phases = [facts.pop(name) for name in list(facts) if name.endswith("_ms")]
+    assert len(phases) == 9 and abs(sum(phases) - took) <= 1
     assert facts == {
+        "route": "",
+        "queries": 0,
         "client": "127.0.0.1",
         "method": "GET",
         "target": "/path?q=1",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import os
 import secrets
 import sys
@@ -126,10 +127,9 @@ def install() -> bool:
     base = sys.modules.get("django.core.handlers.base")
     if base is None or _original is not None:
         return _original is not None
-    from django.db import connections
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.backends.signals import connection_created
-
+    wrapper = importlib.import_module("django.db.backends.base.base").BaseDatabaseWrapper
+    signals = importlib.import_module("django.db.backends.signals")
+    connections = importlib.import_module("django.db").connections
     _roots = tuple(sorted({os.path.abspath(path) for path in sys.path if path}, key=len))
     _original = original = base.BaseHandler.get_response
 
@@ -141,11 +141,11 @@ def install() -> bool:
         return original(self, request)
 
     base.BaseHandler.get_response = get_response
-    connection_created.connect(_watch, weak=False, dispatch_uid="canter-insight")
+    signals.connection_created.connect(_watch, weak=False, dispatch_uid="canter-insight")
     for connection in connections.all(initialized_only=True):
         _watch(connection=connection)
     for name in ("_commit", "_rollback"):
-        setattr(BaseDatabaseWrapper, name, _ending(getattr(BaseDatabaseWrapper, name)))
+        setattr(wrapper, name, _ending(getattr(wrapper, name)))
     return True
 
 
