@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -18,7 +19,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
+from harness.certificates import Authority
 from harness.operated import PROGRAM
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -160,6 +165,24 @@ def test_bad_answers_are_counted_by_kind(handler: Handler, kind: str, tmp_path: 
     assert (told["hits"], told["errors"]) == (0, 4)
     assert told["first_error"]["what"] == kind
     assert kind in page.read_text()
+
+
+def test_a5_the_report_quotes_what_the_server_says_of_itself() -> None:
+    told_inside = json.dumps(
+        {"now": {"queued": 17, "running": 8}, "sentence": "rate-limiting step: the app"}
+    ).encode()
+
+    def handle(connection: socket.socket) -> None:
+        for line, _, _ in requests(connection):
+            body = told_inside if line.startswith("GET /-/canter/data.json ") else b"ok"
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    with serving(handle) as url:
+        told = report(url, "--users", "2", "-d", "1s", "--inside", f"{url}-/canter/data.json")
+        without = report(url, "--users", "2", "-n", "9", "--inside", f"{url}nothing")
+    sentence = "at most 17 requests waited for a worker while 8 ran; rate-limiting step: the app."
+    assert sentence in " ".join(told["prose"])
+    assert "The server says" not in " ".join(without["prose"])
 
 
 def test_nobody_listens() -> None:
@@ -333,6 +356,78 @@ def test_a8_lists_and_recordings(tmp_path: Path) -> None:
         recorded = report(url, "--har", str(har), "-n", "3", "--users", "1")
     assert [(line, test) for line, test, _ in asked] == [("GET /h?1 HTTP/1.1", "1")] * 3
     assert recorded["left_out"] == ["1 requests to other hosts"]
+
+
+def secure(folder: Path, protocol: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's side of TLS that agrees on a protocol, and the authority that signed it."""
+    authority = Authority("Canter test authority")
+    pair = authority.issue(folder / "server", "localhost", is_server=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.chain, pair.key)
+    context.set_alpn_protocols([protocol])
+    return context, authority.write(folder / "authority.pem")
+
+
+def within(context: ssl.SSLContext, handler: Handler) -> Handler:
+    def handle(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as inner:
+            handler(inner)
+
+    return handle
+
+
+def http2(connection: socket.socket) -> None:
+    """Answers each stream, a body of 100,000 bytes for `/large`."""
+    state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    state.initiate_connection()
+    connection.sendall(state.data_to_send())
+    while data := connection.recv(65_536):
+        for event in state.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                stream, fields = event.stream_id, dict(event.headers or [])
+                body = b"x" * 100_000 if fields[b":path"] == b"/large" else b"ok"
+                status = "200" if fields[b"x-test"] == b"1" else "400"
+                state.send_headers(stream, [(":status", status)])
+                for at in range(0, len(body), 16_384):
+                    state.send_data(stream, body[at : at + 16_384])
+                state.end_stream(stream)
+        connection.sendall(state.data_to_send())
+
+
+def test_tls_is_spoken_and_certificates_are_checked_when_asked(tmp_path: Path) -> None:
+    context, authority = secure(tmp_path, "http/1.1")
+    stranger = Authority("Canter test stranger").write(tmp_path / "stranger.pem")
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
+    with serving(within(context, always(large))) as url:
+        url = url.replace("http:", "https:")
+        words = ["-n", "20", "--users", "2"]
+        believed = report(url, *words)
+        signed = report(url, *words, "--cacert", str(authority))
+        unknown = report(url, *words, "--cacert", str(stranger))
+    assert (believed["hits"], believed["errors"], believed["connections"]) == (20, 0, 2)
+    assert signed["hits"] == 20
+    assert unknown["failures"] == {"TLS failed": 20}
+
+
+def test_http2_is_spoken_in_plain_text_and_over_tls(tmp_path: Path) -> None:
+    words = ["-n", "20", "--users", "2", "--http2", "-H", "X-Test: 1"]
+    with serving(http2) as url:
+        plain = report(url, *words)
+        large = report(f"{url}large", *words)
+    context, _ = secure(tmp_path, "h2")
+    with serving(within(context, http2)) as url:
+        secured = report(url.replace("http:", "https:"), *words)
+    for told in (plain, large, secured):
+        assert told["statuses"]["2xx"] == 20, told["failures"]
+        assert (told["errors"], told["connections"]) == (0, 2)
+    assert large["bytes_in"] > 20 * 100_000
+
+
+def test_http2_to_a_server_without_it_is_an_error_by_kind() -> None:
+    with serving(always(OK, close=True)) as url:
+        told = report(url, "-n", "4", "--users", "2", "--http2", "--timeout", "5s")
+    assert told["hits"] == 0
+    assert told["errors"] == 4
 
 
 def test_a_unix_socket_is_asked(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-//! Owns the flags of the commands that measure, `canter bench` and `canter tune`: declared once, read,
-//! explained and printed as a reference page from here. Leaves their meaning to the commands.
+//! Owns the flags of a command that measures, `canter bench`: declared once, read, explained and
+//! printed as a reference page from here. Leaves their meaning to the command.
 //!
 //! They are no options of `serve`: they say what one measurement is to be, not how a site is served, so
 //! they come from the command line alone.
@@ -56,7 +56,7 @@ const fn letter(short: char, flag: Flag) -> Flag {
 }
 
 mod table;
-pub use table::{BENCH, TUNE};
+pub use table::BENCH;
 
 /// What was given on a command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -233,12 +233,12 @@ mod tests {
         let fault = BENCH.read(&words("--uesrs 5")).unwrap_err();
         assert_eq!(fault.hint.as_deref(), Some("did you mean `--users`?"));
         assert!(BENCH.read(&words("--users")).is_err());
-        assert!(TUNE.read(&words("-9")).is_err());
+        assert!(BENCH.read(&words("-9")).is_err());
     }
 
     #[test]
     fn names_and_letters_are_distinct_and_explained() {
-        for tool in [BENCH, TUNE] {
+        for tool in [BENCH] {
             let (mut names, mut letters) = (Vec::new(), Vec::new());
             for flag in tool.flags() {
                 assert!(!names.contains(&flag.long), "{}", flag.long);

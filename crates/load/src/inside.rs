@@ -1,9 +1,9 @@
 //! Owns what a server says about itself while it is loaded: Canter's snapshot, asked for from time to
 //! time. Leaves what follows from it to the prose of the report.
 //!
-//! The snapshot is one JSON object at `/-/canter`. A server without it is measured from outside only.
+//! The snapshot is one JSON object, `/-/canter/data.json`. A server without it is measured from outside only.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const MOST: usize = 300;
 /// Longest snapshot taken.
 const LONGEST: u64 = 1 << 20;
 
-/// Numbers of one snapshot, by their dotted names (`queue.depth`).
+/// Numbers of one snapshot, by their dotted names (`now.queued`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Since the begin of the run.
@@ -129,7 +129,7 @@ pub fn snapshot(door: &Door, path: &str) -> Option<Value> {
 }
 
 /// A small GET of its own connection, for what is no load.
-pub(crate) fn get(door: &Door, path: &str, accept: &str) -> Result<(u16, Vec<u8>), String> {
+fn get(door: &Door, path: &str, accept: &str) -> Result<(u16, Vec<u8>), String> {
     let wait = Some(Duration::from_secs(5));
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n",
@@ -138,7 +138,6 @@ pub(crate) fn get(door: &Door, path: &str, accept: &str) -> Result<(u16, Vec<u8>
             Door::Socket(_) => "localhost".to_owned(),
         }
     );
-    let mut bytes = Vec::new();
     let words = |error: std::io::Error| error.to_string();
     match door {
         Door::Address(address) => {
@@ -146,33 +145,37 @@ pub(crate) fn get(door: &Door, path: &str, accept: &str) -> Result<(u16, Vec<u8>
             let mut stream = TcpStream::connect_timeout(address, time).map_err(words)?;
             stream.set_read_timeout(wait).map_err(words)?;
             stream.write_all(request.as_bytes()).map_err(words)?;
-            stream
-                .take(LONGEST)
-                .read_to_end(&mut bytes)
-                .map_err(words)?;
+            read(stream)
         }
         Door::Socket(path) => {
             let mut stream = UnixStream::connect(path).map_err(words)?;
             stream.set_read_timeout(wait).map_err(words)?;
             stream.write_all(request.as_bytes()).map_err(words)?;
-            stream
-                .take(LONGEST)
-                .read_to_end(&mut bytes)
-                .map_err(words)?;
+            read(stream)
         }
     }
-    read(&bytes)
 }
 
-/// The status and the body of a whole response.
-pub(crate) fn read(bytes: &[u8]) -> Result<(u16, Vec<u8>), String> {
+/// The status and the body of one response, whether or not the connection ends behind it.
+fn read(mut stream: impl Read) -> Result<(u16, Vec<u8>), String> {
     let mut decoder = crate::response::Decoder::new(LONGEST);
     decoder.expect(false, false);
     let mut body = Vec::new();
-    let fed = decoder.feed(bytes, |part| body.extend_from_slice(part));
-    fed.and_then(|_| decoder.end())
-        .map_err(|bad| bad.to_string())?;
-    Ok((decoder.head().status, body))
+    let mut buffer = [0; 8192];
+    loop {
+        let count = stream
+            .read(&mut buffer)
+            .map_err(|error| error.to_string())?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        let fed = decoder.feed(bytes, |part| body.extend_from_slice(part));
+        if fed.map_err(|bad| bad.to_string())? {
+            return Ok((decoder.head().status, body));
+        }
+        if count == 0 {
+            decoder.end().map_err(|bad| bad.to_string())?;
+            return Ok((decoder.head().status, body));
+        }
+    }
 }
 
 fn flatten(value: &Value, name: String, numbers: &mut Vec<(String, f64)>) {
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_becomes_numbers_with_names() {
-        let value = serde_json::json!({"queue": {"depth": 3, "name": "x"}, "up": 1.5, "list": [1]});
+        let value = serde_json::json!({"now": {"queued": 3, "name": "x"}, "up": 1.5, "list": [1]});
         let mut numbers = Vec::new();
         flatten(&value, String::new(), &mut numbers);
         let sample = Sample {
@@ -208,9 +211,9 @@ mod tests {
             numbers,
         };
         assert_eq!(
-            (sample.get("queue.depth"), sample.get("up")),
+            (sample.get("now.queued"), sample.get("up")),
             (Some(3.0), Some(1.5))
         );
-        assert_eq!(sample.get("queue.name"), None);
+        assert_eq!(sample.get("now.name"), None);
     }
 }

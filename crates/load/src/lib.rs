@@ -1,5 +1,5 @@
-//! The load generator behind `canter bench` and the measuring part of `canter tune`: sends requests
-//! by a plan, counts what comes back from the moment each should have been sent, and writes reports.
+//! The load generator behind `canter bench`: sends requests by a plan, counts what comes back from the
+//! moment each should have been sent, and writes reports.
 //! Leaves the command line, the terminal and exit codes to `canter`.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! The flags of `canter bench` and `canter tune`, one row each: the comment of a row is the manual.
+//! The flags of `canter bench`, one row each: the comment of a row is the manual.
 //! Leaves reading and printing to the file above.
 
 use super::{Flag, Tool, flag, letter};
@@ -193,7 +193,7 @@ const REPORT: &[Flag] = &[
     flag(
         "inside",
         "URL",
-        "Where the server tells about itself, such as `http://127.0.0.1:9000/-/canter` of Canter's own address; the report then says what held it back.",
+        "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running`, `pool.waiting`, `sentence` and `findings`.",
     ),
     letter('q', flag("quiet", "", "Show no progress.")),
 ];
@@ -255,115 +255,5 @@ pub const BENCH: Tool = Tool {
         ("Connections", CONNECTION),
         ("Reports", REPORT),
         ("Verdict", VERDICT),
-    ],
-};
-
-const SITE: &[Flag] = &[
-    flag(
-        "url-list",
-        "FILE",
-        "What is asked for, as for `canter bench`. `/` alone if left out.",
-    ),
-    flag(
-        "access-log",
-        "FILE",
-        "What is asked for, from an access log, in its order.",
-    ),
-    flag("users", "COUNT", "Users that ask at once; 32 if left out."),
-    letter(
-        'H',
-        flag("header", "NAME:VALUE", "A field of every request."),
-    ),
-    flag("chdir", "DIR", "Run the app from this folder."),
-    flag(
-        "serve",
-        "OPTIONS",
-        "More options for every `canter serve`, as one text: `--env A=b --static off`.",
-    ),
-];
-
-const WALLS: &[Flag] = &[
-    flag(
-        "memory",
-        "SIZE",
-        "What all processes together may take (proportional set size); what this machine or container allows if left out.",
-    ),
-    flag(
-        "db-connections",
-        "COUNT",
-        "Most connections to the database; given to every server that is tried.",
-    ),
-    flag(
-        "p95",
-        "TIME",
-        "95 % of all requests have to be answered within this.",
-    ),
-    flag("errors", "SHARE", "Errors allowed; 0% if left out."),
-];
-
-const SEARCH: &[Flag] = &[
-    flag(
-        "workers",
-        "COUNTS",
-        "Workers to try: `1,2,4`. Up to twice the CPUs if left out.",
-    ),
-    flag(
-        "threads",
-        "COUNTS",
-        "Thread caps to try: `1,2,4,8,16,32` if left out.",
-    ),
-    flag(
-        "preload",
-        "WORDS",
-        "How to load the app: `on`, `off`, or `on,off`; `on` if left out.",
-    ),
-    flag(
-        "rounds",
-        "COUNT",
-        "Measurements of each configuration that is still in the race; 3 if left out.",
-    ),
-    letter(
-        'd',
-        flag(
-            "duration",
-            "TIME",
-            "How long each measurement takes; 2s if left out.",
-        ),
-    ),
-    flag("seed", "NUMBER", "Where the random order begins."),
-    flag(
-        "exhaustive",
-        "",
-        "Measure every configuration in every round, also those far behind.",
-    ),
-];
-
-const RESULT: &[Flag] = &[
-    flag(
-        "write",
-        "FILE",
-        "Write the options found, as `canter.toml`.",
-    ),
-    flag(
-        "html",
-        "FILE",
-        "Write the table and the chart as one HTML file.",
-    ),
-    flag("json", "FILE", "Write everything measured as JSON."),
-    letter('q', flag("quiet", "", "Show no progress.")),
-];
-
-/// `canter tune`.
-pub const TUNE: Tool = Tool {
-    name: "tune",
-    usage: "canter tune MODULE[:APP] [FLAGS]",
-    about: "Finds workers and threads for an app by trying: starts `canter serve` with one configuration \
-            after the other, in random order and several times, loads it, and prints the smallest that is \
-            within noise of the best and inside the limits, with what binds.",
-    groups: &[
-        ("The site", SITE),
-        ("Limits", WALLS),
-        ("The search", SEARCH),
-        ("The result", RESULT),
     ],
 };

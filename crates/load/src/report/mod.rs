@@ -69,13 +69,14 @@ impl Report<'_> {
         row.hits as f64 / self.row_seconds(row)
     }
 
-    /// The last row may be shorter than the others.
+    /// The last row may be shorter than the others; one behind the end holds late answers.
     fn row_seconds(&self, row: &Row) -> f64 {
         let left = self.outcome.time.saturating_sub(row.at);
-        let time = if left.is_zero() {
-            self.outcome.row_time
+        let whole = self.outcome.row_time;
+        let time = if left < whole / 10 {
+            whole
         } else {
-            left.min(self.outcome.row_time)
+            left.min(whole)
         };
         time.as_secs_f64().max(1e-9)
     }

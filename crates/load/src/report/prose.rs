@@ -1,6 +1,8 @@
 //! Owns the sentences: what a run showed, where it broke, and why as far as the server told.
 //! Leaves numbers in tables to the other forms.
 
+use serde_json::Value;
+
 use super::{Report, count, rate, time};
 use crate::inside::Inside;
 use crate::record::{First, Kind};
@@ -34,7 +36,7 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
             count(total.unsent)
         ));
     }
-    said.extend(cause(&outcome.inside, total.errors() > 0));
+    said.extend(cause(&outcome.inside));
     if let Some(why) = outcome.generator_limit(plan) {
         said.push(format!(
             "No verdict on the server: {why}. What was measured here is the generator."
@@ -82,8 +84,12 @@ fn latency(report: &Report<'_>) -> String {
 
 /// Where more load brought no more answers.
 fn knee(report: &Report<'_>) -> Option<String> {
-    let rows = &report.outcome.rows;
-    let whole = rows.get(..rows.len().checked_sub(1)?)?;
+    let outcome = report.outcome;
+    let rows = outcome.rows.iter();
+    // Behind the end of the schedule nobody asks; late answers only are counted there.
+    let whole: Vec<_> = rows
+        .take_while(|row| row.at + outcome.row_time <= outcome.time)
+        .collect();
     let most = whole.iter().map(|row| row.active).max()?;
     let first = whole.first()?.active.max(1);
     if report.plan.is_open() || whole.len() < 8 || most < first * 3 {
@@ -139,22 +145,54 @@ fn broke(report: &Report<'_>) -> Vec<String> {
     said
 }
 
-/// What held the server back, by its own numbers.
-fn cause(inside: &Inside, failed: bool) -> Option<String> {
+/// What held the server back, by its own numbers: the queue and the pool at their longest, the phase
+/// that takes the most time, and the finding that costs the most.
+fn cause(inside: &Inside) -> Option<String> {
+    let last = inside.last.as_ref()?;
     let peak = |name: &str| {
         let values = inside.samples.iter().filter_map(|sample| sample.get(name));
-        values.fold(None, |most: Option<f64>, value| {
-            Some(most.map_or(value, |most| most.max(value)))
-        })
+        values.fold(0.0, f64::max)
     };
-    let queue = peak("queue.depth")?;
-    let effect = if failed { "when it broke" } else { "at most" };
-    let (busy, threads) = (peak("threads.busy"), peak("threads.most"));
-    Some(match (busy, threads) {
-        (Some(busy), Some(threads)) if threads > 0.0 && busy >= threads => format!(
-            "The server says why: all {threads:.0} threads were in use and {queue:.0} requests waited \
-             in its queue {effect}."
-        ),
-        _ => format!("The server says that {queue:.0} requests waited in its queue {effect}."),
-    })
+    let words = |pointer: &str| {
+        last.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let mut said = format!(
+        "The server says: at most {:.0} requests waited for a worker while {:.0} ran",
+        peak("now.queued"),
+        peak("now.running")
+    );
+    if peak("pool.waiting") > 0.0 {
+        said.push_str(&format!(
+            ", {:.0} waited for the database",
+            peak("pool.waiting")
+        ));
+    }
+    if !words("/sentence").is_empty() {
+        said.push_str(&format!("; {}", words("/sentence")));
+    }
+    let findings = last.get("findings").and_then(Value::as_array);
+    let lost = |finding: &&Value| {
+        finding
+            .get("lost_per_hour_ms")
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0)
+    };
+    let worst = findings
+        .into_iter()
+        .flatten()
+        .max_by(|one, two| lost(one).total_cmp(&lost(two)));
+    if let Some(worst) = worst {
+        let text = |key: &str| worst.get(key).and_then(Value::as_str).unwrap_or_default();
+        let line = worst.get("line").and_then(Value::as_u64).unwrap_or(0);
+        said.push_str(&format!(
+            "; most is lost in {}, {}:{line}: {}",
+            text("route"),
+            text("file"),
+            text("title")
+        ));
+    }
+    said.push('.');
+    Some(said)
 }

@@ -80,6 +80,54 @@ fn the_sentences_say_where_it_broke_and_where_it_stopped_growing() {
 }
 
 #[test]
+fn the_cause_is_what_the_server_says() {
+    let (plan, mut outcome) = (plan(), outcome());
+    outcome.inside.samples = [2.0, 17.0, 5.0]
+        .map(|queued| crate::inside::Sample {
+            at: Duration::ZERO,
+            numbers: vec![("now.queued".into(), queued), ("now.running".into(), 8.0)],
+        })
+        .to_vec();
+    outcome.inside.last = Some(serde_json::json!({
+        "sentence": "rate-limiting step: statements, 61 % of the time",
+        "findings": [
+            {"route": "GET /a", "file": "a.py", "line": 1, "title": "little", "lost_per_hour_ms": 5},
+            {"route": "GET /b", "file": "b.py", "line": 41, "title": "one for each row", "lost_per_hour_ms": 900},
+        ],
+    }));
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &[],
+    };
+    let prose = report.prose().join(" ");
+    assert!(prose.contains(
+        "at most 17 requests waited for a worker while 8 ran; rate-limiting step: statements, 61 % of the \
+         time; most is lost in GET /b, b.py:41: one for each row."
+    ), "{prose}");
+}
+
+#[test]
+fn late_answers_behind_the_end_are_no_peak() {
+    let (plan, mut outcome) = (plan(), outcome());
+    outcome.time = Duration::from_millis(19_001);
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &[],
+    };
+    assert!(
+        report
+            .prose()
+            .join(" ")
+            .contains("100 a second was the most")
+    );
+    for row in &outcome.rows {
+        assert!(report.row_rate(row) <= 100.0, "{:?}", row.at);
+    }
+}
+
+#[test]
 fn a_generator_that_was_the_limit_gives_no_verdict() {
     let (plan, mut outcome) = (plan(), outcome());
     outcome.total.busy = Duration::from_secs(19);
