@@ -18,6 +18,8 @@ BODIES = {
     "raw-hello": b"Hello, World!",
     "raw-10k": bytes(range(32, 112)) * 128,
     "echo": random.Random(4711).randbytes(100 * 1024),
+    # Nothing that a server could shorten.
+    "static-27k": random.Random(2731).randbytes(27 * 1024),
 }
 
 
@@ -96,6 +98,15 @@ CASES = (
         1,
         (Request("/", "raw-hello"),),
         FAST,
+    ),
+    Case(
+        "static",
+        "Static file of 27 KB, 64 connections",
+        RAW,
+        1,
+        64,
+        (Request("/static/site.bin", "static-27k"),),
+        ("canter-static", "nginx-static"),
     ),
     _django_hello(1, 32, FAST),
     _django_hello(1, 64, FAST),

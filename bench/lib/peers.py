@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.cases import BODIES
 from lib.postgres import CONNECTIONS
 
 
@@ -194,6 +195,59 @@ def _nginx(launch: Launch) -> Plan:
     return Plan([gunicorn, nginx], _kept(workers, 1))
 
 
+def _static_folder(launch: Launch) -> Path:
+    """A folder with the file of the case about files."""
+    folder = launch.scratch / "static"
+    folder.mkdir(exist_ok=True)
+    (folder / "site.bin").write_bytes(BODIES["static-27k"])
+    # nginx's own worker must be able to enter, where it runs as another user.
+    for path in (launch.scratch, folder):
+        path.chmod(0o755)
+    return folder
+
+
+def _canter_static(launch: Launch) -> Plan:
+    plan = _canter(launch)
+    plan.commands[0].append(f"--static-map=/static/={_static_folder(launch)}")
+    return plan
+
+
+NGINX_STATIC = """\
+daemon off;
+pid {scratch}/nginx.pid;
+error_log stderr error;
+worker_processes 1;
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 100000000;
+  open_file_cache max=1000;
+  open_file_cache_valid 1s;
+  client_body_temp_path {scratch}/body;
+  proxy_temp_path {scratch}/proxy;
+  fastcgi_temp_path {scratch}/fastcgi;
+  uwsgi_temp_path {scratch}/uwsgi;
+  scgi_temp_path {scratch}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location /static/ {{ alias {folder}/; expires 60; }}
+  }}
+}}
+"""
+
+
+def _nginx_static(launch: Launch) -> Plan:
+    configuration = launch.scratch / "nginx.conf"
+    folder = _static_folder(launch)
+    text = NGINX_STATIC.format(scratch=launch.scratch, port=launch.port, folder=folder)
+    configuration.write_text(text)
+    nginx = ["nginx", "-e", "stderr", "-p", str(launch.scratch), "-c", str(configuration)]
+    return Plan([nginx], _kept(1, 1))
+
+
 _GUNICORN_DESIGN = "gunicorn docs/content/design.md, settings.md"
 
 PEERS = {
@@ -205,6 +259,20 @@ PEERS = {
             "mixed: no settings but the port; else the case's workers, threads as the database allows",
             ("canter",),
             _canter,
+        ),
+        Peer(
+            "canter-static",
+            "Canter, files of a folder",
+            "as Canter, with the folder of the file",
+            ("canter",),
+            _canter_static,
+        ),
+        Peer(
+            "nginx-static",
+            "nginx, sendfile and open_file_cache",
+            "nginx.org, ngx_http_core_module: sendfile, tcp_nopush, open_file_cache; one worker",
+            (),
+            _nginx_static,
         ),
         Peer(
             "fastpysgi",
