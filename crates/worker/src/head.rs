@@ -122,7 +122,11 @@ impl Head {
         }
         if is_hop_by_hop(&name) {
             warn_once(&name);
-            return Ok(());
+            // Fields it lists are not to be kept by a cache, so the front must see it; nobody else
+            // does.
+            if !lists_fields(&name, &value) {
+                return Ok(());
+            }
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             self.declares_length = true;
@@ -199,6 +203,17 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
         .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
+/// Whether this is a `Connection` that names fields (RFC 9110 7.6.1).
+fn lists_fields(name: &[u8], value: &[u8]) -> bool {
+    let options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let is_field = |option: &[u8]| {
+        !option.is_empty()
+            && !option.eq_ignore_ascii_case(b"close")
+            && !option.eq_ignore_ascii_case(b"keep-alive")
+    };
+    name.eq_ignore_ascii_case(b"connection") && options.into_iter().any(is_field)
+}
+
 /// PEP 3333 calls it an error, but apps in wide use send `Connection`; failing them would help
 /// nobody, so the header is dropped, and said once for each name.
 fn warn_once(name: &[u8]) {
@@ -223,4 +238,24 @@ pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
 /// PEP 3333: a second call without `exc_info` is an error of the app.
 pub(crate) fn called_twice() -> PyErr {
     PyAssertionError::new_err("start_response() was called twice without exc_info")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_field_reaches_the_front_when_it_names_fields() {
+        for (name, value, names) in [
+            ("Connection", "a, b", true),
+            ("connection", "close, X-Hop", true),
+            ("Connection", "close", false),
+            ("Connection", "Keep-Alive , close", false),
+            ("Connection", "", false),
+            ("Keep-Alive", "timeout=5", false),
+        ] {
+            let found = lists_fields(name.as_bytes(), value.as_bytes());
+            assert_eq!(found, names, "{name}: {value}");
+        }
+    }
 }

@@ -269,12 +269,33 @@ impl Store {
         for &slot in &meant {
             if !soft {
                 self.remove(slot);
-            } else if let Some(slot) = self.slots.get_mut(slot) {
-                slot.life.expired = true;
+            } else {
+                self.expire(slot);
             }
         }
         self.stats.purged += meant.len() as u64;
+        // The index of tags may have grown.
+        self.shrink();
         meant.len()
+    }
+
+    /// Marks an entry stale. Who has a handle to it asked the app before the purge, and must not
+    /// make it fresh with the answer.
+    fn expire(&mut self, slot: u32) {
+        let Some(handle) = self.slots.renew(slot) else {
+            return;
+        };
+        let Some(tenant) = self.slots.get_mut(slot) else {
+            return;
+        };
+        tenant.life.expired = true;
+        tenant.claimed_until = Time::default();
+        let entry = Arc::clone(&tenant.entry);
+        for tag in entry.tags() {
+            self.tags.remove(tag);
+            let is_live = |tenant| self.slots.is_live(tenant);
+            self.tags.add(tag, handle.tenant(), is_live);
+        }
     }
 
     fn meant(&self, purge: &Purge) -> Vec<u32> {

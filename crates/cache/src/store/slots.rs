@@ -131,6 +131,13 @@ impl Slots {
         }
     }
 
+    /// Makes handles given so far void, and gives the new one.
+    pub fn renew(&mut self, slot: u32) -> Option<Handle> {
+        let place = self.places.get_mut(slot as usize)?;
+        place.generation = place.generation.wrapping_add(1);
+        self.handle(slot)
+    }
+
     pub fn free(&mut self, slot: u32) {
         if let Some(place) = self.places.get_mut(slot as usize)
             && place.slot.take().is_some()
