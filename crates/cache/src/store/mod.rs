@@ -267,10 +267,10 @@ impl Store {
         self.latest.add(purge);
         let meant = self.meant(purge);
         for &slot in &meant {
-            if !soft {
-                self.remove(slot);
-            } else {
+            if soft {
                 self.expire(slot);
+            } else {
+                self.remove(slot);
             }
         }
         self.stats.purged += meant.len() as u64;
