@@ -60,7 +60,7 @@ def gullible() -> Iterator[int]:
 def test_canter_holds(folder: Path) -> None:
     with Server(folder / "server", APP, "--http2", "plain") as server:
         process = server.process.pid
-        ran = selftest(server.url, "--only", "S8,P,H3", "--json", "--process", str(process))
+        ran = selftest(server.url, "--only", "S8,P,H3", "--json", "--process", str(process), "--patience", "3s")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     report = json.loads(ran.stdout)
     assert report["url"] == server.url + "/"

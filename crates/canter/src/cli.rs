@@ -299,7 +299,7 @@ minutes. Exit code 8 says that the server fell to something.
   -c, --connections COUNT   connections of each slow attack; 400 if left out
       --big PATH            a path with a large response, for the attack by slow readers
       --only WORDS          only these attacks: ids or beginnings of names, `S1,h2`
-      --patience TIME       how long an ordinary page may take; 50ms if left out
+      --patience TIME       how much longer an ordinary page may take meanwhile; 50ms if left out
       --process PID         measure the memory of this process and its children
       --json                for a program
 ";

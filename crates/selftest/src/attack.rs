@@ -57,7 +57,7 @@ pub enum Verdict {
     Held,
     /// Visitors noticed nothing, but the server let it go on for as long as it was tried.
     Tolerated,
-    /// Visitors had to wait or were turned away, or a broken request was taken.
+    /// Visitors had to wait or were turned away, a broken request was taken, or memory ran off.
     Fell,
     /// The server answers nobody any more.
     Down,
@@ -104,17 +104,42 @@ const SLOW: Duration = Duration::from_secs(25);
 /// How long the other attacks go on at most.
 const QUICK: Duration = Duration::from_secs(5);
 
+/// Ordinary requests before each attack, and the time they are spread over.
+const CALM_PROBES: usize = 5;
+const CALM_TIME: Duration = Duration::from_millis(500);
+/// Kilobytes that a server may grow by during an attack: half of what a small machine has.
+const MOST_MEMORY: i64 = 256 * 1024;
+
+/// Whether visitors noticed: one got no answer, or more than one in ten waited. A single one that
+/// waits says nothing, for the attack and the server share this machine.
+fn are_disturbed(probes: &Probes, limit: Duration) -> bool {
+    probes.answered < probes.sent || probes.later_than(limit) * 10 > probes.sent
+}
+
 pub(crate) async fn run(attack: Attack, plan: &Plan) -> Outcome {
+    // What a visitor meets without the attack, on this machine, as busy as it is now.
+    let calm = probe::many(&plan.target, CALM_PROBES, CALM_TIME)
+        .await
+        .worst;
     let before = plan.process.and_then(memory::of_tree);
-    let (seen, probes, peak) = attempt(attack, plan).await;
+    let (mut seen, probes, peak) = attempt(attack, plan).await;
     let alive = probe::once(&plan.target, Duration::from_secs(10))
         .await
         .is_ok();
+    let grew = before.zip(peak).map(|(before, peak)| {
+        i64::try_from(peak).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(0)
+    });
+    let is_bloated = grew.is_some_and(|kilobytes| kilobytes > MOST_MEMORY);
+    if is_bloated {
+        let most = MOST_MEMORY / 1024;
+        seen.notes
+            .push(format!("memory grew by more than {most} MB"));
+    }
     let verdict = if !alive {
         Verdict::Down
     } else if !seen.spoken {
         Verdict::NotSpoken
-    } else if seen.fell || probes.answered < probes.sent || probes.worst > plan.patience {
+    } else if seen.fell || is_bloated || are_disturbed(&probes, plan.patience + calm) {
         Verdict::Fell
     } else if seen.ended < seen.used {
         Verdict::Tolerated
@@ -129,9 +154,7 @@ pub(crate) async fn run(attack: Attack, plan: &Plan) -> Outcome {
         probes: probes.sent,
         answered: probes.answered,
         worst: probes.worst,
-        grew: before.zip(peak).map(|(before, peak)| {
-            i64::try_from(peak).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(0)
-        }),
+        grew,
         notes: seen.notes,
     }
 }

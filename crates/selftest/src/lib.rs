@@ -33,7 +33,8 @@ pub struct Plan {
     pub connections: usize,
     /// Ordinary requests during each attack.
     pub probes: usize,
-    /// How long an ordinary request may take to count as answered at once.
+    /// How much longer than without the attack an ordinary request may take to count as answered at
+    /// once.
     pub patience: Duration,
     /// A path whose response is large, for slow readers; None leaves that attack out.
     pub big: Option<String>,

@@ -15,6 +15,15 @@ pub(crate) struct Probes {
     /// Answered below 500.
     pub answered: usize,
     pub worst: Duration,
+    times: Vec<Duration>,
+}
+
+impl Probes {
+    /// How many waited longer than this, those without an answer included.
+    pub fn later_than(&self, limit: Duration) -> usize {
+        let late = self.times.iter().filter(|took| **took > limit).count();
+        late + self.sent.saturating_sub(self.answered)
+    }
 }
 
 /// One request on a connection of its own; the time it took.
@@ -62,6 +71,7 @@ pub(crate) async fn many(target: &Target, count: usize, over: Duration) -> Probe
         match once(target, Duration::from_secs(5)).await {
             Ok(took) => {
                 probes.answered += 1;
+                probes.times.push(took);
                 probes.worst = probes.worst.max(took);
             }
             Err(_) => probes.worst = probes.worst.max(Duration::from_secs(5)),
@@ -69,4 +79,21 @@ pub(crate) async fn many(target: &Target, count: usize, over: Duration) -> Probe
         tokio::time::sleep(pause).await;
     }
     probes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_got_no_answer_was_late() {
+        let probes = Probes {
+            sent: 4,
+            answered: 3,
+            worst: Duration::from_millis(90),
+            times: [10, 60, 90].map(Duration::from_millis).to_vec(),
+        };
+        let late = |limit| probes.later_than(Duration::from_millis(limit));
+        assert_eq!([late(5), late(50), late(70), late(100)], [4, 3, 2, 1]);
+    }
 }

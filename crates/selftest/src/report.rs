@@ -80,7 +80,7 @@ impl Report {
         text.push_str(
             "\n  held       visitors noticed nothing and every attacker was sent away\n  \
              tolerated  visitors noticed nothing; attackers could stay\n  \
-             FELL       visitors waited or were turned away, or a broken request was taken\n  \
+             FELL       visitors waited or were turned away, a broken request was taken, or memory ran off\n  \
              visitors   ordinary requests answered meanwhile, and the slowest of them\n",
         );
         text

@@ -35,7 +35,7 @@ pub(super) enum Body {
 }
 
 /// Room made for a body before any of it has come.
-const FIRST_ROOM: usize = 16 * 1024;
+const FIRST_ROOM: usize = 2 * 1024;
 
 /// Why a body was not taken.
 pub(super) enum Refusal {
@@ -236,10 +236,11 @@ impl<A: App> Conn<A> {
         left: usize,
     ) -> Option<Result<(), Refusal>> {
         // Room in proportion to what has come: a client that only promises a body costs next to
-        // nothing. One byte more tells whether something follows; if not, the system need not be
-        // asked again.
+        // nothing, and one that sends it by single bytes does not move it with each. One byte more
+        // tells whether something follows; if not, the system need not be asked again.
         let came = usize::try_from(store.len).unwrap_or(usize::MAX);
-        let wanted = left.min(came.saturating_mul(4).max(FIRST_ROOM));
+        let first = FIRST_ROOM.saturating_sub(came);
+        let wanted = left.min(came.saturating_mul(4).max(first));
         let room = store.room.room(wanted.saturating_add(1));
         let most = room.len();
         let count = match self.stream.try_read(room) {
