@@ -30,6 +30,8 @@ pub struct Insight {
     key: String,
     /// Somebody speaks for others from this machine.
     proxied: Cell<bool>,
+    /// Connections of clients, as the sweep has counted them last.
+    pub(crate) connections: Cell<u32>,
     /// Streams of events that are open.
     pub(crate) streams: Cell<u32>,
 }
@@ -64,6 +66,7 @@ impl Insight {
             token: token.filter(|token| !token.is_empty()),
             key: format!("{:016x}{:016x}", random(), random()),
             proxied: Cell::new(false),
+            connections: Cell::new(0),
             streams: Cell::new(0),
         })
     }
@@ -90,6 +93,7 @@ impl Insight {
             version: env!("CARGO_PKG_VERSION"),
             ..Live::default()
         };
+        live.gauges.connections = self.connections.get();
         (self.live)(&mut live);
         live
     }

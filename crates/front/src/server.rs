@@ -108,7 +108,7 @@ impl<A: App> Server<A> {
             .into_iter()
             .map(|listener| tokio::task::spawn_local(listener.run(Rc::clone(&shared))))
             .collect();
-        tokio::task::spawn_local(sweep(Rc::clone(&shared.table)));
+        tokio::task::spawn_local(sweep(Rc::clone(&shared)));
         Self { shared, accepting }
     }
 
@@ -143,9 +143,13 @@ impl<A: App> Server<A> {
     }
 }
 
-async fn sweep(table: Rc<Table>) {
+async fn sweep<A: App>(shared: Rc<Shared<A>>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        table.sweep(Instant::now());
+        shared.table.sweep(Instant::now());
+        if let Some(insight) = &shared.settings.insight {
+            let connections = u32::try_from(shared.table.len()).unwrap_or(u32::MAX);
+            insight.connections.set(connections);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canter_base::options::Config;
 use canter_front::Insight;
@@ -55,13 +55,18 @@ impl Processes {
         }
     }
 
+    fn any_is_new(&self) -> bool {
+        self.with(|all| all.values().any(|process| process.threads == 0))
+    }
+
     fn measure(&self) {
         let pids: Vec<u32> = self.with(|all| all.keys().copied().collect());
         for pid in pids {
             let (memory_kb, threads) = (memory_of(pid), threads_of(pid));
             self.with(|all| {
                 if let Some(process) = all.get_mut(&pid) {
-                    (process.memory_kb, process.threads) = (memory_kb, threads);
+                    // At least one, also where the system does not say: measured is measured.
+                    (process.memory_kb, process.threads) = (memory_kb, threads.max(1));
                 }
             });
         }
@@ -140,9 +145,12 @@ fn measure_for_ever(processes: Processes) {
     // Without the thread the numbers are missing, and nothing else.
     let _ = measuring.spawn(move || {
         loop {
-            // Workers come in the first moments.
             processes.measure();
-            std::thread::sleep(MEMORY);
+            let measured = Instant::now();
+            // A worker that has just come is measured soon, all others in their time.
+            while measured.elapsed() < MEMORY && !processes.any_is_new() {
+                std::thread::sleep(TICK);
+            }
         }
     });
 }
