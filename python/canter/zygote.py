@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import django, django_faults, django_static, insight, project
+from canter import django, django_cache, django_faults, django_static, insight, project
 from canter.loader import LoadError, load
 
 LINK_FD = 3
@@ -182,6 +182,9 @@ def _import_app(
         link.say_lines("watch", source_directories())
     pooled = django.pooled_databases() if settings.pool is not None else []
     files = django_static.describe(static=settings.static, media=settings.media)
+    pages = django_cache.describe()
+    files.lines += pages.lines
+    files.notes += pages.notes
     if settings.static:
         app = django_static.wrap(app)
     # What exists now lives for ever: the collector shall neither look at it nor, by doing so,

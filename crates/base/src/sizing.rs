@@ -28,6 +28,8 @@ pub struct Sizing {
     pub queue: u32,
     /// Bytes of bodies that the front keeps in memory, of all clients together.
     pub body_memory: u64,
+    /// Bytes of pages that are kept.
+    pub cache_memory: u64,
     /// One sentence for each number of processes and threads.
     pub why: Vec<String>,
 }
@@ -81,6 +83,11 @@ pub fn plan(machine: Machine, config: &Config) -> Sizing {
         queue,
         // An eighth: the rest is the app's. What does not fit goes to files.
         body_memory: (machine.memory_bytes / 8).clamp(8 * MIB, 256 * MIB),
+        // 6 %: a page cache is of use to few pages that many ask for.
+        cache_memory: config.cache_size.map_or_else(
+            || (machine.memory_bytes / 100 * 6).clamp(8 * MIB, 256 * MIB),
+            |size| size.0,
+        ),
         why,
     }
 }

@@ -33,6 +33,7 @@ reasons! {
     SessionCookie "session-cookie" "The request carries a cookie that makes its page personal.",
     Authorization "authorization" "The request has Authorization, and the response does not say that it may be shared all the same.",
     Upgrade "upgrade" "The request asks for another protocol.",
+    OtherForm "other-form" "The request asks for another form of the page, on which its rule does not say that it depends.",
     Range "range" "A part was asked for, and the whole is not stored.",
     RuleBypass "rule-bypass" "A page rule says to bypass the cache.",
     Operator "operator" "The cache is switched off, or this request asked to go around it with the right to do so.",

@@ -41,6 +41,11 @@ pub enum Command<'a> {
         /// The words behind.
         args: &'a [OsString],
     },
+    /// Remove pages from the cache of a running server.
+    Purge {
+        /// The words behind `purge`.
+        args: &'a [OsString],
+    },
     /// Make the encoded forms of static files.
     Compress {
         /// The words behind `static compress`.
@@ -83,6 +88,8 @@ pub enum Topic {
     Queries,
     /// `canter help check`.
     Check,
+    /// `canter help purge`.
+    Purge,
     /// `canter help static`.
     Static,
     /// `canter help options`.
@@ -134,6 +141,11 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         "static",
         "compress static files ahead: `canter static compress`",
         Topic::Static,
+    ),
+    (
+        "purge",
+        "remove pages from the cache of a running server",
+        Topic::Purge,
     ),
     (
         "options",
@@ -191,6 +203,10 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
             },
             args: rest,
         }),
+        Some("purge") if asks_help => Ok(Command::Help {
+            topic: Some(Topic::Purge),
+        }),
+        Some("purge") => Ok(Command::Purge { args: rest }),
         Some("static") if asks_help || rest.is_empty() => Ok(Command::Help {
             topic: Some(Topic::Static),
         }),
@@ -245,6 +261,7 @@ pub fn help(topic: Option<&Topic>) -> String {
         Some(Topic::Top) => insight::TOP_MANUAL.to_owned(),
         Some(Topic::Queries) => insight::QUERIES_MANUAL.to_owned(),
         Some(Topic::Check) => insight::CHECK_MANUAL.to_owned(),
+        Some(Topic::Purge) => PURGE_MANUAL.to_owned(),
         Some(Topic::Static) => STATIC_MANUAL.to_owned(),
         Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),
         Some(Topic::Help) => "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),
@@ -317,6 +334,22 @@ or would be hardly shorter. A form is as old as its file: one that is older is n
       --only WORDS    only these forms: `gzip`, `br`, `zstd`
       --force         make again what is there
   -q, --quiet         say nothing
+";
+
+const PURGE_MANUAL: &str = "\
+canter purge [URL...] [OPTIONS]
+
+Asks a server that runs with `--cache-token` for pages to be fetched anew. A URL is a path, on all
+hosts and with any query, or a whole address. Pages are still shown while they are fetched anew, and
+when the app fails, unless `--hard` is given.
+
+      --prefix PATH     all paths that begin so
+      --host HOST       a whole host
+      --tag TAG         pages with this tag (`Surrogate-Key`, `Cache-Tag`, `tags` of a rule)
+      --all             everything
+      --hard            forget the pages at once
+      --server URL      where it is; `http://127.0.0.1:8000` if left out
+      --token TEXT      its `--cache-token`; better in the variable `CANTER_CACHE_TOKEN`
 ";
 
 const OPTIONS_MANUAL: &str = "\

@@ -13,14 +13,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use canter_base::options::{Ban, Compress as Compression, Config, Hsts, Http2, LogTarget};
+use canter_base::options::{Ban, Cache, Compress as Compression, Config, Hsts, Http2, LogTarget};
 use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
 use canter_channel::call::{Answer, Submission};
 use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_front::{
-    AccessLog, App, Call, Challenges, Compress, GuardSettings, Listener, Server, Settings,
+    AccessLog, App, Call, Challenges, Compress, GuardSettings, Listener, Pages, Server, Settings,
 };
 use canter_shield::pace::Pace;
 use canter_sys::allocator;
@@ -192,10 +192,11 @@ async fn serve(
     );
     let insight = observed::start(config, &dispatch, &processes, &pooled);
     let files = files::of(config);
+    let pages = pages(config, sizing);
     let server = Server::start(
         Settings {
             insight,
-            ..front_settings(config, sizing, challenges, files.clone())
+            ..front_settings(config, sizing, challenges, files.clone(), pages.clone())
         },
         listeners,
         app,
@@ -210,6 +211,7 @@ async fn serve(
         pooled,
         processes,
         files,
+        pages,
     };
     obey(joined, server, config.graceful_timeout).await
 }
@@ -233,6 +235,7 @@ struct Joined {
     pooled: Pooled,
     processes: Processes,
     files: Files,
+    pages: Pages,
 }
 
 /// Does what the supervisor says, to the end.
@@ -267,7 +270,7 @@ async fn obey(
             }
             ToFront::Retire { worker } => dispatch.retire(worker),
             ToFront::Loaded { .. } => {}
-            ToFront::Files => files::told(&joined.files, fds),
+            ToFront::Files => files::told(&joined.files, &joined.pages, fds),
             ToFront::Stop {
                 grace_ms,
                 linger_ms,
@@ -441,6 +444,7 @@ fn front_settings(
     sizing: &Sizing,
     challenges: Challenges,
     files: Files,
+    pages: Pages,
 ) -> Settings {
     Settings {
         limits: canter_http::Limits {
@@ -476,6 +480,8 @@ fn front_settings(
         early_hints: config.early_hint.clone(),
         challenges,
         files,
+        pages,
+        purge_token: config.cache_token.as_ref().map(|token| token.0.clone()),
         request_id_header: config.request_id_header.0.to_ascii_lowercase(),
         compress: compress(config),
         health: config.health,
@@ -500,6 +506,12 @@ fn compress(config: &Config) -> Option<Compress> {
         level: Level::new(u8::try_from(config.compress_level).unwrap_or(u8::MAX)),
         hides,
     })
+}
+
+fn pages(config: &Config, sizing: &Sizing) -> Pages {
+    let is_on = config.cache == Cache::On;
+    let bytes = usize::try_from(sizing.cache_memory).unwrap_or(usize::MAX);
+    Pages::new(is_on, bytes, &config.cache_rule)
 }
 
 fn pace(config: &Config) -> Pace {

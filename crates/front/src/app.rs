@@ -8,7 +8,7 @@ use canter_channel::call::{Answer, Submission};
 /// Something that answers requests.
 pub trait App: Clone + 'static {
     /// One request handed in; dropping it says that nobody waits for the answer any more.
-    type Call: Call;
+    type Call: Call + 'static;
 
     /// Hands a complete request in. Never blocks and never fails: refusals come as answers.
     fn submit(&self, submission: Submission) -> Self::Call;

@@ -4,8 +4,10 @@
 mod admin;
 mod answer;
 mod buffer;
+mod cached;
 mod encode;
 mod files;
+mod page;
 mod receive;
 mod send;
 mod watch;

@@ -11,6 +11,7 @@ use canter_http::conditional::Conditions;
 use canter_http::{Head, KnownName, Method, RequestFacts};
 
 use crate::forwarded::Client;
+use crate::pages::Visit;
 
 /// Of one request, kept until its response is sent.
 pub(crate) struct Facts {
@@ -24,6 +25,10 @@ pub(crate) struct Facts {
     pub forms: Option<Box<[u8]>>,
     /// The whole head, while it is not known which paths are those of files.
     pub early: Option<Box<(Head, Vec<u8>)>>,
+    /// What its answer may be kept under, or why it may not.
+    pub visit: Option<Box<Visit>>,
+    /// What the page cache had to do with it, for `Cache-Status`.
+    pub cache_status: Option<String>,
     pub started: Instant,
     pub has_body: bool,
     /// Who is to blame for what is wrong with it, where that is known.

@@ -53,6 +53,10 @@ pub(crate) fn before(settings: &Settings, guard: &Guard, asked: &Asked<'_>) -> O
         .or_else(|| steps::challenge::answer(&settings.challenges, asked.head, asked.buf))
         .or_else(|| steps::bench::answer(settings.bench_token.as_deref(), asked.head, asked.buf))
         .or_else(|| steps::ban::answer(guard, asked.to_blame))
+        .or_else(|| {
+            let token = settings.purge_token.as_deref();
+            steps::purge::answer(&settings.pages, token, asked.head, asked.buf)
+        })
         .or_else(|| steps::redirect::answer(settings.redirect_https, asked))
         .or_else(|| steps::rate::answer(guard, asked))
 }

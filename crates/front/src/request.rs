@@ -68,6 +68,8 @@ pub(crate) struct Origin<'a> {
     pub trusted: Option<Words>,
     /// It came over HTTP/2.
     pub http2: bool,
+    /// Conditions in place of the client's.
+    pub conditions: &'a [(&'static [u8], Vec<u8>)],
     /// What it says of codings and encoded forms passes through this.
     pub codings: Codings,
 }
@@ -180,6 +182,9 @@ pub(crate) fn begin<'m>(
         };
         writer.field(name, value, repeated && field.known != KnownName::XRealIp);
     }
+    for (name, value) in origin.conditions {
+        writer.field(name, value, false);
+    }
     writer.field(origin.id_header.as_bytes(), origin.id, false);
     Ok(writer)
 }
@@ -194,6 +199,16 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
         // About this connection and this message, which end here (RFC 9110, section 7.6.1).
         KnownName::TransferEncoding | KnownName::Trailer | KnownName::Expect => false,
         KnownName::AcceptEncoding => !origin.codings.hides(),
+        KnownName::IfMatch
+        | KnownName::IfNoneMatch
+        | KnownName::IfModifiedSince
+        | KnownName::IfUnmodifiedSince
+        | KnownName::IfRange
+        | KnownName::Range
+            if !origin.conditions.is_empty() =>
+        {
+            false
+        }
         // Written by us, not by the client.
         KnownName::Connection => !origin.http2,
         KnownName::XRealIp | KnownName::XRequestStart => origin.trusted.is_some(),

@@ -17,6 +17,7 @@ use crate::clock::DateClock;
 use crate::guard::Guard;
 use crate::helper::Helper;
 use crate::listener::Listener;
+use crate::pages::flight::Flights;
 use crate::settings::Settings;
 use crate::table::Table;
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared<A: App> {
     pub memory: Rc<Budget>,
     pub clock: DateClock,
     pub helper: Helper,
+    /// Pages that are fetched for several.
+    pub flights: Rc<Flights<A::Call>>,
     pub access: Option<Rc<AccessLog>>,
     draining: Cell<bool>,
     rejects: RefCell<HashMap<Reject, u64>>,
@@ -50,6 +53,7 @@ impl<A: App> Shared<A> {
             app,
             clock: DateClock::new(),
             helper: Helper::default(),
+            flights: Rc::default(),
             access,
             draining: Cell::new(false),
             rejects: RefCell::default(),

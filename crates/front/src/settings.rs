@@ -14,6 +14,7 @@ use canter_shield::pace::Pace;
 use crate::forwarded::Words;
 use crate::guard::GuardSettings;
 use crate::insight::Insight;
+use crate::pages::Pages;
 use crate::steps::challenge::Challenges;
 
 /// What the front is set to.
@@ -71,6 +72,10 @@ pub struct Settings {
     pub files: Files,
     /// How answers of the app are encoded; None for not at all.
     pub compress: Option<Compress>,
+    /// Pages that are answered again without the app.
+    pub pages: Pages,
+    /// What a request must know to purge them; None where none may.
+    pub purge_token: Option<String>,
     /// The field that carries the request id, in lower case.
     pub request_id_header: String,
     /// Whether `/-/live` and `/-/ready` are answered here.

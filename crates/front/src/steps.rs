@@ -6,5 +6,6 @@ pub(crate) mod challenge;
 pub(crate) mod health;
 pub(crate) mod hints;
 pub(crate) mod options;
+pub(crate) mod purge;
 pub(crate) mod rate;
 pub(crate) mod redirect;

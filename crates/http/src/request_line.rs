@@ -29,6 +29,17 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// Whether a request may change something (RFC 9110, section 9.2.1). A method that is not known
+    /// may do anything.
+    pub const fn is_unsafe(self) -> bool {
+        matches!(
+            self,
+            Self::Post | Self::Put | Self::Patch | Self::Delete | Self::Other
+        )
+    }
+}
+
 /// The protocol version of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Version {

@@ -18,7 +18,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     (
         "crates/front",
         &[
-            "base", "channel", "encode", "files", "http", "insight", "shield", "sys",
+            "base", "cache", "channel", "encode", "files", "http", "insight", "shield", "sys",
         ],
     ),
     ("crates/load", &["base", "sys"]),

@@ -80,6 +80,14 @@ choice! {
 }
 
 choice! {
+    /// Whether pages are kept and answered again without the app.
+    Cache {
+        On = "on" | "auto" | "true" | "yes" | "1", "what the app or a rule says may be shared";
+        Off = "off" | "none" | "false" | "no" | "0", "nothing";
+    }
+}
+
+choice! {
     /// In which words trusted proxies speak of the client.
     ForwardedHeader {
         XForwarded = "x-forwarded" | "x-forwarded-for", "`X-Forwarded-For` and its kin";

@@ -154,6 +154,8 @@ pub enum Group {
     Proxies,
     /// What is answered without the app.
     Files,
+    /// Pages that are answered again without the app.
+    Pages,
     /// The pool of PostgreSQL connections.
     Database,
     /// What is written.
@@ -176,6 +178,7 @@ impl Group {
         Self::Limits,
         Self::Proxies,
         Self::Files,
+        Self::Pages,
         Self::Database,
         Self::Logging,
         Self::Application,
@@ -193,6 +196,7 @@ impl Group {
             Self::Limits => "Size limits",
             Self::Proxies => "Proxies and health",
             Self::Files => "Static files, compression",
+            Self::Pages => "Page cache",
             Self::Database => "Database",
             Self::Logging => "Logging",
             Self::Application => "Application",

@@ -13,12 +13,14 @@ mod folder;
 mod gunicorn;
 mod help;
 mod layer;
+mod page_rule;
 mod quantity;
 mod rate;
 mod reference;
 mod report;
 mod resolve;
 mod rules;
+mod secret;
 mod table;
 mod text;
 mod value;
@@ -27,7 +29,7 @@ mod web;
 pub use address::{Address, Host, Network};
 pub use app::App;
 pub use choice::{
-    AccessLogFormat, Ban, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
+    AccessLogFormat, Ban, Cache, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
     PlatformName, Preload, Static, WorkerClass,
 };
 pub use database_url::{DatabaseUrl, RoleName};
@@ -35,11 +37,13 @@ pub use declare::{Group, Row, Shape};
 pub use folder::{Media, UrlFolder};
 pub use help::{long_help, short_help};
 pub use layer::Origin;
+pub use page_rule::{PageRule, RuleMode, RuleQuery};
 pub use quantity::{Mode, Size};
 pub use rate::{RateKey, RateLimit};
 pub use reference::reference_page;
 pub use report::{report_json, report_text};
 pub use resolve::{Chosen, Found, Inputs, Platform, Resolved, resolve};
+pub use secret::Secret;
 pub use table::{Config, ROWS};
 pub use text::{BenchToken, HeaderName, KeyValue, Token, TypePattern};
 pub use value::{Field, Reading, Value, Wrong};

@@ -17,7 +17,11 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn resolve(&self) -> Result<Resolved, Fault> {
-        let args: Vec<OsString> = self.args.split_whitespace().map(Into::into).collect();
+        // Lines are words that may hold spaces.
+        let lines = self.args.contains('\n');
+        let between = |c: char| c == '\n' || (!lines && c.is_whitespace());
+        let words = self.args.split(between).filter(|word| !word.is_empty());
+        let args: Vec<OsString> = words.map(Into::into).collect();
         let env: Vec<(OsString, OsString)> = self
             .env
             .iter()
@@ -340,7 +344,7 @@ fn every_example_on_the_reference_page_is_accepted_in_every_layer() {
         assert_eq!(files(&toml).resolve().is_ok(), row.in_file, "{example}");
         // The file that the example of `config` names.
         let there = [("deploy/canter.toml", "")];
-        let flag = format!("--{}={}", row.name(), row.example);
+        let flag = format!("--{}={}\n", row.name(), row.example);
         let case = Case {
             args: &flag,
             env: &[],

@@ -10,14 +10,16 @@ use std::time::Duration;
 use super::address::{Address, Network};
 use super::app::App;
 use super::choice::{
-    AccessLogFormat, Ban, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
+    AccessLogFormat, Ban, Cache, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
     PlatformName, Preload, Static, WorkerClass,
 };
 use super::database_url::{DatabaseUrl, RoleName};
 use super::declare::{Group, Row, first, options};
 use super::folder::{Media, UrlFolder};
+use super::page_rule::PageRule;
 use super::quantity::{Mode, Size};
 use super::rate::RateLimit;
+use super::secret::Secret;
 use super::text::{BenchToken, HeaderName, KeyValue, Token, TypePattern};
 use super::value::{Field, Reading};
 use super::web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
@@ -531,6 +533,48 @@ options! {
     /// that are not compressed of themselves. `model/*` is all of a kind.
     compress_type: Vec<TypePattern> = "" {
         group: Files, example: "chemical/x-pdb", since: "0.1.0", unset: "none beside those",
+    }
+
+    /// Answer pages again without the app
+    ///
+    /// As HTTP lets a shared cache (RFC 9111): what the app says may be kept for a time, with
+    /// `Cache-Control: max-age=60`, `s-maxage` or `CDN-Cache-Control`, and what a `--cache-rule`
+    /// covers. Never what is private, sets a cookie, or was asked for with a session. Under Django's
+    /// `DEBUG` nothing is kept. `Cache-Status` in each answer says what happened, and why.
+    /// `--no-cache` is short for `off`.
+    cache: Cache = "on" {
+        group: Pages, example: "off", since: "0.1.0", shorthand: ["no-cache" => "off"],
+    }
+
+    /// Memory for cached pages
+    ///
+    /// Everything counts: pages, their addresses and what is needed to find them. When it is full,
+    /// the pages that are asked for least go.
+    cache_size: Option<Size> = "" {
+        group: Pages, example: "64MB", since: "0.1.0",
+        unset: "6 % of memory, 8 MB to 256 MB",
+    }
+
+    /// A rule for the pages of some paths; may be given several times
+    ///
+    /// `/news/* ttl=60s` keeps what the app answers there for a minute, for everybody without a
+    /// session. Behind the path may stand `grace=5m` (how long an old page may be shown while it is
+    /// fetched anew), `error-grace=1d` (and when the app fails), `browser-ttl=0`, `mode=respect` (the
+    /// app's own time counts) or `mode=bypass`, `cookies=theme`, `headers=accept` and `query=page,q`
+    /// (what the page depends on), `ignore-query=ref`, `status-ttl=404:10s`, `tags=news` and
+    /// `host=www.example.org`. The first rule that fits counts. In a file each is a table
+    /// `[[cache.rules]]` with these keys.
+    cache_rule: Vec<PageRule> = "" {
+        group: Pages, example: "/news/* ttl=60s grace=5m", since: "0.1.0",
+        unset: "only what the app says",
+    }
+
+    /// What a request must know to purge pages
+    ///
+    /// `POST /-/purge` with `Authorization: Bearer` and this token removes pages; without the option
+    /// the address is the app's, as any other. It has at least 16 characters.
+    cache_token: Option<Secret> = "" {
+        group: Pages, example: "a-long-random-text", since: "0.1.0", unset: "no such address",
     }
 
     /// Whether the app's PostgreSQL connections go through Canter's pool

@@ -62,6 +62,16 @@ impl Plan {
         self.largest_body
     }
 
+    /// The same with the tags of its page rule.
+    #[must_use]
+    pub fn with_tags(mut self, names: &[Vec<u8>]) -> Self {
+        self.tags
+            .extend(names.iter().map(|name| tags::site_tag(name)));
+        self.tags.sort_unstable();
+        self.tags.dedup();
+        self
+    }
+
     /// Makes the entry, now that the whole body is there.
     pub fn into_entry(self, key: &Key, body: Body) -> Result<Entry, Reason> {
         if self.length.is_some_and(|length| length != body.len()) {

@@ -5,6 +5,7 @@ pub mod compress;
 pub mod insight;
 pub mod options;
 pub mod pool;
+pub mod purge;
 pub mod selftest;
 pub mod serve;
 

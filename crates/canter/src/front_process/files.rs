@@ -9,6 +9,7 @@ use std::path::Path;
 use canter_base::error;
 use canter_base::options::{Config, Media, Static, UrlFolder};
 use canter_files::{Files, Folder, Kind, Pointers, Site};
+use canter_front::Pages;
 
 /// As the options say.
 pub fn of(config: &Config) -> Files {
@@ -32,12 +33,16 @@ pub fn of(config: &Config) -> Files {
 }
 
 /// What the settings of the app say has come.
-pub fn told(files: &Files, fds: Vec<OwnedFd>) {
+pub fn told(files: &Files, pages: &Pages, fds: Vec<OwnedFd>) {
     let Some(fd) = fds.into_iter().next() else {
         return;
     };
     match read(&File::from(fd)) {
-        Ok(text) => files.set_site(Site::read(&String::from_utf8_lossy(&text))),
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            pages.set_site(&text);
+            files.set_site(Site::read(&text));
+        }
         Err(error) => error!(
             "what Django says of static files cannot be read",
             reason = &error.to_string()

@@ -23,7 +23,7 @@ use super::encode::Form;
 use super::receive::{Body, Refusal};
 use super::send::{Ending, Streamed};
 use super::watch::Watch;
-use super::{After, Conn, Stop};
+use super::{After, Conn, Stop, cached};
 use crate::app::App;
 use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
@@ -76,17 +76,19 @@ impl<A: App> Conn<A> {
             told: told.as_ref(),
             ready: self.shared.app.is_ready() && !self.shared.is_draining(),
         };
+        let unread = !decoder.is_done();
         if let Some(local) = pipeline::before(settings, &self.shared.guard, &asked) {
-            let clean = decoder.is_done();
             self.buffer.consume(self.head.length);
-            return self.answer_from_here(&facts, &local, !clean).await;
+            return self.answer_from_here(&facts, &local, unread).await;
         }
         if let Some(answer) = settings.files.find(&self.head, buf, facts.started) {
-            let clean = decoder.is_done();
             self.buffer.consume(self.head.length);
-            return self.answer_file(&facts, &answer, !clean).await;
+            return self.answer_file(&facts, &answer, unread).await;
         }
         self.remember(&mut facts);
+        if let Some(turn) = self.turn(&mut facts, client.https) {
+            return self.take_turn(&mut facts, turn).await;
+        }
         let hints = hints::hints(settings, &self.head, buf);
         let mut message = Vec::with_capacity(self.head.length + 256);
         let origin = request::Origin {
@@ -101,37 +103,41 @@ impl<A: App> Conn<A> {
             trusted: words,
             http2: self.arrival.http2,
             codings: self.codings(&facts),
+            conditions: &[],
         };
-        let begun = request::begin(&mut message, buf, &self.head, &origin, &mut self.path);
-        let writer = match begun {
+        let writer = match request::begin(&mut message, buf, &self.head, &origin, &mut self.path) {
             Ok(writer) => writer,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
-        let expects = self.head.expects_continue;
         self.buffer.consume(self.head.length);
         if !hints.is_empty() {
             self.send_all(&hints, &[]).await?;
         }
+        let expects = self.head.expects_continue;
         let (file, memory) = match self.take_body(decoder, expects, writer).await {
             Ok(taken) => taken,
             Err(refusal) => return self.refuse_body(&facts, refusal).await,
         };
         let (deadline, wanted_until) = self.deadlines(&facts);
         if wanted_until.is_some_and(|end| end <= Instant::now()) {
-            // Whoever would run it now works for nobody.
-            return self
-                .answer_locally(&facts, 503, RETRY, GIVEN_UP, false)
-                .await;
+            return self.give_up(&facts).await;
         }
         self.place.row.enter(Phase::App, None);
-        let mut call = self.shared.app.submit(Submission {
+        let submission = Submission {
             message,
             file,
             deadline,
             wanted_until,
             trace: facts.trace.clone(),
-        });
-        self.respond(&facts, &mut call, memory).await
+        };
+        let call = self.shared.app.submit(submission);
+        self.respond(&mut facts, call, memory, &[]).await
+    }
+
+    /// Whoever would run it now works for nobody.
+    async fn give_up(&mut self, facts: &Facts) -> Result<After, Stop> {
+        self.answer_locally(facts, 503, RETRY, GIVEN_UP, false)
+            .await
     }
 
     /// What must be known of the request until it is answered.
@@ -146,6 +152,8 @@ impl<A: App> Conn<A> {
             wish: self.wish(),
             forms: None,
             early: None,
+            visit: None,
+            cache_status: None,
             started: Instant::now(),
             has_body: self.head.framing != Framing::None,
             client: if self.arrival.trusted {
@@ -252,19 +260,30 @@ impl<A: App> Conn<A> {
     }
 
     /// Brings the app's answer to the client. The message, and `memory` with it, is needed until the
-    /// answer begins.
-    async fn respond(
+    /// answer begins; `kept` is the head, where it may have to be sent to the app again.
+    pub(super) async fn respond(
         &mut self,
-        facts: &Facts,
-        call: &mut A::Call,
+        facts: &mut Facts,
+        mut call: A::Call,
         memory: Option<Share>,
+        kept: &[u8],
     ) -> Result<After, Stop> {
         let mut watch = Watch::default();
         let first = self
-            .next_answer(call, &mut watch, facts.request.version)
+            .next_answer(&mut call, &mut watch, facts.request.version)
             .await;
         drop(memory);
         let first = first.inspect_err(|_| self.log(facts, 499, 0))?;
+        self.settle(facts, first, call, kept).await
+    }
+
+    /// Sends an answer of the app that has begun.
+    pub(super) async fn deliver(
+        &mut self,
+        facts: &Facts,
+        first: Answer,
+        call: &mut A::Call,
+    ) -> Result<After, Stop> {
         match first {
             Answer::Failed(failure) => self.fail(facts, failure).await,
             Answer::Head { message, last } => match self.in_its_place(facts, &message) {
@@ -280,7 +299,7 @@ impl<A: App> Conn<A> {
     }
 
     /// Writes the head of the app's response to `self.out`.
-    fn encode(
+    pub(super) fn encode(
         &mut self,
         facts: &Facts,
         answer: &Response<'_>,
@@ -298,10 +317,17 @@ impl<A: App> Conn<A> {
         let timing = server_timing(facts);
         let timing = timing.as_deref();
         let timing = timing.map(|value| (SERVER_TIMING.as_bytes(), value.as_bytes()));
+        let status = facts.cache_status.as_ref();
+        let status = status.map(|text| (&b"Cache-Status"[..], text.as_bytes()));
         let answer = HttpAnswer {
             status: answer.facts.status,
             reason: answer.facts.reason,
-            fields: form.fields(answer.fields()).chain(hsts).chain(timing),
+            fields: form
+                .fields(answer.fields())
+                .filter(|(name, _)| cached::is_for_clients(name))
+                .chain(hsts)
+                .chain(timing)
+                .chain(status),
             length,
             close,
         };
@@ -405,7 +431,7 @@ impl<A: App> Conn<A> {
         self.answer_locally(facts, 500, &[], "", false).await
     }
 
-    async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
+    pub(super) async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
         let (status, fields, text): (u16, &[LocalField], &str) = match failure {
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use canter_cache::Body;
 use canter_channel::response::{FilePart, Response};
 use canter_encode::policy::{self, Verdict};
 use canter_encode::{Coding, Encoder, Pad, Wish, encode, tag};
@@ -18,6 +19,7 @@ use super::{Conn, Stop};
 use crate::app::App;
 use crate::coder::Coder;
 use crate::facts::Facts;
+use crate::pages::Page;
 use crate::request::{self, Codings, Selected};
 use crate::settings::Compress;
 
@@ -199,6 +201,42 @@ impl<A: App> Conn<A> {
         self.shared.helper.run(work).await.flatten()
     }
 
+    /// The form of a stored page that this client gets, and whether another may get another.
+    pub(super) async fn form_of_page(
+        &self,
+        facts: &Facts,
+        page: &Page,
+    ) -> (Option<(Coding, Body)>, bool) {
+        let Some(compress) = self.compress().filter(|_| !page.entry.is_encoded()) else {
+            return (None, false);
+        };
+        let length = page.entry.body().len();
+        let fields = page.entry.fields();
+        let told = policy::Answer::read(page.entry.status(), fields, Some(length));
+        let coding = match compress.policy.judge(facts.wish, &told) {
+            Verdict::Leave => return (None, false),
+            Verdict::Encode(coding) => coding,
+            Verdict::Vary => return (None, true),
+        };
+        if let Some(body) = page.entry.content(coding) {
+            return (Some((coding, body.clone())), true);
+        }
+        // A page for everybody holds nobody's secret: its length may be known.
+        let content: Vec<u8> = page.entry.body().chunks().collect::<Vec<_>>().concat();
+        let level = compress.level;
+        let encoded = if content.len() <= level.quick() {
+            encode(&content, coding, level, Pad::NONE).ok()
+        } else {
+            let work = move || encode(&content, coding, level, Pad::NONE).ok();
+            self.shared.helper.run(work).await.flatten()
+        };
+        let body = encoded.map(Body::new);
+        if let Some(body) = &body {
+            self.shared.settings.pages.add_form(page, coding, body);
+        }
+        (body.map(|body| (coding, body)), true)
+    }
+
     /// The coder of a streamed body. Where there is no memory for one, the form becomes the answer as
     /// it is.
     pub(super) fn coder(&self, form: &mut Form) -> Option<Coder> {
@@ -291,7 +329,7 @@ fn slice(
 }
 
 /// The tag in the client's words, where it has named a form of ours.
-fn clients_tag(facts: &Facts, etag: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn clients_tag(facts: &Facts, etag: &[u8]) -> Option<Vec<u8>> {
     let list = facts.forms.as_deref()?;
     tag::in_the_clients_words(etag, list, facts.wish.coding()?)
 }

@@ -129,7 +129,7 @@ impl<A: App> Conn<A> {
     }
 
     /// Writes a head to `self.out`.
-    fn encode_file<'a>(
+    pub(super) fn encode_file<'a>(
         &mut self,
         facts: &Facts,
         (status, reason): (u16, &[u8]),
@@ -448,7 +448,7 @@ fn is_pointer(name: &[u8]) -> bool {
 
 /// Whether a field of the app is sent with this answer: not what is about the whole where a part or
 /// nothing is sent.
-fn is_kept(selected: &Selected, name: KnownName) -> bool {
+pub(super) fn is_kept(selected: &Selected, name: KnownName) -> bool {
     match selected {
         Selected::Whole => true,
         Selected::Part(_) => name != KnownName::ContentLength,

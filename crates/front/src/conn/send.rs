@@ -106,10 +106,10 @@ impl<A: App> Conn<A> {
 
     /// Sends a body as it comes from the app, at the client's pace; what the client does not take
     /// at once goes to memory and then to a file, so that the app can go on.
-    pub(super) async fn send_stream(
+    pub(super) async fn send_stream<C: Call>(
         &mut self,
         mut body: Streamed,
-        call: &mut impl Call,
+        call: &mut C,
     ) -> Result<(Ending, u64), Stop> {
         self.flow.set(None);
         let mut held = false;

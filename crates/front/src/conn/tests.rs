@@ -79,6 +79,8 @@ fn settings() -> Settings {
         bench_token: None,
         files: canter_files::Files::default(),
         insight: None,
+        pages: crate::pages::Pages::new(false, 0, &[]),
+        purge_token: None,
         access_log_format: AccessLogFormat::Combined,
     }
 }

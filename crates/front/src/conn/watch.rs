@@ -37,9 +37,9 @@ pub(super) struct Watch {
 
 impl<A: App> Conn<A> {
     /// The next step of the answer, or the end of the client.
-    pub(super) async fn next_answer(
+    pub(super) async fn next_answer<C: Call>(
         &mut self,
-        call: &mut A::Call,
+        call: &mut C,
         watch: &mut Watch,
         version: Version,
     ) -> Result<Answer, Stop> {
@@ -58,7 +58,7 @@ impl<A: App> Conn<A> {
     fn poll_gone(
         &mut self,
         cx: &mut Context<'_>,
-        call: &A::Call,
+        call: &impl Call,
         watch: &mut Watch,
         version: Version,
     ) -> Poll<()> {

@@ -1,6 +1,8 @@
 //! Settings from `canter.toml` or `[tool.canter]` in `pyproject.toml`. Owns which file counts and
 //! how TOML values become texts; reading the file is the caller's, passed in as a function.
 
+mod pages;
+
 use std::io;
 use std::path::Path;
 
@@ -129,6 +131,10 @@ fn settings(text: &str, path: &str, in_project: bool) -> Result<Option<Vec<Setti
     };
     let mut settings: Vec<Setting> = Vec::new();
     for (key, value) in table {
+        if let ("cache", DeValue::Table(table)) = (key.get_ref().as_ref(), value.get_ref()) {
+            settings.extend(pages::read(table, text, path)?);
+            continue;
+        }
         let origin = Origin::File {
             path: path.to_owned(),
             line: line(text, key.span().start),

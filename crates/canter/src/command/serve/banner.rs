@@ -129,6 +129,7 @@ mod tests {
             threads: 40,
             connections: 1000,
             body_memory: 64 << 20,
+            cache_memory: 32 << 20,
             queue: 256,
             why: why.iter().map(|&sentence| sentence.to_owned()).collect(),
         };

@@ -1,0 +1,175 @@
+//! `canter purge`: removes pages from the cache of a running server.
+//!
+//! Owns its command line and the one request that it makes. Leaves what is purged to the server.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use canter_base::{Exit, Fault};
+use lexopt::Parser;
+use lexopt::prelude::{Long, Value};
+
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8000";
+const TOKEN: &str = "CANTER_CACHE_TOKEN";
+const LIMIT: Duration = Duration::from_secs(10);
+/// More than the server ever answers here.
+const LONGEST: u64 = 64 * 1024;
+
+/// What the words ask for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wish {
+    server: String,
+    token: String,
+    query: String,
+}
+
+/// Asks the server to purge, and says how many pages that were.
+pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
+    let wish = read(args, std::env::var(TOKEN).ok())?;
+    let count = ask(&wish)?;
+    let _ = writeln!(std::io::stdout().lock(), "{count} pages");
+    Ok(Exit::Ok)
+}
+
+fn read(args: &[OsString], token: Option<String>) -> Result<Wish, Fault> {
+    let wrong = |error: lexopt::Error| Fault::usage(error.to_string()).from("command line");
+    let mut parser = Parser::from_args(args);
+    let (mut server, mut token) = (DEFAULT_SERVER.to_owned(), token);
+    let mut query = String::new();
+    let mut add = |name: &str, value: OsString| {
+        let between = if query.is_empty() { "" } else { "&" };
+        let _ = write!(query, "{between}{name}=");
+        escape(&value.to_string_lossy(), &mut query);
+    };
+    let (mut is_hard, mut is_any) = (false, false);
+    while let Some(arg) = parser.next().map_err(wrong)? {
+        is_any |= !matches!(arg, Long("server" | "token" | "hard"));
+        match arg {
+            Value(url) => add("url", url),
+            Long("prefix") => add("prefix", parser.value().map_err(wrong)?),
+            Long("host") => add("host", parser.value().map_err(wrong)?),
+            Long("tag") => add("tag", parser.value().map_err(wrong)?),
+            Long("all") => add("all", "1".into()),
+            Long("hard") => is_hard = true,
+            Long("server") => {
+                server = parser
+                    .value()
+                    .map_err(wrong)?
+                    .to_string_lossy()
+                    .into_owned();
+            }
+            Long("token") => {
+                token = Some(
+                    parser
+                        .value()
+                        .map_err(wrong)?
+                        .to_string_lossy()
+                        .into_owned(),
+                );
+            }
+            other => return Err(wrong(other.unexpected())),
+        }
+    }
+    if !is_any {
+        return Err(Fault::usage("it was not said what to purge")
+            .from("command line")
+            .hint("a URL, `--prefix`, `--host`, `--tag` or `--all`"));
+    }
+    if is_hard {
+        add("hard", "1".into());
+    }
+    let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
+    let token = token.ok_or_else(|| {
+        Fault::usage("there is no token")
+            .from("command line")
+            .hint(format!(
+                "`--token`, or the variable `{TOKEN}`: as the server's `--cache-token`"
+            ))
+    })?;
+    Ok(Wish {
+        server,
+        token,
+        query,
+    })
+}
+
+fn escape(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
+fn ask(wish: &Wish) -> Result<u64, Fault> {
+    let place = wish.server.strip_prefix("http://").ok_or_else(|| {
+        Fault::usage(format!("`--server` is `{}`", wish.server))
+            .from("command line")
+            .hint(format!(
+                "an address such as `{DEFAULT_SERVER}`, reached from this machine"
+            ))
+    })?;
+    let place = place.trim_end_matches('/');
+    let lost = |error: std::io::Error| {
+        Fault::new(
+            Exit::Unreachable,
+            format!("`{}` does not answer: {error}", wish.server),
+        )
+    };
+    let mut stream = TcpStream::connect(place).map_err(lost)?;
+    stream.set_read_timeout(Some(LIMIT)).map_err(lost)?;
+    stream.set_write_timeout(Some(LIMIT)).map_err(lost)?;
+    let request = format!(
+        "POST /-/purge?{} HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n",
+        wish.query, wish.token
+    );
+    stream.write_all(request.as_bytes()).map_err(lost)?;
+    let mut answer = String::new();
+    stream
+        .take(LONGEST)
+        .read_to_string(&mut answer)
+        .map_err(lost)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    // Behind the line with the status.
+    let last = body.trim().lines().last().unwrap_or_default();
+    match (status, last.parse()) {
+        ("200", Ok(count)) => Ok(count),
+        ("401", _) => Err(Fault::new(
+            Exit::Unreachable,
+            "the server has another token",
+        )),
+        (_, _) => Err(Fault::new(
+            Exit::Unreachable,
+            format!("the server answered {status}: {}", body.trim()),
+        )
+        .hint("it purges pages where it runs with `--cache-token`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(words: &str) -> Result<Wish, Fault> {
+        let args: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
+        read(&args, Some("t".to_owned()))
+    }
+
+    #[test]
+    fn the_words_become_one_query() {
+        let found = wish("/a?b=c --tag x&y --prefix /n/ --hard --server http://h:1").unwrap();
+        assert_eq!(found.query, "url=/a%3Fb%3Dc&tag=x%26y&prefix=/n/&hard=1");
+        assert_eq!(found.server, "http://h:1");
+        for wrong in ["", "--hard", "--tag", "--regex x"] {
+            assert!(wish(wrong).is_err(), "{wrong}");
+        }
+        assert!(read(&["--all".into()], None).is_err());
+    }
+}

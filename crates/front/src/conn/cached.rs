@@ -1,0 +1,462 @@
+//! Owns answering from the page cache: sending a stored page or a part of it, waiting for one that
+//! somebody fetches, and asking the app alone where neither helps.
+//! Leaves decisions to `pages`, bytes to `send`.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use canter_cache::status::CacheStatus;
+use canter_cache::{Body, is_for_the_cache};
+use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::response::Response;
+use canter_http::{BodyFraming, Method, target};
+
+use super::answer::APP_FAULT;
+use super::encode::Form;
+use super::send::{Ending, Streamed};
+use super::watch::Watch;
+use super::{After, Conn, Stop};
+use crate::app::App;
+use crate::facts::Facts;
+use crate::forwarded::{self, Client};
+use crate::pages::flight::{Follower, Outcome, go_on, start};
+use crate::pages::{Asking, Judged, Page, Request, Sent, Turn, Visit};
+use crate::request;
+use crate::table::Phase;
+
+/// How long somebody waits for a page that another has asked for, before asking alone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const ONLY_STORED: &str = "there is no stored page, and only that was wanted";
+
+/// What comes instead of the app's answer, or with it.
+pub(super) enum Instead {
+    /// This is sent.
+    Page(Page, CacheStatus<'static>),
+    /// Ask once more.
+    Again,
+    /// The body goes to others, too.
+    Shared(
+        Box<Visit>,
+        Box<canter_cache::policy::Plan>,
+        CacheStatus<'static>,
+    ),
+}
+
+impl<A: App> Conn<A> {
+    /// What the page cache does with the request whose head is in the buffer. `facts` gets what is
+    /// needed when the app is asked.
+    pub(super) fn turn(&self, facts: &mut Facts, https: bool) -> Option<Turn> {
+        let pages = &self.shared.settings.pages;
+        let buf = self.buffer.filled();
+        let mut decoded = Vec::new();
+        let path = if self.head.path_is_escaped {
+            if target::decode_path(self.head.path(buf), &mut decoded).is_err() {
+                return None;
+            }
+            &decoded
+        } else {
+            self.head.path(buf)
+        };
+        let request = Request {
+            head: &self.head,
+            buf,
+            path,
+            https,
+            trusted: self.arrival.trusted,
+        };
+        match pages.turn(&request) {
+            // A stored page to confirm: the app is asked in our words.
+            Turn::App(visit) if visit.found.is_some() && self.head.method == Method::Get => {
+                Some(Turn::Fetch(visit))
+            }
+            Turn::App(visit) => {
+                facts.visit = Some(visit);
+                None
+            }
+            Turn::Off => None,
+            turn => Some(turn),
+        }
+    }
+
+    /// Does it.
+    pub(super) async fn take_turn(&mut self, facts: &mut Facts, turn: Turn) -> Result<After, Stop> {
+        let kept = if let Turn::Hit(..) = turn {
+            Vec::new()
+        } else {
+            let buf = self.buffer.filled();
+            buf.get(..self.head.length).unwrap_or_default().to_vec()
+        };
+        self.buffer.consume(self.head.length);
+        match turn {
+            Turn::Hit(page, ttl) => self.send_page(facts, &page, hit(ttl)).await,
+            Turn::Refresh(page, ttl, visit) => {
+                self.refresh(facts, *visit, &kept);
+                self.send_page(facts, &page, hit(ttl)).await
+            }
+            Turn::Fetch(visit) => match visit.sent {
+                Sent::Shaped(_) => self.fetch(facts, visit, &kept).await,
+                Sent::Whole(..) => {
+                    let conditions = visit.conditions();
+                    facts.visit = Some(visit);
+                    self.ask_alone(facts, &kept, &conditions).await
+                }
+            },
+            Turn::Unavailable => {
+                self.answer_locally(facts, 504, &[], ONLY_STORED, false)
+                    .await
+            }
+            Turn::Off | Turn::App(_) => self.ask_alone(facts, &kept, &[]).await,
+        }
+    }
+
+    /// Gets another copy, for the store.
+    fn refresh(&self, facts: &Facts, visit: Visit, kept: &[u8]) {
+        let conditions = visit.conditions();
+        let message = match &visit.sent {
+            Sent::Shaped(shape) => shape.message(&self.asking(&facts.id, &conditions)),
+            Sent::Whole(..) => match self.message(facts, kept, &conditions) {
+                Some(message) => message,
+                None => return,
+            },
+        };
+        let call = self.submit(facts, message);
+        let pages = self.shared.settings.pages.clone();
+        drop(start(&self.shared.flights, pages, visit, call, true));
+    }
+
+    fn submit(&self, facts: &Facts, message: Vec<u8>) -> A::Call {
+        let timeout = self.shared.settings.timeout;
+        self.shared.app.submit(Submission {
+            message,
+            file: None,
+            wanted_until: None,
+            trace: facts.trace.clone(),
+            deadline: timeout.map(|limit| facts.started.max(Instant::now()) + limit),
+        })
+    }
+
+    fn asking<'a>(
+        &'a self,
+        id: &'a [u8],
+        conditions: &'a [(&'static [u8], Vec<u8>)],
+    ) -> Asking<'a> {
+        Asking {
+            server: &self.arrival.local.0,
+            server_port: self.arrival.local.1,
+            id,
+            id_header: &self.shared.settings.request_id_header,
+            conditions,
+        }
+    }
+
+    /// Waits for the page that somebody fetches, or is the first to.
+    async fn fetch(
+        &mut self,
+        facts: &mut Facts,
+        visit: Box<Visit>,
+        kept: &[u8],
+    ) -> Result<After, Stop> {
+        let key = visit.look.as_ref().map(|look| look.key.bytes());
+        let joined = key.and_then(|key| self.shared.flights.join(key));
+        let is_first = joined.is_none();
+        let is_without_token = visit.is_without_token();
+        let mut follower = if let Some(follower) = joined {
+            follower
+        } else {
+            let Sent::Shaped(shape) = &visit.sent else {
+                return self.ask_alone(facts, kept, &[]).await;
+            };
+            let conditions = visit.conditions();
+            // A page for everybody does not carry what one client calls its request.
+            let mut id = Vec::new();
+            request::request_id(None, &mut id);
+            let message = shape.message(&self.asking(&id, &conditions));
+            let call = self.submit(facts, message);
+            let pages = self.shared.settings.pages.clone();
+            start(&self.shared.flights, pages, *visit, call, false)
+        };
+        self.place.row.enter(Phase::App, None);
+        let mut watch = Watch::default();
+        let version = facts.request.version;
+        let answer = self.next_answer(&mut follower, &mut watch, version);
+        let came = if is_first {
+            answer.await.map(|_| ())
+        } else {
+            let limited = tokio::time::timeout(PATIENCE, answer);
+            limited
+                .await
+                .unwrap_or(Ok(Answer::Failed(Failure::QueuedTooLong)))
+                .map(|_| ())
+        };
+        came.inspect_err(|_| self.log(facts, 499, 0))?;
+        match follower.outcome() {
+            Some(Outcome::Page(page, status)) => {
+                let collapsed = !is_first && !status.hit;
+                let stored = status.stored && is_first;
+                let status = CacheStatus {
+                    collapsed,
+                    stored,
+                    ..status
+                };
+                self.send_page(facts, &page, status).await
+            }
+            Some(Outcome::Stream(head, status)) => {
+                let collapsed = !is_first;
+                let status = CacheStatus {
+                    collapsed,
+                    stored: is_first,
+                    ..status
+                };
+                self.send_shared(facts, &head, status, follower).await
+            }
+            Some(Outcome::Private(status, answer)) => {
+                facts.cache_status = status_text(&status);
+                drop(follower);
+                let mine = answer.filter(|_| is_first);
+                match mine.map(|answer| *answer) {
+                    Some((answer, mut call)) if !(is_without_token && sets_cookie(&answer)) => {
+                        self.deliver(facts, answer, &mut call).await
+                    }
+                    _ => self.ask_alone(facts, kept, &[]).await,
+                }
+            }
+            Some(Outcome::Failed(failure)) if is_first => self.fail(facts, failure).await,
+            Some(Outcome::Failed(_)) | None => {
+                drop(follower);
+                self.ask_alone(facts, kept, &[]).await
+            }
+        }
+    }
+
+    /// Asks the app for this client, with all that it has sent.
+    async fn ask_alone(
+        &mut self,
+        facts: &mut Facts,
+        kept: &[u8],
+        conditions: &[(&'static [u8], Vec<u8>)],
+    ) -> Result<After, Stop> {
+        let Some(message) = self.message(facts, kept, conditions) else {
+            return self.app_fault(facts, APP_FAULT).await;
+        };
+        self.place.row.enter(Phase::App, None);
+        let call = self.submit(facts, message);
+        Box::pin(self.respond(facts, call, None, kept)).await
+    }
+
+    /// The same once more, when the app spoke of something else than was stored.
+    pub(super) async fn ask_again(
+        &mut self,
+        facts: &mut Facts,
+        kept: &[u8],
+    ) -> Result<After, Stop> {
+        if let Some(visit) = &mut facts.visit {
+            visit.found = None;
+        }
+        Box::pin(self.ask_alone(facts, kept, &[])).await
+    }
+
+    /// Sends the app's answer, or what the cache has in its place.
+    pub(super) async fn settle(
+        &mut self,
+        facts: &mut Facts,
+        first: Answer,
+        mut call: A::Call,
+        kept: &[u8],
+    ) -> Result<After, Stop> {
+        if let Answer::Failed(_) = &first
+            && let Some((page, status)) = facts.visit.as_ref().and_then(|visit| {
+                let pages = &self.shared.settings.pages;
+                pages.failed(visit)
+            })
+        {
+            return self.send_page(facts, &page, status).await;
+        }
+        if let Answer::Head { message, last } = &first {
+            match self.judged(facts, message, *last) {
+                Some(Instead::Page(page, status)) => {
+                    return self.send_page(facts, &page, status).await;
+                }
+                Some(Instead::Again) => return self.ask_again(facts, kept).await,
+                Some(Instead::Shared(visit, plan, status)) => {
+                    let message = message.clone();
+                    return self
+                        .send_kept(facts, message, (visit, plan, status), call)
+                        .await;
+                }
+                None => {}
+            }
+        }
+        self.deliver(facts, first, &mut call).await
+    }
+
+    /// The message of the request whose head is in `kept`; with conditions of ours in place of the
+    /// client's.
+    fn message(
+        &self,
+        facts: &Facts,
+        kept: &[u8],
+        conditions: &[(&'static [u8], Vec<u8>)],
+    ) -> Option<Vec<u8>> {
+        let settings = &self.shared.settings;
+        let words = self.arrival.trusted.then(|| settings.words());
+        let told = words.map(|words| forwarded::told(&self.head, kept, &self.arrival.peer, words));
+        let client: &Client = told
+            .as_ref()
+            .map_or(&self.arrival.peer, |told| &told.client);
+        let origin = request::Origin {
+            client,
+            server: &self.arrival.local.0,
+            server_port: told
+                .as_ref()
+                .and_then(|told| told.port)
+                .unwrap_or(self.arrival.local.1),
+            id: &facts.id,
+            id_header: &settings.request_id_header,
+            trusted: words,
+            http2: self.arrival.http2,
+            conditions,
+            codings: self.codings(facts),
+        };
+        let mut message = Vec::with_capacity(kept.len() + 256);
+        let mut path = Vec::new();
+        let writer = request::begin(&mut message, kept, &self.head, &origin, &mut path).ok()?;
+        writer.inline_body(&[]);
+        Some(message)
+    }
+
+    /// What of the app's answer the cache has to say; None when it is sent as it is.
+    pub(super) fn judged(&self, facts: &mut Facts, message: &[u8], last: bool) -> Option<Instead> {
+        let visit = facts.visit.take()?;
+        let response = Response::read(message).ok()?;
+        let pages = &self.shared.settings.pages;
+        match pages.judge(&visit, &response) {
+            Judged::Private(status) => {
+                facts.cache_status = status_text(&status);
+                None
+            }
+            Judged::Serve(page, status) => Some(Instead::Page(page, status)),
+            Judged::Again => {
+                facts.visit = Some(visit);
+                Some(Instead::Again)
+            }
+            Judged::Keep(plan, status) if last => {
+                let body = message.get(response.body_at..).unwrap_or_default();
+                let kept = (body.len() as u64 <= plan.largest_body())
+                    .then(|| pages.keep(&visit, *plan, Body::new(body)))
+                    .flatten();
+                let stored = kept.is_some_and(|(_, stored)| stored);
+                facts.cache_status = status_text(&CacheStatus { stored, ..status });
+                None
+            }
+            Judged::Keep(plan, status) => {
+                let status = CacheStatus {
+                    stored: true,
+                    ..status
+                };
+                Some(Instead::Shared(visit, plan, status))
+            }
+        }
+    }
+
+    /// Sends an answer whose body the store gets as well.
+    pub(super) async fn send_kept(
+        &mut self,
+        facts: &mut Facts,
+        message: Vec<u8>,
+        kept: (
+            Box<Visit>,
+            Box<canter_cache::policy::Plan>,
+            CacheStatus<'static>,
+        ),
+        call: A::Call,
+    ) -> Result<After, Stop> {
+        let (visit, plan, status) = kept;
+        let pages = self.shared.settings.pages.clone();
+        let Ok(response) = Response::read(&message) else {
+            return self.app_fault(facts, APP_FAULT).await;
+        };
+        let head = message.get(..response.body_at).unwrap_or_default().to_vec();
+        let mut follower = go_on(pages, *visit, (plan, status), message, call);
+        let mut watch = Watch::default();
+        self.next_answer(&mut follower, &mut watch, facts.request.version)
+            .await?;
+        self.send_shared(facts, &head, status, follower).await
+    }
+
+    /// Sends a body as it comes to all who want it.
+    async fn send_shared(
+        &mut self,
+        facts: &mut Facts,
+        head: &[u8],
+        status: CacheStatus<'static>,
+        mut follower: Follower<A::Call>,
+    ) -> Result<After, Stop> {
+        facts.cache_status = status_text(&status);
+        let Ok(answer) = Response::read(head) else {
+            return self.app_fault(facts, APP_FAULT).await;
+        };
+        let code = answer.facts.status;
+        let mut form: Form = self.form(facts, &answer, None);
+        let coder = self.coder(&mut form);
+        let plan = match self.encode(facts, &answer, &form, None) {
+            Ok(plan) => plan,
+            Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
+        };
+        let head = std::mem::take(&mut self.out);
+        let head_len = head.len() as u64;
+        let settings = &self.shared.settings;
+        let mut streamed = Streamed::new(plan.framing, head, settings, &self.shared.memory);
+        if plan.framing != BodyFraming::None {
+            streamed.coder = coder;
+        }
+        let result = self.send_stream(streamed, &mut follower).await;
+        let bytes = result
+            .as_ref()
+            .map_or(0, |(_, sent)| sent.saturating_sub(head_len));
+        self.log(facts, code, bytes);
+        match result? {
+            (Ending::Whole, _) => Ok(self.after(plan.close)),
+            (Ending::Broken, _) => {
+                if plan.framing == BodyFraming::UntilClose {
+                    self.stream.reset_on_close();
+                }
+                Err(Stop::Gone)
+            }
+        }
+    }
+}
+
+fn hit(ttl: i64) -> CacheStatus<'static> {
+    CacheStatus {
+        hit: true,
+        ttl: Some(ttl),
+        ..CacheStatus::default()
+    }
+}
+
+/// None when there is nothing to tell.
+pub(super) fn status_text(status: &CacheStatus<'_>) -> Option<String> {
+    if !status.hit && status.forward.is_none() {
+        return None;
+    }
+    let mut text = String::with_capacity(48);
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{status}");
+    Some(text)
+}
+
+fn sets_cookie(answer: &Answer) -> bool {
+    let (Answer::Head { message, .. } | Answer::File { message, .. }) = answer else {
+        return false;
+    };
+    Response::read(message).is_ok_and(|response| {
+        let mut fields = response.fields();
+        fields.any(|(name, _)| name.eq_ignore_ascii_case(b"set-cookie"))
+    })
+}
+
+/// Whether a field of the app is for clients.
+pub(super) fn is_for_clients(name: &[u8]) -> bool {
+    !is_for_the_cache(name)
+}

@@ -1,0 +1,213 @@
+//! Owns sending a stored page: all of it in the form that the client likes best, a part, or word that
+//! it has not changed. Leaves which page it is to `cached`, and bytes to `send`.
+
+use canter_cache::Body;
+use canter_cache::status::CacheStatus;
+use canter_encode::tag;
+use canter_files::boundary;
+use canter_http::coding::Coding;
+use canter_http::conditional::Validators;
+use canter_http::etag::EntityTag;
+use canter_http::range::{Piece, Span};
+use canter_http::select::{Content, Selected, select};
+use canter_http::{BodyFraming, KnownName, Version, date};
+
+use super::answer::{HSTS, SHORT_BODY, hsts};
+use super::cached::status_text;
+use super::encode::clients_tag;
+use super::files::is_kept;
+use super::{After, Conn, Stop};
+use crate::app::App;
+use crate::clock::unix_seconds;
+use crate::facts::Facts;
+use crate::pages::Page;
+
+const HSTS_LOWER: &str = "strict-transport-security";
+
+impl<A: App> Conn<A> {
+    /// Sends a stored page: all of it, a part, or word that it has not changed.
+    pub(super) async fn send_page(
+        &mut self,
+        facts: &mut Facts,
+        page: &Page,
+        status: CacheStatus<'static>,
+    ) -> Result<After, Stop> {
+        facts.cache_status = status_text(&status);
+        let entry = &*page.entry;
+        let age = page.life.age(crate::pages::now());
+        let length = entry.body().len();
+        let now = unix_seconds();
+        let etag = entry.etag(Coding::Identity);
+        let conditions = facts
+            .conditions
+            .as_deref()
+            .filter(|_| entry.status() == 200);
+        let selected = conditions.map_or(Selected::Whole, |conditions| {
+            let kind = String::from_utf8_lossy(entry.field("content-type").unwrap_or_default());
+            let modified = entry.field("last-modified");
+            let modified = modified.and_then(|text| date::parse_date(text, now));
+            // Without the date of its last change, the date it was made stands in (RFC 9111,
+            // section 4.3.2).
+            let made = || date::parse_date(entry.field("date")?, now);
+            let content = Content {
+                length,
+                content_type: &kind,
+                validators: Validators {
+                    etag: EntityTag::parse(&etag),
+                    modified: modified.or_else(made),
+                },
+            };
+            select(conditions, facts.method, &content, now, boundary)
+        });
+        if selected != Selected::Whole {
+            return self.send_part_of_page(facts, page, &selected, age).await;
+        }
+        let close = !facts.request.keep_alive || !self.may_keep();
+        let (form, varies) = self.form_of_page(facts, page).await;
+        let body = form.as_ref().map_or(entry.body(), |(_, body)| body);
+        let length = body.len();
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        out.extend_from_slice(entry.block());
+        if let Some((coding, _)) = &form {
+            if !etag.is_empty() {
+                line(&mut out, b"ETag", &tag::of_form(&etag, *coding, true));
+            }
+            line(&mut out, b"Content-Encoding", coding.name().as_bytes());
+            line(&mut out, b"Content-Length", length.to_string().as_bytes());
+            line(&mut out, b"Age", age.to_string().as_bytes());
+        } else {
+            let stated = (entry.status() != 204).then_some(length);
+            entry.write_rest(&mut out, Coding::Identity, stated, age);
+        }
+        if varies {
+            line(&mut out, b"Vary", b"Accept-Encoding");
+        }
+        self.end_head(&mut out, facts, close, entry.field(HSTS_LOWER).is_some());
+        self.out = out;
+        let is_head = facts.request.is_head;
+        let sent = if is_head || length == 0 {
+            self.send_all(&self.out, &[]).await
+        } else if length <= SHORT_BODY as u64 {
+            for chunk in body.chunks() {
+                self.out.extend_from_slice(chunk);
+            }
+            self.send_all(&self.out, &[]).await
+        } else {
+            self.send_chunks(body).await
+        };
+        self.log(facts, entry.status(), if is_head { 0 } else { length });
+        sent?;
+        Ok(self.after(close))
+    }
+
+    /// The head and the first chunk in one call of the system, then the others.
+    async fn send_chunks(&self, body: &Body) -> Result<(), Stop> {
+        let mut first: &[u8] = &self.out;
+        let mut chunks = body.chunks();
+        while let Some(chunk) = chunks.next() {
+            self.send_all(first, chunk).await?;
+            first = chunks.next().unwrap_or_default();
+            if first.is_empty() {
+                return Ok(());
+            }
+        }
+        self.send_all(first, &[]).await
+    }
+
+    /// What follows the fields of a stored page, to the empty line.
+    fn end_head(&self, out: &mut Vec<u8>, facts: &Facts, close: bool, has_hsts: bool) {
+        let mut line = |name: &str, value: &[u8]| line(out, name.as_bytes(), value);
+        if let Some(status) = &facts.cache_status {
+            line("Cache-Status", status.as_bytes());
+        }
+        if let Some(value) = hsts(&self.shared.settings, facts).filter(|_| !has_hsts) {
+            line(HSTS, value.as_bytes());
+        }
+        match (close, facts.request.version) {
+            (true, _) => line("Connection", b"close"),
+            (false, Version::Http10) => line("Connection", b"keep-alive"),
+            (false, Version::Http11) => {}
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// 206, 304, 412 or 416 from a stored page.
+    async fn send_part_of_page(
+        &mut self,
+        facts: &Facts,
+        page: &Page,
+        selected: &Selected,
+        age: u32,
+    ) -> Result<After, Stop> {
+        let entry = &*page.entry;
+        let total = entry.body().len();
+        let (range, etag, age) = (
+            selected.content_range(total),
+            entry.etag(Coding::Identity),
+            age.to_string(),
+        );
+        let told = (*selected == Selected::NotModified).then(|| clients_tag(facts, &etag));
+        let etag = told.flatten().unwrap_or(etag);
+        let multipart = match selected {
+            Selected::Parts { content_type, .. } => Some(content_type.as_bytes()),
+            _ => None,
+        };
+        let extra: [(&[u8], Option<&[u8]>); 5] = [
+            (b"ETag", Some(&*etag).filter(|etag| !etag.is_empty())),
+            (b"Age", Some(age.as_bytes())),
+            (b"Content-Range", range.as_ref().map(String::as_bytes)),
+            (b"Content-Type", multipart),
+            (
+                b"Cache-Status",
+                facts.cache_status.as_ref().map(String::as_bytes),
+            ),
+        ];
+        let extra = extra
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let fields = entry.fields();
+        let kept = fields
+            .iter()
+            .copied()
+            .filter(|(name, _)| is_kept(selected, KnownName::classify(name)));
+        let (length, close) = match selected {
+            Selected::Part(span) => (span.len, !self.may_keep()),
+            Selected::Parts { length, .. } => (*length, !self.may_keep()),
+            _ => (0, !self.may_keep()),
+        };
+        let head = (selected.status(), &b""[..]);
+        let plan = match self.encode_file(facts, head, kept.chain(extra), Some(length), close) {
+            Ok(plan) => plan,
+            Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
+        };
+        let part = |out: &mut Vec<u8>, span: &Span| {
+            for slice in entry.body().slices(span.start, span.len) {
+                out.extend_from_slice(slice);
+            }
+        };
+        let has_body = plan.framing != BodyFraming::None;
+        match selected {
+            Selected::Part(span) if has_body => part(&mut self.out, span),
+            Selected::Parts { pieces, .. } if has_body => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Bytes(bytes) => self.out.extend_from_slice(bytes),
+                        Piece::Content(span) => part(&mut self.out, span),
+                    }
+                }
+            }
+            _ => {}
+        }
+        let sent = self.send_all(&self.out, &[]).await;
+        self.log(facts, selected.status(), if has_body { length } else { 0 });
+        sent?;
+        Ok(self.after(plan.close))
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}

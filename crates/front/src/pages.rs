@@ -1,0 +1,561 @@
+//! Owns the page cache as the front uses it: its settings, its store, what is known of the site, and
+//! the decisions for one request in the order they are made. Leaves what HTTP allows to
+//! `canter_cache`, waiting for the app to `flight`, and sending to `conn::cached`.
+//!
+//! ```text
+//! turn ─▶ hit ─▶ sent                      (an old copy: and another is got in the background)
+//!      ├▶ fetch ─▶ flight ─▶ app ─▶ judge ─▶ keep ─▶ all who wait   (a rule covers the page)
+//!      └▶ app, as without a cache ─▶ judge ─▶ keep                  (plain HTTP)
+//! ```
+
+pub(crate) mod flight;
+
+mod rules;
+mod shape;
+mod site;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use canter_base::options::PageRule;
+use canter_cache::policy::{self, Answer, Asked, Forward, Freshened, Lookup, Lost, Plan};
+use canter_cache::status::CacheStatus;
+use canter_cache::store::{Limits, Mark};
+use canter_cache::vary::Settled;
+use canter_cache::{
+    Body, Entry, Field, Found, Handle, Life, Lines, Purge, Reason, RequestLines, Settings, Stats,
+    Store, Time,
+};
+use canter_channel::response::Response;
+use canter_http::coding::Coding;
+use canter_http::{Head, Method};
+
+pub(crate) use rules::Covering;
+pub(crate) use shape::{Asking, Look, Request, Shape};
+use site::Site;
+
+/// How long an answer that could not be kept is remembered as such.
+const REFUSED_SECONDS: u64 = 30;
+/// How long a background task has for getting another copy before somebody else may try.
+const REFRESH_SECONDS: u64 = 60;
+
+/// The page cache; a clone is another handle to it.
+#[derive(Clone)]
+pub struct Pages(Rc<Inner>);
+
+struct Inner {
+    is_on: bool,
+    settings: RefCell<Settings>,
+    rules: Vec<Rc<Covering>>,
+    /// None until the app has said what it is: until then nothing is looked up or kept.
+    site: RefCell<Option<Rc<Site>>>,
+    store: RefCell<Store>,
+    seed: Cell<u64>,
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = self.0.rules.len();
+        formatter
+            .debug_struct("Pages")
+            .field("rules", &rules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A stored response that is to be sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    pub entry: Arc<Entry>,
+    pub life: Life,
+    /// Where it is kept, if it is.
+    pub handle: Option<Handle>,
+}
+
+/// What is known of a request that may end in the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Visit {
+    /// What it would be kept under; None when it may not be kept.
+    pub look: Option<Look>,
+    /// What the app is sent, as far as a response can vary on it.
+    pub sent: Sent,
+    /// A stored response that the app may confirm, or that may stand in for it.
+    pub found: Option<Found>,
+    pub forward: Forward,
+    /// Why the cache has no part, where it has none.
+    pub reason: Option<Reason>,
+    method: Method,
+    method_text: Vec<u8>,
+    path: Vec<u8>,
+    mark: Mark,
+    asked: Time,
+}
+
+/// The fields of a request that the app got.
+#[derive(Debug, Clone)]
+pub(crate) enum Sent {
+    /// What the key holds, and nothing else.
+    Shaped(Shape),
+    /// As it came.
+    Whole(Box<Head>, Vec<u8>),
+}
+
+impl Lines for Sent {
+    fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
+        let values: Vec<&[u8]> = match self {
+            Self::Shaped(shape) => shape.values(name).collect(),
+            Self::Whole(head, buf) => {
+                let lines = RequestLines { head, buf };
+                // The spans live as long as the buffer, which is ours.
+                lines
+                    .head
+                    .fields
+                    .iter()
+                    .filter(|field| field.name.of(buf).eq_ignore_ascii_case(name.as_bytes()))
+                    .map(|field| field.value.of(buf))
+                    .collect()
+            }
+        };
+        values.into_iter()
+    }
+}
+
+/// What to do with a request.
+pub(crate) enum Turn {
+    /// The cache has no part in it.
+    Off,
+    /// Ask the app as without a cache, and judge its answer.
+    App(Box<Visit>),
+    /// Send this.
+    Hit(Page, i64),
+    /// Send this, and get another copy.
+    Refresh(Page, i64, Box<Visit>),
+    /// Ask the app for all who want it.
+    Fetch(Box<Visit>),
+    /// 504: only what is stored was wanted.
+    Unavailable,
+}
+
+/// What an answer of the app comes to.
+pub(crate) enum Judged {
+    /// It is for who asked, and not kept.
+    Private(CacheStatus<'static>),
+    /// It may be kept and shared.
+    Keep(Box<Plan>, CacheStatus<'static>),
+    /// This is to be sent instead.
+    Serve(Page, CacheStatus<'static>),
+    /// It is about something else than what is stored: ask once more, without validators.
+    Again,
+}
+
+impl Pages {
+    /// A cache of so many bytes; one that is not `is_on` does nothing.
+    pub fn new(is_on: bool, bytes: usize, rules: &[PageRule]) -> Self {
+        let numbered = (1..).zip(rules);
+        let rules = numbered.map(|(id, rule)| Rc::new(Covering::new(rule, id)));
+        let limits = Limits {
+            bytes,
+            ..Limits::default()
+        };
+        Self(Rc::new(Inner {
+            is_on,
+            settings: RefCell::new(Settings::default()),
+            rules: rules.collect(),
+            site: RefCell::default(),
+            store: RefCell::new(Store::new(limits)),
+            seed: Cell::new(crate::request::random()),
+        }))
+    }
+
+    /// What the app says of itself has come.
+    pub fn set_site(&self, text: &str) {
+        let site = Site::read(text);
+        self.0.settings.borrow_mut().debug = site.debug;
+        *self.0.site.borrow_mut() = Some(Rc::new(site));
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> Stats {
+        self.0.store.borrow().stats()
+    }
+
+    /// Purges; how many pages were meant. After a soft purge they are shown while others are
+    /// fetched.
+    pub fn purge(&self, purge: &Purge, soft: bool) -> usize {
+        self.0.store.borrow_mut().purge(purge, soft)
+    }
+
+    /// What to do with a request.
+    pub(crate) fn turn(&self, request: &Request<'_>) -> Turn {
+        let inner = &*self.0;
+        if !inner.is_on {
+            return Turn::Off;
+        }
+        let Some(site) = inner.site.borrow().clone().filter(|site| !site.debug) else {
+            return Turn::Off;
+        };
+        let look = match shape::look(&inner.rules, &site, request) {
+            Ok(look) => look,
+            Err(None) if request.head.method.is_unsafe() => {
+                let look = shape::url(&site, request);
+                return Turn::App(self.visit(request, Some(look), Forward::Method, None));
+            }
+            Err(None) => return Turn::Off,
+            Err(Some(reason)) => return self.around(request, reason),
+        };
+        let now = now();
+        let (found, lookup) = self.look_up(request, &look, now);
+        let is_covered = look.shape.is_some();
+        match (lookup, found) {
+            (Lookup::Hit { ttl, refresh }, Some(found)) => {
+                let page = Page::from(&found);
+                let until = now.plus_seconds(REFRESH_SECONDS);
+                let mut store = inner.store.borrow_mut();
+                if refresh && store.claim_refresh(found.handle, now, until) {
+                    drop(store);
+                    let visit = self.visit(request, Some(look), Forward::Stale, Some(found));
+                    return Turn::Refresh(page, ttl, visit);
+                }
+                Turn::Hit(page, ttl)
+            }
+            (Lookup::Validate(forward) | Lookup::Miss(forward), found) => {
+                let refused = inner.store.borrow_mut().refused(&look.key, now);
+                match refused.filter(|_| is_covered) {
+                    Some(reason) => self.around(request, reason),
+                    None if is_covered => {
+                        Turn::Fetch(self.visit(request, Some(look), forward, found))
+                    }
+                    None => Turn::App(self.visit(request, Some(look), forward, found)),
+                }
+            }
+            (Lookup::Bypass(reason), _) => self.around(request, reason),
+            (Lookup::Unavailable, _) => Turn::Unavailable,
+            (Lookup::Hit { .. }, None) => Turn::Off,
+        }
+    }
+
+    /// The app is asked, and the cache has no part, for a reason.
+    fn around(&self, request: &Request<'_>, reason: Reason) -> Turn {
+        let mut visit = self.visit(request, None, Forward::Bypass, None);
+        visit.reason = Some(reason);
+        Turn::App(visit)
+    }
+
+    /// What is stored, and what it is good for.
+    fn look_up(&self, request: &Request<'_>, look: &Look, now: Time) -> (Option<Found>, Lookup) {
+        if let Some(shape) = &look.shape {
+            self.look_up_by(request, look, shape, now)
+        } else {
+            let lines = RequestLines {
+                head: request.head,
+                buf: request.buf,
+            };
+            self.look_up_by(request, look, &lines, now)
+        }
+    }
+
+    fn look_up_by<L: Lines>(
+        &self,
+        request: &Request<'_>,
+        look: &Look,
+        lines: &L,
+        now: Time,
+    ) -> (Option<Found>, Lookup) {
+        let mut store = self.0.store.borrow_mut();
+        let found = store.find(&look.key, lines);
+        let knows = found.is_some() || store.knows_url(&look.key);
+        let asked = asked(request.head.method, lines, request.path, look.settled());
+        let life = found.as_ref().map(|found| &found.life);
+        let rule = look.covering.as_ref().map(|covering| &covering.rule);
+        let settings = self.0.settings.borrow();
+        let lookup = policy::lookup(&asked, life, knows, rule, &settings, now);
+        (found, lookup)
+    }
+
+    fn visit(
+        &self,
+        request: &Request<'_>,
+        look: Option<Look>,
+        forward: Forward,
+        found: Option<Found>,
+    ) -> Box<Visit> {
+        let shape = look.as_ref().and_then(|look| look.shape.clone());
+        Box::new(Visit {
+            sent: match (shape, &look) {
+                (Some(shape), _) => Sent::Shaped(shape),
+                (None, Some(_)) => {
+                    let bytes = request.buf.get(..request.head.length).unwrap_or_default();
+                    Sent::Whole(Box::new(request.head.clone()), bytes.to_vec())
+                }
+                (None, None) => Sent::Whole(Box::default(), Vec::new()),
+            },
+            method_text: if request.head.method == Method::Other {
+                request.head.method_span.of(request.buf).to_vec()
+            } else {
+                Vec::new()
+            },
+            path: look
+                .as_ref()
+                .map_or_else(Vec::new, |_| request.path.to_vec()),
+            method: request.head.method,
+            look,
+            found,
+            forward,
+            reason: None,
+            mark: self.0.store.borrow().mark(),
+            asked: now(),
+        })
+    }
+
+    /// What the head of an answer comes to.
+    pub(crate) fn judge(&self, visit: &Visit, response: &Response<'_>) -> Judged {
+        let status = CacheStatus {
+            forward: Some(visit.forward),
+            detail: visit.reason,
+            ..CacheStatus::default()
+        };
+        let Some(look) = &visit.look else {
+            return Judged::Private(status);
+        };
+        let fields: Vec<Field<'_>> = response.fields().collect();
+        if visit.method.is_unsafe() {
+            self.invalidate(visit, look, response.facts.status, &fields);
+            return Judged::Private(status);
+        }
+        let now = now();
+        // What a rule covers is asked for with GET, whatever the client's method.
+        let method = if look.shape.is_some() {
+            Method::Get
+        } else {
+            visit.method
+        };
+        let asked = asked(method, &visit.sent, &visit.path, look.settled());
+        let answer = Answer {
+            status: response.facts.status,
+            reason: response.facts.reason,
+            fields: &fields,
+            asked: visit.asked,
+            received: now,
+        };
+        let rule = look.covering.as_ref().map(|covering| &covering.rule);
+        let settings = self.0.settings.borrow();
+        let seed = self.seed();
+        if let Some(found) = visit.found.as_ref().filter(|_| method == Method::Get) {
+            if answer.status == 304 {
+                return match policy::freshen(&found.entry, &asked, &answer, rule, &settings, seed) {
+                    Freshened::Updated(entry, life) => self.freshened(found, *entry, life, status),
+                    Freshened::Refused(reason) => {
+                        self.0.store.borrow_mut().drop_entry(found.handle);
+                        let status = CacheStatus {
+                            forward_status: Some(304),
+                            detail: Some(reason),
+                            ..status
+                        };
+                        Judged::Serve(Page::from(found), status)
+                    }
+                    Freshened::Mismatch => {
+                        self.0.store.borrow_mut().drop_entry(found.handle);
+                        Judged::Again
+                    }
+                };
+            }
+            if policy::on_failure(&found.life, Lost::Status(answer.status), now) {
+                return self.stands_in(found, Some(answer.status));
+            }
+        }
+        let made = policy::store(&asked, &look.key, &answer, rule, &settings, seed);
+        match made {
+            Ok(plan) => {
+                let ttl = Some(plan.life.ttl(now));
+                Judged::Keep(Box::new(plan), CacheStatus { ttl, ..status })
+            }
+            Err(reason) => {
+                if look.shape.is_some() {
+                    let until = now.plus_seconds(REFUSED_SECONDS);
+                    self.0.store.borrow_mut().refuse(&look.key, reason, until);
+                }
+                let detail = Some(reason);
+                Judged::Private(CacheStatus { detail, ..status })
+            }
+        }
+    }
+
+    fn freshened(
+        &self,
+        found: &Found,
+        entry: Entry,
+        life: Life,
+        status: CacheStatus<'static>,
+    ) -> Judged {
+        let whole = Arc::new(entry.clone());
+        let mut store = self.0.store.borrow_mut();
+        let handle = store.replace(found.handle, entry, life);
+        let stored = handle.is_some();
+        let page = Page {
+            entry: whole,
+            life,
+            handle,
+        };
+        let status = CacheStatus {
+            forward_status: Some(304),
+            ttl: Some(life.ttl(now())),
+            stored,
+            ..status
+        };
+        Judged::Serve(page, status)
+    }
+
+    /// An old copy in place of a failure.
+    fn stands_in(&self, found: &Found, failed: Option<u16>) -> Judged {
+        let now = now();
+        self.0.store.borrow_mut().refresh_failed(found.handle, now);
+        let status = CacheStatus {
+            hit: true,
+            ttl: Some(found.life.ttl(now)),
+            forward_status: failed,
+            detail: failed.is_none().then_some(Reason::Failed),
+            ..CacheStatus::default()
+        };
+        Judged::Serve(Page::from(found), status)
+    }
+
+    /// What to send when the app gave no answer at all.
+    pub(crate) fn failed(&self, visit: &Visit) -> Option<(Page, CacheStatus<'static>)> {
+        let found = visit.found.as_ref()?;
+        if !policy::on_failure(&found.life, Lost::NoAnswer, now()) {
+            return None;
+        }
+        match self.stands_in(found, None) {
+            Judged::Serve(page, status) => Some((page, status)),
+            _ => None,
+        }
+    }
+
+    /// Keeps a whole answer; the page to send, whether it was stored or not.
+    pub(crate) fn keep(&self, visit: &Visit, plan: Plan, body: Body) -> Option<(Page, bool)> {
+        let look = visit.look.as_ref()?;
+        let (life, rule) = (plan.life, plan.rule);
+        let tags = look
+            .covering
+            .as_ref()
+            .map(|covering| covering.tags.as_slice());
+        let entry = plan
+            .with_tags(tags.unwrap_or_default())
+            .into_entry(&look.key, body)
+            .ok()?;
+        let most = look
+            .covering
+            .as_ref()
+            .map_or(0, |covering| covering.rule.most_entries);
+        let whole = Arc::new(entry.clone());
+        let mut store = self.0.store.borrow_mut();
+        store.forget_refusal(&look.key);
+        let handle = store.put(entry, life, rule, most, visit.mark).ok();
+        let page = Page {
+            entry: whole,
+            life,
+            handle,
+        };
+        Some((page, handle.is_some()))
+    }
+
+    /// Keeps an encoded form of a stored page.
+    pub(crate) fn add_form(&self, page: &Page, coding: Coding, body: &Body) {
+        if let Some(handle) = page.handle {
+            self.0
+                .store
+                .borrow_mut()
+                .add_form(handle, coding, body.clone());
+        }
+    }
+
+    /// What an unsafe request made wrong (RFC 9111, section 4.4).
+    fn invalidate(&self, visit: &Visit, look: &Look, status: u16, fields: &[Field<'_>]) {
+        let Some(url) = canter_cache::key::UrlParts::read(look.key.url()) else {
+            return;
+        };
+        let invalid = policy::invalidates(visit.method, &visit.method_text, status, fields, &url);
+        for (path, query) in invalid.urls {
+            let key = canter_cache::Key::new(url.scheme, url.host, &path, query.as_deref());
+            self.purge(&Purge::Url(key), true);
+            // A rule may count less of the query than there is.
+            if self.0.rules.iter().any(|rule| rule.covers(url.host, &path)) {
+                let host = Some(url.host.to_vec());
+                self.purge(&Purge::Path { host, path }, true);
+            }
+        }
+        for tag in invalid.tags {
+            self.purge(&Purge::Tag(tag), true);
+        }
+    }
+
+    fn seed(&self) -> u64 {
+        let next = self
+            .0
+            .seed
+            .get()
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        self.0.seed.set(next);
+        next >> 20
+    }
+}
+
+impl Visit {
+    /// The conditions by which the app may confirm what is stored.
+    pub fn conditions(&self) -> Vec<(&'static [u8], Vec<u8>)> {
+        let Some(found) = &self.found else {
+            return Vec::new();
+        };
+        let validators = found.entry.validators();
+        let names: [(&'static [u8], Option<&[u8]>); 2] = [
+            (b"if-none-match", validators.if_none_match),
+            (b"if-modified-since", validators.if_modified_since),
+        ];
+        let there = names.into_iter();
+        there
+            .filter_map(|(name, value)| Some((name, value?.to_vec())))
+            .collect()
+    }
+
+    /// The client's token against forged requests was left out of what the app got.
+    pub fn is_without_token(&self) -> bool {
+        matches!(&self.sent, Sent::Shaped(shape) if shape.is_without_token)
+    }
+}
+
+impl From<&Found> for Page {
+    fn from(found: &Found) -> Self {
+        Self {
+            entry: Arc::clone(&found.entry),
+            life: found.life,
+            handle: Some(found.handle),
+        }
+    }
+}
+
+fn asked<'a, L: Lines + ?Sized>(
+    method: Method,
+    lines: &'a L,
+    path: &'a [u8],
+    settled: Settled,
+) -> Asked<'a, L> {
+    Asked {
+        method,
+        lines,
+        path,
+        has_body: false,
+        is_personal: false,
+        wants_upgrade: false,
+        settled,
+    }
+}
+
+/// The time as the cache reckons it.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Time::from_millis(since.map_or(0, |since| since.as_millis() as u64))
+}

@@ -1,0 +1,208 @@
+//! Owns `POST /-/purge`: removing pages from the cache for whoever knows the token.
+//! Leaves which pages are meant to `canter_cache`.
+
+use canter_cache::key::plain_host;
+use canter_cache::tags::site_tag;
+use canter_cache::{Key, Purge, Scheme};
+use canter_http::{Head, KnownName, Method, target};
+
+use crate::pages::Pages;
+use crate::pipeline::Local;
+
+const PATH: &[u8] = b"/-/purge";
+
+const USAGE: &str =
+    "say what to purge: url=, prefix=, host=, tag= or all=1, each as often as need be";
+
+/// The most words in one request.
+const MOST: usize = 200;
+
+/// Purges what the query names. Without a token the address is the app's.
+pub(crate) fn answer(pages: &Pages, token: Option<&str>, head: &Head, buf: &[u8]) -> Option<Local> {
+    let token = token?;
+    if head.path(buf) != PATH {
+        return None;
+    }
+    let given = head
+        .value(buf, KnownName::Authorization)
+        .unwrap_or_default();
+    let given = given
+        .split_at_checked(7)
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+    let is_known = given.is_some_and(|(_, given)| is_same(given, token.as_bytes()));
+    Some(if !is_known {
+        let mut local = told(401, "this needs the token of --cache-token");
+        local.fields.push(("WWW-Authenticate", "Bearer".into()));
+        local
+    } else if head.method != Method::Post {
+        let mut local = told(405, "purging is a POST");
+        local.fields.push(("Allow", "POST".into()));
+        local
+    } else {
+        purge(pages, head.query(buf))
+    })
+}
+
+fn told(status: u16, text: &'static str) -> Local {
+    Local {
+        status,
+        text: text.into(),
+        ..Local::default()
+    }
+}
+
+/// Compares without telling by its time how much was right.
+fn is_same(given: &[u8], own: &[u8]) -> bool {
+    let differs = given
+        .iter()
+        .zip(own)
+        .fold(0, |all, (one, other)| all | (one ^ other));
+    given.len() == own.len() && differs == 0
+}
+
+fn purge(pages: &Pages, query: &[u8]) -> Local {
+    let mut purges = Vec::new();
+    let mut is_hard = false;
+    for pair in query
+        .split(|&byte| byte == b'&')
+        .filter(|pair| !pair.is_empty())
+    {
+        let at = pair
+            .iter()
+            .position(|&byte| byte == b'=')
+            .unwrap_or(pair.len());
+        let (name, value) = pair.split_at(at);
+        let value = decoded(value.get(1..).unwrap_or_default());
+        if name == b"hard" {
+            is_hard = value == b"1";
+            continue;
+        }
+        match read(name, &value) {
+            Some(found) => purges.extend(found),
+            None => return told(400, USAGE),
+        }
+    }
+    if purges.is_empty() || purges.len() > MOST {
+        return told(400, USAGE);
+    }
+    let count: usize = purges
+        .iter()
+        .map(|purge| pages.purge(purge, !is_hard))
+        .sum();
+    Local {
+        status: 200,
+        text: count.to_string().into(),
+        ..Local::default()
+    }
+}
+
+/// What one word means; nothing where it is none.
+fn read(name: &[u8], value: &[u8]) -> Option<Vec<Purge>> {
+    Some(match name {
+        b"url" => {
+            let (hosts, target) = split(value)?;
+            let (path, query) = match target.iter().position(|&byte| byte == b'?') {
+                Some(at) => (target.get(..at)?, Some(target.get(at + 1..)?)),
+                None => (target, None),
+            };
+            match (hosts, query) {
+                (Some((scheme, host)), Some(query)) => {
+                    vec![Purge::Url(Key::new(scheme, &host, path, Some(query)))]
+                }
+                // Without a query all are meant.
+                (hosts, _) => vec![Purge::Path {
+                    host: hosts.map(|(_, host)| host),
+                    path: path.to_vec(),
+                }],
+            }
+        }
+        b"prefix" => {
+            let (hosts, path) = split(value)?;
+            vec![Purge::Prefix {
+                host: hosts.map(|(_, host)| host),
+                path: path.to_vec(),
+            }]
+        }
+        b"host" if !value.is_empty() => vec![Purge::Host(value.to_ascii_lowercase())],
+        b"tag" if !value.is_empty() => vec![Purge::Tag(site_tag(value))],
+        b"all" if value == b"1" => vec![Purge::Everything],
+        _ => return None,
+    })
+}
+
+type Origin = Option<(Scheme, Vec<u8>)>;
+
+/// The scheme and host of a URL, where it has them, and the rest.
+fn split(url: &[u8]) -> Option<(Origin, &[u8])> {
+    if url.starts_with(b"/") {
+        return Some((None, url));
+    }
+    let (scheme, rest) = match url.strip_prefix(b"https://") {
+        Some(rest) => (Scheme::Https, rest),
+        None => (Scheme::Http, url.strip_prefix(b"http://")?),
+    };
+    let slash = rest.iter().position(|&byte| byte == b'/')?;
+    let (host, path) = rest.split_at(slash);
+    Some((Some((scheme, plain_host(scheme, host))), path))
+}
+
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match target::decode_path(text, &mut out) {
+        Ok(()) => out,
+        Err(_) => text.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_purge_is_read() {
+        let host = Some(b"a.org".to_vec());
+        let path = b"/x".to_vec();
+        let rows: [(&str, &str, Option<Purge>); 9] = [
+            (
+                "url",
+                "http://A.org:80/x",
+                Some(Purge::Path {
+                    host: host.clone(),
+                    path: path.clone(),
+                }),
+            ),
+            (
+                "url",
+                "/x",
+                Some(Purge::Path {
+                    host: None,
+                    path: path.clone(),
+                }),
+            ),
+            (
+                "prefix",
+                "https://a.org/x",
+                Some(Purge::Prefix { host, path }),
+            ),
+            ("host", "A.org", Some(Purge::Host(b"a.org".to_vec()))),
+            ("tag", "news", Some(Purge::Tag(b"tnews".to_vec()))),
+            ("all", "1", Some(Purge::Everything)),
+            ("all", "", None),
+            ("url", "a.org/x", None),
+            ("regex", "x", None),
+        ];
+        for (name, value, expected) in rows {
+            let found = read(name.as_bytes(), value.as_bytes());
+            assert_eq!(found, expected.map(|purge| vec![purge]), "{name}={value}");
+        }
+        let key = Key::new(Scheme::Https, b"a.org", b"/x", Some(b"b=1"));
+        let found = read(b"url", b"https://a.org/x?b=1");
+        assert_eq!(found, Some(vec![Purge::Url(key)]));
+    }
+
+    #[test]
+    fn a_token_is_the_same_or_not() {
+        assert!(is_same(b"abc", b"abc"));
+        assert!(!is_same(b"abd", b"abc") && !is_same(b"ab", b"abc") && !is_same(b"", b"abc"));
+    }
+}

@@ -1,0 +1,51 @@
+"""Owns an app whose pages say what they were told to say of caching, and count how often they ran.
+
+``/page?…`` answers with the fields of its query (``h=Name:value``), a status (``s=404``) and a body that
+echoes what the app was sent. ``/hold/…`` waits for the test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+from reins import hold
+
+COUNTS: dict[str, Iterator[int]] = {}
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    path = environ["PATH_INFO"]
+    count = next(COUNTS.setdefault(path, itertools.count(1)))
+    query = parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)
+    fields = [("Content-Type", "text/plain")]
+    fields = [("Content-Type", "text/html")] if path.endswith(".css") else fields
+    fields += [tuple(value.split(":", 1)) for name, value in query if name == "h"]
+    status = next((value for name, value in query if name == "s"), "200")
+    if path.startswith("/hold/"):
+        hold(f"{path} {count}")
+    if path.startswith("/csrf/"):
+        fields.append(("Set-Cookie", "csrftoken=new"))
+    if path.startswith("/crash/") and count > 1:
+        os._exit(7)
+    if path.startswith("/fail/") and count > 1:
+        status = "503"
+    if path.startswith("/stream/"):
+        start_response(f"{status} X", fields)
+        return stream(path, count)
+    start_response(f"{status} X", fields)
+    names = ("HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", "HTTP_USER_AGENT", "HTTP_X_EVIL", "HTTP_HOST")
+    told = " ".join(f"{name}={environ.get(name, '-')}" for name in names)
+    body = f"{count} {environ['REQUEST_METHOD']} {environ['QUERY_STRING']} {told} {environ['REMOTE_ADDR']}"
+    return [body.encode()]
+
+
+def stream(path: str, count: int) -> Iterator[bytes]:
+    yield f"{count} begins ".encode()
+    hold(f"{path} {count}")
+    if path.endswith("/broken"):
+        raise RuntimeError("in the middle")
+    yield b"ends"
