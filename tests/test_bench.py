@@ -25,7 +25,6 @@ import h2.events
 import pytest
 from harness.certificates import Authority
 from harness.operated import PROGRAM
-from harness.server import Server
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -589,23 +588,3 @@ def test_a9_a_host_that_knows_the_token_is_loaded() -> None:
         wrong = bench(url, "-n", "5", "--users", "1", "--token", "another-token-0000")
         assert wrong.returncode == 2 and "does not know this token" in wrong.stderr
         listener.shutdown(socket.SHUT_RDWR)
-
-
-APP = """
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Length", "2")])
-    return [b"ok"]
-"""
-
-
-def test_a9_canter_agrees_for_its_token_alone(folder: Path) -> None:
-    token, words = "0123456789abcdef", ["--users", "1", "-n", "3"]
-    with Server(folder / "server", APP, "--bench-token", token) as server:
-        path = f"{server.url}/.well-known/canter-bench/"
-        agreed = report(f"{path}{token}", *words)
-        wrong = report(f"{path}0123456789abcdee", *words)
-        page = report(server.url, *words)
-    # 204 has no body; a wrong token is a path of the app.
-    assert agreed["requests"][0]["hits"] == 3 and agreed["statuses"]["2xx"] == 3
-    assert agreed["errors"] == wrong["errors"] == page["errors"] == 0
-    assert wrong["bytes_in"] == page["bytes_in"] != agreed["bytes_in"]
