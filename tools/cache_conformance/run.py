@@ -47,15 +47,12 @@ BEYOND_WSGI = {
     "interim-103": "WSGI has no interim answers",
     "interim-not-cached": "WSGI has no interim answers",
     "interim-no-header-reuse": "WSGI has no interim answers",
-    "headers-omit-headers-listed-in-Connection": "WSGI has no `Connection` for apps",
     "headers-store-Content-Length": "an app whose `Content-Length` is not its body's is answered for with 500",
 }
 """What cannot be played through WSGI at all."""
 
 BY_CHOICE = {
     "headers-store-Set-Cookie": "an answer with `Set-Cookie` is never stored",
-    "headers-store-Set-Cookie2": "nor with the cookie field of old",
-    "headers-store-Content-Range": "an answer that calls itself a part is never stored as the whole",
     "other-set-cookie": "an answer with `Set-Cookie` is never stored",
 }
 """What Canter does otherwise on purpose, beside heuristic freshness (`heuristic-*`)."""
