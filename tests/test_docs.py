@@ -121,13 +121,17 @@ def test_the_pages_show_command_lines() -> None:
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_line_in_the_docs_is_understood(words: str, tmp_path: Path) -> None:
     # `canter options` reads what `canter serve` would, and starts nothing.
-    command, *rest = shlex.split(words)
+    # A line that goes on in the next one is looked at as far as it goes.
+    command, *rest = shlex.split(words.rstrip("\\"))
     if command == "pool":
         rest.append("--check-config")
-    if command in ("selftest", "static", "top", "queries", "check"):
+    if command in ("bench", "purge", "selftest", "static", "top", "queries", "check"):
         # They would need a server or a project; their words are those of their help.
-        command, rest = "help", [command]
-    done = _canter(["options" if command == "serve" else command, *rest], tmp_path)
+        flags, rest, command = set(FLAG.findall(words)), [command], "help"
+        done = _canter([command, *rest], tmp_path)
+        assert flags <= set(FLAG.findall(done.stdout))
+    else:
+        done = _canter(["options" if command == "serve" else command, *rest], tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -149,9 +153,11 @@ def test_every_file_of_settings_in_the_docs_is_understood(tmp_path: Path) -> Non
 
 
 def _known_flags() -> set[str]:
-    text = REFERENCE.read_text(encoding="utf-8")
+    pages = (REFERENCE, REFERENCE.with_name("bench.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     rows = [line for line in text.splitlines() if line.startswith(("| flag |", "| `-"))]
-    return {flag for row in rows for flag in FLAG.findall(row)} | OTHER_FLAGS
+    purge = set(FLAG.findall(_canter(["help", "purge"], ROOT).stdout))
+    return {flag for row in rows for flag in FLAG.findall(row)} | purge | OTHER_FLAGS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
