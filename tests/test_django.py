@@ -261,3 +261,14 @@ def test_django_sees_the_address_the_visitor_asked(server: Server) -> None:
         assert (response.status, response["Location"]) == (301, "/topics/")
         assert client.get("/hello/", "Host: evil.example").status == 400
         assert client.get("/hello/", "Host: localhost").status == 200
+
+
+def test_the_list_of_topics_is_kept_for_visitors_without_a_session(server: Server) -> None:
+    host = f"Host: localhost:{server.port}"
+    with server.client() as client:
+        first = client.get("/topics/", host)
+        second = client.get("/topics/", host, "Cookie: _ga=1")
+        assert first.status == 200 and first.body == second.body
+        assert second["Cache-Status"].startswith("canter; hit;")
+        with_session = client.get("/topics/", host, "Cookie: sessionid=1")
+        assert "detail=session-cookie" in with_session["Cache-Status"]

@@ -157,7 +157,7 @@ def page(rows: list[dict[str, Any]], suite: str) -> str:
         "What [http-tests/cache-tests](https://github.com/http-tests/cache-tests), the suite for HTTP",
         f"caches, says of Canter ({suite}). Written by",
         "`python3 tools/cache_conformance/run.py CHECKOUT --write`, which starts `canter serve` with the",
-        "suite's origin as a WSGI app, so that the way of a real request is tested. No option is set.",
+        "suite's origin as a WSGI app, so that the way of a real request is tested. The cache runs with its defaults.",
         "",
         f"**Required: {total['required passed']} of {total['required']}. "
         f"Optimal: {total['optimal passed']} of {total['optimal']}.**",

@@ -11,7 +11,7 @@ urlpatterns = [
     path("login/", LoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
-    # Canter does not serve static files yet, so Django finds and sends the few that this site and
-    # the admin have. "insecure" only means: also with DEBUG off. Fine for a demo, slow for a site.
+    # Canter itself answers what `collectstatic` has gathered. This is for a checkout where that has
+    # not run, and for the tests; "insecure" only means: also with DEBUG off.
     path("static/<path:path>", serve_static, {"insecure": True}),
 ]
