@@ -58,5 +58,6 @@ def test_a_source_distribution_has_all_that_a_build_needs(tmp_path):
 
 def test_importing_the_package_has_no_effect():
     program = "import sys; before = set(sys.modules); import canter; "
-    program += "assert set(sys.modules) - before == {'canter'}"
+    program += "assert set(sys.modules) - before == {'canter'}; "
+    program += "assert callable(canter.purge) and issubclass(canter.PurgeError, Exception)"
     subprocess.run([sys.executable, "-c", program], check=True)
