@@ -333,7 +333,7 @@ PEERS = {
         Peer(
             "gunicorn-geventpool",
             "Gunicorn gevent + pool",
-            "pypi.org/project/django-db-geventpool: 4 connections in each of 3 workers",
+            "README of django-db-geventpool: 4 connections in each of 3 workers",
             ("gunicorn", "gevent", "django-db-geventpool"),
             _gunicorn_geventpool,
         ),

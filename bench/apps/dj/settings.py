@@ -33,7 +33,7 @@ def _database(way: str) -> dict[str, Any]:
     elif kind == "pool":
         settings["OPTIONS"] = {"pool": {"min_size": int(size), "max_size": int(size)}}
     elif kind == "geventpool":
-        # https://pypi.org/project/django-db-geventpool: the engine for psycopg 3, CONN_MAX_AGE = 0.
+        # As the README of django-db-geventpool says: the engine for psycopg 3, CONN_MAX_AGE = 0.
         settings["ENGINE"] = "django_db_geventpool.backends.postgresql_psycopg3"
         settings["OPTIONS"] = {"MAX_CONNS": int(size), "REUSE_CONNS": int(size)}
     elif kind != "fresh":
