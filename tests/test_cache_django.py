@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.raw import Client, Response
+from harness.pages import is_hit, status
+from harness.raw import Client
 from harness.server import Server
 
 pytest.importorskip("django")
@@ -30,14 +31,6 @@ def server(folder: Path) -> Iterator[Server]:
 def client(server: Server) -> Iterator[Client]:
     with server.client() as client:
         yield client
-
-
-def status(response: Response) -> str:
-    return " ".join(response.all("Cache-Status"))
-
-
-def is_hit(response: Response) -> bool:
-    return status(response).startswith("canter; hit")
 
 
 def test_b1_visitors_with_other_cookies_share_a_page(client: Client) -> None:

@@ -20,6 +20,7 @@ import canter
 import pytest
 from harness.control import Reins
 from harness.operated import PROGRAM, until
+from harness.pages import is_hit, status
 from harness.raw import Client, Response
 from harness.server import Server
 
@@ -65,14 +66,6 @@ def server(all_reins: Reins) -> Iterator[Server]:
 def client(server: Server) -> Iterator[Client]:
     with server.client() as client:
         yield client
-
-
-def status(response: Response) -> str:
-    return " ".join(response.all("Cache-Status"))
-
-
-def is_hit(response: Response) -> bool:
-    return status(response).startswith("canter; hit")
 
 
 def count(response: Response) -> int:

@@ -538,7 +538,6 @@ def test_settings_of_whitenoise_are_heeded(tmp_path: Path) -> None:
 
 
 def test_whitenoise_in_the_middleware_works_and_may_be_dropped(tmp_path: Path) -> None:
-    pytest.importorskip("whitenoise")
     fill(tmp_path)
     collect(tmp_path)
     middleware = ["whitenoise.middleware.WhiteNoiseMiddleware"]

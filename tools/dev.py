@@ -64,6 +64,7 @@ def test() -> None:
     """Set up and run every test there is."""
     started = time.monotonic()
     need("cargo", "install Rust: https://www.rust-lang.org/tools/install")
+    browser()
     pythons = list(test_pythons())
     python = environment(pythons[0], ROOT / ".venv")
     rust = {"PYO3_PYTHON": str(python)}
@@ -105,7 +106,7 @@ def pytest(python: Path, *more: str) -> list[str | Path]:
     On a machine that others load, one of thousands may miss its time. It is run once more and
     named at the end as a rerun: a defect of the test or of Canter, but no reason to stop.
     """
-    return [python, "-m", "pytest", "-q", "--reruns", "1", "-r", "fER", *more, "tests"]
+    return [python, "-m", "pytest", "-q", "--reruns", "1", "-r", "fERs", *more, "tests"]
 
 
 def environment(base: Path, venv: Path) -> Path:
@@ -255,6 +256,19 @@ def changed(mark: Path, files: Sequence[Path]) -> bool:
 def stamp(mark: Path, files: Sequence[Path]) -> None:
     """Remember the files as they are."""
     mark.write_text(digest(files))
+
+
+def browser() -> None:
+    """Install Chromium for the tests of pages: as root only, for it needs the system's packages."""
+    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        say("NO CHROMIUM: pages are NOT tested in a browser; install it to have that done")
+        return
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    run("looking for Chromium", ["apt-get", "-qq", "update"], env=env)
+    words = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", "chromium"]
+    run("installing Chromium", words, env=env)
 
 
 def need(program: str, hint: str) -> None:

@@ -470,6 +470,7 @@ fn other_wrong_input_is_refused_with_its_place() {
             flags("--workers 2000"),
             "`workers` is 2000, but must be from 1 to 1024",
         ),
+        (flags("--cache-size 5"), "from: flag `--cache-size`"),
         (flags("-b :1 -b :1"), "names the same address twice"),
         (
             flags("--limit-request-line 1MiB"),

@@ -200,8 +200,9 @@ struct Range {
 fn ranges(config: &Config) -> Vec<Range> {
     const MIB: u64 = 1 << 20;
     // An absent number is in any range.
+    let cache_size = config.cache_size.map_or(MIB, |size| size.0);
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
-    let rows: [(&'static [&'static str], u64, u64, u64); 18] = [
+    let rows: [(&'static [&'static str], u64, u64, u64); 19] = [
         (&["workers"], absent(config.workers), 1, 1024),
         (&["compress_level"], config.compress_level.into(), 1, 9),
         (&["threads"], absent(config.threads), 1, 10_000),
@@ -251,6 +252,7 @@ fn ranges(config: &Config) -> Vec<Range> {
             4096,
             256 * MIB,
         ),
+        (&["cache_size"], cache_size, MIB, MIB * MIB),
         (&["forwarded_hops"], config.forwarded_hops.into(), 1, 64),
         (
             &["db_connections"],

@@ -142,9 +142,10 @@ impl<A: App> Conn<A> {
 
     /// What must be known of the request until it is answered.
     pub(super) fn facts(&self, client: &Client) -> Facts {
-        let buf = self.buffer.filled();
         let mut id = Vec::new();
         request::request_id(self.given_id(), &mut id);
+        let buf = self.buffer.filled();
+        let routed = self.routed(buf);
         Facts {
             request: RequestFacts::from(&self.head),
             method: self.head.method,
@@ -165,8 +166,8 @@ impl<A: App> Conn<A> {
             },
             id,
             https: client.https,
-            router: self.router_deadline(buf),
-            routed: self.routed(buf),
+            router: routed.and_then(|age| self.router_deadline(age)),
+            routed: routed.unwrap_or_default(),
             is_timed: self.is_timed(),
             trace: self.shared.settings.insight.as_ref().map(|_| Rc::default()),
             line: self
@@ -219,22 +220,21 @@ impl<A: App> Conn<A> {
 
     /// When the router in front gives up, where it says when it took the request. One with a body
     /// has its time from the last byte on.
-    fn router_deadline(&self, buf: &[u8]) -> Option<Instant> {
+    fn router_deadline(&self, age: Duration) -> Option<Instant> {
         let limit = self.shared.settings.router_timeout?;
-        if !self.arrival.trusted || self.head.framing != Framing::None {
+        if self.head.framing != Framing::None {
             return None;
         }
-        let age = forwarded::age(&self.head, buf, SystemTime::now())?;
         let now = Instant::now();
         Some(now.checked_sub(age).map_or(now, |start| start + limit))
     }
 
     /// How long the router has had it, where it is trusted to say so.
-    fn routed(&self, buf: &[u8]) -> Duration {
+    fn routed(&self, buf: &[u8]) -> Option<Duration> {
         if !self.arrival.trusted || !self.head.has(KnownName::XRequestStart) {
-            return Duration::ZERO;
+            return None;
         }
-        forwarded::age(&self.head, buf, SystemTime::now()).unwrap_or_default()
+        forwarded::age(&self.head, buf, SystemTime::now())
     }
 
     /// Whether to tell the client where the time went: a browser on this machine, or one that has
