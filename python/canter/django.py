@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from canter import insight
 from canter.pgtarget import TargetError
 from canter.pool import Pool, Refused, Unreachable
 
@@ -184,6 +185,9 @@ def _settings(wrapper: Any) -> dict[str, str]:
     zone = getattr(wrapper, "timezone_name", None)
     if zone:
         settings["TimeZone"] = str(zone)
+    if insight.is_installed():
+        # The pool need not look at statements that are told of here.
+        settings["canter.watched"] = "on"
     if _is_thread_bound(type(wrapper)):
         # By this the front knows whose statement to cancel when a client has gone.
         settings["canter.thread"] = str(threading.get_native_id())

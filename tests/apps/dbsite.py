@@ -164,6 +164,18 @@ def plain(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"database": row[0], "user": row[1]})
 
 
+def raw(request: HttpRequest) -> JsonResponse:
+    """One statement for each row, past Django, beside one of Django's own."""
+    import psycopg
+
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 'of Django'")
+    with psycopg.connect(os.environ["CANTER_DATABASE_URL"]) as connection:
+        for number in range(6):
+            connection.execute("SELECT 'hunter2', %s::int", [number])
+    return JsonResponse({})
+
+
 def port(request: HttpRequest) -> JsonResponse:
     """Which server reads, and what it has."""
     with connections["default"].cursor() as cursor:
@@ -194,6 +206,7 @@ urlpatterns = [
     path("iterate/", iterate),
     path("stream/", stream),
     path("plain/", plain),
+    path("raw/", raw),
 ]
 
 application = get_wsgi_application()

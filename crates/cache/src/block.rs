@@ -104,6 +104,8 @@ pub(crate) fn stored<'a>(
             || is_made_when_sent(name)
             || is_for_the_cache(name)
             || name.eq_ignore_ascii_case(b"set-cookie")
+            // What the page cost whoever asked for it first is nobody else's time.
+            || name.eq_ignore_ascii_case(b"server-timing")
             || listed.iter().any(|own| own.eq_ignore_ascii_case(name))
             || edits
                 .without

@@ -1,6 +1,7 @@
 //! Owns the front's process: the runtime, the front, the dispatch, the pooler, and the words of the
 //! supervisor. Leaves what each of them does to its crate; here they are only joined.
 
+mod bills;
 mod files;
 mod observed;
 mod pooled;
@@ -190,6 +191,9 @@ async fn serve(
             .into_iter()
             .flatten(),
     );
+    if config.insight {
+        pooled.bill(&dispatch);
+    }
     let insight = observed::start(config, &dispatch, &processes, &pooled);
     let files = files::of(config);
     let pages = pages(config, sizing);

@@ -26,6 +26,7 @@ pub mod report;
 pub mod request;
 pub mod response;
 mod ring;
+pub mod seen;
 mod slots;
 pub mod trace;
 mod wire;

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::report::Report;
+use crate::seen::Seen;
 
 /// One request's notes. The dispatch writes them, the front reads them.
 #[derive(Debug, Default)]
@@ -20,6 +21,11 @@ pub struct Trace {
     pub answered: Cell<Option<Instant>>,
     /// What it cost, as far as the worker told.
     pub report: RefCell<Option<Box<Report>>>,
+    /// How long it waited for connections to the database: within statements that the worker times,
+    /// and beside them.
+    pub pool: Cell<(Duration, Duration)>,
+    /// Statements that were seen on their way and that the worker does not tell of.
+    pub seen: RefCell<Option<Box<Seen>>>,
     /// Where its thread was when it was last asked.
     pub stack: RefCell<String>,
 }

@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub routed: Duration,
     /// Whether its response tells where the time went.
     pub is_timed: bool,
+    /// How long the page cache had it: looking, or waiting for what another asks for.
+    pub cached: Duration,
     /// What is written down of it on its way; None where nobody wants to know.
     pub trace: Option<Rc<Trace>>,
     /// Only when there is an access log.

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use canter_channel::report::Report;
+use canter_channel::seen::Row;
 use canter_channel::trace::Trace;
 use canter_http::Method;
-use canter_insight::Phase::{App, BodyIn, Gil, Queue, Router, Sql};
+use canter_insight::Phase::{App, BodyIn, Cache, Gil, Pool, Queue, Router, Sql};
 use canter_insight::show::Live;
 use canter_insight::statement::Traits;
 use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
@@ -104,8 +105,11 @@ impl Insight {
             return Learned::default();
         };
         let report = trace.report.borrow_mut().take().unwrap_or_default();
-        let phases = phases(facts, trace, &report, now);
-        let groups: Vec<Group> = report.groups.iter().map(group).collect();
+        let seen = trace.seen.borrow_mut().take().unwrap_or_default();
+        let phases = phases(facts, trace, &report, seen.us, now);
+        let mut groups: Vec<Group> = report.groups.iter().map(group).collect();
+        groups.extend(seen.rows.iter().map(seen_group));
+        let queries = report.queries.saturating_add(seen.queries);
         let observation = Observation {
             method: method(facts.method),
             route: if trace.submitted.get().is_none() {
@@ -115,8 +119,8 @@ impl Insight {
             },
             status,
             phases,
-            queries: report.queries,
-            writes: report.writes,
+            queries,
+            writes: report.writes.saturating_add(seen.writes),
             held_us: report.held_us,
             groups: &groups,
         };
@@ -125,6 +129,11 @@ impl Insight {
             let traits = Traits::from_bits(*bits);
             let text = text.clone();
             site.tell_statement(*name, Told { text, traits });
+        }
+        for row in seen.rows {
+            let traits = Traits::from_bits(row.bits);
+            let text = row.text;
+            site.tell_statement(row.statement, Told { text, traits });
         }
         for (name, text) in &report.places {
             site.tell_place(*name, Place::read(text));
@@ -136,7 +145,7 @@ impl Insight {
         site.observe(now_s, &observation);
         Learned {
             phases,
-            queries: report.queries,
+            queries,
             route: report.route,
         }
     }
@@ -173,8 +182,10 @@ fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && std::hint::black_box(differing) == 0
 }
 
-fn phases(facts: &Facts, trace: &Trace, report: &Report, now: Instant) -> Phases {
+/// Where the time went; `seen_us` is that of statements which the worker does not tell of.
+fn phases(facts: &Facts, trace: &Trace, report: &Report, seen_us: u64, now: Instant) -> Phases {
     let since = |at: Instant| at.saturating_duration_since(facts.started).as_micros() as u64;
+    let (within, apart) = trace.pool.get();
     let stamps = Stamps {
         router: facts.routed.as_micros() as u64,
         submitted: trace.submitted.get().map(since),
@@ -182,9 +193,10 @@ fn phases(facts: &Facts, trace: &Trace, report: &Report, now: Instant) -> Phases
         answered: trace.answered.get().map(since),
         ended: since(now),
         gil: trace.waited.get().as_micros() as u64,
-        sql: report.sql_us,
-        pool: 0,
-        cache: 0,
+        sql: report.sql_us.saturating_add(seen_us),
+        pool: within.as_micros() as u64,
+        pool_apart: apart.as_micros() as u64,
+        cache: facts.cached.as_micros() as u64,
     };
     stamps.phases()
 }
@@ -213,6 +225,20 @@ fn group(row: &[u64; 8]) -> Group {
     }
 }
 
+/// One that was seen on the wire: nobody knows from which line.
+fn seen_group(row: &Row) -> Group {
+    Group {
+        statement: row.statement,
+        place: 0,
+        count: row.count,
+        distinct: row.distinct,
+        repeats: row.repeats,
+        total_us: row.us.0,
+        max_us: row.us.1,
+        price_us: row.us.0,
+    }
+}
+
 fn method(method: Method) -> &'static str {
     match method {
         Method::Get => "GET",
@@ -232,19 +258,23 @@ pub(crate) fn server_timing(facts: &Facts) -> Option<String> {
     let report = trace.report.borrow();
     let empty = Report::default();
     let report = report.as_deref().unwrap_or(&empty);
-    let phases = phases(facts, trace, report, Instant::now());
+    let seen = trace.seen.borrow();
+    let (seen_us, seen_queries) = seen.as_ref().map_or((0, 0), |seen| (seen.us, seen.queries));
+    let phases = phases(facts, trace, report, seen_us, Instant::now());
     let ms = |phase| {
         let us = phases.get(phase);
         format!("{}.{:03}", us / 1000, us % 1000)
     };
     Some(format!(
-        "router;dur={}, body_in;dur={}, queue;dur={}, gil;dur={}, app;dur={}, sql;dur={};desc=\"{} queries\"",
+        "router;dur={}, body_in;dur={}, queue;dur={}, gil;dur={}, app;dur={}, pool;dur={}, cache;dur={}, sql;dur={};desc=\"{} queries\"",
         ms(Router),
         ms(BodyIn),
         ms(Queue),
         ms(Gil),
         ms(App),
+        ms(Pool),
+        ms(Cache),
         ms(Sql),
-        report.queries
+        report.queries.saturating_add(seen_queries)
     ))
 }

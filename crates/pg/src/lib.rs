@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod bill;
 mod cancel;
 mod console;
 pub mod door;
@@ -26,6 +27,7 @@ mod stream;
 pub mod target;
 pub mod wire;
 
+pub use bill::{Billed, Bills};
 pub use console::{Answer, Order, Shutdown};
 pub use door::Door;
 pub use pooler::{Pooler, PoolerStats};

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::access::Access;
+use crate::bill::{self, Bills};
 use crate::cancel::Registry;
 use crate::console::{self, Order};
 use crate::door::Door;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) replicas: RefCell<HashMap<TargetId, Rc<Group>>>,
     /// Which requests sessions work for.
     pub(crate) visits: Hook,
+    /// Who hears what requests cost here.
+    pub(crate) bills: bill::Hook,
     /// Clients connected, those that are still logging in counted.
     pub(crate) clients: Cell<usize>,
     pub(crate) doors: RefCell<Vec<AbortHandle>>,
@@ -79,6 +82,7 @@ impl Pooler {
             draining: Cell::new(false),
             replicas: RefCell::default(),
             visits: Hook::default(),
+            bills: bill::Hook::default(),
             clients: Cell::new(0),
             doors: RefCell::default(),
             accesses: RefCell::default(),
@@ -117,6 +121,11 @@ impl Pooler {
     /// Nobody waits for this owner's request any more: its running SQL is cancelled.
     pub fn request_gone(&self, owner: Owner) {
         self.0.sessions.request_gone(owner);
+    }
+
+    /// From now on says what sessions of the private door cost.
+    pub fn set_bills(&self, bills: Rc<Bills>) {
+        self.0.bills.set(bills);
     }
 
     /// What the pooler did and does.

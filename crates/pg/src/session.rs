@@ -7,6 +7,7 @@
 //! greet ─▶ pump ⇄ obtain (no server is free) ─▶ leave
 //! ```
 
+mod account;
 mod buffer;
 mod greet;
 mod handle;
@@ -86,6 +87,8 @@ struct Session {
     client_out: Output,
     /// Servers that were gone before they were sent anything, for this request.
     gone: u8,
+    /// Only where nobody else tells of its statements.
+    account: Option<Box<account::Account>>,
     /// Bytes that must be in `client_in` before the relay can go on.
     needed: usize,
 }

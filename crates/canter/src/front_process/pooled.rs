@@ -10,6 +10,7 @@ use std::time::Duration;
 use canter_pg::{Owner, Pooler, PoolerStats};
 use canter_workers::dispatch::{Dispatch, Notice, WorkerId};
 
+use super::bills;
 use super::visits::Visits;
 use crate::pooling::Plan;
 
@@ -20,6 +21,15 @@ pub struct Pooled(Option<Rc<Inner>>);
 struct Inner {
     pooler: Pooler,
     processes: RefCell<HashMap<WorkerId, u32>>,
+}
+
+impl Inner {
+    /// The worker that a session belongs to.
+    fn worker(&self, owner: Owner) -> Option<WorkerId> {
+        let processes = self.processes.borrow();
+        let found = processes.iter().find(|(_, pid)| **pid == owner.pid);
+        found.map(|(worker, _)| *worker)
+    }
 }
 
 impl Pooled {
@@ -48,14 +58,30 @@ impl Pooled {
             let Some(joined) = joined.upgrade() else {
                 return Vec::new();
             };
-            let processes = joined.processes.borrow();
-            let worker = processes.iter().find(|(_, pid)| **pid == owner.pid);
-            match (worker, u32::try_from(owner.tid)) {
-                (Some((&worker, _)), Ok(thread)) => dispatch.running(worker, thread),
+            match (joined.worker(owner), u32::try_from(owner.tid)) {
+                (Some(worker), Ok(thread)) => dispatch.running(worker, thread),
                 _ => Vec::new(),
             }
         };
         Some(Visits::new(inner.pooler.clone(), seal.clone(), requests_of))
+    }
+
+    /// From now on writes what requests cost in the pooler to their notes.
+    pub fn bill(&self, dispatch: &Dispatch) {
+        let Some(inner) = &self.0 else { return };
+        let (joined, dispatch) = (Rc::downgrade(inner), dispatch.clone());
+        inner.pooler.set_bills(Rc::new(move |owner, billed| {
+            let Some(joined) = joined.upgrade() else {
+                return;
+            };
+            let worker = joined.worker(owner);
+            let thread = u32::try_from(owner.tid);
+            if let (Some(worker), Ok(thread)) = (worker, thread)
+                && let Some(trace) = dispatch.notes_of(worker, thread)
+            {
+                bills::note(&trace, billed);
+            }
+        }));
     }
 
     /// Hears what the dispatch tells.

@@ -40,7 +40,7 @@ pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be 
 pub(super) const HSTS: &str = "Strict-Transport-Security";
 
 /// Where the time went, for browsers' tools; a field of the app's own stays beside it.
-const SERVER_TIMING: &str = "Server-Timing";
+pub(super) const SERVER_TIMING: &str = "Server-Timing";
 
 /// A request can be tried again in a moment.
 const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
@@ -169,6 +169,7 @@ impl<A: App> Conn<A> {
             router: routed.and_then(|age| self.router_deadline(age)),
             routed: routed.unwrap_or_default(),
             is_timed: self.is_timed(),
+            cached: Duration::ZERO,
             trace: self.shared.settings.insight.as_ref().map(|_| Rc::default()),
             line: self
                 .shared

@@ -3,12 +3,14 @@
 //! Leaves decisions to `pages`, bytes to `send`.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_cache::status::CacheStatus;
 use canter_cache::{Body, is_for_the_cache};
 use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::response::Response;
+use canter_channel::trace::Trace;
 use canter_http::{BodyFraming, Method, target};
 
 use super::answer::APP_FAULT;
@@ -65,7 +67,11 @@ impl<A: App> Conn<A> {
             https,
             trusted: self.arrival.trusted,
         };
-        match pages.turn(&request) {
+        let turn = pages.turn(&request);
+        if facts.trace.is_some() && !matches!(turn, Turn::Off) {
+            facts.cached = facts.started.elapsed();
+        }
+        match turn {
             // A stored page to confirm: the app is asked in our words.
             Turn::App(visit) if visit.found.is_some() && self.head.method == Method::Get => {
                 Some(Turn::Fetch(visit))
@@ -120,19 +126,24 @@ impl<A: App> Conn<A> {
                 None => return,
             },
         };
-        let call = self.submit(facts, message);
+        // It costs this client nothing: who asked has the page by now.
+        let call = self.submit_for(None, facts.started, message);
         let pages = self.shared.settings.pages.clone();
         drop(start(&self.shared.flights, pages, visit, call, true));
     }
 
     fn submit(&self, facts: &Facts, message: Vec<u8>) -> A::Call {
+        self.submit_for(facts.trace.clone(), facts.started, message)
+    }
+
+    fn submit_for(&self, trace: Option<Rc<Trace>>, started: Instant, message: Vec<u8>) -> A::Call {
         let timeout = self.shared.settings.timeout;
         self.shared.app.submit(Submission {
             message,
             file: None,
             wanted_until: None,
-            trace: facts.trace.clone(),
-            deadline: timeout.map(|limit| facts.started.max(Instant::now()) + limit),
+            trace,
+            deadline: timeout.map(|limit| started.max(Instant::now()) + limit),
         })
     }
 
@@ -189,6 +200,9 @@ impl<A: App> Conn<A> {
                 .unwrap_or(Ok(Answer::Failed(Failure::QueuedTooLong)))
                 .map(|_| ())
         };
+        if !is_first {
+            facts.cached = facts.started.elapsed();
+        }
         came.inspect_err(|_| self.log(facts, 499, 0))?;
         match follower.outcome() {
             Some(Outcome::Page(page, status)) => {

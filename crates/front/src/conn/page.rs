@@ -12,7 +12,7 @@ use canter_http::range::{Piece, Span};
 use canter_http::select::{Content, Selected, select};
 use canter_http::{BodyFraming, KnownName, Version, date};
 
-use super::answer::{HSTS, SHORT_BODY, hsts};
+use super::answer::{HSTS, SERVER_TIMING, SHORT_BODY, hsts};
 use super::cached::status_text;
 use super::encode::clients_tag;
 use super::files::is_kept;
@@ -20,6 +20,7 @@ use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::clock::unix_seconds;
 use crate::facts::Facts;
+use crate::insight::server_timing;
 use crate::pages::Page;
 
 const HSTS_LOWER: &str = "strict-transport-security";
@@ -123,6 +124,9 @@ impl<A: App> Conn<A> {
         }
         if let Some(value) = hsts(&self.shared.settings, facts).filter(|_| !has_hsts) {
             line(HSTS, value.as_bytes());
+        }
+        if let Some(timing) = server_timing(facts) {
+            line(SERVER_TIMING, timing.as_bytes());
         }
         match (close, facts.request.version) {
             (true, _) => line("Connection", b"close"),

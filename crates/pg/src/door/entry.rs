@@ -183,6 +183,7 @@ async fn admit(
     } else {
         None
     };
+    let watched = inside.private.is_some() && startup.take("canter.watched").is_some();
     refuse_replication(&mut startup)?;
     let admitted = inside.access.admit(stream, &startup).await?;
     if shared.draining.get() {
@@ -201,6 +202,9 @@ async fn admit(
     let client = describe(stream, admitted.peer.as_ref(), application);
     let long_key = startup.protocol >= (3, 2);
     let handle = Handle::new(owner, client.into());
+    if watched {
+        handle.set_tells_statements();
+    }
     handle.describe(About {
         user: (*admitted.user).into(),
         database: (*admitted.database).into(),

@@ -62,7 +62,9 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         client_out: Output::default(),
         gone: 0,
         needed: 0,
+        account: None,
     };
+    session.open_account();
     // Its address: should another pool have it one day, a statement that it does not take is
     // refused with its first use.
     let pool = Rc::as_ptr(&session.pool).addr();

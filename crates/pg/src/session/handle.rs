@@ -68,6 +68,8 @@ pub(crate) struct Orders {
 #[derive(Debug)]
 pub(crate) struct Handle {
     owner: Option<Owner>,
+    /// Whoever uses it tells of its statements himself.
+    tells_statements: Cell<bool>,
     client: Rc<str>,
     activity: Cell<Activity>,
     /// Counts changes of activity, so that the hot path reads no clock.
@@ -107,6 +109,7 @@ impl Handle {
     pub(crate) fn new(owner: Option<Owner>, client: Rc<str>) -> Rc<Self> {
         Rc::new(Self {
             owner,
+            tells_statements: Cell::new(false),
             client,
             activity: Cell::default(),
             changes: Cell::new(0),
@@ -156,6 +159,16 @@ impl Handle {
     /// Who it belongs to, at the private door.
     pub(crate) fn owner(&self) -> Option<Owner> {
         self.owner
+    }
+
+    /// Whether whoever uses it tells of its statements himself.
+    pub(crate) fn tells_statements(&self) -> bool {
+        self.tells_statements.get()
+    }
+
+    /// Whoever uses it tells of its statements himself.
+    pub(crate) fn set_tells_statements(&self) {
+        self.tells_statements.set(true);
     }
 
     /// The client in words.

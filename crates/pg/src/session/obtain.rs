@@ -69,17 +69,20 @@ impl Session {
 
     async fn wait(&mut self, pool: Rc<Pool>) -> Result<Result<Lease, SqlError>, Broke> {
         self.handle.set_activity(Activity::Waiting);
-        self.handle.asked_at(tokio::time::Instant::now());
+        let asked = tokio::time::Instant::now();
+        self.handle.asked_at(asked);
         let label = Rc::clone(self.relay.label());
         let who = self.who.clone();
         let mut lease = pin!(pool.lease(&label, &who));
-        poll_fn(|cx| {
+        let got = poll_fn(|cx| {
             if let Poll::Ready(got) = lease.as_mut().poll(cx) {
                 return Poll::Ready(Ok(got));
             }
             self.poll_interruption(cx).map(Err)
         })
-        .await
+        .await;
+        self.bill_wait(asked, self.account.is_none());
+        got
     }
 
     /// As `obtain` for a session that is not there yet: the client is only seen to leave.
@@ -90,6 +93,7 @@ impl Session {
         }
         let pool = Rc::clone(&self.pool);
         let who = self.who.clone();
+        let asked = tokio::time::Instant::now();
         let mut lease = pin!(pool.lease(&label, &who));
         let got = poll_fn(|cx| {
             if let Poll::Ready(got) = lease.as_mut().poll(cx) {
@@ -98,6 +102,7 @@ impl Session {
             self.poll_interruption(cx).map(Err)
         })
         .await;
+        self.bill_wait(asked, false);
         match got {
             Ok(got) => got,
             Err(Broke::Ended(error)) => Err(error),

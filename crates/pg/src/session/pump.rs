@@ -162,6 +162,10 @@ impl Session {
                 )
                 .map_err(|error| Event::End(End::Fatal(error)))?;
             self.needed = 0;
+            if let Some(account) = &mut self.account {
+                let data = self.client_in.data();
+                account.sent(data.get(..taken.used).unwrap_or_default());
+            }
             self.took(taken.used);
             worked |= taken.used > 0;
             if self.relay.take_wants_room() {
@@ -334,6 +338,7 @@ impl Session {
 
     /// Gives the server back when it may go, and notes what the session does.
     fn release(&mut self, _: &mut Context<'_>) -> Step {
+        self.settle_account();
         let Some(held) = &mut self.lease else {
             return Ok(Did::Nothing);
         };

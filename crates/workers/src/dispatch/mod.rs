@@ -6,6 +6,7 @@
 //! lost with its worker; an offered one is taken back and given to another.
 
 mod answers;
+mod bill;
 mod clock;
 mod run;
 mod slow;

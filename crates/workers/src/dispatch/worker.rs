@@ -136,6 +136,12 @@ impl Worker {
         (thread != 0 && !is_elsewhere).then_some(thread)
     }
 
+    /// The request of a slot, once it has begun.
+    pub fn started_at(&self, slot: SlotId) -> Option<Key> {
+        let row = self.slots.get(slot.index()).copied().flatten();
+        row.filter(|_| self.end.has_started(slot))
+    }
+
     /// The requests that this thread has begun.
     pub fn run_by(&self, thread: u32) -> impl Iterator<Item = Key> {
         let slots = SlotId::all().zip(&self.slots);

@@ -1,0 +1,79 @@
+//! Owns writing what a request costs in the pooler to the request's notes: waiting for a server
+//! connection, and statements that Django does not tell of.
+//! Leaves whose session it is to `pooled`.
+
+use std::time::Duration;
+
+use canter_channel::trace::Trace;
+use canter_insight::statement::{Dialect, strip};
+use canter_pg::Billed;
+
+/// Writes it down.
+pub fn note(trace: &Trace, billed: Billed<'_>) {
+    match billed {
+        Billed::Waited { for_, in_statement } => {
+            let (within, apart) = trace.pool.get();
+            trace.pool.set(if in_statement {
+                (within + for_, apart)
+            } else {
+                (within, apart + for_)
+            });
+        }
+        Billed::Statement { sql, values, took } => {
+            let mut seen = trace.seen.borrow_mut();
+            let seen = seen.get_or_insert_default();
+            if sql.is_empty() {
+                seen.us = seen.us.saturating_add(us(took));
+                return;
+            }
+            let statement = strip(sql, Dialect::Postgres);
+            let told = (
+                statement.fingerprint,
+                statement.traits.to_bits(),
+                statement.text,
+            );
+            seen.add(told, statement.traits.writes, values, us(took));
+        }
+    }
+}
+
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d1_waits_are_summed_by_whether_the_app_times_them_too() {
+        let trace = Trace::default();
+        for in_statement in [true, false, true] {
+            let for_ = Duration::from_millis(2);
+            note(&trace, Billed::Waited { for_, in_statement });
+        }
+        let ms = Duration::from_millis;
+        assert_eq!(trace.pool.get(), (ms(4), ms(2)));
+    }
+
+    #[test]
+    fn c10_a_statement_seen_on_the_wire_is_kept_without_its_values() {
+        let trace = Trace::default();
+        let took = Duration::from_micros(30);
+        for sql in ["SELECT a FROM t WHERE b = 'hunter2'", ""] {
+            let sql = sql.as_bytes();
+            note(
+                &trace,
+                Billed::Statement {
+                    sql,
+                    values: 1,
+                    took,
+                },
+            );
+        }
+        let seen = trace.seen.borrow();
+        let seen = seen.as_ref().unwrap();
+        assert_eq!((seen.queries, seen.us), (1, 60));
+        assert!(!seen.rows[0].text.contains("hunter2"), "{:?}", seen.rows);
+    }
+}
