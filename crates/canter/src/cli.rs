@@ -9,6 +9,7 @@ use canter_base::Fault;
 use canter_base::nearest::nearest;
 use canter_base::options::{Row, long_help, short_help};
 
+use crate::command::doctor;
 use crate::command::insight::{self, Which};
 
 /// What to do.
@@ -39,6 +40,11 @@ pub enum Command<'a> {
         /// About what.
         which: Which,
         /// The words behind.
+        args: &'a [OsString],
+    },
+    /// Ask a server on this machine why a page is not cached.
+    Doctor {
+        /// The words behind `doctor`.
         args: &'a [OsString],
     },
     /// Remove pages from the cache of a running server.
@@ -88,6 +94,8 @@ pub enum Topic {
     Queries,
     /// `canter help check`.
     Check,
+    /// `canter help doctor`.
+    Doctor,
     /// `canter help purge`.
     Purge,
     /// `canter help static`.
@@ -143,6 +151,11 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         Topic::Static,
     ),
     (
+        "doctor",
+        "say why a page is not cached, and what to do",
+        Topic::Doctor,
+    ),
+    (
         "purge",
         "remove pages from the cache of a running server",
         Topic::Purge,
@@ -170,31 +183,17 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
         .take_while(|word| *word != "--")
         .any(|word| is_help(word));
     match word.to_str() {
-        Some("serve") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::ServeBriefly),
-        }),
+        Some("serve") if asks_help => Ok(explain(Topic::ServeBriefly)),
         Some("serve") => Ok(Command::Serve { args: rest }),
-        Some("pool") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::PoolBriefly),
-        }),
+        Some("pool") if asks_help => Ok(explain(Topic::PoolBriefly)),
         Some("pool") => Ok(Command::Pool { args: rest }),
-        Some("selftest") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Selftest),
-        }),
+        Some("selftest") if asks_help => Ok(explain(Topic::Selftest)),
         Some("selftest") => Ok(Command::Selftest { args: rest }),
-        Some("bench") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Bench),
-        }),
+        Some("bench") if asks_help => Ok(explain(Topic::Bench)),
         Some("bench") => Ok(Command::Bench { args: rest }),
-        Some("top") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Top),
-        }),
-        Some("queries") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Queries),
-        }),
-        Some("check") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Check),
-        }),
+        Some("top") if asks_help => Ok(explain(Topic::Top)),
+        Some("queries") if asks_help => Ok(explain(Topic::Queries)),
+        Some("check") if asks_help => Ok(explain(Topic::Check)),
         Some(word @ ("top" | "queries" | "check")) => Ok(Command::Insight {
             which: match word {
                 "top" => Which::Top,
@@ -203,21 +202,17 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
             },
             args: rest,
         }),
-        Some("purge") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Purge),
-        }),
+        Some("doctor") if asks_help => Ok(explain(Topic::Doctor)),
+        Some("doctor") => Ok(Command::Doctor { args: rest }),
+        Some("purge") if asks_help => Ok(explain(Topic::Purge)),
         Some("purge") => Ok(Command::Purge { args: rest }),
-        Some("static") if asks_help || rest.is_empty() => Ok(Command::Help {
-            topic: Some(Topic::Static),
-        }),
+        Some("static") if asks_help || rest.is_empty() => Ok(explain(Topic::Static)),
         Some("static") => match rest.split_first() {
             Some((word, args)) if word == "compress" => Ok(Command::Compress { args }),
             _ => Err(unexpected(rest.first().unwrap_or(word))
                 .hint("the word behind `static` is `compress`")),
         },
-        Some("options") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Options),
-        }),
+        Some("options") if asks_help => Ok(explain(Topic::Options)),
         Some("options") => {
             let json = rest.iter().any(|word| word == "--json");
             let args = rest
@@ -231,15 +226,17 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
             topic: topic(rest)?,
         }),
         Some("--help" | "-h") => Ok(Command::Help { topic: None }),
-        Some("version") if asks_help => Ok(Command::Help {
-            topic: Some(Topic::Version),
-        }),
+        Some("version") if asks_help => Ok(explain(Topic::Version)),
         Some("version" | "--version" | "-V") => match rest.first() {
             None => Ok(Command::Version),
             Some(extra) => Err(unexpected(extra)),
         },
         _ => Err(unknown(&word.to_string_lossy())),
     }
+}
+
+fn explain<'a>(topic: Topic) -> Command<'a> {
+    Command::Help { topic: Some(topic) }
 }
 
 /// What `help` prints.
@@ -261,6 +258,7 @@ pub fn help(topic: Option<&Topic>) -> String {
         Some(Topic::Top) => insight::TOP_MANUAL.to_owned(),
         Some(Topic::Queries) => insight::QUERIES_MANUAL.to_owned(),
         Some(Topic::Check) => insight::CHECK_MANUAL.to_owned(),
+        Some(Topic::Doctor) => doctor::MANUAL.to_owned(),
         Some(Topic::Purge) => PURGE_MANUAL.to_owned(),
         Some(Topic::Static) => STATIC_MANUAL.to_owned(),
         Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),

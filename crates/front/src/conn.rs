@@ -5,6 +5,7 @@ mod admin;
 mod answer;
 mod buffer;
 mod cached;
+mod doctor;
 mod encode;
 mod files;
 mod page;

@@ -10,6 +10,7 @@
 
 pub(crate) mod flight;
 
+mod examine;
 mod rules;
 mod shape;
 mod site;
@@ -33,6 +34,7 @@ use canter_channel::response::Response;
 use canter_http::coding::Coding;
 use canter_http::{Head, Method};
 
+pub(crate) use examine::Examined;
 pub(crate) use rules::Covering;
 pub(crate) use shape::{Asking, Look, Request, Shape};
 use site::Site;

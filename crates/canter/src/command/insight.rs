@@ -266,7 +266,7 @@ fn by_file(path: &std::path::Path, error: &io::Error) -> Fault {
 }
 
 /// False when nobody reads any more.
-fn print(text: &str) -> Result<bool, Fault> {
+pub(super) fn print(text: &str) -> Result<bool, Fault> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
@@ -280,7 +280,12 @@ fn print(text: &str) -> Result<bool, Fault> {
 
 /// The body of the server's answer.
 fn get(asked: &Asked, path: &str) -> Result<String, Fault> {
-    let answer = exchange(asked, path).map_err(|error| match error {
+    ask(asked.address.as_deref(), path)
+}
+
+/// The body of the answer of the server at an address, or of the only one there is.
+pub(super) fn ask(address: Option<&str>, path: &str) -> Result<String, Fault> {
+    let answer = exchange(address, path).map_err(|error| match error {
         Trouble::Fault(fault) => fault,
         Trouble::Io(error) => Fault::new(
             Exit::Unreachable,
@@ -310,20 +315,16 @@ impl From<io::Error> for Trouble {
     }
 }
 
-fn exchange(asked: &Asked, path: &str) -> Result<String, Trouble> {
+fn exchange(address: Option<&str>, path: &str) -> Result<String, Trouble> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut bytes = Vec::new();
-    if let Some(address) = asked
-        .address
-        .as_deref()
-        .filter(|address| !address.contains('/'))
-    {
+    if let Some(address) = address.filter(|address| !address.contains('/')) {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(request.as_bytes())?;
         stream.read_to_end(&mut bytes)?;
     } else {
-        let mut stream = UnixStream::connect(socket(asked).map_err(Trouble::Fault)?)?;
+        let mut stream = UnixStream::connect(socket(address).map_err(Trouble::Fault)?)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(request.as_bytes())?;
         stream.read_to_end(&mut bytes)?;
@@ -332,8 +333,8 @@ fn exchange(asked: &Asked, path: &str) -> Result<String, Trouble> {
 }
 
 /// The socket that is meant: the one named, or the only one there is.
-fn socket(asked: &Asked) -> Result<PathBuf, Fault> {
-    if let Some(address) = &asked.address {
+fn socket(address: Option<&str>) -> Result<PathBuf, Fault> {
+    if let Some(address) = address {
         let path = address.strip_prefix("unix:").unwrap_or(address);
         return Ok(path.into());
     }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod compress;
+pub mod doctor;
 pub mod insight;
 pub mod options;
 pub mod pool;

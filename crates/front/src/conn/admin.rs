@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use canter_channel::call::Answer;
-use canter_http::{Answer as HttpAnswer, Head, KnownName, Method, Version, response};
+use canter_http::{Answer as HttpAnswer, Head, KnownName, Method, Version, response, target};
 use canter_insight::show::{PAGE, findings, prometheus, snapshot, top};
 use canter_shield::score::Misdeed;
 use tokio::time::{Interval, interval};
@@ -112,6 +112,14 @@ fn cookie<'a>(head: &Head, buf: &'a [u8], name: &str) -> Option<&'a [u8]> {
     values.next()
 }
 
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match target::decode_path(text, &mut out) {
+        Ok(()) => out,
+        Err(_) => text.to_vec(),
+    }
+}
+
 /// Everything that goes out.
 struct Made {
     status: u16,
@@ -199,7 +207,14 @@ impl<A: App> Conn<A> {
                         self.buffer.consume(self.head.length);
                         return self.stream_events(facts, insight).await;
                     }
-                    show(&insight, &path)
+                    if path == b"/cache" {
+                        let url = self.head.query(buf).strip_prefix(b"url=");
+                        let url = url.unwrap_or_default().to_vec();
+                        let text = self.examine(facts, &decoded(&url)).await;
+                        Some(Made::new("text/plain; charset=utf-8", text))
+                    } else {
+                        show(&insight, &path)
+                    }
                 } else {
                     // Guessing is held against the client.
                     self.blame(facts.client, Misdeed::Failed);

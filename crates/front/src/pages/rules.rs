@@ -27,6 +27,11 @@ pub(crate) struct Covering {
 const MOST_ENTRIES: usize = 200_000;
 
 impl Covering {
+    /// The paths that it covers, as they were written.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// From the option; `id` tells it apart from the others, and is not zero.
     pub fn new(given: &PageRule, id: u32) -> Self {
         let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);

@@ -1,0 +1,75 @@
+//! `canter doctor`: asks the server that runs on this machine about itself, and says what to do.
+//!
+//! Owns its command line; each question is a module of its own below this one.
+
+mod cache;
+
+use std::ffi::OsString;
+
+use canter_base::{Exit, Fault};
+use lexopt::Parser;
+use lexopt::prelude::{Long, Value};
+
+/// `canter help doctor`.
+pub const MANUAL: &str = "\
+canter doctor --cache URL [ADDRESS]
+
+Asks a server of this user on this machine why a page is not answered from the cache: fetches it from
+the app as a visitor would who is not signed in, and names the middleware, the template tag or the
+field that makes it private, where that is in the code, and what to do. URL is a path such as `/news/`,
+or a whole address. ADDRESS is the path of a socket or HOST:PORT of `--admin-bind`; it may be left out
+when one server runs. Exit code 8 says that the page is not kept.
+
+  --cache URL    why this page is not answered from the cache, or for how long it is
+";
+
+/// What the words ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    address: Option<String>,
+    cache: Option<String>,
+}
+
+/// Runs it.
+pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
+    let asked = read(args)?;
+    match &asked.cache {
+        Some(url) => cache::run(asked.address.as_deref(), url),
+        None => Err(Fault::usage("it was not said what to look at")
+            .from("command line")
+            .hint("`canter doctor --cache /news/` tells why a page is not cached")),
+    }
+}
+
+fn read(args: &[OsString]) -> Result<Asked, Fault> {
+    let wrong = |error: lexopt::Error| Fault::usage(error.to_string()).from("command line");
+    let mut parser = Parser::from_args(args);
+    let mut asked = Asked::default();
+    while let Some(arg) = parser.next().map_err(wrong)? {
+        match arg {
+            Value(address) => asked.address = Some(address.to_string_lossy().into_owned()),
+            Long("cache") => {
+                let url = parser.value().map_err(wrong)?;
+                asked.cache = Some(url.to_string_lossy().into_owned());
+            }
+            other => return Err(wrong(other.unexpected())),
+        }
+    }
+    Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_say_what_to_look_at_and_where() {
+        let words =
+            |text: &str| -> Vec<OsString> { text.split_whitespace().map(OsString::from).collect() };
+        let asked = read(&words("--cache /news/ 127.0.0.1:9000")).unwrap();
+        assert_eq!(asked.cache.as_deref(), Some("/news/"));
+        assert_eq!(asked.address.as_deref(), Some("127.0.0.1:9000"));
+        assert!(read(&words("--cache")).is_err() && read(&words("--cash /")).is_err());
+        assert!(run(&[]).is_err());
+    }
+}
