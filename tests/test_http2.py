@@ -4,6 +4,7 @@ app sees what it would see over HTTP/1.1, and no client holds more than its shar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import select
@@ -22,7 +23,7 @@ import h2.exceptions
 import h2.settings
 import pytest
 from harness.certificates import Authority
-from harness.operated import until
+from harness.operated import private_kilobytes, until
 from harness.server import Server
 
 APP = """
@@ -390,13 +391,60 @@ def test_h5_a_client_that_opens_all_windows_and_reads_nothing_is_cut_and_costs_l
             return bool(poll.poll(0))
 
         until(is_cut, 10)
-        assert most < 8_000_000
+        assert most < 6_000_000
+
+
+def test_h5_a_hostile_connection_costs_less_than_two_megabytes(server: Server) -> None:
+    front = server.children()["front"][0]
+    before = private_memory(front)
+    peers = [connect(server, window=0) for _ in range(4)]
+    asked = []
+    with contextlib.ExitStack() as held:
+        for peer in peers:
+            held.enter_context(peer.socket)
+            asked.append([peer.ask("/big") for _ in range(100)])
+        # All that may begin has begun when those behind it are answered.
+        for peer, streams in zip(peers, asked, strict=True):
+            while not any(peer.replies[stream].headers for stream in streams):
+                peer.step()
+        with server.client() as other:
+            assert other.get("/").status == 200
+        assert private_memory(front) - before < len(peers) * 2_000_000
+        # Whoever takes nothing runs few apps: the rest of its requests never begin.
+        begun = sum(bool(reply.headers) for peer in peers for reply in peer.replies.values())
+        assert begun <= 24 * len(peers)
+
+
+def test_h5_streams_that_wait_begin_as_others_are_taken(server: Server) -> None:
+    peer = connect(server)
+    with peer.socket:
+        streams = [peer.ask("/" if number % 2 else "/stream") for number in range(100)]
+        assert all(peer.reply(stream).status == 200 for stream in streams)
+
+
+def test_h1_what_is_cancelled_before_it_begins_never_runs(server: Server) -> None:
+    peer = connect(server, window=0)
+    with peer.socket:
+        streams = [peer.ask("/cancelled") for _ in range(30)]
+        while not all(peer.replies[stream].headers for stream in streams[:24]):
+            peer.step()
+        for stream in streams[24:]:
+            peer.connection.reset_stream(stream, 8)
+        for stream in streams[:24]:
+            peer.connection.increment_flow_control_window(10, stream)
+        peer.flush()
+        assert all(peer.reply(stream).body == b"hello" for stream in streams[:24])
+        last = peer.ask("/after")
+        peer.connection.increment_flow_control_window(10, last)
+        peer.flush()
+        assert peer.reply(last).body == b"hello"
+        server.access_line("/after")
+        assert server.stdout.count("/cancelled") == 24
 
 
 def private_memory(process: int) -> int:
     """Bytes of memory that are this process's own."""
-    text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    return sum(int(found) * 1024 for found in re.findall(r"Private_Dirty: *(\d+) kB", text))
+    return private_kilobytes(process) * 1024
 
 
 def test_streams_take_no_room_from_connections(folder: Path) -> None:

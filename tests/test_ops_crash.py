@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from harness.operated import Canter, Load, together, until
+from harness.server import Server
 
 APP = """
 import ctypes, os, threading, time
@@ -237,3 +238,11 @@ def test_a_complete_response_reaches_a_slow_client_though_its_worker_has_died(
             while piece := client.recv(1 << 20):
                 total += len(piece)
         assert total > 20_000_000
+
+
+def test_f5_the_system_would_end_a_worker_before_the_front(tmp_path: Path) -> None:
+    with Server(tmp_path, "\ndef application(environ, start_response): ...\n") as server:
+        children = server.children()
+        [front], [worker] = children["front"], children["worker"]
+        scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (front, worker)]
+        assert scores[1] - scores[0] == 300 or scores[1] == 1000

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.operated import until
+from harness.operated import private_kilobytes, until
 from harness.raw import Client
 from harness.server import Server
 
@@ -94,6 +94,26 @@ def test_s3_a_body_that_trickles_is_answered_408_and_no_worker_hears_of_it(serve
         assert client.is_closed()
     line = server.access_line("/slow")
     assert " 408 " in line
+
+
+@pytest.mark.parametrize(
+    ("sent", "most"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: a", 9),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\nab", 12),
+    ],
+    ids=["s1 header", "s3 body"],
+)
+def test_a_slow_client_costs_few_kilobytes(server: Server, sent: bytes, most: int) -> None:
+    front = server.children()["front"][0]
+    with contextlib.ExitStack() as held:
+        before = private_kilobytes(front)
+        for _ in range(300):
+            held.enter_context(socket.create_connection(server.address)).sendall(sent)
+        # The front reads in turn: what came before this has been looked at.
+        with server.client() as other:
+            assert other.get("/").status == 200
+        assert private_kilobytes(front) - before < 300 * most
 
 
 def test_s3_a_body_that_keeps_the_pace_is_taken(server: Server) -> None:

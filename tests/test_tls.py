@@ -134,6 +134,15 @@ def test_h9_older_versions_are_refused(server: Server, site: Site) -> None:
         handshake(server, context).close()
 
 
+def test_h9_hsts_is_told_with_refusals_too(site: Site, folder: Path) -> None:
+    with Server(folder / "hsts", APP, *site.flags(), "--hsts", "1d") as server:
+        for line in ("TRACE /", "GET /\x01"):
+            with handshake(server, site.context()) as tls:
+                [refused] = ask(tls, line)
+                assert refused.status in (400, 405)
+                assert refused.getheader("Strict-Transport-Security") == "max-age=86400"
+
+
 def test_large_bodies_pass_both_ways(server: Server, site: Site) -> None:
     body = os.urandom(3_000_000)
     connection = http.client.HTTPSConnection(

@@ -514,6 +514,9 @@ def test_h9_hsts_is_told_over_https_unless_the_app_has_said_so(folder: Path) -> 
         assert client.get("/own", secure)[name] == "max-age=1"
         assert name not in client.get("/")
         assert name not in client.get("/", "X-Forwarded-Proto: http")
+        # Of refusals, too.
+        refused = client.get("/", secure, f"Content-Length: {10**15}", method="POST")
+        assert refused.status == 413 and refused[name].startswith("max-age=31536000")
 
 
 # --- early hints

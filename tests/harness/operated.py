@@ -47,6 +47,12 @@ def until(condition: Callable[[], T | None], seconds: float = PATIENCE, what: st
         time.sleep(0.005)
 
 
+def private_kilobytes(process: int) -> int:
+    """Memory that is this process's own."""
+    text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    return sum(map(int, re.findall(r"Private_Dirty: *(\d+) kB", text)))
+
+
 def together(calls: Iterable[Callable[[], T]]) -> list[T]:
     """Run all calls at once, each in a thread; their results in order."""
     calls = list(calls)

@@ -24,8 +24,8 @@ use canter_front::{
     AccessLog, App, Call, Challenges, Compress, GuardSettings, Listener, Pages, Server, Settings,
 };
 use canter_shield::pace::Pace;
-use canter_sys::allocator;
 use canter_sys::process::exit_now;
+use canter_sys::{allocator, temp};
 use canter_workers::dispatch::{self, Adopted, Dispatch, Notice, Ticket};
 use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
 use canter_workers::socket::MessageSocket;
@@ -450,6 +450,7 @@ fn front_settings(
     files: Files,
     pages: Pages,
 ) -> Settings {
+    let temp_dir = temp_dir(config);
     Settings {
         limits: canter_http::Limits {
             request_line: config.limit_request_line.bytes(),
@@ -466,7 +467,9 @@ fn front_settings(
             .min(canter_channel::MOST_RECORD / 2),
         response_memory: config.response_memory.bytes(),
         memory: sizing.body_memory,
-        temp_dir: temp_dir(config),
+        // What memory holds of bodies under another name, beside what it holds of them anyway.
+        file_memory: temp::is_memory(&temp_dir).then_some(sizing.body_memory * 2),
+        temp_dir,
         max_connections: sizing.connections as usize,
         keep_alive: config.keep_alive,
         guard: guard_settings(config, sizing),

@@ -147,11 +147,7 @@ impl<A: App> Conn<A> {
             return;
         }
         if self.stream.speaks_http2() || self.begins_with_http2().await {
-            let ahead = self.buffer.filled().to_vec();
-            let (arrival, place) = (self.arrival, self.place);
-            let connection = Multiplexed::new(arrival, self.shared, place);
-            // Boxed, so that connections without it do not make room for it.
-            return Box::pin(connection.serve(self.stream, ahead)).await;
+            return self.multiplex();
         }
         loop {
             match self.exchange().await {
@@ -164,6 +160,13 @@ impl<A: App> Conn<A> {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Goes on as HTTP/2, in a task of its own: this one's memory is of no use to it.
+    fn multiplex(self) {
+        let ahead = self.buffer.filled().to_vec();
+        let connection = Multiplexed::new(self.arrival, self.shared, self.place);
+        tokio::task::spawn_local(connection.serve(self.stream, ahead));
     }
 
     /// The TLS handshake, where there is one: as long as a head may take.
@@ -249,7 +252,9 @@ impl<A: App> Conn<A> {
         self.blame_peer(Misdeed::Malformed);
         let now = Instant::now();
         let date = self.shared.clock.date(now);
-        let response = canter_http::response::reject_response(reject, &date);
+        // What a proxy may have said of the way here stands in a head that was not understood.
+        let hsts = answer::hsts(&self.shared.settings, self.arrival.peer.https);
+        let response = canter_http::response::reject_response(reject, hsts, &date);
         self.shared.count_reject(reject);
         self.send_all(&response, &[]).await?;
         self.log_reject(reject, response.len());

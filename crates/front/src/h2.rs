@@ -7,12 +7,13 @@ mod exchange;
 mod head;
 mod io;
 mod respond;
+mod streams;
 
-use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use crate::settings::LINGER_TIME;
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
 use io::Wire;
+use streams::Streams;
 
 /// What a connection begins with (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -54,8 +56,9 @@ pub(crate) struct Multiplexed<A: App> {
     arrival: Arrival,
     shared: Rc<Shared<A>>,
     place: Place,
-    /// Streams at work.
-    active: Rc<Cell<usize>>,
+    streams: Rc<Streams>,
+    /// Requests that may not begin yet.
+    waiting: VecDeque<Box<Accepted>>,
     idle_since: Instant,
     /// A request has come on it.
     is_used: bool,
@@ -69,7 +72,8 @@ impl<A: App> Multiplexed<A> {
             arrival,
             shared,
             place,
-            active: Rc::default(),
+            streams: Rc::default(),
+            waiting: VecDeque::new(),
             idle_since: Instant::now(),
             is_used: false,
             closing_since: None,
@@ -102,6 +106,11 @@ impl<A: App> Multiplexed<A> {
                 if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                     return Poll::Ready(Event::Accepted(accepted.map(|one| one.map(Box::new))));
                 }
+                if self.streams.may_begin(cx)
+                    && let Some(waiting) = self.waiting.pop_front()
+                {
+                    return Poll::Ready(Event::Begin(waiting));
+                }
                 if self.place.row.poll_expired(cx) {
                     return Poll::Ready(Event::Look);
                 }
@@ -109,10 +118,9 @@ impl<A: App> Multiplexed<A> {
             })
             .await;
             match event {
-                Event::Accepted(Some(Ok(accepted))) => {
-                    let (request, respond) = *accepted;
-                    self.begin(request, respond);
-                }
+                // In the order in which they came.
+                Event::Accepted(Some(Ok(accepted))) => self.waiting.push_back(accepted),
+                Event::Begin(accepted) => self.begin(*accepted),
                 Event::Accepted(_) => break,
                 Event::Look => {
                     if !self.look(&mut connection, &watch) {
@@ -137,20 +145,17 @@ impl<A: App> Multiplexed<A> {
         }
     }
 
-    fn begin(&mut self, request: http::Request<h2::RecvStream>, respond: SendResponse<Bytes>) {
+    fn begin(&mut self, (request, mut respond): Accepted) {
         self.is_used = true;
+        let mut now = Context::from_waker(Waker::noop());
+        if respond.poll_reset(&mut now).is_ready() {
+            // The client has changed its mind while it waited.
+            return;
+        }
         self.place.row.enter(Phase::App, None);
-        let active = Active::new(&self.active);
-        let exchange = exchange::run(
-            request,
-            respond,
-            self.arrival.of_stream(),
-            Rc::clone(&self.shared),
-        );
-        tokio::task::spawn_local(async move {
-            exchange.await;
-            drop(active);
-        });
+        let active = self.streams.begin();
+        let arrival = self.arrival.of_stream();
+        exchange::start(request, respond, arrival, Rc::clone(&self.shared), active);
     }
 
     /// What must be seen to now and then; false when the connection must end at once.
@@ -164,7 +169,7 @@ impl<A: App> Multiplexed<A> {
         }
         let now = Instant::now();
         let expired = self.place.row.is_expired();
-        if self.active.get() > 0 {
+        if self.streams.active() > 0 || !self.waiting.is_empty() {
             self.idle_since = now;
             self.place.row.enter(Phase::App, None);
         } else {
@@ -183,7 +188,8 @@ impl<A: App> Multiplexed<A> {
         }
         // A client that does not answer the question is not waited for.
         let stays = |since: Instant| now.duration_since(since) >= LINGER_TIME;
-        !(self.active.get() == 0 && self.closing_since.is_some_and(stays))
+        let is_busy = self.streams.active() > 0 || !self.waiting.is_empty();
+        is_busy || !self.closing_since.is_some_and(stays)
     }
 
     /// Asks the client to send nothing new (GOAWAY twice, section 6.8) and goes on with the rest.
@@ -206,23 +212,8 @@ type Accepted = (http::Request<h2::RecvStream>, SendResponse<Bytes>);
 
 enum Event {
     Accepted(Option<Result<Box<Accepted>, h2::Error>>),
+    Begin(Box<Accepted>),
     Look,
-}
-
-/// A stream at work, until it is dropped.
-struct Active(Rc<Cell<usize>>);
-
-impl Active {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
 }
 
 /// Polls both until the first is done; the second may end before.

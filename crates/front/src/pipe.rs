@@ -49,7 +49,7 @@ impl Queue {
         if count == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.bytes.extend(bytes.iter().take(count));
+        self.bytes.extend(bytes.get(..count).unwrap_or_default());
         wake(&mut self.reader);
         Ok(count)
     }
@@ -74,6 +74,17 @@ impl Queue {
             return Ok(0);
         }
         Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// As much as there is, without copying it.
+    fn take(&mut self) -> io::Result<Vec<u8>> {
+        if self.bytes.is_empty() {
+            // Says why there is nothing.
+            self.pull(&mut [0])?;
+            return Ok(Vec::new());
+        }
+        wake(&mut self.writer);
+        Ok(std::mem::take(&mut self.bytes).into())
     }
 
     fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {
@@ -155,9 +166,21 @@ impl Pipe {
         }
         let mut piece = vec![0; len.min(room)];
         let count = rustix::io::pread(file, &mut piece, *offset)?;
-        let count = self.try_write(piece.get(..count).unwrap_or_default())?;
+        piece.truncate(count);
+        let mut outgoing = self.outgoing.borrow_mut();
+        if outgoing.bytes.is_empty() && !outgoing.broken && !outgoing.ended {
+            outgoing.bytes = piece.into();
+            wake(&mut outgoing.reader);
+        } else {
+            outgoing.push(&piece)?;
+        }
         *offset += count as u64;
         Ok(count)
+    }
+
+    /// All that the other end has written so far; nothing at its end.
+    pub fn take(&self) -> io::Result<Vec<u8>> {
+        self.incoming.borrow_mut().take()
     }
 
     /// From now on the other end may write more at a time.
@@ -235,6 +258,8 @@ mod tests {
             at += count;
         }
         assert_eq!(got[..at], sent[..ROOM]);
+        assert_eq!(near.take().unwrap().len(), WIDE_ROOM);
+        assert_eq!(near.take().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         near.end();
         assert_eq!(far.try_read(&mut got).unwrap(), 0);
     }

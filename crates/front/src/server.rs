@@ -48,7 +48,7 @@ impl<A: App> Shared<A> {
         Self {
             table: Table::new(settings.max_connections),
             guard: Guard::new(settings.guard.clone()),
-            memory: Budget::new(settings.memory),
+            memory: Budget::with_files(settings.memory, settings.file_memory),
             settings,
             app,
             clock: DateClock::new(),

@@ -34,6 +34,9 @@ pub struct Settings {
     pub response_memory: usize,
     /// Bytes of bodies kept in memory, of all clients together.
     pub memory: u64,
+    /// Bytes of temporary files, of all clients together, where those are memory; None where they
+    /// are on a disk.
+    pub file_memory: Option<u64>,
     /// Where temporary files are made.
     pub temp_dir: PathBuf,
     /// Client connections at once.

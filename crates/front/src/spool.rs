@@ -41,6 +41,8 @@ pub(crate) struct Spool {
     read: u64,
     /// After anything in the file: there was no room for it there.
     overflow: VecDeque<Vec<u8>>,
+    /// Of the memory for files, where they are memory.
+    file_share: Option<Share>,
     /// Why, the first time.
     trouble: Option<io::Error>,
     troubled: bool,
@@ -58,6 +60,7 @@ impl Spool {
             written: 0,
             read: 0,
             overflow: VecDeque::new(),
+            file_share: budget.files().map(Budget::share),
             trouble: None,
             troubled: false,
         }
@@ -107,6 +110,14 @@ impl Spool {
             // All was sent: start over, so that a long stream does not grow the file.
             file.set_len(0)?;
             (self.read, self.written) = (0, 0);
+            if let Some(share) = &mut self.file_share {
+                share.shrink(share.bytes());
+            }
+        }
+        if let Some(share) = &mut self.file_share
+            && !share.grow(bytes.len() as u64)
+        {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
         // A disk that others use as well is not filled to the brim.
         if self.written >> 20 != (self.written + bytes.len() as u64) >> 20
@@ -219,6 +230,19 @@ mod tests {
         assert!(sent == expected && spool.is_empty() && budget.taken() == 0);
         let used_file = spool.file.is_some();
         (spool, used_file)
+    }
+
+    #[test]
+    fn s6_a_file_that_is_memory_counts_as_such() {
+        let (budget, dir) = (Budget::with_files(10, Some(30_000)), std::env::temp_dir());
+        let mut spool = Spool::new(&budget);
+        for _ in 0..5 {
+            spool.push(vec![0; 10_000], 10_000, &dir);
+        }
+        assert_eq!(budget.files().map(|files| files.taken()), Some(30_000));
+        assert!(spool.is_overflowing() && spool.take_trouble().is_some());
+        drop(spool);
+        assert_eq!(budget.files().map(|files| files.taken()), Some(0));
     }
 
     #[test]

@@ -401,11 +401,11 @@ pub fn simple_response(
 }
 
 /// The whole response to a refused request, saying which rule it broke. Always closes.
-pub fn reject_response(reject: Reject, date: &[u8]) -> Vec<u8> {
-    let extra = reject.extra_field();
+pub fn reject_response(reject: Reject, also: Option<(&'static str, &str)>, date: &[u8]) -> Vec<u8> {
+    let extra: Vec<_> = reject.extra_field().into_iter().chain(also).collect();
     simple_response(
         reject.status(),
-        extra.as_slice(),
+        &extra,
         &reject.to_string(),
         true,
         false,

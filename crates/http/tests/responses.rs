@@ -268,7 +268,7 @@ fn the_servers_own_answers_are_whole_responses() {
 #[test]
 fn every_refusal_has_its_status_closes_and_says_why() {
     for &reject in Reject::ALL {
-        let response = String::from_utf8(reject_response(reject, DATE)).unwrap();
+        let response = String::from_utf8(reject_response(reject, None, DATE)).unwrap();
         assert!(
             response.starts_with(&format!("HTTP/1.1 {} ", reject.status())),
             "{response}"

@@ -12,17 +12,30 @@ pub struct Budget {
     taken: Cell<u64>,
     peak: Cell<u64>,
     refused: Cell<u64>,
+    /// For files that are memory under another name.
+    files: Option<Rc<Budget>>,
 }
 
 impl Budget {
     /// A budget of this many bytes.
     pub fn new(most: u64) -> Rc<Self> {
+        Self::with_files(most, None)
+    }
+
+    /// The same with another for temporary files, where the folder they are in is memory.
+    pub fn with_files(most: u64, files: Option<u64>) -> Rc<Self> {
         Rc::new(Self {
             most: Cell::new(most),
             taken: Cell::new(0),
             peak: Cell::new(0),
             refused: Cell::new(0),
+            files: files.map(Self::new),
         })
+    }
+
+    /// What temporary files are taken from; None where they cost no memory.
+    pub fn files(&self) -> Option<&Rc<Self>> {
+        self.files.as_ref()
     }
 
     /// An empty share of it, to grow.

@@ -239,7 +239,7 @@ fn check_temp_dir(config: &Config) -> Result<(), Fault> {
     let used = config.temp_dir.clone().unwrap_or_else(temp::folder);
     if temp::is_memory(&used) {
         warn!(
-            "large bodies go to memory, for that is what the folder for temporary files is",
+            "large bodies go to memory, for that is what the folder for temporary files is; together they may take a quarter of it",
             folder = used.display().to_string().as_str(),
             hint = "name a folder on a disk: --temp-dir /var/tmp"
         );

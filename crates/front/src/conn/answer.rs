@@ -196,9 +196,9 @@ impl<A: App> Conn<A> {
                 writer.body_is_written();
                 Ok((None, Some(share)))
             }
-            Body::File(file, len) => {
+            Body::File(file, len, share) => {
                 writer.file_body(len);
-                Ok((Some(file.into()), None))
+                Ok((Some(file.into()), share))
             }
         }
     }
@@ -310,11 +310,11 @@ impl<A: App> Conn<A> {
         let date = self.shared.clock.date(facts.started);
         let close = !self.may_keep();
         self.out.clear();
-        let hsts = hsts(&self.shared.settings, facts).filter(|_| {
+        let hsts = hsts(&self.shared.settings, facts.https).filter(|_| {
             let mut fields = answer.fields();
             !fields.any(|(name, _)| name.eq_ignore_ascii_case(HSTS.as_bytes()))
         });
-        let hsts = hsts.map(|value| (HSTS.as_bytes(), value.as_bytes()));
+        let hsts = hsts.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let timing = server_timing(facts);
         let timing = timing.as_deref();
         let timing = timing.map(|value| (SERVER_TIMING.as_bytes(), value.as_bytes()));
@@ -453,14 +453,15 @@ impl<A: App> Conn<A> {
 
     async fn refuse_rejected(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
         self.blame(facts.client, Misdeed::Malformed);
-        let after = self.reject_quietly(reject).await;
+        let after = self.reject_quietly(facts, reject).await;
         self.log(facts, reject.status(), 0);
         after
     }
 
-    async fn reject_quietly(&mut self, reject: Reject) -> Result<After, Stop> {
+    async fn reject_quietly(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
         let date = self.shared.clock.date(Instant::now());
-        let bytes = response::reject_response(reject, &date);
+        let hsts = hsts(&self.shared.settings, facts.https);
+        let bytes = response::reject_response(reject, hsts, &date);
         self.shared.count_reject(reject);
         self.send_all(&bytes, &[]).await?;
         Ok(After::Linger)
@@ -498,7 +499,10 @@ impl<A: App> Conn<A> {
     ) -> Result<After, Stop> {
         let date = self.shared.clock.date(Instant::now());
         let is_head = facts.is_some_and(|facts| facts.request.is_head);
-        let bytes = response::simple_response(status, &[], text, true, is_head, &date);
+        let is_https = facts.map_or(self.arrival.peer.https, |facts| facts.https);
+        let hsts = hsts(&self.shared.settings, is_https);
+        let fields = hsts.as_slice();
+        let bytes = response::simple_response(status, fields, text, true, is_head, &date);
         self.place.row.enter(Phase::Send, None);
         self.send_all(&bytes, &[]).await?;
         if let Some(facts) = facts {
@@ -559,7 +563,7 @@ impl<A: App> Conn<A> {
         let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| (*name, &**value))
-            .chain(hsts(&self.shared.settings, facts).map(|value| (HSTS, value)))
+            .chain(hsts(&self.shared.settings, facts.https))
             .collect();
         let bytes = response::simple_response(status, &fields, text, close, is_head, &date);
         self.send_all(&bytes, &[]).await?;
@@ -573,8 +577,9 @@ impl<A: App> Conn<A> {
 }
 
 /// What browsers are told over HTTPS, and only there (RFC 6797, section 7.2).
-pub(super) fn hsts<'s>(settings: &'s Settings, facts: &Facts) -> Option<&'s str> {
-    settings.hsts.as_deref().filter(|_| facts.https)
+pub(super) fn hsts(settings: &Settings, is_https: bool) -> Option<(&'static str, &str)> {
+    let value = settings.hsts.as_deref().filter(|_| is_https);
+    value.map(|value| (HSTS, value))
 }
 
 /// Bytes behind the head of a whole response.

@@ -8,6 +8,8 @@ const FIRST: usize = 8 * 1024;
 /// Buffers kept for the next connection that has something to read.
 const KEPT: usize = 64;
 const SCRATCH: usize = 64 * 1024;
+/// Room left behind what is in a buffer whose client makes it wait.
+const SPARE: usize = 256;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -41,11 +43,13 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// These bytes are used up.
+    /// These bytes are used up. Whoever waits for the app then, or for the client to take the answer,
+    /// holds no room for what comes next.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
+            self.release();
         }
     }
 
@@ -75,14 +79,37 @@ impl Buffer {
     /// Gives the memory back when nothing is in it.
     pub fn release(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
-            let bytes = std::mem::take(&mut self.bytes);
-            POOL.with_borrow_mut(|pool| {
-                if bytes.len() == FIRST && pool.len() < KEPT {
-                    pool.push(bytes);
-                }
-            });
+            give_back(std::mem::take(&mut self.bytes));
         }
     }
+
+    /// Keeps little more than what is in it: whoever has to be waited for in the middle of a head
+    /// may be one of thousands who never send the rest.
+    pub fn settle(&mut self) {
+        self.release();
+        let filled = self.end - self.start;
+        if self.bytes.len() >= 2 * (filled + SPARE) {
+            let mut few = Vec::with_capacity(filled + SPARE);
+            few.extend_from_slice(self.filled());
+            few.resize(filled + SPARE, 0);
+            give_back(std::mem::replace(&mut self.bytes, few));
+            (self.start, self.end) = (0, filled);
+        }
+    }
+
+    /// The room in memory.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+fn give_back(bytes: Vec<u8>) {
+    POOL.with_borrow_mut(|pool| {
+        if bytes.len() == FIRST && pool.len() < KEPT {
+            pool.push(bytes);
+        }
+    });
 }
 
 impl Drop for Buffer {
@@ -109,11 +136,23 @@ mod tests {
             let take = buffer.filled().len().min(round * 13 % 900);
             sent.extend_from_slice(&buffer.filled()[..take]);
             buffer.consume(take);
+            if round % 3 == 0 {
+                buffer.settle();
+            }
         }
         sent.extend_from_slice(buffer.filled());
         assert_eq!(sent, expected);
         buffer.consume(usize::MAX / 2);
         buffer.release();
         assert!(buffer.bytes.is_empty());
+    }
+
+    #[test]
+    fn s1_a_beginning_that_is_waited_for_costs_little_more_than_its_bytes() {
+        let mut buffer = Buffer::default();
+        buffer.room()[..40].fill(b'a');
+        buffer.received(40);
+        buffer.settle();
+        assert!(buffer.filled() == [b'a'; 40] && buffer.held() <= 40 + SPARE);
     }
 }

@@ -83,7 +83,7 @@ impl<A: App> Conn<A> {
         let close = unread || !self.may_keep();
         let is_plain = facts.request == Template::REQUEST && !close;
         if let Some((head, bytes)) = answer.ready().filter(|_| is_plain)
-            && hsts(&self.shared.settings, facts).is_none()
+            && hsts(&self.shared.settings, facts.https).is_none()
         {
             self.out.clear();
             head.write(&mut self.out, &self.shared.clock.date(facts.started));
@@ -138,8 +138,8 @@ impl<A: App> Conn<A> {
         close: bool,
     ) -> Result<ResponsePlan, BadResponse> {
         let date = self.shared.clock.date(facts.started);
-        let hsts = hsts(&self.shared.settings, facts);
-        let hsts = hsts.map(|value| (HSTS.as_bytes(), value.as_bytes()));
+        let hsts = hsts(&self.shared.settings, facts.https);
+        let hsts = hsts.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let mut has_hsts = false;
@@ -319,6 +319,15 @@ impl<A: App> Conn<A> {
             return self.app_fault(facts, APP_FAULT).await;
         };
         let fields: Vec<_> = answer.fields().collect();
+        // A worker has made the file; where that is memory, it leaves less for uploads.
+        let mut held = self
+            .shared
+            .memory
+            .files()
+            .map(canter_shield::budget::Budget::share);
+        if let Some(held) = &mut held {
+            held.force(part.len);
+        }
         let form = self.form(facts, &answer, Some(part.len));
         self.send_described(facts, &answer, form, &fields, (file, part))
             .await

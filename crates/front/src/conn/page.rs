@@ -12,7 +12,7 @@ use canter_http::range::{Piece, Span};
 use canter_http::select::{Content, Selected, select};
 use canter_http::{BodyFraming, KnownName, Version, date};
 
-use super::answer::{HSTS, SERVER_TIMING, SHORT_BODY, hsts};
+use super::answer::{SERVER_TIMING, SHORT_BODY, hsts};
 use super::cached::status_text;
 use super::encode::clients_tag;
 use super::files::is_kept;
@@ -122,8 +122,9 @@ impl<A: App> Conn<A> {
         if let Some(status) = &facts.cache_status {
             line("Cache-Status", status.as_bytes());
         }
-        if let Some(value) = hsts(&self.shared.settings, facts).filter(|_| !has_hsts) {
-            line(HSTS, value.as_bytes());
+        let hsts = hsts(&self.shared.settings, facts.https);
+        if let Some((name, value)) = hsts.filter(|_| !has_hsts) {
+            line(name, value.as_bytes());
         }
         if let Some(timing) = server_timing(facts) {
             line(SERVER_TIMING, timing.as_bytes());

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::rc::Rc;
 use std::time::Instant;
 
 use canter_channel::request::BodyRoom;
 use canter_http::{BodyDecoder, Framing, Progress, Reject, response};
-use canter_shield::budget::Share;
+use canter_shield::budget::{Budget, Share};
 use canter_shield::pace::Transfer;
 use canter_sys::temp;
 
@@ -31,7 +32,8 @@ pub(super) enum Body {
     /// In the room it was given, with its share of the memory for bodies: to be kept as long as the
     /// message is.
     InMessage(Share),
-    File(File, u64),
+    /// In a file of this length, with its share of the memory for files, where they are memory.
+    File(File, u64, Option<Share>),
 }
 
 /// Room made for a body before any of it has come.
@@ -111,9 +113,7 @@ impl<A: App> Conn<A> {
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.buffer.is_empty() {
-                        self.buffer.release();
-                    }
+                    self.buffer.settle();
                     self.readable().await?;
                 }
                 Err(_) => return Err(Stop::Gone),
@@ -136,8 +136,10 @@ impl<A: App> Conn<A> {
             // Before any of it is read: what cannot be kept is not worth the client's time.
             return Err(Refusal::NoRoom(io::ErrorKind::StorageFull.into()));
         }
-        let share = self.shared.memory.share();
-        let mut store = Store::new(room, announced, settings.body_memory, share);
+        let mut store = Store::new(room, announced, settings.body_memory, &self.shared.memory);
+        if !store.may_be_as_long_as(announced) {
+            return Err(Refusal::NoRoom(io::ErrorKind::OutOfMemory.into()));
+        }
         let mut transfer = Transfer::new(self.millis(), 0);
         while !decoder.is_done() && !self.buffer.is_empty() {
             let piece = decoder
@@ -213,7 +215,8 @@ impl<A: App> Conn<A> {
     }
 
     /// Waits for more of a body, as long as it comes at the slowest pace at least.
-    async fn wait_for_body(&self, moved: u64, transfer: &mut Transfer) -> Result<(), Refusal> {
+    async fn wait_for_body(&mut self, moved: u64, transfer: &mut Transfer) -> Result<(), Refusal> {
+        self.buffer.release();
         loop {
             if transfer.is_too_slow(&self.shared.settings.pace, self.millis(), moved) {
                 return Err(Refusal::Late);
@@ -291,10 +294,13 @@ struct Store<'m> {
     announced: u64,
     /// Of the memory that all clients have together.
     share: Share,
+    /// Of the memory for files, where they are memory.
+    file_share: Option<Share>,
 }
 
 impl<'m> Store<'m> {
-    fn new(room: BodyRoom<'m>, announced: u64, limit: usize, mut share: Share) -> Self {
+    fn new(room: BodyRoom<'m>, announced: u64, limit: usize, budget: &Rc<Budget>) -> Self {
+        let mut share = budget.share();
         // Memory for all of it is taken at once: a body that does not find room goes to a file from
         // its first byte. One whose length is not known may become as long as any.
         let most = if announced > 0 {
@@ -310,7 +316,17 @@ impl<'m> Store<'m> {
             limit: if fits { limit } else { 0 },
             announced,
             share,
+            file_share: budget.files().map(Budget::share),
         }
+    }
+
+    /// Takes what a file of this length costs, where files are memory.
+    fn may_be_as_long_as(&mut self, length: u64) -> bool {
+        let is_in_memory = length <= self.limit as u64;
+        let Some(share) = self.file_share.as_mut().filter(|_| !is_in_memory) else {
+            return true;
+        };
+        share.grow(length.saturating_sub(share.bytes()))
     }
 
     fn push(&mut self, bytes: &[u8], settings: &crate::Settings) -> io::Result<()> {
@@ -319,6 +335,9 @@ impl<'m> Store<'m> {
         }
         let before = self.len;
         self.len += bytes.len() as u64;
+        if !self.may_be_as_long_as(self.len) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         if let Some(file) = &mut self.file {
             // A disk that others use as well is not filled to the brim.
             if before >> 20 != self.len >> 20 && !temp::has_room(&settings.temp_dir, 1 << 20) {
@@ -345,7 +364,7 @@ impl<'m> Store<'m> {
 
     fn finish(mut self) -> Body {
         if let Some(file) = self.file {
-            return Body::File(file, self.len);
+            return Body::File(file, self.len, self.file_share);
         }
         // A body of unknown length was given room for the longest.
         self.share

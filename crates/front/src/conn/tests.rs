@@ -51,6 +51,7 @@ fn settings() -> Settings {
         body_memory: 1 << 17,
         response_memory: 1 << 20,
         memory: 1 << 20,
+        file_memory: None,
         temp_dir: PathBuf::from("/tmp"),
         max_connections: 100,
         keep_alive: Duration::from_secs(75),
@@ -136,6 +137,43 @@ fn a_body_counts_as_long_as_its_request_waits() {
             assert_eq!(shared.memory.taken(), 3000, "{framing}");
         });
     }
+}
+
+/// The first line of the answer to what the client sends, if there is one at once.
+fn answer(shared: &Rc<Shared<Silent>>, sent: &[u8]) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let (near, far) = pipe::pair();
+    assert_eq!(near.try_write(sent).unwrap(), sent.len());
+    let conn = Conn::new(Stream::Pipe(far), arrival(), Rc::clone(shared), &[]);
+    let mut serving = Box::pin(conn.serve());
+    runtime.block_on(async {
+        std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx).is_pending())).await;
+    });
+    let said = near.take().ok()?;
+    let text = String::from_utf8(said).unwrap();
+    text.lines().next().map(str::to_owned)
+}
+
+#[test]
+fn s6_an_upload_that_memory_in_the_place_of_a_disk_cannot_hold_is_refused_before_it_is_read() {
+    let ask =
+        |length: u64| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let on = |file_memory| {
+        let settings = Settings {
+            file_memory,
+            ..settings()
+        };
+        Rc::new(Shared::new(settings, Silent, None))
+    };
+    let shared = on(Some(1_000_000));
+    assert_eq!(answer(&shared, ask(900_000).as_bytes()), None);
+    let refused = answer(&shared, ask(1_100_000).as_bytes());
+    assert_eq!(refused.as_deref(), Some("HTTP/1.1 503 Service Unavailable"));
+    assert_eq!(shared.memory.files().map(|files| files.taken()), Some(0));
+    assert_eq!(answer(&on(None), ask(1_100_000).as_bytes()), None);
 }
 
 #[test]

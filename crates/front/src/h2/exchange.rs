@@ -13,6 +13,7 @@ use h2::server::SendResponse;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 
+use super::streams::Active;
 use super::{head, respond, with};
 use crate::access::Ended;
 use crate::app::App;
@@ -22,12 +23,13 @@ use crate::pipe::{self, Pipe};
 use crate::server::Shared;
 use crate::stream::Stream;
 
-/// Runs the exchange to its end.
-pub(super) async fn run<A: App>(
+/// Starts an exchange, which runs to its end.
+pub(super) fn start<A: App>(
     request: Request<RecvStream>,
     mut send: SendResponse<Bytes>,
     arrival: Arrival,
     shared: Rc<Shared<A>>,
+    active: Active,
 ) {
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
@@ -53,16 +55,26 @@ pub(super) async fn run<A: App>(
     }
     let conn = Conn::new(Stream::Pipe(far), arrival, shared, &[]);
     let conn = tokio::task::spawn_local(conn.serve());
-    let receiving = async {
-        if has_body && receive(body, &near, chunked).await.is_err() {
-            // The client broke off, or nobody wants the rest; either way there is no more.
-            near.break_off();
+    tokio::task::spawn_local(async move {
+        let answering = respond::run(&near, &mut send, is_head, &active);
+        if has_body {
+            let receiving = async {
+                if receive(body, &near, chunked).await.is_err() {
+                    // The client broke off, or nobody wants the rest; either way there is no more.
+                    near.break_off();
+                }
+            };
+            // Boxed, so that requests without a body do not make room for it.
+            Box::pin(with(answering, receiving)).await;
+        } else {
+            drop(body);
+            answering.await;
         }
-    };
-    with(respond::run(&near, &mut send, is_head), receiving).await;
-    drop(near);
-    // Lets go of the app's call, when the client did not wait for its end.
-    let _ = conn.await;
+        drop(near);
+        // Lets go of the app's call, when the client did not wait for its end.
+        let _ = conn.await;
+        drop(active);
+    });
 }
 
 /// Logs and counts against the client what is no request: nothing else will see it.

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -237,13 +237,28 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    /// The head of a frame and its payload leave together, and over TLS in one record.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // Never more: the head, with what stood before it, and the payload.
+        let mut full = parts.iter().filter(|part| !part.is_empty());
+        let [first, second] =
+            [full.next(), full.next()].map(|part| part.map_or(&[][..], |part| part));
         loop {
-            match self.stream.try_write(bytes) {
+            match self.stream.try_write_two(first, second) {
                 Ok(count) => {
                     self.watch.sent.set(self.watch.sent.get() + count as u64);
                     self.watch.flow.set(None);
                     let mut outgoing = self.watch.outgoing.get();
-                    outgoing.pass(bytes.get(..count).unwrap_or_default());
+                    let of_first = count.min(first.len());
+                    outgoing.pass(first.get(..of_first).unwrap_or_default());
+                    outgoing.pass(second.get(..count - of_first).unwrap_or_default());
                     self.watch.outgoing.set(outgoing);
                     return Poll::Ready(Ok(count));
                 }
@@ -257,6 +272,10 @@ impl AsyncWrite for Wire {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     /// What was written is with the system.

@@ -6,24 +6,30 @@ use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use canter_http::{BodyDecoder, Framing, Limits};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 
 use super::head::{self, Framed};
+use super::streams::Active;
 use crate::pipe::Pipe;
 
-/// Bytes taken from the pipe at a time.
+/// Bytes asked for at a time.
 const PIECE: usize = 16 * 1024;
 /// More than any head that our own encoder writes for an app that is sane.
 const LONGEST_HEAD: usize = 256 * 1024;
 
 /// Sends the response; a stream that cannot be completed is reset.
-pub(super) async fn run(near: &Pipe, send: &mut SendResponse<Bytes>, is_head: bool) {
+pub(super) async fn run(
+    near: &Pipe,
+    send: &mut SendResponse<Bytes>,
+    is_head: bool,
+    active: &Active,
+) {
     let mut reader = Reader {
         near,
-        bytes: Vec::new(),
+        bytes: Bytes::new(),
     };
     loop {
         let Some(head) = reader.head(send).await else {
@@ -40,13 +46,13 @@ pub(super) async fn run(near: &Pipe, send: &mut SendResponse<Bytes>, is_head: bo
         let framing = match framed {
             Framed::None | Framed::Length(0) => {
                 let _ = send.send_response(response, true);
-                return;
+                return active.take();
             }
             Framed::Length(length) => Framing::Length(length),
             Framed::Chunked => Framing::Chunked,
         };
         if let Ok(mut stream) = send.send_response(response, false)
-            && let Err(reason) = body(&mut reader, &mut stream, framing).await
+            && let Err(reason) = body(&mut reader, &mut stream, framing, active).await
         {
             stream.send_reset(reason);
         }
@@ -58,6 +64,7 @@ async fn body(
     reader: &mut Reader<'_>,
     stream: &mut SendStream<Bytes>,
     framing: Framing,
+    active: &Active,
 ) -> Result<(), Reason> {
     let mut decoder = BodyDecoder::new(framing, u64::MAX, &Limits::DEFAULT)
         .map_err(|_| Reason::INTERNAL_ERROR)?;
@@ -75,27 +82,34 @@ async fn body(
         let piece = decoder
             .next(&reader.bytes)
             .map_err(|_| Reason::INTERNAL_ERROR)?;
-        let data = Bytes::copy_from_slice(piece.data);
-        let consumed = piece.consumed;
-        reader.bytes.drain(..consumed);
-        send_data(reader.near, stream, data).await?;
+        let data = reader.bytes.slice_ref(piece.data);
+        reader.bytes.advance(piece.consumed);
+        if !data.is_empty() {
+            send_data(reader.near, stream, data, decoder.is_done()).await?;
+            active.take();
+            if decoder.is_done() {
+                return Ok(());
+            }
+        }
     }
     stream
         .send_data(Bytes::new(), true)
         .map_err(|_| Reason::CANCEL)
 }
 
-/// Sends as the client's window allows.
+/// Sends as the client's window allows; `ends` says that nothing follows.
 async fn send_data(
     near: &Pipe,
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
+    ends: bool,
 ) -> Result<(), Reason> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let count = capacity(near, stream).await?.min(data.len());
         let part = data.split_to(count);
-        stream.send_data(part, false).map_err(|_| Reason::CANCEL)?;
+        let ends = ends && data.is_empty();
+        stream.send_data(part, ends).map_err(|_| Reason::CANCEL)?;
     }
     Ok(())
 }
@@ -123,16 +137,17 @@ async fn capacity(near: &Pipe, stream: &mut SendStream<Bytes>) -> Result<usize, 
 
 struct Reader<'a> {
     near: &'a Pipe,
-    bytes: Vec<u8>,
+    /// What was taken and not used up.
+    bytes: Bytes,
 }
 
 impl Reader<'_> {
     /// The next head, its last line included; None when there is none or the client has gone.
-    async fn head(&mut self, send: &mut SendResponse<Bytes>) -> Option<Vec<u8>> {
+    async fn head(&mut self, send: &mut SendResponse<Bytes>) -> Option<Bytes> {
         loop {
             let end = memchr::memmem::find(&self.bytes, b"\r\n\r\n");
             if let Some(at) = end {
-                return Some(self.bytes.drain(..at + 4).collect());
+                return Some(self.bytes.split_to(at + 4));
             }
             if self.bytes.len() > LONGEST_HEAD {
                 return None;
@@ -166,13 +181,14 @@ impl Reader<'_> {
     }
 
     fn read(&mut self) -> io::Result<usize> {
-        let start = self.bytes.len();
-        self.bytes.resize(start + PIECE, 0);
-        let result = self
-            .near
-            .try_read(self.bytes.get_mut(start..).unwrap_or_default());
-        self.bytes
-            .truncate(start + result.as_ref().copied().unwrap_or(0));
-        result
+        let more = self.near.take()?;
+        let count = more.len();
+        self.bytes = if self.bytes.is_empty() {
+            more.into()
+        } else {
+            // Only a head that came in pieces.
+            [&self.bytes[..], &more].concat().into()
+        };
+        Ok(count)
     }
 }
