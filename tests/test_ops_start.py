@@ -69,6 +69,22 @@ def test_an_import_error_shows_the_traceback_of_the_app(tmp_path: Path) -> None:
     assert text.count("ZeroDivisionError") >= 1
 
 
+FACTORY = """
+def create_app(word):
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [word.encode()]
+    return application
+"""
+
+
+@pytest.mark.parametrize("preload", ["auto", "off"])
+def test_an_app_may_be_what_a_factory_answers(tmp_path: Path, preload: str) -> None:
+    app = ("app:create_app('made')",)
+    with Canter(tmp_path, FACTORY, "-w", "1", f"--preload={preload}", app=app) as canter:
+        assert canter.get("/").body == b"made"
+
+
 def test_a_wrong_name_gets_the_nearest_right_one(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(HELLO)
     assert "application" in refused(tmp_path, APP, "app:aplication", *LOCAL)

@@ -600,6 +600,13 @@ def test_a_reload_reads_the_settings_anew(tmp_path: Path) -> None:
 # --- compress
 
 
+def test_compress_of_a_folder_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    done = run_canter("static", "compress", "nosuch", cwd=tmp_path)
+    assert done.returncode == 5
+    assert "cannot read the folder `nosuch`" in done.stderr
+    assert "hint: name the folder that holds the collected files" in done.stderr
+
+
 def test_compress_makes_every_form_and_serve_sends_it(tmp_path: Path) -> None:
     fill(tmp_path)
     collect(tmp_path)

@@ -6,13 +6,22 @@ says what was looked for and what to write instead.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import importlib.util
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from canter import nearby
+
 DEFAULT_ATTRIBUTES = ("application", "app")
+FACTORIES = ("create_app", "make_app", "create_application")
+SETTINGS = "DJANGO_SETTINGS_MODULE"
 
 
 class LoadError(Exception):
@@ -23,15 +32,21 @@ class LoadError(Exception):
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Import the app called ``name``, such as ``mysite.wsgi`` or ``shop:create.wsgi_app``."""
+    """Import the app called ``name``, such as ``mysite.wsgi``, ``shop:site.wsgi_app`` or
+    ``shop:create_app()``.
+    """
     module_name, colon, attribute = name.partition(":")
     if not module_name or (colon and not attribute) or "/" in module_name:
         raise LoadError(
             f"{name!r} is not the name of an app; "
             "write module:attribute, such as mysite.wsgi:application"
         )
+    _refuse_file(module_name)
     module = _import(module_name)
-    app = _attribute(module, attribute) if attribute else _default(module)
+    if attribute.endswith(")"):
+        app = _made(module, attribute)
+    else:
+        app = _attribute(module, attribute) if attribute else _default(module)
     if not callable(app):
         raise LoadError(
             f"{module_name}:{attribute or _default_name(module)} is "
@@ -42,6 +57,17 @@ def load(name: str) -> Callable[..., Any]:
     return found
 
 
+def _refuse_file(name: str) -> None:
+    """A file is not a module, but it is clear which one is meant."""
+    if name.endswith(".py") and Path(name).is_file():
+        raise LoadError(f"{name!r} is a file; name its module: canter serve {name[:-3]}")
+    if name.endswith(".ini") and Path(name).is_file():
+        raise LoadError(
+            f"{name!r} describes an app and is not one; write a module that loads it, with "
+            f"`application = paste.deploy.loadapp('config:{Path(name).resolve()}')`, and name that"
+        )
+
+
 def _import(module_name: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
@@ -49,18 +75,76 @@ def _import(module_name: str) -> ModuleType:
         missing = error.name or ""
         if module_name == missing or module_name.startswith(missing + "."):
             raise LoadError(
-                f"there is no module {missing!r} here; start canter in the folder that holds it, "
-                "or name that folder with --chdir or --pythonpath"
+                f"there is no module {missing!r} here; {_elsewhere(module_name)}"
+            ) from None
+        settings = os.environ.get(SETTINGS, "")
+        if missing and (settings == missing or settings.startswith(missing + ".")):
+            raise LoadError(
+                f"{SETTINGS} is {settings!r}, and there is no module {missing!r} here; "
+                f"correct it where it is set: in the environment, or in {module_name}"
             ) from None
         raise LoadError(
-            f"importing {module_name} failed: it needs the module {missing!r}, "
-            "which is not installed for this Python"
+            f"importing {module_name} failed: it needs the module {missing!r}, which "
+            f"{sys.executable} does not have; {_install()}"
         ) from error
     except BaseException as error:  # An app may even call sys.exit() while it is imported.
         if isinstance(error, KeyboardInterrupt):
             raise
         raise LoadError(
             f"importing {module_name} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _elsewhere(module_name: str) -> str:
+    """What to write instead of a module that is not here."""
+    here = Path.cwd()
+    near = nearby.near_name(module_name, here)
+    if near:
+        return f"did you mean {near!r}?"
+    folder = nearby.folder_of(module_name, here)
+    if folder:
+        return f"it is in {folder!r}: canter serve --chdir {folder} {module_name}"
+    return (
+        "start canter in the folder that holds it, or name that folder with --chdir or --pythonpath"
+    )
+
+
+def _install() -> str:
+    """What to do about a library that this Python does not have."""
+    own = nearby.environment(Path.cwd())
+    if own is not None:
+        return (
+            f"the project has an environment of its own: {own} -m pip install canter, and run the "
+            "canter that stands there"
+        )
+    return "install it there, or name the Python that has it with --python"
+
+
+def _made(module: ModuleType, call: str) -> object:
+    """What a factory answers: ``create_app()``, with constants as arguments at most."""
+    try:
+        tree = ast.parse(call, mode="eval").body
+        if not isinstance(tree, ast.Call):
+            raise ValueError
+        values = [ast.literal_eval(value) for value in tree.args]
+        named = {word.arg: ast.literal_eval(word.value) for word in tree.keywords if word.arg}
+        if len(named) != len(tree.keywords):
+            raise ValueError
+    except (SyntaxError, ValueError):
+        raise LoadError(
+            f"{call!r} is no call that can be made; "
+            "write create_app(), with numbers and strings as arguments at most"
+        ) from None
+    factory = _attribute(module, ast.unparse(tree.func))
+    if not callable(factory):
+        raise LoadError(f"{module.__name__}:{call} cannot be called; leave the brackets out")
+    try:
+        return factory(*values, **named)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise LoadError(
+            f"calling {module.__name__}:{call} failed: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -93,10 +177,20 @@ def _default(module: ModuleType) -> object:
     name = _default_name(module)
     if not name:
         raise LoadError(
-            f"{module.__name__} has neither 'application' nor 'app'; "
-            f"name the app, such as {module.__name__}:wsgi_app"
+            f"{module.__name__} has neither 'application' nor 'app'; {_instead(module)}"
         )
     return getattr(module, name)
+
+
+def _instead(module: ModuleType) -> str:
+    """What may be the app of a module that has none by the usual names."""
+    name = module.__name__
+    if hasattr(module, "__path__") and importlib.util.find_spec(f"{name}.wsgi"):
+        return f"did you mean {name}.wsgi?"
+    made = next((factory for factory in FACTORIES if hasattr(module, factory)), None)
+    if made:
+        return f"did you mean '{name}:{made}()'?"
+    return f"name the app, such as {name}:wsgi_app"
 
 
 def _article(noun: str) -> str:

@@ -14,6 +14,8 @@ import os
 import sys
 from pathlib import Path
 
+from canter import nearby
+
 VARIABLE = "DJANGO_SETTINGS_MODULE"
 
 
@@ -28,9 +30,15 @@ def find_app(directory: str) -> str:
     """The app of the project in ``directory``, as ``module:attribute``."""
     manage = Path(directory) / "manage.py"
     if not manage.is_file():
+        below = nearby.project_below(Path(directory))
+        hint = (
+            f"there is one in {below!r}: canter serve --chdir {below}"
+            if below
+            else "name the app, such as canter serve mysite.wsgi, or start in the project's folder"
+        )
         raise ProjectError(
             f"there is no app to serve: no module was named, and {directory} has no manage.py; "
-            "name the app, such as canter serve mysite.wsgi, or start in the project's folder"
+            + hint
         )
     module = os.environ.get(VARIABLE) or settings_module(manage)
     if module is None:

@@ -61,3 +61,13 @@ def test_importing_the_package_has_no_effect():
     program += "assert set(sys.modules) - before == {'canter'}; "
     program += "assert callable(canter.purge) and issubclass(canter.PurgeError, Exception)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_python_m_canter_is_the_program():
+    asked = subprocess.run(
+        [sys.executable, "-m", "canter", "--version"], capture_output=True, text=True, check=True
+    )
+    assert asked.stdout.startswith("canter ")
+    wrong = subprocess.run([sys.executable, "-m", "canter", "nosuch"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "canter help" in wrong.stderr

@@ -109,6 +109,17 @@ def test_a_folder_without_a_project_says_what_to_do(tmp_path: Path) -> None:
         find_app(str(tmp_path))
 
 
+@pytest.mark.parametrize(("stands", "named"), [("", "src"), ("src/mysite", "..")])
+def test_a_project_in_the_next_folder_is_named(tmp_path: Path, stands: str, named: str) -> None:
+    (tmp_path / "src" / "mysite").mkdir(parents=True)
+    (tmp_path / "src" / "manage.py").touch()
+    (tmp_path / "venv" / "manage.py").parent.mkdir()
+    (tmp_path / "venv" / "manage.py").touch()
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    with pytest.raises(ProjectError, match=f"canter serve --chdir {named}"):
+        find_app(str(tmp_path / stands))
+
+
 def test_warming_does_not_import_django() -> None:
     if "django" in sys.modules:
         pytest.skip("something else in this process has imported Django")

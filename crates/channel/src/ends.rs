@@ -210,7 +210,7 @@ impl WorkerEnd {
     /// # Errors
     /// `InvalidData` when `fd` is something else.
     pub fn open(fd: impl AsFd, eventfd: OwnedFd) -> io::Result<Self> {
-        let shared = Shared::new(Mapping::open(fd, SHARED_BYTES)?);
+        let shared = Shared::new(Mapping::open(fd, SHARED_BYTES).map_err(of_this_build)?);
         Ok(Self {
             requests: Requests {
                 ring: Consumer::new(shared.clone(), false),
@@ -373,4 +373,16 @@ impl Watch {
         bell::sleep(room_bell, Some(limit));
         bell::lower(room_bell);
     }
+}
+
+/// Memory of another size is what a worker meets whose package was replaced under a running server.
+fn of_this_build(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::InvalidData {
+        return error;
+    }
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "front and worker are of different builds of Canter: install canter again, then stop it \
+         and start it anew",
+    )
 }

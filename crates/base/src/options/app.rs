@@ -7,25 +7,20 @@ use crate::fault::Fault;
 pub struct App {
     /// Dotted module name: `mysite.wsgi`.
     pub module: String,
-    /// Name in the module, dotted if need be; `application` when absent.
+    /// Name in the module, dotted if need be, or a call of it: `create_app()`. `application` when
+    /// absent.
     pub attribute: Option<String>,
 }
 
 impl App {
-    /// Reads `mysite.wsgi` or `mysite.wsgi:application`.
+    /// Reads `mysite.wsgi`, `mysite.wsgi:application` or `shop:create_app()`.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let (module, attribute) = match text.split_once(':') {
             Some((module, attribute)) => (module, Some(attribute)),
             None => (text, None),
         };
         let fault = |what: String| Fault::usage(what).from("command line");
-        if attribute.is_some_and(|attribute| attribute.contains('(')) {
-            return Err(
-                fault(format!("cannot call a function to get the app: `{text}`"))
-                    .hint("call it in a module, give the result a name there, and serve that name"),
-            );
-        }
-        if !dotted(module) || !attribute.is_none_or(dotted) {
+        if !dotted(module) || !attribute.is_none_or(named_or_called) {
             let hint = as_module(module).map_or_else(
                 || "name a Python module, such as `mysite.wsgi`".to_owned(),
                 |module| format!("name the module, not the file: `{module}`"),
@@ -67,6 +62,14 @@ fn dotted(name: &str) -> bool {
     })
 }
 
+/// A name, or a call of one. What stands between the brackets is left to Python to judge.
+fn named_or_called(attribute: &str) -> bool {
+    match attribute.split_once('(') {
+        Some((name, rest)) => dotted(name) && rest.ends_with(')'),
+        None => dotted(attribute),
+    }
+}
+
 /// The module a path such as `mysite/wsgi.py` stands for.
 fn as_module(path: &str) -> Option<String> {
     let module = path.strip_prefix("./").unwrap_or(path);
@@ -89,6 +92,8 @@ mod tests {
             "app",
             "a.b:c.d",
             "_x:Y",
+            "shop:create_app()",
+            "shop:site.create_app('a:b', debug=False)",
         ] {
             assert_eq!(App::parse(text).unwrap().to_string(), text);
         }
@@ -119,9 +124,10 @@ mod tests {
                 "serve the project's WSGI app: `canter serve wsgi`",
             ),
             (
-                "app:create_app()",
-                "call it in a module, give the result a name there, and serve that name",
+                "app:create_app(",
+                "name a Python module, such as `mysite.wsgi`",
             ),
+            ("app:(x)", "name a Python module, such as `mysite.wsgi`"),
         ] {
             assert_eq!(
                 App::parse(text).unwrap_err().hint.as_deref(),

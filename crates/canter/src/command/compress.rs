@@ -69,6 +69,12 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
             Exit::File,
             format!("cannot read the folder `{}`: {error}", folder.display()),
         )
+        .hint(if wish.folder.is_some() {
+            "name the folder that holds the collected files, or none: then it is Django's \
+             `STATIC_ROOT`"
+        } else {
+            "collect the files first, with `manage.py collectstatic`"
+        })
     })?;
     // The longest first, so that no thread is left with it at the end.
     tasks.sort_by_key(|task| std::cmp::Reverse(task.length));

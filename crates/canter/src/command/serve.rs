@@ -119,6 +119,7 @@ pub fn enter(config: &Config) -> Result<(), Fault> {
                 format!("cannot change to `{}`: {error}", directory.display()),
             )
             .from("`--chdir`")
+            .hint("name the folder that holds the project")
         })?;
     }
     if let Some(umask) = config.umask {
