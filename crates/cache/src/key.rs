@@ -5,6 +5,8 @@
 //! what a purge names. The second are the cookies and other inputs that a page rule lets count.
 //! What a response varies on comes on top ([`crate::vary`]).
 
+use std::borrow::Cow;
+
 /// The scheme a client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -141,15 +143,17 @@ impl<'a> UrlParts<'a> {
 }
 
 /// Lower case, without the scheme's own port.
-pub fn plain_host(scheme: Scheme, host: &[u8]) -> Vec<u8> {
-    let mut plain = host.to_ascii_lowercase();
-    if let Some(colon) = plain.iter().rposition(|&byte| byte == b':') {
-        let port = plain.get(colon + 1..).unwrap_or_default();
-        if port == scheme.default_port() || port.is_empty() {
-            plain.truncate(colon);
-        }
+pub fn plain_host(scheme: Scheme, host: &[u8]) -> Cow<'_, [u8]> {
+    let colon = host.iter().rposition(|&byte| byte == b':');
+    let port = colon.map(|colon| host.get(colon + 1..).unwrap_or_default());
+    let is_usual = |port: &[u8]| port == scheme.default_port() || port.is_empty();
+    let end = colon.filter(|_| port.is_some_and(is_usual));
+    let plain = host.get(..end.unwrap_or(host.len())).unwrap_or_default();
+    if plain.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(plain.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(plain)
     }
-    plain
 }
 
 /// Writes a part with its length before it.
@@ -229,8 +233,8 @@ mod tests {
             let equal = key(host, "/", None) == key("example.com", "/", None);
             assert_eq!(equal, same, "{host}");
         }
-        assert_eq!(plain_host(Scheme::Http, b"[::1]:80"), b"[::1]");
-        assert_eq!(plain_host(Scheme::Http, b"[::1]"), b"[::1]");
+        assert_eq!(*plain_host(Scheme::Http, b"[::1]:80"), *b"[::1]");
+        assert_eq!(*plain_host(Scheme::Http, b"[::1]"), *b"[::1]");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 mod common;
 
-use canter_cache::policy::{Lookup, lookup};
+use canter_cache::policy::{Lookup, lookup, says_nothing};
 use canter_cache::vary::Settled;
 use canter_cache::{Body, Mode, Reason, Rule, Settings};
 use canter_http::Method;
@@ -36,6 +36,79 @@ fn look(case: &Case<'_>) -> Lookup {
 fn the_control_is_stored() {
     assert_eq!(Case::shared().refusal(), None);
     assert!(matches!(look(&Case::shared()), Lookup::Hit { .. }));
+}
+
+/// The short way: it may leave a case to the long one, and must not say anything else than that.
+#[test]
+fn what_the_names_of_fields_tell_is_what_the_whole_answer_tells() {
+    let rows: [(Pairs<'_>, bool); 20] = [
+        (&[], true),
+        (&[("Content-Type", "text/html"), ("ETag", "\"a\"")], true),
+        (
+            &[("X-Frame-Options", "DENY"), ("Vary", "Cookie, origin")],
+            true,
+        ),
+        (
+            &[("Last-Modified", DATE), ("Date", DATE), ("Age", "9")],
+            true,
+        ),
+        (&[("Vary", "*")], false),
+        (&[("Vary", "accept, user-agent")], false),
+        (&[("Vary", "a b")], false),
+        (&[("cache-CONTROL", "max-age=60")], false),
+        (&[("Cache-Control", "private")], false),
+        (&[("Expires", "0")], false),
+        (&[("Set-Cookie", "a=b")], false),
+        (&[("Content-Range", "bytes 0-1/2")], false),
+        (&[("X-Sendfile", "/x")], false),
+        (&[("X-Accel-Redirect", "/x")], false),
+        (&[("CDN-Cache-Control", "max-age=60")], false),
+        (&[("Surrogate-Control", "max-age=60")], false),
+        (&[("Canter-Cache-Control", "max-age=60")], false),
+        (
+            &[("Content-Security-Policy", "script-src 'nonce-x'")],
+            false,
+        ),
+        (
+            &[("Content-Security-Policy-Report-Only", "a 'nonce-x'")],
+            false,
+        ),
+        (&[("Pragma", "no-cache"), ("Allow", "GET")], true),
+    ];
+    let requests: [Pairs<'_>; 2] = [&[], &[("authorization", "Basic eA==")]];
+    for (response, is_short) in rows {
+        for (request, method, status) in requests.into_iter().flat_map(|request| {
+            [200, 204, 206, 301, 304, 404, 405, 500, 503, 999]
+                .into_iter()
+                .flat_map(move |status| {
+                    [Method::Get, Method::Head].map(|method| (request, method, status))
+                })
+        }) {
+            let case = Case {
+                method,
+                request,
+                status,
+                ..Case::answering(response)
+            };
+            let lines = common::fields(response).into_iter();
+            let told = says_nothing(method, !request.is_empty(), status, lines, &case.settings);
+            if told.is_some() {
+                assert_eq!(told, case.refusal(), "{status} {method:?} {response:?}");
+            }
+            let is_usual = ![206, 304].contains(&status);
+            assert_eq!(
+                told.is_some(),
+                method == Method::Head || is_short && is_usual
+            );
+            let careful = Settings {
+                heuristics: true,
+                ..case.settings
+            };
+            let lines = common::fields(response).into_iter();
+            let told = says_nothing(method, false, status, lines, &careful);
+            assert_eq!(told.is_some(), method == Method::Head);
+        }
+    }
 }
 
 #[test]

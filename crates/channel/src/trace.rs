@@ -3,6 +3,7 @@
 //! Leaves what is made of it to the front.
 
 use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::report::Report;
@@ -34,7 +35,10 @@ impl Trace {
     /// Writes down what a worker's stamps say at `now`. They are not taken on trust: a request
     /// cannot have begun before it was handed in, nor in the future.
     pub fn note_started(&self, stamps: (u32, u32), now: Instant) {
-        let ago = Duration::from_micros(now_us().wrapping_sub(stamps.0).into());
+        // It may have begun since the clock was asked, while answers were brought home.
+        let ago = us_at(now).wrapping_sub(stamps.0);
+        let ago = if ago > u32::MAX / 2 { 0 } else { ago };
+        let ago = Duration::from_micros(ago.into());
         let submitted = self.submitted.get().unwrap_or(now);
         let started = now.checked_sub(ago).unwrap_or(submitted).max(submitted);
         self.started.set(Some(started));
@@ -52,6 +56,14 @@ pub fn now_us() -> u32 {
         .wrapping_mul(1_000_000)
         .wrapping_add(now.tv_nsec / 1000);
     (us & i64::from(u32::MAX)).try_into().unwrap_or(0)
+}
+
+/// What [`now_us`] said at `now`, without asking the clock once more for each answer.
+fn us_at(now: Instant) -> u32 {
+    static BEGUN: OnceLock<(Instant, u32)> = OnceLock::new();
+    let (begun, us) = BEGUN.get_or_init(|| (Instant::now(), now_us()));
+    let since = now.saturating_duration_since(*begun).as_micros();
+    us.wrapping_add((since & u128::from(u32::MAX)).try_into().unwrap_or(0))
 }
 
 #[cfg(test)]

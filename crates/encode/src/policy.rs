@@ -154,6 +154,13 @@ impl Policy {
         }
     }
 
+    /// Whether an answer is left as it is whatever its fields say: it is too short to gain.
+    pub fn leaves(&self, wish: Wish, status: u16, length: Option<u64>) -> bool {
+        status != 304
+            && length.is_some_and(|length| length < self.minimum)
+            && !wish.accepted.refuses_identity()
+    }
+
     fn gains(&self, answer: &Answer<'_>) -> bool {
         let is_long = answer.length.is_none_or(|length| length >= self.minimum);
         let kind = answer.content_type.unwrap_or_default();

@@ -3,6 +3,7 @@
 
 mod admin;
 mod answer;
+mod asking;
 mod buffer;
 mod cached;
 mod doctor;
@@ -103,6 +104,8 @@ pub(crate) struct Conn<A: App> {
     buffer: Buffer,
     decoder: HeadDecoder,
     head: Head,
+    /// The head of the request that is being answered is still at the beginning of the buffer.
+    holds_head: bool,
     /// Room for a response head, kept between requests.
     out: Vec<u8>,
     /// Room for a decoded path, kept between requests.
@@ -132,6 +135,7 @@ impl<A: App> Conn<A> {
             buffer: Buffer::default(),
             decoder: HeadDecoder::new(),
             head: Head::new(),
+            holds_head: false,
             out: Vec::new(),
             path: Vec::new(),
             read_closed: false,

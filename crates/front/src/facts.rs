@@ -11,7 +11,7 @@ use canter_http::conditional::Conditions;
 use canter_http::{Head, KnownName, Method, RequestFacts};
 
 use crate::forwarded::Client;
-use crate::pages::Visit;
+use crate::pages::{Passing, Visit};
 
 /// Of one request, kept until its response is sent.
 pub(crate) struct Facts {
@@ -27,8 +27,11 @@ pub(crate) struct Facts {
     pub early: Option<Box<(Head, Vec<u8>)>>,
     /// What its answer may be kept under, or why it may not.
     pub visit: Option<Box<Visit>>,
+    /// The same for one of which nothing had to be noted: its head stays in the buffer until its
+    /// answer is judged.
+    pub passing: Option<Passing>,
     /// What the page cache had to do with it, for `Cache-Status`.
-    pub cache_status: Option<String>,
+    pub cache_status: Option<Rc<str>>,
     pub started: Instant,
     pub has_body: bool,
     /// Who is to blame for what is wrong with it, where that is known.

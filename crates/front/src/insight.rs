@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use canter_channel::report::Report;
 use canter_channel::seen::Row;
@@ -104,12 +104,18 @@ impl Insight {
         let Some(trace) = &facts.trace else {
             return Learned::default();
         };
-        let report = trace.report.borrow_mut().take().unwrap_or_default();
-        let seen = trace.seen.borrow_mut().take().unwrap_or_default();
-        let phases = phases(facts, trace, &report, seen.us, now);
+        let report = trace.report.borrow_mut().take();
+        let report = report.map_or_else(Report::default, |report| *report);
+        let seen = trace.seen.borrow_mut().take();
+        let seen_us = seen.as_ref().map_or(0, |seen| seen.us);
+        let phases = phases(facts, trace, &report, seen_us, now);
         let mut groups: Vec<Group> = report.groups.iter().map(group).collect();
-        groups.extend(seen.rows.iter().map(seen_group));
-        let queries = report.queries.saturating_add(seen.queries);
+        let (mut queries, mut writes) = (report.queries, report.writes);
+        if let Some(seen) = &seen {
+            groups.extend(seen.rows.iter().map(seen_group));
+            queries = queries.saturating_add(seen.queries);
+            writes = writes.saturating_add(seen.writes);
+        }
         let observation = Observation {
             method: method(facts.method),
             route: if trace.submitted.get().is_none() {
@@ -120,7 +126,7 @@ impl Insight {
             status,
             phases,
             queries,
-            writes: report.writes.saturating_add(seen.writes),
+            writes,
             held_us: report.held_us,
             groups: &groups,
         };
@@ -130,7 +136,7 @@ impl Insight {
             let text = text.clone();
             site.tell_statement(*name, Told { text, traits });
         }
-        for row in seen.rows {
+        for row in seen.into_iter().flat_map(|seen| seen.rows) {
             let traits = Traits::from_bits(row.bits);
             let text = row.text;
             site.tell_statement(row.statement, Told { text, traits });
@@ -184,21 +190,27 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 
 /// Where the time went; `seen_us` is that of statements which the worker does not tell of.
 fn phases(facts: &Facts, trace: &Trace, report: &Report, seen_us: u64, now: Instant) -> Phases {
-    let since = |at: Instant| at.saturating_duration_since(facts.started).as_micros() as u64;
+    let since = |at: Instant| micros(at.saturating_duration_since(facts.started));
     let (within, apart) = trace.pool.get();
     let stamps = Stamps {
-        router: facts.routed.as_micros() as u64,
+        router: micros(facts.routed),
         submitted: trace.submitted.get().map(since),
         started: trace.started.get().map(since),
         answered: trace.answered.get().map(since),
         ended: since(now),
-        gil: trace.waited.get().as_micros() as u64,
+        gil: micros(trace.waited.get()),
         sql: report.sql_us.saturating_add(seen_us),
-        pool: within.as_micros() as u64,
-        pool_apart: apart.as_micros() as u64,
-        cache: facts.cached.as_micros() as u64,
+        pool: micros(within),
+        pool_apart: micros(apart),
+        cache: micros(facts.cached),
     };
     stamps.phases()
+}
+
+/// Without the 128 bits that `as_micros` reckons with.
+fn micros(time: Duration) -> u64 {
+    let seconds = time.as_secs().saturating_mul(1_000_000);
+    seconds.saturating_add(time.subsec_micros().into())
 }
 
 fn group(row: &[u64; 8]) -> Group {

@@ -11,6 +11,7 @@
 pub(crate) mod flight;
 
 mod examine;
+mod passing;
 mod rules;
 mod shape;
 mod site;
@@ -35,7 +36,9 @@ use canter_http::coding::Coding;
 use canter_http::{Head, Method};
 
 pub(crate) use examine::Examined;
+pub(crate) use passing::{Passed, Passing};
 pub(crate) use rules::Covering;
+use shape::Seen;
 pub(crate) use shape::{Asking, Look, Request, Shape};
 use site::Site;
 
@@ -56,6 +59,8 @@ struct Inner {
     site: RefCell<Option<Rc<Site>>>,
     store: RefCell<Store>,
     seed: Cell<u64>,
+    /// `Cache-Status` of requests that passed by.
+    words: passing::Words,
 }
 
 impl fmt::Debug for Pages {
@@ -80,15 +85,13 @@ pub(crate) struct Page {
 /// What is known of a request that may end in the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
-    /// What it would be kept under; None when it may not be kept.
-    pub look: Option<Look>,
+    /// What it would be kept under.
+    pub look: Look,
     /// What the app is sent, as far as a response can vary on it.
     pub sent: Sent,
     /// A stored response that the app may confirm, or that may stand in for it.
     pub found: Option<Found>,
     pub forward: Forward,
-    /// Why the cache has no part, where it has none.
-    pub reason: Option<Reason>,
     method: Method,
     method_text: Vec<u8>,
     path: Vec<u8>,
@@ -131,6 +134,8 @@ pub(crate) enum Turn {
     Off,
     /// Ask the app as without a cache, and judge its answer.
     App(Box<Visit>),
+    /// The same, with the request's head at hand until then.
+    Pass(Passing),
     /// Send this.
     Hit(Page, i64),
     /// Send this, and get another copy.
@@ -169,6 +174,7 @@ impl Pages {
             site: RefCell::default(),
             store: RefCell::new(Store::new(limits)),
             seed: Cell::new(crate::request::random()),
+            words: passing::Words::default(),
         }))
     }
 
@@ -199,14 +205,18 @@ impl Pages {
         let Some(site) = inner.site.borrow().clone().filter(|site| !site.debug) else {
             return Turn::Off;
         };
-        let look = match shape::look(&inner.rules, &site, request) {
-            Ok(look) => look,
+        let look = match shape::see(&inner.rules, &site, request) {
+            Ok(Seen::Covered(look)) => *look,
+            Ok(Seen::Plain(_)) if self.has_nothing_for(request) => {
+                return Turn::Pass(self.passing(Forward::UriMiss));
+            }
+            Ok(Seen::Plain(plain)) => shape::plain(&site, request, &plain),
             Err(None) if request.head.method.is_unsafe() => {
                 let look = shape::url(&site, request);
-                return Turn::App(self.visit(request, Some(look), Forward::Method, None));
+                return Turn::App(self.visit(request, look, Forward::Method, None));
             }
             Err(None) => return Turn::Off,
-            Err(Some(reason)) => return self.around(request, reason),
+            Err(Some(reason)) => return Turn::Pass(Passing::around(reason)),
         };
         let now = now();
         let (found, lookup) = self.look_up(request, &look, now);
@@ -218,32 +228,24 @@ impl Pages {
                 let mut store = inner.store.borrow_mut();
                 if refresh && store.claim_refresh(found.handle, now, until) {
                     drop(store);
-                    let visit = self.visit(request, Some(look), Forward::Stale, Some(found));
+                    let visit = self.visit(request, look, Forward::Stale, Some(found));
                     return Turn::Refresh(page, ttl, visit);
                 }
                 Turn::Hit(page, ttl)
             }
             (Lookup::Validate(forward) | Lookup::Miss(forward), found) => {
-                let refused = inner.store.borrow_mut().refused(&look.key, now);
-                match refused.filter(|_| is_covered) {
-                    Some(reason) => self.around(request, reason),
-                    None if is_covered => {
-                        Turn::Fetch(self.visit(request, Some(look), forward, found))
-                    }
-                    None => Turn::App(self.visit(request, Some(look), forward, found)),
+                let refused = is_covered.then(|| inner.store.borrow_mut().refused(&look.key, now));
+                match refused.flatten() {
+                    Some(reason) => Turn::Pass(Passing::around(reason)),
+                    None if is_covered => Turn::Fetch(self.visit(request, look, forward, found)),
+                    None if found.is_none() => Turn::Pass(self.passing(forward)),
+                    None => Turn::App(self.visit(request, look, forward, found)),
                 }
             }
-            (Lookup::Bypass(reason), _) => self.around(request, reason),
+            (Lookup::Bypass(reason), _) => Turn::Pass(Passing::around(reason)),
             (Lookup::Unavailable, _) => Turn::Unavailable,
             (Lookup::Hit { .. }, None) => Turn::Off,
         }
-    }
-
-    /// The app is asked, and the cache has no part, for a reason.
-    fn around(&self, request: &Request<'_>, reason: Reason) -> Turn {
-        let mut visit = self.visit(request, None, Forward::Bypass, None);
-        visit.reason = Some(reason);
-        Turn::App(visit)
     }
 
     /// What is stored, and what it is good for.
@@ -280,33 +282,28 @@ impl Pages {
     fn visit(
         &self,
         request: &Request<'_>,
-        look: Option<Look>,
+        look: Look,
         forward: Forward,
         found: Option<Found>,
     ) -> Box<Visit> {
-        let shape = look.as_ref().and_then(|look| look.shape.clone());
+        let sent = if let Some(shape) = &look.shape {
+            Sent::Shaped(shape.clone())
+        } else {
+            let bytes = request.buf.get(..request.head.length).unwrap_or_default();
+            Sent::Whole(Box::new(request.head.clone()), bytes.to_vec())
+        };
         Box::new(Visit {
-            sent: match (shape, &look) {
-                (Some(shape), _) => Sent::Shaped(shape),
-                (None, Some(_)) => {
-                    let bytes = request.buf.get(..request.head.length).unwrap_or_default();
-                    Sent::Whole(Box::new(request.head.clone()), bytes.to_vec())
-                }
-                (None, None) => Sent::Whole(Box::default(), Vec::new()),
-            },
+            sent,
             method_text: if request.head.method == Method::Other {
                 request.head.method_span.of(request.buf).to_vec()
             } else {
                 Vec::new()
             },
-            path: look
-                .as_ref()
-                .map_or_else(Vec::new, |_| request.path.to_vec()),
+            path: request.path.to_vec(),
             method: request.head.method,
             look,
             found,
             forward,
-            reason: None,
             mark: self.0.store.borrow().mark(),
             asked: now(),
         })
@@ -316,12 +313,9 @@ impl Pages {
     pub(crate) fn judge(&self, visit: &Visit, response: &Response<'_>) -> Judged {
         let status = CacheStatus {
             forward: Some(visit.forward),
-            detail: visit.reason,
             ..CacheStatus::default()
         };
-        let Some(look) = &visit.look else {
-            return Judged::Private(status);
-        };
+        let look = &visit.look;
         let fields: Vec<Field<'_>> = response.fields().collect();
         if visit.method.is_unsafe() {
             self.invalidate(visit, look, response.facts.status, &fields);
@@ -438,7 +432,7 @@ impl Pages {
 
     /// Keeps a whole answer; the page to send, whether it was stored or not.
     pub(crate) fn keep(&self, visit: &Visit, plan: Plan, body: Body) -> Option<(Page, bool)> {
-        let look = visit.look.as_ref()?;
+        let look = &visit.look;
         let (life, rule) = (plan.life, plan.rule);
         let tags = look
             .covering

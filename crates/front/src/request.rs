@@ -36,14 +36,24 @@ pub(crate) fn request_id(given: Option<&[u8]>, out: &mut Vec<u8>) {
     match given {
         Some(id) if is_harmless_id(id) => out.extend_from_slice(id),
         _ => {
+            out.reserve(32);
             for number in [random(), random()] {
-                for shift in (0..16).rev() {
-                    let digit = (number >> (shift * 4)) & 0xf;
-                    out.push(b"0123456789abcdef"[digit as usize]);
-                }
+                out.extend_from_slice(&digits((number >> 32) as u32));
+                out.extend_from_slice(&digits(number as u32));
             }
         }
     }
+}
+
+/// Eight hexadecimal digits, all at once: each half byte is moved to a byte of its own, and those
+/// from ten on are moved up to the letters.
+fn digits(number: u32) -> [u8; 8] {
+    let mut halves = u64::from(number);
+    halves = (halves | halves << 16) & 0x0000_FFFF_0000_FFFF;
+    halves = (halves | halves << 8) & 0x00FF_00FF_00FF_00FF;
+    halves = (halves | halves << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+    let letters = (halves + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (halves + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 fn is_harmless_id(id: &[u8]) -> bool {
@@ -264,6 +274,13 @@ mod tests {
         for bad in [&b""[..], b"a b", b"a\"b", &[b'a'; LONGEST_ID + 1]] {
             request_id(Some(bad), &mut id);
             assert!(id.len() == 32 && id != bad);
+        }
+    }
+
+    #[test]
+    fn digits_are_those_that_everybody_writes() {
+        for number in [0, 9, 10, 0x0123_4567, 0x89ab_cdef, 0xF9A0_0A9F, u32::MAX] {
+            assert_eq!(digits(number), format!("{number:08x}").as_bytes());
         }
     }
 

@@ -56,6 +56,22 @@ struct Open {
 }
 
 impl Open {
+    /// Adds all of another.
+    fn merge(&mut self, other: &Self) {
+        self.wall.merge(&other.wall);
+        self.longest_us = self.longest_us.max(other.longest_us);
+        self.phases.add(&other.phases);
+        for (sum, more) in [
+            (&mut self.point.requests, other.point.requests),
+            (&mut self.point.errors, other.point.errors),
+            (&mut self.point.timeouts, other.point.timeouts),
+            (&mut self.point.queries, other.point.queries),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.point.gauges = most(self.point.gauges, other.point.gauges);
+    }
+
     fn close(&mut self, now_s: u64, gauges: Gauges) -> Point {
         let tenths = |us: u64| u32::try_from(us / 100).unwrap_or(u32::MAX);
         let mut point = self.point;
@@ -97,34 +113,40 @@ impl History {
     /// Counts one request.
     pub fn add(&mut self, phases: &Phases, queries: u32, is_error: bool, is_timeout: bool) {
         let wall = phases.wall_us();
-        for open in &mut self.open {
-            open.wall.add(wall);
-            open.longest_us = open.longest_us.max(wall);
-            open.phases.add(phases);
-            open.point.requests = open.point.requests.saturating_add(1);
-            open.point.errors = open.point.errors.saturating_add(is_error.into());
-            open.point.timeouts = open.point.timeouts.saturating_add(is_timeout.into());
-            open.point.queries = open.point.queries.saturating_add(queries);
-        }
+        let [open, _] = &mut self.open;
+        open.wall.add(wall);
+        open.longest_us = open.longest_us.max(wall);
+        open.phases.add(phases);
+        open.point.requests = open.point.requests.saturating_add(1);
+        open.point.errors = open.point.errors.saturating_add(is_error.into());
+        open.point.timeouts = open.point.timeouts.saturating_add(is_timeout.into());
+        open.point.queries = open.point.queries.saturating_add(queries);
     }
 
     /// Looks at the clock, in seconds since the start: steps that are over are closed.
     pub fn tick(&mut self, now_s: u64, gauges: Gauges) {
+        // What is counted goes to the fine step; the coarse one gets it when that ends, which it does
+        // at the end of each coarse one, too.
+        let mut ended = None;
         let steps = self
             .open
             .iter_mut()
             .zip(&mut self.ended_s)
             .zip(&mut self.points);
-        for (((open, ended), points), step) in steps.zip(STEPS_S) {
+        for (((open, ended_s), points), step) in steps.zip(STEPS_S) {
+            if let Some(finer) = &ended {
+                open.merge(finer);
+            }
             open.point.gauges = most(open.point.gauges, gauges);
-            if now_s < *ended + step {
-                continue;
+            if now_s < *ended_s + step {
+                return;
             }
             if points.len() == KEPT {
                 points.pop_front();
             }
+            ended = Some(open.clone());
             points.push_back(open.close(now_s, gauges));
-            *ended = now_s;
+            *ended_s = now_s;
         }
     }
 

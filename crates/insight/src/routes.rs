@@ -75,6 +75,22 @@ impl Route {
         self.wall_window.add(now_s, wall);
     }
 
+    /// Adds all of another.
+    fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        for (count, more) in self.by_class.iter_mut().zip(other.by_class) {
+            *count += more;
+        }
+        self.timeouts += other.timeouts;
+        self.wall.merge(&other.wall);
+        self.phases.add(&other.phases);
+        self.queries.0 += other.queries.0;
+        self.queries.1 = self.queries.1.max(other.queries.1);
+        self.queries.2.merge(&other.queries.2);
+        self.slowest_us = self.slowest_us.max(other.slowest_us);
+        self.wall_window.merge(&other.wall_window);
+    }
+
     /// Responses with a status from 500 on.
     pub fn errors(&self) -> u64 {
         self.by_class.last().copied().unwrap_or(0)
@@ -158,6 +174,15 @@ impl Routes {
             .or_default()
             .push((method, place));
         place
+    }
+
+    /// All of them as one; None when there is none.
+    pub fn total(&self) -> Option<Route> {
+        let mut total = Route::new("*", "all".to_owned());
+        for row in &self.rows {
+            total.merge(row);
+        }
+        (!self.rows.is_empty()).then_some(total)
     }
 
     /// All of them, in order of appearance.

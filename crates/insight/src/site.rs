@@ -42,7 +42,6 @@ pub struct Site {
     routes: Routes,
     findings: Findings,
     history: History,
-    total: Option<Route>,
 }
 
 impl Site {
@@ -91,11 +90,6 @@ impl Site {
             observation.status >= 500,
             is_timeout(observation.status, wall),
         );
-        let total = self.total.get_or_insert_with(|| {
-            let mut routes = Routes::default();
-            routes.find("*", "all").1.clone()
-        });
-        total.add(now_s, observation);
         let (place, route) = self.routes.find(observation.method, observation.route);
         route.add(now_s, observation);
         if observation.queries == 0 {
@@ -147,9 +141,9 @@ impl Site {
         &self.history
     }
 
-    /// All routes together; None before the first request.
-    pub fn total(&self) -> Option<&Route> {
-        self.total.as_ref()
+    /// All routes together, added up for who asks; None before the first request.
+    pub fn total(&self) -> Option<Route> {
+        self.routes.total()
     }
 
     /// The routes, in order of appearance.

@@ -23,8 +23,22 @@ impl Window {
         }
     }
 
+    /// Adds all of another.
+    pub fn merge(&mut self, other: &Self) {
+        let mut other = *other;
+        let newest = self.newest.max(other.newest);
+        self.forget_to(newest);
+        other.forget_to(newest);
+        for (sum, part) in self.parts.iter_mut().zip(other.parts) {
+            *sum = sum.saturating_add(part);
+        }
+    }
+
     fn forget(&mut self, now_s: u64) {
-        let part = now_s / PART_S;
+        self.forget_to(now_s / PART_S);
+    }
+
+    fn forget_to(&mut self, part: u64) {
         let gone = part.saturating_sub(self.newest).min(PARTS as u64);
         for step in 0..gone {
             if let Some(old) = self.parts.get_mut(((part - step) % PARTS as u64) as usize) {
@@ -63,6 +77,14 @@ mod tests {
         window.add(1000 + 1800, 10);
         assert_eq!(window.per_hour(2800, 1000), 40);
         assert_eq!(window.per_hour(1000 + 2 * 3600, 1000), 0);
+        let (mut early, mut late) = (Window::default(), Window::default());
+        early.add(1000, 10);
+        late.add(2800, 20);
+        for (one, other) in [(early, late), (late, early)] {
+            let mut both = one;
+            both.merge(&other);
+            assert_eq!(both.per_hour(2800, 1000), 60);
+        }
         window.add(u64::MAX / 2, u64::MAX);
         window.add(u64::MAX / 2, u64::MAX);
         assert_eq!(window.per_hour(u64::MAX / 2, 0), u64::MAX);

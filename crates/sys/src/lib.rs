@@ -4,6 +4,8 @@
 //! What is Linux-only is kept here, so that another system needs a port of this crate alone.
 
 pub mod allocator;
+#[cfg(feature = "counting")]
+pub mod counting;
 pub mod cpu;
 pub mod fds;
 pub mod machine;

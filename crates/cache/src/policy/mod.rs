@@ -14,7 +14,7 @@ mod store;
 pub use freshen::{Freshened, freshen};
 pub use invalidate::{Invalid, invalidates};
 pub use lookup::{Forward, Lookup, Lost, lookup, on_failure};
-pub use store::{Answer, Plan, store};
+pub use store::{Answer, Plan, says_nothing, store};
 
 use canter_http::Method;
 

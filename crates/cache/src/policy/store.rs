@@ -19,7 +19,7 @@ use crate::lines::{Field, Lines};
 use crate::reason::Reason;
 use crate::rule::{Mode, Rule, Settings, is_transient};
 use crate::tags;
-use crate::text::MOST_SECONDS;
+use crate::text::{MOST_SECONDS, elements, is_token};
 use crate::time::Time;
 use crate::vary::Names;
 
@@ -154,6 +154,69 @@ pub fn store<L: Lines + ?Sized>(
         tags: tags::of(fields, &url),
         length,
         largest_body: settings.largest_body,
+    })
+}
+
+/// Why an answer under no page rule is not kept, where the names of its fields tell: it does not say
+/// for how long it is fresh, nor anything else that [`store`] looks for. None: ask [`store`].
+///
+/// Most answers of most apps end here, and nothing is built for them. `is_authorized` says that the
+/// request had `Authorization`.
+pub fn says_nothing<'a>(
+    method: Method,
+    is_authorized: bool,
+    status: u16,
+    mut fields: impl Iterator<Item = Field<'a>>,
+    settings: &Settings,
+) -> Option<Reason> {
+    if method != Method::Get {
+        return Some(Reason::Method);
+    }
+    let is_usual = !matches!(status, 0..=199 | 206 | 304) && status <= 999;
+    let guesses = settings.heuristics || settings.obey_clients || settings.debug;
+    if guesses || !is_usual || fields.any(|(name, value)| matters(name, value)) {
+        return None;
+    }
+    Some(if is_authorized {
+        Reason::Authorization
+    } else if is_transient(status) {
+        Reason::Status
+    } else {
+        Reason::NoFreshness
+    })
+}
+
+/// Whether a field may make another reason of [`Reason::NoFreshness`], or none. By length first: the
+/// names of most fields are not even compared.
+fn matters(name: &[u8], value: &[u8]) -> bool {
+    let is = |names: &[&str]| {
+        let mut names = names.iter();
+        names.any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+    };
+    match name.len() {
+        4 => is(&["vary"]) && !is_plain_list(value),
+        7 => is(&["expires"]),
+        10 => is(&["set-cookie", "x-sendfile"]),
+        13 => is(&["cache-control", "content-range"]),
+        16 => is(&["x-accel-redirect"]),
+        17 => is(&["cdn-cache-control", "surrogate-control"]),
+        20 => is(&["canter-cache-control"]),
+        23 => is(&["content-security-policy"]),
+        35 => is(&["content-security-policy-report-only"]),
+        _ => false,
+    }
+}
+
+/// Few names that may select a stored response.
+fn is_plain_list(value: &[u8]) -> bool {
+    let mut count = 0;
+    elements(value).all(|element| {
+        count += 1;
+        count <= 8
+            && element.len() <= 64
+            && is_token(element)
+            && !element.contains(&b'*')
+            && !element.eq_ignore_ascii_case(b"user-agent")
     })
 }
 

@@ -142,6 +142,14 @@ impl Store {
         found
     }
 
+    /// Whether nothing is stored at all: then what was looked for need not be named. It counts as a
+    /// miss.
+    pub fn misses_all(&mut self) -> bool {
+        let is_empty = self.slots.len() == 0;
+        self.stats.misses += u64::from(is_empty);
+        is_empty
+    }
+
     /// Whether anything is stored for the URL.
     pub fn knows_url(&self, key: &Key) -> bool {
         self.head_of(key.url()).is_some()

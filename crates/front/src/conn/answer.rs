@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use canter_base::error;
 use canter_channel::call::{Answer, Failure, Submission};
@@ -91,25 +91,15 @@ impl<A: App> Conn<A> {
         }
         let hints = hints::hints(settings, &self.head, buf);
         let mut message = Vec::with_capacity(self.head.length + 256);
-        let origin = request::Origin {
-            client,
-            server: &self.arrival.local.0,
-            server_port: told
-                .as_ref()
-                .and_then(|told| told.port)
-                .unwrap_or(self.arrival.local.1),
-            id: &facts.id,
-            id_header: &settings.request_id_header,
-            trusted: words,
-            http2: self.arrival.http2,
-            codings: self.codings(&facts),
-            conditions: &[],
-        };
-        let writer = match request::begin(&mut message, buf, &self.head, &origin, &mut self.path) {
+        let mut path = std::mem::take(&mut self.path);
+        let origin = self.origin(&facts, told.as_ref(), &[]);
+        let begun = request::begin(&mut message, buf, &self.head, &origin, &mut path);
+        self.path = path;
+        let writer = match begun {
             Ok(writer) => writer,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
-        self.buffer.consume(self.head.length);
+        self.hold_head(&facts);
         if !hints.is_empty() {
             self.send_all(&hints, &[]).await?;
         }
@@ -136,6 +126,7 @@ impl<A: App> Conn<A> {
 
     /// Whoever would run it now works for nobody.
     async fn give_up(&mut self, facts: &Facts) -> Result<After, Stop> {
+        self.let_head_go();
         self.answer_locally(facts, 503, RETRY, GIVEN_UP, false)
             .await
     }
@@ -154,6 +145,7 @@ impl<A: App> Conn<A> {
             forms: None,
             early: None,
             visit: None,
+            passing: None,
             cache_status: None,
             started: Instant::now(),
             has_body: self.head.framing != Framing::None,
@@ -203,41 +195,6 @@ impl<A: App> Conn<A> {
         }
     }
 
-    /// When to give up waiting for the app, and when the router in front does; a request's time
-    /// begins when all of it is here.
-    fn deadlines(&self, facts: &Facts) -> (Option<Instant>, Option<Instant>) {
-        let settings = &self.shared.settings;
-        let complete = if facts.has_body {
-            Instant::now()
-        } else {
-            facts.started
-        };
-        let ours = settings.timeout.map(|limit| complete + limit);
-        let routers = facts
-            .router
-            .or_else(|| settings.router_timeout.map(|limit| complete + limit));
-        (ours, routers)
-    }
-
-    /// When the router in front gives up, where it says when it took the request. One with a body
-    /// has its time from the last byte on.
-    fn router_deadline(&self, age: Duration) -> Option<Instant> {
-        let limit = self.shared.settings.router_timeout?;
-        if self.head.framing != Framing::None {
-            return None;
-        }
-        let now = Instant::now();
-        Some(now.checked_sub(age).map_or(now, |start| start + limit))
-    }
-
-    /// How long the router has had it, where it is trusted to say so.
-    fn routed(&self, buf: &[u8]) -> Option<Duration> {
-        if !self.arrival.trusted || !self.head.has(KnownName::XRequestStart) {
-            return None;
-        }
-        forwarded::age(&self.head, buf, SystemTime::now())
-    }
-
     /// Whether to tell the client where the time went: a browser on this machine, or one that has
     /// shown the token.
     fn is_timed(&self) -> bool {
@@ -250,14 +207,6 @@ impl<A: App> Conn<A> {
         }
         self.head.has(KnownName::SecFetchMode)
             && (self.is_local(insight) || self.shows_key(insight))
-    }
-
-    fn given_id(&self) -> Option<&[u8]> {
-        let buf = self.buffer.filled();
-        let name = self.shared.settings.request_id_header.as_bytes();
-        let mut fields = self.head.fields.iter();
-        let field = fields.find(|field| field.name.of(buf).eq_ignore_ascii_case(name))?;
-        Some(field.value.of(buf))
     }
 
     /// Brings the app's answer to the client. The message, and `memory` with it, is needed until the

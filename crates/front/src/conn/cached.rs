@@ -20,9 +20,9 @@ use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::Facts;
-use crate::forwarded::{self, Client};
+use crate::forwarded;
 use crate::pages::flight::{Follower, Outcome, go_on, start};
-use crate::pages::{Asking, Judged, Page, Request, Sent, Turn, Visit};
+use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
 use crate::request;
 use crate::table::Phase;
 
@@ -50,25 +50,9 @@ impl<A: App> Conn<A> {
     /// needed when the app is asked.
     pub(super) fn turn(&self, facts: &mut Facts, https: bool) -> Option<Turn> {
         let pages = &self.shared.settings.pages;
-        let buf = self.buffer.filled();
-        let mut decoded = Vec::new();
-        let path = if self.head.path_is_escaped {
-            if target::decode_path(self.head.path(buf), &mut decoded).is_err() {
-                return None;
-            }
-            &decoded
-        } else {
-            self.head.path(buf)
-        };
-        let request = Request {
-            head: &self.head,
-            buf,
-            path,
-            https,
-            trusted: self.arrival.trusted,
-        };
-        let turn = pages.turn(&request);
-        if facts.trace.is_some() && !matches!(turn, Turn::Off) {
+        let turn = self.with_request(https, |request| pages.turn(request))?;
+        // What passes by was not looked for.
+        if facts.trace.is_some() && !matches!(turn, Turn::Off | Turn::Pass(_)) {
             facts.cached = facts.started.elapsed();
         }
         match turn {
@@ -80,9 +64,33 @@ impl<A: App> Conn<A> {
                 facts.visit = Some(visit);
                 None
             }
+            Turn::Pass(passing) => {
+                facts.passing = Some(passing);
+                None
+            }
             Turn::Off => None,
             turn => Some(turn),
         }
+    }
+
+    /// Shows the request whose head is in the buffer to the cache; None when its path cannot be
+    /// decoded.
+    fn with_request<T>(&self, https: bool, show: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        let buf = self.buffer.filled();
+        let mut decoded = Vec::new();
+        let path = if self.head.path_is_escaped {
+            target::decode_path(self.head.path(buf), &mut decoded).ok()?;
+            &decoded
+        } else {
+            self.head.path(buf)
+        };
+        Some(show(&Request {
+            head: &self.head,
+            buf,
+            path,
+            https,
+            trusted: self.arrival.trusted,
+        }))
     }
 
     /// Does it.
@@ -112,7 +120,7 @@ impl<A: App> Conn<A> {
                 self.answer_locally(facts, 504, &[], ONLY_STORED, false)
                     .await
             }
-            Turn::Off | Turn::App(_) => self.ask_alone(facts, &kept, &[]).await,
+            Turn::Off | Turn::App(_) | Turn::Pass(_) => self.ask_alone(facts, &kept, &[]).await,
         }
     }
 
@@ -168,8 +176,7 @@ impl<A: App> Conn<A> {
         visit: Box<Visit>,
         kept: &[u8],
     ) -> Result<After, Stop> {
-        let key = visit.look.as_ref().map(|look| look.key.bytes());
-        let joined = key.and_then(|key| self.shared.flights.join(key));
+        let joined = self.shared.flights.join(visit.look.key.bytes());
         let is_first = joined.is_none();
         let is_without_token = visit.is_without_token();
         let mut follower = if let Some(follower) = joined {
@@ -301,6 +308,7 @@ impl<A: App> Conn<A> {
                 None => {}
             }
         }
+        self.let_head_go();
         self.deliver(facts, first, &mut call).await
     }
 
@@ -315,23 +323,7 @@ impl<A: App> Conn<A> {
         let settings = &self.shared.settings;
         let words = self.arrival.trusted.then(|| settings.words());
         let told = words.map(|words| forwarded::told(&self.head, kept, &self.arrival.peer, words));
-        let client: &Client = told
-            .as_ref()
-            .map_or(&self.arrival.peer, |told| &told.client);
-        let origin = request::Origin {
-            client,
-            server: &self.arrival.local.0,
-            server_port: told
-                .as_ref()
-                .and_then(|told| told.port)
-                .unwrap_or(self.arrival.local.1),
-            id: &facts.id,
-            id_header: &settings.request_id_header,
-            trusted: words,
-            http2: self.arrival.http2,
-            conditions,
-            codings: self.codings(facts),
-        };
+        let origin = self.origin(facts, told.as_ref(), conditions);
         let mut message = Vec::with_capacity(kept.len() + 256);
         let mut path = Vec::new();
         let writer = request::begin(&mut message, kept, &self.head, &origin, &mut path).ok()?;
@@ -341,9 +333,21 @@ impl<A: App> Conn<A> {
 
     /// What of the app's answer the cache has to say; None when it is sent as it is.
     pub(super) fn judged(&self, facts: &mut Facts, message: &[u8], last: bool) -> Option<Instead> {
-        let visit = facts.visit.take()?;
+        if facts.visit.is_none() && facts.passing.is_none() {
+            return None;
+        }
         let response = Response::read(message).ok()?;
         let pages = &self.shared.settings.pages;
+        if let Some(passing) = facts.passing.take() {
+            let passed = self.with_request(facts.https, |request| {
+                pages.judge_passing(passing, request, &response, facts.started)
+            });
+            match passed? {
+                Passed::Private(status) => facts.cache_status = Some(status),
+                Passed::Visit(visit) => facts.visit = Some(visit),
+            }
+        }
+        let visit = facts.visit.take()?;
         match pages.judge(&visit, &response) {
             Judged::Private(status) => {
                 facts.cache_status = status_text(&status);
@@ -450,14 +454,14 @@ fn hit(ttl: i64) -> CacheStatus<'static> {
 }
 
 /// None when there is nothing to tell.
-pub(super) fn status_text(status: &CacheStatus<'_>) -> Option<String> {
+pub(super) fn status_text(status: &CacheStatus<'_>) -> Option<Rc<str>> {
     if !status.hit && status.forward.is_none() {
         return None;
     }
     let mut text = String::with_capacity(48);
     // Writing to a String cannot fail.
     let _ = write!(text, "{status}");
-    Some(text)
+    Some(text.into())
 }
 
 fn sets_cookie(answer: &Answer) -> bool {

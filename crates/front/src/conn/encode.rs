@@ -159,6 +159,9 @@ impl<A: App> Conn<A> {
         // The body of an answer to HEAD says nothing about the length of another's.
         let length = length.filter(|length| !facts.request.is_head || *length > 0);
         let status = answer.facts.status;
+        if compress.policy.leaves(facts.wish, status, length) {
+            return Form::default();
+        }
         let told = policy::Answer::read(status, answer.fields(), length);
         let verdict = compress.policy.judge(facts.wish, &told);
         if verdict == Verdict::Leave {

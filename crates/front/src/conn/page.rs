@@ -165,7 +165,7 @@ impl<A: App> Conn<A> {
             (b"Content-Type", multipart),
             (
                 b"Cache-Status",
-                facts.cache_status.as_ref().map(String::as_bytes),
+                facts.cache_status.as_ref().map(|text| text.as_bytes()),
             ),
         ];
         let extra = extra

@@ -14,6 +14,7 @@ use canter_sys::temp;
 
 use super::{Conn, Stop, buffer};
 use crate::app::App;
+use crate::facts::Facts;
 use crate::settings::LOOK;
 use crate::table::Phase;
 
@@ -38,6 +39,9 @@ pub(super) enum Body {
 
 /// Room made for a body before any of it has come.
 const FIRST_ROOM: usize = 2 * 1024;
+
+/// Connections beyond which a request at the app does not keep a whole buffer.
+const CROWD: usize = 256;
 
 /// Why a body was not taken.
 pub(super) enum Refusal {
@@ -67,6 +71,7 @@ impl<A: App> Conn<A> {
     pub(super) async fn receive_head(&mut self) -> Result<Received, Stop> {
         // One deadline from the first byte to the last, whatever trickles in between. What a new
         // connection does with its first seconds counts, too.
+        self.let_head_go();
         let mut began = (!self.is_used).then_some(self.accepted);
         if self.buffer.is_empty() {
             self.buffer.release();
@@ -96,6 +101,24 @@ impl<A: App> Conn<A> {
                 self.read_closed = true;
                 return Ok(Received::End);
             }
+        }
+    }
+
+    /// Keeps the head until the answer is judged, where that may need it, and lets it go otherwise.
+    /// Where many clients wait for the app, each keeps little more than its head.
+    pub(super) fn hold_head(&mut self, facts: &Facts) {
+        self.holds_head = true;
+        if !facts.passing.is_some_and(|passing| passing.needs_head()) {
+            self.let_head_go();
+        } else if self.shared.table.len() > CROWD {
+            self.buffer.settle();
+        }
+    }
+
+    /// The head of the request that is being answered is needed no more.
+    pub(super) fn let_head_go(&mut self) {
+        if std::mem::take(&mut self.holds_head) {
+            self.buffer.consume(self.head.length);
         }
     }
 

@@ -2,6 +2,8 @@
 //! how large it is.
 //! Leaves what clients see to the black-box tests.
 
+mod allocations;
+
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll};

@@ -62,7 +62,8 @@ impl<A: App> Conn<A> {
         watch: &mut Watch,
         version: Version,
     ) -> Poll<()> {
-        while !self.read_closed && self.buffer.filled().len() < AHEAD {
+        let held = if self.holds_head { self.head.length } else { 0 };
+        while !self.read_closed && self.buffer.filled().len() - held < AHEAD {
             match self.stream.poll_read_ready(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),

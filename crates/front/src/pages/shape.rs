@@ -5,6 +5,7 @@
 //! Where no rule covers the path the app gets the request as it came, and plain HTTP counts: what the
 //! response varies on is compared, and nothing else can be promised.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use canter_cache::inputs::{cookies, normal_query};
@@ -92,12 +93,38 @@ const OF_PROXIES: [&str; 5] = [
     "script-name",
 ];
 
-/// What to look for; or why nothing, with a reason where one is worth telling.
+/// What became of a look at a request.
+pub(crate) enum Seen<'r> {
+    /// What to look for.
+    Covered(Box<Look>),
+    /// No rule covers it; this names what to look for.
+    Plain(Plain<'r>),
+}
+
+/// A request that no rule covers: the app gets it as it came.
+pub(crate) struct Plain<'r> {
+    scheme: Scheme,
+    host: Cow<'r, [u8]>,
+}
+
+/// What to look for, whether a rule covers it or not; or why nothing, as [`see`] says it.
 pub(crate) fn look(
     rules: &[Rc<Covering>],
     site: &Site,
     request: &Request<'_>,
 ) -> Result<Look, Option<Reason>> {
+    Ok(match see(rules, site, request)? {
+        Seen::Covered(look) => *look,
+        Seen::Plain(named) => plain(site, request, &named),
+    })
+}
+
+/// What to look for; or why nothing, with a reason where one is worth telling.
+pub(crate) fn see<'r>(
+    rules: &[Rc<Covering>],
+    site: &Site,
+    request: &Request<'r>,
+) -> Result<Seen<'r>, Option<Reason>> {
     let Request { head, buf, .. } = *request;
     if !matches!(head.method, Method::Get | Method::Head)
         || !matches!(head.form, TargetForm::Origin | TargetForm::Absolute)
@@ -131,8 +158,10 @@ pub(crate) fn look(
         return Err(Some(Reason::SessionCookie));
     }
     match covering {
-        Some(covering) => covered(covering, site, request, scheme, host, cookies).map_err(Some),
-        None => Ok(plain(site, request, scheme, &host, cookies)),
+        Some(covering) => covered(covering, site, request, scheme, host.into_owned(), cookies)
+            .map(|look| Seen::Covered(Box::new(look)))
+            .map_err(Some),
+        None => Ok(Seen::Plain(Plain { scheme, host })),
     }
 }
 
@@ -161,16 +190,16 @@ fn host<'a>(request: &Request<'a>, site: &Site) -> &'a [u8] {
     forwarded.unwrap_or_else(|| head.host_span.of(buf))
 }
 
-/// A request that the app gets as it came.
-fn plain(
-    site: &Site,
-    request: &Request<'_>,
-    scheme: Scheme,
-    host: &[u8],
-    cookies: Cookies<'_>,
-) -> Look {
+/// What a request that the app gets as it came is looked for under.
+pub(crate) fn plain(site: &Site, request: &Request<'_>, plain: &Plain<'_>) -> Look {
     let Request { head, buf, .. } = *request;
-    let mut key = Key::new(scheme, host, request.path, raw_query(head, buf));
+    let cookies = Cookies::of(head, buf);
+    let mut key = Key::new(
+        plain.scheme,
+        &plain.host,
+        request.path,
+        raw_query(head, buf),
+    );
     if head.path_is_escaped {
         // Another spelling of the path is the same path to most, but the app sees it.
         key = key.with(b"raw path", Some(head.path(buf)));

@@ -143,7 +143,7 @@ fn split(url: &[u8]) -> Option<(Origin, &[u8])> {
     };
     let slash = rest.iter().position(|&byte| byte == b'/')?;
     let (host, path) = rest.split_at(slash);
-    Some((Some((scheme, plain_host(scheme, host))), path))
+    Some((Some((scheme, plain_host(scheme, host).into_owned())), path))
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {

@@ -22,7 +22,7 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
         now(json, live);
         if let Some(total) = site.total() {
             json.text("sentence", &total.phases.sentence());
-            json.key("total", |json| route(json, total, live));
+            json.key("total", |json| route(json, &total, live));
         } else {
             json.text("sentence", &Phases::default().sentence());
         }

@@ -27,6 +27,8 @@ impl Inner {
         let mut any = false;
         let mut at = 0;
         let mut brought = 0;
+        // Asked for once, when there is something to note; what is brought home together came by then.
+        let mut now = None;
         while let Some(worker) = self.workers.get_mut(at)
             && brought < most
         {
@@ -34,7 +36,7 @@ impl Inner {
             match worker.take(&mut self.scratch) {
                 Ok(Some((head, file))) => {
                     any = true;
-                    brought += self.answer(at, head, file);
+                    brought += self.answer(at, head, file, &mut now);
                 }
                 Ok(None) => at += 1,
                 Err(_) => {
@@ -50,7 +52,13 @@ impl Inner {
     }
 
     /// Brings one record to its asker; answers how many bytes came to somebody.
-    fn answer(&mut self, at: usize, head: RecordHead, file: Option<OwnedFd>) -> usize {
+    fn answer(
+        &mut self,
+        at: usize,
+        head: RecordHead,
+        file: Option<OwnedFd>,
+        now: &mut Option<Instant>,
+    ) -> usize {
         let Some(worker) = self.workers.get_mut(at) else {
             return 0;
         };
@@ -92,7 +100,8 @@ impl Inner {
         entry.answered = true;
         let last = head.last || answer.is_last();
         if let Some(trace) = &entry.trace {
-            note(trace, worker.end.stamps(head.slot), last);
+            let now = *now.get_or_insert_with(Instant::now);
+            note(trace, worker.end.stamps(head.slot), now, last);
         }
         let brought = if let Some(mailbox) = &entry.mailbox {
             mailbox.borrow_mut().deliver(answer);
@@ -171,11 +180,10 @@ impl Inner {
 }
 
 /// Writes down when the answer came, and from when on it was worked on.
-fn note(trace: &Trace, stamps: (u32, u32), last: bool) {
+fn note(trace: &Trace, stamps: (u32, u32), now: Instant, last: bool) {
     if !last && trace.started.get().is_some() {
         return;
     }
-    let now = Instant::now();
     if trace.started.get().is_none() {
         trace.note_started(stamps, now);
     }

@@ -1,0 +1,82 @@
+//! Owns what the app is asked with, beside the request's head: who asks, under which id, and for how
+//! long anybody waits.
+//! Leaves writing the message to `request`, and trust in peers to `forwarded`.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use canter_http::{Framing, KnownName};
+
+use super::Conn;
+use crate::app::App;
+use crate::facts::Facts;
+use crate::forwarded::{self, Told};
+use crate::request;
+
+impl<A: App> Conn<A> {
+    /// What the message of the request is made from, beside its head. `told` is what a trusted proxy
+    /// says of the client.
+    pub(super) fn origin<'o>(
+        &'o self,
+        facts: &'o Facts,
+        told: Option<&'o Told>,
+        conditions: &'o [(&'static [u8], Vec<u8>)],
+    ) -> request::Origin<'o> {
+        let settings = &self.shared.settings;
+        let port = told.and_then(|told| told.port);
+        request::Origin {
+            client: told.map_or(&self.arrival.peer, |told| &told.client),
+            server: &self.arrival.local.0,
+            server_port: port.unwrap_or(self.arrival.local.1),
+            id: &facts.id,
+            id_header: &settings.request_id_header,
+            trusted: self.arrival.trusted.then(|| settings.words()),
+            http2: self.arrival.http2,
+            codings: self.codings(facts),
+            conditions,
+        }
+    }
+
+    /// When to give up waiting for the app, and when the router in front does; a request's time
+    /// begins when all of it is here.
+    pub(super) fn deadlines(&self, facts: &Facts) -> (Option<Instant>, Option<Instant>) {
+        let settings = &self.shared.settings;
+        let complete = if facts.has_body {
+            Instant::now()
+        } else {
+            facts.started
+        };
+        let ours = settings.timeout.map(|limit| complete + limit);
+        let routers = facts
+            .router
+            .or_else(|| settings.router_timeout.map(|limit| complete + limit));
+        (ours, routers)
+    }
+
+    /// When the router in front gives up, where it says when it took the request. One with a body
+    /// has its time from the last byte on.
+    pub(super) fn router_deadline(&self, age: Duration) -> Option<Instant> {
+        let limit = self.shared.settings.router_timeout?;
+        if self.head.framing != Framing::None {
+            return None;
+        }
+        let now = Instant::now();
+        Some(now.checked_sub(age).map_or(now, |start| start + limit))
+    }
+
+    /// How long the router has had it, where it is trusted to say so.
+    pub(super) fn routed(&self, buf: &[u8]) -> Option<Duration> {
+        if !self.arrival.trusted || !self.head.has(KnownName::XRequestStart) {
+            return None;
+        }
+        forwarded::age(&self.head, buf, SystemTime::now())
+    }
+
+    /// The id that the request came with.
+    pub(super) fn given_id(&self) -> Option<&[u8]> {
+        let buf = self.buffer.filled();
+        let name = self.shared.settings.request_id_header.as_bytes();
+        let mut fields = self.head.fields.iter();
+        let field = fields.find(|field| field.name.of(buf).eq_ignore_ascii_case(name))?;
+        Some(field.value.of(buf))
+    }
+}
