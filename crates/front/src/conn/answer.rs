@@ -23,7 +23,7 @@ use super::encode::Form;
 use super::receive::{Body, Refusal};
 use super::send::{Ending, Streamed};
 use super::watch::Watch;
-use super::{After, Conn, Stop, cached};
+use super::{After, Conn, Stop, cached, page};
 use crate::app::App;
 use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
@@ -264,24 +264,36 @@ impl<A: App> Conn<A> {
             !fields.any(|(name, _)| name.eq_ignore_ascii_case(HSTS.as_bytes()))
         });
         let hsts = hsts.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let timing = server_timing(facts);
-        let timing = timing.as_deref();
-        let timing = timing.map(|value| (SERVER_TIMING.as_bytes(), value.as_bytes()));
-        let status = facts.cache_status.as_ref();
-        let status = status.map(|text| (&b"Cache-Status"[..], text.as_bytes()));
         let answer = HttpAnswer {
             status: answer.facts.status,
             reason: answer.facts.reason,
             fields: form
                 .fields(answer.fields())
                 .filter(|(name, _)| cached::is_for_clients(name))
-                .chain(hsts)
-                .chain(timing)
-                .chain(status),
+                .chain(hsts),
             length,
             close,
         };
-        response::encode_head(&mut self.out, facts.request, answer, &date)
+        let plan = response::encode_head(&mut self.out, facts.request, answer, &date)?;
+        self.add_own_fields(facts);
+        Ok(plan)
+    }
+
+    /// Adds what was made here to a head that is written: it need not be checked as an app's fields are.
+    fn add_own_fields(&mut self, facts: &Facts) {
+        let timing = server_timing(facts);
+        if timing.is_none() && facts.cache_status.is_none() {
+            return;
+        }
+        let end = self.out.len().saturating_sub(b"\r\n".len());
+        self.out.truncate(end);
+        if let Some(timing) = timing {
+            page::line(&mut self.out, SERVER_TIMING.as_bytes(), timing.as_bytes());
+        }
+        if let Some(status) = &facts.cache_status {
+            page::line(&mut self.out, b"Cache-Status", status.as_bytes());
+        }
+        self.out.extend_from_slice(b"\r\n");
     }
 
     async fn send_answer(

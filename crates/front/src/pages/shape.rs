@@ -142,7 +142,13 @@ pub(crate) fn see<'r>(
     } else {
         Scheme::Http
     };
-    let host = plain_host(scheme, host(request, site));
+    let host = host(request, site);
+    // Where nothing is held against it, it is as good as it came: a key puts it right anyway.
+    let host = if rules.is_empty() && site.hosts.is_empty() {
+        Cow::Borrowed(host)
+    } else {
+        plain_host(scheme, host)
+    };
     let covering = rules.iter().find(|rule| rule.covers(&host, request.path));
     if covering.is_some_and(|covering| covering.rule.mode == Mode::Bypass) {
         return Err(Some(Reason::RuleBypass));
