@@ -125,7 +125,7 @@ def test_a_command_line_in_the_docs_is_understood(words: str, tmp_path: Path) ->
     command, *rest = shlex.split(words.rstrip("\\"))
     if command == "pool":
         rest.append("--check-config")
-    if command in ("bench", "purge", "selftest", "static", "top", "queries", "check"):
+    if command in ("bench", "purge", "selftest", "static", "top", "tune", "queries", "check"):
         # They would need a server or a project; their words are those of their help.
         flags, rest, command = set(FLAG.findall(words)), [command], "help"
         done = _canter([command, *rest], tmp_path)
@@ -153,7 +153,7 @@ def test_every_file_of_settings_in_the_docs_is_understood(tmp_path: Path) -> Non
 
 
 def _known_flags() -> set[str]:
-    pages = (REFERENCE, REFERENCE.with_name("bench.md"))
+    pages = (REFERENCE, REFERENCE.with_name("bench.md"), REFERENCE.with_name("tune.md"))
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     rows = [line for line in text.splitlines() if line.startswith(("| flag |", "| `-"))]
     purge = set(FLAG.findall(_canter(["help", "purge"], ROOT).stdout))

@@ -21,6 +21,9 @@ const PAGES: &[Page] = &[
     ("docs/reference/bench.md", || {
         canter_base::flags::BENCH.reference_page()
     }),
+    ("docs/reference/tune.md", || {
+        canter_base::flags::TUNE.reference_page()
+    }),
 ];
 
 /// Writes the pages that differ from what is there.

@@ -35,6 +35,11 @@ pub enum Command<'a> {
         /// The words behind `bench`.
         args: &'a [OsString],
     },
+    /// Find the smallest configuration that is as good as the best.
+    Tune {
+        /// The words behind `tune`.
+        args: &'a [OsString],
+    },
     /// Ask a server on this machine what it knows.
     Insight {
         /// About what.
@@ -88,6 +93,8 @@ pub enum Topic {
     Selftest,
     /// `canter help bench`.
     Bench,
+    /// `canter help tune`.
+    Tune,
     /// `canter help top`.
     Top,
     /// `canter help queries`.
@@ -129,6 +136,11 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         "bench",
         "load a site and see what it takes, and where it breaks",
         Topic::Bench,
+    ),
+    (
+        "tune",
+        "find the smallest configuration that is as good as the best",
+        Topic::Tune,
     ),
     (
         "top",
@@ -191,6 +203,8 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
         Some("selftest") => Ok(Command::Selftest { args: rest }),
         Some("bench") if asks_help => Ok(explain(Topic::Bench)),
         Some("bench") => Ok(Command::Bench { args: rest }),
+        Some("tune") if asks_help => Ok(explain(Topic::Tune)),
+        Some("tune") => Ok(Command::Tune { args: rest }),
         Some("top") if asks_help => Ok(explain(Topic::Top)),
         Some("queries") if asks_help => Ok(explain(Topic::Queries)),
         Some("check") if asks_help => Ok(explain(Topic::Check)),
@@ -255,6 +269,7 @@ pub fn help(topic: Option<&Topic>) -> String {
         Some(Topic::Pool) => format!("{POOL_USAGE}{POOL_MANUAL}\n{}", long_help(Row::is_for_pool)),
         Some(Topic::Selftest) => SELFTEST_MANUAL.to_owned(),
         Some(Topic::Bench) => canter_base::flags::BENCH.help(),
+        Some(Topic::Tune) => canter_base::flags::TUNE.help(),
         Some(Topic::Top) => insight::TOP_MANUAL.to_owned(),
         Some(Topic::Queries) => insight::QUERIES_MANUAL.to_owned(),
         Some(Topic::Check) => insight::CHECK_MANUAL.to_owned(),

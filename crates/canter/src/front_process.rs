@@ -3,7 +3,7 @@
 
 mod bills;
 mod files;
-mod observed;
+pub(crate) mod observed;
 mod pooled;
 mod visits;
 

@@ -49,6 +49,7 @@ fn run(args: &[OsString]) -> Result<Exit, Fault> {
         }
         Command::Selftest { args } => command::selftest::run(args),
         Command::Bench { args } => command::bench::run(args),
+        Command::Tune { args } => command::tune::run(args),
         Command::Insight { which, args } => command::insight::run(which, args),
         Command::Doctor { args } => command::doctor::run(args),
         Command::Purge { args } => command::purge::run(args),

@@ -22,6 +22,7 @@ const GRAPH: &[(&str, &[&str])] = &[
         ],
     ),
     ("crates/load", &["base", "sys"]),
+    ("crates/tune", &["base", "load"]),
     ("crates/pg", &["base"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),
     ("crates/worker", &["channel", "insight", "sys"]),
@@ -29,7 +30,7 @@ const GRAPH: &[(&str, &[&str])] = &[
         "crates/canter",
         &[
             "base", "channel", "encode", "files", "front", "http", "insight", "load", "pg",
-            "selftest", "shield", "sys", "workers",
+            "selftest", "shield", "sys", "tune", "workers",
         ],
     ),
     ("xtask", &["base"]),

@@ -20,7 +20,7 @@ use canter_load::target::Site;
 use canter_load::{Outcome, Plan};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-mod files;
+pub(crate) mod files;
 mod live;
 pub(crate) mod plan;
 mod versus;

@@ -333,7 +333,7 @@ fn exchange(address: Option<&str>, path: &str) -> Result<String, Trouble> {
 }
 
 /// The socket that is meant: the one named, or the only one there is.
-fn socket(address: Option<&str>) -> Result<PathBuf, Fault> {
+pub(crate) fn socket(address: Option<&str>) -> Result<PathBuf, Fault> {
     if let Some(address) = address {
         let path = address.strip_prefix("unix:").unwrap_or(address);
         return Ok(path.into());

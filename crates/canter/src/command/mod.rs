@@ -9,5 +9,6 @@ pub mod pool;
 pub mod purge;
 pub mod selftest;
 pub mod serve;
+pub mod tune;
 
 pub use serve::sockets;

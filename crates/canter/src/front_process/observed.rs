@@ -156,7 +156,7 @@ fn measure_for_ever(processes: Processes) {
 }
 
 /// Proportional, own and resident memory in kilobytes; 0 where the system does not say.
-fn memory_of(pid: u32) -> [u64; 3] {
+pub(crate) fn memory_of(pid: u32) -> [u64; 3] {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let sum = |names: &[&str]| {
         let lines = text.lines().filter(|line| {
@@ -176,7 +176,7 @@ fn number(line: &str) -> Option<u64> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-fn threads_of(pid: u32) -> u32 {
+pub(crate) fn threads_of(pid: u32) -> u32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mut lines = status.lines();
     let line = lines.find(|line| line.starts_with("Threads:"));

@@ -1,0 +1,500 @@
+//! Owns measuring a real server: loads it through its socket and reads the kernel and the server's own
+//! numbers meanwhile. Leaves which configuration and what follows to `canter_tune`.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use canter_base::{Exit, Fault};
+use canter_load::inside::{Watcher, snapshot};
+use canter_load::run::{Outcome, Progress};
+use canter_load::scenario::Order;
+use canter_load::schedule::{Load, Stage};
+use canter_load::target::Door;
+use canter_load::{Plan, run};
+use canter_tune::measured::Measured;
+use canter_tune::search::{Bench, Kind, Length, Trouble};
+use canter_tune::setting::Setting;
+use serde_json::Value;
+
+use super::server::{Folder, Server};
+use super::{Asked, kernel};
+use crate::front_process::observed::threads_of;
+
+/// Where a server tells about itself.
+const INSIDE: &str = "/-/canter/data.json";
+/// Answers below which a measurement is made longer, if it can be.
+const ENOUGH: f64 = 200.0;
+/// The longest measurement that is made longer by itself.
+const LONGEST: Duration = Duration::from_secs(15);
+/// Between two looks at memory: it walks page tables.
+const MEMORY: Duration = Duration::from_millis(500);
+/// Most different requests that are probed.
+const PROBED: usize = 100;
+/// Ports of databases that are counted, beside that of `DATABASE_URL`.
+const PORTS: [u16; 3] = [5432, 3306, 1433];
+
+/// Servers, one after the other.
+pub(super) struct Drive<'a> {
+    asked: &'a Asked,
+    folder: Folder,
+    server: Option<Server>,
+    setting: Setting,
+    stop: Arc<AtomicBool>,
+    begin: Instant,
+    ports: Vec<u16>,
+    /// How long half of the requests and how many answers a second to expect, for the length of windows.
+    expected: Option<(Duration, f64)>,
+    /// What a reader of the report must know.
+    pub(super) notes: Vec<String>,
+}
+
+impl<'a> Drive<'a> {
+    pub(super) fn new(asked: &'a Asked, stop: Arc<AtomicBool>) -> Result<Self, Fault> {
+        let mut ports = PORTS.to_vec();
+        ports.extend(
+            std::env::var("DATABASE_URL")
+                .ok()
+                .and_then(|url| port_of(&url)),
+        );
+        Ok(Self {
+            asked,
+            folder: Folder::make()?,
+            server: None,
+            setting: Setting::new(1, 1),
+            stop,
+            begin: Instant::now(),
+            ports,
+            expected: None,
+            notes: Vec::new(),
+        })
+    }
+
+    pub(super) fn announce(&self, what: &str) {
+        if !self.asked.quiet {
+            let seconds = self.begin.elapsed().as_secs();
+            let _ = writeln!(std::io::stderr().lock(), "{seconds:>4} s  {what}");
+        }
+    }
+
+    fn words(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.asked.app.iter().cloned().collect();
+        words.extend(self.asked.serve.iter().cloned());
+        if let Some(connections) = self.asked.wish.walls.connections {
+            words.extend(["--db-connections".to_owned(), connections.to_string()]);
+        }
+        words
+    }
+
+    fn plan(&self) -> Plan {
+        let mut plan = self.asked.plan.clone();
+        plan.site.socket = Some(self.folder.site());
+        plan.door = Door::Socket(self.folder.site());
+        plan
+    }
+
+    fn inside(&self) -> Option<Value> {
+        snapshot(&Door::Socket(self.folder.admin()), INSIDE)
+    }
+
+    /// How long a measurement is to be.
+    fn window(&self, length: Length) -> Duration {
+        let window = self.asked.window;
+        let longest = window.max(LONGEST.min(self.asked.budget / 40));
+        let (p50, rate) = self.expected.unwrap_or((Duration::ZERO, ENOUGH));
+        let enough = Duration::from_secs_f64((ENOUGH / rate.max(0.1)).min(1e6));
+        let several = window.max((p50 * 6).min(longest));
+        match length {
+            Length::Full => several.max(enough.min(longest)),
+            Length::Short => (several / 2).max(Duration::from_secs(1)),
+        }
+    }
+
+    fn shape(&self, plan: &mut Plan, level: f64, time: Duration) {
+        let stage = Stage {
+            from: level,
+            to: level,
+            time,
+        };
+        plan.load = match self.asked.wish.kind {
+            Kind::Users => Load::Users(vec![stage]),
+            Kind::Rate => Load::Rate(vec![stage]),
+            Kind::Speed => {
+                plan.speed = level;
+                let most = time.as_secs_f64() * 1000.0 * level;
+                if let Order::Log(log) = &mut plan.scenario.order {
+                    log.retain(|(_, at)| f64::from(*at) <= most);
+                }
+                Load::Replay(time)
+            }
+        };
+        if self.asked.wish.kind != Kind::Speed {
+            plan.warmup = Duration::from_millis(500);
+        }
+    }
+
+    fn trouble(&mut self) -> Option<Trouble> {
+        let dead = self.server.as_mut().is_none_or(|server| !server.lives());
+        dead.then(|| Trouble::Server(self.folder.last_words(30)))
+    }
+}
+
+impl Bench for Drive<'_> {
+    fn start(&mut self, setting: Setting) -> Result<(), Trouble> {
+        self.stop();
+        self.setting = setting;
+        self.server = Some(Server::start(
+            &self.folder,
+            &self.words(),
+            setting,
+            &self.stop,
+        )?);
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<Measured, Trouble> {
+        let mut plan = self.plan();
+        plan.scenario.requests.truncate(PROBED);
+        plan.scenario.order = Order::Journey;
+        plan.requests = Some(plan.scenario.requests.len() as u64);
+        plan.load = Load::Users(vec![Stage {
+            from: 1.0,
+            to: 1.0,
+            time: Duration::from_secs(600),
+        }]);
+        let outcome = run(&plan, &self.stop, Watcher::default(), &mut |_| None);
+        let outcome = outcome.map_err(|why| Trouble::Fault(Fault::internal(why)))?;
+        if outcome.ended_early.is_some() {
+            return Err(Trouble::Stopped);
+        }
+        if let Some(trouble) = self.trouble() {
+            return Err(trouble);
+        }
+        let wrong = plan.scenario.requests.iter().zip(&outcome.requests);
+        let wrong: Vec<String> = wrong
+            .filter(|(_, each)| each.errors > 0)
+            .map(|(request, _)| request.label())
+            .collect();
+        if outcome.total.error_share() >= 1.0 {
+            return Err(Trouble::Fault(self.all_fail(&outcome)));
+        }
+        if !wrong.is_empty() {
+            let more = wrong.len().saturating_sub(3);
+            let mut listed = wrong.get(..3).unwrap_or(&wrong).join(", ");
+            if more > 0 {
+                listed = format!("{listed} and {more} more");
+            }
+            let note = format!(
+                "Of the requests, {} failed when asked alone: {listed}.",
+                wrong.len()
+            );
+            self.announce(&note);
+            self.notes.push(note);
+        }
+        let pids = self
+            .server
+            .as_ref()
+            .map_or_else(Vec::new, |server| kernel::tree(server.pid));
+        let mut measured = counted(&outcome);
+        measured.memory = kernel::memory(&pids);
+        Ok(measured)
+    }
+
+    fn load(&mut self, level: f64, length: Length) -> Result<Measured, Trouble> {
+        let time = self.window(length);
+        let mut plan = self.plan();
+        self.shape(&mut plan, level, time);
+        let root = self.server.as_ref().map_or(0, |server| server.pid);
+        let before = self.inside();
+        let door = Door::Socket(self.folder.admin());
+        let mut looks = Looks::new(root, self.ports.clone(), door, workers_of(before.as_ref()));
+        let outcome = run(&plan, &self.stop, Watcher::default(), &mut |progress| {
+            looks.look(progress);
+            None
+        });
+        let outcome = outcome.map_err(|why| Trouble::Fault(Fault::internal(why)))?;
+        if outcome.ended_early.is_some() {
+            return Err(Trouble::Stopped);
+        }
+        if let Some(trouble) = self.trouble() {
+            return Err(trouble);
+        }
+        looks.measure();
+        let mut measured = counted(&outcome);
+        measured.load_cpu = outcome.total.busy.as_secs_f64() / outcome.time.as_secs_f64();
+        measured.cores = f64::from(self.asked.space.cores);
+        measured.generator = outcome.generator_at_its_end(&plan);
+        measured.offered = match self.asked.wish.kind {
+            Kind::Users => None,
+            Kind::Rate => Some(level),
+            Kind::Speed => Some(offered(&plan, time)),
+        };
+        measured.phases = phases(before.as_ref(), self.inside().as_ref());
+        looks.tell(&mut measured, self.setting);
+        self.expected = Some((measured.p50, measured.rate));
+        Ok(measured)
+    }
+
+    fn stop(&mut self) {
+        self.server = None;
+    }
+
+    fn spent(&self) -> f64 {
+        self.begin.elapsed().as_secs_f64() / self.asked.budget.as_secs_f64()
+    }
+
+    fn say(&mut self, what: &str) {
+        self.announce(what);
+    }
+}
+
+impl Drive<'_> {
+    fn all_fail(&self, outcome: &Outcome) -> Fault {
+        let first = outcome
+            .total
+            .first_error
+            .as_ref()
+            .map_or("no answer", |first| &first.what);
+        let said = self.folder.last_words(30);
+        let what = format!("every request fails ({first}):\n{said}");
+        let fault = Fault::new(Exit::App, what);
+        let database = [
+            "OperationalError",
+            "could not connect",
+            "connection to server",
+            "database",
+        ];
+        if first == "status 400" {
+            fault.hint(
+                "an app that refuses the host `127.0.0.1` wants its own: `-H Host:www.example.org`; TLS \
+                 behind a proxy is `-H X-Forwarded-Proto:https`",
+            )
+        } else if database.iter().any(|word| said.contains(word)) {
+            fault.hint("the database does not answer the app: start it, or see `DATABASE_URL`")
+        } else {
+            fault.hint(
+                "what the app said is above; `canter serve` with the same words shows it, too",
+            )
+        }
+    }
+}
+
+/// What is counted while a load runs.
+struct Looks {
+    root: u32,
+    ports: Vec<u16>,
+    door: Door,
+    workers: Vec<u32>,
+    pids: Vec<u32>,
+    /// CPU seconds of each process and of the machine at the begin of the counted time and now.
+    first: Option<Cpu>,
+    last: Option<Cpu>,
+    next: Instant,
+    memory: u64,
+    connections: u32,
+    queued: u32,
+    threads: u32,
+}
+
+/// CPU times at one moment.
+struct Cpu {
+    at: Instant,
+    each: Vec<(u32, f64)>,
+    machine: (f64, f64),
+}
+
+impl Looks {
+    fn new(root: u32, ports: Vec<u16>, door: Door, workers: Vec<u32>) -> Self {
+        Self {
+            root,
+            ports,
+            door,
+            workers,
+            pids: kernel::tree(root),
+            first: None,
+            last: None,
+            next: Instant::now(),
+            memory: 0,
+            connections: 0,
+            queued: 0,
+            threads: 0,
+        }
+    }
+
+    fn look(&mut self, progress: &Progress<'_>) {
+        if progress.passed.is_zero() || progress.waiting {
+            return;
+        }
+        let cpu = Cpu {
+            at: Instant::now(),
+            each: self
+                .pids
+                .iter()
+                .map(|pid| (*pid, kernel::cpu(*pid)))
+                .collect(),
+            machine: kernel::machine(),
+        };
+        if self.first.is_none() {
+            self.first = Some(cpu);
+        } else {
+            self.last = Some(cpu);
+        }
+        if Instant::now() >= self.next {
+            self.measure();
+            self.next = Instant::now() + MEMORY;
+        }
+    }
+
+    fn measure(&mut self) {
+        let pids = kernel::tree(self.root);
+        self.memory = self.memory.max(kernel::memory(&pids));
+        let inside = snapshot(&self.door, INSIDE);
+        let number = |pointer: &str| {
+            let found = inside
+                .as_ref()
+                .and_then(|value| value.pointer(pointer)?.as_u64());
+            u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX)
+        };
+        let connections = kernel::connections(&pids, &self.ports).max(number("/pool/servers"));
+        self.connections = self.connections.max(connections);
+        self.queued = self.queued.max(number("/now/queued"));
+        let threads = self.workers.iter().map(|pid| threads_of(*pid));
+        // The main thread of a worker runs no requests.
+        self.threads = self
+            .threads
+            .max(threads.max().unwrap_or(0).saturating_sub(1));
+    }
+
+    fn tell(&self, measured: &mut Measured, setting: Setting) {
+        measured.memory = self.memory;
+        measured.connections = self.connections;
+        measured.queued = self.queued;
+        measured.threads_used = self.threads.min(setting.threads);
+        let (Some(first), Some(last)) = (&self.first, &self.last) else {
+            return;
+        };
+        let seconds = last
+            .at
+            .saturating_duration_since(first.at)
+            .as_secs_f64()
+            .max(1e-3);
+        let used = |pid: u32| {
+            let at = |cpu: &Cpu| {
+                cpu.each
+                    .iter()
+                    .find(|(known, _)| *known == pid)
+                    .map_or(0.0, |(_, it)| *it)
+            };
+            (at(last) - at(first)).max(0.0) / seconds
+        };
+        measured.cpu = self.pids.iter().map(|pid| used(*pid)).sum();
+        measured.worker_cpu = self
+            .workers
+            .iter()
+            .map(|pid| used(*pid))
+            .fold(0.0, f64::max);
+        let busy = last.machine.0 - first.machine.0;
+        measured.machine_busy = busy / (last.machine.1 - first.machine.1).max(1.0);
+    }
+}
+
+/// What the generator counted. Answers that came behind the end of the window are in no rate: users whose
+/// requests take long would otherwise be counted for work they began in the time and ended after it.
+fn counted(outcome: &Outcome) -> Measured {
+    let total = &outcome.total;
+    let inside = outcome
+        .rows
+        .iter()
+        .filter(|row| row.at + outcome.row_time <= outcome.time);
+    let (mut good, mut seconds) = (0.0, 0.0);
+    for row in inside {
+        // Time-outs are no hits, so a row may have more errors than hits.
+        good += row.hits.saturating_sub(row.errors) as f64;
+        seconds += outcome.row_time.as_secs_f64();
+    }
+    let wrong = total.classes[4] + total.classes[5];
+    Measured {
+        rate: if seconds > 0.0 { good / seconds } else { 0.0 },
+        p50: total.corrected.quantile(0.5),
+        p95: total.corrected.quantile(0.95),
+        p99: total.corrected.quantile(0.99),
+        answers: total.hits - wrong.min(total.hits),
+        errors: total.error_share(),
+        timeouts: total.timeouts(),
+        first_error: total.first_error.as_ref().map(|first| first.what.clone()),
+        ..Measured::default()
+    }
+}
+
+/// Requests a second that a log has in a time.
+fn offered(plan: &Plan, time: Duration) -> f64 {
+    match &plan.scenario.order {
+        Order::Log(log) => log.len() as f64 / time.as_secs_f64(),
+        _ => 0.0,
+    }
+}
+
+/// Milliseconds in each phase between two snapshots.
+fn phases(before: Option<&Value>, after: Option<&Value>) -> Vec<(String, f64)> {
+    let list = |value: Option<&Value>, pointer: &str| -> Vec<Value> {
+        let found = value.and_then(|value| value.pointer(pointer)?.as_array().cloned());
+        found.unwrap_or_default()
+    };
+    let names = list(after, "/phases");
+    let (was, is) = (
+        list(before, "/total/phases_ms"),
+        list(after, "/total/phases_ms"),
+    );
+    let number = |list: &[Value], at: usize| list.get(at).and_then(Value::as_f64).unwrap_or(0.0);
+    let each = names.iter().enumerate();
+    each.filter_map(|(at, name)| {
+        Some((
+            name.as_str()?.to_owned(),
+            number(&is, at) - number(&was, at),
+        ))
+    })
+    .collect()
+}
+
+/// The processes that run the app.
+fn workers_of(snapshot: Option<&Value>) -> Vec<u32> {
+    let processes = snapshot.and_then(|value| value.get("processes")?.as_array().cloned());
+    let worker = |process: &Value| {
+        let is_worker = process.get("name")?.as_str()?.starts_with("worker");
+        is_worker.then(|| process.get("pid")?.as_u64())?
+    };
+    let pids = processes.iter().flatten().filter_map(worker);
+    pids.filter_map(|pid| u32::try_from(pid).ok()).collect()
+}
+
+/// The port in a database's URL.
+fn port_of(url: &str) -> Option<u16> {
+    let (_, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?']).next()?.rsplit('@').next()?;
+    host.rsplit_once(':')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_are_those_of_the_time_between_two_snapshots() {
+        let snapshot = |gil: u64, app: u64| {
+            serde_json::json!({"phases": ["gil", "app"], "total": {"phases_ms": [gil, app]},
+                "processes": [{"name": "front", "pid": 1}, {"name": "worker 3", "pid": 2}]})
+        };
+        let (one, other) = (snapshot(5, 10), snapshot(7, 110));
+        let found = phases(Some(&one), Some(&other));
+        assert_eq!(found, [("gil".to_owned(), 2.0), ("app".to_owned(), 100.0)]);
+        assert_eq!(phases(None, Some(&one)).len(), 2);
+        assert_eq!(workers_of(Some(&one)), [2]);
+    }
+
+    #[test]
+    fn the_port_of_a_database_is_found() {
+        assert_eq!(port_of("postgres://u:p@host:6543/name"), Some(6543));
+        assert_eq!(port_of("postgres://host/name"), None);
+    }
+}

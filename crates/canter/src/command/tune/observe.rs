@@ -1,0 +1,106 @@
+//! `canter tune --observe`: looks at a running server and says what it would change.
+//!
+//! Owns finding the server and looking at it from time to time. Leaves what follows to
+//! `canter_tune::observe`; nothing is changed.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use canter_base::flags::Given;
+use canter_base::options::Value as _;
+use canter_base::{Exit, Fault};
+use canter_load::inside::snapshot;
+use canter_load::target::Door;
+use canter_tune::observe::{Look, observe};
+use serde_json::Value;
+
+use super::super::bench::{self, files, plan};
+use super::kernel;
+use crate::command::insight;
+
+/// Where a server tells about itself.
+const INSIDE: &str = "/-/canter/data.json";
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks for `--time`; Ctrl-C ends it with what was seen.
+pub(super) fn run(given: &Given) -> Result<Exit, Fault> {
+    let time = plan::duration(given, "time")?.unwrap_or(Duration::from_secs(10));
+    if time < LOOK {
+        return Err(plan::wrong(
+            "time",
+            &time.show(),
+            "nothing is seen in so short a time",
+        ));
+    }
+    let file = match given.value("json") {
+        Some(path) if path != "-" => Some((path.to_owned(), files::create(path)?)),
+        _ => None,
+    };
+    let door = door(given)?;
+    let stop = super::on_signals()?;
+    let begin = Instant::now();
+    let mut looks = Vec::new();
+    loop {
+        looks.push(look(&door, begin)?);
+        if begin.elapsed() >= time || stop.load(Ordering::Relaxed) {
+            break;
+        }
+        std::thread::sleep(LOOK.min(time.saturating_sub(begin.elapsed())));
+    }
+    let cores = u64::try_from(canter_sys::machine::cpus()).unwrap_or(1);
+    let seen = observe(&looks, cores).ok_or_else(|| {
+        Fault::new(Exit::Unreachable, "the server has no worker at the moment")
+            .hint("look again once it has started")
+    })?;
+    match (given.value("json"), file) {
+        (Some(_), Some((path, mut file))) => {
+            std::io::Write::write_all(&mut file, seen.json().as_bytes()).map_err(|error| {
+                Fault::new(Exit::File, format!("cannot write `{path}`: {error}"))
+            })?;
+            bench::print(&seen.text());
+        }
+        (Some(_), None) => bench::print(&seen.json()),
+        _ => bench::print(&seen.text()),
+    }
+    Ok(Exit::Ok)
+}
+
+fn look(door: &Door, begin: Instant) -> Result<Look, Fault> {
+    let told = snapshot(door, INSIDE).ok_or_else(|| {
+        Fault::new(Exit::Unreachable, format!("{door} tells nothing about itself")).hint(
+            "it has to be a Canter with `--insight` on: give the path of its socket, or the HOST:PORT of `--admin-bind`",
+        )
+    })?;
+    let processes = told.get("processes").and_then(Value::as_array);
+    let pids = processes
+        .into_iter()
+        .flatten()
+        .filter_map(|process| process.get("pid")?.as_u64());
+    let cpu = pids
+        .filter_map(|pid| Some((pid, kernel::cpu(u32::try_from(pid).ok()?))))
+        .collect();
+    Ok(Look {
+        told,
+        cpu,
+        at: begin.elapsed().as_secs_f64(),
+    })
+}
+
+/// The server that is meant: the one named, or the only one of this user.
+fn door(given: &Given) -> Result<Door, Fault> {
+    let word = given.words.first().map(String::as_str);
+    match word {
+        Some(address) if !address.contains('/') => {
+            let found = std::net::ToSocketAddrs::to_socket_addrs(&address)
+                .ok()
+                .and_then(|mut all| all.next());
+            found.map(Door::Address).ok_or_else(|| {
+                Fault::usage(format!("`{address}` is no address")).from("command line").hint(
+                    "with `--observe` the word is a running server: HOST:PORT of `--admin-bind`, or the path of a socket",
+                )
+            })
+        }
+        other => insight::socket(other).map(Door::Socket),
+    }
+}

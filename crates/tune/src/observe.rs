@@ -1,0 +1,463 @@
+//! Owns what a running server could do without, and what it lacks, read from looks at what it says of
+//! itself. Leaves looking to `canter`, and changing anything to the person who reads it.
+
+use canter_load::report::{bytes, rate};
+use serde_json::{Value, json};
+
+/// Requests below which nothing is called superfluous: what was not needed by few may be needed by many.
+const ENOUGH: u64 = 1000;
+/// How busy a worker may be for its work to be given to others.
+const ROOM: f64 = 0.7;
+/// A share of the requests' time that is worth a word.
+const SHARE: f64 = 0.05;
+/// What a thread is reckoned with where nothing was measured, as in the sizing of `canter serve`.
+const THREAD_BYTES: u64 = 64 << 10;
+
+/// One look at a server.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// What it said.
+    pub told: Value,
+    /// CPU seconds that each of its processes has used.
+    pub cpu: Vec<(u64, f64)>,
+    /// Seconds since the first look.
+    pub at: f64,
+}
+
+/// Something to change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advice {
+    /// What it is about, for programs.
+    pub about: &'static str,
+    /// What to change.
+    pub change: String,
+    /// How that is known.
+    pub why: String,
+    /// Bytes that it saves.
+    pub saves: u64,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Seconds between the first look and the last.
+    pub seconds: f64,
+    /// Requests in that time.
+    pub requests: u64,
+    /// Requests since the server began.
+    pub ever: u64,
+    /// Worker processes.
+    pub workers: u64,
+    /// The most threads of a worker.
+    pub threads: u64,
+    /// The most requests that ran at one time.
+    pub running: u64,
+    /// The most that waited.
+    pub queued: u64,
+    /// Cores that all workers used.
+    pub cpu: f64,
+    /// Bytes of all processes.
+    pub memory: u64,
+    /// What to change.
+    pub advice: Vec<Advice>,
+}
+
+/// Reads several looks; None when they are of no running server.
+pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
+    let (first, last) = (looks.first()?, looks.last()?);
+    let peak = |pointer: &str| {
+        looks
+            .iter()
+            .map(|look| number(&look.told, pointer))
+            .max()
+            .unwrap_or(0)
+    };
+    let workers = workers(&last.told);
+    let busy: Vec<f64> = workers
+        .iter()
+        .map(|(pid, ..)| cores_of(first, last, *pid))
+        .collect();
+    let ever = number(&last.told, "/total/requests");
+    let mut seen = Observed {
+        seconds: last.at - first.at,
+        requests: ever.saturating_sub(number(&first.told, "/total/requests")),
+        ever,
+        workers: workers.len() as u64,
+        threads: workers
+            .iter()
+            .map(|(_, threads, _)| threads.saturating_sub(1))
+            .max()
+            .unwrap_or(0),
+        running: peak("/now/running").max(in_history(&last.told, 10)),
+        queued: peak("/now/queued").max(in_history(&last.told, 9)),
+        cpu: busy.iter().sum(),
+        memory: peak("/now/memory_kb") * 1024,
+        advice: Vec::new(),
+    };
+    if workers.is_empty() {
+        return None;
+    }
+    let phases = Shares::between(&first.told, &last.told);
+    let busiest = busy.iter().copied().fold(0.0, f64::max);
+    let idle = cores as f64 - seen.cpu;
+    let mut advice = lacking(&seen, &phases, busiest, idle, last);
+    advice.extend(pool(looks, &phases, &seen));
+    if seen.ever >= ENOUGH && advice.is_empty() {
+        let own = workers.iter().map(|(.., own)| *own).min().unwrap_or(0);
+        advice.extend(superfluous(&seen, own));
+    }
+    seen.advice = advice;
+    Some(seen)
+}
+
+/// What requests waited for.
+fn lacking(seen: &Observed, phases: &Shares, busiest: f64, idle: f64, last: &Look) -> Vec<Advice> {
+    let percent = |share: f64| format!("{:.0} % of the requests' time", share * 100.0);
+    let mut found = Vec::new();
+    let mut say = |about, change: String, why: String| {
+        found.push(Advice {
+            about,
+            change,
+            why,
+            saves: 0,
+        });
+    };
+    let lock = phases.get("gil") > SHARE || busiest > 0.85;
+    if lock && idle > 0.5 {
+        let why = format!(
+            "the busiest worker uses {busiest:.2} cores, and {} was waiting for the interpreter's lock before the \
+             app began, while {idle:.1} cores are idle",
+            percent(phases.get("gil"))
+        );
+        say(
+            "interpreter_lock",
+            format!("`--workers {}`: one more", seen.workers + 1),
+            why,
+        );
+    } else if lock {
+        let why = format!(
+            "the workers use {:.1} cores, and {idle:.1} are idle",
+            seen.cpu
+        );
+        say(
+            "cpu",
+            "a larger machine, or less work: `canter queries` shows where it goes".to_owned(),
+            why,
+        );
+    }
+    if phases.get("queue") > SHARE && !lock {
+        let cap = seen.threads.max(1) * 2;
+        let why = format!(
+            "{} was waiting for a thread, up to {} requests at once, while the busiest worker used {busiest:.2} cores",
+            percent(phases.get("queue")),
+            seen.queued
+        );
+        say("threads", format!("`--threads {cap}` or more"), why);
+    }
+    let limit = number(&last.told, "/now/memory_limit_kb") * 1024;
+    if limit > 0 && seen.memory > limit / 10 * 9 {
+        let why = format!("{} of {} are used", bytes(seen.memory), bytes(limit));
+        say(
+            "memory",
+            format!("fewer workers than {}, or more memory", seen.workers),
+            why,
+        );
+    }
+    found
+}
+
+/// Connections to the database: too few, or more than are used.
+fn pool(looks: &[Look], phases: &Shares, seen: &Observed) -> Option<Advice> {
+    let peak = |pointer: &str| {
+        looks
+            .iter()
+            .map(|look| number(&look.told, pointer))
+            .max()
+            .unwrap_or(0)
+    };
+    let (servers, busy, waiting) = (
+        peak("/pool/servers"),
+        peak("/pool/busy"),
+        peak("/pool/waiting"),
+    );
+    if waiting > 0 || phases.get("pool") > SHARE {
+        return Some(Advice {
+            about: "database_connections",
+            change: format!(
+                "more connections than {servers} (`--db-connections`), or shorter transactions"
+            ),
+            why: format!(
+                "{waiting} requests waited for one at a time, {:.0} % of the requests' time",
+                phases.get("pool") * 100.0
+            ),
+            saves: 0,
+        });
+    }
+    (servers >= 4 && busy * 2 < servers && seen.ever >= ENOUGH).then(|| Advice {
+        about: "database_connections",
+        change: format!("`--db-connections {}`", (busy + 2).max(busy * 3 / 2)),
+        why: format!(
+            "of {servers} open connections at most {busy} were in use; others can have the rest"
+        ),
+        saves: 0,
+    })
+}
+
+/// What was there and not needed.
+fn superfluous(seen: &Observed, own: u64) -> Vec<Advice> {
+    let mut found = Vec::new();
+    let needed = ((seen.cpu / ROOM).ceil() as u64).clamp(1, seen.workers);
+    if needed < seen.workers {
+        found.push(Advice {
+            about: "workers",
+            change: format!("`--workers {needed}`"),
+            why: format!(
+                "{} workers use {:.2} cores together; {needed} would be {:.0} % busy",
+                seen.workers,
+                seen.cpu,
+                seen.cpu / needed as f64 * 100.0
+            ),
+            saves: own * (seen.workers - needed),
+        });
+    }
+    let cap = (seen.running * 2).div_ceil(needed).max(2);
+    if seen.threads > cap {
+        found.push(Advice {
+            about: "threads",
+            change: format!("`--threads {cap}`, twice what was used"),
+            why: format!(
+                "at most {} requests ran at once, and a worker has {} threads",
+                seen.running, seen.threads
+            ),
+            saves: (seen.threads - cap) * needed * THREAD_BYTES,
+        });
+    }
+    found
+}
+
+impl Observed {
+    /// For a terminal.
+    pub fn text(&self) -> String {
+        let mut out = format!(
+            "Looked for {:.0} s: {} requests ({} a second; {} since it began), at most {} at once and {} waiting; {} \
+             worker{} with up to {} threads, {:.2} cores, {} of memory.\n\n",
+            self.seconds,
+            self.requests,
+            rate(self.requests as f64 / self.seconds.max(1e-9)),
+            self.ever,
+            self.running,
+            self.queued,
+            self.workers,
+            if self.workers == 1 { "" } else { "s" },
+            self.threads,
+            self.cpu,
+            bytes(self.memory)
+        );
+        for advice in &self.advice {
+            out.push_str(&format!("- {}: {}", advice.change, advice.why));
+            if advice.saves > 0 {
+                out.push_str(&format!("; saves about {}", bytes(advice.saves)));
+            }
+            out.push_str(".\n");
+        }
+        if self.advice.is_empty() && self.ever < ENOUGH {
+            out.push_str(&format!(
+                "Nothing is short. What could be left out is said from {ENOUGH} requests on: look again later.\n"
+            ));
+        } else if self.advice.is_empty() {
+            out.push_str("Nothing to change: nothing is short, and nothing is left over.\n");
+        } else {
+            out.push_str("\nNothing was changed. `canter tune` tries it before you do.\n");
+        }
+        out
+    }
+
+    /// For a program.
+    pub fn json(&self) -> String {
+        let advice = self.advice.iter().map(|it| {
+            json!({"about": it.about, "change": it.change, "why": it.why, "saves_bytes": it.saves})
+        });
+        let told = json!({
+            "seconds": self.seconds, "requests": self.requests, "requests_ever": self.ever,
+            "workers": self.workers, "threads": self.threads, "running_peak": self.running,
+            "queued_peak": self.queued, "cpu": self.cpu, "memory": self.memory,
+            "advice": advice.collect::<Vec<_>>(),
+        });
+        format!("{told:#}\n")
+    }
+}
+
+fn number(told: &Value, pointer: &str) -> u64 {
+    told.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// The most of a column of the history.
+fn in_history(told: &Value, column: usize) -> u64 {
+    let points = told.pointer("/recent/points").and_then(Value::as_array);
+    let numbers = points
+        .into_iter()
+        .flatten()
+        .filter_map(|point| point.get(column)?.as_u64());
+    numbers.max().unwrap_or(0)
+}
+
+/// The process, threads and own memory of each worker.
+fn workers(told: &Value) -> Vec<(u64, u64, u64)> {
+    let all = told.get("processes").and_then(Value::as_array);
+    let each = all.into_iter().flatten().filter(|process| {
+        let name = process.get("name").and_then(Value::as_str);
+        name.is_some_and(|name| name.starts_with("worker"))
+    });
+    each.map(|it| {
+        (
+            number(it, "/pid"),
+            number(it, "/threads"),
+            number(it, "/uss_kb") * 1024,
+        )
+    })
+    .collect()
+}
+
+fn cores_of(first: &Look, last: &Look, pid: u64) -> f64 {
+    let at = |look: &Look| {
+        look.cpu
+            .iter()
+            .find(|(known, _)| *known == pid)
+            .map(|(_, seconds)| *seconds)
+    };
+    match (at(first), at(last)) {
+        (Some(before), Some(after)) => (after - before).max(0.0) / (last.at - first.at).max(1e-3),
+        _ => 0.0,
+    }
+}
+
+/// The shares of the phases in the time between two looks.
+struct Shares(Vec<(String, f64)>);
+
+impl Shares {
+    fn between(first: &Value, last: &Value) -> Self {
+        let list =
+            |told: &Value, pointer: &str| told.pointer(pointer).and_then(Value::as_array).cloned();
+        let names = list(last, "/phases").unwrap_or_default();
+        let (was, is) = (
+            list(first, "/total/phases_ms"),
+            list(last, "/total/phases_ms"),
+        );
+        let at = |list: &Option<Vec<Value>>, at: usize| {
+            list.as_ref()
+                .and_then(|list| list.get(at)?.as_f64())
+                .unwrap_or(0.0)
+        };
+        let times = (0..names.len()).map(|index| (at(&is, index) - at(&was, index)).max(0.0));
+        let times: Vec<f64> = times.collect();
+        let all: f64 = times.iter().sum::<f64>().max(1e-9);
+        let each = names.iter().zip(times);
+        Self(
+            each.filter_map(|(name, ms)| Some((name.as_str()?.to_owned(), ms / all)))
+                .collect(),
+        )
+    }
+
+    fn get(&self, phase: &str) -> f64 {
+        self.0
+            .iter()
+            .find(|(name, _)| name == phase)
+            .map_or(0.0, |(_, share)| *share)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two looks ten seconds apart at two workers; the second has the numbers.
+    fn looks(
+        requests: u64,
+        running: u64,
+        busy: f64,
+        phases: [u64; 4],
+        pool: [u64; 3],
+    ) -> Vec<Look> {
+        let told = |requests: u64, phases: [u64; 4]| {
+            json!({
+                "phases": ["queue", "gil", "app", "pool"],
+                "total": {"requests": requests, "phases_ms": phases},
+                "now": {"queued": 3, "running": running, "memory_kb": 90_000, "memory_limit_kb": 512_000},
+                "pool": {"servers": pool[0], "busy": pool[1], "waiting": pool[2]},
+                "processes": [{"name": "front", "pid": 1, "threads": 9},
+                    {"name": "worker 1", "pid": 2, "threads": 41, "uss_kb": 30_000},
+                    {"name": "worker 2", "pid": 3, "threads": 9, "uss_kb": 31_000}],
+            })
+        };
+        let look = |told, at: f64, used: f64| Look {
+            told,
+            at,
+            cpu: vec![(2, used), (3, used / 4.0)],
+        };
+        vec![
+            look(told(0, [0; 4]), 0.0, 0.0),
+            look(told(requests, phases), 10.0, busy * 10.0),
+        ]
+    }
+
+    fn about(looks: &[Look], cores: u64) -> Vec<&'static str> {
+        observe(looks, cores)
+            .unwrap()
+            .advice
+            .iter()
+            .map(|advice| advice.about)
+            .collect()
+    }
+
+    #[test]
+    fn b7_what_is_left_over_is_said_with_what_it_saves() {
+        let seen = observe(&looks(5000, 3, 0.2, [0, 0, 100, 0], [0; 3]), 4).unwrap();
+        assert_eq!((seen.workers, seen.threads, seen.requests), (2, 40, 5000));
+        let changes: Vec<&str> = seen
+            .advice
+            .iter()
+            .map(|advice| advice.change.as_str())
+            .collect();
+        assert_eq!(
+            changes,
+            ["`--workers 1`", "`--threads 6`, twice what was used"]
+        );
+        assert_eq!(seen.advice[0].saves, 30_000 * 1024);
+        assert!(
+            seen.text().contains("saves about 30.7 MB")
+                && seen.text().contains("Nothing was changed")
+        );
+        let json: Value = serde_json::from_str(&seen.json()).unwrap();
+        assert_eq!(json["advice"][0]["saves_bytes"], 30_000 * 1024);
+    }
+
+    #[test]
+    fn b7_few_requests_leave_nothing_out() {
+        let seen = observe(&looks(50, 1, 0.1, [0, 0, 100, 0], [0; 3]), 4).unwrap();
+        assert!(seen.advice.is_empty() && seen.text().contains("from 1000 requests on"));
+    }
+
+    #[test]
+    fn b5_what_is_short_is_told_apart() {
+        for (busy, phases, pool, cores, expected) in [
+            (0.95, [50, 30, 20, 0], [0; 3], 4, "interpreter_lock"),
+            (0.95, [50, 30, 20, 0], [0; 3], 1, "cpu"),
+            (0.2, [50, 0, 50, 0], [0; 3], 4, "threads"),
+            (0.2, [0, 0, 50, 50], [20, 20, 7], 4, "database_connections"),
+            (0.8, [0, 0, 99, 0], [20, 2, 0], 4, "database_connections"),
+        ] {
+            let found = about(&looks(5000, 40, busy, phases, pool), cores);
+            assert_eq!(
+                found.first(),
+                Some(&expected),
+                "{busy} {phases:?}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_server_is_nothing() {
+        assert_eq!(observe(&[], 1), None);
+        assert_eq!(observe(&[Look::default()], 1), None);
+    }
+}

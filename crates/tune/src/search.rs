@@ -1,0 +1,631 @@
+//! Owns which configuration is measured when, and which is chosen in the end. Leaves measuring to a
+//! [`Bench`] and the statistics to `judge`.
+//!
+//! One worker with one thread is probed; users are added to what Canter would run by itself until it
+//! answers no more (that is the load); a coarse round measures both ends of everything once; what is far
+//! behind is dropped; what lies beside the best is added; the rest is measured in blocks, each in random
+//! order, until every configuration is clearly as good as the best or clearly not, or the time is over.
+//! Then load is added to the chosen one until it breaks.
+
+use canter_base::{Exit, Fault};
+use canter_load::Random;
+use canter_load::report::bytes;
+
+use crate::judge::{Interval, Standing, compare};
+use crate::measured::{Broken, Measured, Wall, Walls, together};
+use crate::setting::{Setting, Space};
+
+/// Shares of the time budget after which no new measurement of a kind is begun.
+const FOR_COARSE: f64 = 0.55;
+const FOR_BLOCKS: f64 = 0.85;
+/// What one measurement finds below this share of the best is not looked at again.
+const NEAR: f64 = 0.8;
+/// Most blocks.
+const MOST_BLOCKS: u32 = 12;
+/// Configurations that go into the blocks.
+const MOST_ALIVE: usize = 6;
+
+/// How long one measurement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// To see roughly where something lies.
+    Short,
+    /// To compare.
+    Full,
+}
+
+/// Why there is no measurement.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Ended by hand.
+    Stopped,
+    /// The server did not start or died.
+    Server(String),
+    /// Something that ends everything.
+    Fault(Fault),
+}
+
+/// What measures: a real server, or a simulated one.
+pub trait Bench {
+    /// Starts a server; an earlier one is stopped.
+    fn start(&mut self, setting: Setting) -> Result<(), Trouble>;
+    /// Asks each request once.
+    fn probe(&mut self) -> Result<Measured, Trouble>;
+    /// Loads the server.
+    fn load(&mut self, level: f64, length: Length) -> Result<Measured, Trouble>;
+    /// Stops the server.
+    fn stop(&mut self);
+    /// The share of the time budget that is over.
+    fn spent(&self) -> f64;
+    /// Hears what happens.
+    fn say(&mut self, what: &str);
+}
+
+/// What the level of the load counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Users, each of whom waits for its answer.
+    Users,
+    /// Arrivals a second.
+    Rate,
+    /// Times as fast as a log was recorded.
+    Speed,
+}
+
+impl Kind {
+    /// A level in words.
+    pub fn words(self, level: f64) -> String {
+        match self {
+            Self::Users => format!("{level:.0} user{}", if level > 1.0 { "s" } else { "" }),
+            Self::Rate => format!("{level:.1} arrivals a second"),
+            Self::Speed => format!("{level:.1} times the log's speed"),
+        }
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// What may not be broken.
+    pub walls: Walls,
+    /// A difference below this does not matter.
+    pub tolerance: f64,
+    /// Where the order begins.
+    pub seed: u64,
+    /// The load; found by itself when it is None.
+    pub level: Option<f64>,
+    /// What the level counts.
+    pub kind: Kind,
+    /// The highest level tried.
+    pub most_level: f64,
+}
+
+/// A load and what came of it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The level of the load.
+    pub level: f64,
+    /// The measurement.
+    pub measured: Measured,
+    /// What broke.
+    pub broken: Option<Broken>,
+}
+
+/// All that is known of one configuration.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Which.
+    pub setting: Setting,
+    /// Measurements at the one level, with the number of their block.
+    pub runs: Vec<(u32, Measured)>,
+    /// What it breaks.
+    pub broken: Option<Broken>,
+    /// Compared with the best.
+    pub against_best: Option<Interval>,
+}
+
+impl Trial {
+    /// Everything measured, as one.
+    pub fn together(&self) -> Measured {
+        let runs: Vec<&Measured> = self.runs.iter().map(|(_, run)| run).collect();
+        together(&runs)
+    }
+
+    fn rates(&self) -> Vec<(u32, f64)> {
+        self.runs
+            .iter()
+            .map(|(block, run)| (*block, run.rate))
+            .collect()
+    }
+
+    fn holds(&self) -> bool {
+        self.broken.is_none() && !self.runs.is_empty()
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The load at which configurations were compared.
+    pub level: f64,
+    /// How the load was found.
+    pub climb: Vec<Step>,
+    /// Every configuration that was tried.
+    pub trials: Vec<Trial>,
+    /// The one with the most answers among those that break nothing.
+    pub best: Option<usize>,
+    /// The smallest that is as good.
+    pub choice: Option<usize>,
+    /// Whether each comparison with the choice is clear.
+    pub sure: bool,
+    /// The chosen one under more and more load.
+    pub steps: Vec<Step>,
+    /// Why it ended early.
+    pub ended: Option<String>,
+    /// Measurements made.
+    pub measurements: u32,
+}
+
+impl Found {
+    /// The chosen one.
+    pub fn chosen(&self) -> Option<&Trial> {
+        self.choice.and_then(|index| self.trials.get(index))
+    }
+
+    /// The best one.
+    pub fn best(&self) -> Option<&Trial> {
+        self.best.and_then(|index| self.trials.get(index))
+    }
+}
+
+/// Searches.
+pub fn find(bench: &mut dyn Bench, space: Space, wish: &Wish) -> Result<Found, Fault> {
+    let mut search = Search {
+        bench,
+        space,
+        wish,
+        found: Found::default(),
+        random: Random::new(wish.seed),
+        block: 0,
+    };
+    let end = search.all();
+    search.bench.stop();
+    search.judge();
+    match end {
+        Ok(()) => {}
+        Err(Trouble::Stopped) => search.found.ended = Some("ended by hand".to_owned()),
+        Err(Trouble::Server(why)) => return Err(dead(&why)),
+        Err(Trouble::Fault(fault)) => return Err(fault),
+    }
+    Ok(search.found)
+}
+
+fn dead(why: &str) -> Fault {
+    Fault::new(Exit::App, format!("the app does not start:\n{why}"))
+        .hint("`canter serve` with the same words has to work first; what it said is above")
+}
+
+struct Search<'a> {
+    bench: &'a mut dyn Bench,
+    space: Space,
+    wish: &'a Wish,
+    found: Found,
+    random: Random,
+    block: u32,
+}
+
+impl Search<'_> {
+    fn all(&mut self) -> Result<(), Trouble> {
+        self.probe()?;
+        self.find_level()?;
+        self.coarse()?;
+        self.beside_the_best()?;
+        self.blocks()?;
+        self.until_it_breaks()
+    }
+
+    fn probe(&mut self) -> Result<(), Trouble> {
+        self.bench.say("probing one worker with one thread");
+        self.bench.start(Setting::new(1, 1))?;
+        let measured = self.bench.probe()?;
+        let Some(limit) = self
+            .wish
+            .walls
+            .memory
+            .filter(|limit| measured.memory > *limit)
+        else {
+            return Ok(());
+        };
+        let what = format!(
+            "one worker with one thread needs {} of memory, and `--memory` is {}",
+            bytes(measured.memory),
+            bytes(limit)
+        );
+        Err(Trouble::Fault(Fault::new(Exit::Verdict, what).hint(
+            "give more memory, or make the app smaller: no configuration of any server fits",
+        )))
+    }
+
+    /// Adds users to what Canter would run by itself.
+    fn find_level(&mut self) -> Result<(), Trouble> {
+        if let Some(level) = self.wish.level {
+            self.found.level = level;
+        } else {
+            self.bench
+                .say("finding the load: users are added to what Canter runs by itself");
+            self.bench.start(self.space.automatic)?;
+            let mut climb = Vec::new();
+            let end = self.climb(1.0, 0.3, 1, &mut climb);
+            self.found.level = level_of(&climb);
+            self.found.climb = climb;
+            end?;
+        }
+        if self.wish.kind == Kind::Users {
+            self.space.users = Some(self.found.level as u32);
+        }
+        let load = self.wish.kind.words(self.found.level);
+        self.bench.say(&format!("the load is {load}"));
+        Ok(())
+    }
+
+    /// Doubles the load until something breaks or `patience` doublings in a row bring nothing.
+    fn climb(
+        &mut self,
+        from: f64,
+        until_spent: f64,
+        patience: u32,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Trouble> {
+        let (mut level, mut most, mut without_gain) = (from, 0.0_f64, 0);
+        while level <= self.wish.most_level && self.bench.spent() < until_spent {
+            let measured = self.bench.load(level, Length::Short)?;
+            self.found.measurements += 1;
+            let broken = self.wish.walls.broken(&measured);
+            let said = broken
+                .as_ref()
+                .map_or_else(String::new, |broken| format!(", breaks: {}", broken.how));
+            let words = self.wish.kind.words(level);
+            self.bench.say(&format!(
+                "  {words}: {:.1} answers a second{said}",
+                measured.rate
+            ));
+            without_gain = if measured.rate > most * 1.05 {
+                0
+            } else {
+                without_gain + 1
+            };
+            most = most.max(measured.rate);
+            let ends = broken.is_some() || measured.generator.is_some();
+            steps.push(Step {
+                level,
+                measured,
+                broken,
+            });
+            if ends || without_gain >= patience {
+                return Ok(());
+            }
+            level *= 2.0;
+        }
+        Ok(())
+    }
+
+    fn coarse(&mut self) -> Result<(), Trouble> {
+        let settings = self.space.coarse();
+        self.bench
+            .say(&format!("coarse round: {} configurations", settings.len()));
+        let added = self.add(settings);
+        self.block(&added, Length::Short, FOR_COARSE)
+    }
+
+    fn beside_the_best(&mut self) -> Result<(), Trouble> {
+        self.judge();
+        let Some(best) = self.found.best() else {
+            return Ok(());
+        };
+        let settings = self.space.neighbours(best.setting);
+        self.bench
+            .say(&format!("beside the best: {}", best.setting.words()));
+        let added = self.add(settings);
+        self.block(&added, Length::Short, FOR_COARSE)
+    }
+
+    /// Pairs, until what is alive is clear, and then the same for what is smaller than the choice.
+    fn blocks(&mut self) -> Result<(), Trouble> {
+        let mut alive = self.promising();
+        let mut fewest = 3;
+        loop {
+            for count in 1..=MOST_BLOCKS {
+                if self.bench.spent() > FOR_BLOCKS || alive.is_empty() {
+                    return Ok(());
+                }
+                self.bench.say(&format!(
+                    "block {} of {} configurations",
+                    self.block + 1,
+                    alive.len()
+                ));
+                self.block(&alive, Length::Full, 1.0)?;
+                self.judge();
+                if count >= fewest && self.prune(&mut alive) {
+                    break;
+                }
+            }
+            let (Some(choice), Some(best)) = (self.found.choice, self.found.best) else {
+                return Ok(());
+            };
+            let smaller = self
+                .found
+                .trials
+                .get(choice)
+                .map(|trial| self.space.smaller(trial.setting));
+            let smaller = self.add(smaller.unwrap_or_default());
+            if smaller.is_empty() {
+                return Ok(());
+            }
+            alive = vec![best, choice];
+            alive.dedup();
+            alive.extend(smaller);
+            fewest = 2;
+        }
+    }
+
+    /// What is left after the rounds of single measurements.
+    fn promising(&mut self) -> Vec<usize> {
+        self.judge();
+        let Some(most) = self.found.best().map(|best| best.together().rate) else {
+            return Vec::new();
+        };
+        let near = |share: f64| {
+            let trials = self.found.trials.iter().enumerate();
+            trials
+                .filter(move |(_, trial)| trial.holds() && trial.together().rate >= most * share)
+                .map(|(index, _)| index)
+        };
+        let mut alive: Vec<usize> = near(NEAR).collect();
+        let rate = |index: &usize| {
+            self.found
+                .trials
+                .get(*index)
+                .map_or(0.0, |trial| trial.together().rate)
+        };
+        alive.sort_by(|one, two| rate(two).total_cmp(&rate(one)));
+        alive.truncate(MOST_ALIVE);
+        // The smallest that may be as good is what is looked for, however noisy its one measurement was.
+        let size = |index: &usize| {
+            self.found
+                .trials
+                .get(*index)
+                .map(|trial| trial.setting.size())
+        };
+        if let Some(smallest) = near(NEAR).min_by_key(size)
+            && !alive.contains(&smallest)
+        {
+            alive.push(smallest);
+        }
+        alive
+    }
+
+    /// Drops what is clearly worse; true when nothing is open any more.
+    fn prune(&mut self, alive: &mut Vec<usize>) -> bool {
+        let tolerance = self.wish.tolerance;
+        let standing = |index: &usize| {
+            let trial = self.found.trials.get(*index)?;
+            trial
+                .holds()
+                .then_some(trial.against_best?.standing(tolerance))
+        };
+        let best = self.found.best;
+        alive.retain(|index| {
+            Some(*index) == best || standing(index).is_some_and(|it| it != Standing::Worse)
+        });
+        alive
+            .iter()
+            .all(|index| Some(*index) == best || standing(index) == Some(Standing::AsGood))
+    }
+
+    /// New trials for those that have none, unless a smaller one has already broken what they would.
+    fn add(&mut self, settings: Vec<Setting>) -> Vec<usize> {
+        let mut added = Vec::new();
+        for setting in settings {
+            if self
+                .found
+                .trials
+                .iter()
+                .any(|trial| trial.setting == setting)
+            {
+                continue;
+            }
+            added.push(self.found.trials.len());
+            self.found.trials.push(Trial {
+                setting,
+                runs: Vec::new(),
+                broken: None,
+                against_best: None,
+            });
+        }
+        added
+    }
+
+    /// Measures each once, in random order.
+    fn block(&mut self, which: &[usize], length: Length, until_spent: f64) -> Result<(), Trouble> {
+        let mut order = which.to_vec();
+        self.random.shuffle(&mut order);
+        self.block += 1;
+        for index in order {
+            if self.bench.spent() > until_spent {
+                return Ok(());
+            }
+            let Some(setting) = self.found.trials.get(index).map(|trial| trial.setting) else {
+                continue;
+            };
+            if let Some(broken) = self.broken_by_smaller(setting) {
+                if let Some(trial) = self.found.trials.get_mut(index) {
+                    trial.broken = Some(broken);
+                }
+                continue;
+            }
+            let measured = match self.bench.start(setting) {
+                Ok(()) => self.bench.load(self.found.level, length),
+                Err(trouble) => Err(trouble),
+            };
+            self.found.measurements += 1;
+            let words = setting.words();
+            let Some(trial) = self.found.trials.get_mut(index) else {
+                continue;
+            };
+            match measured {
+                Ok(measured) => {
+                    let rate = measured.rate;
+                    trial.runs.push((self.block, measured));
+                    trial.broken = self.wish.walls.broken(&trial.together());
+                    let said = trial
+                        .broken
+                        .as_ref()
+                        .map_or_else(String::new, |it| format!(", breaks: {}", it.how));
+                    self.bench
+                        .say(&format!("  {words}: {rate:.1} answers a second{said}"));
+                }
+                Err(Trouble::Server(how)) => {
+                    let last = how.lines().last().unwrap_or("no word").trim().to_owned();
+                    self.bench.say(&format!("  {words}: did not start: {last}"));
+                    trial.broken = Some(Broken {
+                        wall: Wall::Start,
+                        how: last,
+                    });
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory and connections only grow: what a smaller configuration breaks, this one breaks.
+    fn broken_by_smaller(&self, setting: Setting) -> Option<Broken> {
+        let smaller = |trial: &&Trial| {
+            let it = trial.setting;
+            it != setting
+                && it.workers <= setting.workers
+                && it.threads <= setting.threads
+                && it.preload >= setting.preload
+        };
+        let breaks = |trial: &&Trial| {
+            trial
+                .broken
+                .as_ref()
+                .is_some_and(|it| it.wall.grows_with_size())
+        };
+        let found = self.found.trials.iter().filter(smaller).find(breaks)?;
+        let broken = found.broken.as_ref()?;
+        Some(Broken {
+            wall: broken.wall,
+            how: format!(
+                "not tried: {} already has {}",
+                found.setting.words(),
+                broken.how
+            ),
+        })
+    }
+
+    /// Finds the best and the smallest that is as good, from everything there is.
+    fn judge(&mut self) {
+        let tolerance = self.wish.tolerance;
+        let trials = &self.found.trials;
+        let most_runs = trials
+            .iter()
+            .filter(|trial| trial.holds())
+            .map(|trial| trial.runs.len())
+            .max();
+        let most_runs = most_runs.unwrap_or(0);
+        // Once there are blocks, the best is one of those that took part.
+        let part =
+            |trial: &Trial| trial.holds() && (most_runs < 3 || trial.runs.len() * 2 >= most_runs);
+        let full = |trial: &Trial| trial.together().rate;
+        let best = (0..trials.len())
+            .filter(|index| trials.get(*index).is_some_and(part))
+            .max_by(|one, two| full(&trials[*one]).total_cmp(&full(&trials[*two])));
+        self.found.best = best;
+        let Some(reference) = best.map(|best| trials[best].clone()) else {
+            self.found.choice = None;
+            return;
+        };
+        let rates = reference.rates();
+        for trial in &mut self.found.trials {
+            trial.against_best = compare(&rates, &trial.rates());
+        }
+        let p95 = reference.together().p95;
+        let open = self.wish.kind != Kind::Users && self.wish.walls.p95.is_none();
+        let as_good = |trial: &Trial| {
+            let mean = match trial.against_best {
+                Some(interval) => interval.mean,
+                None => trial.together().rate / reference.together().rate.max(1e-9) - 1.0,
+            };
+            // Where all keep up with what arrives, only latency tells them apart.
+            let slow =
+                open && trial.together().p95.as_secs_f64() > p95.as_secs_f64() * 1.25 + 0.005;
+            part(trial) && mean >= -tolerance && !slow
+        };
+        let trials = &self.found.trials;
+        let found = (0..trials.len()).filter(|index| as_good(&trials[*index]));
+        self.found.choice = found.min_by_key(|index| trials[*index].setting.size());
+        self.found.sure = self.is_sure(most_runs);
+    }
+
+    /// Whether the choice holds against the best, and all that is smaller clearly does not.
+    fn is_sure(&self, most_runs: usize) -> bool {
+        let (Some(chosen), Some(best)) = (self.found.chosen(), self.found.best()) else {
+            return false;
+        };
+        let tolerance = self.wish.tolerance;
+        let standing = |trial: &Trial| trial.against_best.map(|it| it.standing(tolerance));
+        let holds = chosen.setting == best.setting || standing(chosen) == Some(Standing::AsGood);
+        let most = best.together().rate;
+        let settled = |trial: &Trial| {
+            let far = trial.runs.len() == 1 && trial.together().rate < most * NEAR;
+            trial.broken.is_some() || far || standing(trial) == Some(Standing::Worse)
+        };
+        let size = chosen.setting.size();
+        let mut smaller = self
+            .found
+            .trials
+            .iter()
+            .filter(|trial| trial.setting.size() < size);
+        most_runs >= 3 && holds && smaller.all(settled)
+    }
+
+    /// Adds load to the chosen one.
+    fn until_it_breaks(&mut self) -> Result<(), Trouble> {
+        self.judge();
+        let Some(setting) = self.found.chosen().map(|trial| trial.setting) else {
+            return Ok(());
+        };
+        self.bench.say(&format!(
+            "adding load to {} until it breaks",
+            setting.words()
+        ));
+        self.bench.start(setting)?;
+        let from = match self.wish.kind {
+            Kind::Users => 1.0,
+            Kind::Rate | Kind::Speed => self.found.level / 4.0,
+        };
+        // With a limit on latency, or arrivals that wait for nobody, more load breaks it some day;
+        // otherwise it only brings longer waits.
+        let breaks = self.wish.walls.p95.is_some() || self.wish.kind != Kind::Users;
+        let mut steps = Vec::new();
+        let end = self.climb(from, 1.15, if breaks { u32::MAX } else { 3 }, &mut steps);
+        self.found.steps = steps;
+        match end {
+            // A server that dies of its load has been brought to its end.
+            Err(Trouble::Server(_)) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The last level that broke nothing; 1 when none did.
+fn level_of(climb: &[Step]) -> f64 {
+    let sound = climb.iter().filter(|step| step.broken.is_none());
+    sound.map(|step| step.level).fold(1.0, f64::max)
+}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

@@ -1,0 +1,32 @@
+"""Four pages that are bound by different things, for ``canter tune``: one from memory, one that waits
+for something outside, one that asks a database, one that computes. ``/broken`` fails."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+def page(path: str) -> bytes:
+    if path == "/api":
+        time.sleep(0.05)
+    elif path == "/database":
+        with sqlite3.connect(os.environ.get("PAGES_DATABASE", ":memory:")) as database:
+            return str(database.execute("select count(*) from sqlite_master").fetchone()).encode()
+    elif path == "/cpu":
+        return str(sum(number * number for number in range(20_000))).encode()
+    elif path != "/memory":
+        raise LookupError(path)
+    return b"ok"
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    body = page(environ["PATH_INFO"])
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
