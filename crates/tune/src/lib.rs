@@ -14,6 +14,7 @@
 )]
 
 pub mod binding;
+mod found;
 pub mod judge;
 pub mod measured;
 pub mod observe;

@@ -1,6 +1,7 @@
 //! The search over simulated servers: what it chooses against the whole grid.
 
 use super::*;
+use crate::measured::Walls;
 use crate::simulated::{Simulated, Site};
 use std::time::Duration;
 
