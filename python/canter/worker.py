@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import insight
+from canter import insight, looking, profiler
 from canter.wsgi import FileWrapper, base_environ, sendable
 
 _DIES_FIRST = 300
@@ -55,8 +55,10 @@ class Application:
     sendable: Callable[[FileWrapper], tuple[int, int, int] | None] = field(default=sendable)
     report: Callable[[], Any] | None = None
     """Tells what the thread's request cost."""
-    current: Callable[[int], str | None] | None = None
-    """Tells which statement a thread waits for."""
+    current: Callable[[int, Any], tuple[str, str]] | None = None
+    """Tells the route of a thread's request and the statement it waits for."""
+    profile: Callable[..., str] | None = None
+    """Samples where the threads that run requests are."""
 
 
 def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, int, int]) -> int:
@@ -75,7 +77,8 @@ def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, 
         app,
         environ,
         report=insight.report if watched else None,
-        current=insight.current if watched else None,
+        current=looking.current if watched else None,
+        profile=profiler.sample,
     )
     return _worker.serve(application, settings, fds)
 

@@ -11,6 +11,7 @@ use canter_base::options::{Row, long_help, short_help};
 
 use crate::command::doctor;
 use crate::command::insight::{self, Which};
+use crate::command::profile;
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +51,11 @@ pub enum Command<'a> {
     /// Ask a server on this machine why a page is not cached.
     Doctor {
         /// The words behind `doctor`.
+        args: &'a [OsString],
+    },
+    /// See where a server on this machine spends its time.
+    Profile {
+        /// The words behind `profile`.
         args: &'a [OsString],
     },
     /// Remove pages from the cache of a running server.
@@ -103,6 +109,8 @@ pub enum Topic {
     Check,
     /// `canter help doctor`.
     Doctor,
+    /// `canter help profile`.
+    Profile,
     /// `canter help purge`.
     Purge,
     /// `canter help static`.
@@ -168,6 +176,11 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
         Topic::Doctor,
     ),
     (
+        "profile",
+        "see where requests spend their time, as a flame graph",
+        Topic::Profile,
+    ),
+    (
         "purge",
         "remove pages from the cache of a running server",
         Topic::Purge,
@@ -218,6 +231,8 @@ pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
         }),
         Some("doctor") if asks_help => Ok(explain(Topic::Doctor)),
         Some("doctor") => Ok(Command::Doctor { args: rest }),
+        Some("profile") if asks_help => Ok(explain(Topic::Profile)),
+        Some("profile") => Ok(Command::Profile { args: rest }),
         Some("purge") if asks_help => Ok(explain(Topic::Purge)),
         Some("purge") => Ok(Command::Purge { args: rest }),
         Some("static") if asks_help || rest.is_empty() => Ok(explain(Topic::Static)),
@@ -274,6 +289,7 @@ pub fn help(topic: Option<&Topic>) -> String {
         Some(Topic::Queries) => insight::QUERIES_MANUAL.to_owned(),
         Some(Topic::Check) => insight::CHECK_MANUAL.to_owned(),
         Some(Topic::Doctor) => doctor::MANUAL.to_owned(),
+        Some(Topic::Profile) => profile::MANUAL.to_owned(),
         Some(Topic::Purge) => PURGE_MANUAL.to_owned(),
         Some(Topic::Static) => STATIC_MANUAL.to_owned(),
         Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),

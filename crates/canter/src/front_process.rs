@@ -21,7 +21,8 @@ use canter_channel::call::{Answer, Submission};
 use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_front::{
-    AccessLog, App, Call, Challenges, Compress, GuardSettings, Listener, Pages, Server, Settings,
+    AccessLog, App, Call, Challenges, Compress, GuardSettings, Listener, Pages, Profiler, Server,
+    Settings,
 };
 use canter_shield::pace::Pace;
 use canter_sys::process::exit_now;
@@ -156,13 +157,15 @@ async fn serve(
     let link = Rc::new(MessageSocket::new(start.link)?);
     let pooled = Pooled::new(pooling.map(Plan::open).transpose()?);
     let processes = Processes::default();
+    let profiler = Profiler::new();
     let dispatch = {
         let (link, pooled) = (Rc::clone(&link), pooled.clone());
+        let profiler = Rc::clone(&profiler);
         let processes = processes.clone();
         Dispatch::new(dispatch_settings(config, sizing), move |notice| {
             pooled.hear(&notice);
             processes.hear(&notice);
-            tell(&link, &notice);
+            tell(&link, &profiler, &notice);
         })
     };
     dispatch.start();
@@ -194,7 +197,7 @@ async fn serve(
     if config.insight {
         pooled.bill(&dispatch);
     }
-    let insight = observed::start(config, &dispatch, &processes, &pooled);
+    let insight = observed::start(config, &dispatch, &processes, &pooled, &profiler);
     let files = files::of(config);
     let pages = pages(config, sizing);
     let server = Server::start(
@@ -361,7 +364,7 @@ fn say(link: &MessageSocket, word: ToSupervisor) {
 }
 
 /// Passes on what the dispatch has to tell.
-fn tell(link: &MessageSocket, notice: &Notice) {
+fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
     match notice {
         Notice::Unwanted { .. } => {}
         Notice::Ready(worker) => say(link, ToSupervisor::Ready { worker: *worker }),
@@ -380,6 +383,7 @@ fn tell(link: &MessageSocket, notice: &Notice) {
                     requests = lost.len() - MOST_NAMED
                 );
             }
+            profiler.gone(worker.0);
             say(link, ToSupervisor::Gone { worker: *worker });
         }
         Notice::Replace(worker, reason) => {
@@ -405,14 +409,24 @@ fn tell(link: &MessageSocket, notice: &Notice) {
             worker,
             request,
             after,
-            text,
+            look,
         } => warn!(
             "a request is slow",
-            request = request.as_str(),
+            request_id = request.id.as_str(),
+            method = request.method.as_str(),
+            path = request.path.as_str(),
+            route = look.route.as_str(),
             after_ms = milliseconds(*after),
             worker = worker.0,
-            stack = canter_base::log::Value::Block(text)
+            sql = look.sql.as_str(),
+            stack = canter_base::log::Value::Block(&look.stack)
         ),
+        Notice::Profile {
+            worker,
+            number,
+            last,
+            text,
+        } => profiler.hear(worker.0, *number, text, *last),
         Notice::Stack {
             worker,
             request,
@@ -440,7 +454,18 @@ fn dispatch_settings(config: &Config, sizing: &Sizing) -> dispatch::Settings {
         max_requests: config.max_requests.into(),
         max_requests_jitter: config.max_requests_jitter.into(),
         most_stuck: sizing.threads / 4,
+        slow_after: slow_after(config),
     }
+}
+
+/// Those that lie before the deadline: at it the stack is told anyway.
+fn slow_after(config: &Config) -> Vec<Duration> {
+    let ends = |at: &&Duration| config.timeout.is_zero() || **at < config.timeout;
+    let mut ages: Vec<_> = config.slow_request.iter().filter(ends).copied().collect();
+    ages.retain(|age| !age.is_zero());
+    ages.sort_unstable();
+    ages.dedup();
+    ages
 }
 
 fn front_settings(

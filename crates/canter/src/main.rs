@@ -52,6 +52,7 @@ fn run(args: &[OsString]) -> Result<Exit, Fault> {
         Command::Tune { args } => command::tune::run(args),
         Command::Insight { which, args } => command::insight::run(which, args),
         Command::Doctor { args } => command::doctor::run(args),
+        Command::Profile { args } => command::profile::run(args),
         Command::Purge { args } => command::purge::run(args),
         Command::Compress { args } => command::compress::run(args),
         Command::Options { args, json } => print(&command::options::text(&resolved(&args)?, json)),

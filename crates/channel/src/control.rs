@@ -18,6 +18,21 @@ pub enum Control {
         /// Which request is meant.
         number: u64,
     },
+    /// Sample for a while where the threads that run requests are.
+    Profile(ProfileOrder),
+}
+
+/// How to sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProfileOrder {
+    /// Which profile it is for.
+    pub number: u64,
+    /// For how long.
+    pub milliseconds: u32,
+    /// Samples in a second.
+    pub rate: u16,
+    /// Only the thread that holds the interpreter's lock.
+    pub holder: bool,
 }
 
 /// From the worker to the front.
@@ -29,11 +44,31 @@ pub enum Event {
     Stack {
         /// The request it was asked for.
         number: u64,
-        /// As Python prints it, most recent call last.
+        /// What was seen.
+        look: Look,
+    },
+    /// A piece of a profile: lines of a stack, a blank and microseconds.
+    Profile {
+        /// Which profile.
+        number: u64,
+        /// Nothing follows.
+        last: bool,
+        /// Whole lines.
         text: String,
     },
     /// Asked by a signal or by itself: the worker wants to end, once what it has is done.
     Leaving,
+}
+
+/// What a request was seen doing; what could not be told is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The pattern of its address.
+    pub route: String,
+    /// The statement it waits for, without values.
+    pub sql: String,
+    /// As Python prints it, most recent call last.
+    pub stack: String,
 }
 
 impl Control {
@@ -46,6 +81,14 @@ impl Control {
                 let mut bytes = vec![3];
                 bytes.extend_from_slice(&slot.to_wire().to_le_bytes());
                 bytes.extend_from_slice(&number.to_le_bytes());
+                bytes
+            }
+            Self::Profile(order) => {
+                let mut bytes = vec![4];
+                bytes.extend_from_slice(&order.number.to_le_bytes());
+                bytes.extend_from_slice(&u64::from(order.milliseconds).to_le_bytes());
+                bytes.extend_from_slice(&order.rate.to_le_bytes());
+                bytes.push(order.holder.into());
                 bytes
             }
         }
@@ -64,22 +107,49 @@ impl Control {
                 slot: SlotId::from_wire(rest.u16()?).ok_or(Malformed)?,
                 number: rest.u64()?,
             },
+            4 => Self::Profile(ProfileOrder {
+                number: rest.u64()?,
+                milliseconds: u32::try_from(rest.u64()?).map_err(|_| Malformed)?,
+                rate: rest.u16()?,
+                holder: rest.u8()? != 0,
+            }),
             _ => return Err(Malformed),
         })
     }
 }
 
 /// The most bytes of a stack that one message carries; the beginning of a longer one is cut.
-const MOST_TEXT: usize = 60_000;
+const MOST_TEXT: usize = 50_000;
+/// The most bytes of a piece of a profile.
+pub const MOST_PIECE: usize = 50_000;
+/// The most bytes of a route or a statement.
+const MOST_NAME: usize = 4000;
+
+fn put_name(out: &mut Vec<u8>, text: &str) {
+    let mut end = text.len().min(MOST_NAME);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    out.extend_from_slice(&(end as u16).to_le_bytes());
+    out.extend_from_slice(&text.as_bytes()[..end]);
+}
+
+fn name(rest: &mut Reader<'_>) -> Result<String, Malformed> {
+    let len = usize::from(rest.u16()?);
+    Ok(String::from_utf8_lossy(rest.bytes(len)?).into_owned())
+}
 
 impl Event {
     /// The word as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Ready => vec![1],
-            Self::Stack { number, text } => {
+            Self::Stack { number, look } => {
                 let mut bytes = vec![2];
                 bytes.extend_from_slice(&number.to_le_bytes());
+                put_name(&mut bytes, &look.route);
+                put_name(&mut bytes, &look.sql);
+                let text = &look.stack;
                 let mut from = text.len().saturating_sub(MOST_TEXT);
                 while !text.is_char_boundary(from) {
                     from += 1;
@@ -88,6 +158,13 @@ impl Event {
                 bytes
             }
             Self::Leaving => vec![3],
+            Self::Profile { number, last, text } => {
+                let mut bytes = vec![4];
+                bytes.extend_from_slice(&number.to_le_bytes());
+                bytes.push((*last).into());
+                bytes.extend_from_slice(text.as_bytes());
+                bytes
+            }
         }
     }
 
@@ -101,12 +178,19 @@ impl Event {
             1 => Self::Ready,
             2 => {
                 let number = rest.u64()?;
-                Self::Stack {
-                    number,
-                    text: String::from_utf8_lossy(rest.0).into_owned(),
-                }
+                let look = Look {
+                    route: name(&mut rest)?,
+                    sql: name(&mut rest)?,
+                    stack: String::from_utf8_lossy(rest.0).into_owned(),
+                };
+                Self::Stack { number, look }
             }
             3 => Self::Leaving,
+            4 => Self::Profile {
+                number: rest.u64()?,
+                last: rest.u8()? != 0,
+                text: String::from_utf8_lossy(rest.0).into_owned(),
+            },
             _ => return Err(Malformed),
         })
     }
@@ -122,14 +206,29 @@ mod tests {
             slot: SlotId::ZERO,
             number: 9,
         };
-        for control in [Control::Look, Control::Drain, dump] {
+        let profile = Control::Profile(ProfileOrder {
+            number: 3,
+            milliseconds: 30_000,
+            rate: 100,
+            holder: true,
+        });
+        for control in [Control::Look, Control::Drain, dump, profile] {
             assert_eq!(Control::read(&control.to_bytes()), Ok(control));
         }
         let stack = Event::Stack {
             number: 7,
-            text: "File \"a.py\"".to_owned(),
+            look: Look {
+                route: "/é/".to_owned(),
+                sql: "SELECT ?".to_owned(),
+                stack: "File \"a.py\"".to_owned(),
+            },
         };
-        for event in [Event::Ready, Event::Leaving, stack] {
+        let profile = Event::Profile {
+            number: 3,
+            last: true,
+            text: "/a;view 7\n".to_owned(),
+        };
+        for event in [Event::Ready, Event::Leaving, stack, profile] {
             assert_eq!(Event::read(&event.to_bytes()), Ok(event));
         }
         assert!(Control::read(&[]).is_err() && Event::read(&[9]).is_err());
@@ -137,12 +236,19 @@ mod tests {
 
     #[test]
     fn a_long_stack_keeps_its_end() {
-        let text = format!("{}last line", "é".repeat(MOST_TEXT));
-        let Ok(Event::Stack { text, .. }) =
-            Event::read(&Event::Stack { number: 1, text }.to_bytes())
-        else {
+        let look = Look {
+            sql: "é".repeat(MOST_NAME),
+            stack: format!("{}last line", "é".repeat(MOST_TEXT)),
+            ..Look::default()
+        };
+        let bytes = Event::Stack { number: 1, look }.to_bytes();
+        let Ok(Event::Stack { look, .. }) = Event::read(&bytes) else {
             panic!("not a stack");
         };
-        assert!(text.len() <= MOST_TEXT && text.ends_with("last line"));
+        assert!(look.stack.len() <= MOST_TEXT && look.stack.ends_with("last line"));
+        assert!(look.sql.len() <= MOST_NAME && bytes.len() < 60_000);
+        for cut in 1..20 {
+            let _ = Event::read(&bytes[..cut]);
+        }
     }
 }

@@ -19,7 +19,7 @@
 
 mod bell;
 pub mod call;
-mod control;
+pub mod control;
 mod ends;
 mod layout;
 pub mod report;
@@ -31,7 +31,7 @@ mod slots;
 pub mod trace;
 mod wire;
 
-pub use control::{Control, Event};
+pub use control::{Control, Event, Look};
 pub use ends::{Answers, FrontEnd, Requests, Waking, Watch, WorkerEnd, create};
 pub use layout::{MOST_RECORD, SHARED_BYTES, SLOTS};
 pub use ring::{Broken, Full, Kind, RecordHead};

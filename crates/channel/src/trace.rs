@@ -27,8 +27,6 @@ pub struct Trace {
     pub pool: Cell<(Duration, Duration)>,
     /// Statements that were seen on their way and that the worker does not tell of.
     pub seen: RefCell<Option<Box<Seen>>>,
-    /// Where its thread was when it was last asked.
-    pub stack: RefCell<String>,
 }
 
 impl Trace {

@@ -1,6 +1,8 @@
 //! Owns what the front gathers of each request that ends, and who may see it.
 //! Leaves what follows from it to `canter_insight`, and how it is asked for to `conn/admin`.
 
+pub(crate) mod profiler;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
 
 use crate::facts::Facts;
 use crate::request::random;
+pub use profiler::Profiler;
 
 /// The route of what is answered without the app.
 const FRONT: &str = "(front)";
@@ -26,6 +29,7 @@ pub struct Insight {
     begun: Instant,
     live: Box<dyn Fn(&mut Live)>,
     metrics: Box<dyn Fn() -> String>,
+    profiler: Rc<Profiler>,
     token: Option<String>,
     /// What a browser that has shown the token keeps instead of it.
     key: String,
@@ -53,17 +57,19 @@ pub(crate) struct Learned {
 
 impl Insight {
     /// `live` fills in what only the program knows, `metrics` answers what it measures beside; `token`
-    /// opens the dashboard from elsewhere.
+    /// opens the dashboard from elsewhere; `profiler` asks the workers.
     pub fn new(
         token: Option<String>,
         live: impl Fn(&mut Live) + 'static,
         metrics: impl Fn() -> String + 'static,
+        profiler: Rc<Profiler>,
     ) -> Rc<Self> {
         Rc::new(Self {
             site: RefCell::default(),
             begun: Instant::now(),
             live: Box::new(live),
             metrics: Box::new(metrics),
+            profiler,
             token: token.filter(|token| !token.is_empty()),
             key: format!("{:016x}{:016x}", random(), random()),
             proxied: Cell::new(false),
@@ -74,13 +80,18 @@ impl Insight {
 
     /// To be called about each second.
     pub fn tick(&self) {
-        let live = self.live();
+        let live = self.live(false);
         self.site.borrow_mut().tick(live.now_s, live.gauges);
     }
 
     /// What is known now, and of this moment.
     pub(crate) fn look<T>(&self, show: impl FnOnce(&Site, &Live) -> T) -> T {
-        show(&self.site.borrow(), &self.live())
+        show(&self.site.borrow(), &self.live(true))
+    }
+
+    /// The profiler.
+    pub(crate) fn profiler(&self) -> &Profiler {
+        &self.profiler
     }
 
     /// What the program measures beside.
@@ -88,8 +99,9 @@ impl Insight {
         (self.metrics)()
     }
 
-    fn live(&self) -> Live {
+    fn live(&self, watched: bool) -> Live {
         let mut live = Live {
+            watched,
             now_s: self.begun.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION"),
             ..Live::default()

@@ -35,7 +35,7 @@ mod tls;
 pub use access::AccessLog;
 pub use app::{App, Call};
 pub use guard::GuardSettings;
-pub use insight::Insight;
+pub use insight::{Insight, Profiler};
 pub use listener::Listener;
 pub use pages::Pages;
 pub use server::Server;

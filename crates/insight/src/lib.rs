@@ -7,6 +7,7 @@ pub mod histogram;
 pub mod history;
 pub mod observation;
 pub mod phases;
+pub mod profile;
 pub mod routes;
 pub mod rules;
 pub mod show;

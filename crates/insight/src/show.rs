@@ -17,6 +17,8 @@ pub const PAGE: &str = include_str!("show/page.html");
 pub struct Live {
     /// Seconds since the start.
     pub now_s: u64,
+    /// Somebody looks: what runs is asked where it is.
+    pub watched: bool,
     /// The version of the program.
     pub version: &'static str,
     /// What is seen at this moment.
@@ -56,7 +58,11 @@ pub struct Running {
     pub age_ms: u64,
     /// Whether it waits for a thread.
     pub queued: bool,
-    /// Where its thread is, as far as it was asked.
+    /// The pattern of its address, as far as it was asked.
+    pub route: String,
+    /// The statement it waits for, without values.
+    pub sql: String,
+    /// Where its thread is.
     pub stack: String,
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use canter_channel::{Event, SlotId};
+use canter_channel::{Event, Look, SlotId};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::fs::{MemfdFlags, SeekFrom};
@@ -97,10 +97,10 @@ impl Dump {
         let (worker, claim) = (Arc::clone(worker), Arc::clone(&answered));
         let look = move || {
             // None when the interpreter has ended meanwhile.
-            let text = Python::try_attach(|py| stack(py, &worker, slot, number));
-            let text = text.unwrap_or_default();
+            let look = Python::try_attach(|py| look(py, &worker, slot, number));
+            let look = look.unwrap_or_default();
             if !claim.swap(true, Ordering::AcqRel) {
-                worker.tell(&Event::Stack { number, text });
+                worker.tell(&Event::Stack { number, look });
             }
         };
         // Without the helper the deadline brings the other way.
@@ -127,43 +127,44 @@ impl Dump {
             return;
         }
         let thread = worker.running.thread(self.slot, self.number);
-        let text = thread.map_or_else(String::new, |thread| worker.stacks.of_thread(thread));
+        let stack = thread.map_or_else(String::new, |thread| worker.stacks.of_thread(thread));
         worker.tell(&Event::Stack {
             number: self.number,
-            text,
+            look: Look {
+                stack,
+                ..Look::default()
+            },
         });
     }
 }
 
-/// The stack of the thread that runs this request; empty when it has ended.
-fn stack(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) -> String {
-    let format = |thread: ThreadFacts| -> PyResult<String> {
+/// What the thread that runs this request does; empty when it has ended.
+fn look(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) -> Look {
+    let see = |thread: ThreadFacts| -> PyResult<Look> {
         let frames = py.import("sys")?.call_method0("_current_frames")?;
         let frames = frames.cast_into::<PyDict>()?;
         let Some(frame) = frames.get_item(thread.ident)? else {
-            return Ok(String::new());
+            return Ok(Look::default());
+        };
+        let (route, sql) = match &worker.current {
+            Some(current) => current.call1(py, (thread.ident, &frame))?.extract(py)?,
+            None => (String::new(), String::new()),
         };
         let lines: Vec<String> = py
             .import("traceback")?
             .call_method1("format_stack", (frame,))?
             .extract()?;
-        let mut text = lines.concat();
-        if let Some(current) = &worker.current
-            && let Some(sql) = current
-                .call1(py, (thread.ident,))?
-                .extract::<Option<String>>(py)?
-        {
-            text.push_str("  SQL under way: ");
-            text.push_str(&sql);
-            text.push('\n');
-        }
-        Ok(text)
+        Ok(Look {
+            route,
+            sql,
+            stack: lines.concat(),
+        })
     };
     let Some(thread) = worker.running.thread(slot, number) else {
-        return String::new();
+        return Look::default();
     };
-    format(thread).unwrap_or_else(|error| {
+    see(thread).unwrap_or_else(|error| {
         failure::log_error(py, "a stack could not be read", &error);
-        String::new()
+        Look::default()
     })
 }

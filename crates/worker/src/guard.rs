@@ -18,6 +18,7 @@ use crate::crew::Crew;
 use crate::dump::Dump;
 use crate::failure;
 use crate::look::{Look, Shed};
+use crate::profile;
 use crate::worker::Worker;
 
 /// While draining: how often sleepers are woken again, for one may have missed the first call.
@@ -116,7 +117,7 @@ impl<'w> Guard<'w> {
             failure::log_text("requests did not end after the front had gone; leaving them");
             process::exit_now(EXIT_STUCK);
         }
-        if !worker.is_draining() || worker.crew.alive() > 0 {
+        if !worker.is_draining() || worker.crew.alive() > 0 || worker.profiling.is_on() {
             return false;
         }
         if worker.watch.has_requests() && !worker.front_has_gone() && !worker.is_broken() {
@@ -172,6 +173,7 @@ impl<'w> Guard<'w> {
             Ok(Control::Dump { slot, number }) => {
                 self.dumps.push(Dump::begin(self.worker, slot, number));
             }
+            Ok(Control::Profile(order)) => profile::begin(self.worker, order),
             Err(malformed) => failure::log_text(&format!("a word from the front: {malformed}")),
         }
     }

@@ -21,6 +21,7 @@ mod head;
 mod look;
 mod os;
 mod outbox;
+mod profile;
 mod report;
 mod respond;
 mod running;

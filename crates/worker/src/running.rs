@@ -45,6 +45,19 @@ impl Running {
         self.rows[slot.index()].number.store(0, Ordering::Release);
     }
 
+    /// The threads that run requests, by Python's number and by the kernel's.
+    pub fn threads(&self) -> Vec<(u64, u32)> {
+        let running = |row: &&Row| row.number.load(Ordering::Acquire) != 0;
+        let rows = self.rows.iter().filter(running);
+        let threads = rows.map(|row| {
+            (
+                row.ident.load(Ordering::Relaxed),
+                row.tid.load(Ordering::Relaxed),
+            )
+        });
+        threads.collect()
+    }
+
     /// The thread that runs request `number` in this slot, if it still does.
     pub fn thread(&self, slot: SlotId, number: u64) -> Option<ThreadFacts> {
         let row = &self.rows[slot.index()];

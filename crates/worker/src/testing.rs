@@ -4,6 +4,7 @@
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use canter_channel::control::ProfileOrder;
 use canter_channel::request::{Facts, Writer};
 use canter_channel::response::{FilePart, Response};
 use canter_channel::{Control, Event, FrontEnd, Kind, RecordHead, SlotId, create};
@@ -192,6 +193,15 @@ impl TestFront {
         self.say(Control::Dump { slot, number })
     }
 
+    fn profile(&self, number: u64, milliseconds: u32, holder: bool) -> PyResult<()> {
+        self.say(Control::Profile(ProfileOrder {
+            number,
+            milliseconds,
+            rate: 200,
+            holder,
+        }))
+    }
+
     /// The next word of the worker as (name, number, text), or None.
     fn event(&self, py: Python<'_>, seconds: f64) -> PyResult<Option<(String, u64, String)>> {
         let Some(control) = &self.control else {
@@ -209,7 +219,8 @@ impl TestFront {
         Ok(match Event::read(&bytes[..len]) {
             Ok(Event::Ready) => Some(("Ready".to_owned(), 0, String::new())),
             Ok(Event::Leaving) => Some(("Leaving".to_owned(), 0, String::new())),
-            Ok(Event::Stack { number, text }) => Some(("Stack".to_owned(), number, text)),
+            Ok(Event::Stack { number, look }) => Some(("Stack".to_owned(), number, look.stack)),
+            Ok(Event::Profile { number, text, .. }) => Some(("Profile".to_owned(), number, text)),
             Err(malformed) => return Err(PyRuntimeError::new_err(malformed.to_string())),
         })
     }

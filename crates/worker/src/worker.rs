@@ -21,6 +21,7 @@ use crate::environ::Environs;
 use crate::guard::{Guard, Signals};
 use crate::os;
 use crate::outbox::Outbox;
+use crate::profile::Profiling;
 use crate::running::Running;
 use crate::stand::Stand;
 
@@ -45,6 +46,7 @@ pub(crate) struct Application {
     sendable: Py<PyAny>,
     report: Option<Py<PyAny>>,
     current: Option<Py<PyAny>>,
+    profile: Option<Py<PyAny>>,
 }
 
 /// Threads whose number is kept of those that took requests.
@@ -60,8 +62,11 @@ pub(crate) struct Worker {
     pub sendable: Py<PyAny>,
     /// Tells what this thread's request cost: `canter.insight.report`.
     pub report: Option<Py<PyAny>>,
-    /// Tells which statement a thread waits for: `canter.insight.current`.
+    /// Tells the route of a thread's request and the statement it waits for: `canter.looking.current`.
     pub current: Option<Py<PyAny>>,
+    /// Samples where threads are: `canter.profiler.sample`.
+    pub profile: Option<Py<PyAny>>,
+    pub profiling: Profiling,
     pub debug: bool,
     /// Where bodies go that are too large for memory.
     pub temp_dir: PathBuf,
@@ -227,6 +232,8 @@ fn build(
         sendable: application.sendable,
         report: application.report,
         current: application.current,
+        profile: application.profile,
+        profiling: Profiling::default(),
         debug: settings.debug,
         temp_dir: settings.temp_dir.clone(),
         stand: Mutex::new(Stand {

@@ -68,6 +68,7 @@ const DURATION_UNITS: &[(&str, u64)] = &[
 
 impl Value for Duration {
     const KIND: &'static str = "DURATION";
+    const SEPARATOR: Option<char> = Some(',');
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         duration_ms(text).map(Self::from_millis).ok_or_else(|| {

@@ -781,6 +781,15 @@ options! {
         group: Logging, example: "false", since: "0.1.0",
     }
 
+    /// Log a request that still runs at this age; may be given several times
+    ///
+    /// The line `a request is slow` has its id, method, path and route, the statement it waits for,
+    /// without values, and the Python stack of its thread. An age beyond `--timeout` counts for
+    /// nothing, for there the stack is logged anyway; `0` alone turns the lines off.
+    slow_request: Vec<Duration> = "5s,15s,25s" {
+        group: Logging, example: "2s,10s", since: "0.1.0",
+    }
+
     /// Show the dashboard at this address as well; may be given several times
     ///
     /// Nothing but the dashboard and the metrics is answered there. From other machines it wants

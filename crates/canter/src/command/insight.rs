@@ -280,12 +280,12 @@ pub(super) fn print(text: &str) -> Result<bool, Fault> {
 
 /// The body of the server's answer.
 fn get(asked: &Asked, path: &str) -> Result<String, Fault> {
-    ask(asked.address.as_deref(), path)
+    ask(asked.address.as_deref(), "GET", path)
 }
 
-/// The body of the answer of the server at an address, or of the only one there is.
-pub(super) fn ask(address: Option<&str>, path: &str) -> Result<String, Fault> {
-    let answer = exchange(address, path).map_err(|error| match error {
+/// The body of the answer of the server at `address`, or of the only one that runs.
+pub(super) fn ask(address: Option<&str>, method: &str, path: &str) -> Result<String, Fault> {
+    let answer = exchange(address, method, path).map_err(|error| match error {
         Trouble::Fault(fault) => fault,
         Trouble::Io(error) => Fault::new(
             Exit::Unreachable,
@@ -294,7 +294,11 @@ pub(super) fn ask(address: Option<&str>, path: &str) -> Result<String, Fault> {
         .hint("give its address: the path of a socket, or the HOST:PORT of `--admin-bind`"),
     })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if head.split(' ').nth(1) != Some("200") {
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if matches!(status, "400" | "409" | "503") {
+        return Err(Fault::usage(format!("the server refuses: {}", body.trim())));
+    }
+    if !status.starts_with('2') {
         let status = head.lines().next().unwrap_or_default();
         return Err(
             Fault::new(Exit::Unreachable, format!("the server answers `{status}`"))
@@ -315,8 +319,9 @@ impl From<io::Error> for Trouble {
     }
 }
 
-fn exchange(address: Option<&str>, path: &str) -> Result<String, Trouble> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+fn exchange(address: Option<&str>, method: &str, path: &str) -> Result<String, Trouble> {
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut bytes = Vec::new();
     if let Some(address) = address.filter(|address| !address.contains('/')) {
         let mut stream = TcpStream::connect(address)?;

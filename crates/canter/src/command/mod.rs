@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod insight;
 pub mod options;
 pub mod pool;
+pub mod profile;
 pub mod purge;
 pub mod selftest;
 pub mod serve;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use canter_base::options::Config;
-use canter_front::Insight;
+use canter_front::{Insight, Profiler};
 use canter_insight::show::{Live, Pool, Process, Running};
 use canter_workers::dispatch::{Dispatch, Notice, WorkerId};
 
@@ -79,10 +79,13 @@ pub fn start(
     dispatch: &Dispatch,
     processes: &Processes,
     pooled: &Pooled,
+    profiler: &Rc<Profiler>,
 ) -> Option<Rc<Insight>> {
     if !config.insight {
         return None;
     }
+    let asked = dispatch.clone();
+    profiler.connect(move |order| asked.profile(order).into_iter().map(|id| id.0).collect());
     processes.add(std::process::id(), "front".to_owned());
     measure_for_ever(processes.clone());
     let limit = canter_sys::machine::memory_limit().unwrap_or(0) / 1024;
@@ -97,14 +100,15 @@ pub fn start(
         live.processes = processes.with(|all| all.values().cloned().collect());
         let memory = live.processes.iter().map(|process| process.memory_kb[0]);
         live.gauges.memory_kb = u32::try_from(memory.sum::<u64>()).unwrap_or(u32::MAX);
-        live.running = running_now(&dispatch);
+        live.running = running_now(&dispatch, live.watched);
         live.pool = pool.stats().map(|stats| summed(&stats));
     };
-    let insight = Insight::new(token, live, move || {
+    let metrics = move || {
         pooled
             .stats()
             .map_or_else(String::new, |stats| stats.prometheus())
-    });
+    };
+    let insight = Insight::new(token, live, metrics, Rc::clone(profiler));
     let ticking = Rc::clone(&insight);
     tokio::task::spawn_local(async move {
         loop {
@@ -115,14 +119,16 @@ pub fn start(
     Some(insight)
 }
 
-fn running_now(dispatch: &Dispatch) -> Vec<Running> {
-    let found = dispatch.slow(SHOWN_AFTER, MOST_SHOWN);
+fn running_now(dispatch: &Dispatch, watched: bool) -> Vec<Running> {
+    let found = dispatch.slow(SHOWN_AFTER, MOST_SHOWN, watched);
     let shown = found.into_iter().map(|slow| Running {
-        request: slow.request,
-        id: slow.id,
+        request: format!("{} {}", slow.request.method, slow.request.path),
+        id: slow.request.id,
         age_ms: slow.age.as_millis() as u64,
         queued: slow.queued,
-        stack: slow.stack,
+        route: slow.look.route,
+        sql: slow.look.sql,
+        stack: slow.look.stack,
     });
     shown.collect()
 }

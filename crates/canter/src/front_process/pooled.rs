@@ -102,6 +102,7 @@ impl Pooled {
             | Notice::TimedOut { .. }
             | Notice::Stack { .. }
             | Notice::Slow { .. }
+            | Notice::Profile { .. }
             | Notice::Refused { .. } => {}
         }
     }

@@ -13,7 +13,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use canter_channel::call::Answer;
-use canter_http::{Answer as HttpAnswer, Head, KnownName, Method, Version, response, target};
+use canter_http::{
+    Answer as HttpAnswer, Framing, Head, KnownName, Method, Version, response, target,
+};
 use canter_insight::show::{PAGE, findings, prometheus, snapshot, top};
 use canter_shield::score::Misdeed;
 use tokio::time::{Interval, interval};
@@ -24,6 +26,7 @@ use crate::app::{App, Call};
 use crate::facts::Facts;
 use crate::forwarded::told;
 use crate::insight::Insight;
+use crate::insight::profiler::{Asked, Refused};
 use crate::request::random;
 
 /// Where all of it lies.
@@ -198,7 +201,14 @@ impl<A: App> Conn<A> {
         let token = self.head.query(buf).strip_prefix(b"token=");
         let method = self.head.method;
         let is_read = matches!(method, Method::Get | Method::Head) && !facts.has_body;
+        let is_empty = matches!(self.head.framing, Framing::None | Framing::Length(0));
+        let is_order = method == Method::Post && is_empty;
         let made = match (insight, path) {
+            (Some(insight), Some(path)) if is_order => {
+                let may = self.is_local(&insight) || self.shows_key(&insight);
+                let begins = path == b"/profile" && may && self.is_own_page();
+                begins.then(|| begin_profile(&insight, self.head.query(buf)))
+            }
             (Some(insight), Some(path)) if is_read => {
                 if token.is_some_and(|token| insight.is_token(token)) {
                     Some(enter(&insight, facts))
@@ -228,10 +238,25 @@ impl<A: App> Conn<A> {
         self.send_made(facts, &made).await
     }
 
+    /// Whether no page of another site has asked: a browser says whose page sends a POST (WHATWG Fetch,
+    /// section 3.2), a program says nothing.
+    fn is_own_page(&self) -> bool {
+        let buf = self.buffer.filled();
+        let host = self.head.value(buf, KnownName::Host).unwrap_or_default();
+        let origin = self.head.value(buf, KnownName::Origin);
+        origin.is_none_or(|origin| {
+            let at = origin.windows(3).position(|three| three == b"://");
+            at.and_then(|at| origin.get(at + 3..)) == Some(host)
+        })
+    }
+
     async fn send_made(&mut self, facts: &Facts, made: &Made) -> Result<After, Stop> {
         let nonce = format!("{:016x}", random());
-        let text = if made.kind.starts_with("text/html") {
-            Cow::Owned(made.text.replace("NONCE", &nonce))
+        let is_page = made.kind.starts_with("text/html") || made.kind == "image/svg+xml";
+        let text = if is_page {
+            // In names a quote is escaped, so that nobody else can write this.
+            let with = format!("nonce=\"{nonce}\"");
+            Cow::Owned(made.text.replace("nonce=\"NONCE\"", &with))
         } else {
             Cow::Borrowed(made.text.as_ref())
         };
@@ -332,9 +357,32 @@ fn enter(insight: &Insight, facts: &Facts) -> Made {
     }
 }
 
+fn begin_profile(insight: &Insight, query: &[u8]) -> Made {
+    let (status, text) = match Asked::read(query).map(|asked| insight.profiler().begin(asked)) {
+        Some(Ok(())) => (202, "begun\n"),
+        Some(Err(Refused::Busy)) => (409, "another profile is being made: wait for its end\n"),
+        Some(Err(Refused::NoWorker)) => (503, "no worker runs yet: ask again in a moment\n"),
+        None => (
+            400,
+            "seconds is from 0.01 to 600, mode is wall or gil, rate from 1 to 1000\n",
+        ),
+    };
+    Made {
+        status,
+        ..Made::new("text/plain; charset=utf-8", text)
+    }
+}
+
 fn show(insight: &Insight, path: &[u8]) -> Option<Made> {
     const JSON: &str = "application/json";
     const TEXT: &str = "text/plain; charset=utf-8";
+    if let Some(form) = path.strip_prefix(b"/profile.") {
+        return Some(match insight.profiler().told(form) {
+            _ if form == b"json" => Made::new(JSON, insight.profiler().progress()),
+            Some((kind, text)) => Made::new(kind, text),
+            None => return None,
+        });
+    }
     Some(match path {
         b"" | b"/" => Made::new("text/html; charset=utf-8", PAGE),
         b"/data.json" => Made::new(JSON, insight.look(snapshot::snapshot)),

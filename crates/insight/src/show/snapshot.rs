@@ -109,6 +109,7 @@ fn now(json: &mut Json, live: &Live) {
                     .text("id", &running.id);
                 json.number("age_ms", running.age_ms);
                 json.text("state", if running.queued { "queued" } else { "running" });
+                json.text("route", &running.route).text("sql", &running.sql);
                 json.text("stack", &running.stack);
             });
         }

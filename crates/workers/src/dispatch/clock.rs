@@ -4,9 +4,10 @@
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use canter_channel::Control;
 use canter_channel::call::{Answer, Failure};
+use canter_channel::{Control, Look};
 
+use super::slow::Answered;
 use super::worker::Standing;
 use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe};
 
@@ -275,17 +276,20 @@ impl Inner {
     }
 
     /// The worker has told where a request of its hangs.
-    pub(super) fn stack_came(&mut self, id: WorkerId, number: u64, text: String) {
+    pub(super) fn stack_came(&mut self, id: WorkerId, number: u64, look: Look) {
         let entry = self
             .entries
             .iter_mut()
             .find(|(_, entry)| entry.number == number);
         let Some((_, entry)) = entry else { return };
-        if let Some(notice) = super::slow::answered(entry, id, &text, Instant::now()) {
-            return (self.notices)(notice);
-        }
+        let look = match super::slow::answered(entry, id, look, Instant::now()) {
+            Answered::Told(notice) => return (self.notices)(notice),
+            Answered::Shown => return,
+            Answered::Not(look) => look,
+        };
         entry.stack_asked = None;
-        if !text.is_empty() {
+        if !look.stack.is_empty() {
+            let text = look.stack;
             let request = describe(&entry.message);
             (self.notices)(Notice::Stack {
                 worker: id,

@@ -8,6 +8,7 @@
 mod answers;
 mod bill;
 mod clock;
+mod named;
 mod run;
 mod slow;
 mod ticket;
@@ -15,18 +16,20 @@ mod worker;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::control::ProfileOrder;
 use canter_channel::trace::Trace;
-use canter_channel::{Control, SlotId, request};
+use canter_channel::{Control, Look, SlotId};
 use canter_shield::wait;
 use slab::Slab;
 
 use crate::poison::Poison;
+pub use named::Named;
+use named::{describe, fingerprint};
 pub use run::{Adopted, before_sleep};
 pub use slow::Slow;
 use ticket::Mailbox;
@@ -72,6 +75,8 @@ pub struct Settings {
     pub max_requests_jitter: u64,
     /// Running requests past their deadline that one worker may have before it is replaced.
     pub most_stuck: u32,
+    /// Ages at which a running request is looked at, rising.
+    pub slow_after: Vec<Duration>,
 }
 
 /// What the dispatch has to tell the rest of the program.
@@ -102,11 +107,22 @@ pub enum Notice {
     Slow {
         /// Where it runs.
         worker: WorkerId,
-        /// Method, target and id, as text for the log.
-        request: String,
+        /// Which one.
+        request: Named,
         /// How long ago it came.
         after: Duration,
-        /// The Python stack, and the statement it waits for.
+        /// What it was seen doing.
+        look: Look,
+    },
+    /// A piece of a profile.
+    Profile {
+        /// Of which worker.
+        worker: WorkerId,
+        /// Which profile.
+        number: u64,
+        /// This worker has told all.
+        last: bool,
+        /// Lines of a stack, a blank and microseconds.
         text: String,
     },
     /// The Python stack of a request that ran past its deadline.
@@ -226,6 +242,20 @@ impl Dispatch {
         let keys = worker.into_iter().flat_map(|worker| worker.run_by(thread));
         keys.filter_map(|key| Some(inner.entries.get(key)?.number))
             .collect()
+    }
+
+    /// Has every worker that takes requests sampled; answers which.
+    pub fn profile(&self, order: ProfileOrder) -> Vec<WorkerId> {
+        let inner = self.0.borrow();
+        let open = inner
+            .workers
+            .iter()
+            .filter(|worker| worker.standing == Standing::Open);
+        open.map(|worker| {
+            worker.say(Control::Profile(order));
+            worker.id
+        })
+        .collect()
     }
 
     /// Whether any worker takes requests.
@@ -533,34 +563,6 @@ impl Inner {
     fn worker(&self, id: WorkerId) -> Option<&Worker> {
         self.workers.iter().find(|worker| worker.id == id)
     }
-}
-
-/// Method and target, by which a request that kills workers is known again.
-fn fingerprint(message: &[u8]) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    if let Ok(request) = request::Request::read(message) {
-        (request.facts.method, request.facts.target).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-/// A request for the log: method, target without its query, which may hold secrets, and id.
-fn describe(message: &[u8]) -> String {
-    let Ok(request) = request::Request::read(message) else {
-        return "?".to_owned();
-    };
-    let facts = request.facts;
-    let path = facts
-        .target
-        .split(|&byte| byte == b'?')
-        .next()
-        .unwrap_or_default();
-    format!(
-        "{} {} (request {})",
-        facts.method.escape_ascii(),
-        path.escape_ascii(),
-        facts.id.escape_ascii()
-    )
 }
 
 #[cfg(test)]

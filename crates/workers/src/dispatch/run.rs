@@ -124,7 +124,13 @@ impl Inner {
                     self.pump();
                 }
             }
-            Event::Stack { number, text } => self.stack_came(id, number, text),
+            Event::Stack { number, look } => self.stack_came(id, number, look),
+            Event::Profile { number, last, text } => (self.notices)(Notice::Profile {
+                worker: id,
+                number,
+                last,
+                text,
+            }),
             Event::Leaving => self.replace(id, Reason::Leaving),
         }
     }

@@ -1,68 +1,89 @@
-//! Owns looking at requests while they are slow: after 5, 15 and 25 s their thread is asked where
-//! it is, so that the log has it before a router gives up at 30 s.
+//! Owns looking at requests while they are slow: at the ages of `--slow-request` their thread is
+//! asked where it is, so that the log has it before a router gives up at 30 s; and again and again
+//! while somebody watches the dashboard.
 //! Leaves deadlines to `clock`, and how the answer is shown to the program.
 
 use std::time::{Duration, Instant};
 
-use canter_channel::Control;
+use canter_channel::{Control, Look};
 
-use super::{Dispatch, Entry, Inner, Notice, Place, WorkerId, describe};
-
-/// When a request is looked at.
-const LOOKS: [Duration; 3] = [
-    Duration::from_secs(5),
-    Duration::from_secs(15),
-    Duration::from_secs(25),
-];
+use super::{Dispatch, Entry, Inner, Named, Notice, Place, WorkerId};
 
 /// Requests looked at in one sweep: formatting a stack takes the interpreter's lock.
 const MOST: usize = 4;
+/// Between two looks at the same request for somebody who watches.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Who awaits an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    ByLog,
+    ByWatcher,
+}
 
 /// How often a request was looked at, and whether an answer is awaited.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Looks {
     done: usize,
-    asked: bool,
+    awaited: Option<Awaited>,
+    asked: Option<Instant>,
+    /// What was seen last.
+    seen: Look,
+}
+
+/// What an answer was for.
+pub(super) enum Answered {
+    /// The log.
+    Told(Notice),
+    /// Whoever watches.
+    Shown,
+    /// None of these.
+    Not(Look),
 }
 
 /// A request under way for a while.
 #[derive(Clone, Debug)]
 pub struct Slow {
-    /// Method and path.
-    pub request: String,
-    /// Its id.
-    pub id: String,
+    /// Which one.
+    pub request: Named,
     /// How long ago it was handed in.
     pub age: Duration,
     /// It waits for a thread.
     pub queued: bool,
-    /// Where its thread was when it was asked.
-    pub stack: String,
+    /// What its thread was seen doing when it was asked last.
+    pub look: Look,
 }
 
 impl Dispatch {
-    /// Requests that are older than `least`, the oldest first.
-    pub fn slow(&self, least: Duration, most: usize) -> Vec<Slow> {
-        let (inner, now) = (self.0.borrow(), Instant::now());
-        let entries = inner.entries.iter().map(|(_, entry)| entry);
-        let mut old: Vec<&Entry> = entries
-            .filter(|entry| entry.mailbox.is_some() || entry.stuck)
-            .filter(|entry| now.duration_since(entry.submitted) >= least)
+    /// Requests that are older than `least`, the oldest first. When they are watched, their threads
+    /// are asked where they are, for the next time.
+    pub fn slow(&self, least: Duration, most: usize, watched: bool) -> Vec<Slow> {
+        let (mut inner, now) = (self.0.borrow_mut(), Instant::now());
+        let entries = inner.entries.iter();
+        let mut old: Vec<_> = entries
+            .filter(|(_, entry)| entry.mailbox.is_some() || entry.stuck)
+            .filter(|(_, entry)| now.duration_since(entry.submitted) >= least)
+            .map(|(key, entry)| (entry.number, key))
             .collect();
-        old.sort_by_key(|entry| entry.number);
-        let shown = old.into_iter().take(most).map(|entry| {
-            let described = describe(&entry.message);
-            let (request, id) = described.split_once(" (request ").unwrap_or_default();
-            Slow {
-                request: request.to_owned(),
-                id: id.trim_end_matches(')').to_owned(),
+        old.sort_unstable();
+        old.truncate(most);
+        if watched {
+            let stale = old.iter().map(|(_, key)| *key).filter(|key| {
+                let asked = inner.entries.get(*key).and_then(|entry| entry.looks.asked);
+                asked.is_none_or(|asked| now.duration_since(asked) >= FRESH)
+            });
+            for key in stale.take(MOST).collect::<Vec<_>>() {
+                inner.ask(key, Awaited::ByWatcher, now);
+            }
+        }
+        let shown = old.into_iter().filter_map(|(_, key)| {
+            let entry = inner.entries.get(key)?;
+            Some(Slow {
+                request: Named::read(&entry.message),
                 age: now.duration_since(entry.submitted),
                 queued: !inner.has_begun(entry.place),
-                stack: entry
-                    .trace
-                    .as_ref()
-                    .map_or_else(String::new, |trace| trace.stack.borrow().clone()),
-            }
+                look: entry.looks.seen.clone(),
+            })
         });
         shown.collect()
     }
@@ -80,54 +101,76 @@ impl Inner {
 
     /// Asks about requests that have become slow.
     pub(super) fn look_at_slow(&mut self, now: Instant) {
-        let due = self.entries.iter_mut().filter(|(_, entry)| {
-            let look = LOOKS.get(entry.looks.done);
+        let ages = &self.settings.slow_after;
+        let is_due = |entry: &Entry| {
+            let age = ages.get(entry.looks.done);
             !entry.stuck
                 && entry.mailbox.is_some()
-                && look.is_some_and(|look| now.duration_since(entry.submitted) >= *look)
-        });
-        for (_, entry) in due.take(MOST) {
-            let Place::Given(id, slot) = entry.place else {
-                continue;
-            };
-            let Some(worker) = self.workers.iter().find(|worker| worker.id == id) else {
-                continue;
-            };
-            if !worker.end.has_started(slot) {
-                continue;
-            }
-            if let Some(trace) = &entry.trace
-                && trace.started.get().is_none()
+                && age.is_some_and(|age| now.duration_since(entry.submitted) >= *age)
+        };
+        let due = self.entries.iter().filter(|(_, entry)| is_due(entry));
+        for key in due.map(|(key, _)| key).take(MOST).collect::<Vec<_>>() {
+            if self.ask(key, Awaited::ByLog, now)
+                && let Some(entry) = self.entries.get_mut(key)
             {
-                trace.note_started(worker.end.stamps(slot), now);
+                let passed = |age: &Duration| now.duration_since(entry.submitted) >= *age;
+                // Ages that passed while it waited for a thread are not told one after the other.
+                entry.looks.done = self
+                    .settings
+                    .slow_after
+                    .iter()
+                    .filter(|age| passed(age))
+                    .count();
             }
-            entry.looks.done += 1;
-            entry.looks.asked = true;
-            worker.say(Control::Dump {
-                slot,
-                number: entry.number,
-            });
         }
+    }
+
+    /// Asks the thread of a request where it is; false when none runs it.
+    fn ask(&mut self, key: usize, awaited: Awaited, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
+        let Place::Given(id, slot) = entry.place else {
+            return false;
+        };
+        let Some(worker) = self.workers.iter().find(|worker| worker.id == id) else {
+            return false;
+        };
+        if !worker.end.has_started(slot) {
+            return false;
+        }
+        if let Some(trace) = &entry.trace
+            && trace.started.get().is_none()
+        {
+            trace.note_started(worker.end.stamps(slot), now);
+        }
+        // The log goes first: an answer that it awaits is shown to whoever watches as well.
+        if entry.looks.awaited != Some(Awaited::ByLog) {
+            entry.looks.awaited = Some(awaited);
+        }
+        entry.looks.asked = Some(now);
+        worker.say(Control::Dump {
+            slot,
+            number: entry.number,
+        });
+        true
     }
 }
 
-/// The answer to a look; None when the request was not asked about for being slow.
-pub(super) fn answered(
-    entry: &mut Entry,
-    worker: WorkerId,
-    text: &str,
-    now: Instant,
-) -> Option<Notice> {
-    if !std::mem::take(&mut entry.looks.asked) || entry.stuck {
-        return None;
+/// The answer to a look.
+pub(super) fn answered(entry: &mut Entry, worker: WorkerId, look: Look, now: Instant) -> Answered {
+    let awaited = entry.looks.awaited.take();
+    let (Some(awaited), false) = (awaited, entry.stuck) else {
+        return Answered::Not(look);
+    };
+    look.clone_into(&mut entry.looks.seen);
+    match awaited {
+        Awaited::ByWatcher => Answered::Shown,
+        Awaited::ByLog => Answered::Told(Notice::Slow {
+            worker,
+            request: Named::read(&entry.message),
+            after: now.duration_since(entry.submitted),
+            look,
+        }),
     }
-    if let Some(trace) = &entry.trace {
-        text.clone_into(&mut trace.stack.borrow_mut());
-    }
-    Some(Notice::Slow {
-        worker,
-        request: describe(&entry.message),
-        after: now.duration_since(entry.submitted),
-        text: text.to_owned(),
-    })
 }

@@ -18,7 +18,7 @@ pub fn run(address: Option<&str>, url: &str) -> Result<Exit, Fault> {
             let _ = write!(path, "%{byte:02X}");
         }
     }
-    let facts = ask(address, &path)?;
+    let facts = ask(address, "GET", &path)?;
     if let Some(problem) = value(&facts, "problem") {
         return Err(Fault::new(Exit::Unreachable, problem.to_owned()));
     }

@@ -14,7 +14,7 @@ use canter_sys::counting::{Counting, allocations};
 use super::{arrival, settings};
 use crate::app::{App, Call};
 use crate::conn::Conn;
-use crate::insight::Insight;
+use crate::insight::{Insight, Profiler};
 use crate::server::Shared;
 use crate::settings::Settings;
 use crate::stream::Stream;
@@ -86,7 +86,7 @@ fn all_on() -> Settings {
     Settings {
         pages,
         files,
-        insight: Some(Insight::new(None, |_| {}, String::new)),
+        insight: Some(Insight::new(None, |_| {}, String::new, Profiler::new())),
         compress: Some(crate::Compress {
             policy: canter_encode::Policy {
                 minimum: 500,

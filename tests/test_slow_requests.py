@@ -1,0 +1,122 @@
+"""What is told of a request while it is slow: a line of the log at each age, and the dashboard's
+list. Ids are those of the acceptance list (D observability).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import shop
+from harness.operated import PATIENCE, Canter, until
+from harness.server import Server
+
+VIEW = '''
+
+def waiting(request, what):
+    """Waits in the database until a file is there."""
+    import os, time
+    from django.db import connection
+    from django.http import HttpResponse
+    def wait(path, secret):
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return 1
+    with connection.cursor() as cursor:
+        connection.connection.create_function("wait", 2, wait)
+        cursor.execute("SELECT wait(%s, %s)", [request.GET["until"], request.GET["key"]])
+    return HttpResponse("done")
+'''
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = shop.copy(tmp_path_factory.mktemp("slow"), (1, 1, 1))
+    views = site / "reader" / "views" / "shop.py"
+    views.write_text(views.read_text(encoding="utf-8") + VIEW, encoding="utf-8")
+    urls = site / "reader" / "urls.py"
+    text = urls.read_text(encoding="utf-8")
+    urls.write_text(
+        text.replace(
+            "urlpatterns = [", 'urlpatterns = [\n    path("wait/<slug:what>/", shop.waiting),'
+        ),
+        encoding="utf-8",
+    )
+    return site
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[Server]:
+    flags = ("--slow-request", "50ms,200ms,50ms", "--log-format", "json", "--timeout", "60s")
+    with Server(site, "", *flags) as server:
+        yield server
+
+
+def slow_lines(server: Canter, request_id: str) -> list[Any]:
+    found = [json.loads(line) for line in server.log.splitlines() if "a request is slow" in line]
+    return [line for line in found if line["request_id"] == request_id]
+
+
+def test_d4_a_line_at_each_age_says_what_where_and_which_statement(
+    server: Server, tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    with ThreadPoolExecutor(1) as pool:
+        path = f"/wait/for-it/?until={done}&key=hunter2"
+        answer = pool.submit(shop.get, server, path, X_Request_Id="slow-1")
+        lines = until(
+            lambda: (found := slow_lines(server, "slow-1")) if len(slow_lines(server, "slow-1")) > 1 else [],
+            PATIENCE,
+            "both lines",
+        )
+        running = until(
+            lambda: [one for one in shop.data(server)["running"] if one["sql"]],
+            PATIENCE,
+            "the request in the dashboard",
+        )
+        done.touch()
+        assert answer.result()[0] == 200
+    assert len(lines) == 2 and lines[0]["after_ms"] >= 50 and lines[1]["after_ms"] >= 200
+    for line in lines:
+        assert (line["method"], line["path"]) == ("GET", "/wait/for-it/")
+        assert line["route"] == "/wait/<slug:what>/" and line["worker"] == 1
+        assert line["sql"] == "SELECT wait(?)"
+        assert "in waiting" in line["stack"] and "reader/views/shop.py" in line["stack"]
+    assert running[0]["request"] == "GET /wait/for-it/" and running[0]["id"] == "slow-1"
+    assert running[0]["route"] == "/wait/<slug:what>/" and running[0]["sql"] == "SELECT wait(?)"
+    assert "in waiting" in running[0]["stack"]
+    assert "hunter2" not in server.log
+
+
+def test_d4_lines_are_text_for_people_and_end_at_the_deadline(tmp_path: Path) -> None:
+    app = (
+        "import time\n"
+        "def application(environ, start_response):\n"
+        "    time.sleep(60)\n"
+    )
+    flags = ("--slow-request", "100ms", "--slow-request", "20s", "--timeout", "1s", "-w", "1")
+    with Canter(tmp_path, app, *flags, "--graceful-timeout", "1s") as canter:
+        canter.wait_ready()
+        assert canter.get("/sleep").status == 504
+        line = canter.wait_log("a request is slow.*path=/sleep")
+        assert "method=GET" in line and "request_id=" in line
+        canter.wait_log(r"time\.sleep\(60\)")
+        assert canter.log.count("a request is slow") == 1
+
+
+def test_d4_without_ages_nothing_is_told(tmp_path: Path) -> None:
+    app = (
+        "import time\n"
+        "def application(environ, start_response):\n"
+        "    time.sleep(0.4)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'']\n"
+    )
+    with Canter(tmp_path, app, "--slow-request", "0", "-w", "1") as canter:
+        canter.wait_ready()
+        assert canter.get("/").status == 200
+        assert "is slow" not in canter.log
