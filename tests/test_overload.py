@@ -8,6 +8,7 @@ import asyncio
 import time
 from pathlib import Path
 
+from harness.operated import together, until
 from harness.server import Server
 
 APP = """
@@ -85,3 +86,41 @@ def test_l2_a_burst_is_served_and_nobody_is_refused(folder: Path) -> None:
             return list(await asyncio.gather(*(ask(server.address, "/") for _ in range(150))))
 
         assert [status for status, _, _ in asyncio.run(run())] == [200] * 150
+
+
+BROKEN = """
+import os
+import time
+
+
+def application(environ, start_response):
+    if environ["PATH_INFO"].startswith("/bad/") and not os.path.exists("well"):
+        time.sleep(30)
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+"""
+
+
+def test_l8_a_part_that_fails_is_held_back_and_comes_back_by_itself(tmp_path: Path) -> None:
+    flags = ("--timeout", "1s", "--threads", "40")
+    with Server(tmp_path, BROKEN, *flags) as server:
+
+        def ask(path: str) -> int:
+            with server.client() as client:
+                return client.get(path).status
+
+        assert together([lambda: ask("/bad/1")] * 8) == [504] * 8
+        server.wait_log("a part of the site fails.*/bad/")
+        # More at once than may try: the others hear at once, with a word on when to come back.
+        waiting = [server.client() for _ in range(10)]
+        for client in waiting:
+            client.send("GET /bad/2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert ask("/good") == 200
+        answers = [client.response() for client in waiting]
+        refused = [answer for answer in answers if answer.status == 503]
+        assert len(refused) >= 6 and all(answer["Retry-After"] == "1" for answer in refused)
+        for client in waiting:
+            client.close()
+        (tmp_path / "well").touch()
+        until(lambda: [ask("/bad/3") for _ in range(8)] == [200] * 8, 20)
+        until(lambda: ask("/bad/3") == 200 and server.logged("a part of the site works again"), 20)

@@ -2,9 +2,11 @@
 //! supervisor. Leaves what each of them does to its crate; here they are only joined.
 
 mod bills;
+mod breakers;
 mod files;
 pub(crate) mod observed;
 mod pooled;
+mod pressure;
 mod visits;
 
 use std::convert::Infallible;
@@ -35,6 +37,7 @@ use canter_workers::supervisor::FrontStart;
 use crate::command::serve::temp_dir;
 use crate::pooling::Plan;
 use crate::{admin, tls};
+use breakers::Guarded;
 use observed::Processes;
 use pooled::Pooled;
 use visits::{Visited, Visits};
@@ -183,10 +186,10 @@ async fn serve(
         Some(tls) => tls.open(listeners?, &challenges)?,
         None => listeners?,
     };
-    let app = Workers {
+    let app = Guarded::new(Workers {
         dispatch: dispatch.clone(),
         visits: pooled.visits(pooling, &dispatch),
-    };
+    });
     listeners.extend(
         admin
             .map(admin::Plan::open)
@@ -210,6 +213,7 @@ async fn serve(
         access.clone(),
     );
     tokio::task::spawn_local(give_memory_back(dispatch.clone()));
+    pressure::start(&dispatch, &processes, server.pressing());
     say(&link, ToSupervisor::Listening);
     let joined = Joined {
         link,
@@ -248,7 +252,7 @@ struct Joined {
 /// Does what the supervisor says, to the end.
 async fn obey(
     joined: Joined,
-    server: Server<Workers>,
+    server: Server<Guarded<Workers>>,
     graceful: Duration,
 ) -> io::Result<Infallible> {
     let Joined { link, dispatch, .. } = &joined;
@@ -322,7 +326,7 @@ fn adopt(dispatch: &Dispatch, worker: dispatch::WorkerId, fds: Vec<OwnedFd>) -> 
 /// The way to the exit.
 struct Stop {
     joined: Joined,
-    server: Server<Workers>,
+    server: Server<Guarded<Workers>>,
     grace: Duration,
     linger: Duration,
 }

@@ -84,6 +84,8 @@ pub enum Failure {
     Refused,
     /// The app failed after its head was sent.
     Aborted,
+    /// Its part of the site fails, and has as many requests under way as it may.
+    Failing,
     /// No worker can take it any more: the server is stopping.
     Stopping,
 }

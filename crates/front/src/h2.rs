@@ -173,7 +173,7 @@ impl<A: App> Multiplexed<A> {
             self.idle_since = now;
             self.place.row.enter(Phase::App, None);
         } else {
-            let limit = self.shared.settings.idle_limit(self.is_used);
+            let limit = self.shared.idle_limit(self.is_used);
             if expired || now.duration_since(self.idle_since) >= limit {
                 self.close(connection);
             }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use canter_http::Reject;
 use canter_shield::budget::Budget;
+use canter_shield::pressure::Level;
 use tokio::task::JoinHandle;
 
 use crate::access::AccessLog;
@@ -26,6 +27,11 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// How often an idle connection is looked for while there is no room for another.
 const LOOK_FOR_IDLE: Duration = Duration::from_millis(20);
 
+/// How long a connection stays idle while memory is short.
+const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
+/// The longest body that is taken when there is next to none: that of a form.
+const SMALL_BODY: u64 = 8 * 1024;
+
 /// What all connections of the front share.
 pub(crate) struct Shared<A: App> {
     pub settings: Settings,
@@ -40,6 +46,8 @@ pub(crate) struct Shared<A: App> {
     pub flights: Rc<Flights<A::Call>>,
     pub access: Option<Rc<AccessLog>>,
     draining: Cell<bool>,
+    /// How short memory is.
+    pressure: Cell<Level>,
     rejects: RefCell<HashMap<Reject, u64>>,
 }
 
@@ -56,12 +64,55 @@ impl<A: App> Shared<A> {
             flights: Rc::default(),
             access,
             draining: Cell::new(false),
+            pressure: Cell::default(),
             rejects: RefCell::default(),
         }
     }
 
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// How short memory is.
+    pub fn pressure(&self) -> Level {
+        self.pressure.get()
+    }
+
+    /// Memory is as short as this from now on.
+    pub fn press(&self, level: Level) {
+        let before = self.pressure.replace(level);
+        // What bodies may take of it; the rest goes to files.
+        let part = match level {
+            Level::Calm => 1,
+            Level::Tight => 4,
+            Level::Critical => 16,
+        };
+        self.memory.resize(self.settings.memory / part);
+        if let (Some(files), Some(most)) = (self.memory.files(), self.settings.file_memory) {
+            files.resize(most / part);
+        }
+        if before == Level::Calm && level > before {
+            self.table.close_idle();
+        }
+    }
+
+    /// How long an idle connection is kept.
+    pub fn idle_limit(&self, is_used: bool) -> Duration {
+        let limit = self.settings.idle_limit(is_used);
+        match self.pressure() {
+            Level::Calm => limit,
+            Level::Tight | Level::Critical => limit.min(IDLE_UNDER_PRESSURE),
+        }
+    }
+
+    /// Whether a body of this many bytes, if that is known, may be received now.
+    pub fn takes_body(&self, announced: Option<u64>) -> bool {
+        let most = match self.pressure() {
+            Level::Calm => return true,
+            Level::Tight => self.settings.body_memory as u64,
+            Level::Critical => SMALL_BODY,
+        };
+        announced.is_some_and(|announced| announced <= most)
     }
 
     /// Waits until there is room for another connection: the one idle longest is closed for it, as
@@ -139,6 +190,12 @@ impl<A: App> Server<A> {
             Poll::Pending
         })
         .await;
+    }
+
+    /// To be told how short memory is.
+    pub fn pressing(&self) -> impl Fn(Level) + use<A> {
+        let shared = Rc::clone(&self.shared);
+        move |level| shared.press(level)
     }
 
     /// Client connections now.

@@ -18,6 +18,8 @@ const CODED_COLON: u8 = 0x5c;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
     is_trailers: bool,
+    /// A field has begun: the table's size may not change any more.
+    has_fields: bool,
     expects: Expects,
 }
 
@@ -62,6 +64,7 @@ impl Walk {
     pub fn new(is_trailers: bool) -> Self {
         Self {
             is_trailers,
+            has_fields: false,
             expects: Expects::Field,
         }
     }
@@ -128,7 +131,13 @@ impl Walk {
     }
 
     /// Which kind of field it is, and the prefix of its number (section 6).
-    fn first_byte(&self, byte: u8) -> Result<Expects, Breach> {
+    fn first_byte(&mut self, byte: u8) -> Result<Expects, Breach> {
+        let changes_size = (0x20..0x40).contains(&byte);
+        if changes_size && self.has_fields {
+            // Only at the beginning (section 4.2).
+            return Err(Breach::Compression);
+        }
+        self.has_fields |= !changes_size;
         match byte {
             0x80.. => self.number(Number::Field, byte, 7),
             0x40.. => self.number(Number::Name, byte, 6),

@@ -4,11 +4,13 @@
 //! Leaves doing what it says to `front` and to the dispatch of requests.
 #![forbid(unsafe_code)]
 
+pub mod breaker;
 pub mod budget;
 pub mod conform;
 pub mod frames;
 mod hpack;
 pub mod pace;
+pub mod pressure;
 pub mod proxy;
 pub mod rate;
 pub mod score;

@@ -63,6 +63,7 @@ impl Reason {
             Self::Stuck => "too many of its threads are stuck",
             Self::Broken => "it wrote something impossible",
             Self::Leaving => "it asked to end",
+            Self::Memory => "memory is short, and it has most of it",
         }
     }
 }
@@ -193,6 +194,7 @@ impl ToSupervisor {
                     Reason::Stuck => 2,
                     Reason::Broken => 3,
                     Reason::Leaving => 4,
+                    Reason::Memory => 5,
                 };
                 word(4, &[worker.0, reason])
             }
@@ -223,6 +225,7 @@ impl ToSupervisor {
                     2 => Reason::Stuck,
                     3 => Reason::Broken,
                     4 => Reason::Leaving,
+                    5 => Reason::Memory,
                     _ => return Err(NotAWord),
                 };
                 Self::Replace {
@@ -298,7 +301,7 @@ mod tests {
     }
 
     fn to_supervisor() -> Vec<ToSupervisor> {
-        use Reason::{Broken, Leaving, MaxRequests, Stuck};
+        use Reason::{Broken, Leaving, MaxRequests, Memory, Stuck};
         let mut words = vec![
             ToSupervisor::Listening,
             ToSupervisor::Ready { worker: WORKER },
@@ -306,12 +309,12 @@ mod tests {
             ToSupervisor::Drained,
             ToSupervisor::Pong,
         ];
-        words.extend(
-            [MaxRequests, Stuck, Broken, Leaving].map(|reason| ToSupervisor::Replace {
+        words.extend([MaxRequests, Stuck, Broken, Leaving, Memory].map(|reason| {
+            ToSupervisor::Replace {
                 worker: WORKER,
                 reason,
-            }),
-        );
+            }
+        }));
         words
     }
 

@@ -33,6 +33,17 @@ impl Processes {
         use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The workers.
+    pub fn workers(&self) -> Vec<(WorkerId, u32)> {
+        let number = |process: &Process| process.name.strip_prefix("worker ")?.parse().ok();
+        self.with(|all| {
+            let found = all
+                .values()
+                .filter_map(|one| Some((WorkerId(number(one)?), one.pid)));
+            found.collect()
+        })
+    }
+
     /// A worker has come.
     pub fn adopt(&self, worker: WorkerId, pid: u32) {
         self.add(pid, format!("worker {}", worker.0));

@@ -406,6 +406,7 @@ impl<A: App> Conn<A> {
             Failure::WorkerDied => (502, &[], "the worker that ran this request has died"),
             Failure::Refused => (500, &[], "this request has stopped several workers"),
             Failure::Aborted => (500, &[], ""),
+            Failure::Failing => (503, RETRY, "this part of the site fails at the moment"),
             Failure::Stopping => (503, RETRY, "the server is stopping"),
         };
         self.answer_locally(facts, status, fields, text, false)

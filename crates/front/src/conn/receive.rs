@@ -75,7 +75,7 @@ impl<A: App> Conn<A> {
         let mut began = (!self.is_used).then_some(self.accepted);
         if self.buffer.is_empty() {
             self.buffer.release();
-            let limit = self.shared.settings.idle_limit(self.is_used);
+            let limit = self.shared.idle_limit(self.is_used);
             let since = began.unwrap_or_else(Instant::now);
             self.place.row.idle(since, limit);
         }
@@ -154,6 +154,9 @@ impl<A: App> Conn<A> {
     ) -> Result<Body, Refusal> {
         let settings = &self.shared.settings;
         let announced = decoder.announced();
+        if !self.shared.takes_body((announced > 0).then_some(announced)) {
+            return Err(Refusal::NoRoom(io::ErrorKind::OutOfMemory.into()));
+        }
         if announced > settings.body_memory as u64 && !temp::has_room(&settings.temp_dir, announced)
         {
             // Before any of it is read: what cannot be kept is not worth the client's time.

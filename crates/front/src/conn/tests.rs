@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use canter_base::options::{AccessLogFormat, ForwardedHeader};
 use canter_channel::call::{Answer, Submission};
+use canter_shield::pressure::Level;
 
 use super::*;
 use crate::app::Call;
@@ -176,6 +177,31 @@ fn s6_an_upload_that_memory_in_the_place_of_a_disk_cannot_hold_is_refused_before
     assert_eq!(refused.as_deref(), Some("HTTP/1.1 503 Service Unavailable"));
     assert_eq!(shared.memory.files().map(|files| files.taken()), Some(0));
     assert_eq!(answer(&on(None), ask(1_100_000).as_bytes()), None);
+}
+
+#[test]
+fn l9_short_memory_takes_no_large_uploads_and_keeps_no_idle_connections() {
+    let shared = Rc::new(Shared::new(settings(), Silent, None));
+    let most = shared.memory.most();
+    let ask = |length: u64| {
+        let length = format!("Content-Length: {length}");
+        format!("POST / HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n")
+    };
+    let is_taken = |length| answer(&shared, ask(length).as_bytes()).is_none();
+    let idle = shared.table.enter();
+    idle.row.idle(Instant::now(), Duration::from_secs(75));
+    assert!(is_taken(200_000) && !idle.row.is_expired());
+    shared.press(Level::Tight);
+    assert!(!is_taken(200_000) && is_taken(20_000) && idle.row.is_expired());
+    assert_eq!(shared.memory.most(), most / 4);
+    assert_eq!(shared.idle_limit(true), Duration::from_secs(5));
+    shared.press(Level::Critical);
+    assert!(!is_taken(20_000) && is_taken(2_000));
+    let chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert!(answer(&shared, chunked).is_some_and(|line| line.contains("503")));
+    shared.press(Level::Calm);
+    assert!(is_taken(200_000) && answer(&shared, chunked).is_none());
+    assert_eq!(shared.memory.most(), most);
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub enum Reason {
     Broken,
     /// It asked for it.
     Leaving,
+    /// Memory is short, and it has most of it.
+    Memory,
 }
 
 /// Offered requests beyond which a worker gets no more until it has taken some. Deep enough that
@@ -283,6 +285,11 @@ impl Dispatch {
     /// Gives the worker no more requests and tells it to end when it has finished.
     pub fn retire(&self, id: WorkerId) {
         self.0.borrow_mut().retire(id);
+    }
+
+    /// Has the worker replaced.
+    pub fn replace(&self, id: WorkerId, reason: Reason) {
+        self.0.borrow_mut().replace(id, reason);
     }
 
     /// No request is taken any more; what waits for a worker still gets one.

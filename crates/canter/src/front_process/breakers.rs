@@ -1,0 +1,132 @@
+//! Owns the breaker in front of the workers: what counts as a failure, and holding back the part of
+//! the site that fails.
+//! Leaves when a part counts as failing, and how it comes back, to `canter_shield::breaker`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use canter_base::{info, warn};
+use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::request::Request;
+use canter_channel::response::Response;
+use canter_front::{App, Call};
+use canter_shield::breaker::{Breaker, Change, Leave, Outcome, Part};
+
+/// An error that comes sooner than this takes nothing from others.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// An app whose parts may fail without taking the others along.
+#[derive(Clone)]
+pub struct Guarded<A> {
+    app: A,
+    state: Rc<State>,
+}
+
+struct State {
+    breaker: RefCell<Breaker>,
+    start: Instant,
+}
+
+/// A request that passed, or one that was held back.
+pub struct GuardedCall<C> {
+    call: Option<C>,
+    /// What is owed to the breaker.
+    open: Option<(Part, Leave, Instant)>,
+    state: Rc<State>,
+}
+
+impl<A> Guarded<A> {
+    pub fn new(app: A) -> Self {
+        let state = Rc::new(State {
+            breaker: RefCell::default(),
+            start: Instant::now(),
+        });
+        Self { app, state }
+    }
+}
+
+impl<A: App> App for Guarded<A> {
+    type Call = GuardedCall<A::Call>;
+
+    fn submit(&self, submission: Submission) -> Self::Call {
+        let path = Request::read(&submission.message).map(|request| request.facts.path);
+        let part = Part::of(path.unwrap_or_default());
+        let leave = self.state.breaker.borrow_mut().enter(part);
+        GuardedCall {
+            call: leave.as_ref().map(|_| self.app.submit(submission)),
+            open: leave.map(|leave| (part, leave, Instant::now())),
+            state: Rc::clone(&self.state),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.app.is_ready()
+    }
+}
+
+impl<C> GuardedCall<C> {
+    fn settle(&mut self, judge: impl FnOnce(Duration) -> Outcome) {
+        let Some((part, leave, since)) = self.open.take() else {
+            return;
+        };
+        let now_ms = self.state.start.elapsed().as_millis() as u64;
+        let mut breaker = self.state.breaker.borrow_mut();
+        match breaker.leave(part, &leave, judge(since.elapsed()), now_ms) {
+            Some(Change::Fails) => warn!(
+                "a part of the site fails: few requests are let through until it works",
+                path = String::from_utf8_lossy(part.bytes()).as_ref()
+            ),
+            Some(Change::Works) => info!(
+                "a part of the site works again",
+                path = String::from_utf8_lossy(part.bytes()).as_ref()
+            ),
+            None => {}
+        }
+    }
+}
+
+impl<C: Call> Call for GuardedCall<C> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        let Some(call) = &mut self.call else {
+            return Poll::Ready(Answer::Failed(Failure::Failing));
+        };
+        let answer = std::task::ready!(call.poll_answer(cx));
+        if self.open.is_some() {
+            self.settle(|took| judge(&answer, took));
+        }
+        Poll::Ready(answer)
+    }
+
+    fn set_hold(&self, hold: bool) {
+        if let Some(call) = &self.call {
+            call.set_hold(hold);
+        }
+    }
+
+    fn is_queued(&self) -> bool {
+        self.call.as_ref().is_some_and(Call::is_queued)
+    }
+}
+
+impl<C> Drop for GuardedCall<C> {
+    fn drop(&mut self) {
+        self.settle(|_| Outcome::Unknown);
+    }
+}
+
+fn judge(answer: &Answer, took: Duration) -> Outcome {
+    let status = match answer {
+        Answer::Failed(Failure::RanTooLong | Failure::WorkerDied) => return Outcome::Failed,
+        Answer::Failed(_) | Answer::Chunk { .. } => return Outcome::Unknown,
+        Answer::Head { message, .. } | Answer::File { message, .. } => {
+            Response::read(message).map_or(0, |answer| answer.facts.status)
+        }
+    };
+    if status >= 500 && took >= SLOW {
+        Outcome::Failed
+    } else {
+        Outcome::Well
+    }
+}
