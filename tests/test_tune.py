@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli
 from harness.operated import PROGRAM, until
 from harness.server import APPS, Server
 
@@ -63,7 +63,7 @@ def test_b6_a_page_that_waits_gets_threads_and_a_file_that_serve_reads(tmp_path:
     lone, chosen = rate(report, 1, 1), rate(report, choice["workers"], choice["threads"])
     assert chosen is not None
     assert lone is None or chosen > 2 * lone
-    written = tomllib.loads(file.read_text())
+    written = tomli.loads(file.read_text())
     assert (written["workers"], written["threads"]) == (choice["workers"], choice["threads"])
     checked = subprocess.run(
         [str(PROGRAM), "options", "--config", str(file), "fourpages"], capture_output=True, text=True, check=False
