@@ -26,7 +26,8 @@
 //! Content negotiation is the front's: it removes Accept-Encoding towards the app (and says so in
 //! [`vary::Settled`]), and adds encoded forms with [`Store::add_form`]. `Cache-Status` is
 //! [`status::CacheStatus`]. For the tiers below memory, [`wire`] turns entries into bytes and back,
-//! and [`disk`], the one part that does I/O, keeps them in a folder.
+//! and [`disk`], the one part that does I/O, keeps them in a folder; [`shelf`] is what several machines
+//! write for each other.
 #![forbid(unsafe_code)]
 
 mod block;
@@ -43,6 +44,7 @@ mod lines;
 pub mod policy;
 mod reason;
 pub mod rule;
+pub mod shelf;
 pub mod status;
 pub mod store;
 pub mod structured;

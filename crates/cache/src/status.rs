@@ -8,6 +8,25 @@ use crate::reason::Reason;
 /// The name of this cache in the field.
 pub const NAME: &str = "canter";
 
+/// A tier below memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// A folder of this machine.
+    Disk,
+    /// What several machines share.
+    Shared,
+}
+
+impl Tier {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 /// What the cache had to do with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStatus<'a> {
@@ -26,6 +45,8 @@ pub struct CacheStatus<'a> {
     pub collapsed: bool,
     /// Why not.
     pub detail: Option<Reason>,
+    /// Where it was found, when not in memory.
+    pub tier: Option<Tier>,
     /// The key, only for who debugs.
     pub key: Option<&'a str>,
 }
@@ -63,6 +84,8 @@ impl Display for CacheStatus<'_> {
         }
         if let Some(detail) = self.detail {
             write!(out, "; detail={}", detail.word())?;
+        } else if let Some(tier) = self.tier {
+            write!(out, "; detail={}", tier.word())?;
         }
         Ok(())
     }
@@ -97,6 +120,16 @@ mod tests {
                     ..status
                 },
                 "canter; hit; ttl=41",
+                "HIT",
+            ),
+            (
+                CacheStatus {
+                    hit: true,
+                    ttl: Some(7),
+                    tier: Some(Tier::Shared),
+                    ..status
+                },
+                "canter; hit; ttl=7; detail=shared",
                 "HIT",
             ),
             (

@@ -84,6 +84,12 @@ pub(crate) fn values(names: &[u8], request: &(impl Lines + ?Sized)) -> Option<Ve
     Some(out)
 }
 
+/// Whether these are names as [`Names`] writes them, at least one.
+pub(crate) fn are_names(names: &[u8]) -> bool {
+    let count = names.split(|&byte| byte == b',').count();
+    !names.is_empty() && is_selection(names, &vec![0; count])
+}
+
 /// Whether these are names as [`Names`] writes them, and values for each of them.
 pub(crate) fn is_selection(names: &[u8], values: &[u8]) -> bool {
     let parts: Vec<&[u8]> = names.split(|&byte| byte == b',').collect();

@@ -36,7 +36,7 @@ use canter_workers::supervisor::FrontStart;
 
 use crate::command::serve::temp_dir;
 use crate::pooling::Plan;
-use crate::{admin, tls};
+use crate::{admin, tiers, tls};
 use breakers::Guarded;
 use observed::Processes;
 use pooled::Pooled;
@@ -200,9 +200,9 @@ async fn serve(
     if config.insight {
         pooled.bill(&dispatch);
     }
-    let insight = observed::start(config, &dispatch, &processes, &pooled, &profiler);
     let files = files::of(config);
-    let pages = pages(config, sizing);
+    let pages = tiers::below(pages(config, sizing), config);
+    let insight = observed::start(config, &dispatch, &processes, (&pooled, &pages), &profiler);
     let server = Server::start(
         Settings {
             insight,

@@ -20,6 +20,7 @@ mod cli;
 mod command;
 mod front_process;
 mod pooling;
+mod tiers;
 mod tls;
 
 fn main() -> ExitCode {

@@ -4,6 +4,7 @@
 mod admin;
 mod answer;
 mod asking;
+mod below;
 mod buffer;
 mod cached;
 mod doctor;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use canter_cache::status::Tier;
 use canter_channel::trace::Trace;
 use canter_encode::Wish;
 use canter_http::conditional::Conditions;
@@ -32,6 +33,8 @@ pub(crate) struct Facts {
     pub passing: Option<Passing>,
     /// What the page cache had to do with it, for `Cache-Status`.
     pub cache_status: Option<Rc<str>>,
+    /// Where its page was found, when not in memory.
+    pub tier: Option<Tier>,
     pub started: Instant,
     pub has_body: bool,
     /// Who is to blame for what is wrong with it, where that is known.

@@ -8,6 +8,7 @@
 //!      └▶ app, as without a cache ─▶ judge ─▶ keep                  (plain HTTP)
 //! ```
 
+mod below;
 pub(crate) mod flight;
 
 mod examine;
@@ -16,7 +17,7 @@ mod rules;
 mod shape;
 mod site;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use canter_base::options::PageRule;
 use canter_cache::policy::{self, Answer, Asked, Forward, Freshened, Lookup, Lost, Plan};
+use canter_cache::shelf::Position;
 use canter_cache::status::CacheStatus;
 use canter_cache::store::{Limits, Mark};
 use canter_cache::vary::Settled;
@@ -58,6 +60,7 @@ struct Inner {
     /// None until the app has said what it is: until then nothing is looked up or kept.
     site: RefCell<Option<Rc<Site>>>,
     store: RefCell<Store>,
+    below: OnceCell<below::Below>,
     seed: Cell<u64>,
     /// `Cache-Status` of requests that passed by.
     words: passing::Words,
@@ -96,6 +99,8 @@ pub(crate) struct Visit {
     method_text: Vec<u8>,
     path: Vec<u8>,
     mark: Mark,
+    /// The same among the machines that share pages.
+    position: Option<Position>,
     asked: Time,
 }
 
@@ -173,6 +178,7 @@ impl Pages {
             rules: rules.collect(),
             site: RefCell::default(),
             store: RefCell::new(Store::new(limits)),
+            below: OnceCell::new(),
             seed: Cell::new(crate::request::random()),
             words: passing::Words::default(),
         }))
@@ -193,6 +199,7 @@ impl Pages {
     /// Purges; how many pages were meant. After a soft purge they are shown while others are
     /// fetched.
     pub fn purge(&self, purge: &Purge, soft: bool) -> usize {
+        self.purge_below(purge, soft);
         self.0.store.borrow_mut().purge(purge, soft)
     }
 
@@ -207,7 +214,7 @@ impl Pages {
         };
         let look = match shape::see(&inner.rules, &site, request) {
             Ok(Seen::Covered(look)) => *look,
-            Ok(Seen::Plain(_)) if self.has_nothing_for(request) => {
+            Ok(Seen::Plain(_)) if !self.has_below() && self.has_nothing_for(request) => {
                 return Turn::Pass(self.passing(Forward::UriMiss));
             }
             Ok(Seen::Plain(plain)) => shape::plain(&site, request, &plain),
@@ -238,7 +245,9 @@ impl Pages {
                 match refused.flatten() {
                     Some(reason) => Turn::Pass(Passing::around(reason)),
                     None if is_covered => Turn::Fetch(self.visit(request, look, forward, found)),
-                    None if found.is_none() => Turn::Pass(self.passing(forward)),
+                    None if found.is_none() && !self.is_worth_a_look(&look) => {
+                        Turn::Pass(self.passing(forward))
+                    }
                     None => Turn::App(self.visit(request, look, forward, found)),
                 }
             }
@@ -305,6 +314,7 @@ impl Pages {
             found,
             forward,
             mark: self.0.store.borrow().mark(),
+            position: self.position(),
             asked: now(),
         })
     }
@@ -342,7 +352,9 @@ impl Pages {
         if let Some(found) = visit.found.as_ref().filter(|_| method == Method::Get) {
             if answer.status == 304 {
                 return match policy::freshen(&found.entry, &asked, &answer, rule, &settings, seed) {
-                    Freshened::Updated(entry, life) => self.freshened(found, *entry, life, status),
+                    Freshened::Updated(entry, life) => {
+                        self.freshened(visit, found, *entry, life, status)
+                    }
                     Freshened::Refused(reason) => {
                         self.0.store.borrow_mut().drop_entry(found.handle);
                         let status = CacheStatus {
@@ -372,6 +384,8 @@ impl Pages {
                 if look.shape.is_some() {
                     let until = now.plus_seconds(REFUSED_SECONDS);
                     self.0.store.borrow_mut().refuse(&look.key, reason, until);
+                } else {
+                    self.refuse_below(look, reason);
                 }
                 let detail = Some(reason);
                 Judged::Private(CacheStatus { detail, ..status })
@@ -381,6 +395,7 @@ impl Pages {
 
     fn freshened(
         &self,
+        visit: &Visit,
         found: &Found,
         entry: Entry,
         life: Life,
@@ -390,6 +405,12 @@ impl Pages {
         let mut store = self.0.store.borrow_mut();
         let handle = store.replace(found.handle, entry, life);
         let stored = handle.is_some();
+        drop(store);
+        if stored {
+            let covering = visit.look.covering.as_ref();
+            let rule = covering.map_or(0, |covering| covering.rule.id);
+            self.keep_below(&whole, &life, rule, visit);
+        }
         let page = Page {
             entry: whole,
             life,
@@ -450,6 +471,10 @@ impl Pages {
         let mut store = self.0.store.borrow_mut();
         store.forget_refusal(&look.key);
         let handle = store.put(entry, life, rule, most, visit.mark).ok();
+        drop(store);
+        if handle.is_some() {
+            self.keep_below(&whole, &life, rule, visit);
+        }
         let page = Page {
             entry: whole,
             life,
@@ -474,17 +499,22 @@ impl Pages {
             return;
         };
         let invalid = policy::invalidates(visit.method, &visit.method_text, status, fields, &url);
+        let purge = |purge: &Purge, is_covered| {
+            let count = self.0.store.borrow_mut().purge(purge, true);
+            self.invalidate_below(purge, true, count, is_covered);
+        };
         for (path, query) in invalid.urls {
             let key = canter_cache::Key::new(url.scheme, url.host, &path, query.as_deref());
-            self.purge(&Purge::Url(key), true);
+            let is_covered = self.0.rules.iter().any(|rule| rule.covers(url.host, &path));
+            purge(&Purge::Url(key), is_covered);
             // A rule may count less of the query than there is.
-            if self.0.rules.iter().any(|rule| rule.covers(url.host, &path)) {
+            if is_covered {
                 let host = Some(url.host.to_vec());
-                self.purge(&Purge::Path { host, path }, true);
+                purge(&Purge::Path { host, path }, true);
             }
         }
         for tag in invalid.tags {
-            self.purge(&Purge::Tag(tag), true);
+            purge(&Purge::Tag(tag), true);
         }
     }
 

@@ -12,6 +12,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/encode", &["http"]),
     ("crates/files", &["http"]),
     ("crates/cache", &["http"]),
+    ("crates/tiers", &["base", "cache"]),
     ("crates/shield", &[]),
     ("crates/insight", &["base"]),
     ("crates/selftest", &[]),
@@ -19,6 +20,7 @@ const GRAPH: &[(&str, &[&str])] = &[
         "crates/front",
         &[
             "base", "cache", "channel", "encode", "files", "http", "insight", "shield", "sys",
+            "tiers",
         ],
     ),
     ("crates/load", &["base", "sys"]),
@@ -30,7 +32,7 @@ const GRAPH: &[(&str, &[&str])] = &[
         "crates/canter",
         &[
             "base", "channel", "encode", "files", "front", "http", "insight", "load", "pg",
-            "selftest", "shield", "sys", "tune", "workers",
+            "selftest", "shield", "sys", "tiers", "tune", "workers",
         ],
     ),
     ("xtask", &["base"]),

@@ -6,6 +6,7 @@
 
 mod address;
 mod app;
+mod cache_url;
 mod choice;
 mod database_url;
 mod declare;
@@ -28,6 +29,7 @@ mod web;
 
 pub use address::{Address, Host, Network};
 pub use app::App;
+pub use cache_url::{CachePlace, CacheServer, CacheUrl};
 pub use choice::{
     AccessLogFormat, Ban, Cache, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
     PlatformName, Preload, Static, WorkerClass,

@@ -201,8 +201,9 @@ fn ranges(config: &Config) -> Vec<Range> {
     const MIB: u64 = 1 << 20;
     // An absent number is in any range.
     let cache_size = config.cache_size.map_or(MIB, |size| size.0);
+    let (cache_dir, line) = (config.cache_dir_size.0, config.limit_request_line.0);
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
-    let rows: [(&'static [&'static str], u64, u64, u64); 19] = [
+    let rows: [(&'static [&'static str], u64, u64, u64); 20] = [
         (&["workers"], absent(config.workers), 1, 1024),
         (&["compress_level"], config.compress_level.into(), 1, 9),
         (&["threads"], absent(config.threads), 1, 10_000),
@@ -221,12 +222,7 @@ fn ranges(config: &Config) -> Vec<Range> {
             1_000_000,
         ),
         (&["queue_size"], absent(config.queue_size), 1, 1_000_000),
-        (
-            &["limit_request_line"],
-            config.limit_request_line.0,
-            64,
-            MIB,
-        ),
+        (&["limit_request_line"], line, 64, MIB),
         (
             &["limit_request_fields"],
             config.limit_request_fields.into(),
@@ -253,6 +249,7 @@ fn ranges(config: &Config) -> Vec<Range> {
             256 * MIB,
         ),
         (&["cache_size"], cache_size, MIB, MIB * MIB),
+        (&["cache_dir_size"], cache_dir, MIB, MIB * MIB),
         (&["forwarded_hops"], config.forwarded_hops.into(), 1, 64),
         (
             &["db_connections"],

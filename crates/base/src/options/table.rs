@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::address::{Address, Network};
 use super::app::App;
+use super::cache_url::CacheUrl;
 use super::choice::{
     AccessLogFormat, Ban, Cache, Compress, DbAuth, DbPool, ForwardedHeader, Http2, LogTarget,
     PlatformName, Preload, Static, WorkerClass,
@@ -553,6 +554,35 @@ options! {
     cache_size: Option<Size> = "" {
         group: Pages, example: "64MB", since: "0.1.0",
         unset: "6 % of memory, 8 MB to 256 MB",
+    }
+
+    /// A folder for cached pages
+    ///
+    /// Below memory: it is larger, and what is in it is there again after a restart. Memory is asked
+    /// first. Files that are not whole are passed over. One server uses it at a time.
+    cache_dir: Option<PathBuf> = "" {
+        group: Pages, example: "/var/cache/canter", since: "0.1.0", unset: "none",
+    }
+
+    /// Disk for cached pages
+    ///
+    /// With `--cache-dir`. When it is full, the pages that were not asked for longest go.
+    cache_dir_size: Size = "256MB" {
+        group: Pages, example: "2GB", since: "0.1.0",
+    }
+
+    /// A Valkey or Redis server by which several machines share pages
+    ///
+    /// `redis://user:password@host:6379/0`, `rediss://…` with TLS, or `unix:///path`; the name of a
+    /// variable, such as `REDIS_URL`, takes the address from there. Each machine's memory is asked
+    /// first, pages that one has made are there for the others, and a purge reaches all. When the
+    /// server is slow or gone, pages come from memory and from the app as without it. Behind a `?` may
+    /// stand `prefix=shop` for several sites at one server, `timeout=10ms` for a look-up,
+    /// `ssl_ca_certs=FILE` and `ssl_cert_reqs=none`. The password is never shown, but a flag can be
+    /// seen by other users of the machine: prefer a variable. Redis must be 6 or newer.
+    cache_url: Option<CacheUrl> = "" {
+        group: Pages, example: "redis://:secret@cache.example.com:6379/0", since: "0.1.0",
+        unset: "each machine for itself",
     }
 
     /// A rule for the pages of some paths; may be given several times

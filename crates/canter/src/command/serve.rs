@@ -25,7 +25,7 @@ use canter_workers::supervisor::{self, Ended, Hooks, Plan};
 use canter_workers::zygote::{Loaded, Python};
 use rustix::fs::Mode;
 
-use crate::{admin, front_process, pooling, tls};
+use crate::{admin, front_process, pooling, tiers, tls};
 
 /// How a shell shows the end by a second Ctrl-C: 128 plus the number of SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -48,6 +48,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     }
     check_access_log(config)?;
     check_temp_dir(config)?;
+    tiers::server(config)?;
     let tls = tls::Plan::new(config)?;
     let sockets = sockets::bind(config, inherited)?;
     let pooling = pooling::Plan::for_site(config, url_from(resolved))?;

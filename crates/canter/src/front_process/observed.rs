@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use canter_base::options::Config;
-use canter_front::{Insight, Profiler};
+use canter_front::{Insight, Pages, Profiler};
 use canter_insight::show::{Live, Pool, Process, Running};
 use canter_workers::dispatch::{Dispatch, Notice, WorkerId};
 
@@ -89,7 +89,7 @@ pub fn start(
     config: &Config,
     dispatch: &Dispatch,
     processes: &Processes,
-    pooled: &Pooled,
+    (pooled, pages): (&Pooled, &Pages),
     profiler: &Rc<Profiler>,
 ) -> Option<Rc<Insight>> {
     if !config.insight {
@@ -114,10 +114,10 @@ pub fn start(
         live.running = running_now(&dispatch, live.watched);
         live.pool = pool.stats().map(|stats| summed(&stats));
     };
+    let pages = pages.clone();
     let metrics = move || {
-        pooled
-            .stats()
-            .map_or_else(String::new, |stats| stats.prometheus())
+        let pooled = pooled.stats().map(|stats| stats.prometheus());
+        pooled.unwrap_or_default() + &pages.metrics()
     };
     let insight = Insight::new(token, live, metrics, Rc::clone(profiler));
     let ticking = Rc::clone(&insight);

@@ -86,7 +86,7 @@ impl<A: App> Conn<A> {
             return self.answer_file(&facts, &answer, unread).await;
         }
         self.remember(&mut facts);
-        if let Some(turn) = self.turn(&mut facts, client.https) {
+        if let Some(turn) = self.decide(&mut facts, client.https).await {
             return self.take_turn(&mut facts, turn).await;
         }
         let hints = hints::hints(settings, &self.head, buf);
@@ -147,6 +147,7 @@ impl<A: App> Conn<A> {
             visit: None,
             passing: None,
             cache_status: None,
+            tier: None,
             started: Instant::now(),
             has_body: self.head.framing != Framing::None,
             client: if self.arrival.trusted {

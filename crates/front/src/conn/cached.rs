@@ -103,10 +103,14 @@ impl<A: App> Conn<A> {
         };
         self.buffer.consume(self.head.length);
         match turn {
-            Turn::Hit(page, ttl) => self.send_page(facts, &page, hit(ttl)).await,
+            Turn::Hit(page, ttl) => {
+                let status = hit(ttl, facts);
+                self.send_page(facts, &page, status).await
+            }
             Turn::Refresh(page, ttl, visit) => {
                 self.refresh(facts, *visit, &kept);
-                self.send_page(facts, &page, hit(ttl)).await
+                let status = hit(ttl, facts);
+                self.send_page(facts, &page, status).await
             }
             Turn::Fetch(visit) => match visit.sent {
                 Sent::Shaped(_) => self.fetch(facts, visit, &kept).await,
@@ -135,9 +139,7 @@ impl<A: App> Conn<A> {
             },
         };
         // It costs this client nothing: who asked has the page by now.
-        let call = self.submit_for(None, facts.started, message);
-        let pages = self.shared.settings.pages.clone();
-        drop(start(&self.shared.flights, pages, visit, call, true));
+        self.start_refresh(visit, self.submission(None, facts.started, message));
     }
 
     fn submit(&self, facts: &Facts, message: Vec<u8>) -> A::Call {
@@ -145,14 +147,24 @@ impl<A: App> Conn<A> {
     }
 
     fn submit_for(&self, trace: Option<Rc<Trace>>, started: Instant, message: Vec<u8>) -> A::Call {
+        let submission = self.submission(trace, started, message);
+        self.shared.app.submit(submission)
+    }
+
+    fn submission(
+        &self,
+        trace: Option<Rc<Trace>>,
+        started: Instant,
+        message: Vec<u8>,
+    ) -> Submission {
         let timeout = self.shared.settings.timeout;
-        self.shared.app.submit(Submission {
+        Submission {
             message,
             file: None,
             wanted_until: None,
             trace,
             deadline: timeout.map(|limit| started.max(Instant::now()) + limit),
-        })
+        }
     }
 
     fn asking<'a>(
@@ -445,10 +457,11 @@ impl<A: App> Conn<A> {
     }
 }
 
-fn hit(ttl: i64) -> CacheStatus<'static> {
+fn hit(ttl: i64, facts: &Facts) -> CacheStatus<'static> {
     CacheStatus {
         hit: true,
         ttl: Some(ttl),
+        tier: facts.tier,
         ..CacheStatus::default()
     }
 }

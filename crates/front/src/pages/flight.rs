@@ -117,6 +117,14 @@ impl<C> Default for Flights<C> {
 }
 
 impl<C: Call + 'static> Flights<C> {
+    /// Whether a call for this page is under way.
+    pub fn is_flying(&self, key: &[u8]) -> bool {
+        let flights = self.0.borrow();
+        flights
+            .get(key)
+            .is_some_and(|flight| flight.may_be_joined())
+    }
+
     /// The call for this page that is under way.
     pub fn join(&self, key: &[u8]) -> Option<Follower<C>> {
         let flights = self.0.borrow();

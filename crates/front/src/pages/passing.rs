@@ -143,6 +143,8 @@ impl Pages {
         let ago = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         visit.asked = Time::from_millis(now().millis().saturating_sub(ago));
         visit.mark = mark;
+        // What was purged since at other machines is not known of that moment.
+        visit.position = None;
         Some(visit)
     }
 }
