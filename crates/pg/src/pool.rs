@@ -42,6 +42,7 @@ pub use stats::{BOUNDS_US, Histogram, PoolStats};
 pub(crate) type Pools = registry::Pools<Network>;
 pub(crate) type Pool = one::Pool<Network>;
 pub(crate) type Lease = lease::Lease<Network>;
+pub(crate) type Wait = wait::Wait<Network>;
 pub(crate) type Attached = one::Attached<Network>;
 pub(crate) type PinTurn = pins::Turn<Network>;
 pub(crate) use size::Limits;

@@ -4,7 +4,7 @@
 //! is the access part's; which server it gets is the pool's.
 //!
 //! ```text
-//! greet ─▶ pump ⇄ obtain (no server is free) ─▶ leave
+//! greet ─▶ pump (obtain: no server is free) ─▶ leave
 //! ```
 
 mod account;
@@ -25,7 +25,7 @@ pub(crate) use handle::{About, Activity, Handle, Keep, Orders};
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use crate::pool::{Attached, Lease, PinTurn, WaitInfo};
+use crate::pool::{Attached, Lease, PinTurn, Wait, WaitInfo};
 use crate::pooler::Shared;
 use crate::relay::{Io, Relay};
 use crate::stream::Stream;
@@ -76,6 +76,8 @@ struct Session {
     who: WaitInfo,
     relay: Relay,
     lease: Option<Held>,
+    /// Its place in the queue for one.
+    wait: Option<Wait>,
     /// A place among the pinned, from before its server is asked for until it is pinned (D14).
     turn: Option<PinTurn>,
     /// Only with replicas.
@@ -91,6 +93,9 @@ struct Session {
     account: Option<Box<account::Account>>,
     /// Bytes that must be in `client_in` before the relay can go on.
     needed: usize,
+    /// Nothing more is to be read from either side until the task is woken again.
+    client_dry: bool,
+    server_dry: bool,
 }
 
 /// A server in hand, watched for time-outs.
@@ -103,7 +108,8 @@ struct Held {
 
 /// Serves a client until it leaves. Returns when nothing of it is left: its server is given back
 /// or closed, its socket is closed.
-pub(crate) async fn run(guest: Guest) {
+pub(crate) async fn run(guest: Box<Guest>) {
+    // In a box, as the session itself: what a task moves about it keeps room for.
     let Some(mut session) = Box::pin(greet::greet(guest)).await else {
         return;
     };
@@ -118,7 +124,7 @@ impl Session {
             let event = poll_fn(|cx| self.poll_pump(cx)).await;
             match event {
                 Event::End(end) => return end,
-                Event::NeedsServer => {
+                Event::NeedsReplica => {
                     if let Err(end) = Box::pin(self.obtain()).await {
                         return end;
                     }

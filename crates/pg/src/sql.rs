@@ -19,5 +19,30 @@ pub fn scan(text: &[u8], standard_conforming_strings: bool) -> Seen {
     statement::Scanner::new(text, standard_conforming_strings).run()
 }
 
+/// Whether `text` is a lone `SELECT` that cannot touch anything: what `scan` would find out with
+/// more effort for most of what web applications say.
+#[inline]
+pub fn is_plain_read(text: &[u8]) -> bool {
+    const WORD: &[u8] = b"select";
+    let (Some(word), Some(next)) = (text.get(..WORD.len()), text.get(WORD.len())) else {
+        return false;
+    };
+    word.eq_ignore_ascii_case(WORD) && next.is_ascii_whitespace() && calls_nothing(text)
+}
+
+/// Whether `text` is one statement with no function call in it, and no `INTO`.
+#[inline]
+pub fn calls_nothing(text: &[u8]) -> bool {
+    let Some((_, all_but_last)) = text.split_last() else {
+        return false;
+    };
+    let says_into = |at: usize| {
+        let word = at.checked_sub(2).and_then(|from| text.get(from..from + 4));
+        word.is_some_and(|word| word.eq_ignore_ascii_case(b"into"))
+    };
+    memchr::memchr2(b'(', b';', all_but_last).is_none()
+        && !memchr::memchr2_iter(b't', b'T', text).any(says_into)
+}
+
 #[cfg(test)]
 mod tests;

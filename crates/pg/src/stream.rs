@@ -174,6 +174,14 @@ impl Stream {
         self.idle() != Idle::Quiet
     }
 
+    /// The unix socket, when that is all there is.
+    pub(crate) fn as_unix(&self) -> Option<&Unix> {
+        match self {
+            Self::Plain(Socket::Unix(unix)) => Some(unix),
+            _ => None,
+        }
+    }
+
     /// Whether bytes are encrypted.
     pub fn is_tls(&self) -> bool {
         !matches!(self, Self::Plain(_))

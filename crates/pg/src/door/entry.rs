@@ -73,8 +73,9 @@ async fn serve(stream: Stream, inside: Inside, shared: Rc<Shared>, _here: Here) 
     let entering = Box::pin(timeout(login_timeout, enter(stream, inside, shared)));
     if let Ok(Some((entered, registered))) = entering.await {
         match entered {
-            Entered::Session(guest) => session::run(*guest).await,
-            Entered::Console(visitor) => console::run(*visitor).await,
+            Entered::Session(guest) => session::run(guest).await,
+            // In a box: of tasks, most are sessions.
+            Entered::Console(visitor) => Box::pin(console::run(*visitor)).await,
         }
         drop(registered);
     }

@@ -4,12 +4,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
 use super::drive::{Job, Jobs};
+use super::lease::Times;
 use super::look::Facts;
 use super::one::Pool;
 use super::pins::Pins;
@@ -42,8 +44,12 @@ impl<C: Connect> Drop for Permit<C> {
     }
 }
 
-/// A server connection and the right to have it.
-pub(crate) struct Held<C: Connect> {
+/// A server connection and the right to have it: one pointer, which is all that goes from hand to
+/// hand for each query.
+pub(crate) struct Held<C: Connect>(Box<Holding<C>>);
+
+/// What a `Held` points to.
+pub(crate) struct Holding<C: Connect> {
     pub(crate) server: Box<C::Server>,
     pub(crate) permit: Permit<C>,
     /// Its lifetime with jitter.
@@ -54,6 +60,22 @@ pub(crate) struct Held<C: Connect> {
     pub(crate) facts: Rc<Facts>,
     /// The server's, asked for once: the kernel's answer costs a system call.
     pub(crate) address: Option<IpAddr>,
+    /// What is done with it, while somebody has it.
+    pub(crate) times: Times,
+}
+
+impl<C: Connect> Deref for Held<C> {
+    type Target = Holding<C>;
+
+    fn deref(&self) -> &Holding<C> {
+        &self.0
+    }
+}
+
+impl<C: Connect> DerefMut for Held<C> {
+    fn deref_mut(&mut self) -> &mut Holding<C> {
+        &mut self.0
+    }
 }
 
 pub(crate) struct Host<C: Connect> {
@@ -257,7 +279,7 @@ impl<C: Connect> Held<C> {
         let lifetime = permit.0.settings.lifetime();
         // 90 % to 110 %
         let percent = 90 + u32::try_from(permit.0.chance() % 21).unwrap_or(10);
-        Self {
+        Self(Box::new(Holding {
             facts: Rc::new(server.facts()),
             address: server.address(),
             server: Box::new(server),
@@ -265,12 +287,13 @@ impl<C: Connect> Held<C> {
             retire_at: now + lifetime * percent / 100,
             idle_since: now,
             generation,
-        }
+            times: Times::new(now),
+        }))
     }
 
     /// Ends it: what is left is the server to be closed and the permit to be dropped after.
     pub(crate) fn into_parts(self) -> (Box<C::Server>, Permit<C>) {
-        (self.server, self.permit)
+        (self.0.server, self.0.permit)
     }
 
     pub(crate) fn is_alive(&mut self) -> bool {

@@ -20,7 +20,7 @@ pub(crate) const SHOWN: usize = 100;
 
 /// A server in use, as others see it.
 pub(crate) struct InUse {
-    pub(crate) client: Rc<str>,
+    client: Option<Rc<str>>,
     pub(crate) since: Instant,
     pub(crate) pid: Option<i32>,
     /// How to cancel what it runs.
@@ -30,9 +30,6 @@ pub(crate) struct InUse {
     pub(crate) facts: Rc<Facts>,
     /// The pool's when the server was opened.
     pub(crate) generation: u32,
-    /// The beginning of what runs, or ran last.
-    text: [u8; SHOWN],
-    text_len: usize,
 }
 
 impl InUse {
@@ -41,10 +38,15 @@ impl InUse {
         self.seat.as_ref()
     }
 
+    /// The client in words.
+    pub(crate) fn client(&self) -> &str {
+        let seat = self.seat.as_ref().map(|seat| seat.handle.client());
+        seat.or(self.client.as_ref()).map_or("", |client| client)
+    }
+
     /// The beginning of what runs, in one line.
     pub(crate) fn text(&self) -> String {
-        let text = self.text.get(..self.text_len).unwrap_or_default();
-        one_line(text)
+        one_line(&self.facts.text.borrow())
     }
 }
 
@@ -52,18 +54,40 @@ pub(crate) struct Lease<C: Connect> {
     held: Option<Held<C>>,
     pool: Rc<Pool<C>>,
     slot: usize,
-    since: Instant,
+}
+
+/// When a server that somebody has was given what to do. Kept with the server: what many sessions
+/// take turns with stays in the processor's caches, their own memory does not.
+pub(crate) struct Times {
+    since: Cell<Instant>,
     /// Since when the server works; from the beginning, which saves reading the clock again.
     asked: Cell<Option<Instant>>,
     /// Since when a transaction is open.
     began: Cell<Option<Instant>>,
 }
 
+impl Times {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            since: Cell::new(now),
+            asked: Cell::new(Some(now)),
+            began: Cell::new(Some(now)),
+        }
+    }
+}
+
 impl<C: Connect> Lease<C> {
-    pub(crate) fn new(held: Held<C>, pool: Rc<Pool<C>>, who: &WaitInfo) -> Self {
-        let since = Instant::now();
+    pub(crate) fn new(
+        mut held: Held<C>,
+        pool: Rc<Pool<C>>,
+        who: &WaitInfo,
+        since: Instant,
+    ) -> Self {
+        held.times = Times::new(since);
+        held.facts.text.borrow_mut().clear();
         let in_use = InUse {
-            client: Rc::clone(&who.client),
+            // A session knows it, too.
+            client: who.seat.is_none().then(|| Rc::clone(&who.client)),
             since,
             pid: held.server.pid(),
             aim: held.server.aim(),
@@ -71,8 +95,6 @@ impl<C: Connect> Lease<C> {
             pin: None,
             facts: Rc::clone(&held.facts),
             generation: held.generation,
-            text: [0; SHOWN],
-            text_len: 0,
         };
         if let Some(seat) = &in_use.seat {
             seat.set_aim(in_use.aim.clone());
@@ -84,9 +106,6 @@ impl<C: Connect> Lease<C> {
             held: Some(held),
             pool,
             slot,
-            since,
-            asked: Cell::new(Some(since)),
-            began: Cell::new(Some(since)),
         }
     }
 
@@ -94,11 +113,17 @@ impl<C: Connect> Lease<C> {
     pub(crate) fn give_back(mut self) {
         if let Some(mut held) = self.held.take() {
             let now = Instant::now();
-            self.leave(now);
+            self.leave(&held.times, now);
             held.facts.prepared.set(held.server.prepared());
             held.idle_since = now;
             self.pool.take_back_at(held, now);
         }
+    }
+
+    /// When it was handed out.
+    pub(crate) fn since(&self) -> Instant {
+        self.times()
+            .map_or_else(Instant::now, |times| times.since.get())
     }
 
     /// The server cannot be used again.
@@ -112,12 +137,10 @@ impl<C: Connect> Lease<C> {
         let Some(text) = statement(messages) else {
             return;
         };
-        if let Some(in_use) = self.pool.in_use.borrow_mut().get_mut(self.slot) {
-            let len = text.len().min(SHOWN);
-            if let (Some(to), Some(from)) = (in_use.text.get_mut(..len), text.get(..len)) {
-                to.copy_from_slice(from);
-                in_use.text_len = len;
-            }
+        if let Some(held) = &self.held {
+            let mut shown = held.facts.text.borrow_mut();
+            shown.clear();
+            shown.extend_from_slice(text.get(..SHOWN).unwrap_or(text));
         }
     }
 
@@ -139,7 +162,7 @@ impl<C: Connect> Lease<C> {
         let pin = Pin {
             reasons: vec![reason],
             since: Instant::now(),
-            client: Rc::clone(&in_use.client),
+            client: in_use.client().into(),
             text: one_line(text.get(..text.len().min(SHOWN)).unwrap_or_default()),
             database: self.pool.key.database.clone(),
             user: self.pool.key.user.clone(),
@@ -149,37 +172,35 @@ impl<C: Connect> Lease<C> {
         Ok(())
     }
 
-    /// The session holds nothing any more that needs this server.
-    pub(crate) fn unpin(&self) {
-        if let Some(in_use) = self.pool.in_use.borrow_mut().get_mut(self.slot)
-            && let Some(pin) = in_use.pin.take()
-        {
-            self.pool.host.pins.remove(pin);
-        }
-    }
-
     /// The server has something to do.
     pub(crate) fn working(&self) {
-        if self.asked.get().is_none() {
+        let Some(times) = self.times() else { return };
+        if times.asked.get().is_none() {
             let now = Instant::now();
-            self.asked.set(Some(now));
-            if self.began.get().is_none() {
-                self.began.set(Some(now));
+            times.asked.set(Some(now));
+            if times.began.get().is_none() {
+                times.began.set(Some(now));
             }
         }
     }
 
     /// The server has answered all, and no transaction is open.
     pub(crate) fn transaction_over(&self) {
-        if self.asked.get().is_some() {
+        if let Some(times) = self.times()
+            && times.asked.get().is_some()
+        {
             let now = Instant::now();
-            self.answered_at(now);
-            self.over_at(now);
+            self.answered_at(times, now);
+            self.over_at(times, now);
         }
     }
 
-    fn over_at(&self, now: Instant) {
-        if let Some(began) = self.began.take() {
+    fn times(&self) -> Option<&Times> {
+        self.held.as_ref().map(|held| &held.times)
+    }
+
+    fn over_at(&self, times: &Times, now: Instant) {
+        if let Some(began) = times.began.take() {
             let took = now.saturating_duration_since(began).as_micros();
             bump(&self.pool.counters.transactions);
             add(
@@ -191,13 +212,15 @@ impl<C: Connect> Lease<C> {
 
     /// The server has answered all and waits for the client.
     pub(crate) fn answered(&self) {
-        if self.asked.get().is_some() {
-            self.answered_at(Instant::now());
+        if let Some(times) = self.times()
+            && times.asked.get().is_some()
+        {
+            self.answered_at(times, Instant::now());
         }
     }
 
-    fn answered_at(&self, now: Instant) {
-        if let Some(asked) = self.asked.take() {
+    fn answered_at(&self, times: &Times, now: Instant) {
+        if let Some(asked) = times.asked.take() {
             bump(&self.pool.counters.queries);
             self.pool
                 .counters
@@ -208,23 +231,25 @@ impl<C: Connect> Lease<C> {
 
     fn close_held(&mut self) {
         if let Some(held) = self.held.take() {
-            self.leave(Instant::now());
+            self.leave(&held.times, Instant::now());
             self.pool.close(held);
         }
     }
 
-    fn leave(&self, now: Instant) {
-        self.unpin();
-        self.answered_at(now);
-        self.over_at(now);
+    fn leave(&self, times: &Times, now: Instant) {
+        self.answered_at(times, now);
+        self.over_at(times, now);
         let in_use = self.pool.in_use.borrow_mut().try_remove(self.slot);
+        if let Some(pin) = in_use.as_ref().and_then(|in_use| in_use.pin) {
+            self.pool.host.pins.remove(pin);
+        }
         if let Some(seat) = in_use.and_then(|in_use| in_use.seat) {
             seat.set_aim(None);
         }
         self.pool
             .counters
             .lease_time
-            .record(now.saturating_duration_since(self.since));
+            .record(now.saturating_duration_since(times.since.get()));
     }
 }
 

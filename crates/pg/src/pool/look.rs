@@ -1,6 +1,6 @@
 //! Server connections as the console shows them. Leaves the table around them to `console`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) tls: String,
     /// Statements prepared on it when it was last given back.
     pub(crate) prepared: Cell<usize>,
+    /// The beginning of what runs on it, or ran last.
+    pub(crate) text: RefCell<Vec<u8>>,
 }
 
 impl Default for Facts {
@@ -37,6 +39,7 @@ impl Default for Facts {
             local: None,
             tls: String::new(),
             prepared: Cell::new(0),
+            text: RefCell::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -92,14 +93,17 @@ impl<C: Connect> Pool<C> {
         if let Some(lease) = self.try_lease(want, who) {
             return Ok(lease);
         }
+        let wait = self.queue_up(Instant::now())?;
+        poll_fn(|cx| wait.poll_lease(cx, who)).await
+    }
+
+    /// A place at the end of the queue, for who found no idle server.
+    pub(crate) fn queue_up(self: &Rc<Self>, now: Instant) -> Result<Wait<C>, SqlError> {
         if self.disabled.get() {
             return Err(self.disabled_error());
         }
         bump(&self.counters.waits);
-        let since = Instant::now();
-        let end = self.enqueue().await;
-        self.counters.wait_time.record(since.elapsed());
-        Ok(Lease::new(end?, Rc::clone(self), who))
+        Ok(self.enqueue(now))
     }
 
     /// A server, if one is idle and nobody is before us.
@@ -110,20 +114,23 @@ impl<C: Connect> Pool<C> {
         loop {
             let mut held = self.idle.borrow_mut().take(want)?;
             if held.is_alive() {
-                return Some(Lease::new(held, Rc::clone(self), who));
+                return Some(Lease::new(held, Rc::clone(self), who, Instant::now()));
             }
             bump(&self.counters.found_dead);
             self.close(held);
         }
     }
 
-    fn enqueue(self: &Rc<Self>) -> Wait<C> {
-        let waiter = Waiter::new(self.host.next_ticket());
+    fn enqueue(self: &Rc<Self>, now: Instant) -> Wait<C> {
+        let waiter = Waiter::new(self.host.next_ticket(), now);
         self.queue.borrow_mut().push_back(Rc::clone(&waiter));
         self.waiting.set(self.waiting.get() + 1);
         let wait = Wait::new(waiter, Rc::clone(self));
         self.host.jobs.keep_time();
-        self.host.pump();
+        // With all connections in this pool, each is in use.
+        if self.host.has_room() || self.host.pools.borrow().len() > 1 {
+            self.host.pump();
+        }
         if self.is_short() && !crate::relay::sequences_are_read() {
             self.host.pins.press();
         }

@@ -118,7 +118,7 @@ impl<C: Connect> Pool<C> {
         let mut words = format!("{busy} of {} connections in use", host.size.cap());
         let mut clients = BTreeMap::<&str, u32>::new();
         for (_, one) in in_use.iter() {
-            *clients.entry(&one.client).or_default() += 1;
+            *clients.entry(one.client()).or_default() += 1;
         }
         let mut clients: Vec<_> = clients.into_iter().collect();
         clients.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

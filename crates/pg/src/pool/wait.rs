@@ -1,18 +1,17 @@
-//! A client that waits for a server: its place in the queue, and the future it sleeps in.
+//! A client that waits for a server: its place in the queue, and what ends its wait.
 //! May be dropped at any point: its place is freed, and a server already handed to it goes to the
 //! next one. Leaves who is next to `one` and `host`.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::Instant;
 
-use super::Connect;
 use super::host::Held;
+use super::lease::Lease;
 use super::one::Pool;
+use super::{Connect, WaitInfo};
 use crate::wire::SqlError;
 
 enum Slot<C: Connect> {
@@ -30,10 +29,10 @@ pub(crate) struct Waiter<C: Connect> {
 }
 
 impl<C: Connect> Waiter<C> {
-    pub(crate) fn new(ticket: u64) -> Rc<Self> {
+    pub(crate) fn new(ticket: u64, since: Instant) -> Rc<Self> {
         Rc::new(Self {
             ticket,
-            since: Instant::now(),
+            since,
             slot: RefCell::new(Slot::Waiting(None)),
         })
     }
@@ -68,10 +67,27 @@ impl<C: Connect> Wait<C> {
     }
 }
 
-impl<C: Connect> Future for Wait<C> {
-    type Output = Result<Held<C>, SqlError>;
+impl<C: Connect> Wait<C> {
+    /// When it began.
+    pub(crate) fn since(&self) -> Instant {
+        self.waiter.since
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// The end of the wait. Whose it is is asked for only then: nothing of a session that waits is
+    /// kept here.
+    pub(crate) fn poll_lease(
+        &self,
+        cx: &mut Context<'_>,
+        who: &WaitInfo,
+    ) -> Poll<Result<Lease<C>, SqlError>> {
+        let end = ready!(self.poll_end(cx));
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(self.waiter.since);
+        self.pool.counters.wait_time.record(waited);
+        Poll::Ready(end.map(|held| Lease::new(held, Rc::clone(&self.pool), who, now)))
+    }
+
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<Held<C>, SqlError>> {
         let mut slot = self.waiter.slot.borrow_mut();
         if let Slot::Waiting(waker) = &mut *slot {
             match waker {

@@ -194,6 +194,9 @@ impl Relay {
             .known
             .as_ref()
             .is_none_or(|known| known.params.is_conforming());
+        if sql::is_plain_read(text) {
+            return Ok(self.forward_query(message, io));
+        }
         let seen = sql::scan(text, conforming);
         if seen
             .flags

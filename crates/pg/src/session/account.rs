@@ -135,6 +135,9 @@ impl Session {
 
     /// Tells of a wait for a server that is over.
     pub(super) fn bill_wait(&self, asked: tokio::time::Instant, in_statement: bool) {
+        if !self.shared.bills.is_set() {
+            return;
+        }
         let for_ = asked.elapsed();
         let billed = Billed::Waited { for_, in_statement };
         self.shared.bills.tell(self.handle.owner(), billed);

@@ -6,11 +6,15 @@ use std::cell::RefCell;
 
 /// Bytes of a borrowed buffer.
 pub(super) const SIZE: usize = 16 << 10;
+/// Bytes of the buffer that what a client sent waits in for a server. With many who wait, larger ones
+/// would be in nobody's cache when their turn comes.
+const SMALL: usize = 256;
 /// Buffers kept at rest; more are given back to the allocator.
 const KEPT: usize = 128;
 
 thread_local! {
     static READING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static WAITING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static WRITING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -73,11 +77,35 @@ impl Input {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
+    /// What is there has to wait: in a small buffer, if it fits.
+    pub(super) fn settle(&mut self) {
+        let length = self.data().len();
+        if self.bytes.len() != SIZE || length > SMALL {
+            return;
+        }
+        let mut small = WAITING
+            .with_borrow_mut(Vec::pop)
+            .unwrap_or_else(|| vec![0; SMALL]);
+        if let Some(place) = small.get_mut(..length) {
+            place.copy_from_slice(self.data());
+        }
+        (self.start, self.end) = (0, length);
+        keep(&READING, std::mem::replace(&mut self.bytes, small));
+    }
+
     /// Gives the buffer back, when nothing is in it.
     pub(super) fn rest(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
             (self.start, self.end) = (0, 0);
-            keep(&READING, std::mem::take(&mut self.bytes));
+            let bytes = std::mem::take(&mut self.bytes);
+            keep(
+                if bytes.len() == SMALL {
+                    &WAITING
+                } else {
+                    &READING
+                },
+                bytes,
+            );
         }
     }
 }
@@ -157,7 +185,8 @@ impl Drop for Output {
 
 /// Keeps a buffer for the next one who needs it; one that grew goes back to the allocator (B8).
 fn keep(kept: &'static std::thread::LocalKey<RefCell<Vec<Vec<u8>>>>, buffer: Vec<u8>) {
-    if buffer.capacity() > SIZE * 2 {
+    // Nor is one that began small.
+    if buffer.capacity() > SIZE * 2 || buffer.len() > SMALL && buffer.capacity() < SIZE {
         return;
     }
     // At the end of the thread there is nobody to keep it for.
@@ -182,6 +211,29 @@ mod tests {
         input.consume(SIZE * 2);
         input.rest();
         assert_eq!(input.room(1).len(), SIZE, "one that grew is not kept");
+    }
+
+    #[test]
+    fn g1_what_waits_moves_to_a_small_buffer_and_grows_out_of_it() {
+        let mut input = Input::default();
+        input.room(1)[..5].copy_from_slice(b"abcde");
+        input.filled(5);
+        input.consume(2);
+        input.settle();
+        assert_eq!((input.data(), input.bytes.len()), (&b"cde"[..], SMALL));
+        while input.data().len() < SMALL {
+            let room = input.room(1);
+            room[0] = b'f';
+            input.filled(1);
+        }
+        assert_eq!(input.room(1).len(), SMALL, "it has doubled");
+        assert!(input.data().starts_with(b"cdef"));
+        input.consume(SMALL);
+        input.rest();
+        assert_eq!(input.room(1).len(), SIZE, "one that has grown is not kept");
+        input.filled(SMALL + 1);
+        input.settle();
+        assert_eq!(input.bytes.len(), SIZE, "more than a small one holds");
     }
 
     #[test]

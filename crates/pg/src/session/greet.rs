@@ -20,7 +20,8 @@ use crate::wire::{SqlError, TxStatus, build};
 const MOST_GREETINGS: usize = 64;
 
 /// Answers a client's start-up; `None` when it did not become a session.
-pub(super) async fn greet(guest: Guest) -> Option<Session> {
+pub(super) async fn greet(guest: Box<Guest>) -> Option<Box<Session>> {
+    let guest = *guest;
     let mut out = guest.greeting;
     if let Some(minor) = guest.startup.negotiation() {
         // Before the authentication is complete, where libpq expects it.
@@ -46,7 +47,7 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         .find(|group| group.is_of(guest.pool.key.target, &guest.shared))
         .map(Rc::clone);
     let (label, params) = known.clone().unwrap_or_else(|| (label, Rc::default()));
-    let mut session = Session {
+    let mut session = Box::new(Session {
         relay: Relay::new(&user, label, params, defer_begin),
         shared: guest.shared,
         stream: guest.stream,
@@ -54,6 +55,7 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         handle: guest.handle,
         who: guest.who,
         lease: None,
+        wait: None,
         turn: None,
         reads: group.map(super::reads::Reads::new),
         client_in: Input::default(),
@@ -63,7 +65,9 @@ pub(super) async fn greet(guest: Guest) -> Option<Session> {
         gone: 0,
         needed: 0,
         account: None,
-    };
+        client_dry: false,
+        server_dry: false,
+    });
     session.open_account();
     // Its address: should another pool have it one day, a statement that it does not take is
     // refused with its first use.
@@ -191,14 +195,14 @@ impl Session {
 
     /// A server for this client.
     pub(super) fn attach(&mut self, lease: crate::pool::Lease) {
-        let now = tokio::time::Instant::now();
-        let watched = watch::watch(&self.handle, &self.shared.settings, now);
+        let watched = watch::watch(&self.handle, &self.shared.settings, lease.since());
         self.handle.set_activity(super::Activity::Active);
         self.lease = Some(Held {
             lease,
             taken: 0,
             _watched: watched,
         });
+        self.server_dry = false;
         let told = Rc::clone(self.relay.params());
         let (relay, mut io) = self.relay();
         relay.attach(&mut io);

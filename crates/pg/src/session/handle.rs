@@ -76,7 +76,7 @@ pub(crate) struct Handle {
     changes: Cell<u32>,
     orders: Cell<Orders>,
     /// Ends the session with these words.
-    end: RefCell<Option<SqlError>>,
+    end: RefCell<Option<Box<SqlError>>>,
     waker: RefCell<Option<Waker>>,
     /// Why it is pinned, with the SQL that did it.
     pin: RefCell<Option<Rc<str>>>,
@@ -229,7 +229,7 @@ impl Handle {
 
     /// It ends now, with these words to its client.
     pub(crate) fn end(&self, error: SqlError) {
-        *self.end.borrow_mut() = Some(error);
+        *self.end.borrow_mut() = Some(Box::new(error));
         self.wake();
     }
 
@@ -281,7 +281,7 @@ impl Handle {
 
     /// The words to end with, if it shall end.
     pub(crate) fn take_end(&self) -> Option<SqlError> {
-        self.end.borrow_mut().take()
+        self.end.borrow_mut().take().map(|error| *error)
     }
 
     /// Notes what it does from now on.

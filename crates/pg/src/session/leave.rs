@@ -21,7 +21,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(3);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Ends a session.
-pub(super) async fn leave(mut session: Session, end: End) {
+pub(super) async fn leave(mut session: Box<Session>, end: End) {
     let (finish, words) = match end {
         End::Goodbye => (true, None),
         End::Vanished | End::Cut => (false, None),

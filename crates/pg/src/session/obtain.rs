@@ -6,13 +6,13 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::buffer::Input;
-use super::pump::read;
+use super::pump::{Did, Event, read};
 use super::{Activity, End, Session};
 use crate::pool::{Lease, Pool};
 use crate::stream::Stream;
@@ -32,44 +32,89 @@ pub(super) enum Broke {
 }
 
 impl Session {
-    /// Waits for a server and attaches it, or has the relay refuse the request.
+    /// Waits for a server of the replica that was wanted, or else of the primary.
     pub(super) async fn obtain(&mut self) -> Result<(), End> {
-        let pool = Rc::clone(&self.pool);
-        let got = match self.wanted_pool() {
-            None => self.wait(pool).await,
-            Some(replica) => match timeout(REPLICA_PATIENCE, self.wait(replica)).await {
-                Ok(Err(broke)) => Err(broke),
-                Ok(Ok(Ok(lease))) => {
-                    self.attach_wanted(lease);
-                    return Ok(());
-                }
-                _ => {
-                    self.waited_in_vain();
-                    self.wait(pool).await
-                }
-            },
+        let Some(replica) = self.wanted_pool() else {
+            return Ok(());
         };
-        self.handle.set_activity(Activity::Idle);
-        if !matches!(got, Ok(Ok(_))) {
-            self.turn = None;
+        let broke = match timeout(REPLICA_PATIENCE, self.wait(replica)).await {
+            Ok(Err(broke)) => Some(broke),
+            Ok(Ok(Ok(lease))) => {
+                self.attach_wanted(lease);
+                return Ok(());
+            }
+            _ => None,
+        };
+        if let Some(broke) = broke {
+            return self.waited(Err(broke));
         }
+        self.waited_in_vain();
+        match self.pool.try_lease(self.relay.label(), &self.who) {
+            Some(lease) => self.attach(lease),
+            None => self.queue_up(),
+        }
+        Ok(())
+    }
+
+    /// Takes a place in the queue of its pool. What follows is `poll_wait`'s: a wait is no future of
+    /// its own, since with many clients there is one for each query.
+    pub(super) fn queue_up(&mut self) {
+        let now = Instant::now();
+        self.handle.set_activity(Activity::Waiting);
+        self.handle.asked_at(now);
+        match self.pool.queue_up(now) {
+            Ok(wait) => {
+                self.wait = Some(wait);
+                self.client_in.settle();
+            }
+            Err(error) => self.refused(error),
+        }
+    }
+
+    /// Waits with an eye on the client and on orders; ready when the wait is over.
+    pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Event>> {
+        let Some(wait) = &self.wait else {
+            return Poll::Ready(Ok(()));
+        };
+        let asked = wait.since();
+        let got = match wait.poll_lease(cx, &self.who) {
+            Poll::Ready(got) => Ok(got),
+            Poll::Pending => {
+                // Answers to what it sent before.
+                while let Did::Work = self.poll_client_out(cx)? {}
+                Err(ready!(self.poll_interruption(cx)))
+            }
+        };
+        self.wait = None;
+        self.bill_wait(asked, self.account.is_none());
+        Poll::Ready(self.waited(got).map_err(Event::End))
+    }
+
+    /// A wait is over: a server is there, or the relay refuses the request.
+    fn waited(&mut self, got: Result<Result<Lease, SqlError>, Broke>) -> Result<(), End> {
         match got {
             Ok(Ok(lease)) => self.attach(lease),
-            // A wait that failed is an error of the statement: the client can catch it.
-            Ok(Err(error)) => self.relay.refuse(SqlError {
-                fatal: false,
-                ..error
-            }),
-            Err(Broke::Cancelled) => self.relay.refuse(cancelled()),
+            Ok(Err(error)) => self.refused(error),
+            Err(Broke::Cancelled) => self.refused(cancelled()),
             Err(Broke::Left) => return Err(End::Vanished),
             Err(Broke::Ended(error)) => return Err(End::Fatal(error)),
         }
         Ok(())
     }
 
+    /// A wait that failed is an error of the statement: the client can catch it.
+    fn refused(&mut self, error: SqlError) {
+        self.handle.set_activity(Activity::Idle);
+        self.turn = None;
+        self.relay.refuse(SqlError {
+            fatal: false,
+            ..error
+        });
+    }
+
     async fn wait(&mut self, pool: Rc<Pool>) -> Result<Result<Lease, SqlError>, Broke> {
         self.handle.set_activity(Activity::Waiting);
-        let asked = tokio::time::Instant::now();
+        let asked = Instant::now();
         self.handle.asked_at(asked);
         let label = Rc::clone(self.relay.label());
         let who = self.who.clone();
@@ -93,7 +138,7 @@ impl Session {
         }
         let pool = Rc::clone(&self.pool);
         let who = self.who.clone();
-        let asked = tokio::time::Instant::now();
+        let asked = Instant::now();
         let mut lease = pin!(pool.lease(&label, &who));
         let got = poll_fn(|cx| {
             if let Poll::Ready(got) = lease.as_mut().poll(cx) {
@@ -120,7 +165,9 @@ impl Session {
             self.handle.clear(|orders| orders.cancel = false);
             return Poll::Ready(Broke::Cancelled);
         }
-        self.handle.clear(|orders| orders.request_ended = false);
+        if orders.request_ended {
+            self.handle.clear(|orders| orders.request_ended = false);
+        }
         match poll_left(&mut self.stream, cx, &mut self.client_in) {
             Poll::Ready(()) => Poll::Ready(Broke::Left),
             Poll::Pending => Poll::Pending,

@@ -28,11 +28,7 @@ fn too_many(cap: u32) -> String {
 
 /// A single statement that reads or updates and calls nothing: spares most texts the scan.
 fn is_plain(text: &[u8]) -> bool {
-    matches!(text.first(), Some(b'S' | b's' | b'U' | b'u'))
-        && memchr::memchr2(b'(', b';', text.get(..text.len() - 1).unwrap_or_default()).is_none()
-        && !text
-            .windows(4)
-            .any(|word| word.eq_ignore_ascii_case(b"into"))
+    matches!(text.first(), Some(b'S' | b's' | b'U' | b'u')) && sql::calls_nothing(text)
 }
 
 impl Session {

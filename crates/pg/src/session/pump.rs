@@ -27,8 +27,8 @@ const MOST_GONE: u8 = 3;
 pub(super) enum Event {
     /// The client's part is over.
     End(End),
-    /// The client waits for a server and none is idle.
-    NeedsServer,
+    /// The client waits for a server of a replica and none is idle.
+    NeedsReplica,
     /// What it sends next will pin it, and too many are.
     NeedsTurn,
     /// The client's HTTP request is over and its transaction is open.
@@ -47,11 +47,19 @@ pub(super) type Step = Result<Did, Event>;
 
 impl Session {
     pub(super) fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        (self.client_dry, self.server_dry) = (false, false);
         self.handle.watch(cx);
-        if let Some(event) = self.obey() {
+        if self.wait.is_none()
+            && let Some(event) = self.obey()
+        {
             return Poll::Ready(event);
         }
         loop {
+            if self.wait.is_some()
+                && let Err(event) = ready!(self.poll_wait(cx))
+            {
+                return Poll::Ready(event);
+            }
             let mut worked = false;
             for step in [
                 Self::poll_server_in,
@@ -191,11 +199,15 @@ impl Session {
                         if attached {
                             continue;
                         }
-                        return Err(Event::NeedsServer);
+                        return Err(Event::NeedsReplica);
                     }
-                    let lease = self.pool.try_lease(self.relay.label(), &self.who);
-                    self.attach(lease.ok_or(Event::NeedsServer)?);
                     worked = true;
+                    let lease = self.pool.try_lease(self.relay.label(), &self.who);
+                    let Some(lease) = lease else {
+                        self.queue_up();
+                        break;
+                    };
+                    self.attach(lease);
                 }
             }
         }
@@ -266,14 +278,17 @@ impl Session {
     }
 
     fn poll_server_in(&mut self, cx: &mut Context<'_>) -> Step {
-        if self.client_out.len() >= HIGH || self.server_out.len() >= HIGH * 2 {
+        if self.server_dry || self.client_out.len() >= HIGH || self.server_out.len() >= HIGH * 2 {
             return Ok(Did::Nothing);
         }
         let Some(held) = &mut self.lease else {
             return Ok(Did::Nothing);
         };
         match read(&mut held.lease.stream, cx, &mut self.server_in, 1) {
-            Poll::Pending => return Ok(Did::Nothing),
+            Poll::Pending => {
+                self.server_dry = true;
+                return Ok(Did::Nothing);
+            }
             Poll::Ready(Ok(0)) => return self.server_gone("it closed the connection"),
             Poll::Ready(Err(error)) => return self.server_gone(&error.to_string()),
             Poll::Ready(Ok(_)) => {}
@@ -320,7 +335,7 @@ impl Session {
         Ok(Did::Work)
     }
 
-    fn poll_client_out(&mut self, cx: &mut Context<'_>) -> Step {
+    pub(super) fn poll_client_out(&mut self, cx: &mut Context<'_>) -> Step {
         if self.client_out.is_empty() && !self.client_out.flushing || self.is_on_trial() {
             return Ok(Did::Nothing);
         }
@@ -400,11 +415,15 @@ impl Session {
     fn poll_client_in(&mut self, cx: &mut Context<'_>) -> Step {
         if !self.client_in.is_empty() && self.client_in.data().len() >= self.needed.max(1)
             || self.server_out.len() >= HIGH
+            || self.client_dry
         {
             return Ok(Did::Nothing);
         }
         match read(&mut self.stream, cx, &mut self.client_in, self.needed) {
-            Poll::Pending => Ok(Did::Nothing),
+            Poll::Pending => {
+                self.client_dry = true;
+                Ok(Did::Nothing)
+            }
             Poll::Ready(Ok(0) | Err(_)) => Err(Event::End(End::Vanished)),
             Poll::Ready(Ok(count)) => {
                 self.pool.counters.received(count);
@@ -429,6 +448,11 @@ pub(super) fn read(
     input: &mut Input,
     needed: usize,
 ) -> Poll<io::Result<usize>> {
+    if let Some(unix) = stream.as_unix() {
+        let count = ready!(unix.poll_read_into(cx, || input.room(needed)))?;
+        input.filled(count);
+        return Poll::Ready(Ok(count));
+    }
     ready!(stream.poll_read_ready(cx))?;
     let mut room = ReadBuf::new(input.room(needed));
     ready!(stream.poll_read(cx, &mut room))?;
@@ -454,6 +478,13 @@ pub(super) fn write(
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {}
         }
+    }
+    if !stream.is_tls() {
+        return if wrote {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        };
     }
     let flushed = stream.poll_flush(cx)?.is_ready();
     let was_flushing = std::mem::replace(&mut output.flushing, !flushed);

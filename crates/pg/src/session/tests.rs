@@ -15,11 +15,12 @@ fn a_session_at_rest_costs_less_than_four_kilobytes() {
     house::run(async {
         let house = House::new(Settings::default()).await;
         let (guest, _client, _registered) = house.guest(&[]);
-        // The task's future: what stays allocated as long as the client is there. The door's part
-        // around it is a few words.
-        let future = crate::session::run(guest);
-        let size = std::mem::size_of_val(&future);
-        assert!(size <= 3072, "{size}");
+        // The task's future and the box in it: what stays allocated as long as the client is there.
+        // The door's part around it is a few words. Few bytes are few misses of the processor's
+        // caches, too, where a thousand clients take turns.
+        let future = crate::session::run(Box::new(guest));
+        let size = std::mem::size_of_val(&future) + std::mem::size_of::<super::Session>();
+        assert!(size <= 1024, "{size}");
     });
 }
 

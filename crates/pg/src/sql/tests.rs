@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Begin, Change, Flags, Isolation, Route, Seen, Verb, scan};
+use super::{Begin, Change, Flags, Isolation, Route, Seen, Verb, is_plain_read, scan};
 
 struct Row {
     place: String,
@@ -128,6 +128,39 @@ fn options(begin: Begin) -> String {
         .flatten()
         .collect();
     options.join(",")
+}
+
+#[test]
+fn what_is_taken_for_a_plain_read_is_one_to_the_scanner_too() {
+    let mut plain = 0;
+    for row in rows() {
+        let seen = scan(&row.text, row.conforming);
+        // What is not sure has no end of a quote or a comment: no server runs it.
+        if !is_plain_read(&row.text) || seen.flags.any(Flags::UNSURE) {
+            continue;
+        }
+        // What a backslash means matters where something may follow the string.
+        let flags = seen.flags.without(Flags::BACKSLASH);
+        assert!(flags.is_empty(), "{}: {flags:?}", row.place);
+        assert!(
+            seen.settings.is_empty() && seen.statements <= 1,
+            "{}",
+            row.place
+        );
+        plain += 1;
+    }
+    assert!(plain > 20, "{plain}");
+    for text in [
+        "",
+        "SELECT",
+        "SELECT(1)",
+        "selectx",
+        "select 1 into t",
+        "SELECT 1; SET x = 1",
+    ] {
+        assert!(!is_plain_read(text.as_bytes()), "{text}");
+    }
+    assert!(is_plain_read(b"sElect a from b where c = 'x';"));
 }
 
 #[test]

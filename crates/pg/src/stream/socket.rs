@@ -1,12 +1,11 @@
 //! The socket under a stream: TCP or unix, who is at its other end, and TLS moved over it without
 //! waiting. Leaves the choice between plain and TLS to the stream.
 
-use std::future::Future;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use rustls::{ConnectionCommon, SideData};
 use socket2::SockRef;
@@ -63,13 +62,16 @@ impl Socket {
         }
     }
 
-    /// Whether the runtime has heard of bytes or of an end. `ready()` keeps its own place among
-    /// the waiters (unlike `poll_read_ready`), so asking forgets nobody's waker.
+    /// Whether the runtime has heard of bytes or of an end. A try takes no place among those who
+    /// wait (unlike `poll_read_ready`), so asking forgets nobody's waker; one that does not end in
+    /// `WouldBlock` leaves what was heard as it is.
     pub(super) fn is_readable(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
         match self {
-            Self::Tcp(tcp) => pin!(tcp.ready(Interest::READABLE)).poll(&mut cx).is_ready(),
-            Self::Unix(unix) => pin!(unix.readiness().readable()).poll(&mut cx).is_ready(),
+            Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Unix(unix) => {
+                let readiness = unix.readiness();
+                readiness.try_io(Interest::READABLE, |_| Ok(())).is_ok()
+            }
         }
     }
 

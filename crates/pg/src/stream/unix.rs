@@ -77,21 +77,33 @@ impl Unix {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let count = ready!(self.poll_read_into(cx, || buf.initialize_unfilled()))?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
+    }
+
+    /// As `poll_read`, and asks for room only when there is something to be read.
+    pub(crate) fn poll_read_into<'a>(
+        &self,
+        cx: &mut Context<'_>,
+        room: impl FnOnce() -> &'a mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut ready = ready!(self.io.poll_read_ready(cx))?;
+        let room = room();
         loop {
-            let mut ready = ready!(self.io.poll_read_ready(cx))?;
-            let room = buf.initialize_unfilled();
-            let most = room.len();
             match self.io.get_ref().read(room) {
                 Ok(count) => {
                     // Less than there was room for: nothing is left, and the next read need not
                     // find that out.
-                    if 0 < count && count < most {
+                    if 0 < count && count < room.len() {
                         ready.clear_ready();
                     }
-                    buf.advance(count);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    ready = ready!(self.io.poll_read_ready(cx))?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

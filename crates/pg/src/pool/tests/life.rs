@@ -202,7 +202,7 @@ fn d14_pins_are_counted_shown_and_bounded() {
                 .any(|pin| pin.reasons == "advisory lock, temporary table"
                     && pin.text == "SELECT pg_advisory_lock(1)")
         );
-        b.unpin();
+        b.give_back();
         assert_eq!(c.pin("LISTEN", b"LISTEN x"), Ok(()));
         drop(c);
         a.give_back();

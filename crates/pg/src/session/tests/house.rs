@@ -239,7 +239,7 @@ impl House {
         let (guest, stream, registered) = self.guest(settings);
         let handle = Rc::clone(&guest.handle);
         spawn_local(async move {
-            session::run(guest).await;
+            session::run(Box::new(guest)).await;
             drop(registered);
         });
         let mut client = Client {
