@@ -31,6 +31,10 @@ def application(environ, start_response):
         while not os.path.exists("go"):
             time.sleep(0.005)
         os._exit(3)
+    elif path == "/until":
+        note("until")
+        while not os.path.exists("go"):
+            time.sleep(0.005)
     elif path == "/exit":
         os._exit(3)
     elif path == "/segv":
@@ -175,6 +179,20 @@ def test_a_request_that_kills_two_workers_is_refused_and_named(tmp_path: Path) -
         assert "GET /exit" in canter.wait_log("is refused for a while")
         assert canter.get("/").status == 200
         assert len(canter.logged("worker died")) == 2
+
+
+def test_one_death_under_load_does_not_refuse_the_page_that_was_running(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+
+        def kill_once_all_run() -> None:
+            until(lambda: len(notes(canter)) == 3)
+            os.kill(canter.named("worker")[0], signal.SIGKILL)
+
+        replies = together([lambda: canter.get("/until").status] * 3 + [kill_once_all_run])
+        assert replies[:3] == [502, 502, 502]
+        (tmp_path / "go").touch()
+        assert canter.get("/until").status == 200
+        assert canter.logged("is refused for a while") == []
 
 
 def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(tmp_path: Path) -> None:

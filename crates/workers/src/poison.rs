@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::dispatch::WorkerId;
+
 /// How long a request that killed two workers is refused.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 /// Deaths further apart than this do not add up.
@@ -25,6 +27,8 @@ pub(crate) struct Poison {
 struct Suspect {
     deaths: u32,
     last: Instant,
+    /// Whose death was the last: one death counts once, however many equal requests it ran.
+    worker: WorkerId,
 }
 
 impl Poison {
@@ -33,8 +37,8 @@ impl Poison {
         !self.suspects.is_empty()
     }
 
-    /// A worker died while this request ran. True when it is refused from now on.
-    pub fn died(&mut self, fingerprint: u64, now: Instant) -> bool {
+    /// This worker died while this request ran. True when it is refused from now on.
+    pub fn died(&mut self, fingerprint: u64, worker: WorkerId, now: Instant) -> bool {
         self.suspects
             .retain(|_, suspect| now.duration_since(suspect.last) < REMEMBERED_FOR);
         if self.suspects.len() >= MOST_SUSPECTS && !self.suspects.contains_key(&fingerprint) {
@@ -46,9 +50,14 @@ impl Poison {
         let suspect = self.suspects.entry(fingerprint).or_insert(Suspect {
             deaths: 0,
             last: now,
+            worker,
         });
+        if suspect.deaths > 0 && suspect.worker == worker {
+            return false;
+        }
         suspect.deaths += 1;
         suspect.last = now;
+        suspect.worker = worker;
         suspect.deaths == DEATHS
     }
 
@@ -81,20 +90,30 @@ mod tests {
     #[test]
     fn two_deaths_refuse_a_request_for_a_while() {
         let (mut poison, now) = (Poison::default(), Instant::now());
-        assert!(!poison.died(1, now) && !poison.refuses(1, now));
-        assert!(poison.died(1, now) && poison.refuses(1, now));
+        assert!(!poison.died(1, WorkerId(1), now) && !poison.refuses(1, now));
+        assert!(poison.died(1, WorkerId(2), now) && poison.refuses(1, now));
         assert!(!poison.refuses(2, now));
         let later = now + REFUSED_FOR;
         assert!(!poison.refuses(1, later));
-        assert!(poison.died(1, later) && poison.refuses(1, later));
+        assert!(poison.died(1, WorkerId(3), later) && poison.refuses(1, later));
+    }
+
+    #[test]
+    fn one_death_counts_once_however_many_equal_requests_it_ran() {
+        let (mut poison, now) = (Poison::default(), Instant::now());
+        for _ in 0..5 {
+            assert!(!poison.died(1, WorkerId(7), now));
+        }
+        assert!(!poison.refuses(1, now));
+        assert!(poison.died(1, WorkerId(8), now) && poison.refuses(1, now));
     }
 
     #[test]
     fn a_success_in_between_clears_a_bystander() {
         let (mut poison, now) = (Poison::default(), Instant::now());
-        poison.died(1, now);
+        poison.died(1, WorkerId(1), now);
         poison.succeeded(1);
-        poison.died(1, now);
+        poison.died(1, WorkerId(2), now);
         assert!(!poison.refuses(1, now));
     }
 
@@ -102,7 +121,7 @@ mod tests {
     fn the_table_is_bounded() {
         let (mut poison, now) = (Poison::default(), Instant::now());
         for fingerprint in 0..10 * MOST_SUSPECTS as u64 {
-            poison.died(fingerprint, now);
+            poison.died(fingerprint, WorkerId(1), now);
         }
         assert_eq!(poison.suspects.len(), MOST_SUSPECTS);
     }

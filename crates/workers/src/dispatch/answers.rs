@@ -152,17 +152,17 @@ impl Inner {
                 back.push(key);
                 continue;
             }
-            lost.extend(self.lose(key, now));
+            lost.extend(self.lose(key, id, now));
         }
         (self.notices)(Notice::Gone { worker: id, lost });
         self.put_back(back);
     }
 
     /// A request was running when its worker died; answers what it was, for the log.
-    fn lose(&mut self, key: Key, now: Instant) -> Option<String> {
+    fn lose(&mut self, key: Key, worker: WorkerId, now: Instant) -> Option<String> {
         let entry = self.entries.try_remove(key)?;
         let request = describe(&entry.message);
-        if self.poison.died(fingerprint(&entry.message), now) {
+        if self.poison.died(fingerprint(&entry.message), worker, now) {
             (self.notices)(Notice::Refused {
                 request: request.clone(),
             });
