@@ -153,7 +153,7 @@ fn draw(out: &mut String, line: &Line, place_x: &dyn Fn(f64) -> f64, place_y: &d
         for (x, y) in &line.points {
             let _ = write!(
                 out,
-                "<circle class=\"d {}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"/>",
+                "<circle class=\"o {}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"/>",
                 line.class,
                 place_x(*x),
                 place_y(*y)

@@ -52,8 +52,8 @@ width:14px;height:3px;margin-right:6px;vertical-align:4px;background:currentColo
 .k.a::before{background:var(--a)}.k.b::before{background:var(--b)}.k.c::before{background:var(--c)}\
 .k.d::before{background:var(--d)}.k.e::before{background:var(--bad)}.k.t::before{background:var(--late)}\
 .g{stroke:var(--line)}.l{fill:var(--soft);font-size:12px}.p{fill:none;stroke-width:2;stroke-linejoin:round}\
-.p.a,.d.a{stroke:var(--a)}.p.b,.d.b{stroke:var(--b)}.p.c,.d.c{stroke:var(--c)}.p.d,.d.d{stroke:var(--d)}\
-.p.e,.d.e{stroke:var(--bad)}.p.t,.d.t{stroke:var(--late)}circle.d{fill:var(--ground);stroke-width:2}\
+.p.a,.o.a{stroke:var(--a)}.p.b,.o.b{stroke:var(--b)}.p.c,.o.c{stroke:var(--c)}.p.d,.o.d{stroke:var(--d)}\
+.p.e,.o.e{stroke:var(--bad)}.p.t,.o.t{stroke:var(--late)}circle.o{fill:var(--ground);stroke-width:2}\
 .m{stroke-width:1.5;stroke-dasharray:4 3}.m.e{stroke:var(--bad)}.m.t{stroke:var(--late)}.m.n{stroke:var(--soft)}\
 .w{font-size:12px}.w.e{fill:var(--bad)}.w.t{fill:var(--late)}.w.n{fill:var(--soft)}.h{fill:transparent}\
 .h:hover{fill:var(--ink);opacity:.07}.scroll{overflow-x:auto}table{border-collapse:collapse;margin:10px 0 0;\

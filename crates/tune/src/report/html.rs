@@ -199,7 +199,18 @@ fn memory(report: &Report<'_>) -> Option<Chart> {
     let chosen = report.found.chosen()?.together();
     let chosen_mb = chosen.memory as f64 / 1e6;
     lines.push(line("chosen", 'b', vec![(chosen_mb, chosen.rate)], true));
-    let limit = report.wish.walls.memory.map(|limit| Mark {
+    // Beyond the axis a mark would stand at its end, which is another place.
+    let most = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.0)
+        .fold(0.0, f64::max);
+    let limit = report
+        .wish
+        .walls
+        .memory
+        .filter(|limit| *limit as f64 / 1e6 <= most);
+    let limit = limit.map(|limit| Mark {
         at: limit as f64 / 1e6,
         word: "limit of memory".to_owned(),
         class: 't',

@@ -105,6 +105,10 @@ fn b4_the_page_has_the_law_the_walls_and_no_code_of_others() {
     ] {
         assert!(page.contains(words), "{words}");
     }
+    assert!(
+        page.contains("class=\"o b\"") && page.contains(".o.b{"),
+        "the chosen one has its colour"
+    );
     assert!(!page.contains("<x>") && !page.contains("<script") && !page.contains("href="));
     assert!(
         page.contains("\nworkers = 2\nthreads = "),

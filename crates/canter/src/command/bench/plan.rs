@@ -78,7 +78,12 @@ pub(crate) fn of_url(given: &Given, url: &str) -> Result<Plan, Fault> {
     site.socket = given.value("unix-socket").map(PathBuf::from);
     let door = site
         .resolve()
-        .map_err(|why| Fault::new(Exit::Unreachable, why))?;
+        .map_err(|why| {
+            Fault::new(Exit::Unreachable, why).from(format!("URL `{url}`")).hint(
+                "check the spelling of the name; for a server on this machine take its address, such as \
+                 `http://127.0.0.1:8000/`",
+            )
+        })?;
     let scenario = scenario(given, &site, path)?;
     let load = load(given, &scenario)?;
     let http2 = given.has("http2");
@@ -304,6 +309,14 @@ mod tests {
                 .contains(&("A".to_owned(), "b".to_owned()))
         );
         assert!((plan.slow - 0.05).abs() < 1e-9 && plan.threads == 2);
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_told_with_what_to_do() {
+        // RFC 6761, section 6.4: no name below `invalid` ever exists.
+        let fault = plan("http://nosuch.invalid/").unwrap_err();
+        assert!(fault.what.contains("nosuch.invalid") && fault.exit == Exit::Unreachable);
+        assert!(fault.hint.is_some_and(|hint| hint.contains("spelling")));
     }
 
     #[test]
