@@ -39,7 +39,7 @@ def test_a_connection_serves_one_request_after_the_other(server: Server) -> None
         assert client.is_quiet()
 
 
-def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+def test_p11_pipelined_requests_are_answered_in_order(server: Server) -> None:
     with server.client() as client:
         client.send("".join(head("GET", f"/environ?{number}") for number in range(50)))
         for number in range(50):
@@ -57,7 +57,7 @@ def test_a_slow_first_request_holds_back_the_answers_behind_it(
         assert [client.response().body for _ in range(3)] == [b"first", b"hello", b"hello"]
 
 
-def test_pipelined_posts_keep_their_bodies_apart(server: Server) -> None:
+def test_p10_pipelined_posts_keep_their_bodies_apart(server: Server) -> None:
     first = head("POST", "/echo", "Content-Length: 5") + "first"
     second = head("POST", "/echo", "Transfer-Encoding: chunked").encode()
     with server.client() as client:
@@ -106,14 +106,14 @@ def test_version_and_connection_decide_whether_it_stays_open(
             assert client.is_closed()
 
 
-def test_bytes_after_connection_close_are_ignored(server: Server) -> None:
+def test_p11_bytes_after_connection_close_are_ignored(server: Server) -> None:
     with server.client() as client:
         client.send(head("GET", "/", "Connection: close") + head("GET", "/"))
         assert client.response().closes
         assert client.rest() == b""
 
 
-def test_a_client_that_closes_its_sending_side_still_gets_its_answers(
+def test_s10_a_client_that_closes_its_sending_side_still_gets_its_answers(
     server: Server, reins: Reins
 ) -> None:
     with server.client() as client:
@@ -150,7 +150,7 @@ def test_options_for_the_whole_server_is_answered(server: Server) -> None:
         assert client.get().body == b"hello"
 
 
-def test_an_idle_connection_is_closed_after_keep_alive(tmp_path: Path) -> None:
+def test_s12_an_idle_connection_is_closed_after_keep_alive(tmp_path: Path) -> None:
     with Server(tmp_path, "web", "--keep-alive", "1s") as server, server.client() as client:
         assert client.get().status == 200
         begin = time.monotonic()
@@ -189,7 +189,7 @@ def test_ipv6_and_a_second_address_are_served(server: Server) -> None:
 # --- 100-continue
 
 
-def test_100_is_sent_when_the_body_is_awaited(server: Server) -> None:
+def test_s7_100_is_sent_when_the_body_is_awaited(server: Server) -> None:
     with server.client() as client:
         client.send(head("POST", "/echo", "Content-Length: 4", "Expect: 100-continue"))
         assert client.head().status == 100
@@ -198,13 +198,13 @@ def test_100_is_sent_when_the_body_is_awaited(server: Server) -> None:
         assert client.get().status == 200
 
 
-def test_no_100_is_sent_when_the_body_has_come(server: Server) -> None:
+def test_s7_no_100_is_sent_when_the_body_has_come(server: Server) -> None:
     with server.client() as client:
         client.send(head("POST", "/echo", "Content-Length: 4", "Expect: 100-continue") + "body")
         assert client.response().body == b"body"
 
 
-def test_no_100_is_sent_without_a_body_or_to_http_1_0(server: Server) -> None:
+def test_s7_no_100_is_sent_without_a_body_or_to_http_1_0(server: Server) -> None:
     with server.client() as client:
         assert client.get("/", "Expect: 100-continue").status == 200
         lines = ("Content-Length: 4", "Expect: 100-continue")
@@ -212,14 +212,14 @@ def test_no_100_is_sent_without_a_body_or_to_http_1_0(server: Server) -> None:
         assert client.response().body == b"body"
 
 
-def test_an_unknown_expectation_is_answered_417(server: Server) -> None:
+def test_s7_an_unknown_expectation_is_answered_417(server: Server) -> None:
     with server.client() as client:
         client.send(head("POST", "/echo", "Content-Length: 4", "Expect: tea"))
         assert client.response().status == 417
         assert client.is_closed()
 
 
-def test_a_body_over_the_limit_gets_413_instead_of_100(server: Server) -> None:
+def test_s7_a_body_over_the_limit_gets_413_instead_of_100(server: Server) -> None:
     with server.client() as client:
         client.send(head("POST", "/echo", "Content-Length: 2000000", "Expect: 100-continue"))
         assert client.response().status == 413
@@ -240,7 +240,7 @@ def test_chunks_in_any_sizes_arrive_as_one_body(server: Server) -> None:
         assert response["X-Length"] == str(70012)
 
 
-def test_trailers_are_read_over_and_never_seen_as_headers(server: Server) -> None:
+def test_p9_trailers_are_read_over_and_never_seen_as_headers(server: Server) -> None:
     lines = ("Transfer-Encoding: chunked", "Trailer: X-Late")
     with server.client() as client:
         client.send(head("POST", "/environ", *lines) + "1\r\na\r\n0\r\nX-Late: 1\r\n\r\n")
@@ -279,7 +279,7 @@ def test_a_stream_is_chunked_for_1_1_and_ends_with_the_connection_for_1_0(
         (head("POST", "/echo", "Transfer-Encoding: chunked") + "100001\r\n", 413),
     ],
 )
-def test_what_is_too_large_is_refused_and_the_connection_closed(
+def test_p13_what_is_too_large_is_refused_and_the_connection_closed(
     server: Server, request_head: str, status: int
 ) -> None:
     with server.client() as client:
@@ -295,7 +295,7 @@ def test_what_is_just_not_too_large_is_served(server: Server) -> None:
         assert client.post("/echo", b"a" * 1048576).body == b"a" * 1048576
 
 
-def test_413_can_be_read_by_a_client_that_is_still_sending(server: Server) -> None:
+def test_s8_413_can_be_read_by_a_client_that_is_still_sending(server: Server) -> None:
     # S8: a close with unread bytes would reset the connection and take the answer with it.
     piece = b"x" * 65536
     for _ in range(100):
@@ -321,7 +321,7 @@ def test_every_answer_has_a_date_and_a_server(server: Server) -> None:
             assert response["Server"].lower().startswith("canter")
 
 
-def test_the_health_of_the_server_is_answered_while_the_app_is_busy(
+def test_l7_the_health_of_the_server_is_answered_while_the_app_is_busy(
     server: Server, reins: Reins
 ) -> None:
     with server.client() as busy, server.client() as client:
@@ -342,7 +342,7 @@ def test_without_the_option_the_health_paths_belong_to_the_app(tmp_path: Path) -
 # --- clients that leave
 
 
-def test_a_request_whose_client_has_left_the_queue_never_runs(server: Server, reins: Reins) -> None:
+def test_s9_a_request_whose_client_has_left_the_queue_never_runs(server: Server, reins: Reins) -> None:
     with server.client() as busy, server.client() as other:
         busy.send(head("GET", "/held?busy"))
         view = reins.held()
@@ -366,7 +366,7 @@ def test_a_request_whose_client_has_left_the_queue_never_runs(server: Server, re
     assert not [word for word in reins.told if word in {f"gone{n}" for n in range(1, 9, 2)}]
 
 
-def test_a_client_that_has_closed_while_queued_is_found_out_and_never_runs(
+def test_l4_a_client_that_has_closed_while_queued_is_found_out_and_never_runs(
     server: Server, reins: Reins
 ) -> None:
     """Its FIN looks like that of a half-closed client; an interim answer tells them apart."""
@@ -382,7 +382,7 @@ def test_a_client_that_has_closed_while_queued_is_found_out_and_never_runs(
     assert "closed" not in reins.told
 
 
-def test_a_half_closed_client_in_the_queue_is_still_served(server: Server, reins: Reins) -> None:
+def test_s10_a_half_closed_client_in_the_queue_is_still_served(server: Server, reins: Reins) -> None:
     with server.client() as busy, server.client() as client:
         busy.send(head("GET", "/held?busy"))
         view = reins.held()
@@ -414,7 +414,7 @@ def test_a_view_that_raises_is_500_and_the_connection_goes_on(server: Server) ->
         assert client.get().body == b"hello"
 
 
-def test_a_flood_of_connections_that_say_nothing_does_not_stop_others(server: Server) -> None:
+def test_s13_a_flood_of_connections_that_say_nothing_does_not_stop_others(server: Server) -> None:
     silent = [socket.create_connection(server.address) for _ in range(200)]
     with server.client() as client:
         assert client.get().status == 200

@@ -53,7 +53,7 @@ def test_a_body_around_the_size_that_goes_to_disk_arrives_intact(server: Server,
         assert client.response().body == body
 
 
-def test_a_chunked_upload_has_its_real_size_as_content_length(server: Server) -> None:
+def test_p17_a_chunked_upload_has_its_real_size_as_content_length(server: Server) -> None:
     # P17: Django trusts the server with size limits.
     body = pattern(5 << 20)
     parts = [body[at : at + 70_001] for at in range(0, len(body), 70_001)]
@@ -71,7 +71,7 @@ def test_a_large_download_arrives_intact(server: Server, reins: Reins, path: str
         assert client.get().body == b"hello"
 
 
-def test_a_slow_body_never_reaches_the_app_before_it_is_whole(server: Server, reins: Reins) -> None:
+def test_s3_a_slow_body_never_reaches_the_app_before_it_is_whole(server: Server, reins: Reins) -> None:
     body = b"slowly"
     with server.client() as slow, server.client() as other:
         slow.send(head("POST", "/told?slow", f"Content-Length: {len(body)}"))
@@ -95,7 +95,7 @@ def small_window(address: tuple[str, int]) -> Client:
 
 
 @pytest.mark.parametrize("path", ["/big", "/big-in-pieces"])
-def test_a_reader_who_takes_nothing_holds_up_nobody(
+def test_s4_a_reader_who_takes_nothing_holds_up_nobody(
     server: Server, reins: Reins, path: str
 ) -> None:
     with small_window(server.address) as slow, server.client() as other:
@@ -111,7 +111,7 @@ def test_a_reader_who_takes_nothing_holds_up_nobody(
 
 
 @pytest.mark.parametrize(("path", "first"), [("/stream", b"one"), ("/events", b"data: 1\n\n")])
-def test_a_chunk_arrives_before_the_next_is_made(
+def test_s11_a_chunk_arrives_before_the_next_is_made(
     server: Server, reins: Reins, path: str, first: bytes
 ) -> None:
     with server.client() as client:
@@ -131,7 +131,7 @@ def test_a_chunk_arrives_before_the_next_is_made(
 
 
 @pytest.mark.parametrize("leave", [Client.close, Client.reset])
-def test_a_stream_is_closed_when_its_client_has_left(
+def test_s11_a_stream_is_closed_when_its_client_has_left(
     server: Server, reins: Reins, leave: Callable[[Client], None]
 ) -> None:
     client = server.client()
@@ -180,7 +180,7 @@ def test_a_large_answer_that_ends_the_connection_is_whole(server: Server) -> Non
         assert client.is_closed()
 
 
-def test_many_uploads_at_once_are_all_intact(server: Server) -> None:
+def test_s5_many_uploads_at_once_are_all_intact(server: Server) -> None:
     clients = [server.client() for _ in range(20)]
     bodies = [bytes([number]) * 300_000 for number in range(len(clients))]
     for client, body in zip(clients, bodies, strict=True):

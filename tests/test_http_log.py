@@ -70,7 +70,7 @@ def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["common", "combined", "json", "logfmt"])
-def test_nothing_a_client_sends_can_forge_a_line(tmp_path: Path, form: str) -> None:
+def test_p20_nothing_a_client_sends_can_forge_a_line(tmp_path: Path, form: str) -> None:
     agent = 'User-Agent: a" 200 "\xff\x80b\\'
     with Server(tmp_path, "web", "--access-log-format", form) as server:
         with server.client() as client:

@@ -37,7 +37,7 @@ def stream(count):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_that_runs_is_finished_and_told_to_close(
+def test_f8_a_request_that_runs_is_finished_and_told_to_close(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     with Canter(tmp_path, APP, "-w", "1", "--graceful-timeout", "10s") as canter:
@@ -184,7 +184,7 @@ def test_requests_wait_while_the_app_is_imported(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a PID namespace"
 )
-def test_as_process_1_orphans_are_reaped_and_sigterm_works(tmp_path: Path) -> None:
+def test_f12_as_process_1_orphans_are_reaped_and_sigterm_works(tmp_path: Path) -> None:
     probe = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False)
     if probe.returncode != 0:
         pytest.skip("PID namespaces are not allowed here")
