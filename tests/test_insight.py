@@ -202,7 +202,7 @@ def test_d5_commands_ask_the_server_over_its_private_socket(
     server: Server, tmp_path: Path
 ) -> None:
     shop.get(server, "/api/orders/")
-    address = socket_of(server)
+    address = shop.socket_of(server)
     top = canter("top", address, "--once")
     assert top.returncode == 0 and "GET /api/orders/" in top.stdout, top.stderr
     text = canter("queries", address).stdout
@@ -217,15 +217,6 @@ def test_d5_commands_ask_the_server_over_its_private_socket(
     again = canter("check", address, "--baseline", str(baseline), "--max-queries", "176")
     assert again.returncode == 0, again.stdout
     assert canter("top", str(tmp_path / "none"), "--once").returncode == 9
-
-
-def socket_of(server: Server) -> str:
-    """The private socket of the server, by the number of its process."""
-    pid = server.process.pid
-    listening = Path("/proc/net/unix").read_text(encoding="utf-8")
-    found = re.search(rf"\S+/canter[^/\s]*/{pid}\.sock", listening)
-    assert found is not None, listening
-    return found[0]
 
 
 def test_c11_without_insight_nothing_is_gathered_and_nothing_answers(orders_site: Path) -> None:

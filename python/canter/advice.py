@@ -15,6 +15,9 @@ from typing import Any
 MANY = 5
 """From how many on a repeat is looked into."""
 
+CALLS = ("count", "exists", "first", "last", "get", "aggregate")
+"""Calls that ask the database although what they are about may have been fetched already."""
+
 MOST_FRAMES = 80
 MOST_DEPTH = 6
 
@@ -39,6 +42,10 @@ class Capture:
     """Without a relation: the column that was compared."""
     seen: str = ""
     """The serializer or template that asked."""
+    call: str = ""
+    """One of ``CALLS``, where it was not the rows themselves that were asked for."""
+    admin: str = ""
+    """The class of the admin whose list asked."""
 
 
 def capture(frame: FrameType | None) -> Capture | None:
@@ -52,8 +59,15 @@ def capture(frame: FrameType | None) -> Capture | None:
             name = frame.f_code.co_name
             if found is None or (not found.model and name == "__get__"):
                 found = _relation(this, name, frame) or found
-            if found is not None and not found.seen:
-                found.seen = _reader(this, name)
+            if found is not None:
+                if not found.call and name in CALLS and hasattr(this, "query"):
+                    found.call = name
+                if not found.seen:
+                    found.seen = _reader(this, name)
+        elif found is not None and frame.f_code.co_name == "items_for_result":
+            # A column of the admin's list.
+            changes = frame.f_locals.get("cl")
+            found.admin = type(getattr(changes, "model_admin", None)).__qualname__
         frame = frame.f_back
     return found
 
@@ -74,9 +88,11 @@ def _descriptor(this: Any, instance: Any) -> Capture | None:
     kind = type(this).__name__
     if kind == "DeferredAttribute":
         return Capture(model, this.field.name, deferred=True)
-    if hasattr(this, "ct_field"):
-        return Capture(model, this.name, many=True)
     field = getattr(this, "field", None)
+    # Newer versions of Django have a descriptor of its own; in older ones the field is it.
+    generic = this if field is None else field
+    if hasattr(generic, "ct_field"):
+        return Capture(model, generic.name, many=True)
     related = getattr(this, "related", None)
     if field is not None:
         return Capture(model, field.name, _concrete(field.related_model))
@@ -136,6 +152,9 @@ def compose(found: list[Capture], statements: list[str]) -> list[str]:
     texts = []
     for one in found:
         path = roots.get(id(one))
+        if one.call and one.many and one.name:
+            texts.append(_of_call(one))
+            continue
         if path is None or not _was_read(path[0], statements):
             texts.append(_without_relation(one))
             continue
@@ -146,6 +165,9 @@ def compose(found: list[Capture], statements: list[str]) -> list[str]:
 
 def _is_usable(one: Capture) -> bool:
     if one.model is None or one.deferred or one.filtered or not one.name:
+        return False
+    if one.call and one.many:
+        # The rows are not what is wanted.
         return False
     fields = {field.name for field in one.model._meta.get_fields()}
     accessors = {
@@ -188,7 +210,40 @@ def _call(root: Any, paths: list[tuple[Capture, list[Capture]]], one: Capture) -
             text += f".{call}({', '.join(repr(name) for name in names)})".replace("'", '"')
     if not one.many and _knows_fetch_modes():
         text += f"; or .fetch_mode(models.FETCH_PEERS) there, which is enough for {one.name!r}"
+    if one.admin and joined:
+        listed = ", ".join(f'"{name}"' for name in _longest(joined))
+        text += f"; in {one.admin}: list_select_related = [{listed}]"
     return text + _read_by(one)
+
+
+def _of_call(one: Capture) -> str:
+    """What answers ``count()`` and the like for all rows at once."""
+    owner, target = one.model.__name__, one.target.__name__ if one.target else ""
+    field = _query_field(one)
+    if one.filtered or field is None:
+        return _without_relation(one)
+    asked = field.name
+    if one.call == "count":
+        return f'{owner}.objects.annotate({asked}_count=Count("{asked}", distinct=True))' + _read_by(one)
+    back = getattr(field, "field", None)
+    if one.call == "exists" and back is not None and not field.many_to_many:
+        rows = f'{target}.objects.filter({back.name}=OuterRef("pk"))'
+        return f"{owner}.objects.annotate(has_{asked}=Exists({rows}))" + _read_by(one)
+    how = "if row." if one.call == "exists" else "next(iter(row."
+    shown = f"{how}{one.name}.all()" + (":" if one.call == "exists" else "), None)")
+    return (
+        f'{owner}.objects.prefetch_related("{one.name}"), and {shown} in place of .{one.call}(), '
+        "which asks again for each row" + _read_by(one)
+    )
+
+
+def _query_field(one: Capture) -> Any:
+    """The relation under the name by which queries know it."""
+    for field in one.model._meta.get_fields():
+        accessor = getattr(field, "get_accessor_name", None)
+        if (accessor() if accessor is not None else field.name) == one.name:
+            return field
+    return None
 
 
 def _longest(names: list[str]) -> list[str]:

@@ -35,6 +35,8 @@ MOST_KNOWN = 512
 """Statements and places whose name is kept; then they are forgotten and told again."""
 MOST_GAP_NS = 2_000_000
 """Of the Python before a statement, no more than this counts as its price."""
+SAMPLE_S = 300.0
+"""How long somebody's wish for the values of a run holds."""
 HELD_GAP_NS = 50_000_000
 """A pause this long within a transaction is one that holds a connection for nothing."""
 
@@ -71,10 +73,11 @@ class _Local(threading.local):
 class _Group:
     """The same statement at the same place, in one request."""
 
-    __slots__ = ("count", "distinct", "epoch", "most", "place", "price", "repeats", "seen", "total")
+    __slots__ = ("captured", "count", "distinct", "epoch", "most", "place", "price", "repeats", "seen", "total")
 
     def __init__(self, place: tuple[str, int, str]) -> None:
         self.place = place
+        self.captured = False
         self.count = 0
         self.total = 0
         self.most = 0
@@ -118,6 +121,9 @@ _names: dict[str, int] = {}
 _places: dict[tuple[str, int], tuple[int, str]] = {}
 _told: set[int] = set()
 _captured: set[tuple[str, str, int]] = set()
+_wanted: dict[int, float] = {}
+"""Statements of which somebody wants the values of one run, and until when."""
+_samples: dict[int, tuple[str, Any, str]] = {}
 _roots: tuple[str, ...] = ()
 
 
@@ -227,6 +233,8 @@ def _note(
         if state.atomic and gap >= HELD_GAP_NS:
             state.held += gap
         state.atomic = True
+    if _wanted:
+        _keep_sample(sql, params, many, connection)
     group = _group(state, sql, connection)
     if group is None:
         return
@@ -237,7 +245,8 @@ def _note(
     group.price += spent + (gap if gap < MOST_GAP_NS else MOST_GAP_NS)
     if sql.startswith(READS):
         _note_values(state, group, params)
-        if group.count == MANY and len(group.distinct) >= MANY:
+        if not group.captured and len(group.distinct) >= MANY:
+            group.captured = True
             _capture(state, sql, group)
     elif many or sql.startswith(WRITES):
         # What is asked from here on may have another answer.
@@ -327,6 +336,31 @@ def current(ident: int) -> str | None:
     from canter import _worker
 
     return _worker.strip(sql, state.vendors.get(sql, ""))[2]
+
+
+def template(name: int) -> str | None:
+    """The statement of this name as Django has it, if this process has asked it lately."""
+    return next((sql for sql, known in _names.items() if known == name), None)
+
+
+def want_sample(name: int) -> None:
+    """Keep the values of this statement's next run, for one plan."""
+    _samples.pop(name, None)
+    if len(_wanted) < MOST_GROUPS:
+        _wanted[name] = time.monotonic() + SAMPLE_S
+
+
+def take_sample(name: int) -> tuple[str, Any, str] | None:
+    """Statement, values and database of a run that was wanted. They are forgotten here."""
+    return _samples.pop(name, None)
+
+
+def _keep_sample(sql: str, params: Any, many: bool, connection: Any) -> None:
+    name = _names.get(sql)
+    until = _wanted.pop(name, 0.0) if name is not None else 0.0
+    if name is not None and until > time.monotonic() and not many:
+        _samples.clear()
+        _samples[name] = (sql, params, connection.alias)
 
 
 def report() -> Report | str | None:

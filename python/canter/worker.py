@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import insight, looking, profiler
+from canter import asked, insight, looking, profiler
 from canter.wsgi import FileWrapper, base_environ, sendable
 
 _DIES_FIRST = 300
@@ -59,6 +59,8 @@ class Application:
     """Tells the route of a thread's request and the statement it waits for."""
     profile: Callable[..., str] | None = None
     """Samples where the threads that run requests are."""
+    ask: Callable[..., Any] | None = None
+    """Answers, as a WSGI app, what the front itself asks."""
 
 
 def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, int, int]) -> int:
@@ -79,6 +81,7 @@ def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, 
         report=insight.report if watched else None,
         current=looking.current if watched else None,
         profile=profiler.sample,
+        ask=asked.answer if watched else None,
     )
     return _worker.serve(application, settings, fds)
 

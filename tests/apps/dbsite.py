@@ -176,6 +176,14 @@ def raw(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def titles(request: HttpRequest) -> JsonResponse:
+    """A search in a table without an index, once for each of several words."""
+    for number in range(6):
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT id FROM notes WHERE title = %s", [f"hunter2-{number}"])
+    return JsonResponse({})
+
+
 def port(request: HttpRequest) -> JsonResponse:
     """Which server reads, and what it has."""
     with connections["default"].cursor() as cursor:
@@ -207,6 +215,7 @@ urlpatterns = [
     path("stream/", stream),
     path("plain/", plain),
     path("raw/", raw),
+    path("titles/", titles),
 ]
 
 application = get_wsgi_application()

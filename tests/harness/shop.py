@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,15 @@ def get(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str],
     text = answer.read().decode()
     connection.close()
     return answer.status, {key.lower(): value for key, value in answer.getheaders()}, text
+
+
+def socket_of(server: Server) -> str:
+    """The private socket of the server, by the number of its process."""
+    pid = server.process.pid
+    listening = Path("/proc/net/unix").read_text(encoding="utf-8")
+    found = re.search(rf"\S+/canter[^/\s]*/{pid}\.sock", listening)
+    assert found is not None, listening
+    return found[0]
 
 
 def data(server: Server, what: str = "data") -> Any:

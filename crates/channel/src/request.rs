@@ -6,6 +6,10 @@
 
 use crate::wire::{Malformed, Reader};
 
+/// The path of what the front itself asks a worker. No client's path can be this: theirs begin with a
+/// slash, and no target holds a blank (RFC 9112, section 3).
+pub const OF_THE_FRONT: &[u8] = b" canter";
+
 /// Where the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {

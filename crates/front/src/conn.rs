@@ -1,6 +1,7 @@
 //! Owns one client connection from accept to close: one request after the other, in order.
 //! Leaves reading to `receive`, the answer to `answer`, sending to `send`.
 
+mod act;
 mod admin;
 mod answer;
 mod asking;
@@ -10,6 +11,7 @@ mod cached;
 mod doctor;
 mod encode;
 mod files;
+mod inquire;
 mod page;
 mod receive;
 mod send;

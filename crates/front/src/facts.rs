@@ -1,6 +1,7 @@
 //! Owns what must be known of a request after its head is gone: to answer it and to log it.
 //! Leaves the log's form to `access`.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -50,6 +51,10 @@ pub(crate) struct Facts {
     pub is_timed: bool,
     /// How long the page cache had it: looking, or waiting for what another asks for.
     pub cached: Duration,
+    /// Its address, where its answer is compared with the one before.
+    pub address: Option<u64>,
+    /// What that showed.
+    pub same: Cell<Option<bool>>,
     /// What is written down of it on its way; None where nobody wants to know.
     pub trace: Option<Rc<Trace>>,
     /// Only when there is an access log.

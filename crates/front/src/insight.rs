@@ -4,9 +4,11 @@
 pub(crate) mod profiler;
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use canter_base::log::push_json_string;
 use canter_channel::report::Report;
 use canter_channel::seen::Row;
 use canter_channel::trace::Trace;
@@ -16,7 +18,9 @@ use canter_insight::show::Live;
 use canter_insight::statement::Traits;
 use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
 
+use crate::acknowledged::{Acknowledged, FILE};
 use crate::facts::Facts;
+use crate::likeness::Likeness;
 use crate::request::random;
 pub use profiler::Profiler;
 
@@ -33,6 +37,8 @@ pub struct Insight {
     token: Option<String>,
     /// What a browser that has shown the token keeps instead of it.
     key: String,
+    acknowledged: RefCell<Acknowledged>,
+    likeness: RefCell<Likeness>,
     /// Somebody speaks for others from this machine.
     proxied: Cell<bool>,
     /// Connections of clients, as the sweep has counted them last.
@@ -72,6 +78,8 @@ impl Insight {
             profiler,
             token: token.filter(|token| !token.is_empty()),
             key: format!("{:016x}{:016x}", random(), random()),
+            likeness: RefCell::default(),
+            acknowledged: RefCell::new(Acknowledged::at(Path::new(FILE))),
             proxied: Cell::new(false),
             connections: Cell::new(0),
             streams: Cell::new(0),
@@ -81,7 +89,62 @@ impl Insight {
     /// To be called about each second.
     pub fn tick(&self) {
         let live = self.live(false);
-        self.site.borrow_mut().tick(live.now_s, live.gauges);
+        let mut site = self.site.borrow_mut();
+        site.tick(live.now_s, live.gauges);
+        if let Some(names) = self.acknowledged.borrow_mut().look() {
+            site.acknowledge(names);
+        }
+    }
+
+    /// An address whose answers are compared.
+    pub(crate) fn address(&self, host: &[u8], target: &[u8]) -> u64 {
+        self.likeness.borrow().address(host, target)
+    }
+
+    /// Whether it has answered the same a moment before.
+    pub(crate) fn compare(&self, address: u64, body: &[u8]) -> Option<bool> {
+        let mut likeness = self.likeness.borrow_mut();
+        likeness.compare(address, body, Instant::now())
+    }
+
+    /// Accepts a finding, or takes that back; what was done as JSON, or why not.
+    pub(crate) fn acknowledge(&self, id: &str, accept: bool) -> Result<String, String> {
+        let note = self.look(|site, live| {
+            let found = site.findings(live.now_s);
+            let seen = found.iter().find(|seen| seen.id == id)?;
+            Some(format!("{}: {}", seen.route.label(), seen.rule.sentence()))
+        });
+        let mut acknowledged = self.acknowledged.borrow_mut();
+        if accept && note.is_none() {
+            return Err(format!("no finding has the name {id} now"));
+        }
+        let path = acknowledged.path().display().to_string();
+        acknowledged
+            .set(id, note.as_deref().filter(|_| accept))
+            .map_err(|error| {
+                format!("{path} cannot be written in the folder of the server: {error}")
+            })?;
+        if let Some(names) = acknowledged.look() {
+            self.site.borrow_mut().acknowledge(names);
+        }
+        let mut text = format!("{{\"id\":\"{id}\",\"acknowledged\":{accept},\"file\":");
+        push_json_string(&mut text, &path);
+        text.push('}');
+        Ok(text)
+    }
+
+    /// Name and text of a statement, by its own name or that of a finding.
+    pub(crate) fn statement(&self, id: &str) -> Option<(u64, String)> {
+        self.look(|site, live| {
+            let found = site.findings(live.now_s);
+            let of_finding = found.iter().find(|seen| seen.id == id);
+            let name = match of_finding {
+                Some(seen) => seen.statement_name,
+                None if id.len() == 16 => u64::from_str_radix(id, 16).ok()?,
+                None => return None,
+            };
+            Some((name, site.statement(name)?.text.clone()))
+        })
     }
 
     /// What is known now, and of this moment.
@@ -141,6 +204,7 @@ impl Insight {
             writes,
             held_us: report.held_us,
             groups: &groups,
+            same: facts.same.get(),
         };
         let mut site = self.site.borrow_mut();
         for (name, bits, text) in &report.statements {

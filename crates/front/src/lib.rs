@@ -8,6 +8,7 @@
 //! ```
 
 mod access;
+mod acknowledged;
 pub mod app;
 mod clock;
 mod coder;
@@ -19,6 +20,7 @@ mod h2;
 mod helper;
 mod insight;
 mod introduction;
+mod likeness;
 mod listener;
 mod pages;
 mod pipe;

@@ -37,6 +37,8 @@ pub struct Route {
     pub queries: (u64, u32, Histogram),
     /// The slowest one in microseconds.
     pub slowest_us: u64,
+    /// Answers that were compared with the one before at the same address, and those that were the same.
+    pub alike: (u64, u64),
     /// Wall time, by the hour.
     wall_window: Window,
 }
@@ -53,6 +55,7 @@ impl Route {
             phases: Phases::default(),
             queries: (0, 0, Histogram::default()),
             slowest_us: 0,
+            alike: (0, 0),
             wall_window: Window::default(),
         }
     }
@@ -73,6 +76,10 @@ impl Route {
         self.queries.2.add(u64::from(observation.queries) * 100);
         self.slowest_us = self.slowest_us.max(wall);
         self.wall_window.add(now_s, wall);
+        if let Some(same) = observation.same {
+            self.alike.0 += 1;
+            self.alike.1 += u64::from(same);
+        }
     }
 
     /// Adds all of another.

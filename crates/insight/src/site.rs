@@ -2,7 +2,7 @@
 //! clock is an argument; nothing here waits, reads or writes.
 //! Leaves how it is shown to `show`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::findings::{Findings, Key, identity};
 use crate::history::{Gauges, History};
@@ -42,6 +42,7 @@ pub struct Site {
     routes: Routes,
     findings: Findings,
     history: History,
+    acknowledged: HashSet<String>,
 }
 
 impl Site {
@@ -131,6 +132,16 @@ impl Site {
         is_new
     }
 
+    /// These findings are accepted, and no others.
+    pub fn acknowledge(&mut self, names: Vec<String>) {
+        self.acknowledged = names.into_iter().collect();
+    }
+
+    /// A statement by its name.
+    pub fn statement(&self, name: Name) -> Option<&Told> {
+        self.statements.get(&name).map(|counted| &counted.told)
+    }
+
     /// To be called about each second.
     pub fn tick(&mut self, now_s: u64, gauges: Gauges) {
         self.history.tick(now_s, gauges);
@@ -162,14 +173,17 @@ impl Site {
         found
     }
 
-    /// The findings with all that belongs to them, the dearest first.
+    /// The findings with all that belongs to them, the dearest first, those that are accepted last.
     pub fn findings(&self, now_s: u64) -> Vec<Seen<'_>> {
         let ranked = self.findings.ranked(now_s, 0);
         let told = ranked.into_iter().filter_map(|(key, finding)| {
             let route = self.routes.rows().get(key.route)?;
             let place = self.places.get(&key.place).cloned().unwrap_or_default();
+            let id = identity(route.method, &route.name, &place, key.rule, key.statement);
             Some(Seen {
-                id: identity(route.method, &route.name, &place, key.rule, key.statement),
+                acknowledged: self.acknowledged.contains(&id),
+                id,
+                statement_name: key.statement,
                 route,
                 place,
                 rule: key.rule,
@@ -182,7 +196,9 @@ impl Site {
                 finding,
             })
         });
-        told.collect()
+        let mut told: Vec<_> = told.collect();
+        told.sort_by_key(|seen| seen.acknowledged);
+        told
     }
 
     /// Bytes that are held, about: for the bound on memory.
@@ -210,6 +226,10 @@ impl Site {
 pub struct Seen<'s> {
     /// Its name.
     pub id: String,
+    /// Somebody has looked at it and accepts it.
+    pub acknowledged: bool,
+    /// The statement's name; 0 where the whole request is meant.
+    pub statement_name: Name,
     /// Where it was seen.
     pub route: &'s Route,
     /// Where in the app's code.

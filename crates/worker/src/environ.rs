@@ -7,7 +7,7 @@
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 use canter_channel::Malformed;
-use canter_channel::request::{Body, Facts, Request};
+use canter_channel::request::{Body, Facts, OF_THE_FRONT, Request};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -33,6 +33,8 @@ pub(crate) struct Made<'py> {
     pub method: Bound<'py, PyString>,
     pub target: Bound<'py, PyString>,
     pub id: Bound<'py, PyString>,
+    /// The front asks, and no client.
+    pub is_ours: bool,
     /// The file that holds the body, to be closed at the request's end.
     pub file: Option<Bound<'py, PyAny>>,
 }
@@ -90,6 +92,7 @@ impl Environs {
             method,
             target,
             id,
+            is_ours: facts.path == OF_THE_FRONT,
             file,
         })
     }

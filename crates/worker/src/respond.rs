@@ -74,7 +74,9 @@ fn run_app(
     made: &Made<'_>,
     answer: &Bound<'_, StartResponse>,
 ) {
-    let result = worker.app.bind(py).call1((&made.environ, answer));
+    let app = worker.ask.as_ref().filter(|_| made.is_ours);
+    let app = app.unwrap_or(&worker.app);
+    let result = app.bind(py).call1((&made.environ, answer));
     let (result, outcome) = match result {
         Ok(result) => {
             let outcome = send_body(py, worker, &result, answer.get());

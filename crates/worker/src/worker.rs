@@ -47,6 +47,7 @@ pub(crate) struct Application {
     report: Option<Py<PyAny>>,
     current: Option<Py<PyAny>>,
     profile: Option<Py<PyAny>>,
+    ask: Option<Py<PyAny>>,
 }
 
 /// Threads whose number is kept of those that took requests.
@@ -67,6 +68,8 @@ pub(crate) struct Worker {
     /// Samples where threads are: `canter.profiler.sample`.
     pub profile: Option<Py<PyAny>>,
     pub profiling: Profiling,
+    /// Answers what the front itself asks: `canter.asked.answer`.
+    pub ask: Option<Py<PyAny>>,
     pub debug: bool,
     /// Where bodies go that are too large for memory.
     pub temp_dir: PathBuf,
@@ -234,6 +237,7 @@ fn build(
         current: application.current,
         profile: application.profile,
         profiling: Profiling::default(),
+        ask: application.ask,
         debug: settings.debug,
         temp_dir: settings.temp_dir.clone(),
         stand: Mutex::new(Stand {

@@ -3,6 +3,8 @@
 //! Owns its command line; each question is a module of its own below this one.
 
 mod cache;
+mod checks;
+mod site;
 
 use std::ffi::OsString;
 
@@ -12,14 +14,20 @@ use lexopt::prelude::{Long, Value};
 
 /// `canter help doctor`.
 pub const MANUAL: &str = "\
+canter doctor [ADDRESS] [--format text|json]
 canter doctor --cache URL [ADDRESS]
 
-Asks a server of this user on this machine why a page is not answered from the cache: fetches it from
+Reads the Django settings in the running app, and what was measured since it runs, and says what to do,
+in order of gain, each with its evidence and the setting to change. Exit code 8 says that there is
+something to do.
+
+With --cache it asks a server of this user on this machine why a page is not answered from the cache: fetches it from
 the app as a visitor would who is not signed in, and names the middleware, the template tag or the
 field that makes it private, where that is in the code, and what to do. URL is a path such as `/news/`,
 or a whole address. ADDRESS is the path of a socket or HOST:PORT of `--admin-bind`; it may be left out
 when one server runs. Exit code 8 says that the page is not kept.
 
+  --format json  the advice as a list, for programs
   --cache URL    why this page is not answered from the cache, or for how long it is
 ";
 
@@ -28,6 +36,7 @@ when one server runs. Exit code 8 says that the page is not kept.
 struct Asked {
     address: Option<String>,
     cache: Option<String>,
+    as_json: bool,
 }
 
 /// Runs it.
@@ -35,9 +44,7 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
     let asked = read(args)?;
     match &asked.cache {
         Some(url) => cache::run(asked.address.as_deref(), url),
-        None => Err(Fault::usage("it was not said what to look at")
-            .from("command line")
-            .hint("`canter doctor --cache /news/` tells why a page is not cached")),
+        None => site::run(asked.address.as_deref(), asked.as_json),
     }
 }
 
@@ -51,6 +58,22 @@ fn read(args: &[OsString]) -> Result<Asked, Fault> {
             Long("cache") => {
                 let url = parser.value().map_err(wrong)?;
                 asked.cache = Some(url.to_string_lossy().into_owned());
+            }
+            Long("format") => {
+                let format = parser
+                    .value()
+                    .map_err(wrong)?
+                    .to_string_lossy()
+                    .into_owned();
+                asked.as_json = match format.as_str() {
+                    "text" => false,
+                    "json" => true,
+                    other => {
+                        return Err(Fault::usage(format!("`--format` is `{other}`"))
+                            .from("command line")
+                            .hint("it is `text` or `json`"));
+                    }
+                };
             }
             other => return Err(wrong(other.unexpected())),
         }
@@ -70,6 +93,7 @@ mod tests {
         assert_eq!(asked.cache.as_deref(), Some("/news/"));
         assert_eq!(asked.address.as_deref(), Some("127.0.0.1:9000"));
         assert!(read(&words("--cache")).is_err() && read(&words("--cash /")).is_err());
-        assert!(run(&[]).is_err());
+        assert!(read(&words("--format json")).unwrap().as_json);
+        assert!(read(&words("--format xml")).is_err());
     }
 }

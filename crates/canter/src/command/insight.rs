@@ -18,6 +18,7 @@ use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
 use serde_json::Value as Json;
 
+use super::findings::{self, Act};
 use crate::admin;
 
 /// `canter help top`.
@@ -34,9 +35,20 @@ socket or HOST:PORT of `--admin-bind`; it may be left out when one server runs.
 /// `canter help queries`.
 pub const QUERIES_MANUAL: &str = "\
 canter queries [ADDRESS] [--format text|json|sarif]
+canter queries [ADDRESS] --acknowledge NAME | --unacknowledge NAME
+canter queries [ADDRESS] --explain NAME [--analyze]
 
 Shows what was found wrong with the SQL of requests: which route, which line, which statement, how
 often, what it costs in an hour, and the call that helps. The dearest comes first.
+
+  --acknowledge NAME      accept a finding: it is shown as such, comes last, and does not fail
+                          `canter check`; names are kept in canter-acknowledged.txt in the folder in
+                          which the server was started
+  --unacknowledge NAME    take that back
+  --explain NAME          ask the database how it would run the statement of a finding, without
+                          values; PostgreSQL from 16 on, and SQLite
+  --analyze               with --explain: run it, with the values of its next run, in a transaction
+                          that only reads and is rolled back
 ";
 
 /// `canter help check`.
@@ -53,7 +65,7 @@ For tests of a site: fails with exit code 8 when something was found wrong since
 ";
 
 /// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(12);
 /// Between two pictures of `canter top`.
 const PICTURE: Duration = Duration::from_secs(2);
 
@@ -78,6 +90,8 @@ struct Asked {
     routes: Vec<String>,
     baseline: Option<PathBuf>,
     write_baseline: Option<PathBuf>,
+    act: Option<Act>,
+    analyze: bool,
 }
 
 /// Runs one of them.
@@ -86,6 +100,9 @@ pub fn run(which: Which, args: &[OsString]) -> Result<Exit, Fault> {
     match which {
         Which::Top => top(&asked),
         Which::Queries => {
+            if let Some(act) = &asked.act {
+                return findings::run(asked.address.as_deref(), act);
+            }
             let format = asked.format.as_deref().unwrap_or("text");
             let ending = match format {
                 "text" => "txt",
@@ -117,10 +134,21 @@ fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
             Value(address) => asked.address = Some(address.to_string_lossy().into_owned()),
             Long("once") if which == Which::Top => asked.once = true,
             Long("format") if which == Which::Queries => asked.format = Some(text(&mut parser)?),
+            Long("acknowledge") if which == Which::Queries => {
+                asked.act = Some(Act::Acknowledge(text(&mut parser)?));
+            }
+            Long("unacknowledge") if which == Which::Queries => {
+                asked.act = Some(Act::Unacknowledge(text(&mut parser)?));
+            }
+            Long("explain") if which == Which::Queries => {
+                asked.act = Some(Act::Explain(text(&mut parser)?, false));
+            }
+            Long("analyze") if which == Which::Queries => asked.analyze = true,
             Long("max-queries") if is_check => {
                 let text = text(&mut parser)?;
                 let most = text.parse().map_err(|_| {
                     usage(format!("`--max-queries` is `{text}`, but must be a number"))
+                        .hint("the most queries a request may ask, such as `--max-queries 10`")
                 })?;
                 asked.max_queries = Some(most);
             }
@@ -130,6 +158,15 @@ fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
                 asked.write_baseline = Some(text(&mut parser)?.into());
             }
             other => return Err(wrong(other.unexpected())),
+        }
+    }
+    if asked.analyze {
+        match &mut asked.act {
+            Some(Act::Explain(_, analyze)) => *analyze = true,
+            _ => {
+                return Err(usage("`--analyze` is nothing by itself".to_owned())
+                    .hint("it goes with `--explain NAME`"));
+            }
         }
     }
     Ok(asked)
@@ -186,7 +223,8 @@ fn complaints(known: &Json, asked: &Asked, accepted: &BTreeSet<String>) -> Vec<S
     }
     for finding in list("findings") {
         let (id, label) = (word(&finding["id"]), word(&finding["route"]));
-        if accepted.contains(&id) || !is_meant(&label) {
+        let is_acknowledged = finding["acknowledged"] == true;
+        if is_acknowledged || accepted.contains(&id) || !is_meant(&label) {
             continue;
         }
         let mut line = format!(
@@ -283,29 +321,46 @@ fn get(asked: &Asked, path: &str) -> Result<String, Fault> {
     ask(asked.address.as_deref(), "GET", path)
 }
 
+/// Tells it to do something: its answer, which is JSON also where it did not.
+pub(super) fn tell(address: Option<&str>, path: &str) -> Result<String, Fault> {
+    let answer = reach(address, "POST", path)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if !body.starts_with('{') {
+        return Err(unwilling(head));
+    }
+    Ok(body.to_owned())
+}
+
 /// The body of the answer of the server at `address`, or of the only one that runs.
 pub(super) fn ask(address: Option<&str>, method: &str, path: &str) -> Result<String, Fault> {
-    let answer = exchange(address, method, path).map_err(|error| match error {
-        Trouble::Fault(fault) => fault,
-        Trouble::Io(error) => Fault::new(
-            Exit::Unreachable,
-            format!("the server does not answer: {error}"),
-        )
-        .hint("give its address: the path of a socket, or the HOST:PORT of `--admin-bind`"),
-    })?;
+    let answer = reach(address, method, path)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap_or_default();
     if matches!(status, "400" | "409" | "503") {
         return Err(Fault::usage(format!("the server refuses: {}", body.trim())));
     }
     if !status.starts_with('2') {
-        let status = head.lines().next().unwrap_or_default();
-        return Err(
-            Fault::new(Exit::Unreachable, format!("the server answers `{status}`"))
-                .hint("ask at an address of `--admin-bind`"),
-        );
+        return Err(unwilling(head));
     }
     Ok(body.to_owned())
+}
+
+fn unwilling(head: &str) -> Fault {
+    let status = head.lines().next().unwrap_or_default();
+    Fault::new(Exit::Unreachable, format!("the server answers `{status}`"))
+        .hint("ask at an address of `--admin-bind`")
+}
+
+/// Head and body.
+fn reach(address: Option<&str>, method: &str, path: &str) -> Result<String, Fault> {
+    exchange(address, method, path).map_err(|error| match error {
+        Trouble::Fault(fault) => fault,
+        Trouble::Io(error) => Fault::new(
+            Exit::Unreachable,
+            format!("the server does not answer: {error}"),
+        )
+        .hint("give its address: the path of a socket, or the HOST:PORT of `--admin-bind`"),
+    })
 }
 
 enum Trouble {
@@ -320,8 +375,14 @@ impl From<io::Error> for Trouble {
 }
 
 fn exchange(address: Option<&str>, method: &str, path: &str) -> Result<String, Trouble> {
+    // The mark of what does something: no page of another site can send it.
+    let mark = if method == "POST" {
+        "X-Canter: 1\r\n"
+    } else {
+        ""
+    };
     let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{mark}Connection: close\r\n\r\n");
     let mut bytes = Vec::new();
     if let Some(address) = address.filter(|address| !address.contains('/')) {
         let mut stream = TcpStream::connect(address)?;
@@ -392,6 +453,9 @@ mod tests {
                 "GET /api/orders/: one query for each row, 20 times at v.py:4 [aa]\n    do it"
             ]
         );
+        let mut accepted = known();
+        accepted["findings"][0]["acknowledged"] = Json::Bool(true);
+        assert!(complaints(&accepted, &asked(""), &none).is_empty());
         let baseline = BTreeSet::from(["aa".to_owned()]);
         let lines = |line: &str| complaints(&known(), &asked(line), &baseline);
         assert_eq!(lines("--max-queries 61"), [""; 0]);
@@ -409,6 +473,9 @@ mod tests {
             (Which::Top, "--format json"),
             (Which::Queries, "--once"),
             (Which::Check, "--max-queries many"),
+            (Which::Check, "--explain aa"),
+            (Which::Queries, "--analyze"),
+            (Which::Queries, "--acknowledge aa --analyze"),
         ] {
             let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
             assert!(read(which, &words).is_err(), "{line}");

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod compress;
 pub mod doctor;
+pub mod findings;
 pub mod insight;
 pub mod options;
 pub mod pool;

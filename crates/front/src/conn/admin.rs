@@ -141,6 +141,13 @@ impl Made {
         }
     }
 
+    fn told((status, text): super::act::Told) -> Self {
+        Self {
+            status,
+            ..Self::new("application/json", text)
+        }
+    }
+
     fn missing() -> Self {
         Self {
             status: 404,
@@ -203,11 +210,18 @@ impl<A: App> Conn<A> {
         let is_read = matches!(method, Method::Get | Method::Head) && !facts.has_body;
         let is_empty = matches!(self.head.framing, Framing::None | Framing::Length(0));
         let is_order = method == Method::Post && is_empty;
+        let is_act = self.is_act();
+        let query = self.head.query(buf).to_vec();
         let made = match (insight, path) {
             (Some(insight), Some(path)) if is_order => {
                 let may = self.is_local(&insight) || self.shows_key(&insight);
-                let begins = path == b"/profile" && may && self.is_own_page();
-                begins.then(|| begin_profile(&insight, self.head.query(buf)))
+                if path == b"/profile" && may && self.is_own_page() {
+                    Some(begin_profile(&insight, &query))
+                } else if may && is_act {
+                    self.act(&insight, &path, &query).await.map(Made::told)
+                } else {
+                    None
+                }
             }
             (Some(insight), Some(path)) if is_read => {
                 if token.is_some_and(|token| insight.is_token(token)) {
@@ -222,6 +236,8 @@ impl<A: App> Conn<A> {
                         let url = url.unwrap_or_default().to_vec();
                         let text = self.examine(facts, &decoded(&url)).await;
                         Some(Made::new("text/plain; charset=utf-8", text))
+                    } else if path == b"/settings.json" {
+                        Some(Made::told(self.app_settings().await))
                     } else {
                         show(&insight, &path)
                     }
@@ -235,7 +251,8 @@ impl<A: App> Conn<A> {
         };
         let made = made.unwrap_or_else(Made::missing);
         self.buffer.consume(self.head.length);
-        self.send_made(facts, &made).await
+        self.send_made(facts, &made, facts.has_body && !is_act)
+            .await
     }
 
     /// Whether no page of another site has asked: a browser says whose page sends a POST (WHATWG Fetch,
@@ -250,7 +267,12 @@ impl<A: App> Conn<A> {
         })
     }
 
-    async fn send_made(&mut self, facts: &Facts, made: &Made) -> Result<After, Stop> {
+    async fn send_made(
+        &mut self,
+        facts: &Facts,
+        made: &Made,
+        has_body: bool,
+    ) -> Result<After, Stop> {
         let nonce = format!("{:016x}", random());
         let is_page = made.kind.starts_with("text/html") || made.kind == "image/svg+xml";
         let text = if is_page {
@@ -275,7 +297,7 @@ impl<A: App> Conn<A> {
             .more
             .iter()
             .map(|(name, value)| (*name, value.as_str()));
-        let close = facts.has_body || !self.may_keep();
+        let close = has_body || !self.may_keep();
         let answer = HttpAnswer {
             status: made.status,
             reason: b"",
@@ -294,7 +316,7 @@ impl<A: App> Conn<A> {
         };
         let body = if facts.request.is_head { "" } else { &text };
         self.send_all(&self.out, body.as_bytes()).await?;
-        Ok(if facts.has_body {
+        Ok(if has_body {
             After::Linger
         } else {
             self.after(plan.close)
@@ -308,7 +330,7 @@ impl<A: App> Conn<A> {
                 status: 503,
                 ..Made::new("text/plain; charset=utf-8", "too many pages are open\n")
             };
-            return self.send_made(facts, &busy).await;
+            return self.send_made(facts, &busy, false).await;
         }
         let date = self.shared.clock.date(facts.started);
         let fields = [

@@ -2,6 +2,7 @@
 //! Leaves bytes to `receive` and `send`.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -163,6 +164,8 @@ impl<A: App> Conn<A> {
             routed: routed.unwrap_or_default(),
             is_timed: self.is_timed(),
             cached: Duration::ZERO,
+            address: self.compared_address(),
+            same: Cell::new(None),
             trace: self.shared.settings.insight.as_ref().map(|_| Rc::default()),
             line: self
                 .shared
@@ -309,6 +312,9 @@ impl<A: App> Conn<A> {
         };
         let status = answer.facts.status;
         let body = message.get(answer.body_at..).unwrap_or_default();
+        if last && status == 200 {
+            self.compare(facts, body);
+        }
         let length = last.then_some(body.len() as u64);
         let mut form = self.form(facts, &answer, length);
         let encoded = if last && form.is_encoded() && !facts.request.is_head {

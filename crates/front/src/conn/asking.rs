@@ -1,10 +1,10 @@
 //! Owns what the app is asked with, beside the request's head: who asks, under which id, and for how
-//! long anybody waits.
+//! long anybody waits; and whether what comes is what came a moment before.
 //! Leaves writing the message to `request`, and trust in peers to `forwarded`.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use canter_http::{Framing, KnownName};
+use canter_http::{Framing, KnownName, Method};
 
 use super::Conn;
 use crate::app::App;
@@ -78,5 +78,23 @@ impl<A: App> Conn<A> {
         let mut fields = self.head.fields.iter();
         let field = fields.find(|field| field.name.of(buf).eq_ignore_ascii_case(name))?;
         Some(field.value.of(buf))
+    }
+
+    /// Whose answer is compared with the one before: a page that is asked for without a cookie.
+    pub(super) fn compared_address(&self) -> Option<u64> {
+        let insight = self.shared.settings.insight.as_ref()?;
+        let is_anonymous = self.head.method == Method::Get
+            && !self.head.has(KnownName::Cookie)
+            && !self.head.has(KnownName::Authorization);
+        let buf = self.buffer.filled();
+        let host = self.head.value(buf, KnownName::Host).unwrap_or_default();
+        is_anonymous.then(|| insight.address(host, self.head.target_span.of(buf)))
+    }
+
+    /// Compares a whole answer with the one before at the same address.
+    pub(super) fn compare(&self, facts: &Facts, body: &[u8]) {
+        if let (Some(address), Some(insight)) = (facts.address, &self.shared.settings.insight) {
+            facts.same.set(insight.compare(address, body));
+        }
     }
 }

@@ -26,11 +26,16 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
     let finding = seen.finding;
     writeln!(
         out,
-        "{number}. {}: {}  [{}{}]",
+        "{number}. {}: {}  [{}{}{}]",
         seen.route.label(),
         seen.rule.sentence(),
         seen.id,
-        if finding.critical { ", critical" } else { "" }
+        if finding.critical { ", critical" } else { "" },
+        if seen.acknowledged {
+            ", acknowledged"
+        } else {
+            ""
+        }
     )?;
     match seen.rule {
         Rule::Holding => writeln!(
@@ -173,6 +178,14 @@ fn result(json: &mut Json, seen: &Seen<'_>) {
             json.text("canter/v1", &seen.id);
         });
     });
+    if seen.acknowledged {
+        // Section 3.35: what people have accepted.
+        json.list("suppressions", |json| {
+            json.object(|json| {
+                json.text("kind", "external").text("status", "accepted");
+            });
+        });
+    }
     if seen.place.file.is_empty() {
         return;
     }

@@ -48,6 +48,11 @@ impl Json {
         })
     }
 
+    /// `"key": true`.
+    pub fn flag(&mut self, key: &str, flag: bool) -> &mut Self {
+        self.number(key, flag)
+    }
+
     /// Microseconds as milliseconds.
     pub fn ms(&mut self, key: &str, us: u64) -> &mut Self {
         self.number(key, format_args!("{}.{:03}", us / 1000, us % 1000))

@@ -135,6 +135,8 @@ fn fill_route(json: &mut Json, route: &Route, live: &Live) {
     json.text("method", route.method).text("route", &route.name);
     json.text("label", &route.label());
     json.number("requests", route.requests);
+    json.number("compared", route.alike.0)
+        .number("same", route.alike.1);
     json.number("errors", route.errors())
         .number("timeouts", route.timeouts);
     let quantile = |share| route.wall.quantile_us(share).min(route.slowest_us);
@@ -158,6 +160,7 @@ fn fill_route(json: &mut Json, route: &Route, live: &Live) {
 pub(super) fn finding(json: &mut Json, seen: &Seen<'_>) {
     let last = &seen.finding.last;
     json.text("id", &seen.id).text("rule", seen.rule.word());
+    json.flag("acknowledged", seen.acknowledged);
     json.text("title", seen.rule.sentence());
     json.text(
         "severity",

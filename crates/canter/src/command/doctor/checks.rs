@@ -1,0 +1,412 @@
+//! Owns what follows from an app's settings and from what was measured: what to do, in order of gain,
+//! each with its evidence and the setting to change.
+//! Leaves asking and printing to `site`.
+
+use serde_json::Value as Json;
+
+/// One thing to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Advice {
+    /// For programs.
+    pub id: &'static str,
+    /// What is the matter.
+    pub title: String,
+    /// What was seen.
+    pub evidence: String,
+    /// What to change, and to what.
+    pub remedy: String,
+    /// Milliseconds that could be saved in an hour, where that was measured.
+    pub gain_ms: Option<f64>,
+}
+
+/// From this share of a route's time on a phase is worth a word.
+const SHARE: f64 = 0.2;
+/// So many anonymous answers must have been compared before their likeness proves anything.
+const COMPARED: u64 = 20;
+
+/// What is known: the app's settings, and the dashboard's data.
+struct Known<'a> {
+    settings: &'a Json,
+    measured: &'a Json,
+}
+
+/// All there is to do, the greatest gain first; what has no number comes by its importance.
+pub fn advise(settings: &Json, measured: &Json) -> Vec<Advice> {
+    let known = Known { settings, measured };
+    // In order of importance where nothing was measured.
+    let mut found: Vec<Advice> = Vec::new();
+    found.extend(debug(&known));
+    found.extend(findings(&known));
+    found.extend(steps(&known));
+    found.extend(pages(&known));
+    found.extend(connections(&known));
+    found.extend(sessions(&known));
+    found.extend(caches(&known));
+    found.extend(templates(&known));
+    found.extend(middleware(&known));
+    found.extend(static_files(&known));
+    found.sort_by(|one, other| {
+        let gain = |advice: &Advice| advice.gain_ms.unwrap_or(0.0);
+        let first = |advice: &Advice| advice.id == "debug";
+        first(other)
+            .cmp(&first(one))
+            .then(gain(other).total_cmp(&gain(one)))
+    });
+    found
+}
+
+impl Known<'_> {
+    fn has(&self, key: &str, part: &str) -> bool {
+        let list = self.settings[key].as_array().into_iter().flatten();
+        list.filter_map(Json::as_str).any(|one| one.contains(part))
+    }
+
+    fn routes(&self) -> impl Iterator<Item = &Json> {
+        self.measured["routes"].as_array().into_iter().flatten()
+    }
+
+    /// Milliseconds in an hour that all requests spend in a phase, and its share of all their time.
+    fn phase(&self, word: &str) -> (f64, f64) {
+        let total = &self.measured["total"];
+        let names = self.measured["phases"].as_array();
+        let place = names.and_then(|names| names.iter().position(|name| name == word));
+        let spent: Vec<f64> = total["phases_ms"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_f64)
+            .collect();
+        let all: f64 = spent.iter().sum();
+        let own = place.and_then(|place| spent.get(place)).copied();
+        let share = own.unwrap_or(0.0) / all.max(1.0);
+        let hour = total["time_per_hour_ms"].as_f64().unwrap_or(0.0);
+        (hour * share, share)
+    }
+
+    /// Statements of the last hour that speak of a table: calls and milliseconds.
+    fn table(&self, name: &str) -> (u64, f64) {
+        let rows = self.measured["statements"].as_array().into_iter().flatten();
+        let rows = rows.filter(|row| row["sql"].as_str().is_some_and(|sql| sql.contains(name)));
+        rows.fold((0, 0.0), |(calls, ms), row| {
+            let more = row["calls"].as_u64().unwrap_or(0);
+            (calls + more, ms + row["total_ms"].as_f64().unwrap_or(0.0))
+        })
+    }
+
+    /// What was counted since the start, as of an hour.
+    fn per_hour(&self, ms: f64) -> f64 {
+        let seconds = self.measured["uptime_s"].as_f64().unwrap_or(0.0).max(60.0);
+        ms * 3600.0 / seconds
+    }
+}
+
+fn advice(id: &'static str, title: &str, evidence: String, remedy: &str) -> Advice {
+    Advice {
+        id,
+        title: title.to_owned(),
+        evidence,
+        remedy: remedy.to_owned(),
+        gain_ms: None,
+    }
+}
+
+fn debug(known: &Known<'_>) -> Option<Advice> {
+    (known.settings["debug"] == true).then(|| {
+        advice(
+            "debug",
+            "DEBUG is on",
+            "settings.DEBUG is True: Django keeps the last 9000 statements with their values, and shows \
+             visitors tracebacks and settings"
+                .to_owned(),
+            "DEBUG = False, and ALLOWED_HOSTS with the names of the site",
+        )
+    })
+}
+
+/// The dearest findings are advice already.
+fn findings(known: &Known<'_>) -> Vec<Advice> {
+    let list = known.measured["findings"].as_array().into_iter().flatten();
+    let open = list.filter(|finding| finding["acknowledged"] != true);
+    let word = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let told = open.take(5).map(|finding| {
+        let (id, fix) = (word(&finding["id"]), word(&finding["advice"]));
+        let remedy = match (fix.is_empty(), finding["rule"] == "slow") {
+            (_, true) => {
+                format!("`canter queries --explain {id}` tells whether an index is missing")
+            }
+            (false, _) => fix,
+            (true, _) => format!("look at {} first", word(&finding["file"])),
+        };
+        Advice {
+            id: "finding",
+            title: format!("{} in {}", word(&finding["title"]), word(&finding["route"])),
+            evidence: format!(
+                "{} times in a request, at {}:{} [{id}]",
+                finding["count"],
+                word(&finding["file"]),
+                finding["line"]
+            ),
+            remedy,
+            gain_ms: finding["lost_per_hour_ms"].as_f64(),
+        }
+    });
+    told.collect()
+}
+
+/// Phases in which requests only wait.
+fn steps(known: &Known<'_>) -> Vec<Advice> {
+    let rows = [
+        (
+            "gil",
+            "too many threads",
+            "requests wait for the interpreter's lock",
+            "fewer threads and one process more: `--threads` and `--workers`; `canter tune` finds how many",
+        ),
+        (
+            "queue",
+            "too few threads or processes",
+            "requests wait for a free thread",
+            "`--threads` or `--workers` higher, where memory allows; `canter tune` finds how many",
+        ),
+        (
+            "pool",
+            "too few connections to the database",
+            "requests wait for a connection of the pool",
+            "shorter transactions first; then `--db-connections` higher",
+        ),
+    ];
+    let found = rows.into_iter().filter_map(|(word, title, what, remedy)| {
+        let (hour, share) = known.phase(word);
+        (share >= SHARE && hour >= 1000.0).then(|| Advice {
+            gain_ms: Some(hour),
+            ..advice(
+                word,
+                title,
+                format!("{what}: {:.0} % of all their time", share * 100.0),
+                remedy,
+            )
+        })
+    });
+    found.collect()
+}
+
+/// Pages that were the same for several visitors: proof that a rule would help.
+fn pages(known: &Known<'_>) -> Vec<Advice> {
+    let told = known.routes().filter_map(|route| {
+        let (compared, same) = (route["compared"].as_u64()?, route["same"].as_u64()?);
+        if compared < COMPARED || same * 2 < compared {
+            return None;
+        }
+        let share = same as f64 / compared as f64;
+        let hour = route["time_per_hour_ms"].as_f64().unwrap_or(0.0);
+        let name = route["route"].as_str().unwrap_or_default();
+        Some(Advice {
+            gain_ms: Some(hour * share),
+            ..advice(
+                "pages",
+                &format!("{name} is made anew for each visitor, and is the same"),
+                format!(
+                    "of {compared} answers to visitors without a cookie, {same} were byte for byte \
+                     what the same address had answered within the minute before: {:.0} %",
+                    share * 100.0
+                ),
+                &format!(
+                    "in canter.toml: [[cache.rules]] path = \"{}\", ttl = \"10s\"",
+                    pattern(name)
+                ),
+            )
+        })
+    });
+    told.collect()
+}
+
+/// `/news/<pk>/` as a rule says it: `/news/*/`.
+fn pattern(route: &str) -> String {
+    let mut out = String::new();
+    let mut depth = 0_u32;
+    for c in route.chars() {
+        match c {
+            '<' => {
+                depth += 1;
+                out.push('*');
+            }
+            '>' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn connections(known: &Known<'_>) -> Vec<Advice> {
+    let list = known.settings["databases"].as_array().into_iter().flatten();
+    let told = list.filter_map(|one| {
+        let is_new_each_time = one["conn_max_age"] == 0;
+        let vendor = one["vendor"].as_str().unwrap_or_default();
+        if !is_new_each_time || one["pooled"] == true || vendor == "sqlite" {
+            return None;
+        }
+        let alias = one["alias"].as_str().unwrap_or_default();
+        let requests = known.measured["total"]["requests"].as_u64().unwrap_or(0);
+        Some(advice(
+            "connections",
+            &format!("the database {alias} is connected to anew for each request"),
+            format!("CONN_MAX_AGE is 0, {requests} requests were answered"),
+            if vendor == "postgresql" {
+                "`--db-pool on`, or CONN_MAX_AGE = 60 and CONN_HEALTH_CHECKS = True in DATABASES"
+            } else {
+                "CONN_MAX_AGE = 60 and CONN_HEALTH_CHECKS = True in DATABASES"
+            },
+        ))
+    });
+    told.collect()
+}
+
+fn sessions(known: &Known<'_>) -> Vec<Advice> {
+    let mut found = Vec::new();
+    let engine = known.settings["session_engine"]
+        .as_str()
+        .unwrap_or_default();
+    let (calls, ms) = known.table("django_session");
+    if known.settings["has_sessions"] == true && engine.ends_with("backends.db") && calls > 0 {
+        found.push(Advice {
+            gain_ms: Some(known.per_hour(ms)),
+            ..advice(
+                "sessions",
+                "sessions are read from the database in each request",
+                format!("SESSION_ENGINE is {engine}: {calls} statements, {ms:.0} ms"),
+                "SESSION_ENGINE = \"django.contrib.sessions.backends.cached_db\"",
+            )
+        });
+    }
+    if known.settings["session_save_every_request"] == true {
+        found.push(advice(
+            "session_writes",
+            "each request writes its session",
+            "SESSION_SAVE_EVERY_REQUEST is True: also makes every page personal".to_owned(),
+            "SESSION_SAVE_EVERY_REQUEST = False",
+        ));
+    }
+    let (calls, ms) = known.table("auth_user");
+    let requests = known.measured["total"]["requests"].as_u64().unwrap_or(0);
+    if calls * 2 > requests && calls >= 100 {
+        found.push(Advice {
+            gain_ms: Some(known.per_hour(ms)),
+            ..advice(
+                "users",
+                "the user is read from the database in most requests",
+                format!("{calls} statements on auth_user in {requests} requests, {ms:.0} ms"),
+                "read request.user only where it is needed, or keep what pages show of it in the session",
+            )
+        });
+    }
+    found
+}
+
+fn caches(known: &Known<'_>) -> Option<Advice> {
+    let backend = known.settings["caches"]["default"]
+        .as_str()
+        .unwrap_or_default();
+    let is_used = known.settings["session_engine"]
+        .as_str()
+        .is_some_and(|engine| engine.contains("cache"));
+    let weak = ["locmem", "dummy"]
+        .iter()
+        .find(|kind| backend.contains(**kind));
+    weak.filter(|_| is_used).map(|kind| {
+        advice(
+            "cache_backend",
+            "sessions are kept in a cache that each process has for itself, or nobody",
+            format!("CACHES[\"default\"] is {backend} ({kind}), and sessions use it"),
+            "CACHES[\"default\"] with a backend that all processes share, such as \
+             django.core.cache.backends.redis.RedisCache",
+        )
+    })
+}
+
+fn templates(known: &Known<'_>) -> Option<Advice> {
+    let list = known.settings["templates"].as_array();
+    let mut engines = list.into_iter().flatten();
+    let plain = engines.find(|one| one["django"] == true && one["cached"] == false);
+    plain.map(|_| {
+        advice(
+            "templates",
+            "templates are read and parsed again in each request",
+            "TEMPLATES has loaders of its own without django.template.loaders.cached.Loader".to_owned(),
+            "put them into (\"django.template.loaders.cached.Loader\", [...]), or leave `loaders` out",
+        )
+    })
+}
+
+fn middleware(known: &Known<'_>) -> Vec<Advice> {
+    let rows = [
+        (
+            "gzip",
+            "gzip.GZipMiddleware",
+            "GZipMiddleware does in Python what Canter does already",
+            "take django.middleware.gzip.GZipMiddleware out of MIDDLEWARE: Canter compresses, with zstd and \
+             Brotli too",
+        ),
+        (
+            "whitenoise",
+            "whitenoise.middleware",
+            "WhiteNoise is not needed",
+            "take it out of MIDDLEWARE: Canter serves STATIC_ROOT without Python",
+        ),
+        (
+            "toolbar",
+            "debug_toolbar",
+            "the debug toolbar runs",
+            "take debug_toolbar out of MIDDLEWARE where visitors are served",
+        ),
+        (
+            "silk",
+            "silk.middleware",
+            "Silk writes each request to the database",
+            "take silk out of MIDDLEWARE: the dashboard at /-/canter tells the same",
+        ),
+        (
+            "conditional_get",
+            "http.ConditionalGetMiddleware",
+            "ConditionalGetMiddleware makes the whole page to say that it has not changed",
+            "a page rule in canter.toml answers 304 without asking the app",
+        ),
+    ];
+    let found = rows
+        .into_iter()
+        .filter(|(_, part, ..)| known.has("middleware", part))
+        .map(|(id, part, title, remedy)| {
+            advice(id, title, format!("MIDDLEWARE names {part}"), remedy)
+        });
+    found.collect()
+}
+
+fn static_files(known: &Known<'_>) -> Vec<Advice> {
+    let mut found = Vec::new();
+    let has_static = known.has("apps", "django.contrib.staticfiles");
+    if has_static && known.settings["static_root"] == false && known.settings["debug"] == false {
+        found.push(advice(
+            "static_root",
+            "static files have no folder",
+            "STATIC_ROOT is not set, so nothing is served without Python".to_owned(),
+            "STATIC_ROOT = BASE_DIR / \"static\", then `manage.py collectstatic`",
+        ));
+    }
+    let storage = known.settings["static_storage"]
+        .as_str()
+        .unwrap_or_default();
+    if has_static && storage.ends_with("staticfiles.storage.StaticFilesStorage") {
+        found.push(advice(
+            "static_names",
+            "static files keep their names when they change",
+            format!("the storage of static files is {storage}: browsers must ask again each time"),
+            "STORAGES[\"staticfiles\"] = {\"BACKEND\": \
+             \"django.contrib.staticfiles.storage.ManifestStaticFilesStorage\"}",
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;

@@ -1,0 +1,127 @@
+//! Tests of the doctor's checks: each is said where it is due, with its evidence, and nowhere else.
+
+use serde_json::json;
+
+use super::*;
+
+fn healthy() -> Json {
+    json!({"debug": false, "middleware": [], "apps": ["django.contrib.staticfiles"],
+           "session_engine": "django.contrib.sessions.backends.cached_db", "has_sessions": true,
+           "session_save_every_request": false, "static_root": true,
+           "static_storage": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
+           "caches": {"default": "django.core.cache.backends.redis.RedisCache"},
+           "databases": [{"alias": "default", "vendor": "postgresql", "conn_max_age": 0, "pooled": true},
+                         {"alias": "old", "vendor": "mysql", "conn_max_age": 60, "pooled": false}],
+           "templates": [{"django": true, "cached": true}]})
+}
+
+fn measured() -> Json {
+    json!({"uptime_s": 3600, "phases": ["app", "gil", "queue", "pool"],
+           "total": {"requests": 1000, "time_per_hour_ms": 100_000.0, "phases_ms": [96_000, 2000, 1000, 1000]},
+           "routes": [{"route": "/news/<pk>/", "compared": 100, "same": 10, "time_per_hour_ms": 9000.0}],
+           "findings": [], "statements": []})
+}
+
+fn ids(settings: &Json, measured: &Json) -> Vec<&'static str> {
+    advise(settings, measured)
+        .iter()
+        .map(|one| one.id)
+        .collect()
+}
+
+#[test]
+fn a_site_that_is_well_is_told_nothing() {
+    assert_eq!(ids(&healthy(), &measured()), [""; 0]);
+    assert_eq!(ids(&json!({"django": null}), &json!({})), [""; 0]);
+}
+
+#[test]
+fn each_setting_is_said_where_it_is_due() {
+    let rows = [
+        ("debug", "debug", json!(true)),
+        (
+            "gzip",
+            "middleware",
+            json!(["django.middleware.gzip.GZipMiddleware"]),
+        ),
+        (
+            "whitenoise",
+            "middleware",
+            json!(["whitenoise.middleware.WhiteNoiseMiddleware"]),
+        ),
+        (
+            "toolbar",
+            "middleware",
+            json!(["debug_toolbar.middleware.DebugToolbarMiddleware"]),
+        ),
+        (
+            "silk",
+            "middleware",
+            json!(["silk.middleware.SilkyMiddleware"]),
+        ),
+        (
+            "conditional_get",
+            "middleware",
+            json!(["django.middleware.http.ConditionalGetMiddleware"]),
+        ),
+        ("session_writes", "session_save_every_request", json!(true)),
+        ("static_root", "static_root", json!(false)),
+        (
+            "static_names",
+            "static_storage",
+            json!("django.contrib.staticfiles.storage.StaticFilesStorage"),
+        ),
+        (
+            "templates",
+            "templates",
+            json!([{"django": true, "cached": false}]),
+        ),
+        (
+            "cache_backend",
+            "caches",
+            json!({"default": "django.core.cache.backends.locmem.LocMemCache"}),
+        ),
+        (
+            "connections",
+            "databases",
+            json!([{"alias": "old", "vendor": "mysql", "conn_max_age": 0, "pooled": false}]),
+        ),
+    ];
+    for (id, key, value) in rows {
+        let mut settings = healthy();
+        settings[key] = value;
+        assert_eq!(ids(&settings, &measured()), [id]);
+    }
+}
+
+#[test]
+fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
+    let mut found = measured();
+    found["total"]["phases_ms"] = json!([40_000, 30_000, 0, 30_000]);
+    found["findings"] = json!([
+        {"id": "aa", "rule": "n_plus_one", "title": "one query for each row", "route": "GET /api/",
+         "count": 20, "file": "v.py", "line": 4, "advice": "select_related(\"x\")", "lost_per_hour_ms": 90_000.0},
+        {"id": "bb", "rule": "slow", "title": "a slow query", "route": "GET /", "count": 1,
+         "file": "v.py", "line": 9, "advice": "", "lost_per_hour_ms": 10.0},
+        {"id": "cc", "rule": "slow", "acknowledged": true, "lost_per_hour_ms": 99_999.0}]);
+    found["routes"] = json!([{"route": "/news/<pk>/", "compared": 100, "same": 90,
+                              "time_per_hour_ms": 50_000.0}]);
+    found["statements"] =
+        json!([{"sql": "SELECT a FROM django_session", "calls": 500, "total_ms": 2000.0}]);
+    let mut settings = healthy();
+    settings["session_engine"] = json!("django.contrib.sessions.backends.db");
+    settings["debug"] = json!(true);
+    let told = advise(&settings, &found);
+    let ids: Vec<_> = told.iter().map(|one| one.id).collect();
+    assert_eq!(
+        ids,
+        [
+            "debug", "finding", "pages", "gil", "pool", "sessions", "finding"
+        ]
+    );
+    assert_eq!(told[1].remedy, "select_related(\"x\")");
+    assert!(told[2].remedy.contains("path = \"/news/*/\"") && told[2].evidence.contains("90 %"));
+    assert!(told[3].evidence.contains("30 %") && told[3].title == "too many threads");
+    assert_eq!(told[5].gain_ms, Some(2000.0));
+    assert!(told[6].remedy.contains("canter queries --explain bb"));
+}

@@ -1,0 +1,101 @@
+//! `canter doctor`: asks for the app's settings and for what was measured, and prints what to do.
+//! Leaves what follows from what to `checks`.
+
+use std::fmt::Write as _;
+
+use canter_base::{Exit, Fault};
+use serde_json::{Value as Json, json};
+
+use super::super::insight::{ask, print};
+use super::checks::{Advice, advise};
+
+/// Asks, and prints, as JSON if that is wanted. Exit code 8 says that there is something to do.
+pub fn run(address: Option<&str>, as_json: bool) -> Result<Exit, Fault> {
+    let settings = read(&ask(address, "GET", "/-/canter/settings.json")?)?;
+    let measured = read(&ask(address, "GET", "/-/canter/data.json")?)?;
+    if let Some(error) = settings["error"].as_str() {
+        return Err(Fault::new(Exit::Unreachable, error.to_owned())
+            .hint("the server's log says what is wrong with the app"));
+    }
+    let found = advise(&settings, &measured);
+    let text = if as_json {
+        format!("{}\n", as_list(&found))
+    } else {
+        sentences(&found, &measured)
+    };
+    print(&text)?;
+    Ok(if found.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Verdict
+    })
+}
+
+fn read(text: &str) -> Result<Json, Fault> {
+    serde_json::from_str(text)
+        .map_err(|error| Fault::internal(format!("the server's answer is no JSON: {error}")))
+}
+
+fn as_list(found: &[Advice]) -> Json {
+    let rows = found.iter().map(|one| {
+        json!({"id": one.id, "title": one.title, "evidence": one.evidence, "do": one.remedy,
+               "gain_ms_per_hour": one.gain_ms})
+    });
+    json!({"advice": rows.collect::<Vec<_>>()})
+}
+
+fn sentences(found: &[Advice], measured: &Json) -> String {
+    let requests = measured["total"]["requests"].as_u64().unwrap_or(0);
+    if found.is_empty() {
+        return format!("Nothing to do: looked at the settings and {requests} requests.\n");
+    }
+    let mut text = String::new();
+    for (number, one) in found.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}. {}", number + 1, one.title);
+        let _ = writeln!(text, "   seen    {}", one.evidence);
+        let _ = writeln!(text, "   to do   {}", one.remedy);
+        if let Some(gain) = one.gain_ms.filter(|gain| *gain >= 1.0) {
+            let _ = writeln!(text, "   gain    about {} in an hour", duration(gain));
+        }
+        text.push('\n');
+    }
+    if requests < 100 {
+        let _ = writeln!(
+            text,
+            "Only {requests} requests were seen: ask again when the site was used for a while."
+        );
+    }
+    text
+}
+
+fn duration(ms: f64) -> String {
+    if ms < 1000.0 {
+        format!("{ms:.0} ms")
+    } else if ms < 120_000.0 {
+        format!("{:.1} s", ms / 1000.0)
+    } else {
+        format!("{:.0} min", ms / 60_000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_printed_with_its_evidence_and_what_to_do() {
+        let found = [Advice {
+            id: "debug",
+            title: "DEBUG is on".to_owned(),
+            evidence: "it is".to_owned(),
+            remedy: "DEBUG = False".to_owned(),
+            gain_ms: Some(2000.0),
+        }];
+        let text = sentences(&found, &json!({"total": {"requests": 5}}));
+        assert!(text.starts_with("1. DEBUG is on\n   seen    it is\n   to do   DEBUG = False\n"));
+        assert!(text.contains("about 2.0 s in an hour") && text.contains("Only 5 requests"));
+        assert_eq!(as_list(&found)["advice"][0]["id"], "debug");
+        assert!(sentences(&[], &json!({})).starts_with("Nothing to do"));
+    }
+}

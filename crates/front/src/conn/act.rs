@@ -1,0 +1,131 @@
+//! Owns what the dashboard can be told to do: ask the database for a plan, acknowledge a finding, ask
+//! the app for its settings.
+//! Leaves who may to `admin`, and the app's part to `inquire`.
+//!
+//! What does something is a POST that no other site can send: a page of another origin cannot set
+//! the field `X-Canter` without asking first (<https://fetch.spec.whatwg.org/#cors-preflight-request>),
+//! and nobody answers that question.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use canter_base::log::push_json_string;
+use canter_http::{Framing, Method};
+
+use super::Conn;
+use crate::app::App;
+use crate::insight::Insight;
+
+/// Between two questions to the database.
+const BETWEEN: Duration = Duration::from_millis(200);
+
+thread_local! {
+    static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Status, and JSON.
+pub(super) type Told = (u16, String);
+
+fn error(status: u16, what: &str) -> Told {
+    let mut text = "{\"error\":".to_owned();
+    push_json_string(&mut text, what);
+    text.push('}');
+    (status, text)
+}
+
+/// The value of a word in a query; names of findings need no decoding.
+fn word<'a>(query: &'a [u8], name: &str) -> Option<&'a str> {
+    let pairs = query.split(|byte| *byte == b'&');
+    let mut values =
+        pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    let value = std::str::from_utf8(values.next()?).ok()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric();
+    (!value.is_empty() && value.len() <= 64 && value.chars().all(is_plain)).then_some(value)
+}
+
+impl<A: App> Conn<A> {
+    /// Whether the request does something rather than look.
+    pub(super) fn is_act(&self) -> bool {
+        let buf = self.buffer.filled();
+        let mut fields = self.head.fields.iter();
+        let has_mark = fields.any(|field| field.name.of(buf).eq_ignore_ascii_case(b"x-canter"));
+        let is_bare = matches!(self.head.framing, Framing::None | Framing::Length(0));
+        self.head.method == Method::Post && is_bare && has_mark
+    }
+
+    /// Does it; None where there is no such thing.
+    pub(super) async fn act(&self, insight: &Insight, path: &[u8], query: &[u8]) -> Option<Told> {
+        Some(match path {
+            b"/acknowledge" | b"/unacknowledge" => {
+                let Some(id) = word(query, "id") else {
+                    return Some(error(400, "which finding? its name goes into `?id=`"));
+                };
+                match insight.acknowledge(id, path == b"/acknowledge") {
+                    Ok(text) => (200, text),
+                    Err(what) => error(409, &what),
+                }
+            }
+            b"/explain" => self.explain(insight, query).await,
+            _ => return None,
+        })
+    }
+
+    async fn explain(&self, insight: &Insight, query: &[u8]) -> Told {
+        let Some(id) = word(query, "id") else {
+            return error(400, "which finding or statement? its name goes into `?id=`");
+        };
+        let Some((name, sql)) = insight.statement(id) else {
+            return error(404, "no finding and no statement has this name now");
+        };
+        let now = Instant::now();
+        if LAST
+            .get()
+            .is_some_and(|last| now.duration_since(last) < BETWEEN)
+        {
+            return error(
+                429,
+                "the database was asked a moment ago: once more, please",
+            );
+        }
+        LAST.set(Some(now));
+        let mut question = format!("{{\"ask\":\"explain\",\"name\":\"{name:016x}\",\"sql\":");
+        push_json_string(&mut question, &sql);
+        let analyze = word(query, "analyze").is_some();
+        question += if analyze { ",\"analyze\":true}" } else { "}" };
+        self.told(&question).await
+    }
+
+    /// The settings of the app, as far as speed depends on them.
+    pub(super) async fn app_settings(&self) -> Told {
+        self.told("{\"ask\":\"settings\"}").await
+    }
+
+    async fn told(&self, question: &str) -> Told {
+        match self.ask(question).await {
+            Some(text) => (200, text),
+            None => error(
+                503,
+                "no worker of the app answers: look at the server's log",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_words_are_names() {
+        for (query, found) in [
+            (&b"id=00ff"[..], Some("00ff")),
+            (b"x=1&id=ab&analyze=1", Some("ab")),
+            (b"id=", None),
+            (b"id=a%20b", None),
+            (b"id=../x", None),
+            (b"idx=1", None),
+        ] {
+            assert_eq!(word(query, "id"), found, "{}", query.escape_ascii());
+        }
+    }
+}

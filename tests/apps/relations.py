@@ -1,0 +1,185 @@
+"""A Django site over the models of ``library``, and a view for each way to ask once for each row: the
+examples that the documentation of tools for this shows. Owns views; leaves what is to be
+said of them to ``test_advice.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django
+from django.conf import settings
+
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    DEFAULT_AUTO_FIELD="django.db.models.AutoField",
+    INSTALLED_APPS=[
+        "django.contrib.contenttypes",
+        "django.contrib.auth",
+        "django.contrib.messages",
+        "django.contrib.sessions",
+        "django.contrib.admin",
+        "library",
+    ],
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ],
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="of a test",
+    TEMPLATES=[
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                ]
+            },
+        }
+    ],
+)
+django.setup()
+
+from django.contrib import admin
+from django.db import connection, models
+from django.http import HttpRequest, HttpResponse
+from django.template import engines
+from django.urls import path
+from library.models import Author, Book, Country, Profile, Publisher, Review, Tag
+from rest_framework import serializers
+
+
+class AuthorSerializer(serializers.Serializer):
+    name = serializers.CharField()
+
+
+class BookSerializer(serializers.Serializer):
+    title = serializers.CharField()
+    author = AuthorSerializer()
+
+
+class BookAdmin(admin.ModelAdmin):
+    list_display = ["title", "land"]
+
+    def land(self, book: Book) -> str:
+        return book.publisher.country.name
+
+
+admin.site.register(Book, BookAdmin)
+
+ALL = (Country, Publisher, Author, Profile, Tag, Book, Review)
+TEXT = "{% for book in books %}{{ book.publisher.country.name }}{% endfor %}"
+
+
+def fill() -> None:
+    """Tables, and eight of everything."""
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    with connection.schema_editor() as editor:
+        for model in ALL:
+            editor.create_model(model)
+    tags = [Tag.objects.create(name=f"t{n}") for n in range(8)]
+    for n in range(8):
+        country = Country.objects.create(name=f"c{n}")
+        publisher = Publisher.objects.create(name=f"p{n}", country=country)
+        author = Author.objects.create(name=f"a{n}")
+        Profile.objects.create(author=author)
+        book = Book.objects.create(title=f"b{n}", author=author, publisher=publisher)
+        book.tags.set(tags)
+        Review.objects.create(about=book if n % 2 else author)
+        Review.objects.create(about=book)
+
+
+# --- one question for each row
+
+
+def forward(books: Any) -> Any:
+    return [book.author.name for book in books]
+
+
+def chain(books: Any) -> Any:
+    return [book.publisher.country.name for book in books]
+
+
+def reverse(authors: Any) -> Any:
+    return [[book.title for book in author.books.all()] for author in authors]
+
+
+def many_to_many(books: Any) -> Any:
+    return [[tag.name for tag in book.tags.all()] for book in books]
+
+
+def one_to_one(authors: Any) -> Any:
+    return [author.profile.text for author in authors]
+
+
+def generic(reviews: Any) -> Any:
+    return [review.about.pk for review in reviews]
+
+
+def count(authors: Any) -> Any:
+    return [author.books.count() for author in authors]
+
+
+def exists(authors: Any) -> Any:
+    return [author.books.exists() for author in authors]
+
+
+def first(authors: Any) -> Any:
+    return [author.books.first() for author in authors]
+
+
+def filtered(authors: Any) -> Any:
+    return [list(author.books.filter(title="b1")) for author in authors]
+
+
+def deferred(authors: Any) -> Any:
+    return [author.notes for author in authors]
+
+
+def template(books: Any) -> Any:
+    return engines["django"].from_string(TEXT).render({"books": books})
+
+
+def serializer(books: Any) -> Any:
+    return BookSerializer(books, many=True).data
+
+
+def keys(books: Any) -> Any:
+    return [Author.objects.get(pk=book.author_id) for book in books]
+
+
+# Each with what it is given: the expression that the advice is to replace.
+LOOPS: dict[str, tuple[Any, str]] = {
+    "forward": (forward, "Book.objects.all()"),
+    "chain": (chain, "Book.objects.all()"),
+    "reverse": (reverse, "Author.objects.all()"),
+    "many_to_many": (many_to_many, "Book.objects.all()"),
+    "one_to_one": (one_to_one, "Author.objects.all()"),
+    "generic": (generic, "Review.objects.all()"),
+    "count": (count, "Author.objects.all()"),
+    "exists": (exists, "Author.objects.all()"),
+    "first": (first, "Author.objects.prefetch_related('books')"),
+    "filtered": (filtered, "Author.objects.all()"),
+    "deferred": (deferred, "Author.objects.defer('notes')"),
+    "template": (template, "Book.objects.all()"),
+    "serializer": (serializer, "Book.objects.all()"),
+    "keys": (keys, "Book.objects.all()"),
+}
+
+
+def loop(request: HttpRequest, name: str) -> HttpResponse:
+    """Runs one, over the rows of its own expression or of that in ``?rows=``."""
+    run, rows = LOOPS[name]
+    names = {model.__name__: model for model in ALL}
+    functions = {"Count": models.Count, "Exists": models.Exists, "OuterRef": models.OuterRef}
+    return HttpResponse(str(run(eval(request.GET.get("rows", rows), {**names, **functions}))))
+
+
+urlpatterns = [path("admin/", admin.site.urls), path("<name>/", loop)]
