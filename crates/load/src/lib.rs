@@ -33,7 +33,6 @@ pub mod scenario;
 pub mod schedule;
 pub mod source;
 pub mod target;
-pub mod tls;
 
 pub use login::Login;
 pub use plan::Plan;

@@ -10,7 +10,6 @@ mod log;
 mod resp;
 mod shared;
 mod state;
-mod tls;
 
 pub use disk::Folder;
 pub use shared::Shared;

@@ -3,15 +3,31 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use canter_base::options::{CachePlace, CacheServer};
+use canter_trust::Trust;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::tls;
+/// Whose certificate is believed: anybody's on request, since some platforms sign their servers'
+/// by nobody.
+fn rules(server: &CacheServer) -> Result<Arc<ClientConfig>, String> {
+    let trust = match &server.ca {
+        _ if server.any_certificate => Trust::Anybody,
+        Some(file) => Trust::File(file),
+        None => Trust::System,
+    };
+    let hint = |why| match trust {
+        Trust::System => format!("{why}; name one with `?ssl_ca_certs=FILE`"),
+        Trust::Anybody | Trust::File(_) => why,
+    };
+    canter_trust::config(&trust).map(Arc::new).map_err(hint)
+}
 
 /// What both kinds of socket, and TLS over one, can do.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -44,7 +60,7 @@ impl Link {
                 if *with_tls {
                     let name = ServerName::try_from(host.clone());
                     let name = name.map_err(|_| "its name cannot stand in a certificate")?;
-                    let connector = TlsConnector::from(tls::config(server)?);
+                    let connector = TlsConnector::from(rules(server)?);
                     let tls = connector.connect(name, tcp).await;
                     Box::new(tls.map_err(|error| format!("TLS: {error}"))?)
                 } else {

@@ -27,15 +27,6 @@ use crate::target::{Addr, Host, Roots, Tls, TlsMode};
 /// What PostgreSQL 17 and later call their protocol (ALPN).
 const ALPN: &[u8] = b"postgresql";
 
-/// Where systems keep the authorities they trust.
-const BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// A file as it was when it was read.
 type Stamp = Option<(i64, i64, u64)>;
 
@@ -98,22 +89,9 @@ fn stamp(file: &Path) -> Stamp {
     Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
 }
 
-/// `SSL_CERT_FILE` as with OpenSSL, else the system's bundle.
+/// The system's authorities, for `sslrootcert=system`.
 fn bundle() -> Result<PathBuf, String> {
-    let named = std::env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty());
-    named
-        .map(PathBuf::from)
-        .or_else(|| {
-            BUNDLES
-                .iter()
-                .map(PathBuf::from)
-                .find(|file| file.is_file())
-        })
-        .ok_or_else(|| {
-            "sslrootcert=system: no bundle of authorities is installed (package \
-             ca-certificates), and SSL_CERT_FILE names none"
-                .to_owned()
-        })
+    canter_trust::bundle().map_err(|why| format!("sslrootcert=system: {why}"))
 }
 
 fn build_client(tls: &Tls) -> Result<ClientConfig, String> {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use canter_base::flags::Given;
@@ -12,8 +13,9 @@ use canter_base::{Exit, Fault};
 use canter_load::scenario::{Order, Request, Scenario, is_field};
 use canter_load::schedule::{Load, stages};
 use canter_load::target::{Door, Site};
-use canter_load::tls::{self, Trust};
 use canter_load::{Login, Plan, source};
+use canter_trust::Trust;
+use rustls::ClientConfig;
 
 /// Most users: each has a connection, and one machine has not many more ports.
 const MOST_USERS: usize = 20_000;
@@ -88,7 +90,7 @@ pub(crate) fn of_url(given: &Given, url: &str) -> Result<Plan, Fault> {
     let load = load(given, &scenario)?;
     let http2 = given.has("http2");
     let tls = if site.tls {
-        Some(tls::config(&trust(given, &door), http2).map_err(|why| Fault::new(Exit::File, why))?)
+        Some(Arc::new(rules(&trust(given, &door), http2)?))
     } else {
         None
     };
@@ -114,6 +116,19 @@ pub(crate) fn of_url(given: &Given, url: &str) -> Result<Plan, Fault> {
         return Err(wrong("timeout", "0", "nothing is answered in no time"));
     }
     Ok(plan)
+}
+
+/// TLS towards the site, with the protocol to ask for.
+fn rules(trust: &Trust<'_>, http2: bool) -> Result<ClientConfig, Fault> {
+    let mut rules = canter_trust::config(trust).map_err(|why| {
+        let fault = Fault::new(Exit::File, why);
+        match trust {
+            Trust::System => fault.hint("name a file of authorities with `--cacert FILE`"),
+            Trust::Anybody | Trust::File(_) => fault,
+        }
+    })?;
+    rules.alpn_protocols = vec![if http2 { "h2" } else { "http/1.1" }.into()];
+    Ok(rules)
 }
 
 fn trust<'a>(given: &'a Given, door: &Door) -> Trust<'a> {
