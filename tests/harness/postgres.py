@@ -101,13 +101,15 @@ def newest() -> Path | None:
     return None
 
 
-@cache
 def knows_tls() -> bool:
     """Whether the server was built with OpenSSL; that in the Python package was not."""
-    linked = subprocess.run(
-        ["ldd", programs() / "postgres"], capture_output=True, text=True, check=False
-    )
-    return "libssl" in linked.stdout
+    return _is_linked_with("libssl", programs() / "postgres")
+
+
+@cache
+def _is_linked_with(library: str, program: Path) -> bool:
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return library in linked.stdout
 
 
 def die_with_parent() -> None:

@@ -28,7 +28,10 @@ def test_the_python_package_and_the_crates_have_one_version():
     "command",
     [
         ["mypy", "--no-incremental"],
-        ["mypy.stubtest", "canter._worker", "--allowlist", str(ALLOWED), "--ignore-unused-allowlist"],
+        [
+            *("mypy.stubtest", "canter._worker", "--mypy-config-file", "pyproject.toml"),
+            *("--allowlist", str(ALLOWED), "--ignore-unused-allowlist"),
+        ],
     ],
     ids=["mypy", "stubtest"],
 )

@@ -44,7 +44,7 @@ use crate::wire::{SqlError, TxStatus};
 use again::Replay;
 use limbo::Limbo;
 use owed::Queue;
-use pending::{Answer, Asked, Pending};
+use pending::{Pending, Probe};
 
 /// A request up to this length is read before it goes on; a longer one is passed through unread
 /// and may have touched anything.
@@ -165,7 +165,7 @@ pub(crate) struct Relay {
     pending: Pending,
     pins: Flags,
     pin_text: Option<Rc<str>>,
-    probe: Option<Box<(Asked, Answer)>>,
+    probe: Option<Box<Probe>>,
     /// The error of a query of ours.
     hidden_error: Option<Box<SqlError>>,
     /// A `BEGIN` that was answered and not yet sent.

@@ -152,7 +152,7 @@ impl Relay {
                     return Ok(Way::Wait);
                 };
                 if let Some(probe) = &mut self.probe
-                    && !probe.1.add(body)
+                    && !probe.answer.add(body)
                 {
                     return Err(broken("a probe's answer makes no sense"));
                 }

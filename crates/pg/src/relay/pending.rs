@@ -275,6 +275,16 @@ pub(super) struct Asked {
     pub(super) kinds: Flags,
 }
 
+/// A question that was sent, and what came of it.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) sql: Vec<u8>,
+    pub(super) asked: Asked,
+    pub(super) answer: Answer,
+    /// How often it was sent.
+    pub(super) tries: u8,
+}
+
 /// What a server answered.
 #[derive(Debug, Default)]
 pub(super) struct Answer {

@@ -6,9 +6,13 @@
 use std::rc::Rc;
 
 use super::owed::{Hidden, Owed};
+use super::pending::{Answer, Probe};
 use super::{Broken, Io, Label, Relay, Segment};
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus, build};
+
+/// How often the server is asked what is left when it cancels the question.
+const MOST_TRIES: u8 = 16;
 
 impl Relay {
     /// Sends a query of ours.
@@ -63,8 +67,13 @@ impl Relay {
                 .filter(|name| name.contains('.'));
             let (sql, asked) = self.pending.question(self.pins, custom);
             if !sql.is_empty() {
-                self.probe = Some(Box::new((asked, super::Answer::default())));
                 self.hidden_query(Hidden::Probe, &sql, io);
+                self.probe = Some(Box::new(Probe {
+                    sql,
+                    asked,
+                    answer: Answer::default(),
+                    tries: 1,
+                }));
             }
         }
         self.pending.clear();
@@ -123,7 +132,7 @@ impl Relay {
                 self.barrier = false;
                 self.send_begin(io);
             }
-            (Hidden::Probe, error) => self.probed(error.is_some(), io),
+            (Hidden::Probe, error) => self.probed(error.as_deref(), io),
             (Hidden::Discard, None) => {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.prepared.clear();
@@ -139,12 +148,21 @@ impl Relay {
     }
 
     /// The server told what is left.
-    fn probed(&mut self, failed: bool, io: &mut Io<'_>) {
-        let Some(probe) = self.probe.take() else {
+    fn probed(&mut self, error: Option<&SqlError>, io: &mut Io<'_>) {
+        let Some(mut probe) = self.probe.take() else {
             return;
         };
-        let (asked, answer) = *probe;
-        if failed {
+        // A `statement_timeout` of the client is over our queries, too: a short one is missed at
+        // times, and cannot be put aside without changing what is asked for.
+        if error.is_some_and(|error| error.code == *b"57014") && probe.tries < MOST_TRIES {
+            probe.tries += 1;
+            probe.answer = Answer::default();
+            self.hidden_query(Hidden::Probe, &probe.sql, io);
+            self.probe = Some(probe);
+            return;
+        }
+        let Probe { asked, answer, .. } = *probe;
+        if error.is_some() {
             // Nobody knows: stay until the end, when all is discarded.
             self.pins = self.pins.with(Flags::HIDDEN);
             return;

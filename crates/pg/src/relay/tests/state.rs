@@ -186,6 +186,53 @@ fn d9_d10_d14_a_session_is_pinned_until_the_server_says_otherwise() {
 }
 
 #[test]
+fn d7_a_question_that_is_cancelled_is_asked_again() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("SET statement_timeout = 1"));
+    d.to_server.clear();
+    d.server(&cz("SET", b'I'));
+    let question = std::mem::take(&mut d.to_server);
+    let cancelled = [
+        e("57014", "canceling statement due to statement timeout"),
+        z(b'I'),
+    ]
+    .concat();
+    d.to_client.clear();
+    d.server(&cancelled).sent(&question).told(b"").held();
+    // Half of an answer is none.
+    let half = [
+        message(b'T', b"\0\0"),
+        row(&["s", "statement_timeout", "9"]),
+    ]
+    .concat();
+    d.server(&half).server(&cancelled).sent(&question).told(b"");
+    probe(&mut d, &[&["s", "statement_timeout", "1ms"]]);
+    d.released();
+    assert_eq!(d.relay.label().get("statement_timeout"), Some("1ms"));
+}
+
+#[test]
+fn d7_a_question_that_is_always_cancelled_pins() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("SET statement_timeout = 1"))
+        .server(&cz("SET", b'I'));
+    let cancelled = [
+        e("57014", "canceling statement due to statement timeout"),
+        z(b'I'),
+    ]
+    .concat();
+    let mut asked = 0;
+    while !d.to_server.is_empty() {
+        d.to_server.clear();
+        d.server(&cancelled);
+        asked += 1;
+        assert!(asked < 100, "it is asked for ever");
+    }
+    d.held();
+    assert!(d.relay.pin_reason().is_some());
+}
+
+#[test]
 fn d10_a_lock_that_was_not_got_does_not_pin() {
     let mut d = Driver::new(Cut::Whole);
     d.client(&q("SELECT pg_try_advisory_lock(1)"))
@@ -269,13 +316,7 @@ fn a_question_that_fails_keeps_the_server() {
     let mut d = Driver::new(Cut::Whole);
     d.client(&q("SET statement_timeout = 1"))
         .server(&cz("SET", b'I'));
-    d.server(
-        &[
-            e("57014", "canceling statement due to statement timeout"),
-            z(b'I'),
-        ]
-        .concat(),
-    );
+    d.server(&[e("53200", "out of memory"), z(b'I')].concat());
     d.held();
     assert!(d.relay.is_pinned(&d.known));
 }
