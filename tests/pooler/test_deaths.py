@@ -1,7 +1,8 @@
-"""Owns the deaths: clients that end at random points of the protocol, thousands of them, with the
-server's own word that nothing is left.
+"""Owns the deaths: clients that end at random points of the protocol, thousands of them, also
+while server processes end under them, with the server's own word that nothing is left.
 
-The points are drawn from a seed, so that a failure comes back. ``CANTER_DEATHS`` is how many.
+The points are drawn from a seed, so that a failure comes back. ``CANTER_DEATHS`` is how many, and
+``CANTER_DEATHS_SECONDS`` how long the long run may take.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Any
 import pytest
 from harness import pgwire as p
 from harness.operated import together, until
-from harness.pgwire import Client, Closed, Fake, FakeServer, Message, kinds
+from harness.pgwire import Client, Closed, Fake, FakeServer, Message, code_of, kinds
 
 pytestmark = pytest.mark.pooled
 
 FEW = int(os.environ.get("CANTER_DEATHS", "500"))
 MANY = int(os.environ.get("CANTER_DEATHS", "10000"))
-LIMIT = 60.0
+LIMIT = float(os.environ.get("CANTER_DEATHS_SECONDS", "60"))
 """Seconds after which the long run ends with the deaths it has."""
 
 SECRET = "canter-secret-of-one-client"
@@ -104,8 +105,9 @@ class Killer:
             pass
 
 
-def witness(way: Any, end: threading.Event) -> Callable[[], int]:
-    """A client that works all the time and must never see another one's state or reply."""
+def witness(way: Any, end: threading.Event, servers_die: bool) -> Callable[[], int]:
+    """A client that works all the time and must never see another one's state or reply. An error
+    is what it may hear where servers die."""
 
     def work() -> int:
         rounds = 0
@@ -114,6 +116,9 @@ def witness(way: Any, end: threading.Event) -> Callable[[], int]:
             while not end.is_set():
                 mark = f"w{chance.getrandbits(60)}"
                 answer = client.ask(f"SELECT '{mark}', current_setting('app.secret', true)")
+                if servers_die and code_of(answer)[:2] in ("57", "08"):
+                    assert answer[-1].kind == "Z", answer
+                    continue
                 assert kinds(answer) == "TDCZ", answer
                 row = next(one for one in answer if one.kind == "D").values
                 assert row[0] == mark.encode()
@@ -125,7 +130,22 @@ def witness(way: Any, end: threading.Event) -> Callable[[], int]:
     return work
 
 
-def run_deaths(way: Any, count: int, threads: int = 6) -> int:
+def assassin(way: Any, end: threading.Event, deaths: list[int]) -> Callable[[], None]:
+    """Ends server processes of the pool, one after the other, whatever they do."""
+
+    def work() -> None:
+        chance = random.Random(13)
+        sql = "SELECT pg_terminate_backend(%s)"
+        while not end.wait(chance.uniform(0.001, 0.05)):
+            found = sorted(way.pids())
+            if found:
+                way.postgres.rows(sql, chance.choice(found))
+                deaths.append(1)
+
+    return work
+
+
+def run_deaths(way: Any, count: int, threads: int = 6, servers_die: bool = False) -> int:
     """As many deaths as time allows; how many it were."""
     admin = way.postgres.connect(dbname=way.dbname, user="site")
     admin.execute("CREATE TABLE deaths (n int)")
@@ -145,10 +165,15 @@ def run_deaths(way: Any, count: int, threads: int = 6) -> int:
                 end.set()
         return dead[n]
 
-    watchers = [witness(way, end) for _ in range(2)]
-    killers = [lambda n=n: kill(n) for n in range(threads)]
+    servers: list[int] = []
+    watchers = [witness(way, end, servers_die) for _ in range(2)]
+    killers: list[Callable[[], Any]] = [lambda n=n: kill(n) for n in range(threads)]
+    if servers_die:
+        killers.append(assassin(way, end, servers))
     found = together([*watchers, *killers])
     assert all(rounds > 0 for rounds in found[:2]), "a witness was never served"
+    assert bool(servers) == servers_die
+    print(f"{sum(dead)} deaths of clients, {len(servers)} of servers")
     return sum(dead)
 
 
@@ -182,21 +207,25 @@ def nothing_is_left(way: Any, cap: int, files: int) -> None:
         client.close()
 
 
-def test_deaths_of_500_clients_at_random_points(start: Any) -> None:
+SERVERS_TOO = pytest.mark.parametrize("servers_die", [False, True], ids=["clients", "both"])
+
+
+@SERVERS_TOO
+def test_deaths_of_500_clients_at_random_points(start: Any, servers_die: bool) -> None:
     way = start(connections=4)
     way.raw().close()
     files = way.open_files()
-    assert run_deaths(way, FEW) > 0
+    assert run_deaths(way, FEW, servers_die=servers_die) > 0
     nothing_is_left(way, 4, files)
 
 
 @pytest.mark.slow
-def test_deaths_of_10000_clients_at_random_points(start: Any) -> None:
+@SERVERS_TOO
+def test_deaths_of_10000_clients_at_random_points(start: Any, servers_die: bool) -> None:
     way = start(connections=8)
     way.raw().close()
     files, memory = way.open_files(), way.memory()
-    count = run_deaths(way, MANY, threads=12)
-    print(f"{count} deaths")
+    run_deaths(way, MANY, threads=12, servers_die=servers_die)
     nothing_is_left(way, 8, files)
     assert way.memory() - memory < 24 << 20
 

@@ -6,7 +6,9 @@ ones, and visitors of a site to ``tests/test_db_serve.py``.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,6 +221,35 @@ def test_h5_a_replica_that_was_promoted_is_read_from_no_more(
     reads_on(client, postgres)
     for _ in range(30):
         assert port_of(client) == postgres.port
+
+
+@pytest.mark.parametrize("by_signal", [False, True], ids=["console", "SIGHUP"])
+def test_h5_replicas_come_and_go_with_a_reload(
+    start: Any, postgres: Postgres, replica: Postgres, tmp_path: Path, by_signal: bool
+) -> None:
+    config = tmp_path / "canter.toml"
+    url = url_of(replica, start.database)
+    config.write_text('db_replica_max_lag = "1h"\n')
+    way = start("--config", str(config), connections=3)
+
+    def reload() -> None:
+        if by_signal:
+            count = way.log.count("reloaded")
+            way.process.send_signal(signal.SIGHUP)
+            until(lambda: way.log.count("reloaded") > count, what="the reload")
+        else:
+            with way.connect(dbname="pgbouncer") as admin:
+                admin.execute("RELOAD")
+
+    with way.raw() as client:
+        assert port_of(client) == postgres.port
+        config.write_text(f'db_replica_max_lag = "1h"\ndb_replica = ["{url}"]\n')
+        reload()
+        reads_on(client, replica)
+        config.write_text('db_replica_max_lag = "1h"\n')
+        reload()
+        for _ in range(5):
+            assert port_of(client) == postgres.port
 
 
 def test_h6_a_conflict_with_recovery_is_run_again_on_the_primary(

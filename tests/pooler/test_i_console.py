@@ -501,22 +501,6 @@ def test_i1_set_changes_what_can_change(single: Any) -> None:
             admin.execute("SET client_encoding TO 'UTF8'")
 
 
-def test_i2_reload_reads_the_options_again_or_says_why_not(start: Any, tmp_path: Path) -> None:
-    config = tmp_path / "canter.toml"
-    config.write_text('db_query_timeout = "50s"\n')
-    way = start("--config", str(config), connections=1)
-    with way.connect() as client, console(way) as admin:
-        client.execute("SELECT 1")
-        before = way.pids()
-        admin.execute("RELOAD")
-        client.execute("SELECT 1")
-        assert way.pids() != before
-        config.write_text("nonsense = 5\n")
-        with pytest.raises(psycopg.errors.ConfigFileError, match="RELOAD failed.*nonsense"):
-            admin.execute("RELOAD")
-        client.execute("SELECT 1")
-
-
 def test_i3_shutdown_at_once(start: Any) -> None:
     way = start(connections=1)
     with way.connect(), console(way) as admin:

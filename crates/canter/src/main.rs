@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use canter_base::log;
 use canter_base::options::{Inputs, Resolved, resolve};
@@ -46,7 +47,8 @@ fn run(args: &[OsString]) -> Result<Exit, Fault> {
         Command::Pool { args } => {
             let resolved = resolved(args)?;
             start_log(&resolved);
-            command::pool::run(&resolved, &|| self::resolved(args))
+            let args = args.to_vec();
+            command::pool::run(&resolved, Rc::new(move || self::resolved(&args)))
         }
         Command::Selftest { args } => command::selftest::run(args),
         Command::Bench { args } => command::bench::run(args),

@@ -17,7 +17,7 @@ use canter_base::{Fault, warn};
 use canter_pg::access::{Access, AccessOptions, Auth, Reach};
 use canter_pg::replica::{Rules, Seal};
 use canter_pg::target::{Target, TargetError};
-use canter_pg::{Door, Pooler, Settings};
+use canter_pg::{Door, Pooler, Refresh, Settings};
 use rustix::net::getsockname;
 
 use crate::command::sockets::{self, SocketFiles, Sockets};
@@ -137,6 +137,11 @@ impl Plan {
             doors,
             _files: files,
         })
+    }
+
+    /// Asks this for the database's present contents when the server refuses its password.
+    pub fn set_refresh(&mut self, refresh: Refresh) {
+        self.settings.refresh = Some(refresh);
     }
 
     /// Starts the pooler in this thread's local runtime; once in a process.
@@ -351,9 +356,13 @@ fn without_database() -> Fault {
     )
 }
 
-fn settings(config: &Config) -> Settings {
+/// What the options say of limits and time-outs.
+pub fn settings(config: &Config) -> Settings {
     Settings {
         connections: config.db_connections,
+        min_connections: config.db_min_connections,
+        max_clients: config.db_max_clients as usize,
+        client_idle_timeout: config.db_client_idle_timeout,
         wait_timeout: config.db_wait_timeout,
         lifetime: config.db_lifetime,
         idle_timeout: config.db_idle_timeout,

@@ -31,4 +31,4 @@ pub use bill::{Billed, Bills};
 pub use console::{Answer, Order, Shutdown};
 pub use door::Door;
 pub use pooler::{Pooler, PoolerStats};
-pub use settings::{Owner, Settings};
+pub use settings::{Owner, Refresh, Settings};

@@ -38,7 +38,7 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&PoolStats) ->
     }
 }
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 19] = [
     gauge("clients", "Clients connected.", |pool| pool.clients.into()),
     gauge(
         "waiting",
@@ -54,6 +54,16 @@ const ROWS: [Row; 15] = [
         "paused",
         "Whether an administrator has paused it.",
         |pool| f64::from(u8::from(pool.paused)),
+    ),
+    gauge(
+        "disabled",
+        "Whether an administrator has it refuse new clients.",
+        |pool| f64::from(u8::from(pool.disabled)),
+    ),
+    gauge(
+        "servers_limit",
+        "Server connections there may be to its database server, over all pools.",
+        |pool| pool.cap.into(),
     ),
     counter("logins_total", "Clients that logged in.", |pool| {
         pool.logins as f64
@@ -79,6 +89,16 @@ const ROWS: [Row; 15] = [
     counter("sent_bytes_total", "Bytes to clients.", |pool| {
         pool.bytes_out as f64
     }),
+    counter(
+        "waits_total",
+        "Times that a client found no free server connection.",
+        |pool| pool.waits as f64,
+    ),
+    counter(
+        "binds_total",
+        "Times that clients gave values to a statement.",
+        |pool| pool.binds as f64,
+    ),
     counter("leases_total", "Server connections handed out.", |pool| {
         pool.leases as f64
     }),
@@ -191,7 +211,10 @@ impl PoolerStats {
 
 /// Whether several pools under one label add up; the largest counts otherwise.
 fn is_sum(name: &str) -> bool {
-    !matches!(name, "max_wait_seconds" | "paused")
+    !matches!(
+        name,
+        "max_wait_seconds" | "paused" | "disabled" | "servers_limit"
+    )
 }
 
 /// Pools under their labels: one for each database and user, whatever their targets are.
@@ -349,6 +372,8 @@ mod tests {
             waiting: 3,
             max_wait: Duration::from_millis(1500),
             wait_timeouts: 4,
+            waits: 9,
+            cap: 12,
             ..pool("shop", 7)
         };
         shop.wait_time.counts[1] = 2;
@@ -375,6 +400,8 @@ mod tests {
             "canter_pg_pool_queries_total{database=\"shop\",user=\"app\"} 8",
             "canter_pg_pool_queries_total{database=\"a\\\"b\\\\c\\nd\",user=\"app\"} 0",
             "canter_pg_pool_waiting{database=\"shop\",user=\"app\"} 3",
+            "canter_pg_pool_servers_limit{database=\"shop\",user=\"app\"} 12",
+            "canter_pg_pool_waits_total{database=\"shop\",user=\"app\"} 9",
             "canter_pg_pool_max_wait_seconds{database=\"shop\",user=\"app\"} 1.5",
             "canter_pg_pool_servers{database=\"shop\",user=\"app\",state=\"active\"} 2",
             "canter_pg_pool_errors_total{database=\"shop\",user=\"app\",kind=\"wait_timeout\"} 4",

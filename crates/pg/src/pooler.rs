@@ -17,6 +17,7 @@ use crate::console::{self, Order};
 use crate::door::Door;
 use crate::pool::{PoolStats, Pools};
 use crate::replica::{Group, Hook};
+use crate::session::Idlers;
 use crate::settings::{Owner, Settings};
 use crate::target::{Target, TargetId};
 
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) accesses: RefCell<Vec<Rc<Access>>>,
     pub(crate) console: console::Shared,
     pub(crate) minutes: console::Minutes,
+    pub(crate) idlers: Idlers,
 }
 
 impl Shared {
@@ -88,6 +90,7 @@ impl Pooler {
             accesses: RefCell::default(),
             console: console::Shared::default(),
             minutes: console::Minutes::default(),
+            idlers: Idlers::default(),
         }))
     }
 
@@ -105,11 +108,35 @@ impl Pooler {
                 access.set_target(&target);
             }
         }
+        self.0.pools.keep(target);
+    }
+
+    /// The target of sessions that name none.
+    pub fn default_id(&self) -> Option<TargetId> {
+        *self.0.default_target.borrow()
+    }
+
+    /// Takes over the limits and time-outs of these settings; what was changed on the console is
+    /// forgotten. The rest of them counts from the start alone.
+    pub fn retune(&self, settings: &Settings) {
+        let before = self.0.settings.connections();
+        self.0.settings.retune(settings);
+        if settings.connections != before {
+            self.0.pools.tell_connections(settings.connections);
+        }
+        self.0.pools.fill();
+        self.0.idlers.keep(&self.0);
+    }
+
+    /// Tries at once what failed lately.
+    pub fn retry(&self) {
+        self.0.pools.retry();
     }
 
     /// Accepts clients at a door.
     pub fn open(&self, door: Door) -> io::Result<()> {
         self.0.minutes.keep(&self.0);
+        self.0.idlers.keep(&self.0);
         door.open(&self.0)
     }
 

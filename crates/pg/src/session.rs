@@ -11,6 +11,7 @@ mod account;
 mod buffer;
 mod greet;
 mod handle;
+mod idlers;
 mod leave;
 mod obtain;
 mod pinned;
@@ -21,6 +22,7 @@ mod tests;
 mod watch;
 
 pub(crate) use handle::{About, Activity, Handle, Keep, Orders};
+pub(crate) use idlers::Idlers;
 
 use std::future::poll_fn;
 use std::rc::Rc;

@@ -19,6 +19,9 @@ pub struct Settings {
     /// The most server connections to one database server, over all databases and users, opening
     /// and closing ones counted. `None` asks the server what is left for us.
     pub connections: Option<u32>,
+    /// Server connections to the default target's database, as its user, that stay open without
+    /// use; zero opens none before it is needed.
+    pub min_connections: u32,
     /// How long a client waits for a server connection before it gets an error.
     pub wait_timeout: Duration,
     /// The age at which a server connection is replaced; each one gets ±10 %.
@@ -31,6 +34,9 @@ pub struct Settings {
     pub idle_transaction_timeout: Duration,
     /// How long one query may run; zero for ever.
     pub query_timeout: Duration,
+    /// How long a client may be connected without a statement; zero for ever. Not for those of the
+    /// private door and the console, nor for those that keep a server.
+    pub client_idle_timeout: Duration,
     /// The most sessions that may hold a server connection outside of transactions; `None` is half
     /// of the connections.
     pub pin_cap: Option<u32>,
@@ -58,12 +64,14 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connections: None,
+            min_connections: 0,
             wait_timeout: Duration::from_secs(30),
             lifetime: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(15),
             idle_transaction_timeout: Duration::ZERO,
             query_timeout: Duration::ZERO,
+            client_idle_timeout: Duration::ZERO,
             pin_cap: None,
             pin_idle_timeout: Duration::from_secs(300),
             prepared: 200,
@@ -81,22 +89,53 @@ impl Default for Settings {
 /// Settings changed while the pooler runs; what was not keeps its value.
 #[derive(Debug, Default)]
 pub struct Live {
-    pub(crate) connections: Cell<Option<u32>>,
+    pub(crate) connections: Cell<Option<Option<u32>>>,
+    pub(crate) min_connections: Cell<Option<u32>>,
     pub(crate) wait_timeout: Cell<Option<Duration>>,
     pub(crate) lifetime: Cell<Option<Duration>>,
     pub(crate) idle_timeout: Cell<Option<Duration>>,
     pub(crate) idle_transaction_timeout: Cell<Option<Duration>>,
     pub(crate) query_timeout: Cell<Option<Duration>>,
-    pub(crate) pin_cap: Cell<Option<u32>>,
+    pub(crate) client_idle_timeout: Cell<Option<Duration>>,
+    pub(crate) pin_cap: Cell<Option<Option<u32>>>,
     pub(crate) pin_idle_timeout: Cell<Option<Duration>>,
     pub(crate) max_clients: Cell<Option<usize>>,
     pub(crate) login_timeout: Cell<Option<Duration>>,
 }
 
+impl Live {
+    /// Takes over what is set now, all of it.
+    fn take(&self, new: &Settings) {
+        self.connections.set(Some(new.connections));
+        self.min_connections.set(Some(new.min_connections));
+        self.wait_timeout.set(Some(new.wait_timeout));
+        self.lifetime.set(Some(new.lifetime));
+        self.idle_timeout.set(Some(new.idle_timeout));
+        let idle_transaction = Some(new.idle_transaction_timeout);
+        self.idle_transaction_timeout.set(idle_transaction);
+        self.query_timeout.set(Some(new.query_timeout));
+        self.client_idle_timeout.set(Some(new.client_idle_timeout));
+        self.pin_cap.set(Some(new.pin_cap));
+        self.pin_idle_timeout.set(Some(new.pin_idle_timeout));
+        self.max_clients.set(Some(new.max_clients));
+        self.login_timeout.set(Some(new.login_timeout));
+    }
+}
+
 /// The values that hold now.
 impl Settings {
+    /// Takes over the limits and time-outs of `new`; the rest stays as it was.
+    pub(crate) fn retune(&self, new: &Settings) {
+        self.live.take(new);
+    }
+
     pub(crate) fn connections(&self) -> Option<u32> {
-        self.live.connections.get().or(self.connections)
+        self.live.connections.get().unwrap_or(self.connections)
+    }
+
+    pub(crate) fn min_connections(&self) -> u32 {
+        let live = self.live.min_connections.get();
+        live.unwrap_or(self.min_connections)
     }
 
     pub(crate) fn wait_timeout(&self) -> Duration {
@@ -120,8 +159,13 @@ impl Settings {
         self.live.query_timeout.get().unwrap_or(self.query_timeout)
     }
 
+    pub(crate) fn client_idle_timeout(&self) -> Duration {
+        let live = self.live.client_idle_timeout.get();
+        live.unwrap_or(self.client_idle_timeout)
+    }
+
     pub(crate) fn pin_cap(&self) -> Option<u32> {
-        self.live.pin_cap.get().or(self.pin_cap)
+        self.live.pin_cap.get().unwrap_or(self.pin_cap)
     }
 
     pub(crate) fn pin_idle_timeout(&self) -> Duration {

@@ -203,7 +203,8 @@ fn ranges(config: &Config) -> Vec<Range> {
     let cache_size = config.cache_size.map_or(MIB, |size| size.0);
     let (cache_dir, line) = (config.cache_dir_size.0, config.limit_request_line.0);
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
-    let rows: [(&'static [&'static str], u64, u64, u64); 20] = [
+    let kept = config.db_min_connections.into();
+    let rows: [(&'static [&'static str], u64, u64, u64); 22] = [
         (&["workers"], absent(config.workers), 1, 1024),
         (&["compress_level"], config.compress_level.into(), 1, 9),
         (&["threads"], absent(config.threads), 1, 10_000),
@@ -257,6 +258,8 @@ fn ranges(config: &Config) -> Vec<Range> {
             1,
             10_000,
         ),
+        (&["db_min_connections"], kept, 0, 10_000),
+        (&["db_max_clients"], config.db_max_clients.into(), 1, MIB),
         (&["db_pin_limit"], absent(config.db_pin_limit), 1, 10_000),
         (
             &["db_prepared_statements"],

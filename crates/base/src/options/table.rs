@@ -639,6 +639,31 @@ options! {
         unset: "what the server allows less what others use, at most 64",
     }
 
+    /// Connections to the database that stay open without use
+    ///
+    /// They are opened at the start, to the database of `--database-url` as its user, and opened
+    /// again when they end, so that the first clients after a quiet time do not wait for a login.
+    /// They give way to other databases' and users' when all connections are needed. PgBouncer has
+    /// `min_pool_size` for it.
+    db_min_connections: u32 = "0" {
+        group: Database, example: "4", since: "0.1.0",
+    }
+
+    /// Most clients of the pool at once
+    ///
+    /// One more is refused with SQLSTATE 53300. PgBouncer has `max_client_conn` for it.
+    db_max_clients: u32 = "10000" {
+        group: Database, example: "500", since: "0.1.0",
+    }
+
+    /// How long a client of `--bind-postgres` may be connected and ask nothing; 0 means for ever
+    ///
+    /// It is then disconnected with SQLSTATE 57P05. Who keeps a connection of his own, for a
+    /// `LISTEN` or a lock, is not meant. PgBouncer has `client_idle_timeout` for it.
+    db_client_idle_timeout: Duration = "0" {
+        group: Database, example: "1h", since: "0.1.0",
+    }
+
     /// Offer the pool to other programs at this address; may be given several times
     ///
     /// For `psql`, a Celery worker or a cron job: `127.0.0.1:6432`, or a unix socket such as

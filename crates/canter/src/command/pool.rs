@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -16,7 +17,7 @@ use canter_base::log::Format;
 use canter_base::options::{Address, Config, Host, Origin, Resolved};
 use canter_base::{Exit, Fault, error, info, warn};
 use canter_pg::target::{Addr, Target};
-use canter_pg::{Order, Pooler, Shutdown};
+use canter_pg::{Order, Pooler, Refresh, Shutdown};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -31,10 +32,10 @@ const PORT: u16 = 6432;
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Reads the options again, for a reload.
-pub type Reread<'a> = &'a dyn Fn() -> Result<Resolved, Fault>;
+pub type Reread = Rc<dyn Fn() -> Result<Resolved, Fault>>;
 
 /// Pools until told to stop.
-pub fn run(resolved: &Resolved, reread: Reread<'_>) -> Result<Exit, Fault> {
+pub fn run(resolved: &Resolved, reread: Reread) -> Result<Exit, Fault> {
     check_options(resolved)?;
     let config = &resolved.config;
     enter(config)?;
@@ -51,6 +52,7 @@ pub fn run(resolved: &Resolved, reread: Reread<'_>) -> Result<Exit, Fault> {
         return Plan::alone(config, &[]).map(|_| Exit::Ok);
     }
     let mut plan = Plan::alone(config, &addresses)?;
+    plan.set_refresh(refresh(Rc::clone(&reread)));
     let _ = canter_sys::machine::raise_open_files();
     let _pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -69,7 +71,8 @@ pub fn run(resolved: &Resolved, reread: Reread<'_>) -> Result<Exit, Fault> {
         if let Some(target) = plan.target() {
             tokio::task::spawn_local(look_at(target.clone()));
         }
-        obey(&signals, &pooler, config, reread).await;
+        let reload = Reload { resolved, reread };
+        obey(&signals, &pooler, &reload).await;
         Ok(Exit::Ok)
     })
 }
@@ -103,17 +106,18 @@ fn check_options(resolved: &Resolved) -> Result<(), Fault> {
 }
 
 /// Does what signals and the console's administrators say, to the end.
-async fn obey(signals: &Signals, pooler: &Pooler, config: &Config, reread: Reread<'_>) {
+async fn obey(signals: &Signals, pooler: &Pooler, reload: &Reload<'_>) {
+    let config = &reload.resolved.config;
     let grace = loop {
         match next(signals, pooler).await {
             Said::Signal(SIGHUP) => {
-                if let Err(why) = reload(pooler, reread) {
+                if let Err(why) = reload.run(pooler) {
                     error!("cannot reload: the old options stay", reason = why.as_str());
                 }
             }
             Said::Signal(SIGQUIT) => return,
             Said::Signal(_) => break config.graceful_timeout,
-            Said::Order(Order::Reload(answer)) => answer.give(reload(pooler, reread)),
+            Said::Order(Order::Reload(answer)) => answer.give(reload.run(pooler)),
             Said::Order(Order::Shutdown(Shutdown::Now)) => {
                 info!("stopping at once, as told on the console");
                 return;
@@ -154,26 +158,84 @@ async fn next(signals: &Signals, pooler: &Pooler) -> Said {
     .await
 }
 
-fn reload(pooler: &Pooler, reread: Reread<'_>) -> Result<(), String> {
-    let databases = reread().and_then(|resolved| {
-        let target = pooling::target(&resolved.config)?;
-        let replicas = target.as_ref().map_or(Ok(None), |target| {
-            pooling::replicas(&resolved.config, target)
-        })?;
-        Ok(target.map(|target| (target, replicas)))
-    });
-    match databases {
-        Ok(Some((target, replicas))) => {
-            pooling::set_default(pooler, &target, replicas.as_ref());
+/// The database's present contents, for when its password was changed (E8).
+fn refresh(reread: Reread) -> Refresh {
+    Rc::new(move |_| {
+        let reread = Rc::clone(&reread);
+        Box::pin(async move {
+            let found = reread().and_then(|resolved| pooling::target(&resolved.config));
+            found.ok().flatten()
+        })
+    })
+}
+
+/// Options that a reload takes over; the others are of the doors and of the process.
+const TAKEN_OVER: [&str; 13] = [
+    "database_url",
+    "db_client_idle_timeout",
+    "db_connections",
+    "db_idle_in_transaction_timeout",
+    "db_idle_timeout",
+    "db_lifetime",
+    "db_max_clients",
+    "db_min_connections",
+    "db_pin_limit",
+    "db_query_timeout",
+    "db_replica",
+    "db_replica_max_lag",
+    "db_wait_timeout",
+];
+
+/// SIGHUP and `RELOAD`: the options are read again.
+struct Reload<'a> {
+    /// Those of the start.
+    resolved: &'a Resolved,
+    reread: Reread,
+}
+
+impl Reload<'_> {
+    fn run(&self, pooler: &Pooler) -> Result<(), String> {
+        let read = || {
+            let resolved = (self.reread)()?;
+            let target = pooling::target(&resolved.config)?;
+            let replicas = target.as_ref().map_or(Ok(None), |target| {
+                pooling::replicas(&resolved.config, target)
+            })?;
+            Ok((resolved, target, replicas))
+        };
+        let (resolved, target, replicas) = read().map_err(|fault: Fault| fault.what)?;
+        let target = target.ok_or("no database is named any more")?;
+        let before = pooler.default_id();
+        pooler.retune(&pooling::settings(&resolved.config));
+        pooling::set_default(pooler, &target, replicas.as_ref());
+        let database = target.describe();
+        if pooler.default_id() == before {
+            pooler.retry();
+            info!("reloaded", database = database.as_str());
+        } else {
             pooler.reconnect(None);
             info!(
                 "reloaded: new connections to the database replace the old ones",
-                database = target.describe().as_str()
+                database = database.as_str()
             );
-            Ok(())
         }
-        Ok(None) => Err("no database is named any more".to_owned()),
-        Err(fault) => Err(fault.what),
+        for option in self.not_taken_over(&resolved) {
+            warn!(
+                "this option was changed and counts from the next start",
+                option = format!("--{option}").as_str()
+            );
+        }
+        Ok(())
+    }
+
+    fn not_taken_over(&self, now: &Resolved) -> impl Iterator<Item = String> {
+        let pairs = self.resolved.chosen.iter().zip(&now.chosen);
+        pairs
+            .filter(|(old, new)| {
+                let row = new.row;
+                row.is_for_pool() && !TAKEN_OVER.contains(&row.field) && old.shown != new.shown
+            })
+            .map(|(_, new)| new.row.name())
     }
 }
 

@@ -22,14 +22,14 @@ pub(super) const COLUMNS: &[Column] = &[
 struct Row {
     key: &'static str,
     read: fn(&Settings) -> String,
-    change: Option<fn(&Shared, &str) -> Option<()>>,
+    change: Option<fn(&Rc<Shared>, &str) -> Option<()>>,
 }
 
 /// A setting that can be changed.
 const fn live(
     key: &'static str,
     read: fn(&Settings) -> String,
-    change: fn(&Shared, &str) -> Option<()>,
+    change: fn(&Rc<Shared>, &str) -> Option<()>,
 ) -> Row {
     Row {
         key,
@@ -47,8 +47,17 @@ const fn fixed(key: &'static str, read: fn(&Settings) -> String) -> Row {
     }
 }
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 19] = [
     fixed("admin_users", |settings| settings.admin_users.join(", ")),
+    live(
+        "client_idle_timeout",
+        |settings| seconds(settings.client_idle_timeout()),
+        |shared, text| {
+            set(&shared.settings.live.client_idle_timeout, time(text))?;
+            shared.idlers.keep(shared);
+            Some(())
+        },
+    ),
     live(
         "client_login_timeout",
         |settings| seconds(settings.login_timeout()),
@@ -73,6 +82,15 @@ const ROWS: [Row; 17] = [
         settings.prepared.to_string()
     }),
     live(
+        "min_pool_size",
+        |settings| settings.min_connections().to_string(),
+        |shared, text| {
+            set(&shared.settings.live.min_connections, text.parse().ok())?;
+            shared.pools.fill();
+            Some(())
+        },
+    ),
+    live(
         "pin_idle_timeout",
         |settings| seconds(settings.pin_idle_timeout()),
         |shared, text| set(&shared.settings.live.pin_idle_timeout, time(text)),
@@ -83,7 +101,7 @@ const ROWS: [Row; 17] = [
             let cap = settings.pin_cap();
             cap.map_or_else(String::new, |cap| cap.to_string())
         },
-        |shared, text| set(&shared.settings.live.pin_cap, text.parse().ok()),
+        |shared, text| set(&shared.settings.live.pin_cap, text.parse().ok().map(Some)),
     ),
     fixed("pool_mode", |_| "transaction".to_owned()),
     live(
@@ -153,10 +171,10 @@ fn connections(settings: &Settings) -> String {
     settings.connections().unwrap_or_default().to_string()
 }
 
-fn set_connections(shared: &Shared, text: &str) -> Option<()> {
+fn set_connections(shared: &Rc<Shared>, text: &str) -> Option<()> {
     let count = text.parse().ok().filter(|count| *count > 0)?;
-    shared.settings.live.connections.set(Some(count));
-    shared.pools.tell_connections(count);
+    shared.settings.live.connections.set(Some(Some(count)));
+    shared.pools.tell_connections(Some(count));
     Some(())
 }
 

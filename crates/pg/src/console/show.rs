@@ -199,6 +199,7 @@ struct Database {
     host: String,
     port: u16,
     cap: u32,
+    least: usize,
     servers: usize,
     clients: u32,
 }
@@ -214,6 +215,7 @@ fn databases(table: &mut Table, shared: &Rc<Shared>) {
         let database = all.entry(pool.key.database.to_string()).or_default();
         place(&pool.target.borrow(), database);
         database.cap = pool.host.size.cap();
+        database.least += pool.least();
         database.servers += pool.servers();
         database.clients = database.clients.saturating_add(pool.clients.get());
     }
@@ -227,7 +229,7 @@ fn databases(table: &mut Table, shared: &Rc<Shared>) {
             (*name).into(),
             Cell::Null,
             database.cap.into(),
-            0.into(),
+            database.least.into(),
             0.into(),
             settings.lifetime().as_secs().into(),
             Cell::Null,

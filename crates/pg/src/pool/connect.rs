@@ -18,6 +18,9 @@ use crate::wire::SqlError;
 /// what is wrong this soon.
 pub(crate) const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Servers that nobody waits for are tried again this long after the server refused us.
+const FILL_AGAIN: Duration = Duration::from_secs(15);
+
 /// Counts also when the task is dropped or panics.
 struct Connecting<C: Connect>(Rc<Pool<C>>);
 
@@ -59,6 +62,7 @@ pub(crate) async fn connect<C: Connect>(pool: Rc<Pool<C>>, permit: Permit<C>) {
             drop(connecting);
             pool.take_back(held);
             pool.replaced();
+            pool.fill(Instant::now());
             // The cap may have become known, and a failing pool opens one at a time.
             pool.host.pump();
         }
@@ -98,8 +102,13 @@ async fn refresh<C: Connect>(pool: &Rc<Pool<C>>) -> bool {
     let Some(target) = asked.or_else(known) else {
         return false;
     };
-    if *target.user != *pool.key.user || **pool.target.borrow() == target {
-        return false;
+    {
+        // Another place, such as the primary's for a replica, is not this pool's.
+        let present = pool.target.borrow();
+        let is_ours = *target.user == *pool.key.user && target.hosts == present.hosts;
+        if !is_ours || **present == target {
+            return false;
+        }
     }
     pool.target.replace(Rc::new(target));
     true
@@ -108,7 +117,11 @@ async fn refresh<C: Connect>(pool: &Rc<Pool<C>>) -> bool {
 fn fail<C: Connect>(pool: &Rc<Pool<C>>, refused: Refused) {
     let host = &pool.host;
     match refused.why {
-        Why::Password | Why::Final => pool.fail_all(&refused.error),
+        Why::Password | Why::Final => {
+            // Clients are told at once, and ask again; what nobody waits for may wait itself.
+            pool.fill_at.set(Instant::now() + FILL_AGAIN);
+            pool.fail_all(&refused.error);
+        }
         Why::Full | Why::Unreachable => {
             if refused.why == Why::Full {
                 // Our own permit is still counted and brought nothing.

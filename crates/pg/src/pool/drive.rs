@@ -81,7 +81,7 @@ pub(crate) async fn drive<C: Connect>(host: Rc<Host<C>>) {
                 return Poll::Ready(Some(job));
             }
             host.jobs.waker.replace(Some(cx.waker().clone()));
-            let idle = host.open() == 0 && host.waiting() == 0;
+            let idle = host.open() == 0 && host.waiting() == 0 && !host.is_kept();
             if host.jobs.parked.replace(idle) && !idle {
                 timer.as_mut().reset(Instant::now() + TICK);
             }

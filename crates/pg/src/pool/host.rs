@@ -143,6 +143,11 @@ impl<C: Connect> Host<C> {
         self.pools.borrow().iter().map(|pool| pool.waiting()).sum()
     }
 
+    /// Whether a pool of it has servers without use, or shall have.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.pools.borrow().iter().any(|pool| pool.least() > 0)
+    }
+
     pub(crate) fn next_ticket(&self) -> u64 {
         let ticket = self.next_ticket.get();
         self.next_ticket.set(ticket + 1);

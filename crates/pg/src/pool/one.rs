@@ -23,6 +23,10 @@ use crate::relay::{Label, Params};
 use crate::target::{Credential, Target};
 use crate::wire::SqlError;
 
+/// Servers without use that made way for CREATE or DROP DATABASE stay away for so long:
+/// PostgreSQL waits 5 s for others to leave.
+const MADE_WAY_FOR: Duration = Duration::from_secs(10);
+
 pub(crate) struct Pool<C: Connect> {
     pub(crate) key: PoolKey,
     pub(crate) host: Rc<Host<C>>,
@@ -42,6 +46,10 @@ pub(crate) struct Pool<C: Connect> {
     pub(crate) clients: Cell<u32>,
     /// When its last client left, or it was made.
     pub(crate) empty_since: Cell<Instant>,
+    /// Servers of it may stay open without use.
+    pub(crate) is_kept: Cell<bool>,
+    /// From when on they may be opened.
+    pub(crate) fill_at: Cell<Instant>,
     /// A connection is being opened in place of one that is due to retire.
     pub(crate) replacing: Cell<bool>,
     /// What servers reported under the start-up settings of clients, for the next such client.
@@ -71,6 +79,8 @@ impl<C: Connect> Pool<C> {
             looking: Cell::new(0),
             clients: Cell::new(0),
             empty_since: Cell::new(Instant::now()),
+            is_kept: Cell::new(false),
+            fill_at: Cell::new(Instant::now()),
             replacing: Cell::new(false),
             greetings: RefCell::default(),
             paused: Cell::new(false),
@@ -322,6 +332,7 @@ impl<C: Connect> Pool<C> {
             .iter()
             .filter(|other| other.key.database != self.key.database)
         {
+            other.fill_at.set(Instant::now() + MADE_WAY_FOR);
             other.close_idle_if(|_| true);
         }
     }

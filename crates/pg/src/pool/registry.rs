@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use super::host::Host;
 use super::one::Pool;
@@ -24,6 +25,8 @@ pub(crate) struct Pools<C: Connect> {
     newest: Rc<Newest>,
     hosts: RefCell<HashMap<String, Rc<Host<C>>>>,
     all: RefCell<HashMap<PoolKey, Rc<Pool<C>>>>,
+    /// The pool whose servers may stay open without use.
+    kept: RefCell<Option<PoolKey>>,
     /// What an administrator said, for pools that are made later.
     standing: RefCell<Standing>,
 }
@@ -73,6 +76,7 @@ impl<C: Connect> Pools<C> {
             newest: Rc::default(),
             hosts: RefCell::default(),
             all: RefCell::default(),
+            kept: RefCell::default(),
             standing: RefCell::default(),
         }
     }
@@ -117,7 +121,10 @@ impl<C: Connect> Pools<C> {
         }
         if pools.len() >= MOST_POOLS {
             pools.retain(|_, pool| {
-                let keep = pool.clients.get() > 0 || pool.servers() > 0 || pool.waiting() > 0;
+                let keep = pool.clients.get() > 0
+                    || pool.servers() > 0
+                    || pool.waiting() > 0
+                    || pool.is_kept.get();
                 if !keep {
                     pool.host
                         .pools
@@ -139,6 +146,7 @@ impl<C: Connect> Pools<C> {
             Rc::new(target.for_user(user, None))
         };
         let pool = Pool::new(key.clone(), &host, target);
+        pool.is_kept.set(self.kept.borrow().as_ref() == Some(&key));
         let standing = self.standing.borrow();
         if standing.all_paused || standing.paused.contains(database) {
             pool.pause();
@@ -177,12 +185,53 @@ impl<C: Connect> Pools<C> {
         self.of(None).iter().map(Pool::stats).collect()
     }
 
-    /// A person has changed the number of connections.
-    pub(crate) fn tell_connections(&self, told: u32) {
+    /// From now on the pool of this target's own database and user is the one that may have
+    /// servers without use.
+    pub(crate) fn keep(&self, id: TargetId) {
+        let Some(target) = self.target(id) else {
+            return;
+        };
+        let key = PoolKey {
+            target: id,
+            database: target.dbname.as_str().into(),
+            user: target.user.as_str().into(),
+        };
+        for pool in self.of(None) {
+            pool.is_kept.set(pool.key == key);
+        }
+        self.kept.replace(Some(key));
+        self.fill();
+    }
+
+    /// Opens what shall be open without use; the settings may have changed.
+    pub(crate) fn fill(&self) {
+        if self.settings.min_connections() == 0 {
+            return;
+        }
+        let kept = self.kept.borrow().clone();
+        let Some(key) = kept else { return };
+        if let Ok(pool) = self.pool(key.target, &key.database, &key.user) {
+            pool.host.jobs.keep_time();
+            pool.fill(Instant::now());
+        }
+    }
+
+    /// A person has changed the number of connections, or wants the server to be asked.
+    pub(crate) fn tell_connections(&self, told: Option<u32>) {
         let hosts: Vec<_> = self.hosts.borrow().values().map(Rc::clone).collect();
         for host in hosts {
             host.size.tell(told);
+            host.look_at.set(Instant::now());
             host.pump();
+        }
+    }
+
+    /// Whatever failed lately is tried at once.
+    pub(crate) fn retry(&self) {
+        for pool in self.of(None) {
+            pool.backoff.reset();
+            pool.fill_at.set(Instant::now());
+            pool.host.pump();
         }
     }
 

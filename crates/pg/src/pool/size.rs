@@ -67,9 +67,10 @@ impl Size {
         self.cap.get()
     }
 
-    /// A person has changed the number.
-    pub(crate) fn tell(&self, told: u32) {
-        self.told.set(Some(told.max(1)));
+    /// A person has changed the number, or wants the server to be asked: until that is done,
+    /// there are no more than now.
+    pub(crate) fn tell(&self, told: Option<u32>) {
+        self.told.set(told.map(|told| told.max(1)));
         self.look(None);
     }
 

@@ -74,13 +74,38 @@ impl<C: Connect> Pool<C> {
         let unused = self.clients.get() == 0
             && self.waiting() == 0
             && now.saturating_duration_since(self.empty_since.get()) >= LINGER;
+        let mut spare = self.servers().saturating_sub(self.least());
         self.close_idle_if(|held| {
-            unused
-                || now.saturating_duration_since(held.idle_since) >= idle_timeout
-                || held.retire_at <= now
+            let idle_for = now.saturating_duration_since(held.idle_since);
+            let is_over = held.retire_at <= now;
+            let goes = is_over || (spare > 0 && (unused || idle_for >= idle_timeout));
+            spare = spare.saturating_sub(usize::from(goes));
+            goes
         });
         self.close_dead();
         self.replace_early(now);
+        self.fill(now);
+    }
+
+    /// How many servers it has without use.
+    pub(crate) fn least(&self) -> usize {
+        if self.is_kept.get() {
+            self.host.settings.min_connections() as usize
+        } else {
+            0
+        }
+    }
+
+    /// Opens a server that shall be there without use; the next one when this one is there.
+    pub(crate) fn fill(self: &Rc<Self>, now: Instant) {
+        if self.servers() < self.least()
+            && self.connecting.get() == 0
+            && now >= self.fill_at.get()
+            && self.host.has_room()
+            && self.may_connect(now)
+        {
+            self.start_connect(self.host.permit());
+        }
     }
 
     fn close_dead(&self) {

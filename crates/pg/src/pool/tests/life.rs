@@ -249,3 +249,89 @@ fn statistics_count_what_happened() {
         );
     });
 }
+
+#[test]
+fn g_min_servers_are_opened_before_anybody_needs_them_and_stay() {
+    run(async {
+        let world = world();
+        let set = Settings {
+            min_connections: 3,
+            ..settings(5)
+        };
+        let pools = pools(&world, set);
+        let target = Target::from_url("postgres://u@db.example.com/shop").unwrap();
+        let id = pools.register(target).unwrap();
+        pools.keep(id);
+        sleep(SECOND).await;
+        assert_eq!(world.open.get(), 3, "opened without a client");
+        let (shop, client) = pool(&pools, "shop");
+        let leases = [
+            must(&shop).await,
+            must(&shop).await,
+            must(&shop).await,
+            must(&shop).await,
+        ];
+        leases.into_iter().for_each(Lease::give_back);
+        sleep(SECOND).await;
+        assert_eq!(world.open.get(), 4);
+        drop(client);
+        sleep(4 * SECOND).await;
+        assert_eq!(
+            world.open.get(),
+            3,
+            "the one too many goes with the last client"
+        );
+        sleep(1000 * SECOND).await;
+        assert_eq!(world.open.get(), 3, "the idle timeout leaves them alone");
+        sleep(4000 * SECOND).await;
+        assert_eq!(world.open.get(), 3, "replaced at the end of their lives");
+        assert!(world.opened.get() >= 7);
+        shop.reconnect();
+        sleep(SECOND).await;
+        assert_eq!(world.open.get(), 3, "opened again");
+    });
+}
+
+#[test]
+fn g_min_servers_make_way_and_do_not_knock_at_a_door_that_refuses_them() {
+    run(async {
+        let world = world();
+        let set = Settings {
+            min_connections: 2,
+            ..settings(2)
+        };
+        let pools = pools(&world, set);
+        let target = Target::from_url("postgres://u@db.example.com/shop").unwrap();
+        let id = pools.register(target).unwrap();
+        world.refuse.replace(Some(refusal(Why::Password, "28P01")));
+        pools.keep(id);
+        sleep(60 * SECOND).await;
+        assert!(
+            (2..=6).contains(&world.attempts.get()),
+            "{}",
+            world.attempts.get()
+        );
+        world.refuse.replace(None);
+        pools.retry();
+        sleep(SECOND).await;
+        assert_eq!(world.open.get(), 2);
+        let (admin, _admin) = pool(&pools, "postgres");
+        let lease = must(&admin).await;
+        let (shop, _shop) = pool(&pools, "shop");
+        assert_eq!(shop.servers(), 1, "one of the two made way");
+        admin.make_way();
+        sleep(5 * SECOND).await;
+        assert_eq!(
+            shop.servers(),
+            0,
+            "CREATE DATABASE waits 5 s for others to leave"
+        );
+        sleep(10 * SECOND).await;
+        assert_eq!(shop.servers(), 1);
+        assert!(world.most_open.get() <= 2);
+        lease.give_back();
+        shop.pause();
+        sleep(10 * SECOND).await;
+        assert_eq!(shop.servers(), 0, "a pause opens nothing");
+    });
+}
