@@ -18,7 +18,9 @@ from django.core.wsgi import get_wsgi_application
 from django.urls import path, re_path
 def broken(request, **captured):
     raise ValueError("on purpose")
-urlpatterns = [re_path("^broken/", broken)]
+def told(request, words):
+    raise ValueError(words)
+urlpatterns = [re_path("^broken/", broken), re_path("^told/(?s:(.*))$", told)]
 application = get_wsgi_application()
 """
 
@@ -47,6 +49,15 @@ def test_a_view_that_raises_is_in_the_log_with_djangos_own_defaults(tmp_path: Pa
         assert line.startswith("canter: GET /broken/%0Aforged failed (request id-7): ValueError")
         assert canter.logged(r'app\.py", line \d+, in broken')
         assert "hunter2" not in re.sub(r'(?m)^.*"GET .*$', "", canter.log)
+
+
+def test_p20_what_a_client_says_through_an_exception_forges_no_line(tmp_path: Path) -> None:
+    with serve(tmp_path, "DEBUG=False") as canter:
+        assert canter.get("/told/a%0Acanter:%20GET%20/forged%1b%5d0;mine%07%C2%85b").status == 500
+        canter.wait_log("ValueError: a", times=2)
+        assert canter.logged(r"^    ValueError: a$") and canter.logged("^    canter: GET /forged")
+        assert len(canter.logged("^canter: GET")) == 1
+        assert not re.search("[\x07\x1b\x85]", canter.log)
 
 
 @pytest.mark.parametrize("more", [f"DEBUG=False, {CONSOLE}", "DEBUG=True"])

@@ -65,7 +65,18 @@ def _write(request: Any, key: str) -> None:
     name = "".join(letter if letter.isprintable() else "?" for letter in name[:MOST_PATH])
     summary = "".join(traceback.format_exception_only(type(error), error)).strip()
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    # What an exception says is often a client's words: no line of it may pose as an entry of the log.
+    block = "".join(f"    {_visible(line)}\n" for line in text.rstrip().split("\n"))
     # One write, so that two threads do not mix theirs.
     sys.stderr.write(
-        f"canter: {request.method} {path} failed (request {name}): {summary}\n{text}"
+        f"canter: {request.method} {path} failed (request {name}): {_visible(summary)}\n{block}"
     )
+
+
+def _visible(text: str) -> str:
+    """One line that steers no terminal."""
+    return "".join(repr(letter)[1:-1] if _is_control(letter) else letter for letter in text)
+
+
+def _is_control(letter: str) -> bool:
+    return letter < " " or "\x7f" <= letter < "\xa0"

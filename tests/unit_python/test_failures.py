@@ -49,6 +49,15 @@ def test_a_view_that_raises_is_a_500_with_its_traceback_in_the_log(error, capfd)
     assert "Traceback (most recent call last)" in log and "raise error" in log
 
 
+def test_p20_what_an_exception_says_forges_no_line_of_the_log(capfd):
+    words = "a\ncanter: GET /forged\x1b]0;mine\x07\x85"
+    with serving(raising(ValueError(words))) as worker:
+        assert worker.get().status == 500
+    log = capfd.readouterr().err
+    assert "\n    canter: GET /forged\\u{1b}]0;mine\\u{7}\\u{85}\n" in log
+    assert not any(letter in log for letter in "\x1b\x07\x85")
+
+
 def test_debug_shows_the_traceback_to_the_client():
     with serving(raising(ValueError("boom")), debug=True) as worker:
         answer = worker.get()

@@ -386,3 +386,20 @@ fn of_this_build(error: io::Error) -> io::Error {
          and start it anew",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_of_another_build_is_told_what_to_do() {
+        let (memory, _mapping) = Mapping::create("other", SHARED_BYTES + 4096).unwrap();
+        let eventfd = memory.try_clone().unwrap();
+        let error = WorkerEnd::open(&memory, eventfd).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(
+            error.to_string().contains("install canter again"),
+            "{error}"
+        );
+    }
+}

@@ -51,6 +51,9 @@ impl Listener {
         if SocketAddr::try_from(address).is_ok() {
             let listener = std::net::TcpListener::from(fd);
             listener.set_nonblocking(true)?;
+            // Responses leave in one write; waiting for more would only delay the last part. Sockets
+            // that are accepted here inherit it (tcp(7)).
+            rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
             return Ok(Self::plain(Socket::Tcp(TcpListener::from_std(listener)?)));
         }
         let listener = std::os::unix::net::UnixListener::from(fd);
@@ -92,9 +95,6 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Responses leave in one write; waiting for more would only delay the last part.
-                // A client that has reset it already is found out by reading.
-                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
             Socket::Unix(listener) => {
@@ -227,4 +227,25 @@ fn is_of_the_connection(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_part_of_an_answer_does_not_wait_for_an_acknowledgement() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+            let listener = Listener::new(socket.into()).unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
+            assert_eq!(peer.unwrap(), client.local_addr().unwrap());
+            assert!(matches!(stream, Stream::Tcp(stream) if stream.nodelay().unwrap()));
+        });
+    }
 }

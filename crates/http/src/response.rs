@@ -42,7 +42,7 @@ pub struct Answer<'a, F> {
     pub reason: &'a [u8],
     /// Names and values of the fields, in order.
     pub fields: F,
-    /// How long the body is, when all of it is there.
+    /// How long the body is, when all of it is there; to HEAD, that of the answer to GET.
     pub length: Option<u64>,
     /// The server wants to close the connection after this response.
     pub close: bool,
@@ -242,11 +242,7 @@ fn choose_framing(
         _ => {}
     }
     if request.is_head {
-        // An app that leaves out the body itself has told nothing about the length.
-        return Ok((
-            BodyFraming::None,
-            stated.or(actual.filter(|&actual| actual > 0)),
-        ));
+        return Ok((BodyFraming::None, stated.or(actual)));
     }
     match (stated, actual) {
         (Some(stated), Some(actual)) if stated != actual => {

@@ -87,7 +87,7 @@ const FRAMED: &[Framed] = &[
     ("1.0 keep, known", GET_10_KEEP, 200, None, Some(5), "Length(5) false Content-Length: 5|Connection: keep-alive|"),
     ("HEAD, known", HEAD, 200, None, Some(5), "None false Content-Length: 5|"),
     ("HEAD, unknown", HEAD, 200, None, None, "None false "),
-    ("HEAD, body left out", HEAD, 200, None, Some(0), "None false "),
+    ("HEAD, known to be empty", HEAD, 200, None, Some(0), "None false Content-Length: 0|"),
     ("HEAD, stated", HEAD, 200, Some("5"), Some(0), "None false Content-Length: 5|"),
     ("204", GET, 204, Some("5"), Some(5), "None false "),
     ("205", GET, 205, None, Some(5), "None false Content-Length: 0|"),

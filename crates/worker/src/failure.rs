@@ -17,13 +17,32 @@ const MOST_TARGET: usize = 1000;
 pub(crate) fn log(py: Python<'_>, made: &Made<'_>, what: &str, error: &PyErr) -> String {
     let traceback = traceback_text(py, error);
     log_text(&format!(
-        "{} {} {what} (request {}): {}\n{traceback}",
+        "{} {} {what} (request {}): {}\n{}",
         visible(&made.method),
         visible(&made.target),
         visible(&made.id),
         summary(py, error),
+        block(&traceback),
     ));
     traceback
+}
+
+/// Lines below an entry of the log. What an exception says is often a client's words: no line of it
+/// may pose as an entry, and nothing in it may steer a terminal.
+fn block(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    for line in text.lines() {
+        out.push_str("    ");
+        for letter in line.chars() {
+            if letter.is_control() && letter != '\t' {
+                out.extend(letter.escape_default());
+            } else {
+                out.push(letter);
+            }
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// Writes one log entry.
@@ -35,7 +54,7 @@ pub(crate) fn log_text(text: &str) {
 
 /// Logs a failure that belongs to no request.
 pub(crate) fn log_error(py: Python<'_>, what: &str, error: &PyErr) {
-    log_text(&format!("{what}\n{}", traceback_text(py, error)));
+    log_text(&format!("{what}\n{}", block(&traceback_text(py, error))));
 }
 
 /// The page a client sees; the traceback only where the developer has asked for it.

@@ -268,6 +268,8 @@ impl<A: App> Conn<A> {
             !fields.any(|(name, _)| name.eq_ignore_ascii_case(HSTS.as_bytes()))
         });
         let hsts = hsts.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        // An app that leaves out the body of an answer to HEAD has told nothing about its length.
+        let length = length.filter(|length| !facts.request.is_head || *length > 0);
         let answer = HttpAnswer {
             status: answer.facts.status,
             reason: answer.facts.reason,
