@@ -190,6 +190,23 @@ def test_c9_postgresql_tells_a_generic_plan_and_by_click_a_measured_one(pg_serve
     assert "hunter2" not in json.dumps(told)
 
 
+def test_c9_a_text_of_several_statements_is_not_explained(pg_server: Server) -> None:
+    local = {"Host": "localhost"}
+    assert shop.get(pg_server, "/several/", **local)[0] == 200
+    name = finding(pg_server, "GET /several/")["id"]
+    for how in ("", "analyze=1&"):
+        status, told = post(pg_server, f"explain?{how}id={name}", **local)
+        assert status == 200 and "several statements" in told["error"], told
+
+
+def test_c9_what_the_database_refuses_is_told_in_its_words(pg_server: Server) -> None:
+    # Last of those that need the table.
+    assert shop.get(pg_server, "/rename/", Host="localhost")[0] == 200
+    name = finding(pg_server, "GET /titles/")["id"]
+    done = canter(pg_server, "queries", "--explain", name)
+    assert done.returncode != 0 and "notes" in done.stderr and "does not exist" in done.stderr
+
+
 # --- the doctor
 
 

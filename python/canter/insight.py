@@ -41,6 +41,9 @@ HELD_GAP_NS = 50_000_000
 """A pause this long within a transaction is one that holds a connection for nothing."""
 
 READS = ("SELECT", "select", "(SELECT", "WITH", "with")
+KEPT = ('SELECT "django_content_type"', "SELECT `django_content_type`")
+"""Kinds of things, which Django asks for once in a process and then knows: repeats of these are no
+fault of a request."""
 WRITES = ("INSERT", "UPDATE", "DELETE", "insert", "update", "delete", "MERGE", "REPLACE")
 
 _KEY = secrets.randbits(64)
@@ -73,11 +76,15 @@ class _Local(threading.local):
 class _Group:
     """The same statement at the same place, in one request."""
 
-    __slots__ = ("captured", "count", "distinct", "epoch", "most", "place", "price", "repeats", "seen", "total")
+    __slots__ = (
+        "captured", "compared", "count", "distinct", "epoch", "most", "place", "price", "repeats",
+        "seen", "total",
+    )  # fmt: skip
 
-    def __init__(self, place: tuple[str, int, str]) -> None:
+    def __init__(self, place: tuple[str, int, str], sql: str) -> None:
         self.place = place
         self.captured = False
+        self.compared = sql.startswith(READS) and not sql.startswith(KEPT)
         self.count = 0
         self.total = 0
         self.most = 0
@@ -189,8 +196,17 @@ def disarm(error: BaseException) -> None:
     _off = True
     with contextlib.suppress(Exception):
         sys.modules["django.core.handlers.base"].BaseHandler.get_response = _original
-    kind = type(error).__name__
-    print(f"canter: insight is off in this process: {kind}: {error}", file=sys.stderr, flush=True)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {short(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+    # Not its words: they may quote a value.
+    print(
+        f"canter: insight is off in this process, the app goes on: {type(error).__name__}{where}; "
+        "please report it, and start with --insight=false where it comes again",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def observe(
@@ -243,7 +259,7 @@ def _note(
     if spent > group.most:
         group.most = spent
     group.price += spent + (gap if gap < MOST_GAP_NS else MOST_GAP_NS)
-    if sql.startswith(READS):
+    if group.compared:
         _note_values(state, group, params)
         if not group.captured and len(group.distinct) >= MANY:
             group.captured = True
@@ -285,7 +301,7 @@ def _group(state: _State, sql: str, connection: Any) -> _Group | None:
         key = (sql, place[0], place[1])
         group = state.groups.get(key)
         if group is None and len(state.groups) < MOST_GROUPS:
-            group = state.groups[key] = _Group(place)
+            group = state.groups[key] = _Group(place, sql)
         known[1] = group
     return group
 

@@ -184,6 +184,20 @@ def titles(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def several(request: HttpRequest) -> JsonResponse:
+    """A slow text of several statements, the last of which must not be run for a plan."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.6); DELETE FROM notes WHERE id = 1")
+    return JsonResponse({})
+
+
+def rename(request: HttpRequest) -> JsonResponse:
+    """Takes the table away that ``titles`` asks."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("ALTER TABLE notes RENAME TO notes_of_old")
+    return JsonResponse({})
+
+
 def port(request: HttpRequest) -> JsonResponse:
     """Which server reads, and what it has."""
     with connections["default"].cursor() as cursor:
@@ -216,6 +230,8 @@ urlpatterns = [
     path("plain/", plain),
     path("raw/", raw),
     path("titles/", titles),
+    path("several/", several),
+    path("rename/", rename),
 ]
 
 application = get_wsgi_application()

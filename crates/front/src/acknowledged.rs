@@ -2,7 +2,7 @@
 //! word on what it is, so that it can be read, edited and kept with the project.
 //! Leaves what a finding is to `canter_insight`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,6 @@ const HEAD: &str = "# Findings that are accepted: `canter queries --acknowledge 
 #[derive(Debug)]
 pub(crate) struct Acknowledged {
     path: PathBuf,
-    names: BTreeMap<String, String>,
     read: Option<SystemTime>,
 }
 
@@ -29,7 +28,6 @@ impl Acknowledged {
     pub fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            names: BTreeMap::new(),
             read: None,
         }
     }
@@ -42,25 +40,24 @@ impl Acknowledged {
             return None;
         }
         let text = fs::read_to_string(&self.path).unwrap_or_default();
-        self.names = parse(&text);
         self.read = changed;
-        Some(self.names.keys().cloned().collect())
+        Some(parse(&text))
     }
 
-    /// Adds a name or takes it away, and writes the file; it is replaced as a whole.
+    /// Adds a name or takes it away; all other lines stay as they are. The file is replaced as a whole.
     pub fn set(&mut self, name: &str, note: Option<&str>) -> io::Result<()> {
-        self.look();
-        let mut names = self.names.clone();
-        match note {
-            Some(note) => names.insert(name.to_owned(), note.to_owned()),
-            None => names.remove(name),
+        let before = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => HEAD.to_owned(),
+            read => read?,
         };
-        let mut text = HEAD.to_owned();
-        for (name, note) in &names {
-            text += name;
-            text += "  ";
-            text.extend(note.chars().filter(|c| !c.is_control()).take(200));
-            text.truncate(text.trim_end().len());
+        let mut text = String::new();
+        for line in before.lines().filter(|line| first(line) != Some(name)) {
+            text += line;
+            text.push('\n');
+        }
+        if let Some(note) = note {
+            let note: String = note.chars().filter(|c| !c.is_control()).take(200).collect();
+            text += format!("{name}  {note}").trim_end();
             text.push('\n');
         }
         let beside = self.path.with_extension("txt.new");
@@ -76,14 +73,15 @@ impl Acknowledged {
     }
 }
 
-fn parse(text: &str) -> BTreeMap<String, String> {
-    let lines = text.lines().map(str::trim);
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let pairs = lines.map(|line| {
-        let (name, note) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        (name.to_owned(), note.trim().to_owned())
-    });
-    pairs.take(MOST).collect()
+/// The name on a line, or the mark of a comment.
+fn first(line: &str) -> Option<&str> {
+    line.split_whitespace().next()
+}
+
+fn parse(text: &str) -> Vec<String> {
+    let names = text.lines().filter_map(first);
+    let names: BTreeSet<_> = names.filter(|name| !name.starts_with('#')).collect();
+    names.into_iter().take(MOST).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -104,6 +102,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("bb  the report may be slow\n"), "{text}");
         assert!(text.contains("aa  GET /[31m\n"), "{text}");
+        assert!(text.starts_with("# a word\n\n"), "{text}");
         known.set("aa", None).unwrap();
         assert_eq!(known.look(), Some(vec!["bb".to_owned()]));
         fs::remove_dir_all(&folder).unwrap();

@@ -90,7 +90,7 @@ impl<A: App> Conn<A> {
         LAST.set(Some(now));
         let mut question = format!("{{\"ask\":\"explain\",\"name\":\"{name:016x}\",\"sql\":");
         push_json_string(&mut question, &sql);
-        let analyze = word(query, "analyze").is_some();
+        let analyze = word(query, "analyze") == Some("1");
         question += if analyze { ",\"analyze\":true}" } else { "}" };
         self.told(&question).await
     }
