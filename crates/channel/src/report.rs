@@ -25,6 +25,8 @@ pub struct Report {
     pub sql_us: u64,
     /// Microseconds in transactions between statements.
     pub held_us: u64,
+    /// Kilobytes by which the process has grown; negative where it has shrunk.
+    pub grown_kb: i64,
     /// Statement, place; count, different values, repeats; total, longest, price in microseconds.
     pub groups: Vec<[u64; 8]>,
     /// Name, bits, text.
@@ -76,7 +78,8 @@ impl Report {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + 64 * self.groups.len());
         let counts = u64::from(self.queries) | u64::from(self.writes) << 32;
-        for number in [counts, self.sql_us, self.held_us] {
+        let grown = self.grown_kb.cast_unsigned();
+        for number in [counts, self.sql_us, self.held_us, grown] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         put_text(&mut out, &self.route);
@@ -114,6 +117,7 @@ impl Report {
             writes: (counts >> 32) as u32,
             sql_us: rest.u64()?,
             held_us: rest.u64()?,
+            grown_kb: rest.u64()?.cast_signed(),
             route: text(&mut rest)?,
             groups: list(&mut rest, |rest| {
                 let mut group = [0; 8];
@@ -142,6 +146,7 @@ mod tests {
             writes: 2,
             sql_us: 7_000_000_000,
             held_us: 9,
+            grown_kb: -4,
             groups: vec![[1, 2, 3, 4, 5, 6, 7, u64::MAX]],
             statements: vec![(1, 3, "SELECT ?".to_owned())],
             places: vec![(2, "views.py\n4\nlist\nx".to_owned())],

@@ -14,6 +14,7 @@ use canter_channel::seen::Row;
 use canter_channel::trace::Trace;
 use canter_http::Method;
 use canter_insight::Phase::{App, BodyIn, Cache, Gil, Pool, Queue, Router, Sql};
+use canter_insight::forecast;
 use canter_insight::show::Live;
 use canter_insight::statement::Traits;
 use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
@@ -152,6 +153,20 @@ impl Insight {
         show(&self.site.borrow(), &self.live(true))
     }
 
+    /// Seconds until the processes need more memory than they may, as far as that can be told.
+    pub fn memory_left_s(&self) -> Option<u64> {
+        // Not `look`: nobody watches.
+        let limit_kb = self.live(false).memory_limit_kb;
+        self.site.borrow().memory_left_s(limit_kb)
+    }
+
+    /// The route whose requests make memory grow most, for people.
+    pub fn grows_most(&self) -> Option<String> {
+        let site = self.site.borrow();
+        let route = site.grows_most().into_iter().next()?;
+        Some(forecast::grown(route))
+    }
+
     /// The profiler.
     pub(crate) fn profiler(&self) -> &Profiler {
         &self.profiler
@@ -203,6 +218,7 @@ impl Insight {
             queries,
             writes,
             held_us: report.held_us,
+            grown_kb: report.grown_kb,
             groups: &groups,
             same: facts.same.get(),
         };

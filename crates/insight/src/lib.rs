@@ -3,6 +3,7 @@
 //! Leaves measuring to the worker and the front, and serving to the program.
 
 pub mod findings;
+pub mod forecast;
 pub mod histogram;
 pub mod history;
 pub mod observation;

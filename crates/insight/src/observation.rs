@@ -45,6 +45,8 @@ pub struct Observation<'a> {
     pub writes: u32,
     /// Within a transaction between statements, in microseconds: a connection was held for nothing.
     pub held_us: u64,
+    /// Kilobytes by which it made its process grow; negative where that has shrunk.
+    pub grown_kb: i64,
     /// Whether its answer was that of the same address a moment before; None where that is not known.
     pub same: Option<bool>,
     /// The statements by group.

@@ -37,6 +37,8 @@ pub struct Route {
     pub queries: (u64, u32, Histogram),
     /// The slowest one in microseconds.
     pub slowest_us: u64,
+    /// Kilobytes by which its requests made their processes grow.
+    pub grown_kb: i64,
     /// Answers that were compared with the one before at the same address, and those that were the same.
     pub alike: (u64, u64),
     /// Wall time, by the hour.
@@ -55,6 +57,7 @@ impl Route {
             phases: Phases::default(),
             queries: (0, 0, Histogram::default()),
             slowest_us: 0,
+            grown_kb: 0,
             alike: (0, 0),
             wall_window: Window::default(),
         }
@@ -75,6 +78,7 @@ impl Route {
         self.queries.1 = self.queries.1.max(observation.queries);
         self.queries.2.add(u64::from(observation.queries) * 100);
         self.slowest_us = self.slowest_us.max(wall);
+        self.grown_kb = self.grown_kb.saturating_add(observation.grown_kb);
         self.wall_window.add(now_s, wall);
         if let Some(same) = observation.same {
             self.alike.0 += 1;
@@ -95,6 +99,7 @@ impl Route {
         self.queries.1 = self.queries.1.max(other.queries.1);
         self.queries.2.merge(&other.queries.2);
         self.slowest_us = self.slowest_us.max(other.slowest_us);
+        self.grown_kb = self.grown_kb.saturating_add(other.grown_kb);
         self.wall_window.merge(&other.wall_window);
     }
 

@@ -43,6 +43,8 @@ pub struct Process {
     /// Memory with its part of what it shares, what is its own alone, and all that it maps, in
     /// kilobytes.
     pub memory_kb: [u64; 3],
+    /// What was its own alone when it was measured first.
+    pub first_own_kb: u64,
     /// Its threads.
     pub threads: u32,
 }

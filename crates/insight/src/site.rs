@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::findings::{Findings, Key, identity};
+use crate::forecast;
 use crate::history::{Gauges, History};
 use crate::observation::{Name, Observation, Place, Told};
 use crate::routes::{Route, Routes, is_timeout};
@@ -145,6 +146,23 @@ impl Site {
     /// To be called about each second.
     pub fn tick(&mut self, now_s: u64, gauges: Gauges) {
         self.history.tick(now_s, gauges);
+    }
+
+    /// Seconds until the processes need more than `limit_kb`, if memory goes on growing.
+    pub fn memory_left_s(&self, limit_kb: u64) -> Option<u64> {
+        let points = self.history.points(false);
+        let points = points.map(|it| (it.at_s.into(), it.gauges.memory_kb.into()));
+        // Before the first measurement it is 0.
+        let points: Vec<(u64, u64)> = points.filter(|it: &(u64, u64)| it.1 > 0).collect();
+        forecast::seconds_left(&points, limit_kb)
+    }
+
+    /// The routes whose requests made memory grow by more than a megabyte, the worst first.
+    pub fn grows_most(&self) -> Vec<&Route> {
+        let mut found: Vec<_> = self.routes().iter().collect();
+        found.retain(|route| route.grown_kb >= forecast::LEAST_GROWN_KB);
+        found.sort_by_key(|route| std::cmp::Reverse(route.grown_kb));
+        found
     }
 
     /// What is remembered.

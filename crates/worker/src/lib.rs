@@ -16,6 +16,7 @@ mod dump;
 mod environ;
 mod failure;
 mod field_names;
+mod growth;
 mod guard;
 mod head;
 mod look;

@@ -34,7 +34,8 @@ pub(crate) fn send(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) {
     let told = report.bind(py).call0().and_then(|told| read(&told));
     match told {
         Ok(None) => {}
-        Ok(Some(told)) => {
+        Ok(Some(mut told)) => {
+            told.grown_kb = worker.growth.of_request();
             let head = record(Kind::Report, false, slot, number);
             worker.outbox.offer(head, &told.to_bytes());
         }
@@ -65,6 +66,7 @@ fn read(told: &Bound<'_, PyAny>) -> PyResult<Option<Report>> {
         statements,
         places,
         advice,
+        ..Report::default()
     }))
 }
 

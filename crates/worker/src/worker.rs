@@ -18,6 +18,7 @@ use rustix::event::EventfdFlags;
 use crate::crew::Crew;
 use crate::dump::Stacks;
 use crate::environ::Environs;
+use crate::growth::Growth;
 use crate::guard::{Guard, Signals};
 use crate::os;
 use crate::outbox::Outbox;
@@ -63,6 +64,7 @@ pub(crate) struct Worker {
     pub sendable: Py<PyAny>,
     /// Tells what this thread's request cost: `canter.insight.report`.
     pub report: Option<Py<PyAny>>,
+    pub growth: Growth,
     /// Tells the route of a thread's request and the statement it waits for: `canter.looking.current`.
     pub current: Option<Py<PyAny>>,
     /// Samples where threads are: `canter.profiler.sample`.
@@ -234,6 +236,7 @@ fn build(
         file_wrapper: application.file_wrapper,
         sendable: application.sendable,
         report: application.report,
+        growth: Growth::default(),
         current: application.current,
         profile: application.profile,
         profiling: Profiling::default(),

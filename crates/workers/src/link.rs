@@ -59,6 +59,7 @@ impl Reason {
     /// For the log, after «replacing worker 3: ».
     pub fn words(self) -> &'static str {
         match self {
+            Self::Large => "it keeps more memory than it may (--max-memory-per-worker)",
             Self::MaxRequests => "it has served its share of requests (--max-requests)",
             Self::Stuck => "too many of its threads are stuck",
             Self::Broken => "it wrote something impossible",
@@ -195,6 +196,7 @@ impl ToSupervisor {
                     Reason::Broken => 3,
                     Reason::Leaving => 4,
                     Reason::Memory => 5,
+                    Reason::Large => 6,
                 };
                 word(4, &[worker.0, reason])
             }
@@ -226,6 +228,7 @@ impl ToSupervisor {
                     3 => Reason::Broken,
                     4 => Reason::Leaving,
                     5 => Reason::Memory,
+                    6 => Reason::Large,
                     _ => return Err(NotAWord),
                 };
                 Self::Replace {
@@ -301,7 +304,7 @@ mod tests {
     }
 
     fn to_supervisor() -> Vec<ToSupervisor> {
-        use Reason::{Broken, Leaving, MaxRequests, Memory, Stuck};
+        use Reason::{Broken, Large, Leaving, MaxRequests, Memory, Stuck};
         let mut words = vec![
             ToSupervisor::Listening,
             ToSupervisor::Ready { worker: WORKER },
@@ -309,12 +312,14 @@ mod tests {
             ToSupervisor::Drained,
             ToSupervisor::Pong,
         ];
-        words.extend([MaxRequests, Stuck, Broken, Leaving, Memory].map(|reason| {
-            ToSupervisor::Replace {
-                worker: WORKER,
-                reason,
-            }
-        }));
+        words.extend(
+            [MaxRequests, Stuck, Broken, Leaving, Memory, Large].map(|reason| {
+                ToSupervisor::Replace {
+                    worker: WORKER,
+                    reason,
+                }
+            }),
+        );
         words
     }
 

@@ -225,6 +225,16 @@ options! {
         group: Workers, example: "1000", since: "0.1.0", gunicorn: ["max_requests_jitter"],
     }
 
+    /// Replace a worker that keeps more memory than this for itself
+    ///
+    /// What it shares with the other workers does not count, and neither does what a request gives
+    /// back at its end. The new worker takes requests before the old one finishes its last, and one
+    /// worker is replaced at a time. A worker that needs as much from its start is not replaced. Memory is looked at every 15 s, and every
+    /// 3 s once a worker may be above the limit.
+    max_memory_per_worker: Size = "0" {
+        group: Workers, example: "300MB", since: "0.1.0",
+    }
+
     /// Requests that may wait for a worker
     ///
     /// When as many wait, the next one is answered 503 with `Retry-After`. A request whose client

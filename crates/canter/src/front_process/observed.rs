@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use canter_base::options::Config;
+use canter_base::{debug, warn};
 use canter_front::{Insight, Pages, Profiler};
 use canter_insight::show::{Live, Pool, Process, Running};
-use canter_workers::dispatch::{Dispatch, Notice, WorkerId};
+use canter_workers::dispatch::{Dispatch, Notice, Reason, WorkerId};
 
 use super::pooled::Pooled;
 
@@ -19,6 +20,11 @@ use super::pooled::Pooled;
 const TICK: Duration = Duration::from_secs(1);
 /// Between two measurements of memory.
 const MEMORY: Duration = Duration::from_secs(15);
+/// The same where a worker may be too large.
+const LARGE: Duration = Duration::from_secs(3);
+/// The log is warned of the limit so long before it is reached, and no more often than this.
+const WARNED_BEFORE_S: u64 = 3600;
+const WARNING: Duration = Duration::from_secs(1800);
 /// From this age on a request is shown while it runs.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 /// Requests that are shown.
@@ -70,6 +76,24 @@ impl Processes {
         self.with(|all| all.values().any(|process| process.threads == 0))
     }
 
+    /// Whether a worker may be above its limit: what it maps is cheap to know.
+    fn any_is_large(&self, limit_kb: u64) -> bool {
+        let pids: Vec<u32> = self.with(|all| all.keys().copied().collect());
+        limit_kb > 0 && pids.into_iter().any(|pid| resident_kb(pid) > limit_kb)
+    }
+
+    /// Workers that keep more for themselves than they may, and more than they needed at their
+    /// start.
+    fn too_large(&self, limit_kb: u64) -> Vec<(WorkerId, u64)> {
+        let large = |process: &Process| {
+            let id = process.name.strip_prefix("worker ")?.parse().ok()?;
+            let own = process.memory_kb[1];
+            let is_over = limit_kb > 0 && own > limit_kb && process.first_own_kb <= limit_kb;
+            is_over.then_some((WorkerId(id), own))
+        };
+        self.with(|all| all.values().filter_map(large).collect())
+    }
+
     fn measure(&self) {
         let pids: Vec<u32> = self.with(|all| all.keys().copied().collect());
         for pid in pids {
@@ -78,6 +102,9 @@ impl Processes {
                 if let Some(process) = all.get_mut(&pid) {
                     // At least one, also where the system does not say: measured is measured.
                     (process.memory_kb, process.threads) = (memory_kb, threads.max(1));
+                    if process.first_own_kb == 0 {
+                        process.first_own_kb = memory_kb[1];
+                    }
                 }
             });
         }
@@ -98,7 +125,9 @@ pub fn start(
     let asked = dispatch.clone();
     profiler.connect(move |order| asked.profile(order).into_iter().map(|id| id.0).collect());
     processes.add(std::process::id(), "front".to_owned());
-    measure_for_ever(processes.clone());
+    let most_kb = config.max_memory_per_worker.0 / 1024;
+    measure_for_ever(processes.clone(), most_kb);
+    let (watched, asked) = (processes.clone(), dispatch.clone());
     let limit = canter_sys::machine::memory_limit().unwrap_or(0) / 1024;
     let (dispatch, processes, pool) = (dispatch.clone(), processes.clone(), pooled.clone());
     let pooled = pooled.clone();
@@ -122,9 +151,33 @@ pub fn start(
     let insight = Insight::new(token, live, metrics, Rc::clone(profiler));
     let ticking = Rc::clone(&insight);
     tokio::task::spawn_local(async move {
+        let (mut warned, mut forecast) = (None, Instant::now());
         loop {
             tokio::time::sleep(TICK).await;
             ticking.tick();
+            for (worker, own_kb) in watched.too_large(most_kb) {
+                debug!("a worker is too large", worker = worker.0, own_kb = own_kb);
+                asked.replace(worker, Reason::Large);
+            }
+            let is_due = forecast.elapsed() > MEMORY
+                && warned.is_none_or(|at: Instant| at.elapsed() > WARNING);
+            if !is_due {
+                continue;
+            }
+            forecast = Instant::now();
+            let left = ticking.memory_left_s();
+            if let Some(left) = left.filter(|left| *left < WARNED_BEFORE_S) {
+                warned = Some(Instant::now());
+                warn!(
+                    "memory grows: the limit will be reached",
+                    left_min = left / 60,
+                    limit_mb = limit / 1024,
+                    grows = &ticking
+                        .grows_most()
+                        .unwrap_or_else(|| "no single route".to_owned()),
+                    hint = "`canter top` shows which worker grows; --max-memory-per-worker replaces it in time"
+                );
+            }
         }
     });
     Some(insight)
@@ -155,7 +208,7 @@ fn summed(stats: &canter_pg::PoolerStats) -> Pool {
     pool
 }
 
-fn measure_for_ever(processes: Processes) {
+fn measure_for_ever(processes: Processes, most_kb: u64) {
     let measuring = std::thread::Builder::new()
         .name("memory".to_owned())
         .stack_size(128 * 1024);
@@ -167,6 +220,9 @@ fn measure_for_ever(processes: Processes) {
             // A worker that has just come is measured soon, all others in their time.
             while measured.elapsed() < MEMORY && !processes.any_is_new() {
                 std::thread::sleep(TICK);
+                if measured.elapsed() >= LARGE && processes.any_is_large(most_kb) {
+                    break;
+                }
             }
         }
     });
@@ -193,6 +249,16 @@ fn number(line: &str) -> Option<u64> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// All that a process maps and that is in memory (`/proc/PID/statm`).
+fn resident_kb(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages
+        .unwrap_or(0)
+        .saturating_mul(rustix::param::page_size() as u64)
+        / 1024
+}
+
 pub(crate) fn threads_of(pid: u32) -> u32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mut lines = status.lines();
@@ -210,5 +276,28 @@ mod tests {
         assert!(uss > 0 && uss <= pss && pss <= rss, "{uss} {pss} {rss}");
         assert!(threads_of(std::process::id()) >= 1);
         assert_eq!(memory_of(u32::MAX), [0; 3]);
+        assert!(resident_kb(std::process::id()) >= uss / 2 && resident_kb(u32::MAX) == 0);
+    }
+
+    #[test]
+    fn d6_only_a_worker_that_grew_beyond_its_limit_is_too_large() {
+        let processes = Processes::default();
+        processes.add(1, "front".to_owned());
+        for worker in 1..=3 {
+            processes.adopt(WorkerId(worker), 10 + worker);
+        }
+        let set = |pid: u32, first: u64, own: u64| {
+            processes.with(|all| {
+                let process = all.get_mut(&pid).unwrap();
+                (process.first_own_kb, process.memory_kb) = (first, [own, own, own]);
+            });
+        };
+        set(1, 10, 900);
+        set(11, 10, 900);
+        set(12, 10, 100);
+        // Larger from its start: another one would be no smaller.
+        set(13, 600, 900);
+        assert_eq!(processes.too_large(500), [(WorkerId(1), 900)]);
+        assert_eq!(processes.too_large(0), []);
     }
 }

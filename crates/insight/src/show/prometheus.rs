@@ -55,6 +55,16 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "gauge",
         "What the processes may use together.",
     ),
+    (
+        "canter_memory_limit_reached_in_seconds",
+        "gauge",
+        "When the limit is reached if memory goes on growing as in the last half hour; absent while it does not.",
+    ),
+    (
+        "canter_route_memory_grown_bytes",
+        "gauge",
+        "What the requests of a route made their processes grow by.",
+    ),
     ("canter_findings", "gauge", "Findings by rule."),
     (
         "canter_finding_lost_seconds_per_hour",
@@ -120,6 +130,16 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
                     "{name}{{process=\"{process_name}\",kind=\"{kind}\"}} {bytes}"
                 )
             })
+        }),
+        "canter_memory_limit_reached_in_seconds" => {
+            match site.memory_left_s(live.memory_limit_kb) {
+                Some(left) => gauge(out, left),
+                None => Ok(()),
+            }
+        }
+        "canter_route_memory_grown_bytes" => site.routes().iter().try_for_each(|route| {
+            let bytes = route.grown_kb.saturating_mul(1024);
+            writeln!(out, "{name}{{{}}} {bytes}", labels(route))
         }),
         "canter_memory_limit_bytes" => gauge(out, live.memory_limit_kb * 1024),
         "canter_findings" | "canter_finding_lost_seconds_per_hour" => {

@@ -20,6 +20,13 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
         json.text("version", live.version);
         json.number("uptime_s", live.now_s);
         now(json, live);
+        if let Some(left) = site.memory_left_s(live.memory_limit_kb) {
+            json.number("memory_left_s", left);
+            json.text("memory_sentence", &crate::forecast::sentence(left));
+        }
+        if let Some(route) = site.grows_most().first() {
+            json.text("growth_sentence", &crate::forecast::grown(route));
+        }
         if let Some(total) = site.total() {
             json.text("sentence", &total.phases.sentence());
             json.key("total", |json| route(json, &total, live));
@@ -144,6 +151,7 @@ fn fill_route(json: &mut Json, route: &Route, live: &Live) {
         .ms("p95_ms", quantile(950))
         .ms("p99_ms", quantile(990));
     json.ms("max_ms", route.slowest_us);
+    json.number("grown_kb", route.grown_kb);
     json.number("queries", route.queries.0);
     json.number("queries_p50", route.queries_p50())
         .number("queries_max", route.queries.1);

@@ -21,7 +21,7 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
     let gauges = live.gauges;
     writeln!(
         out,
-        "canter {}  up {}  queued {}  running {}  connections {}  memory {} MB{}",
+        "canter {}  up {}  queued {}  running {}  connections {}  memory {} MB{}{}",
         live.version,
         duration(live.now_s * 1_000_000),
         gauges.queued,
@@ -31,6 +31,10 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
         match live.memory_limit_kb {
             0 => String::new(),
             limit => format!(" of {} MB", limit / 1024),
+        },
+        match site.memory_left_s(live.memory_limit_kb) {
+            Some(left) => format!(", {}", crate::forecast::sentence(left)),
+            None => String::new(),
         }
     )?;
     let Some(total) = site.total() else {
@@ -53,8 +57,11 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
         let [pss, uss, rss] = process.memory_kb.map(|kb| kb / 1024);
         writeln!(
             out,
-            "{:<12} pid {:<8} pss {pss:>5} MB  uss {uss:>5} MB  rss {rss:>5} MB  threads {}",
-            process.name, process.pid, process.threads
+            "{:<12} pid {:<8} pss {pss:>5} MB  uss {uss:>5} MB  shared {:>5} MB  threads {}",
+            process.name,
+            process.pid,
+            rss.saturating_sub(uss),
+            process.threads
         )?;
     }
     writeln!(

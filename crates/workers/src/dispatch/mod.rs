@@ -45,6 +45,8 @@ pub struct WorkerId(pub u32);
 pub enum Reason {
     /// It has served as many requests as `--max-requests` allows.
     MaxRequests,
+    /// It keeps more memory for itself than `--max-memory-per-worker` allows.
+    Large,
     /// Too many of its threads run requests that nobody waits for any more.
     Stuck,
     /// It wrote something impossible into the channel, or does not answer.
@@ -260,6 +262,11 @@ impl Dispatch {
         .collect()
     }
 
+    /// Has a worker replaced, once: another comes before it ends, and it finishes what it runs.
+    pub fn replace(&self, id: WorkerId, reason: Reason) {
+        self.0.borrow_mut().replace(id, reason);
+    }
+
     /// Whether any worker takes requests.
     pub fn is_ready(&self) -> bool {
         self.0
@@ -285,11 +292,6 @@ impl Dispatch {
     /// Gives the worker no more requests and tells it to end when it has finished.
     pub fn retire(&self, id: WorkerId) {
         self.0.borrow_mut().retire(id);
-    }
-
-    /// Has the worker replaced.
-    pub fn replace(&self, id: WorkerId, reason: Reason) {
-        self.0.borrow_mut().replace(id, reason);
     }
 
     /// No request is taken any more; what waits for a worker still gets one.
