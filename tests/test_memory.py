@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from harness import shop
-from harness.operated import until
+from harness.operated import private_kilobytes, until
 from harness.server import Server
 
 APP = """
@@ -28,9 +29,9 @@ SLOW = 60.0
 """Seconds for what is looked at every few seconds, on a loaded machine."""
 
 
-def measured(server: Server) -> dict[str, int] | None:
+def measured(server: Server) -> dict[str, Any] | None:
     """The memory of the first worker, once it was measured."""
-    rows: list[dict[str, int]] = shop.data(server)["processes"]
+    rows: list[dict[str, Any]] = shop.data(server)["processes"]
     found = [row for row in rows if row["name"] == "worker 1" and row["rss_kb"]]
     return found[0] if found else None
 
@@ -54,9 +55,53 @@ def test_d6_a_worker_that_keeps_too_much_is_replaced_and_no_request_is_lost(tmp_
         server.wait_log("worker is ready worker=2")
 
 
-def test_d6_what_was_loaded_before_the_fork_is_shared(tmp_path: Path) -> None:
-    with Server(tmp_path, APP, "--preload=on") as server:
+def test_d6_what_was_loaded_before_the_fork_stays_shared_when_the_collector_runs(
+    tmp_path: Path,
+) -> None:
+    objects = APP.replace("kept = []", "import gc\nOBJECTS = [[n] for n in range(300_000)]\nkept = []")
+    objects = objects.replace("elif", "elif environ['PATH_INFO'] == '/collect':\n        gc.collect()\n    elif")
+    with Server(tmp_path, objects, "--preload=on") as server:
         shop.get(server, "/")
         row = until(lambda: measured(server), SLOW, "the memory of the worker")
         assert row["rss_kb"] - row["uss_kb"] > 20_000, row
-        assert re.search(r"worker 1 .* shared +\d+ MB", shop.get(server, "/-/canter/top.txt")[2])
+        shared = row["rss_kb"] - row["uss_kb"]
+        assert re.search(r"worker \d .* shared +\d+ MB", shop.get(server, "/-/canter/top.txt")[2])
+        own = private_kilobytes(row["pid"])
+        shop.get(server, "/collect")
+        # Each of the lists would be looked at, and with it most of its pages copied.
+        assert private_kilobytes(row["pid"]) < own + shared // 4
+
+
+SITE = """
+import django
+from django.conf import settings
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="of a test")
+django.setup()
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+kept = []
+def leak(request):
+    kept.append(b"x" * 300_000)
+    return HttpResponse("leaks")
+def busy(request):
+    return HttpResponse(str(len(b"x" * 3_000_000)))
+urlpatterns = [path("leak/", leak), path("busy/", busy)]
+application = get_wsgi_application()
+"""
+
+
+def test_d6_the_route_that_makes_memory_grow_is_named(tmp_path: Path) -> None:
+    with Server(tmp_path, SITE) as server:
+        for _ in range(60):
+            for path in ("/busy/", "/leak/"):
+                assert shop.get(server, path)[0] == 200
+        rows = {row["label"]: row["grown_kb"] for row in shop.data(server)["routes"]}
+        # The first twenty are not counted: at least 40 leaks are.
+        assert rows["GET /leak/"] > 40 * 200, rows
+        assert rows["GET /busy/"] < rows["GET /leak/"] // 4, rows
+        assert shop.data(server)["growth_sentence"].startswith("GET /leak/ +")
+        top = shop.get(server, "/-/canter/top.txt")[2]
+        assert re.search(r"memory grows in GET /leak/ \+\d+ MB, \d+ kB a request", top), top
+        metrics = shop.get(server, "/-/canter/metrics")[2]
+        assert re.search(r'memory_grown_bytes{http_request_method="GET",http_route="/leak/"} \d{7}', metrics)

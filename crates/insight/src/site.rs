@@ -327,6 +327,32 @@ mod tests {
     }
 
     #[test]
+    fn d6_routes_in_which_memory_grows_are_named_the_worst_first() {
+        let mut site = Site::new();
+        for (route, grown_kb) in [
+            ("/a", 900),
+            ("/b", 700),
+            ("/a", 1200),
+            ("/c", 3000),
+            ("/d", -9),
+        ] {
+            let observation = Observation {
+                method: "GET",
+                route,
+                grown_kb,
+                ..Observation::default()
+            };
+            site.observe(1, &observation);
+        }
+        let found: Vec<_> = site.grows_most().into_iter().map(forecast::grown).collect();
+        let wanted = [
+            "GET /c +2 MB, 3000 kB a request",
+            "GET /a +2 MB, 1050 kB a request",
+        ];
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
     fn d5_everything_that_is_remembered_stays_below_three_megabytes() {
         let mut site = Site::new();
         let long = "x".repeat(1000);

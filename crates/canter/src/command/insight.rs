@@ -29,7 +29,10 @@ Shows what a server of this user on this machine is doing, every two seconds: re
 the queue, memory, the routes and findings that take most of the time. ADDRESS is the path of a
 socket or HOST:PORT of `--admin-bind`; it may be left out when one server runs.
 
-  --once    print it once and end
+  --once    print it once and end; what is no terminal gets the same text every two seconds
+
+Keys: q ends, s sorts the routes by the next column, the arrows, PageUp and PageDown choose a route,
+of which the lowest lines tell where its time goes and what was found. It needs no mouse and no colours.
 ";
 
 /// `canter help queries`.
@@ -66,8 +69,6 @@ For tests of a site: fails with exit code 8 when something was found wrong since
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// Between two pictures of `canter top`.
-const PICTURE: Duration = Duration::from_secs(2);
 
 /// Which of the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ struct Asked {
 pub fn run(which: Which, args: &[OsString]) -> Result<Exit, Fault> {
     let asked = read(which, args)?;
     match which {
-        Which::Top => top(&asked),
+        Which::Top => super::top::run(asked.address.as_deref(), asked.once),
         Which::Queries => {
             if let Some(act) = &asked.act {
                 return findings::run(asked.address.as_deref(), act);
@@ -175,21 +176,6 @@ fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
 fn text(parser: &mut Parser) -> Result<String, Fault> {
     let value = parser.value().map_err(|error| usage(error.to_string()))?;
     Ok(value.to_string_lossy().into_owned())
-}
-
-fn top(asked: &Asked) -> Result<Exit, Fault> {
-    loop {
-        let text = get(asked, "/-/canter/top.txt")?;
-        if asked.once {
-            print(&text)?;
-            return Ok(Exit::Ok);
-        }
-        // Home, clear to the end of the screen (ECMA-48).
-        if !print(&format!("\x1b[H\x1b[2J{text}"))? {
-            return Ok(Exit::Ok);
-        }
-        std::thread::sleep(PICTURE);
-    }
 }
 
 /// What `check` finds wrong, one line each; empty when all is well.

@@ -11,6 +11,7 @@ pub mod profile;
 pub mod purge;
 pub mod selftest;
 pub mod serve;
+pub mod top;
 pub mod tune;
 
 pub use serve::sockets;

@@ -3,12 +3,16 @@
 
 use std::fmt::Write as _;
 
+use crate::forecast;
 use crate::show::Live;
 use crate::show::findings::duration;
 use crate::site::Site;
 
 /// Routes and findings that are shown.
 const MOST: usize = 10;
+
+/// Routes of which is said that they make memory grow.
+const MOST_GROWING: usize = 3;
 
 /// All of it.
 pub fn text(site: &Site, live: &Live) -> String {
@@ -33,7 +37,7 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
             limit => format!(" of {} MB", limit / 1024),
         },
         match site.memory_left_s(live.memory_limit_kb) {
-            Some(left) => format!(", {}", crate::forecast::sentence(left)),
+            Some(left) => format!(", {}", forecast::sentence(left)),
             None => String::new(),
         }
     )?;
@@ -63,6 +67,9 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
             rss.saturating_sub(uss),
             process.threads
         )?;
+    }
+    for route in site.grows_most().into_iter().take(MOST_GROWING) {
+        writeln!(out, "memory grows in {}", forecast::grown(route))?;
     }
     writeln!(
         out,
