@@ -6,6 +6,9 @@ comparison's own environment first. Nobody writes an access log.
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,8 +183,6 @@ http {{
 
 
 def _nginx(launch: Launch) -> Plan:
-    import os
-
     # nginx's own workers must be able to open the socket, which lies in a folder of ours.
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = launch.scratch / "nginx.conf"
@@ -248,6 +249,85 @@ def _nginx_static(launch: Launch) -> Plan:
     return Plan([nginx], _kept(1, 1))
 
 
+def _canter_cache(launch: Launch) -> Plan:
+    plan = _canter(launch)
+    plan.commands[0] += ["--cache-rule", "/* ttl=1h"]
+    return plan
+
+
+#: Who fills the caches of the others: it runs once for a page.
+def _behind(launch: Launch) -> list[str]:
+    bind = f"unix:{launch.scratch}/gunicorn.sock"
+    return ["gunicorn", "--bind", bind, "--log-level", "warning", launch.application]
+
+
+NGINX_CACHE = """\
+daemon off;
+pid {scratch}/nginx.pid;
+error_log stderr error;
+worker_processes 1;
+worker_rlimit_nofile 8192;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 100000000;
+  open_file_cache max=1000;
+  open_file_cache_valid 60s;
+  client_body_temp_path {scratch}/body;
+  proxy_temp_path {scratch}/proxy;
+  fastcgi_temp_path {scratch}/fastcgi;
+  uwsgi_temp_path {scratch}/uwsgi;
+  scgi_temp_path {scratch}/scgi;
+  proxy_cache_path {scratch}/cache levels=1:2 keys_zone=pages:10m inactive=1h use_temp_path=off;
+  upstream app_server {{ server unix:{scratch}/gunicorn.sock fail_timeout=0; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_cache pages;
+      proxy_cache_valid 200 1h;
+      proxy_cache_lock on;
+      proxy_set_header Host $http_host;
+      proxy_pass http://app_server;
+    }}
+  }}
+}}
+"""
+
+
+def _nginx_cache(launch: Launch) -> Plan:
+    user = "user root;" if os.geteuid() == 0 else ""
+    configuration = launch.scratch / "nginx.conf"
+    text = NGINX_CACHE.format(scratch=launch.scratch, port=launch.port, user=user)
+    configuration.write_text(text)
+    nginx = ["nginx", "-e", "stderr", "-p", str(launch.scratch), "-c", str(configuration)]
+    return Plan([_behind(launch), nginx], _kept(1, 1))
+
+
+VARNISH_RULES = """\
+vcl 4.1;
+backend app {{ .path = "{scratch}/gunicorn.sock"; }}
+sub vcl_backend_response {{ set beresp.ttl = 1h; }}
+"""
+
+
+def _varnish(launch: Launch) -> Plan:
+    # It lies outside the usual path of programs, and cannot be unpacked beside the others.
+    program = shutil.which("varnishd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        raise RuntimeError("there is no `varnishd` here: apt-get install varnish")
+    rules = launch.scratch / "rules.vcl"
+    rules.write_text(VARNISH_RULES.format(scratch=launch.scratch))
+    app = shlex.join(_behind(launch))
+    varnish = [program, "-F", "-a", launch.address, "-f", str(rules), "-j", "none"]
+    varnish += ["-n", f"{launch.scratch}/varnish", "-s", "malloc,64m"]
+    # It wants to see the socket when it starts.
+    wait = f"until [ -S {launch.scratch}/gunicorn.sock ]; do sleep 0.1; done"
+    return Plan([["sh", "-c", f"{app} & {wait}; exec {shlex.join(varnish)}"]], _kept(1, 1))
+
+
 _GUNICORN_DESIGN = "gunicorn docs/content/design.md, settings.md"
 
 PEERS = {
@@ -273,6 +353,27 @@ PEERS = {
             "nginx.org, ngx_http_core_module: sendfile, tcp_nopush, open_file_cache; one worker",
             (),
             _nginx_static,
+        ),
+        Peer(
+            "canter-cache",
+            "Canter, a page rule",
+            "as Canter, with a rule of an hour for all pages",
+            ("canter",),
+            _canter_cache,
+        ),
+        Peer(
+            "nginx-cache",
+            "nginx, proxy_cache",
+            "nginx.org, ngx_http_proxy_module: proxy_cache, an hour, one worker",
+            (),
+            _nginx_cache,
+        ),
+        Peer(
+            "varnish",
+            "Varnish",
+            "varnish-cache.org, varnishd(1): malloc storage, an hour, defaults",
+            (),
+            _varnish,
         ),
         Peer(
             "fastpysgi",
