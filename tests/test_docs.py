@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import corpus
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -245,3 +246,25 @@ def test_a_decision_is_one_page() -> None:
         assert len(lines) <= 60, page.name
         for heading in ("## Context", "## Decision", "## What follows"):
             assert heading in lines, f"{page.name} has no {heading}"
+
+
+def _shown(page: Page) -> Iterator[tuple[str, str]]:
+    """The tests, and the rows of the corpus, in the last column of the tables."""
+    for line in page.text.splitlines():
+        if line.startswith("| ") and ("CVE-" in line or "RUSTSEC-" in line):
+            last = line.rstrip("| ").rsplit(" | ", 1)[1]
+            found = re.findall(r"`([^`]+)`|\"([^\"]+)\"", last)
+            assert found, line
+            yield from found
+
+
+def test_every_test_that_a_page_on_holes_names_exists() -> None:
+    page = Page(ROOT / "docs" / "explain" / "holes-of-others.md")
+    sources = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "crates").rglob("*.rs")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    tests = set(re.findall(r"^\s*(?:def|fn) (\w+)", text, re.MULTILINE))
+    rows = {row.name for row in corpus.rows()}
+    named = list(_shown(page))
+    assert len(named) > 30
+    assert [test for test, _ in named if test and test not in tests] == []
+    assert [row for _, row in named if row and row not in rows] == []
