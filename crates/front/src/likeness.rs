@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn one_changed_byte_anywhere_is_another_answer() {
-        let mut body: Vec<u8> = (0..200).map(|at| at as u8).collect();
+        let mut body: Vec<u8> = (0..200_u8).collect();
         for length in 0..body.len() {
             let whole = digest(&body[..length]);
             assert_ne!(whole, digest(&body[..=length]), "{length}");

@@ -70,8 +70,8 @@ const CONTENT_LENGTH: &[&str] = &[
     "Content-Length:\r\n@5",
 ];
 
-fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What a head means to a reader without mercy.
@@ -97,10 +97,11 @@ fn read(lines: &[u8]) -> Meaning {
             return Meaning::Refused;
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let is_token =
-            |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
         let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
-        if name.is_empty() || !name.iter().all(is_token) || !line[colon + 1..].iter().all(is_text) {
+        if name.is_empty()
+            || !name.iter().copied().all(is_token)
+            || !line[colon + 1..].iter().all(is_text)
+        {
             return Meaning::Refused;
         }
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -232,7 +233,7 @@ fn is_well_formed(mut bytes: &[u8]) -> bool {
         let Some(size) = size.and_then(|size| usize::from_str_radix(size, 16).ok()) else {
             return false;
         };
-        if !parts.all(|name| !name.is_empty() && name.iter().all(is_token)) {
+        if !parts.all(|name| !name.is_empty() && name.iter().copied().all(is_token)) {
             return false;
         }
         let Some(after) = rest.get(size..).and_then(|rest| rest.strip_prefix(b"\r\n")) else {

@@ -1,7 +1,7 @@
 //! Owns what a server says about itself while it is loaded: Canter's snapshot, asked for from time to
 //! time. Leaves what follows from it to the prose of the report.
 //!
-//! The snapshot is one JSON object, `/-/canter/data.json`. A server without it is measured from outside only.
+//! The snapshot is one JSON object, [`SNAPSHOT`]. A server without it is measured from outside only.
 
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
@@ -15,26 +15,30 @@ use serde_json::Value;
 
 use crate::target::Door;
 
+/// Where a Canter tells about itself.
+pub const SNAPSHOT: &str = "/-/canter/data.json";
 /// How often the server is asked.
 const EVERY: Duration = Duration::from_secs(1);
 /// Most samples kept; then every other one is dropped.
 const MOST: usize = 300;
 /// Longest snapshot taken.
 const LONGEST: u64 = 1 << 20;
+/// What is kept of each sample: the rest of a snapshot is kept of the last one only.
+const READ: [&str; 3] = ["now.queued", "now.running", "pool.waiting"];
 
 /// Numbers of one snapshot, by their dotted names (`now.queued`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Since the begin of the run.
     pub at: Duration,
-    /// Every number of the snapshot outside of lists.
-    pub numbers: Vec<(String, f64)>,
+    /// Those of `READ` that the snapshot had.
+    pub numbers: Vec<(&'static str, f64)>,
 }
 
 impl Sample {
-    /// A number by the end of its name.
+    /// A number by its name.
     pub fn get(&self, name: &str) -> Option<f64> {
-        let found = self.numbers.iter().find(|(known, _)| known == name);
+        let found = self.numbers.iter().find(|(known, _)| *known == name);
         found.map(|(_, number)| *number)
     }
 }
@@ -94,11 +98,9 @@ fn watch(door: &Door, path: &str, over: &AtomicBool) -> Inside {
     loop {
         match snapshot(door, path) {
             Some(value) => {
-                let mut numbers = Vec::new();
-                flatten(&value, String::new(), &mut numbers);
                 inside.samples.push(Sample {
                     at: begin.elapsed(),
-                    numbers,
+                    numbers: numbers(&value),
                 });
                 inside.last = Some(value);
                 misses = 0;
@@ -178,23 +180,12 @@ fn read(mut stream: impl Read) -> Result<(u16, Vec<u8>), String> {
     }
 }
 
-fn flatten(value: &Value, name: String, numbers: &mut Vec<(String, f64)>) {
-    match value {
-        Value::Number(number) if numbers.len() < 200 => {
-            numbers.extend(number.as_f64().map(|number| (name, number)));
-        }
-        Value::Object(map) => {
-            for (key, value) in map {
-                let name = if name.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{name}.{key}")
-                };
-                flatten(value, name, numbers);
-            }
-        }
-        _ => {}
-    }
+fn numbers(value: &Value) -> Vec<(&'static str, f64)> {
+    let number = |name: &&'static str| {
+        let at = format!("/{}", name.replace('.', "/"));
+        Some((*name, value.pointer(&at)?.as_f64()?))
+    };
+    READ.iter().filter_map(number).collect()
 }
 
 #[cfg(test)]
@@ -203,17 +194,15 @@ mod tests {
 
     #[test]
     fn a_snapshot_becomes_numbers_with_names() {
-        let value = serde_json::json!({"now": {"queued": 3, "name": "x"}, "up": 1.5, "list": [1]});
-        let mut numbers = Vec::new();
-        flatten(&value, String::new(), &mut numbers);
+        let value =
+            serde_json::json!({"now": {"queued": 3, "running": "x"}, "up": 1.5, "list": [1]});
         let sample = Sample {
             at: Duration::ZERO,
-            numbers,
+            numbers: numbers(&value),
         };
-        assert_eq!(
-            (sample.get("now.queued"), sample.get("up")),
-            (Some(3.0), Some(1.5))
-        );
-        assert_eq!(sample.get("now.name"), None);
+        assert_eq!(sample.get("now.queued"), Some(3.0));
+        for absent in ["now.running", "pool.waiting", "up"] {
+            assert_eq!(sample.get(absent), None, "{absent}");
+        }
     }
 }

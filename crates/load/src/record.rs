@@ -291,12 +291,35 @@ impl PerRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use canter_sys::counting::{Counting, allocations};
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
 
     #[test]
     fn kinds_stand_in_the_order_of_their_numbers() {
         for (index, kind) in Kind::ALL.iter().enumerate() {
             assert_eq!(*kind as usize, index);
         }
+    }
+
+    #[test]
+    fn a3_nothing_is_kept_of_a_request() {
+        let (mut tally, mut each) = (Tally::default(), PerRequest::default());
+        let mut request = |at: u64| {
+            let time = Duration::from_micros(at * 7919 % 40_000_000);
+            tally.hit(if at.is_multiple_of(3) { 503 } else { 200 }, time, 9);
+            tally.fail(Kind::TimedOut, time, 9);
+            tally.corrected.record(time);
+            tally.naive.record(time);
+            tally.lateness.record(time);
+            each.latency.record(time);
+        };
+        // The first error has its words, and each status its count.
+        (0..10).for_each(&mut request);
+        let before = allocations();
+        (0..100_000).for_each(&mut request);
+        assert_eq!(allocations(), before);
     }
 
     #[test]

@@ -86,10 +86,13 @@ impl Default for Settings {
     }
 }
 
+/// Of a setting that may be left open: set to something or to nothing, or never changed.
+type Changed<T> = Cell<Option<Option<T>>>;
+
 /// Settings changed while the pooler runs; what was not keeps its value.
 #[derive(Debug, Default)]
 pub struct Live {
-    pub(crate) connections: Cell<Option<Option<u32>>>,
+    pub(crate) connections: Changed<u32>,
     pub(crate) min_connections: Cell<Option<u32>>,
     pub(crate) wait_timeout: Cell<Option<Duration>>,
     pub(crate) lifetime: Cell<Option<Duration>>,
@@ -97,7 +100,7 @@ pub struct Live {
     pub(crate) idle_transaction_timeout: Cell<Option<Duration>>,
     pub(crate) query_timeout: Cell<Option<Duration>>,
     pub(crate) client_idle_timeout: Cell<Option<Duration>>,
-    pub(crate) pin_cap: Cell<Option<Option<u32>>>,
+    pub(crate) pin_cap: Changed<u32>,
     pub(crate) pin_idle_timeout: Cell<Option<Duration>>,
     pub(crate) max_clients: Cell<Option<usize>>,
     pub(crate) login_timeout: Cell<Option<Duration>>,

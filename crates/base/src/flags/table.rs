@@ -193,7 +193,7 @@ const REPORT: &[Flag] = &[
     flag(
         "inside",
         "URL",
-        "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running`, `pool.waiting`, `sentence` and `findings`.",
+        "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running`, `pool.waiting`, `sentence` and `findings`. A Canter of this user on this machine is found and asked if left out; `off` asks nobody.",
     ),
     letter('q', flag("quiet", "", "Show no progress.")),
 ];

@@ -1,8 +1,8 @@
 //! `canter bench`: loads a site and says what it took.
 //!
 //! Owns what happens in which order: read, ask for consent, run, report, judge. Leaves reading flags to
-//! `bench/plan.rs`, progress to `bench/live.rs`, `--compare` to `bench/versus.rs`, and the load itself to
-//! `canter_load`.
+//! `bench/plan.rs`, progress to `bench/live.rs`, `--compare` to `bench/versus.rs`, finding a server that
+//! tells about itself to `bench/nearby.rs`, and the load itself to `canter_load`.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -22,6 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(crate) mod files;
 mod live;
+mod nearby;
 pub(crate) mod plan;
 mod versus;
 
@@ -43,7 +44,7 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
         return versus::of_sites(&given, &plan, &stop);
     }
     let mut live = live::Live::new(given.has("quiet"));
-    let run = canter_load::run(&plan, &stop, watcher(&given)?, &mut |progress| {
+    let run = canter_load::run(&plan, &stop, watcher(&given, &plan)?, &mut |progress| {
         live.show(progress);
         conditions.broken(progress)
     });
@@ -150,9 +151,17 @@ pub(crate) fn on_signals() -> Result<Arc<AtomicBool>, Fault> {
     Ok(stop)
 }
 
-fn watcher(given: &Given) -> Result<Watcher, Fault> {
-    let Some(url) = given.value("inside") else {
-        return Ok(Watcher::default());
+/// Who is asked about itself: what was named, or the Canter that is loaded, if it can be found.
+fn watcher(given: &Given, plan: &Plan) -> Result<Watcher, Fault> {
+    let url = match given.value("inside") {
+        None => {
+            let at = nearby::dashboard(&plan.door);
+            return Ok(Watcher {
+                at: at.map(|door| (door, canter_load::inside::SNAPSHOT.to_owned())),
+            });
+        }
+        Some("off") => return Ok(Watcher::default()),
+        Some(url) => url,
     };
     let wrong = |why: String| plan::wrong("inside", url, &why);
     let (site, path) = Site::parse(url).map_err(wrong)?;

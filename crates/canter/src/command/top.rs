@@ -40,7 +40,7 @@ pub fn run(address: Option<&str>, once: bool) -> Result<Exit, Fault> {
         while let Ok(answer) = answers.try_recv() {
             view.hear(answer);
         }
-        let drawn = screen.show(&view.picture(screen.size()));
+        let drawn = screen.show(&view.picture(Screen::size()));
         let keys = drawn.and_then(|()| screen.keys(TURN));
         // A terminal that has gone is an end like any other.
         let Ok(keys) = keys else {

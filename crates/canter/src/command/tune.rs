@@ -26,7 +26,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::bench::{self, plan};
 
 mod drive;
-mod kernel;
+pub(crate) mod kernel;
 mod observe;
 mod server;
 

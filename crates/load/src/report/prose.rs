@@ -139,10 +139,49 @@ fn broke(report: &Report<'_>) -> Vec<String> {
             time(report.plan.timeout)
         ));
     }
-    if total.failed(Kind::Refused) > 0 && total.hits == 0 {
-        said.push("Nobody listens there: is the server running, on that port?".to_owned());
+    let most = Kind::ALL.into_iter().max_by_key(|kind| total.failed(*kind));
+    if let Some(kind) = most.filter(|kind| total.hits == 0 && total.failed(*kind) > 0) {
+        said.push(to_do(kind).to_owned());
     }
     said
+}
+
+/// What to look at when nothing came but failures, mostly of this kind.
+fn to_do(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Refused => "Nobody listens there: is the server running, on that port?",
+        Kind::Unreachable => {
+            "No connection could be made: is the address right, and is nothing in the way to it?"
+        }
+        Kind::Tls => {
+            "TLS could not be agreed on: a port that speaks plain HTTP wants `http://`, a certificate that \
+             no authority of this system has signed wants `--cacert FILE`, and `--insecure` believes any."
+        }
+        Kind::Reset | Kind::Truncated => {
+            "The server ended its connections without an answer: its log may say why. A port that speaks \
+             TLS does this to plain HTTP; then the URL begins with `https://`."
+        }
+        Kind::Invalid => {
+            "What came is no HTTP of the version asked for: is that the right port, does it speak TLS \
+             (`https://`), or HTTP/2 alone (`--http2`)?"
+        }
+        Kind::HeadTooLong => {
+            "The heads of all answers are longer than 64 KiB; browsers refuse that, too."
+        }
+        Kind::BodyTooLong => {
+            "All answers are longer than `--max-body` allows: raise it, if that is meant."
+        }
+        Kind::TimedOut => {
+            "Nobody got an answer in time: does the site answer a browser? `--timeout` waits longer."
+        }
+        Kind::Login => {
+            "No login was accepted: do the names of `--login-data` stand in the form at `--login`, and does \
+             that user exist?"
+        }
+        Kind::Exhausted => {
+            "This machine has no ports or file descriptors left: take fewer users, and keep connections open."
+        }
+    }
 }
 
 /// What held the server back, by its own numbers: the queue and the pool at their longest, the phase

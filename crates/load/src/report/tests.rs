@@ -85,7 +85,7 @@ fn the_cause_is_what_the_server_says() {
     outcome.inside.samples = [2.0, 17.0, 5.0]
         .map(|queued| crate::inside::Sample {
             at: Duration::ZERO,
-            numbers: vec![("now.queued".into(), queued), ("now.running".into(), 8.0)],
+            numbers: vec![("now.queued", queued), ("now.running", 8.0)],
         })
         .to_vec();
     outcome.inside.last = Some(serde_json::json!({
@@ -201,4 +201,39 @@ fn a_run_without_one_answer_still_has_its_report() {
     assert!(report.text().contains("Nobody listens there"));
     assert!(report.html().contains("connection refused"));
     assert!(report.junit().contains("no request was answered"));
+}
+
+#[test]
+fn each_way_to_fail_says_what_to_do() {
+    let (plan, mut outcome) = (plan(), outcome());
+    for (kind, word) in [
+        (Kind::Refused, "is the server running"),
+        (Kind::Unreachable, "is the address right"),
+        (Kind::Tls, "`--cacert FILE`"),
+        (Kind::Reset, "`https://`"),
+        (Kind::Truncated, "`https://`"),
+        (Kind::Invalid, "`--http2`"),
+        (Kind::HeadTooLong, "64 KiB"),
+        (Kind::BodyTooLong, "`--max-body`"),
+        (Kind::TimedOut, "`--timeout`"),
+        (Kind::Login, "`--login-data`"),
+        (Kind::Exhausted, "fewer users"),
+    ] {
+        outcome.total = Tally::default();
+        outcome.total.fail(kind, Duration::ZERO, 1);
+        let prose = |outcome: &crate::Outcome| {
+            let (plan, judged) = (&plan, &[][..]);
+            Report {
+                plan,
+                outcome,
+                judged,
+            }
+            .prose()
+            .join(" ")
+        };
+        assert!(prose(&outcome).contains(word), "{kind:?}");
+        // Where some are answered, the server is there and it is no matter of the address.
+        outcome.total.hit(200, Duration::ZERO, 1);
+        assert!(!prose(&outcome).contains(word), "{kind:?}");
+    }
 }

@@ -18,19 +18,18 @@ pub(super) const COLUMNS: &[Column] = &[
     ("changeable", Kind::Text),
 ];
 
+/// Takes over a value, if it makes sense.
+type Change = fn(&Rc<Shared>, &str) -> Option<()>;
+
 /// One setting.
 struct Row {
     key: &'static str,
     read: fn(&Settings) -> String,
-    change: Option<fn(&Rc<Shared>, &str) -> Option<()>>,
+    change: Option<Change>,
 }
 
 /// A setting that can be changed.
-const fn live(
-    key: &'static str,
-    read: fn(&Settings) -> String,
-    change: fn(&Rc<Shared>, &str) -> Option<()>,
-) -> Row {
+const fn live(key: &'static str, read: fn(&Settings) -> String, change: Change) -> Row {
     Row {
         key,
         read,

@@ -77,7 +77,7 @@ impl Screen {
     }
 
     /// Columns and rows; a terminal that does not say has 80 and 24.
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(super) fn size() -> (usize, usize) {
         match tcgetwinsize(io::stdout()) {
             Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
                 (size.ws_col.into(), size.ws_row.into())
@@ -88,7 +88,7 @@ impl Screen {
 
     /// Shows lines; those that are as before are not sent again.
     pub(super) fn show(&mut self, lines: &[String]) -> io::Result<()> {
-        let size = self.size();
+        let size = Self::size();
         let mut out = String::new();
         if size != self.size {
             self.size = size;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use canter_base::{Exit, Fault};
-use canter_load::inside::{Watcher, snapshot};
+use canter_load::inside::{SNAPSHOT, Watcher, snapshot};
 use canter_load::run::{Outcome, Progress};
 use canter_load::scenario::Order;
 use canter_load::schedule::{Load, Stage};
@@ -22,8 +22,6 @@ use super::server::{Folder, Server};
 use super::{Asked, kernel};
 use crate::front_process::observed::threads_of;
 
-/// Where a server tells about itself.
-const INSIDE: &str = "/-/canter/data.json";
 /// Answers below which a measurement is made longer, if it can be.
 const ENOUGH: f64 = 200.0;
 /// The longest measurement that is made longer by itself.
@@ -95,7 +93,7 @@ impl<'a> Drive<'a> {
     }
 
     fn inside(&self) -> Option<Value> {
-        snapshot(&Door::Socket(self.folder.admin()), INSIDE)
+        snapshot(&Door::Socket(self.folder.admin()), SNAPSHOT)
     }
 
     /// How long a measurement is to be.
@@ -349,7 +347,7 @@ impl Looks {
     fn measure(&mut self) {
         let pids = kernel::tree(self.root);
         self.memory = self.memory.max(kernel::memory(&pids));
-        let inside = snapshot(&self.door, INSIDE);
+        let inside = snapshot(&self.door, SNAPSHOT);
         let number = |pointer: &str| {
             let found = inside
                 .as_ref()

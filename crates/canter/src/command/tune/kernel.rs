@@ -94,23 +94,21 @@ pub(super) fn connections(pids: &[u32], ports: &[u16]) -> u32 {
     if sockets.is_empty() {
         return 0;
     }
-    let mut count = 0;
-    for pid in pids {
-        for entry in fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            let target = target.to_string_lossy();
-            let inode = target
-                .strip_prefix("socket:[")
-                .and_then(|rest| rest.strip_suffix(']'));
-            // A descriptor that several processes inherited is one connection.
-            count += u32::from(inode.is_some_and(|inode| sockets.remove(inode)));
-        }
-    }
-    count
+    let held = pids.iter().flat_map(|pid| sockets_of(*pid));
+    // A descriptor that several processes inherited is one connection.
+    let count = held.filter(|inode| sockets.remove(inode)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The inodes of the sockets that a process has open.
+pub(crate) fn sockets_of(pid: u32) -> impl Iterator<Item = String> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    let inode = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        let inode = target.to_str()?.strip_prefix("socket:[")?;
+        inode.strip_suffix(']').map(str::to_owned)
+    };
+    open.into_iter().flatten().flatten().filter_map(inode)
 }
 
 /// The inode of a line of `/proc/net/tcp` that leads to one of the ports.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use canter_base::flags::Given;
 use canter_base::options::Value as _;
 use canter_base::{Exit, Fault};
-use canter_load::inside::snapshot;
+use canter_load::inside::{SNAPSHOT, snapshot};
 use canter_load::target::Door;
 use canter_tune::observe::{Look, observe};
 use serde_json::Value;
@@ -18,8 +18,6 @@ use super::super::bench::{self, files, plan};
 use super::kernel;
 use crate::command::insight;
 
-/// Where a server tells about itself.
-const INSIDE: &str = "/-/canter/data.json";
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -67,7 +65,7 @@ pub(super) fn run(given: &Given) -> Result<Exit, Fault> {
 }
 
 fn look(door: &Door, begin: Instant) -> Result<Look, Fault> {
-    let told = snapshot(door, INSIDE).ok_or_else(|| {
+    let told = snapshot(door, SNAPSHOT).ok_or_else(|| {
         Fault::new(Exit::Unreachable, format!("{door} tells nothing about itself")).hint(
             "it has to be a Canter with `--insight` on: give the path of its socket, or the HOST:PORT of `--admin-bind`",
         )
