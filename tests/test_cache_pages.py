@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -238,6 +239,50 @@ def test_c3_an_error_that_one_request_brings_about_is_not_for_others(
         assert client.get("/c/cpdos").status == 200
 
 
+@pytest.mark.parametrize(
+    ("target", "lines"),
+    [
+        ("", ("X-Forwarded-Host: evil",)),
+        ("", ("X-Host: evil", "X-Forwarded-Server: evil", "X-HTTP-Host-Override: evil")),
+        ("", ("Forwarded: host=evil",)),
+        ("", ("Host: test:1337",)),
+        ("", ("Cookie: fehost=evil",)),
+        ("", ("X-Evil: evil", "User-Agent: evil", "Referer: http://evil/", "Origin: http://evil")),
+        ("", ("X-Forwarded-Scheme: evil", "X-Forwarded-Prefix: /evil", "X-Original-URL: /evil")),
+        ("?utm_content=evil", ()),
+        ("?utm_content=1;evil=evil", ()),
+        ("?evil=evil", ()),
+        ("%0d%0aX-Evil:%20evil", ()),
+        ("%3fevil", ()),
+        ("%23evil", ()),
+        (";evil", ()),
+        ("/..%2fevil", ()),
+    ],
+)
+def test_c3_what_one_visitor_adds_is_not_shown_to_others(
+    server: Server, client: Client, target: str, lines: tuple[str, ...]
+) -> None:
+    """Unkeyed fields, ports, cookies and parameters, cloaking, splitting, delimiters, traversal."""
+    path = f"/c/poison{abs(hash((target, lines)))}"
+    with server.client() as visitor:
+        visitor.get(path + target, *lines)
+    for _ in range(2):
+        response = client.get(path)
+        assert response.status == 200 and "evil" not in response.text and "1337" not in response.text
+        assert "X-Evil" not in response
+
+
+def test_b3_the_scheme_is_in_the_key_and_only_proxies_say_it(
+    all_reins: Reins, tmp_path: Path
+) -> None:
+    for trusted, is_other in [("127.0.0.1", True), ("192.0.2.1", False)]:
+        flags = ("--cache-rule", "/* ttl=10m", "--forwarded-allow-ips", trusted)
+        with Server(tmp_path, "pages", *flags) as server, server.client() as client:
+            client.get("/scheme")
+            assert is_hit(client.get("/scheme"))
+            assert is_hit(client.get("/scheme", "X-Forwarded-Proto: https")) is not is_other
+
+
 def test_c4_distinct_queries_do_not_push_out_what_is_in_use(server: Server) -> None:
     with server.client() as client:
         for _ in range(3):
@@ -292,6 +337,14 @@ def test_d7_the_reason_is_told(client: Client) -> None:
     assert "detail=no-freshness" in status(client.get("/plain/x"))
 
 
+def test_d9_an_answer_to_an_unsafe_request_makes_its_groups_old(client: Client) -> None:
+    path = "/d/grouped?h=Cache-Groups:%22themes-of-d9%22"
+    first = client.get(path)
+    assert is_hit(client.get(path))
+    client.post("/d/other?h=Cache-Group-Invalidation:%22themes-of-d9%22", b"x")
+    assert until(lambda: client.get(path).body != first.body, 20)
+
+
 def test_e1_a_thousand_misses_are_one_call(server: Server, reins: Reins) -> None:
     clients = [server.client() for _ in range(1000)]
     try:
@@ -309,6 +362,19 @@ def test_e1_a_thousand_misses_are_one_call(server: Server, reins: Reins) -> None
     collapsed = sum("collapsed" in status(answer) for answer in answers)
     hits = sum(is_hit(answer) for answer in answers)
     assert collapsed + hits == 999
+
+
+@pytest.mark.slow
+def test_e4_who_has_waited_for_five_seconds_asks_alone(server: Server, reins: Reins) -> None:
+    with server.client() as leader, server.client() as waiting:
+        leader.send("GET /hold/ceiling HTTP/1.1\r\nHost: test\r\n\r\n")
+        first = reins.held()
+        waiting.send("GET /hold/ceiling HTTP/1.1\r\nHost: test\r\n\r\n")
+        second = reins.held()
+        second.go()
+        assert count(waiting.response()) == 2
+        first.go()
+        assert count(leader.response()) == 1
 
 
 def test_e2_a_private_answer_is_for_one_and_the_others_ask_at_once(
@@ -416,6 +482,82 @@ def test_p_a_soft_purge_shows_the_old_page_while_another_is_fetched(
         canter.purge(tag="x", server=server.url, token="another")
     with pytest.raises(ValueError, match="say what"):
         canter.purge()
+
+
+def test_p_the_app_purges_its_pages_without_a_token_and_a_network(client: Client) -> None:
+    client.get("/p/own")
+    assert is_hit(client.get("/p/own"))
+    assert client.get("/purging?url=/p/own").status == 200
+    assert not is_hit(client.get("/p/own"))
+
+
+def test_p_commands_of_the_same_user_purge_without_a_token(
+    all_reins: Reins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers of other tests are not found: each has its own folder for the private socket."""
+    for name in ("CANTER_SOCKET", "CANTER_CACHE_TOKEN", "CANTER_PURGE_SERVER"):
+        monkeypatch.delenv(name, raising=False)
+    # The path of a socket is short.
+    with tempfile.TemporaryDirectory() as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        with pytest.raises(canter.PurgeError, match="no server of this user"):
+            canter.purge(everything=True)
+        flags = ("--cache-rule", "/* ttl=10m")
+        env = {"XDG_RUNTIME_DIR": runtime}
+        with Server(tmp_path, "pages", *flags, env=env) as server, server.client() as client:
+            for purge in (
+                lambda: subprocess.check_output([PROGRAM, "purge", "/x", "--hard"], text=True, timeout=60),
+                lambda: f"{canter.purge(url='/x', hard=True)} pages\n",
+            ):
+                client.get("/x")
+                assert is_hit(client.get("/x"))
+                assert purge() == "1 pages\n"
+                assert not is_hit(client.get("/x"))
+            done = subprocess.run([PROGRAM, "purge", "relative"], capture_output=True, text=True, timeout=60)
+            assert done.returncode != 0 and "say what to purge" in done.stderr
+            with pytest.raises(canter.PurgeError, match="say what to purge"):
+                canter.purge(url="relative")
+            # The same words are of no use at the site's own address.
+            assert client.post("/-/canter/purge?all=1", b"", "X-Canter: 1").status == 404
+            assert is_hit(client.get("/x"))
+
+
+def cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip"])
+def test_a_stored_page_is_encoded_once(server: Server, client: Client, coding: str) -> None:
+    """What the first encoding costs shows that the later ones cost nothing."""
+    (front,) = server.children()["front"]
+    wish = f"Accept-Encoding: {coding}"
+    paths = [f"/a/{coding}-{number}?b=8000" for number in range(12)]
+    plain = [client.get(path) for path in paths]
+
+    def encoded() -> tuple[list[Response], float]:
+        before = cpu_seconds(front)
+        responses = [client.get(path, wish) for path in paths]
+        return responses, cpu_seconds(front) - before
+
+    first, cost_of_first = encoded()
+    again, cost_of_again = encoded()
+    for page, one, other in zip(plain, first, again):
+        assert is_hit(one) and one["Content-Encoding"] == coding
+        assert one.body == other.body and len(one.body) < 0.7 * len(page.body)
+        assert one["ETag"] == other["ETag"] != page["ETag"]
+    assert cost_of_again < cost_of_first / 2, (cost_of_again, cost_of_first)
+
+
+def test_the_log_says_what_the_cache_did(all_reins: Reins, tmp_path: Path) -> None:
+    flags = ("--cache-rule", "/* ttl=10m", "--access-log-format", "logfmt")
+    with Server(tmp_path, "pages", *flags) as server, server.client() as client:
+        for path in ("/logged", "/logged", "/cookie?h=Set-Cookie:a=b"):
+            client.get(path)
+        server.access_line("/cookie")
+        lines = [line for line in server.access_lines() if "/logged" in line or "/cookie" in line]
+    words = [line.partition(" cache=")[2] for line in lines]
+    assert words == ["MISS", "HIT", "BYPASS cache_detail=set-cookie"]
 
 
 def test_the_cache_can_be_switched_off(all_reins: Reins, tmp_path: Path) -> None:

@@ -151,6 +151,32 @@ def test_a_purge_while_the_server_is_gone_is_told_when_it_is_back(
     until(lambda: not is_hit(get(other, "/a/later")), 30, "the purge at the other")
 
 
+def test_a_purge_that_the_server_refuses_is_not_forgotten(
+    machines: Machines, valkey: Valkey
+) -> None:
+    """Until it has been told, nothing is taken from there: what was purged does not come back."""
+    one, other = machines.start(), machines.start()
+    old = get(one, "/a/full").body
+    assert shared(other, "/a/full").body == old
+    valkey.ask("CONFIG", "SET", "maxmemory", "1")
+    assert purge(one, "url=/a/full&hard=1").status == 200
+    one.wait_log("its memory is full: set `maxmemory-policy allkeys-lru` there")
+    assert get(one, "/a/full").body != old
+    valkey.ask("CONFIG", "SET", "maxmemory", "0")
+    assert until(lambda: get(other, "/a/full").body != old, 60)
+
+
+def test_a_reply_without_end_is_not_waited_for(machines: Machines, valkey: Valkey) -> None:
+    """Somebody has filled the log of purges with what is none."""
+    one = machines.start()
+    get(one, "/a/kept")
+    for _ in range(40):
+        valkey.ask("RPUSH", "canter:purge-log", b"x" * (1 << 20))
+    valkey.ask("HINCRBY", "canter:purges", "seq", "40")
+    one.wait_log("it sends more than was asked for")
+    assert is_hit(get(one, "/a/kept"))
+
+
 def test_a_server_that_stops_costs_hits_and_no_errors(valkey: Valkey, tmp_path: Path) -> None:
     with ExitStack() as stack:
         machines = Machines(stack, tmp_path, f"unix://{valkey.path}")

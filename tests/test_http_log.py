@@ -28,7 +28,7 @@ REFERER = "Referer: http://a/"
         (
             "logfmt",
             r"time=\S+Z client=127\.0\.0\.1 method=GET target=\S*/path\?q=1\S* .*"
-            r"request_id=[0-9a-f]{32} .*status=200 bytes=5 duration_ms=\d+\.\d+",
+            r"request_id=[0-9a-f]{32} .*status=200 bytes=5 duration_ms=\d+\.\d+ cache=BYPASS cache_detail=no-freshness",
         ),
     ],
 )
@@ -65,6 +65,8 @@ def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
         "bytes": 5,
         "referer": "http://a/",
         "user_agent": "test/1",
+        "cache": "BYPASS",
+        "cache_detail": "no-freshness",
     }
     assert (bare["method"], bare["bytes"]) == ("HEAD", 0)
 

@@ -1,5 +1,6 @@
 """Owns ``canter.purge``: asking the server for pages to be fetched anew, from a view, a signal or a
-management command.
+management command. On the machine of the server that needs no set-up: its private socket is open to
+the same user only.
 
 Leaves which pages are meant to the server.
 """
@@ -33,14 +34,14 @@ def purge(
     """Purge pages from Canter's cache; how many pages there were.
 
     ``url`` is a path (on all hosts, with any query) or a whole URL. Pages are kept to be shown while
-    they are fetched anew, unless ``hard``. The server is ``CANTER_PURGE_SERVER`` or
-    ``http://127.0.0.1:8000`` (with ``PORT``, that port), the token ``CANTER_CACHE_TOKEN``, unless they
-    are given.
+    they are fetched anew, unless ``hard``.
+
+    Without ``server`` and ``token`` it is the server that runs this code, or the only one of this user
+    on this machine. Otherwise it is ``server``, ``CANTER_PURGE_SERVER`` or ``http://127.0.0.1:8000``
+    (with ``PORT``, that port), with ``token`` or ``CANTER_CACHE_TOKEN``.
     """
     # Not before it is needed: importing canter costs every worker, and this does not.
-    import urllib.error
     import urllib.parse
-    import urllib.request
 
     pairs = [
         (name, word)
@@ -53,14 +54,87 @@ def purge(
         raise ValueError("say what to purge: url, prefix, host, tag or everything")
     if hard:
         pairs.append(("hard", "1"))
+    query = urllib.parse.urlencode(pairs, quote_via=urllib.parse.quote)
+    if server is None and token is None and "CANTER_PURGE_SERVER" not in os.environ:
+        path = _private_socket()
+        if path is not None:
+            return _ask_here(path, query, timeout)
     token = token or os.environ.get("CANTER_CACHE_TOKEN")
     if not token:
-        raise PurgeError("there is no token: set CANTER_CACHE_TOKEN, for the server as well")
+        raise PurgeError(
+            "no server of this user is found here, and there is no token for another: "
+            "set CANTER_CACHE_TOKEN, for the server as well"
+        )
     port = os.environ.get("PORT", "8000")
     server = server or os.environ.get("CANTER_PURGE_SERVER") or f"http://127.0.0.1:{port}"
     if not server.startswith("http://"):
         raise ValueError(f"the server is an address such as http://127.0.0.1:8000, not {server!r}")
-    query = urllib.parse.urlencode(pairs, quote_via=urllib.parse.quote)
+    return _ask(server, token, query, timeout)
+
+
+def _private_socket() -> str | None:
+    """Where the server that runs this code is asked, or the only one of this user here."""
+    own = os.environ.get("CANTER_SOCKET")
+    if own and os.path.exists(own):
+        return own
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime) and os.path.isdir(runtime):
+        folder = os.path.join(runtime, "canter")
+    else:
+        folder = f"/tmp/canter-{os.geteuid()}"
+    try:
+        about = os.lstat(folder)
+        # Others could put a socket of their own into a folder that is open to them.
+        if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+            return None
+        found = [os.path.join(folder, name) for name in os.listdir(folder)]
+    except OSError:
+        return None
+    alive = [path for path in found if _answers(path)]
+    return alive[0] if len(alive) == 1 else None
+
+
+def _answers(path: str) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(path)
+        except OSError:
+            return False
+        return True
+
+
+def _ask_here(path: str, query: str, timeout: float) -> int:
+    import json
+    import socket
+
+    answer = b""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            # The field says that no page of a browser has sent this.
+            connection.sendall(
+                f"POST /-/canter/purge?{query} HTTP/1.1\r\nHost: localhost\r\nX-Canter: 1\r\n"
+                "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            )
+            while piece := connection.recv(65536):
+                answer += piece
+        told = json.loads(answer.partition(b"\r\n\r\n")[2])
+        return int(told["purged"])
+    except OSError as error:
+        raise PurgeError(f"{path} does not answer: {error}") from error
+    except (ValueError, KeyError, TypeError):
+        what = answer.rpartition(b"\r\n")[2].decode("utf-8", "replace").strip()
+        raise PurgeError(f"the server does not purge: {what}") from None
+
+
+def _ask(server: str, token: str, query: str, timeout: float) -> int:
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(
         f"{server.rstrip('/')}/-/purge?{query}",
         data=b"",

@@ -1,17 +1,20 @@
 """Owns an app whose pages say what they were told to say of caching, and count how often they ran.
 
 ``/page?…`` answers with the fields of its query (``h=Name:value``), a status (``s=404``) and a body that
-echoes what the app was sent. ``/hold/…`` waits for the test.
+echoes what the app was sent, followed by a long text (``b=8000``: its lines). ``/hold/…`` waits for the
+test; ``/purging?url=…`` purges a page.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
+import canter
 from reins import hold
 
 COUNTS: dict[str, Iterator[int]] = {}
@@ -29,6 +32,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         hold(f"{path} {count}")
     if path.startswith("/csrf/"):
         fields.append(("Set-Cookie", "csrftoken=new"))
+    if path == "/purging":
+        status = "200" if canter.purge(url=dict(query)["url"], hard=True) else "404"
     if path.startswith("/crash/") and count > 1:
         os._exit(7)
     if path.startswith("/fail/") and count > 1:
@@ -40,7 +45,9 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     names = ("HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", "HTTP_USER_AGENT", "HTTP_X_EVIL", "HTTP_HOST")
     told = " ".join(f"{name}={environ.get(name, '-')}" for name in names)
     body = f"{count} {environ['REQUEST_METHOD']} {environ['QUERY_STRING']} {told} {environ['REMOTE_ADDR']}"
-    return [body.encode()]
+    lines = int(next((value for name, value in query if name == "b"), 0))
+    text = "".join(hashlib.sha256(f"{path} {line}".encode()).hexdigest() for line in range(lines))
+    return [(body + text).encode()]
 
 
 def stream(path: str, count: int) -> Iterator[bytes]:

@@ -47,7 +47,6 @@ BEYOND_WSGI = {
     "interim-103": "WSGI has no interim answers",
     "interim-not-cached": "WSGI has no interim answers",
     "interim-no-header-reuse": "WSGI has no interim answers",
-    "headers-store-Content-Length": "an app whose `Content-Length` is not its body's is answered for with 500",
 }
 """What cannot be played through WSGI at all."""
 

@@ -91,6 +91,25 @@ impl Display for CacheStatus<'_> {
     }
 }
 
+/// What the access log says of the cache: one word to count by, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brief {
+    /// Of [`short_word`].
+    pub word: &'static str,
+    /// Why it is no hit, or where the page was found.
+    pub detail: Option<&'static str>,
+}
+
+impl From<&CacheStatus<'_>> for Brief {
+    fn from(status: &CacheStatus<'_>) -> Self {
+        let detail = status.detail.map(Reason::word);
+        Self {
+            word: short_word(status),
+            detail: detail.or_else(|| status.tier.map(Tier::word)),
+        }
+    }
+}
+
 /// The word that a CDN would say, for `X-Cache` and the log.
 pub fn short_word(status: &CacheStatus<'_>) -> &'static str {
     match (status.hit, status.forward) {

@@ -20,6 +20,8 @@ pub struct Plan {
     listeners: Vec<OwnedFd>,
     /// Socket files, which go with the plan.
     files: Vec<SocketFiles>,
+    /// Where commands and the app itself find the server.
+    private: Option<PathBuf>,
 }
 
 impl Plan {
@@ -36,11 +38,13 @@ impl Plan {
         let mut plan = Self {
             listeners: listeners.into_iter().map(|(fd, _)| fd).collect(),
             files: vec![files],
+            private: None,
         };
         match private(config) {
-            Ok((listener, files)) => {
+            Ok((path, listener, files)) => {
                 plan.listeners.extend(listener);
                 plan.files.push(files);
+                plan.private = Some(path);
             }
             Err(error) => warn!(
                 "`canter top` will not find this server: no socket for it",
@@ -48,6 +52,12 @@ impl Plan {
             ),
         }
         Ok(Some(plan))
+    }
+
+    /// The private socket, where there is one.
+    pub fn private(&self) -> Option<String> {
+        let path = self.private.as_deref()?;
+        path.to_str().map(str::to_owned)
     }
 
     /// For a front; each gets its own.
@@ -58,14 +68,15 @@ impl Plan {
     }
 }
 
-fn private(config: &Config) -> Result<(Option<OwnedFd>, SocketFiles), String> {
+fn private(config: &Config) -> Result<(PathBuf, Option<OwnedFd>, SocketFiles), String> {
     let folder = folder();
     make(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     sweep(&folder);
     let path = folder.join(format!("{}.sock", std::process::id()));
-    let opened = sockets::bind_admin(&[Address::Unix(path)], config).map_err(|fault| fault.what)?;
+    let address = [Address::Unix(path.clone())];
+    let opened = sockets::bind_admin(&address, config).map_err(|fault| fault.what)?;
     let (listeners, files) = opened.into_parts();
-    Ok((listeners.into_iter().next().map(|(fd, _)| fd), files))
+    Ok((path, listeners.into_iter().next().map(|(fd, _)| fd), files))
 }
 
 /// Where the sockets of this user's servers are: closed to other users.

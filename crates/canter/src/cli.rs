@@ -368,17 +368,19 @@ or would be hardly shorter. A form is as old as its file: one that is older is n
 const PURGE_MANUAL: &str = "\
 canter purge [URL...] [OPTIONS]
 
-Asks a server that runs with `--cache-token` for pages to be fetched anew. A URL is a path, on all
-hosts and with any query, or a whole address. Pages are still shown while they are fetched anew, and
-when the app fails, unless `--hard` is given.
+Asks a server for pages to be fetched anew: the one of this user that runs on this machine, or one
+that runs with `--cache-token`. A URL is a path, on all hosts and with any query, or a whole address.
+Pages are still shown while they are fetched anew, and when the app fails, unless `--hard` is given.
 
       --prefix PATH     all paths that begin so
       --host HOST       a whole host
       --tag TAG         pages with this tag (`Surrogate-Key`, `Cache-Tag`, `tags` of a rule)
       --all             everything
       --hard            forget the pages at once
-      --server URL      where it is; `http://127.0.0.1:8000` if left out
-      --token TEXT      its `--cache-token`; better in the variable `CANTER_CACHE_TOKEN`
+      --server URL      where it is, such as `http://127.0.0.1:8000`; if left out, the only server of
+                        this user here
+      --token TEXT      its `--cache-token`, for `--server`; better in the variable
+                        `CANTER_CACHE_TOKEN`
 ";
 
 const OPTIONS_MANUAL: &str = "\

@@ -13,6 +13,7 @@ use canter_base::clock::{civil, push_iso8601, wall_ms};
 use canter_base::log::{push_json_string, push_logfmt_value};
 use canter_base::options::AccessLogFormat;
 use canter_base::warn;
+use canter_cache::status::Brief;
 use canter_http::escape::Escaped;
 use canter_insight::Phase;
 
@@ -59,6 +60,8 @@ pub(crate) struct Ended<'a> {
     pub status: u16,
     pub bytes: u64,
     pub took: Duration,
+    /// What the page cache had to do with it; None where it had no part.
+    pub cache: Option<Brief>,
     /// Where the time went; None where nobody looked.
     pub learned: Option<&'a Learned>,
 }
@@ -229,6 +232,9 @@ fn push_json(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Res
         ended.bytes,
         milliseconds(ended.took)
     )?;
+    for (key, word) in cache_words(ended) {
+        write!(out, ",\"{key}\":\"{word}\"")?;
+    }
     if let Some(learned) = ended.learned {
         out.push_str(",\"route\":");
         push_json_string(out, &learned.route);
@@ -255,14 +261,27 @@ fn push_logfmt(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::R
         write!(out, " {key}=")?;
         push_logfmt_value(out, &text);
     }
-    writeln!(
+    write!(
         out,
         " protocol={} status={} bytes={} duration_ms={:.3}",
         ended.line.version,
         ended.status,
         ended.bytes,
         milliseconds(ended.took)
-    )
+    )?;
+    for (key, word) in cache_words(ended) {
+        write!(out, " {key}={word}")?;
+    }
+    out.push('\n');
+    Ok(())
+}
+
+/// What the page cache had to do with it: words of our own, which need no quotes.
+fn cache_words(ended: &Ended<'_>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let word = ended.cache.map(|cache| ("cache", cache.word));
+    let detail = ended.cache.and_then(|cache| cache.detail);
+    let detail = detail.map(|detail| ("cache_detail", detail));
+    word.into_iter().chain(detail)
 }
 
 fn texts(ended: &Ended<'_>) -> [(&'static str, String); 6] {
@@ -305,6 +324,10 @@ mod tests {
             status: 200,
             bytes: 13,
             took: Duration::from_micros(1500),
+            cache: Some(Brief {
+                word: "BYPASS",
+                detail: Some("set-cookie"),
+            }),
             learned: None,
         })
     }
@@ -367,9 +390,11 @@ mod tests {
         assert!(line(AccessLogFormat::Common).ends_with("HTTP/1.1\" 200 13\n"));
         let json = line(AccessLogFormat::Json);
         assert!(
-            json.contains("\"duration_ms\":1.500}") && json.contains("\"request_id\":\"id-1\"")
+            json.contains("\"duration_ms\":1.500,") && json.contains("\"request_id\":\"id-1\"")
         );
+        assert!(json.contains(",\"cache\":\"BYPASS\",\"cache_detail\":\"set-cookie\"}"));
         let logfmt = line(AccessLogFormat::Logfmt);
+        assert!(logfmt.ends_with(" duration_ms=1.500 cache=BYPASS cache_detail=set-cookie\n"));
         assert!(logfmt.contains("status=200 bytes=13") && logfmt.contains("user_agent=curl/8"));
         for form in [json, logfmt] {
             assert!(form.lines().count() == 1 && !form.contains('\x1b'));

@@ -298,6 +298,7 @@ impl<A: App> Conn<A> {
                 status: reject.status(),
                 bytes: bytes as u64,
                 took: std::time::Duration::ZERO,
+                cache: None,
                 learned: None,
             });
         }
@@ -319,6 +320,7 @@ impl<A: App> Conn<A> {
                 status,
                 bytes,
                 took: now.duration_since(facts.started),
+                cache: facts.cache_status.as_ref().map(|told| told.brief),
                 learned: learned.as_ref(),
             });
         }

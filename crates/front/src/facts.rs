@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use canter_cache::status::Tier;
+use canter_cache::status::{Brief, Tier};
 use canter_channel::trace::Trace;
 use canter_encode::Wish;
 use canter_http::conditional::Conditions;
@@ -32,8 +32,8 @@ pub(crate) struct Facts {
     /// The same for one of which nothing had to be noted: its head stays in the buffer until its
     /// answer is judged.
     pub passing: Option<Passing>,
-    /// What the page cache had to do with it, for `Cache-Status`.
-    pub cache_status: Option<Rc<str>>,
+    /// What the page cache had to do with it.
+    pub cache_status: Option<Told>,
     /// Where its page was found, when not in memory.
     pub tier: Option<Tier>,
     pub started: Instant,
@@ -59,6 +59,15 @@ pub(crate) struct Facts {
     pub trace: Option<Rc<Trace>>,
     /// Only when there is an access log.
     pub line: Option<Box<Line>>,
+}
+
+/// What the page cache had to do with a request, as it is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    /// The value of `Cache-Status`.
+    pub text: Rc<str>,
+    /// For the access log.
+    pub brief: Brief,
 }
 
 /// What the access log says of a request.

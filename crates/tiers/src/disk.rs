@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Jobs that wait, before look-ups and entries are left out.
 const MOST: usize = 256;
+/// Bytes of entries that wait, which memory may have given up meanwhile.
+const MOST_BYTES: usize = 16 << 20;
 /// And before purges become one of everything.
 const MOST_PURGES: usize = 4096;
 
@@ -35,12 +37,16 @@ struct Inner {
     hits: Cell<u64>,
     misses: Cell<u64>,
     dropped: Cell<u64>,
+    /// A look-up was not answered in time: the next waits until the thread has caught up.
+    is_late: Cell<bool>,
 }
 
 /// What both threads see.
 #[derive(Default)]
 struct Told {
     waiting: AtomicUsize,
+    /// What the entries among them take.
+    waiting_bytes: AtomicUsize,
     /// Everything is to be purged before the next job.
     wipe: AtomicBool,
     files: AtomicUsize,
@@ -70,7 +76,9 @@ impl Folder {
                 if ours.wipe.swap(false, Ordering::AcqRel) {
                     disk.run(Job::Purge(Purge::Everything), now);
                 }
+                let bytes = size(&job);
                 let done = disk.run(job, now);
+                ours.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
                 ours.waiting.fetch_sub(1, Ordering::AcqRel);
                 ours.files.store(disk.len(), Ordering::Relaxed);
                 ours.bytes.store(disk.bytes(), Ordering::Relaxed);
@@ -94,13 +102,17 @@ impl Folder {
             hits: Cell::new(0),
             misses: Cell::new(0),
             dropped: Cell::new(0),
+            is_late: Cell::new(false),
         }))
     }
 
     fn order(&self, job: Job, now: Time, asked: Option<oneshot::Sender<Done>>) {
-        self.0.told.waiting.fetch_add(1, Ordering::AcqRel);
+        let (told, bytes) = (&self.0.told, size(&job));
+        told.waiting.fetch_add(1, Ordering::AcqRel);
+        told.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
         if self.0.orders.send((job, now, asked)).is_err() {
-            self.0.told.waiting.fetch_sub(1, Ordering::AcqRel);
+            told.waiting.fetch_sub(1, Ordering::AcqRel);
+            told.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
         }
     }
 
@@ -111,11 +123,17 @@ impl Folder {
     /// Everything that is stored for a URL, if the disk is quick enough.
     pub async fn load(&self, key: &Key, now: Time) -> Vec<Stored> {
         let mut found = Vec::new();
-        if !self.is_busy(MOST) {
+        if self.0.is_late.get() && !self.is_busy(1) {
+            self.0.is_late.set(false);
+        }
+        if !self.is_busy(MOST) && !self.0.is_late.get() {
             let (asked, done) = oneshot::channel();
             self.order(Job::Load(key.clone()), now, Some(asked));
-            if let Ok(Ok(Done::Loaded(loaded))) = tokio::time::timeout(PATIENCE, done).await {
-                found = loaded;
+            match tokio::time::timeout(PATIENCE, done).await {
+                Ok(Ok(Done::Loaded(loaded))) => found = loaded,
+                // There is no folder.
+                Ok(_) => {}
+                Err(_) => self.0.is_late.set(true),
             }
         }
         let cell = if found.is_empty() {
@@ -129,7 +147,8 @@ impl Folder {
 
     /// Hands an entry over.
     pub fn keep(&self, entry: &Arc<Entry>, life: &Life, rule: u32, now: Time) {
-        if self.is_busy(MOST) {
+        let waiting = self.0.told.waiting_bytes.load(Ordering::Acquire);
+        if self.is_busy(MOST) || waiting > MOST_BYTES {
             self.0.dropped.set(self.0.dropped.get() + 1);
             // The copy that is there may be older than what was shown since.
             if let Some(key) = entry.key() {
@@ -168,5 +187,13 @@ impl Folder {
             inner.misses.get(),
             inner.dropped.get(),
         )
+    }
+}
+
+/// What a job that waits holds.
+fn size(job: &Job) -> usize {
+    match job {
+        Job::Keep(entry, ..) => entry.cost(),
+        Job::Load(_) | Job::Purge(_) => 0,
     }
 }

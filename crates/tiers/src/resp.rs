@@ -56,8 +56,8 @@ pub struct Broken;
 const LONGEST_LINE: usize = 64 * 1024;
 /// The longest text.
 pub const LONGEST: usize = 8 << 20;
-/// The most items of one list.
-const MOST_ITEMS: usize = 16 * 1024;
+/// The most values of one reply, lists in lists included.
+const MOST_VALUES: usize = 8 * 1024;
 /// How deep lists may lie in each other.
 const DEEPEST: u8 = 4;
 
@@ -72,74 +72,115 @@ pub fn command(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 /// Reads the reply at the beginning and how long it is; None when more of it must come.
+///
+/// It is looked at once without copying anything: a long one comes in many pieces, and copying all
+/// that is there at each of them would cost its square.
 pub fn read(bytes: &[u8]) -> Result<Option<(Value, usize)>, Broken> {
-    let mut rest = bytes;
-    let value = value(&mut rest, 0)?;
-    Ok(value.map(|value| (value, bytes.len() - rest.len())))
+    for copies in [false, true] {
+        let mut reading = Reading {
+            rest: bytes,
+            values: 0,
+            copies,
+        };
+        match reading.value(0)? {
+            Some(value) if copies => return Ok(Some((value, bytes.len() - reading.rest.len()))),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(None)
 }
 
-fn value(rest: &mut &[u8], depth: u8) -> Result<Option<Value>, Broken> {
-    let Some((kind, line)) = line(rest)? else {
-        return Ok(None);
-    };
-    let number = || {
-        let text = std::str::from_utf8(line).map_err(|_| Broken)?;
-        text.parse::<i64>().map_err(|_| Broken)
-    };
-    Ok(Some(match kind {
-        b'_' => Value::Nil,
-        b'+' | b',' | b'(' => Value::Text(line.to_vec()),
-        b'-' => Value::Error(line.to_vec()),
-        b':' => Value::Int(number()?),
-        b'#' => Value::Int(i64::from(line == b"t")),
-        b'$' | b'=' | b'!' => {
-            let length = number()?;
-            if length < 0 {
-                return Ok(Some(Value::Nil));
-            }
-            let length = usize::try_from(length).map_err(|_| Broken)?;
-            if length > LONGEST {
-                return Err(Broken);
-            }
-            let Some((text, after)) = rest.split_at_checked(length) else {
-                return Ok(None);
-            };
-            let Some((end, after)) = after.split_at_checked(2) else {
-                return Ok(None);
-            };
-            if end != b"\r\n" {
-                return Err(Broken);
-            }
-            *rest = after;
-            match kind {
-                b'!' => Value::Error(text.to_vec()),
-                _ => Value::Text(text.to_vec()),
-            }
+/// A reply on its way.
+struct Reading<'a> {
+    rest: &'a [u8],
+    /// How many it has had.
+    values: usize,
+    /// Texts are copied; otherwise they are empty.
+    copies: bool,
+}
+
+impl Reading<'_> {
+    fn text(&self, bytes: &[u8]) -> Vec<u8> {
+        let kept = if self.copies { bytes } else { b"" };
+        kept.to_vec()
+    }
+
+    fn value(&mut self, depth: u8) -> Result<Option<Value>, Broken> {
+        self.values += 1;
+        if self.values > MOST_VALUES {
+            return Err(Broken);
         }
-        b'*' | b'~' | b'%' | b'>' => {
-            let count = number()?;
-            if count < 0 {
-                return Ok(Some(Value::Nil));
-            }
-            let count = usize::try_from(count).map_err(|_| Broken)?;
-            if count > MOST_ITEMS || depth == DEEPEST {
-                return Err(Broken);
-            }
-            let count = if kind == b'%' { count * 2 } else { count };
-            let mut items = Vec::new();
-            for _ in 0..count {
-                match value(rest, depth + 1)? {
-                    Some(item) => items.push(item),
-                    None => return Ok(None),
+        let Some((kind, line)) = line(&mut self.rest)? else {
+            return Ok(None);
+        };
+        let number = || {
+            let text = std::str::from_utf8(line).map_err(|_| Broken)?;
+            text.parse::<i64>().map_err(|_| Broken)
+        };
+        Ok(Some(match kind {
+            b'_' => Value::Nil,
+            b'+' | b',' | b'(' => Value::Text(self.text(line)),
+            b'-' => Value::Error(self.text(line)),
+            b':' => Value::Int(number()?),
+            b'#' => Value::Int(i64::from(line == b"t")),
+            b'$' | b'=' | b'!' => {
+                let length = number()?;
+                if length < 0 {
+                    return Ok(Some(Value::Nil));
+                }
+                let Some(text) = self.bulk(length)? else {
+                    return Ok(None);
+                };
+                match kind {
+                    b'!' => Value::Error(text),
+                    _ => Value::Text(text),
                 }
             }
-            match kind {
-                b'>' => Value::Push(items),
-                _ => Value::List(items),
+            b'*' | b'~' | b'%' | b'>' => {
+                let count = number()?;
+                if count < 0 {
+                    return Ok(Some(Value::Nil));
+                }
+                let count = usize::try_from(count).map_err(|_| Broken)?;
+                if count > MOST_VALUES || depth == DEEPEST {
+                    return Err(Broken);
+                }
+                let count = if kind == b'%' { count * 2 } else { count };
+                let mut items = Vec::new();
+                for _ in 0..count {
+                    match self.value(depth + 1)? {
+                        Some(item) => items.push(item),
+                        None => return Ok(None),
+                    }
+                }
+                match kind {
+                    b'>' => Value::Push(items),
+                    _ => Value::List(items),
+                }
             }
+            _ => return Err(Broken),
+        }))
+    }
+
+    /// A text of so many bytes, and the end of its line.
+    fn bulk(&mut self, length: i64) -> Result<Option<Vec<u8>>, Broken> {
+        let length = usize::try_from(length).map_err(|_| Broken)?;
+        if length > LONGEST {
+            return Err(Broken);
         }
-        _ => return Err(Broken),
-    }))
+        let Some((text, after)) = self.rest.split_at_checked(length) else {
+            return Ok(None);
+        };
+        let Some((end, after)) = after.split_at_checked(2) else {
+            return Ok(None);
+        };
+        if end != b"\r\n" {
+            return Err(Broken);
+        }
+        self.rest = after;
+        Ok(Some(self.text(text)))
+    }
 }
 
 /// The first byte of a line and what follows it.
@@ -215,6 +256,7 @@ mod tests {
     fn what_is_no_reply_or_too_large_is_refused() {
         let deep = "*1\r\n".repeat(9);
         let long = "+".repeat(LONGEST_LINE + 1);
+        let many = format!("*2\r\n{0}{0}", format!("*5000\r\n{}", "_\r\n".repeat(5000)));
         for wrong in [
             "HTTP/1.1 200 OK\r\n",
             "$99999999999\r\n",
@@ -224,6 +266,7 @@ mod tests {
             "\r\n",
             &deep,
             &long,
+            &many,
         ] {
             assert_eq!(read(wrong.as_bytes()), Err(Broken), "{wrong:.20}");
         }

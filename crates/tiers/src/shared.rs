@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::future::Future as _;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canter_base::options::CacheServer;
 use canter_base::{info, warn};
@@ -45,6 +45,10 @@ const MOST_OUT: usize = 8 << 20;
 const LARGEST: usize = 4 << 20;
 /// Purges of our own that the server has not taken yet.
 const MOST_OWN: usize = 256;
+/// A purge that takes more is told to the others as one of everything, so that the log is short.
+const LARGEST_ORDER: usize = 4 << 10;
+/// What has come and is no whole reply yet: more than the longest we ask for, the whole log.
+const MOST_CAME: usize = KEPT * LARGEST_ORDER + (4 << 20);
 /// Nothing is kept longer.
 const LONGEST: u64 = 7 * 86_400;
 /// Pieces taken from the socket in one turn.
@@ -234,7 +238,10 @@ impl Shared {
             state.is_overrun = true;
             return;
         }
-        let bytes = order(purge.clone(), soft);
+        let mut bytes = order(purge.clone(), soft);
+        if bytes.len() > LARGEST_ORDER {
+            bytes = order(Purge::Everything, soft);
+        }
         state.own.push_back(bytes.clone());
         if state.is_up {
             state.tell(&inner.names, &bytes);
@@ -284,12 +291,17 @@ impl Shared {
                 Ok(mut link) => {
                     let server = self.0.server.shown();
                     info!("the shared cache answers", server = server.as_str());
-                    (wait, told) = (BACK_OFF.0, None);
+                    told = None;
+                    let since = Instant::now();
                     let mut look = interval(LOOK);
                     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
                     let reason =
                         std::future::poll_fn(|cx| self.poll(&mut link, &mut look, cx)).await;
                     count(&self.0.counts.lost);
+                    // One that is lost again and again is not reached ten times in a second.
+                    if since.elapsed() > BACK_OFF.1 {
+                        wait = BACK_OFF.0;
+                    }
                     reason
                 }
                 Err(reason) => reason,
@@ -344,6 +356,7 @@ impl Shared {
         .await?;
         let mut state = inner.state.borrow_mut();
         state.is_up = true;
+        // What was purged since the greeting.
         for order in state.own.clone() {
             state.tell(&inner.names, &order);
         }
@@ -409,6 +422,12 @@ impl Shared {
             }
         }
         came.drain(..at);
+        if came.len() > MOST_CAME {
+            let log = String::from_utf8_lossy(&self.0.names.log).into_owned();
+            return Err(format!(
+                "it sends more than was asked for: if others write to `{log}`, delete that there"
+            ));
+        }
         Ok(())
     }
 
@@ -428,18 +447,25 @@ impl Shared {
         match due {
             // Whoever asked may have left.
             Due::Reply(asked) => drop(asked.send(value)),
-            Due::Passed => {}
+            Due::Passed => {
+                if let Value::Error(error) = value {
+                    inner.state.borrow_mut().refused = Some(refusal(&error));
+                }
+            }
             Due::Stored => count(match value {
                 Value::Error(_) => &inner.counts.refused,
                 _ => &inner.counts.stored,
             }),
             Due::Purged => {
-                inner.state.borrow_mut().own.pop_front();
+                let mut state = inner.state.borrow_mut();
                 if !matches!(value, Value::List(_)) {
                     count(&inner.counts.refused);
-                    return Err(
-                        "it does not take purges: other machines would not hear of them".to_owned(),
-                    );
+                    let why = state.refused.take().unwrap_or_default();
+                    return Err(format!("it does not take purges: {why}"));
+                }
+                // Those of an overrun are gone already.
+                if !state.is_overrun {
+                    state.own.pop_front();
                 }
             }
             Due::Look => {
@@ -457,7 +483,9 @@ impl Shared {
     fn hear(&self, value: &Value, asked: usize) -> Result<(), String> {
         let inner = &*self.0;
         let [_, place, log] = value.items() else {
-            return Err("its log of purges cannot be read".to_owned());
+            let why = inner.state.borrow_mut().refused.take();
+            let why = why.unwrap_or_else(|| "its log of purges cannot be read".to_owned());
+            return Err(why);
         };
         let Some(there) = position(place) else {
             return Err("its log of purges cannot be read".to_owned());
@@ -517,6 +545,11 @@ impl Inner {
         replies.push(state.ask(&[b"HSETNX", place, b"epoch", epoch.as_bytes()]));
         // Its reply is a message, unless it is refused.
         resp::command(&mut state.out, &[b"SUBSCRIBE", &self.names.channel]);
+        // Before anything is taken from there, the others must have heard of our purges: one that
+        // is not taken is told again at the next connection, and until then there is none.
+        for order in state.own.clone() {
+            state.tell(&self.names, &order);
+        }
         let heard = state.listen_from(&self.names, KEPT);
         (replies, heard)
     }

@@ -45,6 +45,8 @@ pub struct State {
     pub asking: Option<usize>,
     /// Something came while it was asked for.
     pub again: bool,
+    /// Why a command of a transaction was refused: the transaction itself does not say.
+    pub refused: Option<String>,
     /// Of the task that moves the bytes.
     pub waker: Option<Waker>,
 }
@@ -67,7 +69,7 @@ impl State {
         self.out = Vec::new();
         self.due.clear();
         self.hearing.clear();
-        (self.asking, self.again) = (None, false);
+        (self.asking, self.again, self.refused) = (None, false, None);
     }
 
     pub fn send(&mut self, parts: &[&[u8]], due: Due) {
@@ -158,6 +160,8 @@ pub fn refusal(error: &[u8]) -> String {
         "NOAUTH" => {
             "it wants a password: write it in the address, `redis://:PASSWORD@…`".to_owned()
         }
+        "OOM" => "its memory is full: set `maxmemory-policy allkeys-lru` there".to_owned(),
+        "READONLY" => "it is a replica that nobody may write to: name the primary".to_owned(),
         "NOPERM" => format!("its user may not do what is needed: {text}"),
         _ if text.contains("unknown command") => {
             "it is too old: Valkey, or Redis 6 or newer, is needed".to_owned()
@@ -181,6 +185,11 @@ mod tests {
             ("WRONGPASS invalid username-password pair", "password"),
             ("NOAUTH HELLO must be called", "wants a password"),
             ("ERR unknown command `HELLO`", "too old"),
+            (
+                "OOM command not allowed when used memory",
+                "maxmemory-policy",
+            ),
+            ("READONLY You can't write", "the primary"),
             ("ERR \u{1b}[31mmaxclients", "it answers: ERR [31mmaxclients"),
         ] {
             assert!(refusal(error.as_bytes()).contains(expected), "{error}");

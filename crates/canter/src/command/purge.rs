@@ -11,6 +11,10 @@ use std::time::Duration;
 use canter_base::{Exit, Fault};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
+use serde_json::Value as Json;
+
+use super::insight;
+use crate::admin;
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8000";
 const TOKEN: &str = "CANTER_CACHE_TOKEN";
@@ -21,23 +25,36 @@ const LONGEST: u64 = 64 * 1024;
 /// What the words ask for.
 #[derive(Debug, PartialEq, Eq)]
 struct Wish {
-    server: String,
-    token: String,
+    place: Place,
     query: String,
+}
+
+/// Where the server is.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// On this machine, by its private socket.
+    Here,
+    /// At an address, for whoever knows the token.
+    At { server: String, token: String },
 }
 
 /// Asks the server to purge, and says how many pages that were.
 pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
-    let wish = read(args, std::env::var(TOKEN).ok())?;
-    let count = ask(&wish)?;
+    let wish = read(args, std::env::var(TOKEN).ok(), admin::servers().len())?;
+    let count = match &wish.place {
+        Place::Here => ask_here(&wish.query)?,
+        Place::At { server, token } => ask(server, token, &wish.query)?,
+    };
     let _ = writeln!(std::io::stdout().lock(), "{count} pages");
     Ok(Exit::Ok)
 }
 
-fn read(args: &[OsString], token: Option<String>) -> Result<Wish, Fault> {
+/// Reads the words; `here` is how many servers of this user run on this machine.
+fn read(args: &[OsString], token: Option<String>, here: usize) -> Result<Wish, Fault> {
     let wrong = |error: lexopt::Error| Fault::usage(error.to_string()).from("command line");
     let mut parser = Parser::from_args(args);
-    let (mut server, mut token) = (DEFAULT_SERVER.to_owned(), token);
+    let (mut server, mut token) = (None, token);
+    let mut is_named = false;
     let mut query = String::new();
     let mut add = |name: &str, value: OsString| {
         let between = if query.is_empty() { "" } else { "&" };
@@ -55,20 +72,12 @@ fn read(args: &[OsString], token: Option<String>) -> Result<Wish, Fault> {
             Long("all") => add("all", "1".into()),
             Long("hard") => is_hard = true,
             Long("server") => {
-                server = parser
-                    .value()
-                    .map_err(wrong)?
-                    .to_string_lossy()
-                    .into_owned();
+                let value = parser.value().map_err(wrong)?;
+                server = Some(value.to_string_lossy().into_owned());
             }
             Long("token") => {
-                token = Some(
-                    parser
-                        .value()
-                        .map_err(wrong)?
-                        .to_string_lossy()
-                        .into_owned(),
-                );
+                let value = parser.value().map_err(wrong)?;
+                (token, is_named) = (Some(value.to_string_lossy().into_owned()), true);
             }
             other => return Err(wrong(other.unexpected())),
         }
@@ -81,6 +90,11 @@ fn read(args: &[OsString], token: Option<String>) -> Result<Wish, Fault> {
     if is_hard {
         add("hard", "1".into());
     }
+    let is_here = server.is_none() && !is_named && (here == 1 || token.is_none());
+    if is_here {
+        let place = Place::Here;
+        return Ok(Wish { place, query });
+    }
     let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
     let token = token.ok_or_else(|| {
         Fault::usage("there is no token")
@@ -89,11 +103,9 @@ fn read(args: &[OsString], token: Option<String>) -> Result<Wish, Fault> {
                 "`--token`, or the variable `{TOKEN}`: as the server's `--cache-token`"
             ))
     })?;
-    Ok(Wish {
-        server,
-        token,
-        query,
-    })
+    let server = server.unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+    let place = Place::At { server, token };
+    Ok(Wish { place, query })
 }
 
 fn escape(text: &str, out: &mut String) {
@@ -106,9 +118,21 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-fn ask(wish: &Wish) -> Result<u64, Fault> {
-    let place = wish.server.strip_prefix("http://").ok_or_else(|| {
-        Fault::usage(format!("`--server` is `{}`", wish.server))
+fn ask_here(query: &str) -> Result<u64, Fault> {
+    let answer = insight::tell(None, &format!("/-/canter/purge?{query}"))?;
+    let told: Json = serde_json::from_str(&answer).unwrap_or_default();
+    told["purged"].as_u64().ok_or_else(|| {
+        let what = told["error"].as_str().unwrap_or(&answer);
+        Fault::new(
+            Exit::Unreachable,
+            format!("the server does not purge: {what}"),
+        )
+    })
+}
+
+fn ask(server: &str, token: &str, query: &str) -> Result<u64, Fault> {
+    let place = server.strip_prefix("http://").ok_or_else(|| {
+        Fault::usage(format!("`--server` is `{server}`"))
             .from("command line")
             .hint(format!(
                 "an address such as `{DEFAULT_SERVER}`, reached from this machine"
@@ -118,16 +142,15 @@ fn ask(wish: &Wish) -> Result<u64, Fault> {
     let lost = |error: std::io::Error| {
         Fault::new(
             Exit::Unreachable,
-            format!("`{}` does not answer: {error}", wish.server),
+            format!("`{server}` does not answer: {error}"),
         )
     };
     let mut stream = TcpStream::connect(place).map_err(lost)?;
     stream.set_read_timeout(Some(LIMIT)).map_err(lost)?;
     stream.set_write_timeout(Some(LIMIT)).map_err(lost)?;
     let request = format!(
-        "POST /-/purge?{} HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: 0\r\nConnection: close\r\n\r\n",
-        wish.query, wish.token
+        "POST /-/purge?{query} HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).map_err(lost)?;
     let mut answer = String::new();
@@ -159,17 +182,37 @@ mod tests {
 
     fn wish(words: &str) -> Result<Wish, Fault> {
         let args: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
-        read(&args, Some("t".to_owned()))
+        read(&args, Some("t".to_owned()), 0)
     }
 
     #[test]
     fn the_words_become_one_query() {
         let found = wish("/a?b=c --tag x&y --prefix /n/ --hard --server http://h:1").unwrap();
         assert_eq!(found.query, "url=/a%3Fb%3Dc&tag=x%26y&prefix=/n/&hard=1");
-        assert_eq!(found.server, "http://h:1");
+        let (server, token) = ("http://h:1".to_owned(), "t".to_owned());
+        assert_eq!(found.place, Place::At { server, token });
         for wrong in ["", "--hard", "--tag", "--regex x"] {
             assert!(wish(wrong).is_err(), "{wrong}");
         }
-        assert!(read(&["--all".into()], None).is_err());
+    }
+
+    #[test]
+    fn the_only_server_here_is_meant_unless_another_is_named() {
+        let token = || Some("t".to_owned());
+        for (words, token, here, is_here) in [
+            ("--all", None, 1, true),
+            ("--all", None, 0, true),
+            ("--all", token(), 1, true),
+            ("--all", token(), 2, false),
+            ("--all", token(), 0, false),
+            ("--all --server http://h:1", token(), 1, false),
+            ("--all --token x", None, 1, false),
+        ] {
+            let args: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
+            let found = read(&args, token, here).unwrap();
+            assert_eq!(found.place == Place::Here, is_here, "{words} {here}");
+        }
+        let named = ["--all".into(), "--server".into(), "http://h:1".into()];
+        assert!(read(&named, None, 1).is_err());
     }
 }

@@ -60,6 +60,10 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
         python.env.extend(url);
     }
     let admin = admin::Plan::new(config)?;
+    // By which the app itself reaches the server: `canter.purge()`.
+    let private = admin.as_ref().and_then(admin::Plan::private);
+    let private = private.map(|path| ("CANTER_SOCKET".to_owned(), path));
+    python.env.extend(private);
     let pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
     let mut addresses = sockets.addresses().to_vec();
     let redirects = tls.iter().flat_map(tls::Plan::redirects);

@@ -1,5 +1,5 @@
 //! Owns what the dashboard can be told to do: ask the database for a plan, acknowledge a finding, ask
-//! the app for its settings.
+//! the app for its settings, purge pages.
 //! Leaves who may to `admin`, and the app's part to `inquire`.
 //!
 //! What does something is a POST that no other site can send: a page of another origin cannot set
@@ -15,6 +15,7 @@ use canter_http::{Framing, Method};
 use super::Conn;
 use crate::app::App;
 use crate::insight::Insight;
+use crate::steps::purge;
 
 /// Between two questions to the database.
 const BETWEEN: Duration = Duration::from_millis(200);
@@ -66,8 +67,19 @@ impl<A: App> Conn<A> {
                 }
             }
             b"/explain" => self.explain(insight, query).await,
+            b"/purge" if self.may_purge(insight) => {
+                match purge::run(&self.shared.settings.pages, query) {
+                    Ok(count) => (200, format!("{{\"purged\":{count}}}")),
+                    Err(what) => error(400, what),
+                }
+            }
             _ => return None,
         })
+    }
+
+    /// Being on this machine is not enough, for other users are: the private socket is the user's own.
+    fn may_purge(&self, insight: &Insight) -> bool {
+        (self.arrival.admin && self.arrival.peer_ip.is_none()) || self.shows_key(insight)
     }
 
     async fn explain(&self, insight: &Insight, query: &[u8]) -> Told {

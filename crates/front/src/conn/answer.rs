@@ -297,7 +297,7 @@ impl<A: App> Conn<A> {
             page::line(&mut self.out, SERVER_TIMING.as_bytes(), timing.as_bytes());
         }
         if let Some(status) = &facts.cache_status {
-            page::line(&mut self.out, b"Cache-Status", status.as_bytes());
+            page::line(&mut self.out, b"Cache-Status", status.text.as_bytes());
         }
         self.out.extend_from_slice(b"\r\n");
     }

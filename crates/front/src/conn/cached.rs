@@ -19,7 +19,7 @@ use super::send::{Ending, Streamed};
 use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
-use crate::facts::Facts;
+use crate::facts::{Facts, Told};
 use crate::forwarded;
 use crate::pages::flight::{Follower, Outcome, go_on, start};
 use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
@@ -467,14 +467,17 @@ fn hit(ttl: i64, facts: &Facts) -> CacheStatus<'static> {
 }
 
 /// None when there is nothing to tell.
-pub(super) fn status_text(status: &CacheStatus<'_>) -> Option<Rc<str>> {
+pub(super) fn status_text(status: &CacheStatus<'_>) -> Option<Told> {
     if !status.hit && status.forward.is_none() {
         return None;
     }
     let mut text = String::with_capacity(48);
     // Writing to a String cannot fail.
     let _ = write!(text, "{status}");
-    Some(text.into())
+    Some(Told {
+        text: text.into(),
+        brief: status.into(),
+    })
 }
 
 fn sets_cookie(answer: &Answer) -> bool {

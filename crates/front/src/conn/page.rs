@@ -120,7 +120,7 @@ impl<A: App> Conn<A> {
     fn end_head(&self, out: &mut Vec<u8>, facts: &Facts, close: bool, has_hsts: bool) {
         let mut line = |name: &str, value: &[u8]| line(out, name.as_bytes(), value);
         if let Some(status) = &facts.cache_status {
-            line("Cache-Status", status.as_bytes());
+            line("Cache-Status", status.text.as_bytes());
         }
         let hsts = hsts(&self.shared.settings, facts.https);
         if let Some((name, value)) = hsts.filter(|_| !has_hsts) {
@@ -165,7 +165,7 @@ impl<A: App> Conn<A> {
             (b"Content-Type", multipart),
             (
                 b"Cache-Status",
-                facts.cache_status.as_ref().map(|text| text.as_bytes()),
+                facts.cache_status.as_ref().map(|told| told.text.as_bytes()),
             ),
         ];
         let extra = extra

@@ -100,6 +100,7 @@ fn refuse<A: App>(shared: &Shared<A>, parts: &Parts, arrival: &Arrival, unfit: &
         status: status.as_u16(),
         bytes: 0,
         took: Duration::ZERO,
+        cache: None,
         learned: None,
     });
 }

@@ -5,7 +5,6 @@
 //! Leaves the others to `pages`.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Instant;
 
 use canter_cache::policy::{Forward, says_nothing};
@@ -17,6 +16,7 @@ use canter_http::KnownName;
 
 use super::shape::Seen;
 use super::{Pages, Request, Visit, now, shape};
+use crate::facts::Told;
 
 /// A request that passes by.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl Passing {
 /// What the answer to such a request comes to.
 pub(crate) enum Passed {
     /// It is for who asked; `Cache-Status` says why.
-    Private(Rc<str>),
+    Private(Told),
     /// It may be one to keep: what would have been noted of its request.
     Visit(Box<Visit>),
 }
@@ -57,24 +57,27 @@ pub(crate) enum Passed {
 pub(super) struct Words(RefCell<Vec<Word>>);
 
 /// The text for a reason why the app was asked, and why its answer is not kept.
-type Word = ((Forward, Option<Reason>), Rc<str>);
+type Word = ((Forward, Option<Reason>), Told);
 
 impl Words {
-    fn text(&self, forward: Forward, reason: Option<Reason>) -> Rc<str> {
+    fn text(&self, forward: Forward, reason: Option<Reason>) -> Told {
         let mut known = self.0.borrow_mut();
         let found = known
             .iter()
             .find(|row| row.0 == (forward, reason))
-            .map(|row| Rc::clone(&row.1));
+            .map(|row| row.1.clone());
         found.unwrap_or_else(|| {
             let status = CacheStatus {
                 forward: Some(forward),
                 detail: reason,
                 ..CacheStatus::default()
             };
-            let text: Rc<str> = status.to_string().into();
-            known.push(((forward, reason), Rc::clone(&text)));
-            text
+            let told = Told {
+                text: status.to_string().into(),
+                brief: (&status).into(),
+            };
+            known.push(((forward, reason), told.clone()));
+            told
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Owns `POST /-/purge`: removing pages from the cache for whoever knows the token.
+//! Owns `POST /-/purge`: removing pages from the cache for whoever knows the token, and what its
+//! words mean, also for who asks over the private socket.
 //! Leaves which pages are meant to `canter_cache`.
 
 use canter_cache::key::plain_host;
@@ -39,7 +40,14 @@ pub(crate) fn answer(pages: &Pages, token: Option<&str>, head: &Head, buf: &[u8]
         local.fields.push(("Allow", "POST".into()));
         local
     } else {
-        purge(pages, head.query(buf))
+        match run(pages, head.query(buf)) {
+            Ok(count) => Local {
+                status: 200,
+                text: count.to_string().into(),
+                ..Local::default()
+            },
+            Err(what) => told(400, what),
+        }
     })
 }
 
@@ -60,7 +68,8 @@ fn is_same(given: &[u8], own: &[u8]) -> bool {
     given.len() == own.len() && differs == 0
 }
 
-fn purge(pages: &Pages, query: &[u8]) -> Local {
+/// Purges what a query names; how many pages there were, or what is wrong with it.
+pub(crate) fn run(pages: &Pages, query: &[u8]) -> Result<usize, &'static str> {
     let mut purges = Vec::new();
     let mut is_hard = false;
     for pair in query
@@ -79,21 +88,14 @@ fn purge(pages: &Pages, query: &[u8]) -> Local {
         }
         match read(name, &value) {
             Some(found) => purges.extend(found),
-            None => return told(400, USAGE),
+            None => return Err(USAGE),
         }
     }
     if purges.is_empty() || purges.len() > MOST {
-        return told(400, USAGE);
+        return Err(USAGE);
     }
-    let count: usize = purges
-        .iter()
-        .map(|purge| pages.purge(purge, !is_hard))
-        .sum();
-    Local {
-        status: 200,
-        text: count.to_string().into(),
-        ..Local::default()
-    }
+    let counts = purges.iter().map(|purge| pages.purge(purge, !is_hard));
+    Ok(counts.sum())
 }
 
 /// What one word means; nothing where it is none.
