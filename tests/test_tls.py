@@ -9,6 +9,7 @@ import http.client
 import os
 import select
 import shutil
+import signal
 import socket
 import ssl
 import time
@@ -187,6 +188,18 @@ def test_h9_a_client_that_comes_back_resumes(
     assert session is not None
     with handshake(server, context, session=session) as tls:
         ask(tls, "GET /")
+        assert tls.session_reused
+
+
+def test_h9_tickets_are_good_after_a_reload(server: Server, site: Site) -> None:
+    context = site.context(ssl.TLSVersion.TLSv1_2)
+    with handshake(server, context) as tls:
+        session = tls.session
+    before = server.children()["worker"]
+    server.signal(signal.SIGHUP)
+    until(lambda: len(server.children()["worker"]) == 1 and server.children()["worker"] != before)
+    with handshake(server, context, session=session) as tls:
+        assert ask(tls, "GET /")[0].status == 200
         assert tls.session_reused
 
 

@@ -32,6 +32,9 @@ impl Submission {
 /// One step of the answer to a request.
 #[derive(Debug)]
 pub enum Answer {
+    /// Links that may be told ahead of the head (RFC 8297): a [`crate::response`] message without
+    /// a body. Any number of them, and nobody has to pass them on.
+    Hints(Vec<u8>),
     /// The head, with the beginning of the body or all of it: a [`crate::response`] message.
     Head {
         /// The message.
@@ -63,6 +66,7 @@ impl Answer {
         match self {
             Self::Head { last, .. } | Self::Chunk { last, .. } => *last,
             Self::File { .. } | Self::Failed(_) => true,
+            Self::Hints(_) => false,
         }
     }
 }

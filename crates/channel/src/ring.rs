@@ -36,6 +36,8 @@ pub enum Kind {
     Abort = 5,
     /// What the request cost; stands before its last record, if there is room.
     Report = 6,
+    /// Fields to send ahead of the answer (RFC 8297); the payload is a response message.
+    Hints = 7,
 }
 
 impl Kind {
@@ -48,6 +50,7 @@ impl Kind {
             4 => Self::File,
             5 => Self::Abort,
             6 => Self::Report,
+            7 => Self::Hints,
             _ => return None,
         })
     }

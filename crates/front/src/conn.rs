@@ -9,6 +9,7 @@ mod below;
 mod buffer;
 mod cached;
 mod doctor;
+mod early;
 mod encode;
 mod files;
 mod inquire;
@@ -30,6 +31,7 @@ use crate::app::App;
 use crate::facts::Facts;
 use crate::forwarded::Client;
 use crate::guard::Entrance;
+use crate::h2::streams::Active;
 use crate::h2::{Multiplexed, PREFACE};
 use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
@@ -73,13 +75,15 @@ pub(crate) struct Arrival {
     pub admin: bool,
     /// It is one stream of an HTTP/2 connection.
     pub http2: bool,
+    /// When such a stream may ask the app.
+    pub turn: Option<Rc<Active>>,
     /// Counts for the client as long as the connection lasts.
     pub _entrance: Option<Entrance>,
 }
 
 impl Arrival {
     /// The same for one stream of the connection.
-    pub fn of_stream(&self) -> Self {
+    pub fn of_stream(&self, turn: &Rc<Active>) -> Self {
         Self {
             peer: self.peer.clone(),
             peer_ip: self.peer_ip,
@@ -88,6 +92,7 @@ impl Arrival {
             redirects: self.redirects,
             admin: self.admin,
             http2: true,
+            turn: Some(Rc::clone(turn)),
             _entrance: None,
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct Facts {
     pub id: Vec<u8>,
     /// The client's own connection is encrypted.
     pub https: bool,
+    /// Where the links of its answer are remembered for those who ask for it next.
+    pub hinted: Option<Box<[u8]>>,
     /// When the router in front gives up on it, where that is known.
     pub router: Option<Instant>,
     /// How long the router in front had it before.

@@ -7,7 +7,7 @@ mod exchange;
 mod head;
 mod io;
 mod respond;
-mod streams;
+pub(crate) mod streams;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -29,7 +29,7 @@ use crate::settings::LINGER_TIME;
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
 use io::Wire;
-use streams::Streams;
+use streams::{Active, Streams};
 
 /// What a connection begins with (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,9 +38,9 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAMS: u32 = 100;
 /// Bytes of a header list; each field counts 32 more than it has (section 6.5.2).
 const HEADER_LIST: u32 = 16 * 1024;
-/// Bytes of a body that may be under way to us, on one stream and on all.
-const WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes of bodies that may be under way to us, on all streams and so on a single one: a window is
+/// what an upload may send in the time of one way there and back.
+const WINDOW: u32 = 256 * 1024;
 /// Bytes of a response that the crate holds for one stream: a client may open the windows of all of
 /// them and take nothing.
 const SEND_BUFFER: usize = 16 * 1024;
@@ -89,7 +89,7 @@ impl<A: App> Multiplexed<A> {
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(HEADER_LIST)
             .initial_window_size(WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(RESET_STREAMS)
             .max_concurrent_reset_streams(RESET_STREAMS)
@@ -118,9 +118,19 @@ impl<A: App> Multiplexed<A> {
             })
             .await;
             match event {
-                // In the order in which they came.
-                Event::Accepted(Some(Ok(accepted))) => self.waiting.push_back(accepted),
-                Event::Begin(accepted) => self.begin(*accepted),
+                Event::Accepted(Some(Ok(accepted))) => {
+                    if accepted.0.body().is_end_stream() {
+                        // In the order in which they came.
+                        self.waiting.push_back(accepted);
+                    } else {
+                        let active = self.streams.receive();
+                        self.begin(*accepted, active);
+                    }
+                }
+                Event::Begin(accepted) => {
+                    let active = self.streams.begin();
+                    self.begin(*accepted, active);
+                }
                 Event::Accepted(_) => break,
                 Event::Look => {
                     if !self.look(&mut connection, &watch) {
@@ -145,7 +155,7 @@ impl<A: App> Multiplexed<A> {
         }
     }
 
-    fn begin(&mut self, (request, mut respond): Accepted) {
+    fn begin(&mut self, (request, mut respond): Accepted, active: Rc<Active>) {
         self.is_used = true;
         let mut now = Context::from_waker(Waker::noop());
         if respond.poll_reset(&mut now).is_ready() {
@@ -153,8 +163,7 @@ impl<A: App> Multiplexed<A> {
             return;
         }
         self.place.row.enter(Phase::App, None);
-        let active = self.streams.begin();
-        let arrival = self.arrival.of_stream();
+        let arrival = self.arrival.of_stream(&active);
         exchange::start(request, respond, arrival, Rc::clone(&self.shared), active);
     }
 

@@ -210,6 +210,7 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
         redirects: spoken.redirects,
         admin: spoken.admin,
         http2: false,
+        turn: None,
         _entrance: entrance,
     };
     let conn = Conn::new(stream, arrival, Rc::clone(shared), &ahead);

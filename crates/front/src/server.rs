@@ -20,6 +20,7 @@ use crate::helper::Helper;
 use crate::listener::Listener;
 use crate::pages::flight::Flights;
 use crate::settings::Settings;
+use crate::steps::hints::Learned;
 use crate::table::Table;
 
 /// How often connections are looked at for time limits.
@@ -42,6 +43,8 @@ pub(crate) struct Shared<A: App> {
     pub memory: Rc<Budget>,
     pub clock: DateClock,
     pub helper: Helper,
+    /// Links that answers had, for those who ask next.
+    pub learned: Learned,
     /// Pages that are fetched for several.
     pub flights: Rc<Flights<A::Call>>,
     pub access: Option<Rc<AccessLog>>,
@@ -61,6 +64,7 @@ impl<A: App> Shared<A> {
             app,
             clock: DateClock::new(),
             helper: Helper::default(),
+            learned: Learned::default(),
             flights: Rc::default(),
             access,
             draining: Cell::new(false),

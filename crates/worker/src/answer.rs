@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,10 @@ use crate::worker::Worker;
 
 /// Between two looks at whether a held answer's client is still there.
 const HOLD_LIMIT: Duration = Duration::from_millis(100);
+
+/// Early hints that are passed on for one request: the front keeps them for a client that does not
+/// read.
+const MOST_HINTS: u32 = 8;
 
 /// Where an answer is.
 enum State {
@@ -54,6 +59,7 @@ pub(crate) struct StartResponse {
     slot: SlotId,
     number: u64,
     since: Instant,
+    hints: AtomicU32,
     /// Locked for a moment at a time, never across a call into Python or a wait.
     state: Mutex<State>,
 }
@@ -89,6 +95,21 @@ impl StartResponse {
             start_response: slf.unbind(),
         })
     }
+
+    /// `environ["wsgi.early_hints"]`, as Gunicorn has it: fields for a `103 Early Hints` ahead of the
+    /// answer. The front passes on what a client can use; after the head it does nothing.
+    #[pyo3(signature = (headers, /))]
+    fn early_hints(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let head = Head::read_hints(headers)?;
+        if self.is_sent() || self.hints.fetch_add(1, Ordering::Relaxed) >= MOST_HINTS {
+            return Ok(());
+        }
+        // A client that has left is found by whoever sends the answer.
+        if self.push(py, Kind::Hints, false, &[&head.message]).is_ok() {
+            self.worker.outbox.wake(&self.worker.watch);
+        }
+        Ok(())
+    }
 }
 
 impl StartResponse {
@@ -98,6 +119,7 @@ impl StartResponse {
             slot,
             number,
             since: Instant::now(),
+            hints: AtomicU32::new(0),
             state: Mutex::new(State::Unstarted),
         }
     }

@@ -231,6 +231,7 @@ const PER_REQUEST: &[&str] = &[
     "REMOTE_PORT",
     "wsgi.url_scheme",
     "wsgi.input",
+    "wsgi.early_hints",
     "canter.request_id",
 ];
 

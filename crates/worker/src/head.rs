@@ -16,6 +16,9 @@ use pyo3::types::{PyList, PyString, PyTuple};
 /// Heads longer than this are a mistake of the app; it leaves room in a record for a body.
 const MOST_HEAD: usize = MOST_RECORD / 2;
 
+/// What a client may have to be sent while the app is at work.
+const MOST_HINTS: usize = 16 * 1024;
+
 /// A response head, checked, as the bytes of a response message without body.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
@@ -60,6 +63,28 @@ impl Head {
         if message.len() > MOST_HEAD {
             return Err(PyValueError::new_err(format!(
                 "the response's headers have {} bytes, more than {MOST_HEAD}",
+                message.len()
+            )));
+        }
+        head.message = message;
+        Ok(head)
+    }
+
+    /// The fields of a 103: what the app gives, as `start_response` takes it.
+    pub fn read_hints(headers: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut head = Self::default();
+        let mut message = Vec::with_capacity(256);
+        let facts = Facts {
+            status: 103,
+            reason: b"",
+        };
+        let mut writer = Writer::new(&mut message, &facts);
+        for item in headers.try_iter()? {
+            head.add(&mut writer, &item?)?;
+        }
+        if message.len() > MOST_HINTS {
+            return Err(PyValueError::new_err(format!(
+                "the early hints have {} bytes, more than {MOST_HINTS}",
                 message.len()
             )));
         }

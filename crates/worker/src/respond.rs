@@ -9,6 +9,7 @@ use canter_channel::MOST_RECORD;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::answer::{StartResponse, Stop};
 use crate::chunks::{bytes_of, is_whole, iterate, sendable_file};
@@ -76,6 +77,9 @@ fn run_app(
 ) {
     let app = worker.ask.as_ref().filter(|_| made.is_ours);
     let app = app.unwrap_or(&worker.app);
+    if !made.is_ours {
+        add_early_hints(&made.environ, answer);
+    }
     let result = app.bind(py).call1((&made.environ, answer));
     let (result, outcome) = match result {
         Ok(result) => {
@@ -103,6 +107,14 @@ fn run_app(
         && let Err(error) = close(&result)
     {
         failure::log(py, made, "failed in close()", &error);
+    }
+}
+
+/// An app does without when there is no memory for it.
+fn add_early_hints(environ: &Bound<'_, PyDict>, answer: &Bound<'_, StartResponse>) {
+    let py = environ.py();
+    if let Ok(method) = answer.getattr(intern!(py, "early_hints")) {
+        let _ = environ.set_item(intern!(py, "wsgi.early_hints"), method);
     }
 }
 

@@ -444,7 +444,12 @@ options! {
     /// Links to tell before the answer is known; may be given several times
     ///
     /// `/=</site.css>; rel=preload; as=style` sends `103 Early Hints` (RFC 8297) to whoever gets
-    /// `/`, while the app is still at work; `/shop/*=...` is for every path that begins so.
+    /// `/`, while the app is still at work; `/shop/*=...` is for every path that begins so. `/=link`
+    /// sends the preloads and preconnects that the app's last answer to the same address had in its
+    /// own `Link` field: for pages on which these are the same for all visitors.
+    ///
+    /// The app itself can send some at any time before its answer, to whoever can use them:
+    /// `request.META["wsgi.early_hints"]([("Link", "</site.css>; rel=preload; as=style")])`.
     early_hint: Vec<EarlyHint> = "" {
         group: Proxies, example: "/=</static/site.css>;rel=preload;as=style", since: "0.1.0",
         unset: "none",

@@ -103,11 +103,19 @@ pub struct EarlyHint {
     pub path: String,
     /// Whether paths that only begin so are meant, too.
     pub is_prefix: bool,
-    /// The value of a `Link` field.
-    pub link: String,
+    /// The value of a `Link` field, or [`EarlyHint::LEARNED`].
+    link: String,
 }
 
 impl EarlyHint {
+    /// In place of a link: those of the last answer.
+    const LEARNED: &'static str = "link";
+
+    /// The value of a `Link` field; None where it is that of the app's last answer.
+    pub fn link(&self) -> Option<&str> {
+        Some(self.link.as_str()).filter(|link| *link != Self::LEARNED)
+    }
+
     /// Whether it is for this path.
     pub fn is_for(&self, path: &[u8]) -> bool {
         if self.is_prefix {
@@ -124,7 +132,8 @@ impl Value for EarlyHint {
     fn parse(text: &str) -> Result<Self, Wrong> {
         let wrong = || {
             Wrong::expected(
-                "expected a path and a link such as `/=</site.css>; rel=preload; as=style`",
+                "expected a path and a link such as `/=</site.css>; rel=preload; as=style`, or `/=link` \
+                 for those of the app's own `Link` field",
             )
         };
         let (path, link) = text.split_once('=').ok_or_else(wrong)?;
@@ -133,10 +142,12 @@ impl Value for EarlyHint {
         let fits = target.is_some_and(|(target, more)| {
             !target.is_empty() && !target.contains(' ') && more.trim_start().starts_with(';')
         });
+        let is_learned = link == Self::LEARNED;
+        let fits = fits || is_learned;
         if !path.starts_with('/') || path.contains(' ') || !fits || !printable(text) {
             return Err(wrong());
         }
-        if !link.contains("rel=") {
+        if !is_learned && !link.contains("rel=") {
             return Err(
                 wrong().hint("a link says what it is for: `rel=preload` or `rel=preconnect`")
             );
@@ -258,11 +269,13 @@ mod tests {
     #[test]
     fn a_hint_is_a_path_and_a_link() {
         let hint = EarlyHint::parse("/a/*=</site.css>; rel=preload; as=style").unwrap();
-        assert_eq!(hint.link, "</site.css>; rel=preload; as=style");
+        assert_eq!(hint.link(), Some("</site.css>; rel=preload; as=style"));
         assert!(hint.is_for(b"/a/b") && !hint.is_for(b"/b"));
         assert_eq!(EarlyHint::parse(&Value::show(&hint)), Ok(hint));
         let exact = EarlyHint::parse("/=<https://cdn.example>; rel=preconnect").unwrap();
         assert!(exact.is_for(b"/") && !exact.is_for(b"/b"));
+        let learned = EarlyHint::parse("/shop/*=link").unwrap();
+        assert!(learned.is_for(b"/shop/1") && learned.link().is_none());
         for bad in [
             "",
             "/",

@@ -93,7 +93,7 @@ impl<C: Call> Call for GuardedCall<C> {
             return Poll::Ready(Answer::Failed(Failure::Failing));
         };
         let answer = std::task::ready!(call.poll_answer(cx));
-        if self.open.is_some() {
+        if self.open.is_some() && !matches!(answer, Answer::Hints(_)) {
             self.settle(|took| judge(&answer, took));
         }
         Poll::Ready(answer)
@@ -119,7 +119,7 @@ impl<C> Drop for GuardedCall<C> {
 fn judge(answer: &Answer, took: Duration) -> Outcome {
     let status = match answer {
         Answer::Failed(Failure::RanTooLong | Failure::WorkerDied) => return Outcome::Failed,
-        Answer::Failed(_) | Answer::Chunk { .. } => return Outcome::Unknown,
+        Answer::Failed(_) | Answer::Chunk { .. } | Answer::Hints(_) => return Outcome::Unknown,
         Answer::Head { message, .. } | Answer::File { message, .. } => {
             Response::read(message).map_or(0, |answer| answer.facts.status)
         }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fs::File;
+use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -90,7 +91,8 @@ impl<A: App> Conn<A> {
         if let Some(turn) = self.decide(&mut facts, client.https).await {
             return self.take_turn(&mut facts, turn).await;
         }
-        let hints = hints::hints(settings, &self.head, buf);
+        let hints = hints::hints(settings, &self.shared.learned, &self.head, buf);
+        facts.hinted = hints.learn_as;
         let mut message = Vec::with_capacity(self.head.length + 256);
         let mut path = std::mem::take(&mut self.path);
         let origin = self.origin(&facts, told.as_ref(), &[]);
@@ -101,19 +103,20 @@ impl<A: App> Conn<A> {
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
         self.hold_head(&facts);
-        if !hints.is_empty() {
-            self.send_all(&hints, &[]).await?;
+        if !hints.ahead.is_empty() {
+            self.send_all(&hints.ahead, &[]).await?;
         }
         let expects = self.head.expects_continue;
         let (file, memory) = match self.take_body(decoder, expects, writer).await {
             Ok(taken) => taken,
             Err(refusal) => return self.refuse_body(&facts, refusal).await,
         };
+        self.place.row.enter(Phase::App, None);
+        self.await_turn(&facts).await?;
         let (deadline, wanted_until) = self.deadlines(&facts);
         if wanted_until.is_some_and(|end| end <= Instant::now()) {
             return self.give_up(&facts).await;
         }
-        self.place.row.enter(Phase::App, None);
         let submission = Submission {
             message,
             file,
@@ -123,6 +126,17 @@ impl<A: App> Conn<A> {
         };
         let call = self.shared.app.submit(submission);
         self.respond(&mut facts, call, memory, &[]).await
+    }
+
+    /// One of many streams with a body waits here until its connection may ask for more.
+    async fn await_turn(&self, facts: &Facts) -> Result<(), Stop> {
+        if let Some(turn) = &self.arrival.turn
+            && !poll_fn(|cx| turn.poll_turn(cx)).await
+        {
+            self.log(facts, 499, 0);
+            return Err(Stop::Gone);
+        }
+        Ok(())
     }
 
     /// Whoever would run it now works for nobody.
@@ -160,6 +174,7 @@ impl<A: App> Conn<A> {
             },
             id,
             https: client.https,
+            hinted: None,
             router: routed.and_then(|age| self.router_deadline(age)),
             routed: routed.unwrap_or_default(),
             is_timed: self.is_timed(),
@@ -223,9 +238,15 @@ impl<A: App> Conn<A> {
         kept: &[u8],
     ) -> Result<After, Stop> {
         let mut watch = Watch::default();
-        let first = self
-            .next_answer(&mut call, &mut watch, facts.request.version)
-            .await;
+        let first = loop {
+            let answer = self
+                .next_answer(&mut call, &mut watch, facts.request.version)
+                .await;
+            match answer {
+                Ok(Answer::Hints(message)) => self.send_hints(facts, &message).await?,
+                answer => break answer,
+            }
+        };
         drop(memory);
         let first = first.inspect_err(|_| self.log(facts, 499, 0))?;
         self.settle(facts, first, call, kept).await
@@ -248,7 +269,7 @@ impl<A: App> Conn<A> {
                 self.send_file_answer(facts, &message, &File::from(file))
                     .await
             }
-            Answer::Chunk { .. } => self.app_fault(facts, APP_FAULT).await,
+            Answer::Chunk { .. } | Answer::Hints(_) => self.app_fault(facts, APP_FAULT).await,
         }
     }
 
@@ -312,6 +333,7 @@ impl<A: App> Conn<A> {
         let Ok(answer) = Response::read(&message) else {
             return self.app_fault(facts, APP_FAULT).await;
         };
+        self.learn_hints(facts, &answer);
         let status = answer.facts.status;
         let body = message.get(answer.body_at..).unwrap_or_default();
         if last && status == 200 {

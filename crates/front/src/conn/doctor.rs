@@ -220,6 +220,7 @@ async fn collected(call: &mut impl Call) -> Option<(Vec<u8>, Vec<u8>)> {
                 body.extend(bytes);
                 last
             }
+            Answer::Hints(_) => false,
             Answer::Failed(_) => return None,
         };
         if last || body.len() > MOST {

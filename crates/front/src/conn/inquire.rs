@@ -56,6 +56,7 @@ impl<A: App> Conn<A> {
                     body.extend_from_slice(message.get(answer.body_at..)?);
                 }
                 Answer::Chunk { bytes, .. } => body.extend_from_slice(&bytes),
+                Answer::Hints(_) => {}
                 Answer::File { .. } | Answer::Failed(_) => return None,
             }
             if body.len() > MOST {

@@ -240,6 +240,8 @@ impl Streamed {
                     self.end(settings);
                 }
             }
+            // Too late to be of use.
+            Answer::Hints(_) => {}
             Answer::Failed(_) | Answer::Head { .. } | Answer::File { .. } => {
                 self.is_complete = true;
                 if let Some(coder) = &mut self.coder {

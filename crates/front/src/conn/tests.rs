@@ -102,6 +102,7 @@ fn arrival() -> Arrival {
         redirects: false,
         admin: false,
         http2: true,
+        turn: None,
         _entrance: None,
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn start<A: App>(
     mut send: SendResponse<Bytes>,
     arrival: Arrival,
     shared: Rc<Shared<A>>,
-    active: Active,
+    active: Rc<Active>,
 ) {
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
@@ -70,6 +70,7 @@ pub(super) fn start<A: App>(
             drop(body);
             answering.await;
         }
+        active.leave();
         drop(near);
         // Lets go of the app's call, when the client did not wait for its end.
         let _ = conn.await;

@@ -4,10 +4,13 @@
 //! A client may ask for a hundred responses in one packet and open no window for any. So a new
 //! connection begins with fewer; each response that the client takes, in whole or in part, lets
 //! one more begin. Requests beyond wait where they cost a few hundred bytes, and run no app.
+//!
+//! A request with a body is received before its turn comes: left where they are, a few bodies would
+//! fill the connection's window, and those that are under way would never end.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// Streams at work, of which nothing was taken yet, on a connection that has shown nothing.
 const FIRST: usize = 24;
@@ -20,7 +23,8 @@ pub(super) struct Streams {
     untaken: Cell<usize>,
     /// Responses that the client has taken something of, ever.
     taken: Cell<usize>,
-    waker: RefCell<Option<Waker>>,
+    /// Who waits for a turn: the connection, and requests whose body has come.
+    waiting: RefCell<Vec<Waker>>,
 }
 
 impl Streams {
@@ -35,42 +39,85 @@ impl Streams {
         if self.untaken.get() < most {
             return true;
         }
-        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
         false
     }
 
-    /// One more begins.
-    pub fn begin(self: &Rc<Self>) -> Active {
+    /// One more begins, and it is its turn.
+    pub fn begin(self: &Rc<Self>) -> Rc<Active> {
+        let active = self.receive();
+        active.enter(Stage::Begun);
+        active
+    }
+
+    /// One more is received, and waits for its turn once it is whole.
+    pub fn receive(self: &Rc<Self>) -> Rc<Active> {
         self.active.set(self.active.get() + 1);
-        self.untaken.set(self.untaken.get() + 1);
-        Active {
+        Rc::new(Active {
             streams: Rc::clone(self),
-            is_taken: Cell::new(false),
-        }
+            stage: Cell::new(Stage::Received),
+        })
     }
 }
 
+/// How far a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its turn has not come.
+    Received,
+    /// It is at work, and the client has taken nothing.
+    Begun,
+    /// The client has taken something, or has gone.
+    Taken,
+}
+
 /// A stream at work, until it is dropped.
-pub(super) struct Active {
+pub(crate) struct Active {
     streams: Rc<Streams>,
-    is_taken: Cell<bool>,
+    stage: Cell<Stage>,
 }
 
 impl Active {
     /// The client has let some of the response come, or all of it.
     pub fn take(&self) {
-        if !self.is_taken.replace(true) {
+        if self.stage.get() != Stage::Taken {
             let taken = self.streams.taken.get();
             self.streams.taken.set(taken.saturating_add(1));
-            self.settle();
+            self.enter(Stage::Taken);
         }
     }
 
-    fn settle(&self) {
+    /// Nobody waits for the response any more.
+    pub fn leave(&self) {
+        self.enter(Stage::Taken);
+    }
+
+    /// Ready when its turn has come: false when the client did not wait for it.
+    pub fn poll_turn(&self, cx: &Context<'_>) -> Poll<bool> {
+        match self.stage.get() {
+            Stage::Begun => Poll::Ready(true),
+            Stage::Taken => Poll::Ready(false),
+            Stage::Received if self.streams.may_begin(cx) => {
+                self.enter(Stage::Begun);
+                Poll::Ready(true)
+            }
+            Stage::Received => Poll::Pending,
+        }
+    }
+
+    fn enter(&self, stage: Stage) {
         let untaken = self.streams.untaken.get();
-        self.streams.untaken.set(untaken.saturating_sub(1));
-        if let Some(waker) = self.streams.waker.borrow_mut().take() {
-            waker.wake();
+        match (self.stage.replace(stage), stage) {
+            (Stage::Received, Stage::Begun) => self.streams.untaken.set(untaken + 1),
+            (Stage::Begun, Stage::Taken) => self.streams.untaken.set(untaken.saturating_sub(1)),
+            _ => {}
+        }
+        if stage == Stage::Taken {
+            let waiting = std::mem::take(&mut *self.streams.waiting.borrow_mut());
+            waiting.into_iter().for_each(Waker::wake);
         }
     }
 }
@@ -79,9 +126,7 @@ impl Drop for Active {
     fn drop(&mut self) {
         let active = self.streams.active.get();
         self.streams.active.set(active.saturating_sub(1));
-        if !self.is_taken.get() {
-            self.settle();
-        }
+        self.leave();
     }
 }
 
@@ -106,5 +151,25 @@ mod tests {
         assert!(!may_begin(&streams));
         drop(held);
         assert!(may_begin(&streams) && streams.active() == 0 && streams.untaken.get() == 0);
+    }
+
+    #[test]
+    fn h5_a_body_is_received_before_its_turn_and_waits_for_that() {
+        let now = Context::from_waker(Waker::noop());
+        let streams = Rc::new(Streams::default());
+        let held: Vec<_> = (0..FIRST).map(|_| streams.begin()).collect();
+        let [upload, gone] = [streams.receive(), streams.receive()];
+        assert_eq!(streams.active(), FIRST + 2);
+        assert!(upload.poll_turn(&now).is_pending() && gone.poll_turn(&now).is_pending());
+        gone.leave();
+        assert_eq!(gone.poll_turn(&now), Poll::Ready(false));
+        held[0].take();
+        assert_eq!(upload.poll_turn(&now), Poll::Ready(true));
+        // The one taken lets one more begin beside the one that took its place.
+        assert!(may_begin(&streams));
+        let _next = streams.begin();
+        assert!(!may_begin(&streams));
+        drop((held, upload, gone));
+        assert_eq!(streams.untaken.get(), 1);
     }
 }

@@ -188,8 +188,11 @@ async fn next<C: Call>(flight: &Flight<C>, call: &mut C) -> Option<Answer> {
         if flight.is_abandoned() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(answer) = call.poll_answer(cx) {
-            return Poll::Ready(Some(answer));
+        while let Poll::Ready(answer) = call.poll_answer(cx) {
+            // Several may wait for this page, and none began it.
+            if !matches!(answer, Answer::Hints(_)) {
+                return Poll::Ready(Some(answer));
+            }
         }
         *flight.task.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
@@ -210,7 +213,7 @@ async fn fly<C: Call>(flight: &Rc<Flight<C>>, pages: &Pages, visit: &Visit, mut 
             });
         }
         // Larger than anything that is kept.
-        answer @ (Answer::File { .. } | Answer::Chunk { .. }) => {
+        answer @ (Answer::File { .. } | Answer::Chunk { .. } | Answer::Hints(_)) => {
             let status = CacheStatus {
                 forward: Some(visit.forward),
                 detail: Some(Reason::TooLarge),
@@ -287,7 +290,9 @@ async fn collect<C: Call>(
                 last.then_some(Ok(()))
             }
             Answer::Failed(failure) => Some(Err(failure)),
-            Answer::Head { .. } | Answer::File { .. } => Some(Err(Failure::Aborted)),
+            Answer::Head { .. } | Answer::File { .. } | Answer::Hints(_) => {
+                Some(Err(Failure::Aborted))
+            }
         };
         if let Some(end) = end {
             let mut body = flight.body.borrow_mut();

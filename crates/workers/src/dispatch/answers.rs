@@ -80,6 +80,14 @@ impl Inner {
             return 0;
         }
         let bytes = self.scratch.len();
+        if head.kind == Kind::Hints {
+            // No answer yet: its deadline runs on.
+            if let Some(mailbox) = &entry.mailbox {
+                let hints = Answer::Hints(std::mem::take(&mut self.scratch));
+                mailbox.borrow_mut().deliver(hints);
+            }
+            return bytes;
+        }
         let answer = match (head.kind, file) {
             (Kind::Response, _) => Answer::Head {
                 message: std::mem::take(&mut self.scratch),
@@ -93,9 +101,10 @@ impl Inner {
                 bytes: std::mem::take(&mut self.scratch),
                 last: head.last,
             },
-            (Kind::Abort | Kind::File | Kind::Skip | Kind::Request | Kind::Report, _) => {
-                Answer::Failed(Failure::Aborted)
-            }
+            (
+                Kind::Abort | Kind::File | Kind::Skip | Kind::Request | Kind::Report | Kind::Hints,
+                _,
+            ) => Answer::Failed(Failure::Aborted),
         };
         entry.answered = true;
         let last = head.last || answer.is_last();
