@@ -53,6 +53,18 @@ def test_a_body_around_the_size_that_goes_to_disk_arrives_intact(server: Server,
         assert client.response().body == body
 
 
+@pytest.mark.parametrize("size", [1, 2047, 4095, 4096, 8192, 100_000, 131_072, 131_073])
+def test_p11_what_follows_a_body_is_the_next_request(server: Server, size: int) -> None:
+    body = pattern(size)
+    sent = head("POST", "/echo", f"Content-Length: {size}").encode() + body
+    sent += head("GET", "/").encode()
+    with server.client() as client:
+        client.send(sent)
+        assert [client.response().body for _ in range(2)] == [body, b"hello"]
+        client.send_cut(sent, seed=size)
+        assert [client.response().body for _ in range(2)] == [body, b"hello"]
+
+
 def test_p17_a_chunked_upload_has_its_real_size_as_content_length(server: Server) -> None:
     # P17: Django trusts the server with size limits.
     body = pattern(5 << 20)

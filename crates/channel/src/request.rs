@@ -20,7 +20,7 @@ pub enum Body {
 }
 
 /// The facts of a request except its fields and body; the byte strings are as the app gets them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
     /// `GET`, `POST`...
     pub method: &'a [u8],
@@ -68,53 +68,35 @@ pub struct Writer<'a> {
 pub struct BodyRoom<'a> {
     out: &'a mut Vec<u8>,
     at: usize,
-    /// The body's end so far; what lies beyond it is room, zeroed once.
-    end: usize,
 }
 
 impl BodyRoom<'_> {
     /// The body so far.
     pub fn bytes(&self) -> &[u8] {
-        self.out.get(self.at..self.end).unwrap_or_default()
+        self.out.get(self.at..).unwrap_or_default()
     }
 
     /// Adds to the body.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.out.truncate(self.end);
         self.out.extend_from_slice(bytes);
-        self.end = self.out.len();
     }
 
-    /// Room for `most` bytes more; [`BodyRoom::received`] says how many came.
-    pub fn room(&mut self, most: usize) -> &mut [u8] {
-        let wanted = self.end + most;
-        if self.out.len() < wanted {
-            self.out.reserve_exact(wanted - self.out.len());
-            self.out.resize(wanted, 0);
-        }
-        self.out.get_mut(self.end..wanted).unwrap_or_default()
+    /// The message, with room for `most` bytes more, for one who adds to its end what is received.
+    pub fn room(&mut self, most: usize) -> &mut Vec<u8> {
+        self.out.reserve_exact(most);
+        self.out
     }
 
-    /// This many bytes of [`BodyRoom::room`] were filled. Those that are not the body's, because
-    /// something else follows it, are given back.
-    pub fn received(&mut self, count: usize, of_the_body: usize) -> &[u8] {
-        let before = self.end;
-        self.end = (before + of_the_body.min(count)).min(self.out.len());
-        let behind = (before + count).min(self.out.len());
-        self.out.get(self.end..behind).unwrap_or_default()
+    /// Takes off what lies beyond a body of this length, because something else follows it.
+    pub fn behind(&mut self, length: usize) -> Vec<u8> {
+        let end = self.at.saturating_add(length).min(self.out.len());
+        self.out.split_off(end)
     }
 
     /// Forgets the body, and the room it took.
     pub fn clear(&mut self) {
         self.out.truncate(self.at);
         self.out.shrink_to_fit();
-        self.end = self.at;
-    }
-}
-
-impl Drop for BodyRoom<'_> {
-    fn drop(&mut self) {
-        self.out.truncate(self.end);
     }
 }
 
@@ -175,12 +157,7 @@ impl<'a> Writer<'a> {
     /// [`Writer::body_is_written`] ends the message.
     pub fn body_room(&mut self) -> BodyRoom<'_> {
         let at = *self.body_at.get_or_insert(self.out.len());
-        let end = self.out.len();
-        BodyRoom {
-            out: self.out,
-            at,
-            end,
-        }
+        BodyRoom { out: self.out, at }
     }
 
     /// Ends the message with what is in [`Writer::body_room`].
@@ -357,10 +334,10 @@ mod tests {
         writer.field(b"Host", b"example.org", false);
         let mut room = writer.body_room();
         room.push(b"one ");
-        room.room(100)[..9].copy_from_slice(b"two GET /");
-        assert_eq!(room.received(9, 4), b"GET /");
-        room.room(50)[..5].copy_from_slice(b"three");
-        assert!(room.received(5, 5).is_empty() && room.bytes() == b"one two three");
+        room.room(100).extend_from_slice(b"two GET /");
+        assert_eq!(room.behind(8), b"GET /");
+        room.room(50).extend_from_slice(b"three");
+        assert!(room.behind(13).is_empty() && room.bytes() == b"one two three");
         drop(room);
         writer.body_is_written();
         let request = Request::read(&message).unwrap();

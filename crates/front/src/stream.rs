@@ -12,6 +12,9 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::pipe::Pipe;
 use crate::tls::TlsStream;
 
+/// Read at a time where the room must be zeroed first: as much as a TLS record may hold.
+const SLICE: usize = 16 << 10;
+
 /// A client socket.
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -82,6 +85,19 @@ impl Stream {
         each!(
             self, stream => stream.try_read(buf),
             tls => tls.try_read(buf), pipe => pipe.try_read(buf)
+        )
+    }
+
+    /// Adds to `out` what fits its spare capacity, which is not zeroed for that.
+    pub fn try_read_to(&self, out: &mut Vec<u8>) -> io::Result<usize> {
+        let receive = |socket: BorrowedFd<'_>, out: &mut Vec<u8>| {
+            let room = rustix::buffer::spare_capacity(out);
+            rustix::io::read(socket, room).map_err(io::Error::from)
+        };
+        each!(
+            self, stream => stream.try_io(Interest::READABLE, || receive(stream.as_fd(), out)),
+            tls => read_zeroed(out, |room| tls.try_read(room)),
+            pipe => read_zeroed(out, |room| pipe.try_read(room))
         )
     }
 
@@ -209,4 +225,16 @@ impl Stream {
             tls => Some(tls.socket.as_fd()), _pipe => None
         )
     }
+}
+
+/// Adds to `out`, within its capacity, what `read` gives.
+fn read_zeroed(
+    out: &mut Vec<u8>,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let before = out.len();
+    out.resize(out.capacity().min(before + SLICE), 0);
+    let count = read(out.get_mut(before..).unwrap_or_default());
+    out.truncate(before + count.as_ref().map_or(0, |count| *count));
+    count
 }

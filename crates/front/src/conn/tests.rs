@@ -47,7 +47,7 @@ impl Call for Submission {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         limits: canter_http::Limits::DEFAULT,
         max_body: 1 << 30,
