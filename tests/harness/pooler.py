@@ -148,7 +148,7 @@ class Pooler(Way):
         self.process = subprocess.Popen(
             [PROGRAM, "pool", *words, *cap, *flags],
             cwd=folder,
-            env=clean_env(DATABASE_URL=url or url_of(postgres, dbname), **(env or {})),
+            env=clean_env(**{"DATABASE_URL": url or url_of(postgres, dbname), **(env or {})}),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             preexec_fn=die_with_parent,

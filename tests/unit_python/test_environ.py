@@ -71,7 +71,7 @@ def test_every_key_of_a_form_post_is_there():
     }
     assert {key: environ.get(key) for key in rows} == rows
     extra = set(environ) - set(rows)
-    assert extra == {"wsgi.input", "wsgi.errors", "wsgi.file_wrapper"}
+    assert extra == {"wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "wsgi.early_hints"}
 
 
 def test_nothing_of_the_process_environment_is_in_environ(monkeypatch):

@@ -242,8 +242,9 @@ mod tests {
             .unwrap();
         runtime.block_on(async {
             let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+            let address = socket.local_addr().unwrap();
             let listener = Listener::new(socket.into()).unwrap();
+            let client = std::net::TcpStream::connect(address).unwrap();
             let (stream, peer) = listener.accept().await.unwrap();
             assert_eq!(peer.unwrap(), client.local_addr().unwrap());
             assert!(matches!(stream, Stream::Tcp(stream) if stream.nodelay().unwrap()));

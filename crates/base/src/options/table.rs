@@ -671,7 +671,7 @@ options! {
         group: Database, example: "500", since: "0.1.0",
     }
 
-    /// How long a client of `--bind-postgres` may be connected and ask nothing; 0 means for ever
+    /// How long a client of `--bind-postgres` may ask nothing; 0 means for ever
     ///
     /// It is then disconnected with SQLSTATE 57P05. Who keeps a connection of his own, for a
     /// `LISTEN` or a lock, is not meant. PgBouncer has `client_idle_timeout` for it.

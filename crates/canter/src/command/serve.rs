@@ -83,25 +83,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
             let (pooling, tls) = (pooling.as_ref(), tls.as_ref());
             front_process::run(start, config, &sizing, pooling, tls, admin.as_ref())
         },
-        loaded: &|loaded: &Loaded| {
-            info!(
-                "app loaded",
-                app = &loaded.app,
-                versions = &loaded.versions,
-                took_ms = loaded.took_ms
-            );
-            if let Some(databases) = &loaded.pooled {
-                info!(
-                    "Django reaches PostgreSQL through the pool",
-                    databases = databases.as_str(),
-                    with = pooling::connections(config.db_connections).as_str(),
-                    switch_off = "--db-pool off"
-                );
-            }
-            for note in &loaded.notes {
-                info!(note);
-            }
-        },
+        loaded: &|loaded: &Loaded| tell_loaded(loaded, config),
     };
     let (listeners, files) = sockets.into_parts();
     let ended = supervisor::run(plan, listeners, hooks);
@@ -112,6 +94,27 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     match ended? {
         Ended::Stopped => Ok(Exit::Ok),
         Ended::Interrupted => canter_sys::process::exit_now(INTERRUPTED),
+    }
+}
+
+/// What there is to say once the app is imported.
+fn tell_loaded(loaded: &Loaded, config: &Config) {
+    info!(
+        "app loaded",
+        app = &loaded.app,
+        versions = &loaded.versions,
+        took_ms = loaded.took_ms
+    );
+    if let Some(databases) = &loaded.pooled {
+        info!(
+            "Django reaches PostgreSQL through the pool",
+            databases = databases.as_str(),
+            with = pooling::connections(config.db_connections).as_str(),
+            switch_off = "--db-pool off"
+        );
+    }
+    for note in &loaded.notes {
+        info!(note);
     }
 }
 

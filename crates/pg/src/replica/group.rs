@@ -1,7 +1,7 @@
 //! The replicas of one primary at work: who is asked how far it is, and what visitors must see.
 //! Asks over leases of the pools, so that no cap is passed. Leaves the rules to `choose`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ pub(crate) struct Group {
     /// What all must see of whom nobody said which visitor they serve: each write of any of them.
     others: RefCell<Floor>,
     probes: RefCell<Vec<AbortHandle>>,
+    retired: Cell<bool>,
 }
 
 impl Drop for Group {
@@ -51,6 +52,7 @@ impl Group {
             targets,
             others: RefCell::new(others),
             probes: RefCell::default(),
+            retired: Cell::new(false),
         });
         let replicas = group
             .targets
@@ -63,6 +65,18 @@ impl Group {
             group.probes.borrow_mut().push(task.abort_handle());
         }
         group
+    }
+
+    /// The group of a pool of this target, if its reads may go elsewhere.
+    pub(crate) fn of(shared: &Shared, target: TargetId) -> Option<Rc<Self>> {
+        let groups = shared.replicas.borrow();
+        let found = groups.values().find(|group| group.is_of(target, shared));
+        found.map(Rc::clone)
+    }
+
+    /// Whether a reload has put others in its place, or nothing.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     /// The target of a replica.
@@ -205,15 +219,16 @@ impl Pooler {
         };
         let group = Group::start(&self.0, primary, targets, rules);
         // A position in the log means nothing to another primary: there is one at a time.
-        let mut groups = self.0.replicas.borrow_mut();
-        groups.clear();
-        groups.insert(primary, group);
+        self.unset_replicas();
+        self.0.replicas.borrow_mut().insert(primary, group);
         true
     }
 
     /// Everything goes to the primary from now on.
     pub fn unset_replicas(&self) {
-        self.0.replicas.borrow_mut().clear();
+        for (_, group) in self.0.replicas.borrow_mut().drain() {
+            group.retired.set(true);
+        }
     }
 
     /// How to find the requests that a session works for, to let their visitors see what they wrote.

@@ -13,6 +13,7 @@ use super::buffer::{Input, Output};
 use super::pump::{read, write};
 use super::{End, Guest, Held, Session, watch};
 use crate::relay::{Broken, Io, Label, Params, Relay, TOUCHED};
+use crate::replica::Group;
 use crate::wire::startup::Startup;
 use crate::wire::{SqlError, TxStatus, build};
 
@@ -39,13 +40,7 @@ pub(super) async fn greet(guest: Box<Guest>) -> Option<Box<Session>> {
         .map(clone_both);
     let user: Box<str> = guest.pool.key.user.clone();
     let defer_begin = guest.shared.settings.defer_begin;
-    let group = guest
-        .shared
-        .replicas
-        .borrow()
-        .values()
-        .find(|group| group.is_of(guest.pool.key.target, &guest.shared))
-        .map(Rc::clone);
+    let group = Group::of(&guest.shared, guest.pool.key.target);
     let (label, params) = known.clone().unwrap_or_else(|| (label, Rc::default()));
     let mut session = Box::new(Session {
         relay: Relay::new(&user, label, params, defer_begin),

@@ -178,6 +178,10 @@ impl Session {
     fn choose(&mut self) -> Option<Wanted> {
         self.reads_released();
         let bound = self.relay.told() != TxStatus::Idle || !self.client_out.is_empty();
+        if self.reads.as_ref()?.group.is_retired() {
+            let group = Group::of(&self.shared, self.pool.key.target);
+            self.reads = group.map(Reads::new);
+        }
         let reads = self.reads.as_mut()?;
         let bound = std::mem::take(&mut reads.again) || bound;
         let data = self.client_in.data();

@@ -125,7 +125,7 @@ impl View {
         let (now, total) = (&known["now"], &known["total"]);
         let up = duration(whole(known, "uptime_s").saturating_mul(1_000_000));
         let state = match &self.trouble {
-            Some(trouble) => format!("{trouble}; asking again"),
+            Some(trouble) => format!("asking again: {trouble}"),
             None => "q ends, s sorts, ↑ ↓ choose".to_owned(),
         };
         let title = format!("canter {}  up {up}  {state}", word(known, "version"));
@@ -379,6 +379,6 @@ mod tests {
         assert_eq!(chosen(&mut view), "");
         assert!(view.press(Key::Up) && !view.press(Key::Quit));
         view.hear(Err("the server does not answer".to_owned()));
-        assert!(view.picture((100, 30))[0].contains("does not answer; asking again"));
+        assert!(view.picture((100, 30))[0].contains("asking again: the server does not answer"));
     }
 }
