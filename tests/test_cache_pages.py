@@ -532,7 +532,7 @@ def test_a_stored_page_is_encoded_once(server: Server, client: Client, coding: s
     """What the first encoding costs shows that the later ones cost nothing."""
     (front,) = server.children()["front"]
     wish = f"Accept-Encoding: {coding}"
-    paths = [f"/a/{coding}-{number}?b=8000" for number in range(12)]
+    paths = [f"/a/{coding}-{number}?lines=4000" for number in range(12)]
     plain = [client.get(path) for path in paths]
 
     def encoded() -> tuple[list[Response], float]:

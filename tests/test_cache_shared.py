@@ -163,16 +163,17 @@ def test_a_purge_that_the_server_refuses_is_not_forgotten(
     one.wait_log("its memory is full: set `maxmemory-policy allkeys-lru` there")
     assert get(one, "/a/full").body != old
     valkey.ask("CONFIG", "SET", "maxmemory", "0")
-    assert until(lambda: get(other, "/a/full").body != old, 60)
+    # The app of the other machine counts for itself: its first page looks like the purged one.
+    until(lambda: "fwd" in get(other, "/a/full")["Cache-Status"], 60, "the other to forget")
 
 
 def test_a_reply_without_end_is_not_waited_for(machines: Machines, valkey: Valkey) -> None:
     """Somebody has filled the log of purges with what is none."""
     one = machines.start()
     get(one, "/a/kept")
-    for _ in range(40):
+    for _ in range(20):
         valkey.ask("RPUSH", "canter:purge-log", b"x" * (1 << 20))
-    valkey.ask("HINCRBY", "canter:purges", "seq", "40")
+    valkey.ask("HINCRBY", "canter:purges", "seq", "20")
     one.wait_log("it sends more than was asked for")
     assert is_hit(get(one, "/a/kept"))
 

@@ -24,9 +24,11 @@ CANTER = Path(sysconfig.get_path("scripts")) / "canter"
 
 #: Flags of every command, which no page lists.
 OTHER_FLAGS = {"--help"}
-#: A variable of the build, see ``setup.py``, and those of the pooler's tests.
+#: Variables of the build (``setup.py``), of the app's side, and of the pooler's tests.
 OTHER_VARIABLES = {
     "CANTER_BUILD_PROFILE",
+    "CANTER_PURGE_SERVER",
+    "CANTER_SOCKET",
     "CANTER_PSYCOPG_SOURCE",
     "CANTER_TEST_POOLER",
     "CANTER_TEST_POSTGRES",

@@ -220,7 +220,7 @@ def test_c9_what_the_database_refuses_is_told_in_its_words(pg_server: Server) ->
         return None if "a moment ago" in done.stderr else done
 
     done = until(answered, PATIENCE, "the next plan")
-    assert done.returncode != 0 and "notes" in done.stderr and "does not exist" in done.stderr
+    assert done.returncode != 0 and "does not exist" in done.stderr
 
 
 # --- the doctor

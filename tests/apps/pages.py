@@ -1,7 +1,7 @@
 """Owns an app whose pages say what they were told to say of caching, and count how often they ran.
 
 ``/page?…`` answers with the fields of its query (``h=Name:value``), a status (``s=404``) and a body that
-echoes what the app was sent, followed by a long text (``b=8000``: its lines). ``/hold/…`` waits for the
+echoes what the app was sent, followed by a long text (``lines=4000``). ``/hold/…`` waits for the
 test; ``/purging?url=…`` purges a page.
 """
 
@@ -45,7 +45,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     names = ("HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", "HTTP_USER_AGENT", "HTTP_X_EVIL", "HTTP_HOST")
     told = " ".join(f"{name}={environ.get(name, '-')}" for name in names)
     body = f"{count} {environ['REQUEST_METHOD']} {environ['QUERY_STRING']} {told} {environ['REMOTE_ADDR']}"
-    lines = int(next((value for name, value in query if name == "b"), 0))
+    lines = int(next((value for name, value in query if name == "lines"), 0))
     text = "".join(hashlib.sha256(f"{path} {line}".encode()).hexdigest() for line in range(lines))
     return [(body + text).encode()]
 
