@@ -254,3 +254,24 @@ def test_workers_that_can_never_serve_end_the_start_with_code_6(
         assert code == CRASH_LOOP, canter.log
         assert len(canter.logged(says)) > 3, canter.log
         assert canter.family() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "to_do"),
+    [
+        ("top --nope", "there is no option `--nope`", "`canter help top`"),
+        ("queries --acknowledge", "`--acknowledge` needs a value", "`canter help queries`"),
+        ("doctor --cache", "`--cache` needs a value", "`canter help doctor`"),
+        ("purge --all=yes", "`--all` takes no value", "`canter help purge`"),
+        ("bench --nope", "--nope", "hint:"),
+        ("doctor 127.0.0.1:1", "from: address `127.0.0.1:1`", "give its address"),
+        ("tune app --url-list /nosuch", "cannot read `/nosuch`", "check the path"),
+        ("options --max-memory-per-worker 5 app", "flag `--max-memory-per-worker`", "16"),
+    ],
+)
+def test_wrong_words_are_answered_with_what_to_do(
+    tmp_path: Path, words: str, told: str, to_do: str
+) -> None:
+    done = run_canter(*words.split(), cwd=tmp_path)
+    assert done.returncode not in (0, 1)
+    assert told in done.stderr and to_do in done.stderr, done.stderr

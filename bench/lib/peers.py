@@ -148,11 +148,10 @@ def _uwsgi(threads: int) -> Callable[[Launch], Plan]:
     return plan
 
 
-NGINX_CONFIGURATION = """\
+NGINX_HEAD = """\
 daemon off;
 pid {scratch}/nginx.pid;
 error_log stderr error;
-worker_processes auto;
 worker_rlimit_nofile 8192;
 {user}
 events {{ worker_connections 4096; }}
@@ -160,14 +159,20 @@ http {{
   access_log off;
   sendfile on;
   tcp_nopush on;
-  keepalive_requests 1000000;
-  client_max_body_size 4G;
   client_body_temp_path {scratch}/body;
   proxy_temp_path {scratch}/proxy;
   fastcgi_temp_path {scratch}/fastcgi;
   uwsgi_temp_path {scratch}/uwsgi;
   scgi_temp_path {scratch}/scgi;
   upstream app_server {{ server unix:{scratch}/gunicorn.sock fail_timeout=0; }}
+"""
+"""What both ways of starting nginx have."""
+
+NGINX_CONFIGURATION = """\
+worker_processes auto;
+""" + NGINX_HEAD + """\
+  keepalive_requests 1000000;
+  client_max_body_size 4G;
   server {{
     listen 127.0.0.1:{port} deferred;
     location / {{
@@ -182,17 +187,19 @@ http {{
 """
 
 
-def _nginx(launch: Launch) -> Plan:
+def _nginx_with(launch: Launch, text: str) -> list[str]:
     # nginx's own workers must be able to open the socket, which lies in a folder of ours.
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = launch.scratch / "nginx.conf"
-    configuration.write_text(
-        NGINX_CONFIGURATION.format(scratch=launch.scratch, port=launch.port, user=user)
-    )
+    configuration.write_text(text.format(scratch=launch.scratch, port=launch.port, user=user))
+    return ["nginx", "-e", "stderr", "-p", str(launch.scratch), "-c", str(configuration)]
+
+
+def _nginx(launch: Launch) -> Plan:
     workers = 2 * launch.cores + 1
     gunicorn = ["gunicorn", "--bind", f"unix:{launch.scratch}/gunicorn.sock"]
     gunicorn += ["--workers", str(workers), "--log-level", "warning", launch.application]
-    nginx = ["nginx", "-e", "stderr", "-p", str(launch.scratch), "-c", str(configuration)]
+    nginx = _nginx_with(launch, NGINX_CONFIGURATION)
     return Plan([gunicorn, nginx], _kept(workers, 1))
 
 
@@ -262,27 +269,12 @@ def _behind(launch: Launch) -> list[str]:
 
 
 NGINX_CACHE = """\
-daemon off;
-pid {scratch}/nginx.pid;
-error_log stderr error;
 worker_processes 1;
-worker_rlimit_nofile 8192;
-{user}
-events {{ worker_connections 4096; }}
-http {{
-  access_log off;
-  sendfile on;
-  tcp_nopush on;
+""" + NGINX_HEAD + """\
   keepalive_requests 100000000;
   open_file_cache max=1000;
   open_file_cache_valid 60s;
-  client_body_temp_path {scratch}/body;
-  proxy_temp_path {scratch}/proxy;
-  fastcgi_temp_path {scratch}/fastcgi;
-  uwsgi_temp_path {scratch}/uwsgi;
-  scgi_temp_path {scratch}/scgi;
   proxy_cache_path {scratch}/cache levels=1:2 keys_zone=pages:10m inactive=1h use_temp_path=off;
-  upstream app_server {{ server unix:{scratch}/gunicorn.sock fail_timeout=0; }}
   server {{
     listen 127.0.0.1:{port};
     location / {{
@@ -298,11 +290,7 @@ http {{
 
 
 def _nginx_cache(launch: Launch) -> Plan:
-    user = "user root;" if os.geteuid() == 0 else ""
-    configuration = launch.scratch / "nginx.conf"
-    text = NGINX_CACHE.format(scratch=launch.scratch, port=launch.port, user=user)
-    configuration.write_text(text)
-    nginx = ["nginx", "-e", "stderr", "-p", str(launch.scratch), "-c", str(configuration)]
+    nginx = _nginx_with(launch, NGINX_CACHE)
     return Plan([_behind(launch), nginx], _kept(1, 1))
 
 

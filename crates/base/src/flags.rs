@@ -85,6 +85,21 @@ impl Given {
     }
 }
 
+/// What lexopt found wrong with the words of a command, in ours.
+pub fn misread(command: &str, error: &lexopt::Error) -> Fault {
+    let what = match error {
+        lexopt::Error::MissingValue {
+            option: Some(option),
+        } => format!("`{option}` needs a value"),
+        lexopt::Error::UnexpectedValue { option, .. } => format!("`{option}` takes no value"),
+        lexopt::Error::UnexpectedOption(option) => format!("there is no option `{option}`"),
+        other => other.to_string(),
+    };
+    Fault::usage(what)
+        .from("command line")
+        .hint(format!("`canter help {command}` shows how it is used"))
+}
+
 impl Tool {
     /// Every flag.
     pub fn flags(&self) -> impl Iterator<Item = &'static Flag> + use<> {
@@ -93,7 +108,7 @@ impl Tool {
 
     /// Reads a command line.
     pub fn read(&self, args: &[OsString]) -> Result<Given, Fault> {
-        let wrong = |error: lexopt::Error| Fault::usage(error.to_string()).from("command line");
+        let wrong = |error: lexopt::Error| misread(self.name, &error);
         let mut parser = lexopt::Parser::from_args(args);
         let mut given = Given::default();
         while let Some(arg) = parser.next().map_err(wrong)? {

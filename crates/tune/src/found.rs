@@ -110,6 +110,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// The highest load the chosen one was measured at; the least there is, one, when it was not.
+    pub fn highest(&self) -> f64 {
+        self.steps.iter().map(|step| step.level).fold(1.0, f64::max)
+    }
+
     /// The chosen one.
     pub fn chosen(&self) -> Option<&Trial> {
         self.choice.and_then(|index| self.trials.get(index))

@@ -62,16 +62,16 @@ pub struct Observed {
     pub advice: Vec<Advice>,
 }
 
+/// The highest of a number in all looks.
+fn peak(looks: &[Look], pointer: &str) -> u64 {
+    let numbers = looks.iter().map(|look| number(&look.told, pointer));
+    numbers.max().unwrap_or(0)
+}
+
 /// Reads several looks; None when they are of no running server.
 pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
     let (first, last) = (looks.first()?, looks.last()?);
-    let peak = |pointer: &str| {
-        looks
-            .iter()
-            .map(|look| number(&look.told, pointer))
-            .max()
-            .unwrap_or(0)
-    };
+    let peak = |pointer: &str| peak(looks, pointer);
     let workers = workers(&last.told);
     let busy: Vec<f64> = workers
         .iter()
@@ -168,13 +168,7 @@ fn lacking(seen: &Observed, phases: &Shares, busiest: f64, idle: f64, last: &Loo
 
 /// Connections to the database: too few, or more than are used.
 fn pool(looks: &[Look], phases: &Shares, seen: &Observed) -> Option<Advice> {
-    let peak = |pointer: &str| {
-        looks
-            .iter()
-            .map(|look| number(&look.told, pointer))
-            .max()
-            .unwrap_or(0)
-    };
+    let peak = |pointer: &str| peak(looks, pointer);
     let (servers, busy, waiting) = (
         peak("/pool/servers"),
         peak("/pool/busy"),

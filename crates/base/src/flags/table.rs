@@ -3,6 +3,19 @@
 
 use super::{Flag, Tool, flag, letter};
 
+/// Of every tool with a report.
+pub(super) const HTML: Flag = flag(
+    "html",
+    "FILE",
+    "Write the report with charts as one HTML file.",
+);
+pub(super) const JSON: Flag = flag(
+    "json",
+    "FILE",
+    "Write the report as JSON; `-` is standard output, in place of the text.",
+);
+pub(super) const QUIET: Flag = letter('q', flag("quiet", "", "Show no progress."));
+
 const LOAD: &[Flag] = &[
     flag(
         "users",
@@ -178,16 +191,8 @@ const CONNECTION: &[Flag] = &[
 ];
 
 const REPORT: &[Flag] = &[
-    flag(
-        "html",
-        "FILE",
-        "Write the report with charts as one HTML file.",
-    ),
-    flag(
-        "json",
-        "FILE",
-        "Write the report as JSON; `-` is standard output, in place of the text.",
-    ),
+    HTML,
+    JSON,
     flag("csv", "FILE", "Write what happened over time as CSV."),
     flag("junit", "FILE", "Write the conditions as JUnit XML."),
     flag(
@@ -195,7 +200,7 @@ const REPORT: &[Flag] = &[
         "URL",
         "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running`, `pool.waiting`, `sentence` and `findings`. A Canter of this user on this machine is found and asked if left out; `off` asks nobody.",
     ),
-    letter('q', flag("quiet", "", "Show no progress.")),
+    QUIET,
 ];
 
 const VERDICT: &[Flag] = &[

@@ -1,6 +1,7 @@
 //! The flags of `canter tune`, one row each: the comment of a row is the manual.
 //! Leaves reading and printing to the file above.
 
+use super::table::{HTML, JSON, QUIET};
 use super::{Flag, Tool, flag, letter};
 
 const TRAFFIC: &[Flag] = &[
@@ -111,17 +112,9 @@ const REPORT: &[Flag] = &[
         "FILE",
         "Write the configuration found to this file, which must not be there yet. Printed if left out.",
     ),
-    flag(
-        "html",
-        "FILE",
-        "Write the report with charts as one HTML file.",
-    ),
-    flag(
-        "json",
-        "FILE",
-        "Write the report as JSON; `-` is standard output, in place of the text.",
-    ),
-    letter('q', flag("quiet", "", "Show no progress.")),
+    HTML,
+    JSON,
+    QUIET,
     flag(
         "observe",
         "",

@@ -196,15 +196,33 @@ struct Range {
     most: u64,
 }
 
+/// Fields, what they are set to, and the least and the most that makes sense.
+type Row = (&'static [&'static str], u64, u64, u64);
+
+/// Room in memory and on disk.
+fn memory(config: &Config) -> [Row; 3] {
+    const MIB: u64 = 1 << 20;
+    let cache = config.cache_size.map_or(MIB, |size| size.0);
+    // No limit is in any range.
+    let worker = match config.max_memory_per_worker.0 {
+        0 => MIB * MIB,
+        bytes => bytes,
+    };
+    [
+        (&["max_memory_per_worker"], worker, 16 * MIB, MIB * MIB),
+        (&["cache_size"], cache, MIB, MIB * MIB),
+        (&["cache_dir_size"], config.cache_dir_size.0, MIB, MIB * MIB),
+    ]
+}
+
 /// The upper ends are far above any use; they keep sums and allocations that follow in bounds.
 fn ranges(config: &Config) -> Vec<Range> {
     const MIB: u64 = 1 << 20;
     // An absent number is in any range.
-    let cache_size = config.cache_size.map_or(MIB, |size| size.0);
-    let (cache_dir, line) = (config.cache_dir_size.0, config.limit_request_line.0);
+    let line = config.limit_request_line.0;
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
     let kept = config.db_min_connections.into();
-    let rows: [(&'static [&'static str], u64, u64, u64); 22] = [
+    let rows: [Row; 20] = [
         (&["workers"], absent(config.workers), 1, 1024),
         (&["compress_level"], config.compress_level.into(), 1, 9),
         (&["threads"], absent(config.threads), 1, 10_000),
@@ -249,8 +267,6 @@ fn ranges(config: &Config) -> Vec<Range> {
             4096,
             256 * MIB,
         ),
-        (&["cache_size"], cache_size, MIB, MIB * MIB),
-        (&["cache_dir_size"], cache_dir, MIB, MIB * MIB),
         (&["forwarded_hops"], config.forwarded_hops.into(), 1, 64),
         (
             &["db_connections"],
@@ -269,6 +285,7 @@ fn ranges(config: &Config) -> Vec<Range> {
         ),
     ];
     rows.into_iter()
+        .chain(memory(config))
         .map(|(fields, value, least, most)| Range {
             fields,
             value,

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
 use canter_http::coding::Coding;
 use canter_http::media_type;
@@ -86,7 +87,7 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
 
 fn read(args: &[OsString]) -> Result<Wish, Fault> {
     let usage = |what: String| Fault::usage(what).from("command line");
-    let wrong = |error: lexopt::Error| usage(error.to_string());
+    let wrong = |error: lexopt::Error| misread("static", &error);
     let mut parser = Parser::from_args(args);
     let mut wish = Wish {
         folder: None,

@@ -8,6 +8,7 @@ mod site;
 
 use std::ffi::OsString;
 
+use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
@@ -49,7 +50,7 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
 }
 
 fn read(args: &[OsString]) -> Result<Asked, Fault> {
-    let wrong = |error: lexopt::Error| Fault::usage(error.to_string()).from("command line");
+    let wrong = |error: lexopt::Error| misread("doctor", &error);
     let mut parser = Parser::from_args(args);
     let mut asked = Asked::default();
     while let Some(arg) = parser.next().map_err(wrong)? {

@@ -35,7 +35,7 @@ pub fn run(address: Option<&str>, act: &Act) -> Result<Exit, Fault> {
         .map_err(|error| Fault::internal(format!("the server's answer is no JSON: {error}")))?;
     if let Some(error) = told["error"].as_str() {
         return Err(Fault::new(Exit::Unreachable, error.to_owned())
-            .hint("`canter queries` prints the names of all findings"));
+            .hint("`canter queries` prints the names of all findings; what a database says is in its own words"));
     }
     print(&words(act, &told))?;
     Ok(Exit::Ok)

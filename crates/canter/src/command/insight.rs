@@ -13,12 +13,14 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
 use serde_json::Value as Json;
 
 use super::findings::{self, Act};
+use super::text;
 use crate::admin;
 
 /// `canter help top`.
@@ -81,6 +83,16 @@ pub enum Which {
     Check,
 }
 
+impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Top => "top",
+            Self::Queries => "queries",
+            Self::Check => "check",
+        }
+    }
+}
+
 /// The words of the command line.
 #[derive(Default)]
 struct Asked {
@@ -126,7 +138,7 @@ fn usage(what: String) -> Fault {
 }
 
 fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
-    let wrong = |error: lexopt::Error| usage(error.to_string());
+    let wrong = |error: lexopt::Error| misread(which.name(), &error);
     let mut parser = Parser::from_args(args);
     let mut asked = Asked::default();
     let is_check = which == Which::Check;
@@ -134,29 +146,33 @@ fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
         match arg {
             Value(address) => asked.address = Some(address.to_string_lossy().into_owned()),
             Long("once") if which == Which::Top => asked.once = true,
-            Long("format") if which == Which::Queries => asked.format = Some(text(&mut parser)?),
+            Long("format") if which == Which::Queries => {
+                asked.format = Some(text(which.name(), &mut parser)?);
+            }
             Long("acknowledge") if which == Which::Queries => {
-                asked.act = Some(Act::Acknowledge(text(&mut parser)?));
+                asked.act = Some(Act::Acknowledge(text(which.name(), &mut parser)?));
             }
             Long("unacknowledge") if which == Which::Queries => {
-                asked.act = Some(Act::Unacknowledge(text(&mut parser)?));
+                asked.act = Some(Act::Unacknowledge(text(which.name(), &mut parser)?));
             }
             Long("explain") if which == Which::Queries => {
-                asked.act = Some(Act::Explain(text(&mut parser)?, false));
+                asked.act = Some(Act::Explain(text(which.name(), &mut parser)?, false));
             }
             Long("analyze") if which == Which::Queries => asked.analyze = true,
             Long("max-queries") if is_check => {
-                let text = text(&mut parser)?;
+                let text = text(which.name(), &mut parser)?;
                 let most = text.parse().map_err(|_| {
                     usage(format!("`--max-queries` is `{text}`, but must be a number"))
                         .hint("the most queries a request may ask, such as `--max-queries 10`")
                 })?;
                 asked.max_queries = Some(most);
             }
-            Long("route") if is_check => asked.routes.push(text(&mut parser)?),
-            Long("baseline") if is_check => asked.baseline = Some(text(&mut parser)?.into()),
+            Long("route") if is_check => asked.routes.push(text(which.name(), &mut parser)?),
+            Long("baseline") if is_check => {
+                asked.baseline = Some(text(which.name(), &mut parser)?.into());
+            }
             Long("write-baseline") if is_check => {
-                asked.write_baseline = Some(text(&mut parser)?.into());
+                asked.write_baseline = Some(text(which.name(), &mut parser)?.into());
             }
             other => return Err(wrong(other.unexpected())),
         }
@@ -171,11 +187,6 @@ fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
         }
     }
     Ok(asked)
-}
-
-fn text(parser: &mut Parser) -> Result<String, Fault> {
-    let value = parser.value().map_err(|error| usage(error.to_string()))?;
-    Ok(value.to_string_lossy().into_owned())
 }
 
 /// What `check` finds wrong, one line each; empty when all is well.
@@ -341,11 +352,17 @@ fn unwilling(head: &str) -> Fault {
 fn reach(address: Option<&str>, method: &str, path: &str) -> Result<String, Fault> {
     exchange(address, method, path).map_err(|error| match error {
         Trouble::Fault(fault) => fault,
-        Trouble::Io(error) => Fault::new(
-            Exit::Unreachable,
-            format!("the server does not answer: {error}"),
-        )
-        .hint("give its address: the path of a socket, or the HOST:PORT of `--admin-bind`"),
+        Trouble::Io(error) => {
+            let fault = Fault::new(
+                Exit::Unreachable,
+                format!("the server does not answer: {error}"),
+            )
+            .hint("give its address: the path of a socket, or the HOST:PORT of `--admin-bind`");
+            match address {
+                Some(address) => fault.from(format!("address `{address}`")),
+                None => fault,
+            }
+        }
     })
 }
 

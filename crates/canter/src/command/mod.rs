@@ -15,3 +15,10 @@ pub mod top;
 pub mod tune;
 
 pub use serve::sockets;
+
+/// The value of an option, for people to read and to write.
+fn text(command: &str, parser: &mut lexopt::Parser) -> Result<String, canter_base::Fault> {
+    let value = parser.value();
+    let value = value.map_err(|error| canter_base::flags::misread(command, &error))?;
+    Ok(value.to_string_lossy().into_owned())
+}

@@ -11,12 +11,14 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value};
 use serde_json::Value as Json;
 
 use super::insight::ask;
+use super::text;
 
 /// `canter help profile`.
 pub const MANUAL: &str = "\
@@ -83,7 +85,7 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
 }
 
 fn read(args: &[OsString]) -> Result<Asked, Fault> {
-    let wrong = |error: lexopt::Error| usage(error.to_string());
+    let wrong = |error: lexopt::Error| misread("profile", &error);
     let mut parser = Parser::from_args(args);
     let mut asked = Asked {
         time: Duration::from_secs(30),
@@ -103,15 +105,15 @@ fn read(args: &[OsString]) -> Result<Asked, Fault> {
                 }
             }
             Long("mode") => {
-                asked.mode = text(&mut parser)?;
+                asked.mode = text("profile", &mut parser)?;
                 if !matches!(asked.mode.as_str(), "wall" | "gil") {
                     return Err(usage(format!("`--mode` is `{}`", asked.mode))
                         .hint("it is `wall` or `gil`"));
                 }
             }
-            Long("route") => asked.route = Some(text(&mut parser)?),
+            Long("route") => asked.route = Some(text("profile", &mut parser)?),
             Long("rate") => {
-                let text = text(&mut parser)?;
+                let text = text("profile", &mut parser)?;
                 asked.rate = text
                     .parse()
                     .ok()
@@ -120,16 +122,11 @@ fn read(args: &[OsString]) -> Result<Asked, Fault> {
                         usage(format!("`--rate` is `{text}`")).hint("it is from 1 to 1000")
                     })?;
             }
-            Short('o') | Long("output") => asked.output = text(&mut parser)?.into(),
+            Short('o') | Long("output") => asked.output = text("profile", &mut parser)?.into(),
             other => return Err(wrong(other.unexpected())),
         }
     }
     Ok(asked)
-}
-
-fn text(parser: &mut Parser) -> Result<String, Fault> {
-    let value = parser.value().map_err(|error| usage(error.to_string()))?;
-    Ok(value.to_string_lossy().into_owned())
 }
 
 fn usage(what: String) -> Fault {

@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
@@ -51,7 +52,7 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
 
 /// Reads the words; `here` is how many servers of this user run on this machine.
 fn read(args: &[OsString], token: Option<String>, here: usize) -> Result<Wish, Fault> {
-    let wrong = |error: lexopt::Error| Fault::usage(error.to_string()).from("command line");
+    let wrong = |error: lexopt::Error| misread("purge", &error);
     let mut parser = Parser::from_args(args);
     let (mut server, mut token) = (None, token);
     let mut is_named = false;

@@ -6,11 +6,14 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::time::Duration;
 
+use canter_base::flags::misread;
 use canter_base::options::Value as _;
 use canter_base::{Exit, Fault};
 use canter_selftest::{Format, Plan, Target};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value};
+
+use super::text;
 
 /// Most connections of an attack; more would test this machine instead of the server.
 const MOST: usize = 10_000;
@@ -48,7 +51,7 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
 
 fn read(args: &[OsString]) -> Result<(Plan, Format), Fault> {
     let usage = |what: String| Fault::usage(what).from("command line");
-    let wrong = |error: lexopt::Error| usage(error.to_string());
+    let wrong = |error: lexopt::Error| misread("selftest", &error);
     let mut parser = Parser::from_args(args);
     let mut plan = Plan::new(target("127.0.0.1:8000")?);
     let mut format = Format::Text;
@@ -56,7 +59,7 @@ fn read(args: &[OsString]) -> Result<(Plan, Format), Fault> {
         match arg {
             Value(url) => plan.target = target(&url.to_string_lossy())?,
             Long("connections") | Short('c') => {
-                let text = text(&mut parser)?;
+                let text = text("selftest", &mut parser)?;
                 let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
                 plan.connections = count.ok_or_else(|| {
                     usage(format!(
@@ -65,7 +68,7 @@ fn read(args: &[OsString]) -> Result<(Plan, Format), Fault> {
                 })?;
             }
             Long("big") => {
-                let path = text(&mut parser)?;
+                let path = text("selftest", &mut parser)?;
                 if !path.starts_with('/') {
                     return Err(usage(format!(
                         "`--big` is `{path}`, but a path begins with `/`"
@@ -74,20 +77,20 @@ fn read(args: &[OsString]) -> Result<(Plan, Format), Fault> {
                 plan.big = Some(path);
             }
             Long("only") => {
-                let words = text(&mut parser)?;
+                let words = text("selftest", &mut parser)?;
                 plan.only = words
                     .split(',')
                     .map(|word| word.trim().to_owned())
                     .collect();
             }
             Long("patience") => {
-                let text = text(&mut parser)?;
+                let text = text("selftest", &mut parser)?;
                 plan.patience = Duration::parse(&text).map_err(|wrong| {
                     usage(format!("`--patience` is `{text}`: {}", wrong.expected))
                 })?;
             }
             Long("process") => {
-                let text = text(&mut parser)?;
+                let text = text("selftest", &mut parser)?;
                 plan.process = Some(text.parse().map_err(|_| {
                     usage(format!(
                         "`--process` is `{text}`, but must be the number of a process"
@@ -105,13 +108,6 @@ fn read(args: &[OsString]) -> Result<(Plan, Format), Fault> {
         .hint(hint));
     }
     Ok((plan, format))
-}
-
-fn text(parser: &mut Parser) -> Result<String, Fault> {
-    let value = parser
-        .value()
-        .map_err(|error| Fault::usage(error.to_string()).from("command line"))?;
-    Ok(value.to_string_lossy().into_owned())
 }
 
 fn target(url: &str) -> Result<Target, Fault> {

@@ -84,12 +84,7 @@ fn marks(report: &Report<'_>) -> Vec<Mark> {
         word: "compared here".to_owned(),
         class: 'n',
     };
-    let last = report
-        .found
-        .steps
-        .iter()
-        .map(|step| step.level)
-        .fold(0.0, f64::max);
+    let last = report.found.highest();
     let compared = (compared.at <= last).then_some(compared);
     failing.into_iter().chain(compared).collect()
 }
@@ -119,12 +114,7 @@ fn tips(report: &Report<'_>) -> Vec<(f64, String)> {
 fn scaling(report: &Report<'_>) -> Chart {
     let mut drawn = vec![line("measured", 'a', report.scaling(), true)];
     if let Ok(fit) = report.law() {
-        let last = report
-            .found
-            .steps
-            .iter()
-            .map(|step| step.level)
-            .fold(1.0, f64::max);
+        let last = report.found.highest();
         let points = (0..=60).map(|at| {
             let level = 1.0 + (last - 1.0) * f64::from(at) / 60.0;
             (level, fit.at(level))
@@ -148,12 +138,7 @@ fn latency(report: &Report<'_>) -> Chart {
             .map(|step| (step.level, get(&step.measured).as_secs_f64() * 1000.0))
             .collect()
     };
-    let last = report
-        .found
-        .steps
-        .iter()
-        .map(|step| step.level)
-        .fold(1.0, f64::max);
+    let last = report.found.highest();
     let mut lines = vec![
         line("p99", 'c', points(|it| it.p99), false),
         line("p95", 'b', points(|it| it.p95), false),

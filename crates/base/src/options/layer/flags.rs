@@ -191,15 +191,11 @@ fn utf8(text: OsString, origin: &str) -> Result<String, Fault> {
 /// lexopt's own findings in our words.
 fn misread(error: &lexopt::Error, spelled: &str) -> Fault {
     match error {
-        lexopt::Error::MissingValue { .. } => {
-            Fault::usage(format!("`{spelled}` needs a value")).from("command line")
-        }
-        lexopt::Error::UnexpectedValue { option, .. } => {
-            Fault::usage(format!("`{option}` takes no value")).from("command line")
-        }
-        other => Fault::usage(other.to_string()).from("command line"),
+        lexopt::Error::MissingValue { .. } => Fault::usage(format!("`{spelled}` needs a value"))
+            .from("command line")
+            .hint("`canter help serve` shows how it is used"),
+        other => crate::flags::misread("serve", other),
     }
-    .hint("`canter help serve` shows how it is used")
 }
 
 #[cfg(test)]

@@ -54,8 +54,13 @@ where
 
 /// A text file.
 pub(crate) fn text(path: &str) -> Result<String, Fault> {
-    fs::read_to_string(path)
-        .map_err(|error| Fault::new(Exit::File, format!("cannot read `{path}`: {error}")))
+    fs::read_to_string(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &str, error: &std::io::Error) -> Fault {
+    Fault::new(Exit::File, format!("cannot read `{path}`: {error}"))
+        .from("command line")
+        .hint("check the path; it counts from the folder in which canter is started")
 }
 
 /// Reads the flags.
@@ -233,9 +238,7 @@ fn scenario(given: &Given, site: &Site, path: String) -> Result<Scenario, Fault>
                 "url-list" => source::url_list(&text(file)?, site).map_err(fault)?,
                 "har" => source::har(&text(file)?, site, writes).map_err(fault)?,
                 _ => {
-                    let open = fs::File::open(file).map_err(|error| {
-                        Fault::new(Exit::File, format!("cannot read `{file}`: {error}"))
-                    })?;
+                    let open = fs::File::open(file).map_err(|error| unreadable(file, &error))?;
                     // Line by line: a log may be larger than memory.
                     let lines = std::io::BufReader::new(open)
                         .split(b'\n')
@@ -273,9 +276,7 @@ fn single(given: &Given, path: String) -> Result<Scenario, Fault> {
     if let Some(data) = given.value("data") {
         request.body = match data.strip_prefix('@') {
             None => data.as_bytes().to_vec(),
-            Some(file) => fs::read(file).map_err(|error| {
-                Fault::new(Exit::File, format!("cannot read `{file}`: {error}"))
-            })?,
+            Some(file) => fs::read(file).map_err(|error| unreadable(file, &error))?,
         };
         "POST".clone_into(&mut request.method);
         let form = "application/x-www-form-urlencoded";
