@@ -3,13 +3,15 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test bench bench-pooler setup docs clean django-suite psycopg-suite edge-suite
+.PHONY: help demo test bench bench-pooler stories stories-grid setup docs clean django-suite psycopg-suite edge-suite
 
 help:
 	@echo "make demo   build, fill the demo site and serve it"
 	@echo "make test   build and run every test"
 	@echo "make bench  compare with other servers (about an hour; see bench/README.md)"
 	@echo "make bench-pooler   compare the pooler with PgBouncer (about half an hour)"
+	@echo "make stories  which configuration a page wants, by canter tune, into docs/stories (ten minutes)"
+	@echo "make stories-grid   likewise, compared with every configuration (half an hour)"
 	@echo "make django-suite   Django's own tests through the pooler, compared with none (minutes)"
 	@echo "make psycopg-suite  psycopg's own tests, likewise"
 	@echo "make edge-suite     the httpwg tests of HTTP/2, and sslyze"
@@ -35,6 +37,12 @@ setup:
 
 bench:
 	@$(PYTHON) bench/run.py
+
+stories:
+	@$(PYTHON) bench/stories.py
+
+stories-grid:
+	@$(PYTHON) bench/stories.py --grid
 
 bench-pooler:
 	@$(PYTHON) bench/pooler.py

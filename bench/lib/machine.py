@@ -25,7 +25,7 @@ def facts(environment: Environment, postgres: str | None) -> dict[str, str]:
         if program := environment.find(name):
             found[name] = _output([program, flag]).removeprefix("nginx version: nginx/")
     if environment.canter:
-        found["Canter"] = f"{_output([str(environment.canter), '--version'])}, commit {_commit()}"
+        found["Canter"] = f"{_output([str(environment.canter), '--version'])}, commit {commit()}"
     return found
 
 
@@ -60,8 +60,12 @@ def _output(command: list[str], *, whole: bool = False) -> str:
     return text if whole else (text.splitlines() or ["unknown"])[0]
 
 
-def _commit() -> str:
-    state = _output(["git", "status", "--porcelain", "--untracked-files=no"], whole=True)
+def commit() -> str:
+    """What is checked out; `unknown` where that cannot be told."""
+    if not (ROOT / ".git").exists():
+        return "unknown"
+    # What is written in docs changes nothing that is measured.
+    state = _output(["git", "status", "--porcelain", "--untracked-files=no", "--", ":!docs"], whole=True)
     changed = " with changes" if state else ""
     return _output(["git", "rev-parse", "--short", "HEAD"]) + changed
 

@@ -62,7 +62,9 @@ class Sample:
     seconds: float | None = None
     pss_mib: float | None = None
     front_rss_mib: float | None = None
+    #: The same load from `wrk` and from `canter bench`, as a check of the generator.
     wrk_rps: float | None = None
+    canter_bench_rps: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -77,7 +79,7 @@ def measure(
     warm_up: float,
     live: Callable[[str], None],
     *,
-    wrk: bool = False,
+    check: bool = False,
 ) -> Sample:
     """Run it; every fault of the server becomes the sample's error."""
     sample = Sample()
@@ -98,8 +100,9 @@ def measure(
                 sample.front_rss_mib = process.rss_kib(fronts[0]) / MIB
         else:
             _load(case, server, port, services, seconds, warm_up, sample, live)
-            if wrk and case.requests[0].body is None and len(case.requests) == 1:
+            if check and case.requests[0].body is None and len(case.requests) == 1:
                 sample.wrk_rps = _wrk(case, port, services.environment, seconds)
+                sample.canter_bench_rps = _canter_bench(case, port, services, seconds)
         if ended := server.ended():
             sample.error = f"died under load, {ended}"
     except (Refused, OSError, RuntimeError, subprocess.SubprocessError) as error:
@@ -241,3 +244,15 @@ def _wrk(case: Case, port: int, environment: Environment, seconds: float) -> flo
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
     found = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     return float(found[1]) if found else None
+
+
+def _canter_bench(case: Case, port: int, services: Services, seconds: float) -> float | None:
+    program = services.environment.canter
+    if program is None:
+        return None
+    address = f"http://127.0.0.1:{port}{case.requests[0].path}"
+    command = [str(program), "bench", address, "--users", str(case.connections), "--quiet"]
+    command += ["-d", f"{max(1, round(seconds))}s", "--inside", "off", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    report = json.loads(done.stdout or "{}")
+    return report["rate"] if report.get("hits") and not report["errors"] else None

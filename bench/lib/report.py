@@ -180,9 +180,11 @@ def _remarks(names: list[str], samples: Samples) -> list[str]:
             remarks.append(
                 f"- {PEERS[name].title}, {count} of {len(samples[name])} rounds: {error}"
             )
-        if checked := values(samples[name], "wrk_rps"):
-            rate = _number(median(checked))
-            remarks.append(f"- {PEERS[name].title} under `wrk`: {rate} requests/s")
+        others = {"wrk": "wrk_rps", "canter bench": "canter_bench_rps"}
+        found = {who: values(samples[name], key) for who, key in others.items()}
+        said = [f"{_number(median(rates))} requests/s under `{who}`" for who, rates in found.items() if rates]
+        if said:
+            remarks.append(f"- {PEERS[name].title}: {', '.join(said)}")
     return [*remarks, ""] if remarks else []
 
 

@@ -37,7 +37,8 @@ class Choice:
     warm_up: float
     quick: bool
     keep: bool
-    wrk: bool
+    #: Whether every round is measured with the two other generators as well, not the first alone.
+    check: bool
     out: Path
     command: str
 
@@ -77,8 +78,9 @@ def run(choice: Choice, environment: Environment) -> None:
             for number, case, name in plan:
                 progress.begin(f"round {number + 1}/{choice.rounds} {case.name} {name}")
                 seconds, warm_up = choice.timing(case)
+                check = choice.check or (number == 0 and not choice.quick)
                 sample = measure(
-                    case, PEERS[name], services, seconds, warm_up, progress.live, wrk=choice.wrk
+                    case, PEERS[name], services, seconds, warm_up, progress.live, check=check
                 )
                 results["cases"][case.name]["samples"].setdefault(name, []).append(sample.as_json())
                 progress.end(_said(sample))
@@ -146,14 +148,15 @@ def _services(environment: Environment, *, needs_site: bool) -> Iterator[Service
         postgres = Postgres(environment.site_packages)
         try:
             services = Services(environment, bodies, postgres, port)
-            _prepare_site(services)
+            prepare_site_data(services)
             yield services
         finally:
             postgres.stop()
             upstream.stop()
 
 
-def _prepare_site(services: Services) -> None:
+def prepare_site_data(services: Services) -> None:
+    """Fill the database and write down what each page must answer."""
     assert services.postgres is not None
     done = subprocess.run(
         [str(services.environment.python), "-m", "dj.prepare", str(services.bodies)],

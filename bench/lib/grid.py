@@ -1,0 +1,124 @@
+"""The exhaustive grid: every configuration at the load of a search, to see how near the one found is to the best.
+
+A first round measures each once, in random order. What is within 15 % of the best goes into blocks, in which each
+is measured once, in a new random order; ratios are taken within a block, so a slow minute is in both numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from dataclasses import dataclass, field
+
+from lib import process
+from lib.cases import DJANGO
+from lib.machine import cores
+from lib.postgres import CONNECTIONS
+from lib.progress import say
+from lib.stage import Found, Stage, Told, block
+
+SEED = "grid"
+BLOCKS = 5
+NEAR = 0.85
+#: More than these are not taken into the blocks: the best of the first round, and the one found.
+MOST = 7
+#: Student's t for 95 %, four degrees of freedom: five blocks.
+STUDENT = 2.776
+
+Setting = tuple[int, int]
+
+
+@dataclass
+class Row:
+    """What was measured of a configuration."""
+
+    rates: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+
+    def rate(self) -> float:
+        """The median."""
+        return statistics.median(self.rates)
+
+
+def settings(found: Found) -> list[Setting]:
+    """Every configuration: workers to twice the cores and one, threads in doublings to the users."""
+    threads = [1 << power for power in range(11) if 1 << power <= min(found.users, 256)]
+    grid = {(workers, each) for workers in range(1, cores() * 2 + 2) for each in threads}
+    # What the search itself tried may lie between.
+    return sorted(grid | {(found.workers, found.threads)})
+
+
+def compare(stage: Stage, told: Told) -> str:
+    """Measure all of them; the result as Markdown."""
+    found = told.found
+    assert found is not None
+    order = random.Random(SEED)
+    rows = {setting: Row() for setting in settings(found)}
+    all_of_them = list(rows)
+    say(f"  grid: {len(all_of_them)} configurations at {found.users} users")
+    order.shuffle(all_of_them)
+    for setting in all_of_them:
+        _measure(stage, found, setting, rows[setting])
+    choice = (found.workers, found.threads)
+    ranked = sorted(rows, key=lambda it: rows[it].rate(), reverse=True)
+    most = rows[ranked[0]].rate()
+    alive = [it for it in ranked if rows[it].rate() >= NEAR * most][:MOST]
+    alive += [choice] if choice not in alive else []
+    first = {it: Row(row.rates[:], row.memory[:]) for it, row in rows.items()}
+    for it in alive:
+        rows[it] = Row()
+    for number in range(BLOCKS):
+        say(f"  grid: block {number + 1} of {BLOCKS}, {len(alive)} configurations")
+        order.shuffle(alive)
+        for setting in alive:
+            _measure(stage, found, setting, rows[setting])
+    return _told(found, choice, alive, rows, first)
+
+
+def _measure(stage: Stage, found: Found, setting: Setting, row: Row) -> None:
+    workers, threads = setting
+    flags = ["--workers", str(workers), "--threads", str(threads), "--db-connections", str(CONNECTIONS)]
+    with stage.server(DJANGO, *flags, workers=workers) as server:
+        words = ["bench", f"{server.url}{found.path}", "--users", str(found.users), "-d", "2s"]
+        words += ["--warmup", "500ms", "--quiet", "--inside", "off", "--json", "grid.json"]
+        stage.canter(words, 120)
+        report = json.loads((stage.scratch / "grid.json").read_text())
+        row.memory.append(process.pss_kib(server.processes.roots) / 1024)
+    # Answers behind the end of the window are of work begun in it: they would flatter slow servers.
+    times = [each["at_s"] for each in report["rows"]]
+    length = times[1] - times[0] if len(times) > 1 else report["time_s"]
+    whole = [each for each in report["rows"] if each["at_s"] + length <= report["time_s"] + 1e-6]
+    good = sum(max(0, each["hits"] - each["errors"]) for each in whole)
+    row.rates.append(good / (length * len(whole)) if whole else 0.0)
+
+
+def _told(
+    found: Found, choice: Setting, alive: list[Setting], rows: dict[Setting, Row], first: dict[Setting, Row]
+) -> str:
+    best = max(alive, key=lambda it: statistics.fmean(map(math.log, (max(x, 1e-9) for x in rows[it].rates))))
+    ratios = [math.log(mine / its) for mine, its in zip(rows[choice].rates, rows[best].rates, strict=True)]
+    mean = statistics.fmean(ratios)
+    half = 0.0 if choice == best else STUDENT * statistics.stdev(ratios) / math.sqrt(len(ratios))
+    mine, its = (statistics.median(rows[it].memory) for it in (choice, best))
+    percent = [(math.exp(mean + shift) - 1) * 100 for shift in (0, -half, half)]
+    sentence = (
+        f"Of {len(first)} configurations at {found.users} users, the best is {_words(best)}; tune found "
+        f"{_words(choice)}: {percent[0]:+.1f} % of its answers a second (95 % interval {percent[1]:+.1f} % to "
+        f"{percent[2]:+.1f} %, {BLOCKS} blocks), with {mine:.0f} MB against {its:.0f} MB."
+    )
+    say(f"  {sentence}")
+    lines = [f"{'workers':>7} {'threads':>7} {'answers/s':>10} {'memory':>8} {'runs':>5}"]
+    for setting in sorted(rows):
+        row = rows[setting]
+        line = f"{setting[0]:>7} {setting[1]:>7} {row.rate():>10,.1f} {statistics.median(row.memory):>5.0f} MB"
+        note = "  found" if setting == choice else ""
+        note += "  best" if setting == best else ""
+        lines.append(f"{line} {len(row.rates):>5}{note}")
+    return f"## Against the whole grid\n\n{sentence}\n\n" + block("\n".join(lines))
+
+
+def _words(setting: Setting) -> str:
+    workers, threads = setting
+    return f"{workers} worker{'s' * (workers > 1)} with {threads} thread{'s' * (threads > 1)}"

@@ -1,0 +1,47 @@
+"""``canter bench`` and a Canter on this machine: it is found by itself and asked what held it back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from harness.operated import PROGRAM
+from harness.server import Server
+
+APP = """
+import time
+
+def application(environ, start_response):
+    time.sleep(0.02)
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+def told(url: str, *words: str) -> dict[str, Any]:
+    """The report of a run."""
+    command = [PROGRAM, "bench", url, "--users", "6", "-n", "60", "--json", "-", "--quiet", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["hits"] == 60
+    return report
+
+
+def said_inside(report: dict[str, Any]) -> bool:
+    return "The server says" in " ".join(report["prose"])
+
+
+def test_a5_a_canter_on_this_machine_is_found_and_quoted(folder: Path) -> None:
+    path = folder / "site.sock"
+    with Server(
+        folder / "one", APP, "--threads", "1", bind=["127.0.0.1:0", f"unix:{path}"]
+    ) as server, Server(folder / "other", APP) as other:
+        for words in [(server.url,), ("http://localhost/", "--unix-socket", str(path))]:
+            report = told(*words)
+            assert said_inside(report), report["prose"]
+            # The one that is loaded, not the other one, which was not asked for anything yet.
+            assert report["inside"]["total"]["requests"] >= 30
+        assert said_inside(told(other.url))
+        assert not said_inside(told(server.url, "--inside", "off"))

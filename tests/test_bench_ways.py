@@ -1,0 +1,238 @@
+"""What ``canter bench`` asks for and over what: logins, lists, logs, slow users; TLS, HTTP/2, a unix socket.
+
+Leaves counting and reports to ``test_bench``.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import h2.config
+import h2.connection
+import h2.events
+from harness.benched import OK, Handler, always, report, requests, serving
+from harness.certificates import Authority
+
+
+def test_a8_login_understands_the_form_of_django() -> None:
+    seen: list[str] = []
+
+    def handle(connection: socket.socket) -> None:
+        for line, fields, body in requests(connection):
+            cookies = fields.get("cookie", "")
+            if line.startswith("GET /login/"):
+                form = b'<form method="post"><input type="hidden" name="csrfmiddlewaretoken" value="tok&amp;1"></form>'
+                head = f"HTTP/1.1 200 OK\r\nSet-Cookie: csrftoken=abc; Path=/\r\nContent-Length: {len(form)}\r\n\r\n"
+                connection.sendall(head.encode() + form)
+            elif line.startswith("POST /login/"):
+                form_data = parse_qs(body.decode())
+                good = (
+                    form_data["csrfmiddlewaretoken"] == ["tok&1"]
+                    and form_data["password"] == ["p w"]
+                    and cookies == "csrftoken=abc"
+                    and fields["referer"].endswith("/login/")
+                )
+                seen.append(form_data["username"][0])
+                status = b"302 Found" if good else b"200 OK"
+                connection.sendall(
+                    b"HTTP/1.1 " + status + b"\r\nLocation: /\r\nSet-Cookie: sessionid=s; HttpOnly\r\nContent-Length: 0\r\n\r\n"
+                )
+            else:
+                good = "sessionid=s" in cookies
+                connection.sendall(OK if good else OK.replace(b"200 OK", b"403 No"))
+
+    words = ["--users", "3", "-n", "30", "--login", "/login/"]
+    with serving(handle) as url:
+        told = report(url, *words, "--login-data", "username=u{n}&password=p w")
+        assert (told["hits"], told["errors"], told["steps"]) == (30, 0, 6)
+        assert sorted(seen) == ["u0", "u1", "u2"]
+        wrong = report(url, *words, "--login-data", "username=u&password=x")
+    assert wrong["failures"].keys() == {"login failed"}
+    assert wrong["hits"] == 0
+
+
+def test_some_users_are_on_a_bad_line_and_counted_apart() -> None:
+    pieces: list[int] = []
+
+    def handle(connection: socket.socket) -> None:
+        seen, count = b"", 0
+        while some := connection.recv(65_536):
+            seen, count = seen + some, count + 1
+            if seen.endswith(b"\r\n\r\n"):
+                pieces.append(count)
+                connection.sendall(OK)
+                seen, count = b"", 0
+
+    with serving(handle) as url:
+        # The first of two users is one of the five of a hundred.
+        told = report(url, "--users", "2", "-n", "2", "--slow", "5%", "--think", "60s")
+    assert told["slow"] == {"answered": 1, "failed": 0}
+    assert told["errors"] == 0
+    # Twenty pieces were sent, a tenth of a second apart; some may have come together.
+    assert min(pieces) == 1 and max(pieces) >= 5, pieces
+
+
+def test_a11_what_is_sent_to_warm_up_is_not_counted() -> None:
+    asked: list[str] = []
+
+    def handle(connection: socket.socket) -> None:
+        for line, _, _ in requests(connection):
+            asked.append(line)
+            connection.sendall(OK)
+
+    with serving(handle) as url:
+        told = report(url, "--users", "1", "-d", "300ms", "--warmup", "300ms")
+    assert told["warmup_hits"] > 0 and told["hits"] > 0
+    assert told["hits"] + told["warmup_hits"] == len(asked)
+    assert sum(row["hits"] for row in told["rows"]) == told["hits"]
+
+
+def test_redirects_are_followed_on_the_same_site_only() -> None:
+    def handle(connection: socket.socket) -> None:
+        for line, _, _ in requests(connection):
+            places = {"/": "/one", "/one": "/two", "/away": "http://example.org/"}
+            path = line.split()[1]
+            if path in places:
+                connection.sendall(
+                    f"HTTP/1.1 302 F\r\nLocation: {places[path]}\r\nContent-Length: 0\r\n\r\n".encode()
+                )
+            else:
+                connection.sendall(OK)
+
+    with serving(handle) as url:
+        followed = report(url, "-n", "5", "--users", "1", "--follow", "5")
+        counted = report(url, "-n", "5", "--users", "1")
+        away = report(f"{url}away", "-n", "5", "--users", "1", "--follow", "5")
+    assert (followed["statuses"]["2xx"], followed["steps"]) == (5, 10)
+    assert counted["statuses"]["3xx"] == 5
+    assert away["statuses"]["3xx"] == 5
+
+
+def test_a8_an_access_log_is_replayed_in_order_and_faster(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def handle(connection: socket.socket) -> None:
+        for line, _, _ in requests(connection):
+            asked.append(line.split()[1])
+            connection.sendall(OK)
+
+    log = tmp_path / "access.log"
+    line = '127.0.0.1 - - [21/Nov/2026:10:00:{:02} +0000] "{} HTTP/1.1" 200 5 "-" "-"\n'
+    log.write_text(
+        "".join(line.format(at, f"GET /{at}") for at in range(5)) + line.format(5, "POST /buy")
+    )
+    with serving(handle) as url:
+        told = report(url, "--access-log", str(log), "--speed", "10")
+    assert asked == ["/0", "/1", "/2", "/3", "/4"]
+    assert told["hits"] == 5
+    assert told["time_s"] < 2
+    assert "may change something" in told["left_out"][0]
+
+
+def test_a8_lists_and_recordings(tmp_path: Path) -> None:
+    asked: list[tuple[str, str, bytes]] = []
+
+    def handle(connection: socket.socket) -> None:
+        for line, fields, body in requests(connection):
+            asked.append((line, fields.get("x-test", ""), body))
+            connection.sendall(OK)
+
+    listed = tmp_path / "urls.txt"
+    listed.write_text("/a weight=1\nPOST /b weight=3 body=x y\n")
+    har = tmp_path / "site.har"
+    with serving(handle) as url:
+        entry = {"request": {"method": "GET", "url": f"{url}h?1", "headers": [{"name": "X-Test", "value": "1"}]}}
+        other = {"request": {"method": "GET", "url": "http://example.org/", "headers": []}}
+        har.write_text(json.dumps({"log": {"entries": [entry, other]}}))
+        told = report(url, "--url-list", str(listed), "-n", "200", "--users", "2")
+        assert {line for line, _, _ in asked} == {"GET /a HTTP/1.1", "POST /b HTTP/1.1"}
+        assert any(body == b"x y" for _, _, body in asked)
+        hits = {each["request"]: each["hits"] for each in told["requests"]}
+        assert hits["POST /b"] > 2 * hits["GET /a"]
+        asked.clear()
+        recorded = report(url, "--har", str(har), "-n", "3", "--users", "1")
+    assert [(line, test) for line, test, _ in asked] == [("GET /h?1 HTTP/1.1", "1")] * 3
+    assert recorded["left_out"] == ["1 requests to other hosts"]
+
+
+def secure(folder: Path, protocol: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's side of TLS that agrees on a protocol, and the authority that signed it."""
+    authority = Authority("Canter test authority")
+    pair = authority.issue(folder / "server", "localhost", is_server=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.chain, pair.key)
+    context.set_alpn_protocols([protocol])
+    return context, authority.write(folder / "authority.pem")
+
+
+def within(context: ssl.SSLContext, handler: Handler) -> Handler:
+    def handle(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as inner:
+            handler(inner)
+
+    return handle
+
+
+def http2(connection: socket.socket) -> None:
+    """Answers each stream, a body of 100,000 bytes for `/large`."""
+    state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    state.initiate_connection()
+    connection.sendall(state.data_to_send())
+    while data := connection.recv(65_536):
+        for event in state.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                stream, fields = event.stream_id, dict(event.headers or [])
+                body = b"x" * 100_000 if fields[b":path"] == b"/large" else b"ok"
+                status = "200" if fields[b"x-test"] == b"1" else "400"
+                state.send_headers(stream, [(":status", status)])
+                for at in range(0, len(body), 16_384):
+                    state.send_data(stream, body[at : at + 16_384])
+                state.end_stream(stream)
+        connection.sendall(state.data_to_send())
+
+
+def test_tls_is_spoken_and_certificates_are_checked_when_asked(tmp_path: Path) -> None:
+    context, authority = secure(tmp_path, "http/1.1")
+    stranger = Authority("Canter test stranger").write(tmp_path / "stranger.pem")
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
+    with serving(within(context, always(large))) as url:
+        url = url.replace("http:", "https:")
+        words = ["-n", "20", "--users", "2"]
+        believed = report(url, *words)
+        signed = report(url, *words, "--cacert", str(authority))
+        unknown = report(url, *words, "--cacert", str(stranger))
+    assert (believed["hits"], believed["errors"], believed["connections"]) == (20, 0, 2)
+    assert signed["hits"] == 20
+    assert unknown["failures"] == {"TLS failed": 20}
+    assert "`--cacert FILE`" in " ".join(unknown["prose"])
+
+
+def test_http2_is_spoken_in_plain_text_and_over_tls(tmp_path: Path) -> None:
+    words = ["-n", "20", "--users", "2", "--http2", "-H", "X-Test: 1"]
+    with serving(http2) as url:
+        plain = report(url, *words)
+        large = report(f"{url}large", *words)
+    context, _ = secure(tmp_path, "h2")
+    with serving(within(context, http2)) as url:
+        secured = report(url.replace("http:", "https:"), *words)
+    for told in (plain, large, secured):
+        assert told["statuses"]["2xx"] == 20, told["failures"]
+        assert (told["errors"], told["connections"]) == (0, 2)
+    assert large["bytes_in"] > 20 * 100_000
+
+
+def test_http2_to_a_server_without_it_is_an_error_by_kind() -> None:
+    with serving(always(OK, close=True)) as url:
+        told = report(url, "-n", "4", "--users", "2", "--http2", "--timeout", "5s")
+    assert told["hits"] == 0
+    assert told["errors"] == 4
+
+
+def test_a_unix_socket_is_asked(tmp_path: Path) -> None:
+    with serving(always(OK), tmp_path / "s") as path:
+        told = report("http://site.example/", "--unix-socket", path, "-n", "10", "--users", "2")
+    assert told["hits"] == 10

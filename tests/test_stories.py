@@ -1,0 +1,113 @@
+"""``bench/stories.py``: a story in which nothing was measured is none, and a page has nothing of one machine.
+
+Leaves telling them, which takes minutes, to ``make stories``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+
+TRIED = {"choice": {"workers": 1, "threads": 8}, "level": 16, "binding": {"constraint": "cpu"}, "prose": []}
+NOTHING = {"choice": None, "level": 1, "binding": None, "prose": ["Nothing was measured."]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def path_of_bench() -> Any:
+    sys.path.insert(0, str(BENCH))
+    yield
+    sys.path.remove(str(BENCH))
+
+
+@pytest.fixture(scope="module")
+def stories(path_of_bench: None) -> ModuleType:
+    import stories
+
+    return stories
+
+
+class Scene:
+    """A stage on which ``canter`` writes a given report."""
+
+    def __init__(self, folder: Path, report: dict[str, Any], code: int = 0) -> None:
+        self.scratch, self.out, self.seconds = folder / "scratch", folder / "out", 60
+        self.scratch.mkdir()
+        self.out.mkdir()
+        self.report, self.code = report, code
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def canter(self, words: Sequence[str], patience: float) -> subprocess.CompletedProcess[str]:
+        for flag, text in (("--json", json.dumps(self.report)), ("--html", "<svg/>")):
+            (self.scratch / words[words.index(flag) + 1]).write_text(text)
+        # Names that the report repeats have to be those that a reader can use.
+        names = [word for word in words if "/" in word]
+        return subprocess.CompletedProcess(list(words), self.code, f"told of {names}\n", "")
+
+    def clear(self) -> None:
+        pass
+
+    def keep(self, name: str, server: object = None) -> str:
+        return f"[{name}]({name})"
+
+
+def tell(stories: ModuleType, monkeypatch: pytest.MonkeyPatch, scene: Scene, *flags: str) -> int:
+    """Tell one story on it; the exit code."""
+    monkeypatch.setattr(stories, "prepare_site", lambda python, canter: None)
+    monkeypatch.setattr(stories, "Stage", lambda environment, out, seconds: scene)
+    code: int = stories.main(["--only", "computing", "--out", str(scene.out), *flags])
+    return code
+
+
+def test_a_story_with_nothing_measured_fails_and_has_no_page(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scene = Scene(tmp_path, NOTHING, code=8)
+    assert tell(stories, monkeypatch, scene) == 1
+    assert list(scene.out.iterdir()) == []
+
+
+def test_a_page_has_its_command_and_no_place_of_one_machine(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scene = Scene(tmp_path, TRIED)
+    assert tell(stories, monkeypatch, scene, "--canter", "/opt/some/canter") == 0
+    page = (scene.out / "computing.md").read_text()
+    assert "    python3 bench/stories.py --only computing\n" in page
+    assert "told of []" in page
+    assert str(tmp_path) not in page and "/opt" not in page
+
+
+def test_a_load_without_an_answer_is_no_story(stories: ModuleType, tmp_path: Path) -> None:
+    from lib import loaded, stage
+
+    file = tmp_path / "report.json"
+    for text in ("", json.dumps({"hits": 0})):
+        file.write_text(text)
+        with pytest.raises(stage.NothingTold, match="no answer"):
+            loaded._answered(file, "refused")
+    tool = loaded._Tool(["wrk"], r"(\d+) requests in")
+    assert tool.count("1200 requests in 5.00s") == 1200
+    with pytest.raises(stage.NothingTold):
+        tool.count("0 requests in 5.00s")
+
+
+def test_an_unknown_story_is_named_with_those_there_are(
+    stories: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stories.main(["--only", "nobody"]) == 2
+    said = capsys.readouterr()
+    assert "no story `nobody`" in said.out + said.err and "computing" in said.out + said.err
