@@ -42,6 +42,8 @@ IN_TRANSACTION = (2, 3)
 """libpq's ``PQTRANS_INTRANS`` and ``PQTRANS_INERROR``."""
 
 _said: set[str] = set()
+_ends_clean = False
+"""Requests are looked after at their ends."""
 
 
 class _Mine(threading.local):
@@ -146,7 +148,6 @@ def _patch(module: ModuleType, pool: Pool) -> None:
             return None if self.canter_pooled else own_pool.__get__(self, type(self))
 
         wrapper.pool = property(no_pool)
-    _end_requests_clean()
 
 
 def _connect(
@@ -175,6 +176,7 @@ def _connect(
         else:
             _mine.wrappers[wrapper.alias] = wrapper
             _keep(wrapper, connection)
+            _end_requests_clean()
             return connection
     raise AssertionError("the second round returns or raises")
 
@@ -223,11 +225,17 @@ def _touched(connection: Any) -> str | None:
 
 
 def _end_requests_clean() -> None:
+    """From the first connection on: before, there is nothing to be left, and each receiver of
+    Django's signals costs every request about a microsecond."""
+    global _ends_clean
+    if _ends_clean:
+        return
     from django.core import signals
 
     # After Django's own, which closes what need not stay.
     signals.request_finished.connect(end_transactions, weak=False, dispatch_uid="canter-end")
     signals.request_started.connect(begin_well, weak=False, dispatch_uid="canter-begin")
+    _ends_clean = True
 
 
 def begin_well(**_signal: object) -> None:

@@ -66,11 +66,21 @@ Report = tuple[
 first time: statements, places, advice."""
 
 
-class _Local(threading.local):
+class _Work:
     """What a thread works on."""
 
-    request: Any = None
-    state: _State | None = None
+    __slots__ = ("request", "state")
+
+    def __init__(self) -> None:
+        self.request: Any = None
+        self.state: _State | None = None
+
+
+class _Local(threading.local):
+    """Asked once for each request and statement: it is much slower than what it holds."""
+
+    def __init__(self) -> None:
+        self.work = _Work()
 
 
 class _Group:
@@ -148,9 +158,9 @@ def install() -> bool:
 
     @functools.wraps(original)
     def get_response(self: Any, request: Any) -> Any:
-        local = _local
-        local.request = request
-        local.state = None
+        work = _local.work
+        work.request = request
+        work.state = None
         return original(self, request)
 
     base.BaseHandler.get_response = get_response
@@ -177,7 +187,7 @@ def _ending(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @functools.wraps(original)
     def end(self: Any) -> Any:
-        state = _local.state
+        state = _local.work.state
         if state is not None and state.atomic:
             state.atomic = False
             gap = _clock() - state.ended
@@ -217,12 +227,12 @@ def observe(
     context: Mapping[str, Any],
 ) -> Any:
     """Django's ``execute_wrapper``: time one statement."""
-    local = _local
-    if local.request is None or _off:
+    work = _local.work
+    if work.request is None or _off:
         return execute(sql, params, many, context)
-    state = local.state
+    state = work.state
     if state is None:
-        state = local.state = _State()
+        state = work.state = _State()
         _running[threading.get_ident()] = state
     state.current = sql
     began = _clock()
@@ -382,11 +392,11 @@ def _keep_sample(sql: str, params: Any, many: bool, connection: Any) -> None:
 def report() -> Report | str | None:
     """What is to be told of this thread's request, which is answered: its route alone when it has
     asked for nothing; None without a request."""
-    local = _local
-    request, state = local.request, local.state
+    work = _local.work
+    request, state = work.request, work.state
     if request is None or _off:
         return None
-    local.request = local.state = None
+    work.request = work.state = None
     try:
         match = request.resolver_match
         name = route(match.route) if match is not None else ""
@@ -516,6 +526,7 @@ def short(file: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=MOST_KNOWN)
 def route(pattern: str) -> str:
     """The pattern of an address for people: ``api/^orders/(?P<pk>[^/.]+)/$`` becomes
     ``/api/orders/<pk>/``."""

@@ -203,6 +203,29 @@ def test_a_pool_that_is_gone_is_a_database_error(module: Any, pool: PlayedPool) 
         module.DatabaseWrapper().connect()
 
 
+def test_requests_are_looked_after_from_the_first_connection_on(
+    pool: PlayedPool, failures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    class Signal:
+        def connect(self, receiver: object, *, weak: bool, dispatch_uid: str) -> None:
+            heard.append(dispatch_uid)
+
+    signals = types.SimpleNamespace(request_started=Signal(), request_finished=Signal())
+    django_core = types.SimpleNamespace(signals=signals)
+    monkeypatch.setitem(sys.modules, "django", types.ModuleType("django"))
+    monkeypatch.setitem(sys.modules, "django.core", django_core)  # type: ignore[arg-type]
+    monkeypatch.setattr(canter_django, "_ends_clean", False)
+    monkeypatch.setattr(canter_django._mine, "wrappers", {})
+    module: Any = backend(failures)
+    canter_django._patch(module, pool)
+    assert heard == [], "a request that asks no database pays for nothing"
+    for _ in range(2):
+        module.DatabaseWrapper().connect()
+    assert sorted(heard) == ["canter-begin", "canter-end"]
+
+
 def leave(module: Any, status: int, **words: Any) -> Any:
     """A wrapper whose request ends with its transaction at ``status``."""
     wrapper = module.DatabaseWrapper()
