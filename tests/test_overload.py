@@ -5,10 +5,13 @@ goes on at its own pace, those who are turned away hear so at once, health check
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 from pathlib import Path
 
 from harness.operated import together, until
+from harness.raw import Client
 from harness.server import Server
 
 APP = """
@@ -124,3 +127,48 @@ def test_l8_a_part_that_fails_is_held_back_and_comes_back_by_itself(tmp_path: Pa
         (tmp_path / "well").touch()
         until(lambda: [ask("/bad/3") for _ in range(8)] == [200] * 8, 20)
         until(lambda: ask("/bad/3") == 200 and server.logged("a part of the site works again"), 20)
+
+
+ORDER = """
+import json
+import os
+import time
+
+ORDER = []
+
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    ORDER.append(path)
+    while path == "/hold" and not os.path.exists("go"):
+        time.sleep(0.01)
+    body = json.dumps(ORDER).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_l7_what_is_urgent_goes_ahead_by_path_or_cookie(folder: Path) -> None:
+    flags = ("--threads", "1", "--health", "--priority", "/pay/", "--priority", "cookie:sessionid")
+    with Server(folder / "urgent", ORDER, *flags) as server, contextlib.ExitStack() as held:
+
+        def send(path: str, cookie: str = "a=b") -> Client:
+            client = held.enter_context(server.client())
+            client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n")
+            # What came before it on other connections has been read when this is answered.
+            for _ in range(2):
+                with server.client() as probe:
+                    assert probe.get("/-/live").status == 200
+            return client
+
+        first = send("/hold")
+        usual = [send(f"/usual/{number}") for number in range(20)]
+        urgent = [send("/pay/now"), send("/usual/known", "b=c; sessionid=1")]
+        (folder / "urgent" / "go").touch()
+        for client in [first, *usual, *urgent]:
+            assert client.response().status == 200
+        with server.client() as client:
+            order = json.loads(client.get("/order").body)
+    # Behind those that the worker had been offered already, ahead of the rest.
+    assert order[0] == "/hold"
+    assert max(order.index("/pay/now"), order.index("/usual/known")) <= 11

@@ -27,6 +27,8 @@ pytest.importorskip("django")
 
 CSS = "body { color: red; background: url(dot.png) }\n" * 40
 BIG = bytes(range(256)) * 4096
+# Of a length that is kept in memory and sent without being copied.
+MIDDLE = BIG[1:30_001]
 
 
 def fill(folder: Path) -> None:
@@ -37,6 +39,7 @@ def fill(folder: Path) -> None:
         "sources/js/app.js": b"export const answer = 42;\n" * 40,
         "sources/fonts/a.woff2": b"0123456789" * 30,
         "sources/big.bin": BIG,
+        "sources/middle.bin": MIDDLE,
         "sources/empty.txt": b"",
         "media/page.html": b"<script>alert(1)</script>",
         "media/photo.png": b"png",
@@ -336,7 +339,7 @@ def test_f2_conditions_are_judged_in_order(client: Client) -> None:
             assert "Content-Type" not in response and "Content-Length" not in response
 
 
-@pytest.mark.parametrize("path", ["css/site.css", "big.bin", "empty.txt"])
+@pytest.mark.parametrize("path", ["css/site.css", "middle.bin", "big.bin", "empty.txt"])
 def test_f2_head_is_a_get_without_the_body(path: str, client: Client) -> None:
     of_get = client.get(f"/static/{path}")
     of_head = client.get(f"/static/{path}", method="HEAD")
@@ -357,6 +360,10 @@ def test_f2_other_methods_are_not_allowed(server: Server, client: Client) -> Non
 
 def test_f2_a_large_file_is_whole(client: Client) -> None:
     assert client.get("/static/big.bin").body == BIG
+    for _again in range(2):
+        assert client.get("/static/middle.bin").body == MIDDLE
+    several = client.get("/static/middle.bin", "Range: bytes=5-9,-10")
+    assert MIDDLE[5:10] in several.body and MIDDLE[-10:] in several.body
     part = client.get("/static/big.bin", "Range: bytes=100000-900000")
     assert part.body == BIG[100000:900001]
     several = client.get("/static/big.bin", "Range: bytes=0-9,-10")

@@ -15,7 +15,7 @@ from harness.certificates import Authority
 from harness.raw import Client
 from harness.server import Server
 from test_http2 import connect
-from test_static import BIG, CSS, client, fill, server, site, start
+from test_static import BIG, CSS, MIDDLE, client, fill, server, site, start
 
 __all__ = ["client", "server", "site"]
 
@@ -42,6 +42,8 @@ def test_over_http_2_a_file_has_the_same_fields(site: Path) -> None:
                 assert found == expected
             part = peer.get("/static/big.bin", range="bytes=1000-1999")
             assert (part.status, part.body) == (206, BIG[1000:2000])
+            assert peer.get("/static/middle.bin").body == MIDDLE
+            assert peer.get("/static/middle.bin", range="bytes=-7").body == MIDDLE[-7:]
             whole = peer.get("/static/big.bin")
             assert whole.body == BIG
             again = peer.get("/static/big.bin", if_none_match=whole.headers["etag"])
@@ -55,7 +57,8 @@ def test_over_tls_files_short_and_long_arrive_whole(site: Path, tmp_path: Path) 
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
-        for path, content in (("css/site.css", CSS.encode()), ("big.bin", BIG), ("js/app.js", None)):
+        files = {"css/site.css": CSS.encode(), "middle.bin": MIDDLE, "big.bin": BIG, "js/app.js": None}
+        for path, content in files.items():
             for _again in range(2):
                 connection.request("GET", f"/static/{path}")
                 response = connection.getresponse()

@@ -135,6 +135,35 @@ def test_h9_older_versions_are_refused(server: Server, site: Site) -> None:
         handshake(server, context).close()
 
 
+def test_h9_a_client_begins_so_many_handshakes_and_keeps_what_it_has(
+    site: Site, folder: Path
+) -> None:
+    flags = ("--tls-handshakes-per-ip", "1")
+    with Server(folder / "handshakes", APP, *site.flags(), *flags) as server:
+        begun = []
+        for _ in range(20):
+            try:
+                begun.append(handshake(server, site.context()))
+            except (ssl.SSLError, ConnectionError):
+                break
+        # Five at once; on a slow machine one more for each second that it took.
+        assert 5 <= len(begun) < 20
+        for tls in begun:
+            assert ask(tls, "GET /")[0].status == 200
+            tls.close()
+        until(lambda: "TLS handshakes are refused" in server.log)
+        # A second later the client may begin another.
+        until(lambda: is_let_in(server, site))
+
+
+def is_let_in(server: Server, site: Site) -> bool:
+    try:
+        handshake(server, site.context()).close()
+    except (ssl.SSLError, ConnectionError):
+        return False
+    return True
+
+
 def test_h9_hsts_is_told_with_refusals_too(site: Site, folder: Path) -> None:
     with Server(folder / "hsts", APP, *site.flags(), "--hsts", "1d") as server:
         for line in ("TRACE /", "GET /\x01"):

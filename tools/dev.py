@@ -7,11 +7,13 @@ anything is installed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -74,12 +76,13 @@ def test() -> None:
     run("Rust tests and house rules", ["cargo", "test", "--quiet", "--no-fail-fast"])
     run("types", [python, "-m", "mypy"])
     run("demo site's own tests", [python, "manage.py", "test", "--verbosity", "1"], cwd=READER)
+    steps: dict[str, Sequence[str | Path]] = {"package tests": pytest(python)}
     for other in pythons[1:]:
         version = python_version(other)
         second = environment(other, ROOT / f".venv-{version}")
-        run(f"package tests on Python {version}", pytest(second, "-m", "not slow"))
+        steps[f"package tests on Python {version}"] = pytest(second, "-m", "not slow")
+    run_together(steps)
     run("differential run", [python, "tests/differential/run.py"])
-    run("package tests", pytest(python))
     run("Django's tests through the pooler", [python, SUITES / "django_suite.py", "--fast"])
     run("psycopg's tests through the pooler", [python, SUITES / "psycopg_suite.py", "--fast"])
     say(f"all tests passed in {time.monotonic() - started:.0f} s")
@@ -295,6 +298,39 @@ def run(
         raise Failed(f"{what or words[0]} failed (exit code {done.returncode}); see above")
     if what:
         print(f"    {time.monotonic() - started:.1f} s", flush=True)
+
+
+def run_together(steps: dict[str, Sequence[str | Path]]) -> None:
+    """Run steps that mostly wait at the same time. The first is shown as it goes on, the others when
+    all have ended."""
+    started = time.monotonic()
+    first, *others = steps.items()
+    with contextlib.ExitStack() as files:
+        running = []
+        for what, words in others:
+            say(f"{what}: beside the next, shown after it")
+            output = files.enter_context(tempfile.TemporaryFile())
+            command = [str(word) for word in words]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+            files.callback(process.wait)
+            files.callback(process.terminate)
+            running.append((what, process, output))
+        failed: list[str] = []
+        try:
+            run(*first)
+        except Failed as error:
+            failed.append(str(error))
+        for what, process, output in running:
+            code = process.wait()
+            say(what)
+            output.seek(0)
+            sys.stdout.flush()
+            shutil.copyfileobj(output, sys.stdout.buffer)
+            print(f"    {time.monotonic() - started:.1f} s", flush=True)
+            if code != 0:
+                failed.append(f"{what} failed (exit code {code}); see above")
+    if failed:
+        raise Failed("; ".join(failed))
 
 
 def say(what: str) -> None:

@@ -23,8 +23,8 @@ use canter_channel::call::{Answer, Submission};
 use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_front::{
-    AccessLog, App, Call, Challenges, Compress, GuardSettings, Listener, Pages, Profiler, Server,
-    Settings,
+    AccessLog, App, Call, Challenges, Compress, GuardSettings, HandshakeSettings, Listener, Pages,
+    Profiler, Server, Settings,
 };
 use canter_shield::pace::Pace;
 use canter_sys::process::exit_now;
@@ -459,6 +459,7 @@ fn dispatch_settings(config: &Config, sizing: &Sizing) -> dispatch::Settings {
         max_requests_jitter: config.max_requests_jitter.into(),
         most_stuck: sizing.threads / 4,
         slow_after: slow_after(config),
+        has_priorities: !config.priority.is_empty(),
     }
 }
 
@@ -514,6 +515,7 @@ fn front_settings(
         redirect_https: config.redirect_https,
         hsts: config.hsts.as_ref().map(Hsts::field_value),
         early_hints: config.early_hint.clone(),
+        priorities: config.priority.clone(),
         challenges,
         files,
         pages,
@@ -571,6 +573,11 @@ fn guard_settings(config: &Config, sizing: &Sizing) -> GuardSettings {
             Ban::Off => None,
         },
         rates: config.rate_limit.clone(),
+        handshakes: HandshakeSettings {
+            per_client: config.tls_handshakes_per_ip.unwrap_or(20),
+            all: config.tls_handshakes.unwrap_or(1000),
+            private: config.tls_handshakes_per_ip.is_some() || config.tls_handshakes.is_some(),
+        },
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Submission {
     /// When nobody wants the answer any more: the router in front has told its client so. It is not
     /// begun after this, and when it runs it goes on as if the client had left.
     pub wanted_until: Option<Instant>,
+    /// It goes ahead of those that are not.
+    pub urgent: bool,
     /// Where it is written down how the request fares; None where nobody wants to know.
     pub trace: Option<Rc<Trace>>,
 }

@@ -140,10 +140,10 @@ impl FileAnswer {
     }
 
     /// The head, ready but for the date, and the content: where the whole is sent from memory.
-    pub fn ready(&self) -> Option<(&Template, &[u8])> {
+    pub fn ready(&self) -> Option<(&Template, &Bytes)> {
         let form = self.chosen().filter(|_| self.selected == Selected::Whole)?;
         match &form.bytes {
-            Bytes::Memory(bytes) => Some((form.head.as_ref()?, bytes)),
+            Bytes::Memory(_) | Bytes::Sealed(_) => Some((form.head.as_ref()?, &form.bytes)),
             Bytes::File(_) => None,
         }
     }

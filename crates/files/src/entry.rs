@@ -34,6 +34,9 @@ pub(crate) struct Field {
 pub enum Bytes {
     /// Here.
     Memory(Box<[u8]>),
+    /// Here as well, in a file that exists in memory alone and never changes: the system sends it
+    /// without copying.
+    Sealed(File),
     /// In this file, which is open.
     File(File),
 }
@@ -88,7 +91,7 @@ impl Entry {
     /// cut or written to would be sent as something it never was.
     pub(crate) fn is_still(&self) -> bool {
         self.forms.iter().all(|form| match &form.bytes {
-            Bytes::Memory(_) => true,
+            Bytes::Memory(_) | Bytes::Sealed(_) => true,
             Bytes::File(file) => Identity::of(file).is_ok_and(|now| now == form.identity),
         })
     }
@@ -97,7 +100,7 @@ impl Entry {
     pub(crate) fn weight(&self) -> usize {
         let form = |form: &Form| {
             let bytes = match &form.bytes {
-                Bytes::Memory(bytes) => bytes.len(),
+                Bytes::Memory(_) | Bytes::Sealed(_) => usize::try_from(form.length).unwrap_or(0),
                 Bytes::File(_) => 0,
             };
             let head = form.head.as_ref().map_or(0, Template::len);
@@ -108,7 +111,7 @@ impl Entry {
 
     /// Descriptors it holds open.
     pub(crate) fn descriptors(&self) -> usize {
-        let open = |form: &&Form| matches!(form.bytes, Bytes::File(_));
+        let open = |form: &&Form| !matches!(form.bytes, Bytes::Memory(_));
         self.forms.iter().filter(open).count()
     }
 

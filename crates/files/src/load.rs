@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use canter_http::coding::Coding;
 use canter_http::date::format_date;
 use canter_http::media_type;
 use canter_http::template::Template;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::entry::{Bytes, Entry, Field, Form, LookedAt, Redirect, Scope};
 use crate::manifest::Manifest;
@@ -17,8 +19,11 @@ use crate::open::{Identity, Opened, open_below};
 use crate::site::{Cors, Kind, Mount, Site};
 use crate::unix_now;
 
-/// A file up to this length is kept in memory: copying it costs less than the calls it saves.
+/// A file up to this length is kept in memory: nothing on disk is asked about it while it is sent.
 pub(crate) const IN_MEMORY: u64 = 64 * 1024;
+
+/// Up to this length copying it to a socket costs less than the call that sends it uncopied.
+const COPIED: u64 = 16 * 1024;
 
 /// A year, the longest that means anything (RFC 9111, section 1.2.2), and not to be asked about
 /// (RFC 8246).
@@ -330,9 +335,25 @@ fn read(file: File, identity: Identity) -> Option<Bytes> {
     let read = file.read_exact_at(&mut bytes, 0);
     // Somebody writes it now: what is there is neither the old file nor the new one.
     let is_still = read.is_ok() && Identity::of(&file).is_ok_and(|now| now == identity);
-    if is_still {
-        Some(Bytes::Memory(bytes.into_boxed_slice()))
-    } else {
-        Some(Bytes::File(file))
+    if !is_still {
+        return Some(Bytes::File(file));
     }
+    let sealed = (identity.length > COPIED).then(|| seal(&bytes)).flatten();
+    Some(sealed.map_or_else(|| Bytes::Memory(bytes.into_boxed_slice()), Bytes::Sealed))
+}
+
+/// A file in memory with this content; None where the system has none to give.
+fn seal(bytes: &[u8]) -> Option<File> {
+    let file = memfd_create(
+        "canter-file",
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    );
+    let mut file = File::from(file.ok()?);
+    file.write_all(bytes).ok()?;
+    fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW,
+    )
+    .ok()?;
+    Some(file)
 }

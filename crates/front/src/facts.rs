@@ -14,6 +14,7 @@ use canter_http::{Head, KnownName, Method, RequestFacts};
 
 use crate::forwarded::Client;
 use crate::pages::{Passing, Visit};
+use crate::urgent::Turn;
 
 /// Of one request, kept until its response is sent.
 pub(crate) struct Facts {
@@ -43,6 +44,8 @@ pub(crate) struct Facts {
     pub id: Vec<u8>,
     /// The client's own connection is encrypted.
     pub https: bool,
+    /// When its turn is, where others wait.
+    pub turn: Turn,
     /// Where the links of its answer are remembered for those who ask for it next.
     pub hinted: Option<Box<[u8]>>,
     /// When the router in front gives up on it, where that is known.

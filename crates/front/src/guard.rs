@@ -16,6 +16,8 @@ use canter_http::{Head, KnownName, target};
 use canter_shield::rate::{Decision, Limiter, Quota};
 use canter_shield::score::{Misdeed, Rules, Scores, network_of};
 
+use crate::handshakes::{HandshakeSettings, Handshakes};
+
 /// Clients whose misdeeds and requests are remembered, for each table.
 const REMEMBERED: usize = 16 * 1024;
 
@@ -30,6 +32,8 @@ pub struct GuardSettings {
     pub bans: Option<bool>,
     /// Rate limits, in their order.
     pub rates: Vec<RateLimit>,
+    /// TLS handshakes in a second.
+    pub handshakes: HandshakeSettings,
 }
 
 /// What is known of clients.
@@ -41,6 +45,7 @@ pub(crate) struct Guard {
     banned_until_ms: Cell<u64>,
     open: RefCell<HashMap<IpAddr, usize>>,
     limits: RefCell<Vec<(RateLimit, Limiter)>>,
+    handshakes: Handshakes,
 }
 
 /// A client's connection as it counts; gives its place back on drop.
@@ -65,6 +70,7 @@ impl Guard {
             banned_until_ms: Cell::new(0),
             open: RefCell::default(),
             limits: RefCell::new(settings.rates.iter().map(limit).collect()),
+            handshakes: Handshakes::new(settings.handshakes, REMEMBERED),
             settings,
         })
     }
@@ -87,6 +93,12 @@ impl Guard {
             guard: Rc::clone(self),
             network,
         })
+    }
+
+    /// Whether this client may begin a TLS handshake.
+    pub fn may_shake_hands(&self, client: IpAddr) -> bool {
+        let is_limited = self.settings.handshakes.private || !is_private(client);
+        !is_limited || self.handshakes.may_begin(client, self.now_ms())
     }
 
     /// Remembers a misdeed.
@@ -208,7 +220,7 @@ impl Refusal {
 }
 
 /// The path as the app will see it: `/%6Cogin/` is `/login/` there.
-fn plain_path<'a>(head: &Head, buf: &'a [u8]) -> Cow<'a, [u8]> {
+pub(crate) fn plain_path<'a>(head: &Head, buf: &'a [u8]) -> Cow<'a, [u8]> {
     let path = head.path(buf);
     let mut decoded = Vec::new();
     if head.path_is_escaped && target::decode_path(path, &mut decoded).is_ok() {
@@ -243,7 +255,7 @@ fn key_of<'a>(
 }
 
 /// The value of a cookie (RFC 6265, section 4.2.1).
-fn cookie<'a>(head: &Head, buf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(head: &Head, buf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let fields = head
         .fields
         .iter()
@@ -285,6 +297,11 @@ mod tests {
                 .iter()
                 .map(|text| RateLimit::parse(text).unwrap())
                 .collect(),
+            handshakes: HandshakeSettings {
+                per_client: 1,
+                all: 100,
+                private: private_too,
+            },
         })
     }
 
@@ -323,6 +340,9 @@ mod tests {
             let lenient = guard(0, false, &[]);
             assert_eq!(lenient.enter(address).is_some(), spared, "{address}");
             assert!(guard(0, true, &[]).enter(address).is_none());
+            let begun = |guard: &Guard| (0..9).filter(|_| guard.may_shake_hands(address)).count();
+            assert_eq!(begun(&lenient), if spared { 9 } else { 5 }, "{address}");
+            assert_eq!(begun(&guard(0, true, &[])), 5);
             let lenient = guard(9, false, &[]);
             for _ in 0..100 {
                 lenient.misdeed(address, Misdeed::Slow);

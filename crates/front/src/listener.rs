@@ -191,6 +191,10 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
     );
     let (stream, ahead) = match (stream, &spoken.tls) {
         (Stream::Tcp(socket), Some(tls)) => {
+            let is_limited = |ip| !trusted && !shared.guard.may_shake_hands(ip);
+            if peer_ip.is_some_and(is_limited) {
+                return;
+            }
             match TlsStream::new(socket, tls.config(), &introduced.ahead) {
                 Ok(tls) => (Stream::Tls(Box::new(tls)), Vec::new()),
                 Err(_) => return,

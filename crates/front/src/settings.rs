@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network};
+use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network, Priority};
 use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_http::Limits;
@@ -69,6 +69,8 @@ pub struct Settings {
     pub hsts: Option<String>,
     /// Links that are told before the app is asked, by the beginning of the path.
     pub early_hints: Vec<EarlyHint>,
+    /// Marks of requests that go ahead of others.
+    pub priorities: Vec<Priority>,
     /// What a certificate authority asks for, and the answer.
     pub challenges: Challenges,
     /// Files that are answered without the app, or in its place.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
+use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -117,6 +118,17 @@ impl Stream {
             self, stream => stream.try_write(bytes),
             tls => tls.try_write_two(bytes, &[]), pipe => pipe.try_write(bytes)
         )
+    }
+
+    /// Writes, and says that more follows at once, so that no packet is sent for this alone.
+    pub fn try_write_more(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Self::Tcp(stream) = self else {
+            return self.try_write(bytes);
+        };
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        stream.try_io(Interest::WRITABLE, || {
+            rustix::net::send(stream, bytes, flags).map_err(io::Error::from)
+        })
     }
 
     /// As much as fits of two byte strings. After `WouldBlock` the next write, of whatever kind,

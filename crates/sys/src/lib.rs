@@ -11,6 +11,7 @@ pub mod fds;
 pub mod machine;
 pub mod memory;
 pub mod process;
+pub mod program;
 pub mod resident;
 pub mod sched;
 pub mod sockets;

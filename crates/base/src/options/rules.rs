@@ -222,7 +222,7 @@ fn ranges(config: &Config) -> Vec<Range> {
     let line = config.limit_request_line.0;
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
     let kept = config.db_min_connections.into();
-    let rows: [Row; 20] = [
+    let rows: [Row; 22] = [
         (&["workers"], absent(config.workers), 1, 1024),
         (&["compress_level"], config.compress_level.into(), 1, 9),
         (&["threads"], absent(config.threads), 1, 10_000),
@@ -237,6 +237,18 @@ fn ranges(config: &Config) -> Vec<Range> {
         (
             &["max_connections_per_ip"],
             absent(config.max_connections_per_ip),
+            1,
+            1_000_000,
+        ),
+        (
+            &["tls_handshakes_per_ip"],
+            absent(config.tls_handshakes_per_ip),
+            1,
+            1_000_000,
+        ),
+        (
+            &["tls_handshakes"],
+            absent(config.tls_handshakes),
             1,
             1_000_000,
         ),

@@ -18,6 +18,7 @@ use super::database_url::{DatabaseUrl, RoleName};
 use super::declare::{Group, Row, first, options};
 use super::folder::{Media, UrlFolder};
 use super::page_rule::PageRule;
+use super::priority::Priority;
 use super::quantity::{Mode, Size};
 use super::rate::RateLimit;
 use super::secret::Secret;
@@ -73,6 +74,25 @@ options! {
     max_connections_per_ip: Option<u32> = "" {
         group: Listening, example: "50", since: "0.1.0",
         unset: "a quarter of `--max-connections` for each public address",
+    }
+
+    /// Most TLS handshakes that one client may begin in a second
+    ///
+    /// Five times as many may come at once; beyond that its connections are closed. A handshake costs the
+    /// server a signature and the client next to nothing. IPv6 addresses count by their /64, and
+    /// trusted proxies are not counted. A number given holds for private networks and this machine as well.
+    tls_handshakes_per_ip: Option<u32> = "" {
+        group: Tls, example: "50", since: "0.1.0",
+        unset: "20 for each public address",
+    }
+
+    /// Most TLS handshakes that all clients together may begin in a second
+    ///
+    /// Counted as for one client: five times as many at once, and of a private network only where
+    /// one of both numbers is given.
+    tls_handshakes: Option<u32> = "" {
+        group: Tls, example: "500", since: "0.1.0",
+        unset: "1000 for all public addresses together",
     }
 
     /// Certificate with its chain, for TLS; may be given several times
@@ -370,6 +390,16 @@ options! {
     /// is not asked. Health checks are never limited.
     rate_limit: Vec<RateLimit> = "" {
         group: Limits, example: "60/min", since: "0.1.0", unset: "no limit",
+    }
+
+    /// Requests that go ahead of others while all workers are busy; may be given several times
+    ///
+    /// `/checkout/` is for paths that begin so, `cookie:sessionid` for requests with that cookie, such
+    /// as those of visitors who are logged in. They go to the head of the queue and are the last to be
+    /// refused. Anyone can send a cookie: `--rate-limit` holds for them as for all others. Health
+    /// checks (`--health`) need none of this, they never wait.
+    priority: Vec<Priority> = "" {
+        group: Limits, example: "/checkout/", since: "0.1.0", unset: "none",
     }
 
     /// Shut out clients that keep misbehaving

@@ -48,8 +48,13 @@ fn mark(hash: u64) -> u32 {
 /// pushes out another of the same place, so that there is nothing to bound.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    places: Box<[Refusal]>,
+    shelves: Vec<Option<Shelf>>,
 }
+
+type Shelf = Box<[Refusal]>;
+
+/// Places that come into being together, with the first refusal that falls into one of them.
+const SHELF: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Refusal {
@@ -60,43 +65,55 @@ struct Refusal {
 
 impl Refusals {
     pub fn new(count: usize) -> Self {
-        let empty = Refusal {
-            hash: 0,
-            until: Time::default(),
-            reason: Reason::KnownUncacheable,
-        };
+        let places = count.next_power_of_two().max(SHELF);
         Self {
-            places: vec![empty; count.next_power_of_two()].into_boxed_slice(),
+            shelves: vec![None; places / SHELF],
         }
     }
 
-    fn place(&mut self, hash: u64) -> Option<&mut Refusal> {
-        let mask = self.places.len() as u64 - 1;
-        self.places.get_mut(usize::try_from(hash & mask).ok()?)
+    /// The shelf of a key, and its place there.
+    fn place(&mut self, hash: u64) -> (Option<&mut Option<Shelf>>, usize) {
+        let shelves = self.shelves.len();
+        let at = hash as usize & (shelves * SHELF - 1);
+        (self.shelves.get_mut(at / SHELF), at % SHELF)
+    }
+
+    /// The place of this key, when it is the key's.
+    fn known(&mut self, hash: u64) -> Option<&mut Refusal> {
+        let (shelf, at) = self.place(hash);
+        let place = shelf?.as_mut()?.get_mut(at)?;
+        (place.hash == hash).then_some(place)
     }
 
     pub fn add(&mut self, hash: u64, reason: Reason, until: Time) {
-        if let Some(place) = self.place(hash) {
-            *place = Refusal {
-                hash,
-                until,
-                reason,
-            };
+        let refusal = Refusal {
+            hash,
+            until,
+            reason,
+        };
+        let (Some(shelf), at) = self.place(hash) else {
+            return;
+        };
+        let nothing = Refusal { hash: 0, ..refusal };
+        let shelf = shelf.get_or_insert_with(|| vec![nothing; SHELF].into_boxed_slice());
+        if let Some(place) = shelf.get_mut(at) {
+            *place = refusal;
         }
     }
 
     pub fn find(&mut self, hash: u64, now: Time) -> Option<Reason> {
-        let place = self.place(hash)?;
-        (place.hash == hash && now < place.until).then_some(place.reason)
+        let refusal = self.known(hash)?;
+        (now < refusal.until).then_some(refusal.reason)
     }
 
     pub fn remove(&mut self, hash: u64) {
-        if let Some(place) = self.place(hash).filter(|place| place.hash == hash) {
-            place.until = Time::default();
+        if let Some(refusal) = self.known(hash) {
+            refusal.until = Time::default();
         }
     }
 
+    /// Bytes of the places, once all of them are there.
     pub fn cost(&self) -> usize {
-        size_of_val::<[Refusal]>(&self.places)
+        self.shelves.len() * (SHELF * size_of::<Refusal>() + size_of::<Option<Shelf>>())
     }
 }

@@ -34,7 +34,8 @@ use crate::pipeline::{Local, LocalField};
 use crate::settings::Settings;
 use crate::steps::hints;
 use crate::table::Phase;
-use crate::{forwarded, pipeline, request};
+use crate::urgent::Turn;
+use crate::{forwarded, pipeline, request, urgent};
 
 /// Why there is a 500, for the log; the client is told nothing of the app's inside.
 pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be sent";
@@ -122,6 +123,7 @@ impl<A: App> Conn<A> {
             file,
             deadline,
             wanted_until,
+            urgent: facts.turn == Turn::Urgent,
             trace: facts.trace.clone(),
         };
         let call = self.shared.app.submit(submission);
@@ -175,6 +177,7 @@ impl<A: App> Conn<A> {
             id,
             https: client.https,
             hinted: None,
+            turn: urgent::turn(&self.shared.settings.priorities, &self.head, buf),
             router: routed.and_then(|age| self.router_deadline(age)),
             routed: routed.unwrap_or_default(),
             is_timed: self.is_timed(),

@@ -162,6 +162,8 @@ impl<A: App> Conn<A> {
             message,
             file: None,
             wanted_until: None,
+            // One of several that the same page may be for.
+            urgent: false,
             trace,
             deadline: timeout.map(|limit| started.max(Instant::now()) + limit),
         }

@@ -107,6 +107,7 @@ impl<A: App> Conn<A> {
             message,
             file: None,
             wanted_until: None,
+            urgent: false,
             trace: None,
             deadline: limit.map(|limit| Instant::now() + limit),
         });

@@ -87,9 +87,24 @@ impl<A: App> Conn<A> {
         {
             self.out.clear();
             head.write(&mut self.out, &self.shared.clock.date(facts.started));
-            let sent = self.send_all(&self.out, bytes).await;
-            self.log(facts, 200, bytes.len() as u64);
-            return sent.map(|()| self.after(false));
+            let length = answer.length();
+            let sent = match bytes {
+                Bytes::Memory(bytes) => self.send_all(&self.out, bytes).await.map(|()| true),
+                Bytes::File(file) | Bytes::Sealed(file) => {
+                    let body = Body::Part(Span {
+                        start: 0,
+                        len: length,
+                    });
+                    self.send_from_file(&body, file, 0).await
+                }
+            };
+            self.log(facts, 200, length);
+            let is_whole = sent?;
+            return if is_whole {
+                Ok(self.after(false))
+            } else {
+                Err(Stop::Gone)
+            };
         }
         let plan = self.encode_file(
             facts,
@@ -112,7 +127,7 @@ impl<A: App> Conn<A> {
         };
         let sent = match bytes {
             Bytes::Memory(bytes) => self.send_from_memory(&body, bytes).await.map(|()| true),
-            Bytes::File(file) => self.send_from_file(&body, file, 0).await,
+            Bytes::File(file) | Bytes::Sealed(file) => self.send_from_file(&body, file, 0).await,
         };
         let sent_whole = plan.framing != BodyFraming::None;
         self.log(
@@ -198,7 +213,10 @@ impl<A: App> Conn<A> {
         file: &File,
         offset: u64,
     ) -> Result<bool, Stop> {
-        self.send_all(&self.out, &[]).await?;
+        match body {
+            Body::Part(span) if span.len > 0 => self.send_before_file(&self.out).await?,
+            _ => self.send_all(&self.out, &[]).await?,
+        }
         match body {
             Body::None => Ok(true),
             Body::Part(span) => {

@@ -40,6 +40,7 @@ impl<A: App> Conn<A> {
             file: None,
             deadline: Some(until),
             wanted_until: Some(until),
+            urgent: false,
             trace: None,
         });
         let mut body = Vec::new();

@@ -88,6 +88,21 @@ impl<A: App> Conn<A> {
         Ok(())
     }
 
+    /// Sends what goes before part of a file, and in the same packets as its beginning.
+    pub(super) async fn send_before_file(&self, head: &[u8]) -> Result<(), Stop> {
+        match self.stream.try_write_more(head) {
+            Ok(count) => {
+                self.count_sent(count);
+                self.send_all(head.get(count..).unwrap_or_default(), &[])
+                    .await
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.send_all(head, &[]).await
+            }
+            Err(_) => Err(Stop::Gone),
+        }
+    }
+
     /// Sends part of a file; false when the file turned out shorter.
     pub(super) async fn send_file(&self, file: &File, offset: u64, len: u64) -> Result<bool, Stop> {
         let (mut at, end) = (offset, offset.saturating_add(len));

@@ -16,6 +16,7 @@ use canter_shield::pressure::Level;
 use super::*;
 use crate::app::Call;
 use crate::guard::GuardSettings;
+use crate::handshakes::HandshakeSettings;
 use crate::pipe;
 use crate::settings::Settings;
 
@@ -65,6 +66,11 @@ pub(super) fn settings() -> Settings {
             per_private_client: false,
             bans: None,
             rates: Vec::new(),
+            handshakes: HandshakeSettings {
+                per_client: 100,
+                all: 100,
+                private: false,
+            },
         },
         pace: canter_shield::pace::Pace::default(),
         timeout: None,
@@ -75,6 +81,7 @@ pub(super) fn settings() -> Settings {
         router_timeout: None,
         redirect_https: false,
         hsts: None,
+        priorities: Vec::new(),
         early_hints: Vec::new(),
         challenges: crate::Challenges::default(),
         request_id_header: "x-request-id".to_owned(),

@@ -8,6 +8,7 @@
 mod answers;
 mod bill;
 mod clock;
+mod line;
 mod named;
 mod run;
 mod slow;
@@ -15,7 +16,6 @@ mod ticket;
 mod worker;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ use canter_shield::wait;
 use slab::Slab;
 
 use crate::poison::Poison;
+use line::Line;
 pub use named::Named;
 use named::{describe, fingerprint};
 pub use run::{Adopted, before_sleep};
@@ -61,6 +62,8 @@ pub enum Reason {
 /// it never runs dry while the front is busy elsewhere, shallow enough that little must be taken
 /// back when it turns slow (measured: depth 1 gives half the speed of depth 16).
 const DEPTH: u32 = 64;
+/// The same where some requests go ahead of others: what is offered already is not overtaken.
+const SHALLOW: u32 = 8;
 
 /// Requests pushed after which a sleeping worker is woken before the turn of the loop ends.
 const WAKE_AFTER: u32 = 16;
@@ -81,6 +84,8 @@ pub struct Settings {
     pub most_stuck: u32,
     /// Ages at which a running request is looked at, rising.
     pub slow_after: Vec<Duration>,
+    /// Some requests go ahead of others.
+    pub has_priorities: bool,
 }
 
 /// What the dispatch has to tell the rest of the program.
@@ -167,6 +172,7 @@ struct Entry {
     message: Vec<u8>,
     file: Option<OwnedFd>,
     place: Place,
+    urgent: bool,
     submitted: Instant,
     deadline: Option<Instant>,
     /// Until the router in front gives up.
@@ -189,8 +195,7 @@ pub struct Dispatch(Rc<RefCell<Inner>>);
 struct Inner {
     settings: Settings,
     entries: Slab<Entry>,
-    /// In order of arrival. May hold keys whose entry has left; those are skipped.
-    queue: VecDeque<(Key, u64)>,
+    line: Line,
     /// Entries in the queue that are still wanted.
     queued: usize,
     workers: Vec<Worker>,
@@ -215,7 +220,7 @@ impl Dispatch {
         Self(Rc::new(RefCell::new(Inner {
             settings,
             entries: Slab::new(),
-            queue: VecDeque::new(),
+            line: Line::default(),
             queued: 0,
             workers: Vec::new(),
             poison: Poison::default(),
@@ -322,7 +327,7 @@ impl Inner {
             && self.poison.refuses(fingerprint(&submission.message), now)
         {
             Some(Failure::Refused)
-        } else if self.is_full() || !self.is_worth_waiting(submission.begin_until(), now) {
+        } else if !self.has_room(&submission, now) {
             Some(Failure::QueueFull)
         } else {
             None
@@ -341,6 +346,7 @@ impl Inner {
             message: submission.message,
             file: submission.file,
             place: Place::Queued,
+            urgent: submission.urgent,
             submitted: now,
             deadline: submission.deadline,
             wanted_until: submission.wanted_until,
@@ -351,12 +357,25 @@ impl Inner {
             looks: slow::Looks::default(),
             trace: submission.trace,
         });
-        if self.queued > 0 || !self.give(key) {
-            self.queue.push_back((key, number));
+        let is_behind = if submission.urgent {
+            self.line.urgent() > 0
+        } else {
+            self.queued > 0
+        };
+        if is_behind || !self.give(key) {
+            self.line.push((key, number), submission.urgent);
             self.queued += 1;
             self.want_waking();
         }
         Some((key, number))
+    }
+
+    /// Whether it may wait. Where others are refused an urgent one takes the place of one of them.
+    fn has_room(&mut self, submission: &Submission, now: Instant) -> bool {
+        if submission.urgent {
+            return !self.is_full() || self.refuse_one();
+        }
+        !self.is_full() && self.is_worth_waiting(submission.begin_until(), now)
     }
 
     /// Whether as many requests wait as may. Those offered to a worker that has not begun them wait,
@@ -395,11 +414,13 @@ impl Inner {
 
     /// Offers the request to the best worker; false when none can take it now.
     fn give(&mut self, key: Key) -> bool {
+        let urgent = self.entries.get(key).is_some_and(|entry| entry.urgent);
+        let depth = if urgent { DEPTH } else { self.depth() };
         let best = self
             .workers
             .iter_mut()
             .filter(|worker| worker.standing == Standing::Open)
-            .filter(|worker| worker.end.untaken() < DEPTH)
+            .filter(|worker| worker.end.untaken() < depth)
             .min_by_key(|worker| (worker.stands_still, worker.in_flight));
         let Some(worker) = best else { return false };
         let Some(entry) = self.entries.get_mut(key) else {
@@ -422,6 +443,14 @@ impl Inner {
         }
         self.count_served(id, served, replacing);
         true
+    }
+
+    fn depth(&self) -> u32 {
+        if self.settings.has_priorities {
+            SHALLOW
+        } else {
+            DEPTH
+        }
     }
 
     /// Asks for a replacement once a worker has served its share.
@@ -450,7 +479,7 @@ impl Inner {
 
     /// Gives waiting requests to workers with room.
     fn pump(&mut self) {
-        while let Some(&(key, number)) = self.queue.front() {
+        while let Some((key, number)) = self.line.first() {
             let wanted = self
                 .entries
                 .get(key)
@@ -462,7 +491,7 @@ impl Inner {
                 }
                 self.queued -= 1;
             }
-            self.queue.pop_front();
+            self.line.drop_first();
         }
     }
 
@@ -470,7 +499,7 @@ impl Inner {
     fn want_waking(&self) {
         for worker in &self.workers {
             if worker.standing == Standing::Open {
-                worker.end.wake_when_untaken(DEPTH / 2);
+                worker.end.wake_when_untaken(self.depth() / 2);
             }
         }
     }
@@ -531,42 +560,6 @@ impl Inner {
         worker.say(Control::Drain);
         // What it has not begun is better off elsewhere.
         self.take_back(id, usize::MAX);
-    }
-
-    /// Gives others up to `most` requests that this worker has been offered and has not begun, the
-    /// oldest first.
-    fn take_back(&mut self, id: WorkerId, most: usize) {
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
-            return;
-        };
-        let mut back = Vec::new();
-        while back.len() < most
-            && let Some(key) = worker.offered.pop_front()
-        {
-            if let Some(entry) = self.entries.get(key)
-                && let Place::Given(at, slot) = entry.place
-                && at == id
-                && worker.reclaim(slot)
-            {
-                back.push(key);
-            }
-        }
-        if !back.is_empty() {
-            self.put_back(back);
-        }
-    }
-
-    /// Puts requests that had been given out back to the head of the queue, in order of arrival.
-    fn put_back(&mut self, mut keys: Vec<Key>) {
-        keys.sort_by_key(|&key| self.entries.get(key).map(|entry| entry.number));
-        for key in keys.into_iter().rev() {
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.place = Place::Queued;
-                self.queue.push_front((key, entry.number));
-                self.queued += 1;
-            }
-        }
-        self.pump();
     }
 
     fn worker(&self, id: WorkerId) -> Option<&Worker> {

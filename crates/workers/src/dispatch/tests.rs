@@ -13,6 +13,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::*;
 
+mod urgent;
+
 /// A worker played by the test.
 struct Played {
     end: WorkerEnd,
@@ -57,6 +59,10 @@ struct Stage {
 
 impl Stage {
     fn new(queue_size: usize) -> Self {
+        Self::with(queue_size, false)
+    }
+
+    fn with(queue_size: usize, has_priorities: bool) -> Self {
         let notices = Rc::new(RefCell::new(Vec::new()));
         let heard = Rc::clone(&notices);
         let settings = Settings {
@@ -65,6 +71,7 @@ impl Stage {
             max_requests_jitter: 0,
             most_stuck: 1,
             slow_after: vec![Duration::from_millis(60), Duration::from_secs(9)],
+            has_priorities,
         };
         let dispatch = Dispatch::new(settings, move |notice| heard.borrow_mut().push(notice));
         dispatch.start();
@@ -136,6 +143,7 @@ impl Stage {
             file: None,
             deadline,
             wanted_until: wanted.map(|wanted| Instant::now() + wanted),
+            urgent: path.starts_with("/urgent"),
             trace: None,
         })
     }

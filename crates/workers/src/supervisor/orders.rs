@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use canter_base::{debug, error, info, warn};
 use canter_sys::process::Pid;
+use canter_sys::program;
 use rustix::process::{Signal, kill_process};
 
 use super::Supervisor;
@@ -95,6 +96,8 @@ impl Supervisor<'_> {
                 if self.announce.is_some() && generation >= self.announce {
                     self.announce = None;
                     self.tell_manager(Word::Ready);
+                    // From here on it only waits.
+                    program::forget_code();
                 }
             }
             Said::SlowStart => {
