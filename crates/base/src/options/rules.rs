@@ -215,6 +215,18 @@ fn memory(config: &Config) -> [Row; 3] {
     ]
 }
 
+/// How much clients may have.
+fn clients(config: &Config) -> [Row; 4] {
+    let upto =
+        |fields, value: Option<u32>| -> Row { (fields, value.unwrap_or(1).into(), 1, 1_000_000) };
+    [
+        upto(&["max_connections"], config.max_connections),
+        upto(&["max_connections_per_ip"], config.max_connections_per_ip),
+        upto(&["tls_handshakes_per_ip"], config.tls_handshakes_per_ip),
+        upto(&["tls_handshakes"], config.tls_handshakes),
+    ]
+}
+
 /// The upper ends are far above any use; they keep sums and allocations that follow in bounds.
 fn ranges(config: &Config) -> Vec<Range> {
     const MIB: u64 = 1 << 20;
@@ -222,36 +234,12 @@ fn ranges(config: &Config) -> Vec<Range> {
     let line = config.limit_request_line.0;
     let absent = |value: Option<u32>| u64::from(value.unwrap_or(1));
     let kept = config.db_min_connections.into();
-    let rows: [Row; 22] = [
+    let rows: [Row; 18] = [
         (&["workers"], absent(config.workers), 1, 1024),
         (&["compress_level"], config.compress_level.into(), 1, 9),
         (&["threads"], absent(config.threads), 1, 10_000),
         (&["threads_min"], config.threads_min.into(), 1, 10_000),
         (&["backlog"], config.backlog.into(), 1, 65_535),
-        (
-            &["max_connections"],
-            absent(config.max_connections),
-            1,
-            1_000_000,
-        ),
-        (
-            &["max_connections_per_ip"],
-            absent(config.max_connections_per_ip),
-            1,
-            1_000_000,
-        ),
-        (
-            &["tls_handshakes_per_ip"],
-            absent(config.tls_handshakes_per_ip),
-            1,
-            1_000_000,
-        ),
-        (
-            &["tls_handshakes"],
-            absent(config.tls_handshakes),
-            1,
-            1_000_000,
-        ),
         (&["queue_size"], absent(config.queue_size), 1, 1_000_000),
         (&["limit_request_line"], line, 64, MIB),
         (
@@ -297,6 +285,7 @@ fn ranges(config: &Config) -> Vec<Range> {
         ),
     ];
     rows.into_iter()
+        .chain(clients(config))
         .chain(memory(config))
         .map(|(fields, value, least, most)| Range {
             fields,
