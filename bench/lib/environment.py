@@ -53,7 +53,9 @@ class Environment:
 def newest_python() -> str:
     """The newest CPython on the path, from 3.13 on, else the one that runs this."""
     for minor in (14, 13):
-        if found := shutil.which(f"python3.{minor}"):
+        found = shutil.which(f"python3.{minor}")
+        # What is on the path may be a version manager's stand-in for one that is not chosen.
+        if found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
             return found
     return sys.executable
 

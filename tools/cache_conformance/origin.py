@@ -1,9 +1,9 @@
 """Owns the origin of the conformance suite as a WSGI app: a test's script of answers comes by PUT to
 ``/config/ID``, is played at ``/test/ID``, and what the app has seen is read at ``/state/ID``.
 
-Leaves what is asked and expected to the suite (http-tests/cache-tests). What WSGI has no word for is
-not played: interim answers, and a connection that closes in the middle of nowhere, in whose place the
-app fails.
+Leaves what is asked and expected to the suite (http-tests/cache-tests). Early hints are given through
+``wsgi.early_hints``. What WSGI has no word for is not played: 102, and a connection that closes in the
+middle of nowhere, in whose place the app fails.
 """
 
 from __future__ import annotations
@@ -104,6 +104,9 @@ def play(environ: Environ, start_response: Start, test: str) -> Iterable[bytes]:
     fields.append(("Request-Numbers", numbers))
     if step.get("disconnect"):
         raise Disconnected(test)
+    for interim, *hints in step.get("interim_responses", ()):
+        if interim == 103:
+            environ["wsgi.early_hints"]([tuple(pair) for pair in hints[0]] if hints else [])
     start_response(f"{status} {reason}", fields)
     if status in (204, 304):
         return []

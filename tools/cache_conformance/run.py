@@ -43,10 +43,9 @@ console.log(JSON.stringify(out))
 """
 
 BEYOND_WSGI = {
-    "interim-102": "WSGI has no interim answers",
-    "interim-103": "WSGI has no interim answers",
-    "interim-not-cached": "WSGI has no interim answers",
-    "interim-no-header-reuse": "WSGI has no interim answers",
+    "interim-102": "WSGI has no 102",
+    "interim-103": "of the fields of an early hint only `Link` is passed on",
+    "interim-no-header-reuse": "of the fields of an early hint only `Link` is passed on",
 }
 """What cannot be played through WSGI at all."""
 
