@@ -10,6 +10,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -53,8 +54,20 @@ def load(name: str) -> Callable[..., Any]:
             f"{_article(type(app).__name__)}, not a WSGI app; an app is a callable that takes "
             "environ and start_response"
         )
+    if _is_asgi(app):
+        raise LoadError(
+            f"{module_name}:{attribute or _default_name(module)} is an ASGI app, which is not served "
+            "yet; name the site's WSGI app, in a Django project that of the module wsgi"
+        )
     found: Callable[..., Any] = app
     return found
+
+
+def _is_asgi(app: Any) -> bool:
+    """Whether calling it makes a coroutine: a function, or an object such as Starlette's and Django's
+    own."""
+    call = getattr(type(app), "__call__", None)
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
 
 
 def _refuse_file(name: str) -> None:

@@ -23,6 +23,14 @@ def broken(): raise KeyError("secret")
 """
 
 
+ASYNC = """
+async def app(scope, receive, send): pass
+class Starlet:
+    async def __call__(self, scope, receive, send): pass
+star = Starlet()
+"""
+
+
 @pytest.fixture(autouse=True)
 def modules(tmp_path, monkeypatch):
     for name, source in {
@@ -34,6 +42,7 @@ def modules(tmp_path, monkeypatch):
         "exit_site": "import sys; sys.exit(1)",
         "made_site": FACTORY,
         "lost_site": "import lost_settings",
+        "async_site": ASYNC,
     }.items():
         (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
@@ -80,6 +89,8 @@ def test_an_app_is_found_by_its_name(name, answer):
         ("made_site:broken()", "made_site:broken() failed: KeyError", KeyError),
         ("made_site:nope()", "made_site has no 'nope'", None),
         ("one_site:number()", "one_site:number() cannot be called", None),
+        ("async_site", "async_site:app is an ASGI app, which is not served yet", None),
+        ("async_site:star", "async_site:star is an ASGI app", None),
     ],
 )
 def test_what_cannot_be_found_is_said_clearly(name, sentence, cause):
