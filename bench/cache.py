@@ -78,7 +78,8 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _resident(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    """Memory that is the process's own: pages of its program come and go with what runs."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) * 1024 if found else 0
 
 

@@ -272,6 +272,8 @@ def test_a_stream_is_chunked_for_1_1_and_ends_with_the_connection_for_1_0(
     ("request_head", "status"),
     [
         (head("GET", "/" + "a" * 9000), 414),
+        # A method that no server knows, and not a target that is too long.
+        (head("A" * 9000, "/"), 501),
         (head("GET", "/", "X: " + "a" * 9000), 431),
         (head("GET", "/", *(["X: a"] * 100)), 431),
         (head("GET", "/", *([f"X: {'a' * 8000}"] * 5)), 431),

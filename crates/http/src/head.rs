@@ -237,7 +237,14 @@ impl HeadDecoder {
     ) -> Result<Progress, Reject> {
         let limit = limits.request_line.min(Limits::CEILING);
         loop {
-            let Some(end) = self.line_end(buf, limit, Reject::RequestLineTooLong, false)? else {
+            let found = self.line_end(buf, limit, Reject::RequestLineTooLong, false);
+            let Some(end) = found.map_err(|reject| match reject {
+                Reject::RequestLineTooLong => {
+                    request_line::too_long(buf.get(self.line_at..).unwrap_or_default())
+                }
+                other => other,
+            })?
+            else {
                 return Ok(Progress::Partial);
             };
             let start = self.line_at;

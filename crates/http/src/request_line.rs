@@ -116,6 +116,17 @@ fn check_method(method: &[u8]) -> Result<Method, Reject> {
     })
 }
 
+/// Why a line is longer than allowed: by its target, or by a method that no server knows (RFC 9112,
+/// section 3).
+pub(crate) fn too_long(line: &[u8]) -> Reject {
+    let method = line.get(..=LONGEST_METHOD).unwrap_or(line);
+    if memchr::memchr(b' ', method).is_some() {
+        Reject::RequestLineTooLong
+    } else {
+        Reject::MethodUnknown
+    }
+}
+
 fn check_version(version: &[u8]) -> Result<Version, Reject> {
     match version {
         b"HTTP/1.1" => Ok(Version::Http11),
