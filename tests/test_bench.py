@@ -101,7 +101,7 @@ def test_a5_the_report_quotes_what_the_server_says_of_itself() -> None:
     with serving(handle) as url:
         told = report(url, "--users", "2", "-d", "1s", "--inside", f"{url}-/canter/data.json")
         without = report(url, "--users", "2", "-n", "9", "--inside", f"{url}nothing")
-    sentence = "at most 17 requests waited for a worker while 8 ran; rate-limiting step: the app."
+    sentence = "at most 17 requests waited for a worker while 8 were with one; rate-limiting step: the app."
     assert sentence in " ".join(told["prose"])
     assert "The server says" not in " ".join(without["prose"])
 
@@ -198,13 +198,15 @@ def test_a6_conditions_decide_the_exit_code_and_junit(tmp_path: Path) -> None:
             time.sleep(0.2)
             connection.sendall(slow)
 
-    xml = tmp_path / "junit.xml"
+    xml, sarif = tmp_path / "junit.xml", tmp_path / "bench.sarif"
     with serving(handle) as url:
-        words = [url, "--users", "2", "-d", "1s", "--quiet", "--junit", str(xml)]
+        words = [url, "--users", "2", "-d", "1s", "--quiet", "--junit", str(xml), "--sarif", str(sarif)]
         bad = bench(*words, "--fail-if", "p95>100ms", "--fail-if", "errors>1%")
         assert bad.returncode == 8
         assert "FAILED  p95>100ms" in bad.stdout and "held    errors>1%" in bad.stdout
         assert 'failures="1"' in xml.read_text()
+        (result,) = json.loads(sarif.read_text())["runs"][0]["results"]
+        assert result["ruleId"] == "not p95>100ms"
         good = bench(*words, "--fail-if", "p95>20s")
         # On a machine that is busy with other things the generator may say that it is no judge.
         assert good.returncode == 0 or "No verdict" in good.stdout

@@ -209,6 +209,7 @@ def test_tls_is_spoken_and_certificates_are_checked_when_asked(tmp_path: Path) -
     assert signed["hits"] == 20
     assert unknown["failures"] == {"TLS failed": 20}
     assert "`--cacert FILE`" in " ".join(unknown["prose"])
+    assert "UnknownIssuer" in unknown["first_error"]["what"]
 
 
 def test_http2_is_spoken_in_plain_text_and_over_tls(tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ help.
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.operated import Canter, cpu_seconds, stat_of, together, until
@@ -120,6 +123,56 @@ def test_sigttin_adds_a_worker_and_sigttou_takes_one_away(tmp_path: Path) -> Non
         canter.wait_log("number of workers changed", times=3)
         assert canter.get().status == 200
         assert len(canter.named("worker")) == 1
+
+
+def change(admin: Path, query: str) -> int:
+    """Ask for other workers over the private socket; the status."""
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(30)
+    connection.sock.connect(str(admin))
+    connection.request("POST", f"/-/canter/staff?{query}", headers={"X-Canter": "1"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def runners(canter: Canter, count: int) -> dict[str, set[str]]:
+    """The threads that run so many requests which wait, by process."""
+    replies = together([lambda: canter.get("/wait?0.1")] * count)
+    assert {reply.status for reply in replies} == {200}
+    found: dict[str, set[str]] = {}
+    for reply in replies:
+        pid, thread = reply.text.split()
+        found.setdefault(pid, set()).add(thread)
+    return found
+
+
+def test_b1_workers_and_threads_change_while_it_serves_and_no_request_is_lost(tmp_path: Path) -> None:
+    admin = tmp_path / "admin.sock"
+    with Canter(tmp_path, APP, "-w", "1", "--threads", "6", "--admin-bind", f"unix:{admin}") as canter:
+        canter.wait_ready()
+        with_one = int(canter.get("/threads").text)
+        until(lambda: len(*runners(canter, 12).values()) == 6, what="six threads")
+        assert change(admin, "threads=2") == 202
+        # Those beyond end, with all that they hold.
+        until(lambda: int(canter.get("/threads").text) <= with_one + 1, what="fewer threads")
+        assert len(*runners(canter, 12).values()) <= 2
+        assert change(admin, "threads=5") == 202
+        until(lambda: len(*runners(canter, 15).values()) == 5, what="more threads")
+        old = canter.one("worker")
+        with ThreadPoolExecutor(4) as pool:
+            meanwhile = [pool.submit(canter.get, "/wait?0.02") for _ in range(200)]
+            assert change(admin, "workers=3&threads=2&fresh=1") == 202
+            until(lambda: old not in canter.named("worker"), what="the old worker's end")
+            until(lambda: len(canter.named("worker")) == 3, what="three workers")
+            assert {each.result().status for each in meanwhile} == {200}
+        # Workers that came later were told, too.
+        assert all(len(threads) <= 2 for threads in runners(canter, 24).values())
+        assert change(admin, "workers=1") == 202
+        until(lambda: len(canter.named("worker")) == 1, what="one worker")
+        assert change(admin, "workers=0") == 400
+        assert canter.get().status == 200
 
 
 def test_signals_for_the_terminal_s_group_leave_workers_alone(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def ramped(name: str) -> Callable[[Stage], Told]:
         few = ("--workers", "1", "--threads", "4")
         for flags, suffix in ((few, ""), ((), "-by-itself")):
             with stage.server(DJANGO, *flags) as server:
-                words = ["--ramp", "1-250:25s", "--timeout", "3s"]
+                # Who reads a page for a moment does not ask again at once, also when it was an error.
+                words = ["--ramp", "1-250:25s", "--think", "500ms", "--timeout", "3s"]
                 told.parts += _ramp(stage, server, f"{name}{suffix}", "/api", words, (DJANGO, *flags))
         return told
 

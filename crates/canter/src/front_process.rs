@@ -7,6 +7,7 @@ mod files;
 pub(crate) mod observed;
 mod pooled;
 mod pressure;
+mod staff;
 mod visits;
 
 use std::convert::Infallible;
@@ -203,6 +204,7 @@ async fn serve(
     let files = files::of(config);
     let pages = tiers::below(pages(config, sizing), config);
     let insight = observed::start(config, &dispatch, &processes, (&pooled, &pages), &profiler);
+    staff::connect(insight.as_deref(), &link, &dispatch, &pooled);
     let server = Server::start(
         Settings {
             insight,

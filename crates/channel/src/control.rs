@@ -20,6 +20,8 @@ pub enum Control {
     },
     /// Sample for a while where the threads that run requests are.
     Profile(ProfileOrder),
+    /// Run no more threads than this from now on, whatever it was started with.
+    Threads(u16),
 }
 
 /// How to sample.
@@ -91,6 +93,11 @@ impl Control {
                 bytes.push(order.holder.into());
                 bytes
             }
+            Self::Threads(most) => {
+                let mut bytes = vec![5];
+                bytes.extend_from_slice(&most.to_le_bytes());
+                bytes
+            }
         }
     }
 
@@ -113,6 +120,7 @@ impl Control {
                 rate: rest.u16()?,
                 holder: rest.u8()? != 0,
             }),
+            5 => Self::Threads(rest.u16()?),
             _ => return Err(Malformed),
         })
     }
@@ -212,7 +220,13 @@ mod tests {
             rate: 100,
             holder: true,
         });
-        for control in [Control::Look, Control::Drain, dump, profile] {
+        for control in [
+            Control::Look,
+            Control::Drain,
+            dump,
+            profile,
+            Control::Threads(64),
+        ] {
             assert_eq!(Control::read(&control.to_bytes()), Ok(control));
         }
         let stack = Event::Stack {

@@ -2,6 +2,7 @@
 //! Leaves what follows from it to `canter_insight`, and how it is asked for to `conn/admin`.
 
 pub(crate) mod profiler;
+pub(crate) mod staff;
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::facts::Facts;
 use crate::likeness::Likeness;
 use crate::request::random;
 pub use profiler::Profiler;
+pub use staff::Staff;
 
 /// The route of what is answered without the app.
 const FRONT: &str = "(front)";
@@ -35,6 +37,7 @@ pub struct Insight {
     live: Box<dyn Fn(&mut Live)>,
     metrics: Box<dyn Fn() -> String>,
     profiler: Rc<Profiler>,
+    hands: staff::Hands,
     token: Option<String>,
     /// What a browser that has shown the token keeps instead of it.
     key: String,
@@ -77,6 +80,7 @@ impl Insight {
             live: Box::new(live),
             metrics: Box::new(metrics),
             profiler,
+            hands: staff::Hands::default(),
             token: token.filter(|token| !token.is_empty()),
             key: format!("{:016x}{:016x}", random(), random()),
             likeness: RefCell::default(),
@@ -165,6 +169,16 @@ impl Insight {
         let site = self.site.borrow();
         let route = site.grows_most().into_iter().next()?;
         Some(forecast::grown(route))
+    }
+
+    /// How a change of the workers is made.
+    pub fn connect_staff(&self, change: impl Fn(Staff) + 'static) {
+        self.hands.connect(change);
+    }
+
+    /// Changes the workers.
+    pub(crate) fn change_staff(&self, asked: Staff) {
+        self.hands.change(asked);
     }
 
     /// The profiler.

@@ -186,6 +186,14 @@ impl Tally {
         self.first_error.get_or_insert_with(first);
     }
 
+    /// Says more of the first failure, if it was this one.
+    pub(crate) fn explain(&mut self, kind: Kind, at: Duration, why: &str) {
+        let is_it = |first: &&mut First| first.at == at && first.what == kind.word();
+        if let Some(first) = self.first_error.as_mut().filter(is_it) {
+            first.what = format!("{}: {why}", first.what);
+        }
+    }
+
     #[inline]
     pub(crate) fn hit(&mut self, status: u16, at: Duration, users: usize) {
         self.hits += 1;

@@ -49,12 +49,24 @@ const BUSY: f64 = 0.88;
 const BUSY_WORKER: f64 = 0.8;
 /// Below this share of the machine, it is others who keep it busy.
 const OURS: f64 = 0.5;
+/// Of a request's time inside the app, what it computes itself, from which on the rest was waiting for a core.
+const COMPUTES: f64 = 0.3;
 
 /// The share of the time of requests in a phase.
 pub fn share(measured: &Measured, phase: &str) -> f64 {
     let all: f64 = measured.phases.iter().map(|(_, ms)| ms).sum();
     let found = measured.phases.iter().find(|(name, _)| name == phase);
     found.map_or(0.0, |(_, ms)| ms / all.max(1e-9))
+}
+
+/// How much of the time that requests were inside the app the server computed.
+fn computes(measured: &Measured) -> f64 {
+    let app = measured.phases.iter().find(|(name, _)| name == "app");
+    let inside = app.map_or(0.0, |(_, ms)| ms / 1000.0) / (measured.answers as f64).max(1.0);
+    if measured.rate <= 0.0 || inside <= 0.0 {
+        return 0.0;
+    }
+    measured.cpu / measured.rate / inside
 }
 
 /// What binds, and how that is known, in a sentence.
@@ -69,7 +81,7 @@ pub fn binding(setting: Setting, measured: &Measured) -> (Binding, String) {
         );
     }
     let ours = measured.machine_busy - measured.others_busy();
-    if measured.machine_busy > BUSY && ours > OURS {
+    if measured.machine_busy > BUSY && (ours > OURS || computes(measured) > COMPUTES) {
         let said = format!(
             "the CPU: {} of all cores were busy, {:.2} cores with the server and {:.2} with the load on it",
             percent(measured.machine_busy),
@@ -183,11 +195,16 @@ mod tests {
             let (found, said) = binding(Setting::new(1, 8), &measured(busy, worker, phases));
             assert_eq!(found, expected, "{said}");
         }
-        let crowded = Measured {
-            cpu: 0.2,
-            ..measured(0.97, 0.1, app)
-        };
-        assert_eq!(binding(Setting::new(1, 8), &crowded).0, Binding::Waits);
+        // Others keep the machine busy: of 90 ms inside the app it computes 2, or of 4.
+        for (inside, expected) in [(90.0, Binding::Waits), (4.0, Binding::Cpu)] {
+            let crowded = Measured {
+                cpu: 0.2,
+                rate: 100.0,
+                answers: 100,
+                ..measured(0.97, 0.1, &[("app", inside * 100.0)])
+            };
+            assert_eq!(binding(Setting::new(1, 8), &crowded).0, expected);
+        }
         let limited = Measured {
             generator: Some("full".into()),
             ..Measured::default()

@@ -19,6 +19,8 @@ use crate::setting::{Setting, Space};
 /// Shares of the time budget after which no new measurement of a kind is begun.
 const FOR_COARSE: f64 = 0.55;
 const FOR_BLOCKS: f64 = 0.85;
+/// More than this, and more users were worth while.
+const GAIN: f64 = 1.05;
 /// What one measurement finds below this share of the best is not looked at again.
 const NEAR: f64 = 0.8;
 /// Most blocks.
@@ -139,7 +141,8 @@ impl Search<'_> {
                 .say("finding the load: users are added to what Canter runs by itself");
             self.bench.start(self.space.automatic)?;
             let mut climb = Vec::new();
-            let end = self.climb(1.0, 0.3, 1, &mut climb);
+            // One that brings nothing may be a bad moment of the machine.
+            let end = self.climb(1.0, 0.3, 2, &mut climb);
             self.found.level = level_of(&climb);
             self.found.climb = climb;
             end?;
@@ -173,7 +176,7 @@ impl Search<'_> {
                 "  {words}: {:.1} answers a second{said}",
                 measured.rate
             ));
-            without_gain = if measured.rate > most * 1.05 {
+            without_gain = if measured.rate > most * GAIN {
                 0
             } else {
                 without_gain + 1
@@ -504,10 +507,17 @@ impl Search<'_> {
     }
 }
 
-/// The last level that broke nothing; 1 when none did.
+/// The level behind the first that gave about as much as any, if it broke nothing: everything is in use
+/// there, and more only waits. 1 when all broke something.
 fn level_of(climb: &[Step]) -> f64 {
-    let sound = climb.iter().filter(|step| step.broken.is_none());
-    sound.map(|step| step.level).fold(1.0, f64::max)
+    let sound: Vec<&Step> = climb.iter().filter(|step| step.broken.is_none()).collect();
+    let rates = sound.iter().map(|step| step.measured.rate);
+    let most = rates.fold(0.0, f64::max);
+    let enough = sound
+        .iter()
+        .position(|step| step.measured.rate * GAIN >= most);
+    let level = enough.and_then(|at| sound.get(at + 1).or_else(|| sound.get(at)));
+    level.map_or(1.0, |step| step.level)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const STACK_BYTES: usize = 8 << 20;
 /// The threads of one worker.
 pub(crate) struct Crew {
     members: Mutex<Members>,
-    most: usize,
+    most: AtomicUsize,
     least: usize,
     idle_limit: Duration,
     /// Threads called to the ring that have not reached it: they wait for a CPU or the
@@ -35,12 +35,14 @@ pub(crate) struct Crew {
     stepping: AtomicUsize,
     /// One of the threads that run requests should park.
     one_too_many: AtomicBool,
+    /// More threads run requests than there may be.
+    over: AtomicBool,
 }
 
 #[derive(Default)]
 struct Members {
     alive: usize,
-    /// Those of them that were idle for too long and are on their way out.
+    /// Those of them that are not needed any more and are on their way out.
     leaving: usize,
     ever: u64,
     parked: Vec<Arc<Parked>>,
@@ -51,6 +53,8 @@ struct Members {
 struct Parked {
     thread: Thread,
     called: AtomicBool,
+    /// There are more threads than there may be: it ends instead.
+    dismissed: AtomicBool,
 }
 
 /// What a thread does next.
@@ -65,12 +69,52 @@ impl Crew {
         let most = most.max(1);
         Self {
             members: Mutex::default(),
-            most,
+            most: AtomicUsize::new(most),
             least: least.clamp(1, most),
             idle_limit,
             stepping: AtomicUsize::new(0),
             one_too_many: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         }
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Threads that always stay.
+    fn least(&self) -> usize {
+        self.least.min(self.most())
+    }
+
+    /// Changes how many threads there may be. Of those beyond, the parked ones end now, the
+    /// longest parked first, the others when they have answered their requests.
+    pub fn set_most(&self, most: usize) {
+        let most = most.max(1);
+        let mut members = self.members();
+        self.most.store(most, Ordering::Relaxed);
+        let beyond = (members.alive - members.leaving).saturating_sub(most);
+        let going = beyond.min(members.parked.len());
+        let gone: Vec<_> = members.parked.drain(..going).collect();
+        members.leaving += going;
+        self.over.store(beyond > going, Ordering::Relaxed);
+        drop(members);
+        for parked in gone {
+            parked.dismissed.store(true, Ordering::Release);
+            parked.thread.unpark();
+        }
+    }
+
+    /// Whether the calling thread, which has answered its request, is one more than there may be.
+    fn is_over(&self) -> bool {
+        if !self.over.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut members = self.members();
+        let beyond = (members.alive - members.leaving).saturating_sub(self.most());
+        members.leaving += beyond.min(1);
+        self.over.store(beyond > 1, Ordering::Relaxed);
+        beyond > 0
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
@@ -80,7 +124,7 @@ impl Crew {
 
     /// Starts as many threads as there always are.
     pub fn begin(worker: &Arc<Worker>) {
-        Self::step_up(worker, worker.crew.least);
+        Self::step_up(worker, worker.crew.least());
     }
 
     /// Lets up to `count` more threads come to the ring.
@@ -95,7 +139,7 @@ impl Crew {
                 parked.thread.unpark();
                 continue;
             }
-            if members.alive >= crew.most {
+            if members.alive >= crew.most() {
                 return;
             }
             members.alive += 1;
@@ -147,7 +191,7 @@ impl Crew {
 
     /// The next thread that has answered its request parks, if another is left.
     pub fn let_one_go(&self) {
-        if self.busy() > self.least {
+        if self.busy() > self.least() {
             self.one_too_many.store(true, Ordering::Relaxed);
         }
     }
@@ -156,7 +200,7 @@ impl Crew {
     fn is_let_go(&self) -> bool {
         self.one_too_many.load(Ordering::Relaxed)
             && self.one_too_many.swap(false, Ordering::Relaxed)
-            && self.busy() > self.least
+            && self.busy() > self.least()
     }
 
     /// Calls all parked threads, which then see that the worker is draining.
@@ -169,11 +213,13 @@ impl Crew {
         }
     }
 
-    /// Waits to be called. False means that the thread has been idle for too long and ends.
+    /// Waits to be called. False means that the thread has been idle for too long, or is one too
+    /// many, and ends.
     fn park(&self) -> bool {
         let me = Arc::new(Parked {
             thread: thread::current(),
             called: AtomicBool::new(false),
+            dismissed: AtomicBool::new(false),
         });
         self.members().parked.push(Arc::clone(&me));
         let mut since = Instant::now();
@@ -182,13 +228,16 @@ impl Crew {
             if me.called.load(Ordering::Acquire) {
                 return true;
             }
+            if me.dismissed.load(Ordering::Acquire) {
+                return false;
+            }
             if since.elapsed() < self.idle_limit {
                 continue;
             }
             let mut members = self.members();
             let place = members.parked.iter().position(|it| Arc::ptr_eq(it, &me));
             if let Some(place) = place
-                && members.alive - members.leaving > self.least
+                && members.alive - members.leaving > self.least()
             {
                 members.parked.remove(place);
                 members.leaving += 1;
@@ -205,8 +254,8 @@ impl Crew {
 enum Ending {
     /// The worker does.
     Drained,
-    /// It was idle for too long.
-    Idle,
+    /// It was idle for too long, or one more than there may be.
+    Spare,
 }
 
 fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
@@ -217,7 +266,7 @@ fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
         let ended = catch_unwind(AssertUnwindSafe(|| {
             Python::attach(|py| live(py, &shared, number))
         }));
-        shared.crew.has_ended(matches!(ended, Ok(Ending::Idle)));
+        shared.crew.has_ended(matches!(ended, Ok(Ending::Spare)));
         shared.ring_guard();
     };
     // Nobody joins: `guard` waits until none is alive, and must not wait for one that is stuck.
@@ -245,6 +294,9 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
                 Next::Park => break,
                 Next::End => return Ending::Drained,
             }
+            if worker.crew.is_over() {
+                return Ending::Spare;
+            }
             if worker.crew.is_let_go() {
                 break;
             }
@@ -253,7 +305,7 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
             return Ending::Drained;
         }
         if !py.detach(|| worker.crew.park()) {
-            return Ending::Idle;
+            return Ending::Spare;
         }
     }
 }

@@ -174,6 +174,7 @@ impl<'w> Guard<'w> {
                 self.dumps.push(Dump::begin(self.worker, slot, number));
             }
             Ok(Control::Profile(order)) => profile::begin(self.worker, order),
+            Ok(Control::Threads(most)) => self.worker.crew.set_most(most.into()),
             Err(malformed) => failure::log_text(&format!("a word from the front: {malformed}")),
         }
     }

@@ -129,6 +129,11 @@ impl Crew {
         self.wanted
     }
 
+    /// Sets the number of workers.
+    pub fn set_wanted(&mut self, wanted: usize) {
+        self.wanted = wanted.max(1);
+    }
+
     /// How long starting and finishing may take from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;

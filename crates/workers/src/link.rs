@@ -91,6 +91,13 @@ pub enum ToSupervisor {
         /// Why.
         reason: Reason,
     },
+    /// Run so many workers from now on.
+    Staff {
+        /// How many; 0 for as many as there are.
+        workers: u32,
+        /// Whether those that run now are replaced, each once another is ready.
+        fresh: bool,
+    },
     /// Nothing runs any more: the front is about to exit.
     Drained,
     /// The answer to [`ToFront::Ping`].
@@ -202,6 +209,7 @@ impl ToSupervisor {
             }
             Self::Drained => word(5, &[]),
             Self::Pong => word(6, &[]),
+            Self::Staff { workers, fresh } => word(7, &[workers, fresh.into()]),
         }
     }
 
@@ -238,6 +246,13 @@ impl ToSupervisor {
             }
             5 => numbers(rest).map(|[]| Self::Drained)?,
             6 => numbers(rest).map(|[]| Self::Pong)?,
+            7 => {
+                let [workers, fresh] = numbers(rest)?;
+                Self::Staff {
+                    workers,
+                    fresh: fresh != 0,
+                }
+            }
             _ => return Err(NotAWord),
         })
     }
@@ -311,6 +326,10 @@ mod tests {
             ToSupervisor::Gone { worker: WORKER },
             ToSupervisor::Drained,
             ToSupervisor::Pong,
+            ToSupervisor::Staff {
+                workers: 3,
+                fresh: true,
+            },
         ];
         words.extend(
             [MaxRequests, Stuck, Broken, Leaving, Memory, Large].map(|reason| {

@@ -196,6 +196,11 @@ const REPORT: &[Flag] = &[
     flag("csv", "FILE", "Write what happened over time as CSV."),
     flag("junit", "FILE", "Write the conditions as JUnit XML."),
     flag(
+        "sarif",
+        "FILE",
+        "Write the conditions that are true as SARIF, for code hosts.",
+    ),
+    flag(
         "inside",
         "URL",
         "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running`, `pool.waiting`, `sentence` and `findings`. A Canter of this user on this machine is found and asked if left out; `off` asks nobody.",

@@ -107,6 +107,13 @@ impl Pooled {
         }
     }
 
+    /// Connections that nobody uses are closed, and others when their transaction ends.
+    pub fn renew(&self) {
+        if let Some(inner) = &self.0 {
+            inner.pooler.reconnect(None);
+        }
+    }
+
     /// What the pool did and does.
     pub fn stats(&self) -> Option<PoolerStats> {
         self.0.as_ref().map(|inner| inner.pooler.stats())

@@ -1,5 +1,5 @@
 //! Owns what the dashboard can be told to do: ask the database for a plan, acknowledge a finding, ask
-//! the app for its settings, purge pages.
+//! the app for its settings, purge pages, change the workers.
 //! Leaves who may to `admin`, and the app's part to `inquire`.
 //!
 //! What does something is a POST that no other site can send: a page of another origin cannot set
@@ -14,7 +14,7 @@ use canter_http::{Framing, Method};
 
 use super::Conn;
 use crate::app::App;
-use crate::insight::Insight;
+use crate::insight::{Insight, Staff};
 use crate::steps::purge;
 
 /// Between two questions to the database.
@@ -67,18 +67,31 @@ impl<A: App> Conn<A> {
                 }
             }
             b"/explain" => self.explain(insight, query).await,
-            b"/purge" if self.may_purge(insight) => {
+            b"/purge" if self.may_change(insight) => {
                 match purge::run(&self.shared.settings.pages, query) {
                     Ok(count) => (200, format!("{{\"purged\":{count}}}")),
                     Err(what) => error(400, what),
                 }
             }
+            b"/staff" if self.may_change(insight) => match Staff::read(query) {
+                Some(asked) => {
+                    if asked.fresh {
+                        let _ = purge::run(&self.shared.settings.pages, b"all=1&hard=1");
+                    }
+                    insight.change_staff(asked);
+                    (202, "{}".to_owned())
+                }
+                None => error(
+                    400,
+                    "say it as `workers=2&threads=16&fresh=1`, each from 1; any of them may be left out",
+                ),
+            },
             _ => return None,
         })
     }
 
     /// Being on this machine is not enough, for other users are: the private socket is the user's own.
-    fn may_purge(&self, insight: &Insight) -> bool {
+    fn may_change(&self, insight: &Insight) -> bool {
         (self.arrival.admin && self.arrival.peer_ip.is_none()) || self.shows_key(insight)
     }
 

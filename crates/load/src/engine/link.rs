@@ -23,6 +23,8 @@ pub(crate) struct Link {
     socket: OwnedFd,
     tls: Option<Box<Tls>>,
     connected: bool,
+    /// Why TLS could not be agreed on, in the words of rustls.
+    why: Option<String>,
 }
 
 struct Tls {
@@ -85,6 +87,7 @@ impl Link {
             socket,
             tls,
             connected: false,
+            why: None,
         })
     }
 
@@ -112,10 +115,18 @@ impl Link {
             match tls.session.complete_io(&mut tls.stream) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return Err(Kind::Tls),
+                Err(error) => {
+                    self.why = Some(error.to_string());
+                    return Err(Kind::Tls);
+                }
             }
         }
         Ok(!tls.session.is_handshaking())
+    }
+
+    /// Why it failed, where more than the kind is known.
+    pub(crate) fn take_why(&mut self) -> Option<String> {
+        self.why.take()
     }
 
     /// Whether the server has agreed to HTTP/2 where it was asked.

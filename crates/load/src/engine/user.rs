@@ -538,6 +538,7 @@ impl User {
     }
 
     pub(super) fn fail(&mut self, shared: &mut Shared<'_>, kind: Kind, now: Instant) -> Turn {
+        let why = self.link.as_mut().and_then(Link::take_why);
         self.close();
         self.state = State::Free;
         if self.slow {
@@ -546,6 +547,9 @@ impl User {
         }
         let at = now.saturating_duration_since(shared.begin);
         shared.tally.fail(kind, at, shared.active);
+        if let Some(why) = why {
+            shared.tally.explain(kind, at, &why);
+        }
         if kind == Kind::TimedOut {
             // Whoever gave up has waited so long at least; leaving it out would flatter the server.
             let waited = now.saturating_duration_since(self.intended);

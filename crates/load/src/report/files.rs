@@ -1,4 +1,4 @@
-//! Owns the forms for programs: JSON, CSV, `JUnit`. Leaves people to the other forms.
+//! Owns the forms for programs: JSON, CSV, `JUnit`, SARIF. Leaves people to the other forms.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -143,6 +143,40 @@ pub(super) fn csv(report: &Report<'_>) -> String {
         );
     }
     out
+}
+
+/// For code hosts (SARIF 2.1.0, sections 3.14 to 3.27): a rule for each condition, and one that something was
+/// answered at all; a result for each that fails.
+pub(super) fn sarif(report: &Report<'_>) -> String {
+    let site = report.plan.site.origin();
+    let nothing = (report.outcome.total.hits == 0).then(|| "no request was answered".to_owned());
+    let mut cases = vec![("is answered".to_owned(), nothing)];
+    cases.extend(report.judged.iter().map(|judged| {
+        let why = || format!("{}: it is {}", judged.goal, judged.value);
+        (format!("not {}", judged.goal), judged.failed.then(why))
+    }));
+    let rules = cases.iter().map(|(name, _)| json!({"id": name}));
+    let failed = cases.iter().filter_map(|(name, why)| {
+        Some(json!({
+            "ruleId": name,
+            "level": "error",
+            "message": {"text": why.as_ref()?},
+            "locations": [{"physicalLocation": {"artifactLocation": {"uri": site}}}],
+        }))
+    });
+    let sarif = json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {
+                "name": "canter bench",
+                "version": env!("CARGO_PKG_VERSION"),
+                "rules": rules.collect::<Vec<_>>(),
+            }},
+            "results": failed.collect::<Vec<_>>(),
+        }],
+    });
+    format!("{sarif:#}\n")
 }
 
 /// One test case for each condition, and one that something was answered at all.

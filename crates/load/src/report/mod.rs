@@ -47,6 +47,11 @@ impl Report<'_> {
         files::junit(self)
     }
 
+    /// The conditions that are true, for a code host.
+    pub fn sarif(&self) -> String {
+        files::sarif(self)
+    }
+
     /// One file for a browser.
     pub fn html(&self) -> String {
         html::report(self)

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Report, count, rate, time};
 use crate::inside::Inside;
 use crate::record::{First, Kind};
+use crate::run::Row;
 
 pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
     let (plan, outcome) = (report.plan, report.outcome);
@@ -47,18 +48,28 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
 
 fn volume(report: &Report<'_>) -> String {
     let total = &report.outcome.total;
-    let each_second = report.outcome.rate();
+    let wrong = total.classes[4] + total.classes[5];
+    let good = total.hits.saturating_sub(wrong) as f64;
+    let each_second = good / report.outcome.time.as_secs_f64().max(1e-9);
     let day = each_second * 86_400.0;
     let day = if day >= 1e6 {
         format!("{:.1} million", day / 1e6)
     } else {
         count(day.round() as u64)
     };
-    format!(
-        "{} requests were answered in {}: {} a second, which would be {day} a day.",
+    let answered = format!(
+        "{} requests were answered in {}",
         count(total.hits),
-        time(report.outcome.time),
-        rate(each_second),
+        time(report.outcome.time)
+    );
+    let each_second = rate(each_second);
+    if wrong == 0 {
+        return format!("{answered}: {each_second} a second, which would be {day} a day.");
+    }
+    format!(
+        "{answered}, {} of them with an error. The good ones were {each_second} a second, which would be \
+         {day} a day.",
+        count(wrong)
     )
 }
 
@@ -95,13 +106,13 @@ fn knee(report: &Report<'_>) -> Option<String> {
     if report.plan.is_open() || whole.len() < 8 || most < first * 3 {
         return None;
     }
-    let best = whole
-        .iter()
-        .map(|row| report.row_rate(row))
-        .fold(0.0, f64::max);
-    let knee = whole
-        .iter()
-        .find(|row| report.row_rate(row) >= 0.9 * best)?;
+    // An error that comes at once is no answer that more users brought.
+    let good = |row: &&Row| {
+        let share = row.hits.saturating_sub(row.errors) as f64 / row.hits.max(1) as f64;
+        report.row_rate(row) * share
+    };
+    let best = whole.iter().map(good).fold(0.0, f64::max);
+    let knee = whole.iter().find(|row| good(row) >= 0.9 * best)?;
     (knee.active * 2 < most).then(|| {
         format!(
             "From about {} users on, more users brought longer waits and hardly more answers: {} a \
@@ -198,7 +209,7 @@ fn cause(inside: &Inside) -> Option<String> {
             .unwrap_or_default()
     };
     let mut said = format!(
-        "The server says: at most {:.0} requests waited for a worker while {:.0} ran",
+        "The server says: at most {:.0} requests waited for a worker while {:.0} were with one",
         peak("now.queued"),
         peak("now.running")
     );

@@ -80,6 +80,32 @@ fn the_sentences_say_where_it_broke_and_where_it_stopped_growing() {
 }
 
 #[test]
+fn answers_that_are_errors_are_no_success() {
+    let (plan, mut outcome) = (plan(), outcome());
+    for row in outcome.rows.iter_mut().skip(8) {
+        // Refused at once, and so twenty times as many.
+        row.hits *= 20;
+        row.errors = row.hits;
+        for _ in 0..row.hits {
+            outcome.total.hit(503, row.at, row.active);
+        }
+    }
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &[],
+    };
+    let prose = report.prose().join(" ");
+    for part in [
+        "25,700 requests were answered in 20.00 s, 24,000 of them with an error. The good ones were 85.0 a \
+         second, which would be 7.3 million a day.",
+        "100 a second was the most",
+    ] {
+        assert!(prose.contains(part), "{part}: {prose}");
+    }
+}
+
+#[test]
 fn the_cause_is_what_the_server_says() {
     let (plan, mut outcome) = (plan(), outcome());
     outcome.inside.samples = [2.0, 17.0, 5.0]
@@ -102,8 +128,8 @@ fn the_cause_is_what_the_server_says() {
     };
     let prose = report.prose().join(" ");
     assert!(prose.contains(
-        "at most 17 requests waited for a worker while 8 ran; rate-limiting step: statements, 61 % of the \
-         time; most is lost in GET /b, b.py:41: one for each row."
+        "at most 17 requests waited for a worker while 8 were with one; rate-limiting step: statements, 61 % of \
+         the time; most is lost in GET /b, b.py:41: one for each row."
     ), "{prose}");
 }
 
@@ -181,6 +207,12 @@ fn every_form_is_written_and_escapes_what_came_from_outside() {
         report.junit().contains("failures=\"1\"")
             && report.text().contains("FAILED  errors>0 (is 1)")
     );
+    let sarif: serde_json::Value = serde_json::from_str(&report.sarif()).unwrap();
+    let run = &sarif["runs"][0];
+    assert_eq!(run["tool"]["driver"]["rules"][1]["id"], "not errors>0");
+    assert_eq!(run["results"][0]["ruleId"], "not errors>0");
+    assert_eq!(run["results"][0]["message"]["text"], "errors>0: it is 1");
+    assert_eq!(run["results"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -201,6 +233,7 @@ fn a_run_without_one_answer_still_has_its_report() {
     assert!(report.text().contains("Nobody listens there"));
     assert!(report.html().contains("connection refused"));
     assert!(report.junit().contains("no request was answered"));
+    assert!(report.sarif().contains("no request was answered"));
 }
 
 #[test]

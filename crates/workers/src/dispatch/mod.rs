@@ -12,6 +12,7 @@ mod line;
 mod named;
 mod run;
 mod slow;
+mod staff;
 mod ticket;
 mod worker;
 
@@ -203,6 +204,8 @@ struct Inner {
     next_number: u64,
     scratch: Vec<u8>,
     notices: Box<dyn FnMut(Notice)>,
+    /// The cap on threads, where it was changed since the start.
+    threads: Option<u16>,
     stopping: bool,
     clock: clock::Ticker,
     jitter: u64,
@@ -227,6 +230,7 @@ impl Dispatch {
             next_number: 1,
             scratch: Vec::new(),
             notices: Box::new(notices),
+            threads: None,
             stopping: false,
             clock: clock::Ticker::default(),
             jitter,

@@ -89,7 +89,10 @@ impl Dispatch {
         let alarm = Alarm::new(adopted.eventfd)?;
         let worker = Worker::new(id, end, adopted.control, adopted.files);
         let control = MessageSocket::new(worker.control()?)?;
-        self.0.borrow_mut().workers.push(worker);
+        let mut inner = self.0.borrow_mut();
+        inner.tell_threads(&worker);
+        inner.workers.push(worker);
+        drop(inner);
         tokio::task::spawn_local(listen(Rc::clone(&self.0), id, control, alarm));
         Ok(())
     }

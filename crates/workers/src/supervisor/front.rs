@@ -14,6 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, kill_process};
 
 use super::{FrontStart, HOPELESS, Supervisor, name_process};
+use crate::crew::Order;
 use crate::dispatch::Reason;
 use crate::life::Event;
 use crate::link::{MOST_WORD, ToFront, ToSupervisor};
@@ -178,6 +179,8 @@ impl Supervisor<'_> {
                 return;
             }
             ToSupervisor::Replace { worker, reason } => self.crew.replace(worker, reason, now),
+            ToSupervisor::Staff { .. } if self.phase.is_ending() => return,
+            ToSupervisor::Staff { workers, fresh } => self.change_staff(workers, fresh, now),
             ToSupervisor::Listening => {
                 if let Some(front) = &mut self.front {
                     let watchdog = self.notify.as_ref().and_then(|notify| notify.watchdog);
@@ -198,6 +201,18 @@ impl Supervisor<'_> {
             }
         };
         self.perform(orders);
+    }
+
+    /// Somebody with the right to do so has changed the number of workers, or wants new ones.
+    fn change_staff(&mut self, workers: u32, fresh: bool, now: Instant) -> Vec<Order> {
+        if let Some(workers) = usize::try_from(workers).ok().filter(|workers| *workers > 0) {
+            self.crew.set_wanted(workers);
+            info!("number of workers changed", workers = workers);
+        }
+        if fresh {
+            self.crew.renew();
+        }
+        self.crew.tick(now)
     }
 
     /// The front was reaped.

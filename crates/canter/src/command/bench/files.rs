@@ -16,7 +16,7 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn open(given: &Given) -> Result<Self, Fault> {
         let mut named = Vec::new();
-        for form in ["html", "json", "csv", "junit"] {
+        for form in ["html", "json", "csv", "junit", "sarif"] {
             if let Some(path) = given.value(form) {
                 let file = if path == "-" {
                     None
@@ -39,6 +39,7 @@ impl Files {
                 "html" => report.html(),
                 "json" => report.json(),
                 "csv" => report.csv(),
+                "sarif" => report.sarif(),
                 _ => report.junit(),
             };
             match file {

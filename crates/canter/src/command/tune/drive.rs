@@ -140,6 +140,9 @@ impl<'a> Drive<'a> {
 
 impl Bench for Drive<'_> {
     fn start(&mut self, setting: Setting) -> Result<(), Trouble> {
+        if self.change(setting)? {
+            return Ok(());
+        }
         self.stop();
         self.setting = setting;
         self.server = Some(Server::start(
@@ -248,6 +251,30 @@ impl Bench for Drive<'_> {
 }
 
 impl Drive<'_> {
+    /// Gives the server that runs other workers; false when it has to be started anew.
+    fn change(&mut self, setting: Setting) -> Result<bool, Trouble> {
+        let old = workers_of(self.inside().as_ref());
+        let Some(server) = self
+            .server
+            .as_mut()
+            .filter(|server| server.can_become(setting))
+        else {
+            return Ok(false);
+        };
+        if old.is_empty() || !server.lives() {
+            return Ok(false);
+        }
+        match server.change(&self.folder, setting, &old, &self.stop) {
+            Ok(()) => {
+                self.setting = setting;
+                Ok(true)
+            }
+            Err(Trouble::Stopped) => Err(Trouble::Stopped),
+            // What it would not do while it runs, it may do from the start.
+            Err(_) => Ok(false),
+        }
+    }
+
     fn all_fail(&self, outcome: &Outcome) -> Fault {
         let first = outcome
             .total

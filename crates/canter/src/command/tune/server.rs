@@ -1,4 +1,5 @@
-//! Owns one `canter serve` that is measured: its private sockets, its start, what it says, its end.
+//! Owns one `canter serve` that is measured: its private sockets, its start, other workers while it runs,
+//! what it says, its end.
 //! Leaves loading it to `drive`.
 
 use std::fs::{self, DirBuilder, File};
@@ -14,6 +15,9 @@ use canter_base::{Exit, Fault};
 use canter_tune::search::Trouble;
 use canter_tune::setting::Setting;
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::kernel;
+use crate::command::insight;
 
 /// The longest start.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -49,6 +53,14 @@ impl Folder {
         self.0.join("admin.sock")
     }
 
+    /// How many workers have ever been ready.
+    fn ready(&self) -> usize {
+        let text = fs::read(self.log()).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .matches("worker is ready")
+            .count()
+    }
+
     fn log(&self) -> PathBuf {
         self.0.join("log")
     }
@@ -73,6 +85,8 @@ impl Drop for Folder {
 /// A server that runs.
 pub(super) struct Server {
     child: Child,
+    /// What it was started with.
+    begun: Setting,
     /// Its process, the root of a tree.
     pub(super) pid: u32,
 }
@@ -120,26 +134,55 @@ impl Server {
             .map_err(|error| fault(format!("cannot start a server: {error}")))?;
         let mut server = Self {
             pid: child.id(),
+            begun: setting,
             child,
         };
-        server.wait_ready(folder, setting, stop)?;
+        let ready = || {
+            folder.ready() >= setting.workers as usize && UnixStream::connect(folder.site()).is_ok()
+        };
+        server.wait(folder, stop, &ready)?;
         Ok(server)
     }
 
-    fn wait_ready(
+    /// Whether it can take another configuration on without a new start. How the app is imported is
+    /// decided at the start, and so is `wsgi.multithread`.
+    pub(super) fn can_become(&self, setting: Setting) -> bool {
+        let alone = |setting: Setting| setting.threads == 1;
+        self.begun.preload == setting.preload && alone(self.begun) == alone(setting)
+    }
+
+    /// Other workers take the place of the `old` ones, which have ended when this returns.
+    pub(super) fn change(
         &mut self,
         folder: &Folder,
         setting: Setting,
+        old: &[u32],
         stop: &AtomicBool,
     ) -> Result<(), Trouble> {
-        let begin = Instant::now();
+        let had = folder.ready();
+        let Setting {
+            workers, threads, ..
+        } = setting;
+        let order = format!("/-/canter/staff?workers={workers}&threads={threads}&fresh=1");
+        let socket = folder.admin();
+        insight::ask(socket.to_str(), "POST", &order).map_err(Trouble::Fault)?;
+        let root = self.pid;
         let ready = || {
-            let text = fs::read(folder.log()).unwrap_or_default();
-            let count = String::from_utf8_lossy(&text)
-                .matches("worker is ready")
-                .count();
-            count >= setting.workers as usize && UnixStream::connect(folder.site()).is_ok()
+            folder.ready() >= had + workers as usize && {
+                let now = kernel::tree(root);
+                old.iter().all(|pid| !now.contains(pid))
+            }
         };
+        self.wait(folder, stop, &ready)
+    }
+
+    fn wait(
+        &mut self,
+        folder: &Folder,
+        stop: &AtomicBool,
+        ready: &dyn Fn() -> bool,
+    ) -> Result<(), Trouble> {
+        let begin = Instant::now();
         while !ready() {
             if stop.load(Ordering::Relaxed) {
                 return Err(Trouble::Stopped);
