@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import http.client
 import json
 import subprocess
@@ -220,7 +221,7 @@ def test_c9_what_the_database_refuses_is_told_in_its_words(pg_server: Server) ->
         return None if "a moment ago" in done.stderr else done
 
     done = until(answered, PATIENCE, "the next plan")
-    assert done.returncode != 0 and "does not exist" in done.stderr
+    assert done.returncode != 0 and "notes" in done.stderr and "does not exist" in done.stderr
 
 
 # --- the doctor
@@ -237,6 +238,77 @@ def test_doctor_reads_the_settings_and_says_what_to_do_first(server: Server) -> 
     assert gains == sorted(gains, reverse=True)
     text = canter(server, "doctor").stdout
     assert text.startswith("1. ") and "to do" in text
+
+
+def test_doctor_has_the_database_explain_the_dearest_reads(server: Server) -> None:
+    def dear() -> bool:
+        shop.get(server, "/loop/")
+        rows = shop.data(server)["statements"]
+        return any("name" in row["sql"] and row["total_ms"] >= 20 for row in rows[:5])
+
+    until(dear, PATIENCE, "the statement without an index to be one of the dearest")
+    advice = json.loads(canter(server, "doctor", "--format", "json").stdout)["advice"]
+    (index,) = [one for one in advice if one["id"] == "index"]
+    assert 'models.Index(fields=["name"])' in index["do"] and "Customer" in index["do"]
+    assert "EXPLAIN QUERY PLAN" in index["evidence"] and "12005 rows" in index["evidence"]
+    assert index["gain_ms_per_hour"] > 0 and "hunter2" not in json.dumps(advice)
+
+
+UNWELL = """
+import time
+from django.conf import settings
+settings.configure(
+    DEBUG=True, ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="of a test",
+    INSTALLED_APPS=["django.contrib.sessions", "django.contrib.staticfiles"],
+    MIDDLEWARE=["django.middleware.gzip.GZipMiddleware", "django.middleware.http.ConditionalGetMiddleware"],
+    SESSION_SAVE_EVERY_REQUEST=True,
+    SESSION_ENGINE="django.contrib.sessions.backends.cache",
+    DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "nowhere"}},
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [], "OPTIONS": {
+        "loaders": ["django.template.loaders.filesystem.Loader"]}}],
+)
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+
+def compute(request):
+    until = time.thread_time() + 0.01
+    while time.thread_time() < until:
+        pass
+    return HttpResponse("x")
+
+urlpatterns = [path("compute/", compute)]
+app = get_wsgi_application()
+"""
+
+
+def test_doctor_says_each_habit_of_a_site_that_is_not_well_with_its_setting(tmp_path: Path) -> None:
+    flags = ("--threads", "8", "--threads-min", "8", "--db-pool", "off")
+    with Server(tmp_path, UNWELL, *flags) as server:
+
+        def visit(_number: int) -> None:
+            for _ in range(25):
+                assert shop.get(server, "/compute/")[0] == 200
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(visit, range(8)))
+        advice = json.loads(canter(server, "doctor", "--format", "json").stdout)["advice"]
+    found = {one["id"]: one for one in advice}
+    assert advice[0]["id"] == "debug"
+    for name, evidence, setting in (
+        ("debug", "settings.DEBUG is True", "DEBUG = False"),
+        ("gil", "interpreter's lock", "--threads"),
+        ("gzip", "gzip.GZipMiddleware", "MIDDLEWARE"),
+        ("conditional_get", "ConditionalGetMiddleware", "canter.toml"),
+        ("connections", "CONN_MAX_AGE is 0", "CONN_MAX_AGE = 60"),
+        ("session_writes", "SESSION_SAVE_EVERY_REQUEST is True", "SESSION_SAVE_EVERY_REQUEST = False"),
+        ("cache_backend", "LocMemCache", "RedisCache"),
+        ("templates", "loaders", "cached.Loader"),
+        ("static_names", "StaticFilesStorage", "ManifestStaticFilesStorage"),
+        ("pages", "byte for byte", "canter.toml"),
+    ):
+        assert evidence in found[name]["evidence"], (name, advice)
+        assert setting in found[name]["do"], (name, advice)
 
 
 def test_doctor_proves_that_a_page_is_the_same_for_all(server: Server) -> None:

@@ -4,17 +4,16 @@ phone and the dark. Without Chromium these tests are left out, and one line says
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness import shop
+from harness.browser import CHROMIUM, Browser
 from harness.server import Server
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="NO CHROMIUM: the dashboard is NOT tested in a browser"
@@ -89,11 +88,77 @@ def test_d5_everything_has_a_name_for_those_who_do_not_see_it(dom: str) -> None:
     assert re.search(r'<tr><th scope="row">', dom)
 
 
-@pytest.mark.parametrize("size", ["1280,1600", "390,1600"])
-def test_d5_it_can_be_drawn_on_a_desk_and_on_a_phone(
-    server: Server, tmp_path: Path, size: str
+READY = "document.body.dataset.ready === 'yes'"
+
+# The contrast of each text with what lies behind it (WCAG 2.2, sections 1.4.3 and the definition of
+# relative luminance); text that is too faint, with its ratio.
+FAINT = """
+(() => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const found = parts(getComputedStyle(node).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const out = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some(it => it.nodeType === 3 && it.data.trim());
+    if (!own || ["SCRIPT", "STYLE"].includes(node.tagName) || !node.getClientRects().length) continue;
+    const [one, other] = [light(parts(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (other + 0.05);
+    if (ratio < 4.5) out.push([node.textContent.slice(0, 40), ratio]);
+  }
+  return out;
+})()
+"""
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_d5_it_fits_a_desk_and_a_phone_and_can_be_read_by_day_and_by_night(
+    server: Server, tmp_path: Path, width: int, dark: bool
 ) -> None:
-    picture = tmp_path / "page.png"
-    done = browse(tmp_path / "profile", server, f"--window-size={size}", f"--screenshot={picture}")
-    assert picture.exists(), done.stderr
+    with Browser(f"{server.url}/-/canter#still", width=width, dark=dark) as browser:
+        browser.wait(READY)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        dark_page = browser.run("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        assert dark_page == dark
+        assert browser.run(FAINT) == []
+        picture = tmp_path / "page.png"
+        browser.picture(picture)
     assert picture.stat().st_size > 10_000
+
+
+def test_d5_plan_and_acknowledgement_are_a_key_away_and_the_focus_stays(server: Server) -> None:
+    with Browser(f"{server.url}/-/canter#still") as browser:
+        browser.wait(READY)
+        loop = "[...document.querySelectorAll('.finding')].find(it => it.textContent.includes('GET /customers/'))"
+
+        def press(name: str, seen: str) -> None:
+            button = f"[...{loop}.querySelectorAll('button')].find(it => it.textContent === {name!r})"
+            browser.run(f"{button}.focus()")
+            browser.press("Enter")
+            browser.wait(f"{loop}.textContent.includes({seen!r})")
+
+        press("Explain", "EXPLAIN QUERY PLAN")
+        assert browser.run("document.activeElement.textContent") == "Explain"
+        press("Acknowledge", "kept in canter-acknowledged.txt")
+        assert browser.run(f"{loop}.querySelector('h3').textContent").startswith("acknowledged: ")
+        assert browser.run(f"{loop} === document.querySelector('#findings').lastElementChild")
+        press("Take back", "Acknowledge")
+        assert not browser.run(f"{loop}.querySelector('h3').textContent").startswith("acknowledged: ")
+
+
+def test_d5_a_request_that_runs_is_seen_by_the_stream_while_it_runs(server: Server) -> None:
+    with Browser(f"{server.url}/-/canter") as browser:
+        browser.wait(READY)
+        browser.wait("document.getElementById('state').textContent === 'live'")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(shop.get, server, "/compute/?x=1")
+            browser.wait("document.getElementById('running').textContent.includes('/sleep/')")
+            assert asked.result()[0] == 200
+        browser.wait("document.getElementById('running').textContent === 'None.'")

@@ -274,10 +274,14 @@ async fn obey(
             _ => continue,
         };
         match word {
-            ToFront::Adopt { worker, pid, .. } => {
+            ToFront::Adopt {
+                worker,
+                generation,
+                pid,
+            } => {
                 joined.pooled.adopt(worker, pid);
                 joined.processes.adopt(worker, pid);
-                if let Err(error) = adopt(dispatch, worker, fds) {
+                if let Err(error) = adopt(dispatch, worker, generation, fds) {
                     error!("cannot take a worker on", reason = &error.to_string());
                 }
             }
@@ -311,12 +315,19 @@ async fn obey(
     }
 }
 
-fn adopt(dispatch: &Dispatch, worker: dispatch::WorkerId, fds: Vec<OwnedFd>) -> io::Result<()> {
+fn adopt(
+    dispatch: &Dispatch,
+    worker: dispatch::WorkerId,
+    generation: u32,
+    fds: Vec<OwnedFd>,
+) -> io::Result<()> {
     let fds: [OwnedFd; 4] = fds.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
     let [memory, eventfd, control, files] = fds;
     dispatch.adopt(
         worker,
         Adopted {
+            // From 1 on: 0 is no release.
+            release: generation.saturating_add(1),
             memory,
             eventfd,
             control,

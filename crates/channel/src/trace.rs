@@ -20,6 +20,8 @@ pub struct Trace {
     pub waited: Cell<Duration>,
     /// When the app's last word came.
     pub answered: Cell<Option<Instant>>,
+    /// How often the app had been loaded when that worker was.
+    pub release: Cell<Option<u32>>,
     /// What it cost, as far as the worker told.
     pub report: RefCell<Option<Box<Report>>>,
     /// How long it waited for connections to the database: within statements that the worker times,

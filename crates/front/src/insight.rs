@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_base::log::push_json_string;
+use canter_base::warn;
 use canter_channel::report::Report;
 use canter_channel::seen::Row;
 use canter_channel::trace::Trace;
@@ -235,6 +236,7 @@ impl Insight {
             grown_kb: report.grown_kb,
             groups: &groups,
             same: facts.same.get(),
+            release: trace.release.get(),
         };
         let mut site = self.site.borrow_mut();
         for (name, bits, text) in &report.statements {
@@ -254,7 +256,17 @@ impl Insight {
             site.tell_advice(*statement, *place, text);
         }
         let now_s = now.duration_since(self.begun).as_secs();
-        site.observe(now_s, &observation);
+        if site.observe(now_s, &observation)
+            && let Some(grown) = site.take_grown()
+        {
+            warn!(
+                "a request asks more queries than any did before the app was loaded anew",
+                route = &grown.route,
+                queries = grown.queries,
+                before = grown.before,
+                request_id = &*String::from_utf8_lossy(&facts.id)
+            );
+        }
         Learned {
             phases,
             queries,

@@ -38,6 +38,8 @@ pub struct Finding {
     pub critical: bool,
     /// When it was seen first and last, in seconds.
     pub seen_s: (u64, u64),
+    /// The release in which it was seen last.
+    pub release: u32,
     /// Microseconds that could be saved.
     lost: Window,
     lost_last_us: u64,
@@ -62,8 +64,9 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Counts one; true when it was not known before.
-    pub fn add(&mut self, now_s: u64, key: Key, group: &Group, verdict: Verdict) -> bool {
+    /// Counts one, at a second and in a release; true when it was not known before.
+    pub fn add(&mut self, now: (u64, u32), key: Key, group: &Group, verdict: Verdict) -> bool {
+        let (now_s, release) = now;
         let is_new = !self.known.contains_key(&key);
         if is_new && self.known.len() >= MOST {
             let oldest = self
@@ -80,6 +83,7 @@ impl Findings {
             most: 0,
             critical: false,
             seen_s: (now_s, now_s),
+            release,
             lost: Window::default(),
             lost_last_us: 0,
         });
@@ -88,6 +92,7 @@ impl Findings {
         finding.most = finding.most.max(group.count);
         finding.critical |= verdict.critical;
         finding.seen_s.1 = now_s;
+        finding.release = finding.release.max(release);
         finding.lost.add(now_s, verdict.lost_us);
         finding.lost_last_us = verdict.lost_us;
         is_new
@@ -161,14 +166,14 @@ mod tests {
             count: 20,
             ..Group::default()
         };
-        assert!(findings.add(100, key(1), &group, VERDICT));
-        assert!(!findings.add(100, key(1), &group, VERDICT));
+        assert!(findings.add((100, 1), key(1), &group, VERDICT));
+        assert!(!findings.add((100, 1), key(1), &group, VERDICT));
         let dear = Verdict {
             lost_us: 5000,
             critical: true,
             ..VERDICT
         };
-        assert!(findings.add(100, key(2), &group, dear));
+        assert!(findings.add((100, 1), key(2), &group, dear));
         let ranked = findings.ranked(100, 0);
         assert_eq!(ranked[0].0, key(2));
         assert_eq!(ranked[1].1.lost_per_hour_us(100, 0), 72_000);
@@ -179,7 +184,7 @@ mod tests {
     fn findings_are_bounded_and_the_one_not_seen_for_longest_goes() {
         let mut findings = Findings::default();
         for route in 0..MOST + 10 {
-            findings.add(route as u64, key(route), &Group::default(), VERDICT);
+            findings.add((route as u64, 1), key(route), &Group::default(), VERDICT);
         }
         assert_eq!(findings.len(), MOST);
         assert!(findings.ranked(0, 0).iter().all(|(key, _)| key.route >= 10));

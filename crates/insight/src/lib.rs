@@ -9,6 +9,7 @@ pub mod history;
 pub mod observation;
 pub mod phases;
 pub mod profile;
+pub mod releases;
 pub mod routes;
 pub mod rules;
 pub mod show;

@@ -51,6 +51,8 @@ pub struct Observation<'a> {
     pub same: Option<bool>,
     /// The statements by group.
     pub groups: &'a [Group],
+    /// How often the app had been loaded when the worker that ran it was; None where nobody tells.
+    pub release: Option<u32>,
 }
 
 /// A statement's text, told once.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use crate::histogram::Histogram;
 use crate::observation::Observation;
 use crate::phases::Phases;
+use crate::releases::Release;
 use crate::window::Window;
 
 /// Routes told apart; one more stands for all others.
@@ -41,6 +42,8 @@ pub struct Route {
     pub grown_kb: i64,
     /// Answers that were compared with the one before at the same address, and those that were the same.
     pub alike: (u64, u64),
+    /// Since the app was loaded anew, and before.
+    pub release: Release,
     /// Wall time, by the hour.
     wall_window: Window,
 }
@@ -59,6 +62,7 @@ impl Route {
             slowest_us: 0,
             grown_kb: 0,
             alike: (0, 0),
+            release: Release::default(),
             wall_window: Window::default(),
         }
     }
@@ -186,6 +190,13 @@ impl Routes {
             .or_default()
             .push((method, place));
         place
+    }
+
+    /// The app was loaded anew.
+    pub fn turn(&mut self) {
+        for row in &mut self.rows {
+            row.release.turn();
+        }
     }
 
     /// All of them as one; None when there is none.

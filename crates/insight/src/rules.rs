@@ -3,6 +3,7 @@
 //! Leaves what becomes of findings to `findings`.
 
 use crate::observation::{Group, Observation};
+use crate::phases::Phase;
 use crate::statement::Traits;
 
 /// What is wrong.
@@ -16,6 +17,8 @@ pub enum Rule {
     Slow,
     /// A transaction stays open while no statement runs.
     Holding,
+    /// A request asks for much more than any did before the app was loaded anew.
+    More,
 }
 
 impl Rule {
@@ -26,6 +29,7 @@ impl Rule {
             Self::Redundant => "redundant",
             Self::Slow => "slow",
             Self::Holding => "holding",
+            Self::More => "more_queries",
         }
     }
 
@@ -36,11 +40,18 @@ impl Rule {
             Self::Redundant => "the same query again",
             Self::Slow => "a slow query",
             Self::Holding => "a transaction held open without querying",
+            Self::More => "more queries than before the reload",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::NPlusOne, Self::Redundant, Self::Slow, Self::Holding];
+    pub const ALL: [Self; 5] = [
+        Self::NPlusOne,
+        Self::Redundant,
+        Self::Slow,
+        Self::Holding,
+        Self::More,
+    ];
 }
 
 /// From how many on a repeat is a finding.
@@ -99,6 +110,17 @@ pub fn judge_request(observation: &Observation<'_>) -> Option<Verdict> {
         critical: observation.held_us >= 10 * HELD_US,
         lost_us: observation.held_us,
     })
+}
+
+/// What is to be said of a request that asked for more than any did before a release.
+pub fn judge_growth(observation: &Observation<'_>, before: u32) -> Verdict {
+    let (now, before) = (u64::from(observation.queries), u64::from(before));
+    let sql_us = observation.phases.get(Phase::Sql);
+    Verdict {
+        rule: Rule::More,
+        critical: now >= before + u64::from(CRITICAL),
+        lost_us: sql_us.saturating_mul(now - before.min(now)) / now.max(1),
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::collections::{HashMap, HashSet};
 use crate::findings::{Findings, Key, identity};
 use crate::forecast;
 use crate::history::{Gauges, History};
-use crate::observation::{Name, Observation, Place, Told};
+use crate::observation::{Group, Name, Observation, Place, Told};
+use crate::releases::Before;
 use crate::routes::{Route, Routes, is_timeout};
-use crate::rules::{judge, judge_request};
+use crate::rules::{judge, judge_growth, judge_request};
 use crate::statement::Traits;
 
 /// Statements whose text is kept.
@@ -18,6 +19,8 @@ const MOST_STATEMENTS: usize = 1000;
 const MOST_PLACES: usize = 1000;
 /// Pieces of advice that are kept.
 const MOST_ADVICE: usize = 300;
+/// Findings that are told as mended.
+const MOST_MENDED: usize = 20;
 /// The most bytes of a piece of advice.
 const MOST_ADVICE_TEXT: usize = 600;
 
@@ -44,6 +47,20 @@ pub struct Site {
     findings: Findings,
     history: History,
     acknowledged: HashSet<String>,
+    /// How often the app was loaded anew, as far as requests tell.
+    release: u32,
+    grown: Option<Grown>,
+}
+
+/// A route of which a request asked for much more than any did before the app was loaded anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// Which route.
+    pub route: String,
+    /// Statements now.
+    pub queries: u32,
+    /// The most before.
+    pub before: u32,
 }
 
 impl Site {
@@ -92,15 +109,35 @@ impl Site {
             observation.status >= 500,
             is_timeout(observation.status, wall),
         );
+        let release = observation.release.unwrap_or(self.release);
+        if release > self.release {
+            // The first one is no change.
+            if self.release > 0 {
+                self.routes.turn();
+            }
+            self.release = release;
+        }
         let (place, route) = self.routes.find(observation.method, observation.route);
         route.add(now_s, observation);
+        // Whatever still runs in the workers of before tells nothing of this one.
+        let mut before = None;
+        if release == self.release {
+            before = route.release.exceeded(observation.queries);
+            route.release.add(observation.queries, wall);
+        }
         if observation.queries == 0 {
             return false;
         }
-        self.judge(now_s, place, observation)
+        self.judge((now_s, release), place, observation, before)
     }
 
-    fn judge(&mut self, now_s: u64, route: usize, observation: &Observation<'_>) -> bool {
+    fn judge(
+        &mut self,
+        now: (u64, u32),
+        route: usize,
+        observation: &Observation<'_>,
+        before: Option<u32>,
+    ) -> bool {
         let mut is_new = false;
         for group in observation.groups {
             let mut traits = Traits::default();
@@ -117,7 +154,32 @@ impl Site {
                     statement: group.statement,
                     place: group.place,
                 };
-                is_new |= self.findings.add(now_s, key, group, verdict);
+                is_new |= self.findings.add(now, key, group, verdict);
+            }
+        }
+        if let Some(before) = before {
+            // What is asked for most often is where to look.
+            let groups = observation.groups.iter();
+            let most = groups.max_by_key(|group| group.count).copied();
+            let group = Group {
+                count: observation.queries,
+                distinct: before,
+                ..most.unwrap_or_default()
+            };
+            let verdict = judge_growth(observation, before);
+            let key = Key {
+                route,
+                rule: verdict.rule,
+                statement: group.statement,
+                place: group.place,
+            };
+            if self.findings.add(now, key, &group, verdict) {
+                is_new = true;
+                self.grown = self.routes.rows().get(route).map(|route| Grown {
+                    route: route.label(),
+                    queries: observation.queries,
+                    before,
+                });
             }
         }
         if let Some(verdict) = judge_request(observation) {
@@ -128,9 +190,14 @@ impl Site {
                 statement: 0,
                 place: group.place,
             };
-            is_new |= self.findings.add(now_s, key, &group, verdict);
+            is_new |= self.findings.add(now, key, &group, verdict);
         }
         is_new
+    }
+
+    /// What has grown with the last request, told once.
+    pub fn take_grown(&mut self) -> Option<Grown> {
+        self.grown.take()
     }
 
     /// These findings are accepted, and no others.
@@ -193,6 +260,33 @@ impl Site {
 
     /// The findings with all that belongs to them, the dearest first, those that are accepted last.
     pub fn findings(&self, now_s: u64) -> Vec<Seen<'_>> {
+        let mut told = self.all(now_s);
+        told.retain(|seen| !self.is_mended(seen));
+        told.sort_by_key(|seen| seen.acknowledged);
+        told
+    }
+
+    /// Those that no request of this release has shown, though their routes were asked for, with what
+    /// came of it; a line that has only moved is no other finding.
+    pub fn mended(&self, now_s: u64) -> Vec<(Seen<'_>, Before)> {
+        let all = self.all(now_s);
+        let (mended, open): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|seen| self.is_mended(seen));
+        let open: HashSet<_> = open.into_iter().map(|seen| seen.id).collect();
+        let told = mended.into_iter().filter(|seen| !open.contains(&seen.id));
+        told.filter_map(|seen| {
+            let before = seen.route.release.before()?;
+            Some((seen, before))
+        })
+        .take(MOST_MENDED)
+        .collect()
+    }
+
+    fn is_mended(&self, seen: &Seen<'_>) -> bool {
+        seen.finding.release < self.release && seen.route.release.requests() > 0
+    }
+
+    fn all(&self, now_s: u64) -> Vec<Seen<'_>> {
         let ranked = self.findings.ranked(now_s, 0);
         let told = ranked.into_iter().filter_map(|(key, finding)| {
             let route = self.routes.rows().get(key.route)?;
@@ -214,9 +308,7 @@ impl Site {
                 finding,
             })
         });
-        let mut told: Vec<_> = told.collect();
-        told.sort_by_key(|seen| seen.acknowledged);
-        told
+        told.collect()
     }
 
     /// Bytes that are held, about: for the bound on memory.
@@ -324,6 +416,87 @@ mod tests {
         );
         assert_eq!(found.route.label(), "GET /api/orders/");
         assert_eq!(site.statements()[0].1.calls, 40);
+    }
+
+    fn asks(count: u32, release: u32, groups: &[Group]) -> Observation<'_> {
+        Observation {
+            method: "GET",
+            route: "/api/orders/",
+            status: 200,
+            queries: count,
+            phases: Phases([0, 0, 0, 0, 9000, 0, u64::from(count) * 1000, 0, 0]),
+            groups,
+            release: Some(release),
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn s4_what_a_release_has_mended_is_told_with_what_was_predicted_and_what_came_of_it() {
+        let mut site = Site::new();
+        let groups = [Group {
+            statement: 7,
+            place: 9,
+            count: 20,
+            distinct: 20,
+            price_us: 20_000,
+            ..Group::default()
+        }];
+        let (name, text) = told("SELECT a FROM customer WHERE id = %s");
+        site.tell_statement(name, text);
+        let groups = groups.map(|group| Group {
+            statement: name,
+            ..group
+        });
+        for _ in 0..3 {
+            site.observe(1, &asks(20, 1, &groups));
+        }
+        site.observe(2, &asks(2, 2, &[]));
+        assert!(site.findings(3).is_empty());
+        let mended = site.mended(3);
+        let [(seen, before)] = mended.as_slice() else {
+            panic!("{} mended", mended.len());
+        };
+        assert_eq!(seen.rule, Rule::NPlusOne);
+        assert_eq!(seen.finding.lost_per_request_us(), 19_000);
+        assert!(before.p50_us >= 28_000 && seen.route.release.p50_us() < 28_000);
+        // A worker of before has the last word of its own code, and none of this one.
+        site.observe(4, &asks(20, 1, &groups));
+        assert!(site.findings(4).is_empty());
+        // It is back.
+        site.observe(5, &asks(20, 2, &groups));
+        assert!(site.mended(5).is_empty());
+        assert_eq!(site.findings(5).len(), 1);
+    }
+
+    #[test]
+    fn s10_a_route_that_asks_for_more_since_a_release_is_a_finding_and_its_loop_the_place() {
+        let mut site = Site::new();
+        for _ in 0..crate::releases::ENOUGH {
+            assert!(!site.observe(1, &asks(4, 1, &[])));
+        }
+        let groups = [Group {
+            statement: 7,
+            place: 9,
+            count: 57,
+            ..Group::default()
+        }];
+        assert!(site.observe(2, &asks(61, 2, &groups)));
+        let grown = Grown {
+            route: "GET /api/orders/".to_owned(),
+            queries: 61,
+            before: 4,
+        };
+        assert_eq!(site.take_grown(), Some(grown));
+        assert!(!site.observe(2, &asks(61, 2, &groups)));
+        assert_eq!(site.take_grown(), None, "it is said once");
+        let findings = site.findings(2);
+        let found = findings.iter().find(|seen| seen.rule == Rule::More);
+        let found = found.unwrap_or_else(|| panic!("{} findings", findings.len()));
+        let last = found.finding.last;
+        assert_eq!((last.count, last.distinct, last.place), (61, 4, 9));
+        assert_eq!(found.finding.lost_per_request_us(), 57_000);
+        assert!(found.finding.critical);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod cache;
 mod checks;
+mod plans;
 mod site;
 
 use std::ffi::OsString;
@@ -18,9 +19,9 @@ pub const MANUAL: &str = "\
 canter doctor [ADDRESS] [--format text|json]
 canter doctor --cache URL [ADDRESS]
 
-Reads the Django settings in the running app, and what was measured since it runs, and says what to do,
-in order of gain, each with its evidence and the setting to change. Exit code 8 says that there is
-something to do.
+Reads the Django settings in the running app, and what was measured since it runs, has the database explain
+the five dearest reads without running them, and says what to do, in order of gain, each with its evidence and
+the setting to change. Exit code 8 says that there is something to do.
 
 With --cache it asks a server of this user on this machine why a page is not answered from the cache: fetches it from
 the app as a visitor would who is not signed in, and names the middleware, the template tag or the

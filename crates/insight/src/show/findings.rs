@@ -5,19 +5,34 @@ use std::fmt::Write as _;
 
 use crate::rules::Rule;
 use crate::show::json::Json;
-use crate::show::snapshot::finding;
+use crate::show::snapshot::{finding, mended};
 use crate::site::{Seen, Site};
 
 /// For people, the dearest first.
 pub fn text(site: &Site, now_s: u64) -> String {
     let found = site.findings(now_s);
-    if found.is_empty() {
-        return "No findings: no route repeats a query for each row, asks twice or waits long.\n"
-            .to_owned();
-    }
     let mut out = String::new();
+    if found.is_empty() {
+        out += "No findings: no route repeats a query for each row, asks twice or waits long.\n";
+    }
     for (number, seen) in found.iter().enumerate() {
         let _ = one(&mut out, number + 1, seen);
+    }
+    let mended = site.mended(now_s);
+    if !mended.is_empty() {
+        out += "\nMended since the app was loaded anew:\n";
+    }
+    for (seen, before) in &mended {
+        let _ = writeln!(
+            out,
+            "   {}: {} [{}]; {} of a request were to be saved, the middle one took {} and now {}",
+            seen.route.label(),
+            seen.rule.sentence(),
+            seen.id,
+            duration(seen.finding.lost_per_request_us()),
+            duration(before.p50_us),
+            duration(seen.route.release.p50_us())
+        );
     }
     out
 }
@@ -43,7 +58,14 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
             "   {} ms of a request with a transaction open and no query running",
             finding.lost_per_request_us() / 1000
         )?,
-        _ => writeln!(
+        Rule::More => writeln!(
+            out,
+            "   {} queries in a request, at most {} before the app was loaded anew; they take {} ms",
+            finding.last.count,
+            finding.last.distinct,
+            finding.lost_per_request_us() / 1000
+        )?,
+        Rule::NPlusOne | Rule::Redundant | Rule::Slow => writeln!(
             out,
             "   {} times in a request, with {} different values; {} ms of it could go",
             finding.last.count,
@@ -95,6 +117,7 @@ pub fn json(site: &Site, now_s: u64) -> String {
                 json.object(|json| finding(json, &seen));
             }
         });
+        mended(json, site, now_s);
         json.list("routes", |json| {
             for route in site.routes() {
                 json.object(|json| {
@@ -150,8 +173,13 @@ fn driver(json: &mut Json, version: &str) {
 }
 
 fn result(json: &mut Json, seen: &Seen<'_>) {
+    let many = if seen.rule == Rule::More {
+        "queries"
+    } else {
+        "times"
+    };
     let mut text = format!(
-        "{}: {}, {} times in a request.",
+        "{}: {}, {} {many} in a request.",
         seen.route.label(),
         seen.rule.sentence(),
         seen.finding.last.count

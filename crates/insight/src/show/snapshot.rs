@@ -50,6 +50,7 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
                 json.object(|json| finding(json, &seen));
             }
         });
+        mended(json, site, live.now_s);
         json.list("statements", |json| {
             for (name, counted) in site.statements().iter().take(MOST_STATEMENTS) {
                 json.object(|json| {
@@ -191,6 +192,22 @@ pub(super) fn finding(json: &mut Json, seen: &Seen<'_>) {
     json.number("most", seen.finding.most);
     json.ms("lost_ms", seen.finding.lost_per_request_us());
     json.ms("lost_per_hour_ms", seen.lost_per_hour_us);
+}
+
+/// What the last release has mended, with what was predicted and what came of it.
+pub(super) fn mended(json: &mut Json, site: &Site, now_s: u64) {
+    json.list("mended", |json| {
+        for (seen, before) in site.mended(now_s) {
+            json.object(|json| {
+                json.text("id", &seen.id).text("rule", seen.rule.word());
+                json.text("title", seen.rule.sentence())
+                    .text("route", &seen.route.label());
+                json.ms("predicted_ms", seen.finding.lost_per_request_us());
+                json.ms("before_ms", before.p50_us)
+                    .ms("after_ms", seen.route.release.p50_us());
+            });
+        }
+    });
 }
 
 /// `[at_s, requests, errors, timeouts, p50, p95, p99, max, queries, queued, running, memory_kb]`;

@@ -76,6 +76,7 @@ impl Inner {
                 // One that cannot be read is no reason to give up an answer.
                 let report = Report::read(&self.scratch).ok().map(Box::new);
                 *trace.report.borrow_mut() = report;
+                trace.release.set(Some(worker.release));
             }
             return 0;
         }

@@ -16,6 +16,8 @@ use crate::socket::{Alarm, MessageSocket};
 
 /// The descriptors of a new worker, as the supervisor passes them on.
 pub struct Adopted {
+    /// How often the app had been loaded when it was started.
+    pub release: u32,
     /// The shared memory.
     pub memory: OwnedFd,
     /// Written by the worker to wake the front.
@@ -87,7 +89,7 @@ impl Dispatch {
         let flags = rustix::fs::fcntl_getfl(&adopted.files)?;
         rustix::fs::fcntl_setfl(&adopted.files, flags | rustix::fs::OFlags::NONBLOCK)?;
         let alarm = Alarm::new(adopted.eventfd)?;
-        let worker = Worker::new(id, end, adopted.control, adopted.files);
+        let worker = Worker::new(id, adopted.release, end, adopted.control, adopted.files);
         let control = MessageSocket::new(worker.control()?)?;
         let mut inner = self.0.borrow_mut();
         inner.tell_threads(&worker);

@@ -91,6 +91,7 @@ impl Stage {
         let id = WorkerId(self.next);
         self.next += 1;
         let adopted = Adopted {
+            release: 1,
             memory,
             eventfd: bell,
             control,

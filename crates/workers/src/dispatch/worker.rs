@@ -25,6 +25,8 @@ pub(super) enum Standing {
 /// One worker.
 pub(super) struct Worker {
     pub id: WorkerId,
+    /// How often the app had been loaded when it was started.
+    pub release: u32,
     pub standing: Standing,
     pub end: FrontEnd,
     control: OwnedFd,
@@ -54,9 +56,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(id: WorkerId, end: FrontEnd, control: OwnedFd, files: OwnedFd) -> Self {
+    pub fn new(
+        id: WorkerId,
+        release: u32,
+        end: FrontEnd,
+        control: OwnedFd,
+        files: OwnedFd,
+    ) -> Self {
         Self {
             id,
+            release,
             standing: Standing::Loading,
             end,
             control,

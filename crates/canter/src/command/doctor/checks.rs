@@ -4,6 +4,8 @@
 
 use serde_json::Value as Json;
 
+use super::plans::{Plan, indexes};
+
 /// One thing to do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advice {
@@ -19,8 +21,10 @@ pub struct Advice {
     pub gain_ms: Option<f64>,
 }
 
-/// From this share of a route's time on a phase is worth a word.
+/// From this share of all time on a phase is worth a word.
 const SHARE: f64 = 0.2;
+/// For the interpreter's lock less is enough: what is waited for it after the app has begun is not seen.
+const SHARE_OF_THE_LOCK: f64 = 0.1;
 /// So many anonymous answers must have been compared before their likeness proves anything.
 const COMPARED: u64 = 20;
 
@@ -30,13 +34,15 @@ struct Known<'a> {
     measured: &'a Json,
 }
 
-/// All there is to do, the greatest gain first; what has no number comes by its importance.
-pub fn advise(settings: &Json, measured: &Json) -> Vec<Advice> {
+/// All there is to do, the greatest gain first; what has no number comes by its importance. `plans` are
+/// those of the dearest statements.
+pub fn advise(settings: &Json, measured: &Json, plans: &[Plan]) -> Vec<Advice> {
     let known = Known { settings, measured };
     // In order of importance where nothing was measured.
     let mut found: Vec<Advice> = Vec::new();
     found.extend(debug(&known));
     found.extend(findings(&known));
+    found.extend(indexes(plans, |ms| known.per_hour(ms)));
     found.extend(steps(&known));
     found.extend(pages(&known));
     found.extend(connections(&known));
@@ -177,7 +183,12 @@ fn steps(known: &Known<'_>) -> Vec<Advice> {
     ];
     let found = rows.into_iter().filter_map(|(word, title, what, remedy)| {
         let (hour, share) = known.phase(word);
-        (share >= SHARE && hour >= 1000.0).then(|| Advice {
+        let least = if word == "gil" {
+            SHARE_OF_THE_LOCK
+        } else {
+            SHARE
+        };
+        (share >= least && hour >= 1000.0).then(|| Advice {
             gain_ms: Some(hour),
             ..advice(
                 word,

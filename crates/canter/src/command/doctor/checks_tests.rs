@@ -23,7 +23,7 @@ fn measured() -> Json {
 }
 
 fn ids(settings: &Json, measured: &Json) -> Vec<&'static str> {
-    advise(settings, measured)
+    advise(settings, measured, &[])
         .iter()
         .map(|one| one.id)
         .collect()
@@ -111,7 +111,7 @@ fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
     let mut settings = healthy();
     settings["session_engine"] = json!("django.contrib.sessions.backends.db");
     settings["debug"] = json!(true);
-    let told = advise(&settings, &found);
+    let told = advise(&settings, &found, &[]);
     let ids: Vec<_> = told.iter().map(|one| one.id).collect();
     assert_eq!(
         ids,

@@ -2,12 +2,18 @@
 //! Leaves what follows from what to `checks`.
 
 use std::fmt::Write as _;
+use std::thread;
+use std::time::Duration;
 
 use canter_base::{Exit, Fault};
 use serde_json::{Value as Json, json};
 
-use super::super::insight::{ask, print};
+use super::super::insight::{ask, print, tell};
 use super::checks::{Advice, advise};
+use super::plans::{self, Plan};
+
+/// Between two questions to the database: a little more than the server asks for.
+const BETWEEN: Duration = Duration::from_millis(250);
 
 /// Asks, and prints, as JSON if that is wanted. Exit code 8 says that there is something to do.
 pub fn run(address: Option<&str>, as_json: bool) -> Result<Exit, Fault> {
@@ -17,11 +23,17 @@ pub fn run(address: Option<&str>, as_json: bool) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::Unreachable, error.to_owned())
             .hint("the server's log says what is wrong with the app"));
     }
-    let found = advise(&settings, &measured);
-    let text = if as_json {
-        format!("{}\n", as_list(&found))
+    let plans = if settings["django"].is_null() {
+        Vec::new()
     } else {
-        sentences(&found, &measured)
+        explained(address, &measured)?
+    };
+    let found = advise(&settings, &measured, &plans);
+    let unread = plans::unread(&plans);
+    let text = if as_json {
+        format!("{}\n", as_list(&found, &unread))
+    } else {
+        sentences(&found, &measured, &unread)
     };
     print(&text)?;
     Ok(if found.is_empty() {
@@ -31,25 +43,38 @@ pub fn run(address: Option<&str>, as_json: bool) -> Result<Exit, Fault> {
     })
 }
 
+/// Has the database explain the dearest statements.
+fn explained(address: Option<&str>, measured: &Json) -> Result<Vec<Plan>, Fault> {
+    let mut plans = plans::wanted(measured);
+    for (number, plan) in plans.iter_mut().enumerate() {
+        if number > 0 {
+            thread::sleep(BETWEEN);
+        }
+        let path = format!("/-/canter/explain?id={}", plan.name);
+        plan.told = read(&tell(address, &path)?)?;
+    }
+    Ok(plans)
+}
+
 fn read(text: &str) -> Result<Json, Fault> {
     serde_json::from_str(text)
         .map_err(|error| Fault::internal(format!("the server's answer is no JSON: {error}")))
 }
 
-fn as_list(found: &[Advice]) -> Json {
+fn as_list(found: &[Advice], unread: &[&str]) -> Json {
     let rows = found.iter().map(|one| {
         json!({"id": one.id, "title": one.title, "evidence": one.evidence, "do": one.remedy,
                "gain_ms_per_hour": one.gain_ms})
     });
-    json!({"advice": rows.collect::<Vec<_>>()})
+    json!({"advice": rows.collect::<Vec<_>>(), "plans_not_read": unread})
 }
 
-fn sentences(found: &[Advice], measured: &Json) -> String {
+fn sentences(found: &[Advice], measured: &Json, unread: &[&str]) -> String {
     let requests = measured["total"]["requests"].as_u64().unwrap_or(0);
-    if found.is_empty() {
-        return format!("Nothing to do: looked at the settings and {requests} requests.\n");
-    }
     let mut text = String::new();
+    if found.is_empty() {
+        text = format!("Nothing to do: looked at the settings and {requests} requests.\n");
+    }
     for (number, one) in found.iter().enumerate() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}. {}", number + 1, one.title);
@@ -59,6 +84,9 @@ fn sentences(found: &[Advice], measured: &Json) -> String {
             let _ = writeln!(text, "   gain    about {} in an hour", duration(gain));
         }
         text.push('\n');
+    }
+    for reason in unread {
+        let _ = writeln!(text, "Not every plan was read: {reason}.");
     }
     if requests < 100 {
         let _ = writeln!(
@@ -92,10 +120,16 @@ mod tests {
             remedy: "DEBUG = False".to_owned(),
             gain_ms: Some(2000.0),
         }];
-        let text = sentences(&found, &json!({"total": {"requests": 5}}));
+        let text = sentences(&found, &json!({"total": {"requests": 5}}), &["too old"]);
         assert!(text.starts_with("1. DEBUG is on\n   seen    it is\n   to do   DEBUG = False\n"));
         assert!(text.contains("about 2.0 s in an hour") && text.contains("Only 5 requests"));
-        assert_eq!(as_list(&found)["advice"][0]["id"], "debug");
-        assert!(sentences(&[], &json!({})).starts_with("Nothing to do"));
+        assert!(
+            text.contains("Not every plan was read: too old.\n"),
+            "{text}"
+        );
+        let list = as_list(&found, &["too old"]);
+        assert_eq!(list["advice"][0]["id"], "debug");
+        assert_eq!(list["plans_not_read"][0], "too old");
+        assert!(sentences(&[], &json!({}), &[]).starts_with("Nothing to do"));
     }
 }

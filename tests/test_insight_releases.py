@@ -1,0 +1,70 @@
+"""What a reload changed: a finding that was mended, with what was predicted and what came of it, and a
+route that asks for much more than before. Ids are those of the acceptance list (what nobody offers).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from harness import shop
+from harness.operated import PATIENCE, PROGRAM, until
+from harness.server import Server
+
+LOOP = """
+    for number in range(40):
+        list(Order.objects.filter(pk=number))
+"""
+
+
+def change(file: Path, before: str, after: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(before) == 1, text
+    file.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def test_s4_s10_a_reload_tells_what_it_mended_and_what_it_made_worse(tmp_path: Path) -> None:
+    site = shop.copy(tmp_path, (10, 20, 40))
+    with Server(site, "") as server:
+        shop.get(server, "/api/orders/")
+        for _ in range(20):
+            shop.get(server, "/recent/")
+        found = [one for one in shop.data(server)["findings"] if one["route"] == "GET /api/orders/"]
+        call = re.match(r"[\w.]+(\.\w+\([^)]*\))+", found[0]["advice"])
+        assert call is not None, found
+        change(site / "reader/api/views.py", "Order.objects.all()", call[0])
+        recent = "    orders = Order.objects.select_related(\"customer\")[:RECENT_ROWS]\n"
+        change(site / "reader/views/pages.py", recent, recent + LOOP)
+        [old] = server.named("worker")
+        server.signal(signal.SIGHUP)
+        until(lambda: server.named("worker") not in ([old], []), PATIENCE * 4, "a new worker")
+
+        def is_new() -> bool:
+            shop.get(server, "/api/orders/")
+            return bool(shop.data(server)["mended"])
+
+        until(is_new, PATIENCE * 4, "an answer of the new code")
+        shop.get(server, "/recent/")
+        data = shop.data(server)
+        mended = {one["id"]: one for one in data["mended"]}
+        assert {one["id"] for one in found} == set(mended)
+        assert all(one["predicted_ms"] > 0 and one["before_ms"] > 0 for one in mended.values())
+        assert not [one for one in data["findings"] if one["route"] == "GET /api/orders/"]
+        (worse,) = [one for one in data["findings"] if one["rule"] == "more_queries"]
+        assert (worse["route"], worse["count"], worse["distinct"]) == ("GET /recent/", 41, 1)
+        assert worse["file"] == "reader/views/pages.py"
+        program = [PROGRAM, "queries", shop.socket_of(server)]
+        text = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE * 4).stdout
+        assert "41 queries in a request, at most 1 before the app was loaded anew" in text
+        assert "Mended since the app was loaded anew:\n   GET /api/orders/: " in text
+        told = "a request asks more queries than any did before the app was loaded anew"
+        lines = [line for line in server.log.splitlines() if told in line]
+        assert len(lines) == 1 and "GET /recent/" in lines[0] and "queries=41" in lines[0], lines
+        sarif = json.loads(
+            subprocess.run([*program, "--format", "sarif"], capture_output=True, timeout=PATIENCE * 4).stdout
+        )
+        rules = [one["id"] for one in sarif["runs"][0]["tool"]["driver"]["rules"]]
+        assert "more_queries" in rules
