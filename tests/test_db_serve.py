@@ -561,3 +561,28 @@ def test_replicas_without_the_pool_are_refused(tmp_path: Path, postgres: Postgre
     done = run_canter(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert "reads go to replicas through the pool, and it is off" in done.stderr
+
+
+def test_d7_a_site_whose_database_is_gone_is_not_ready_until_it_is_back(tmp_path: Path) -> None:
+    with Postgres.running() as postgres, postgres.database() as database:
+        env = {"DATABASE_URL": url_of(postgres, database), "SITE": "{}", "HOME": str(tmp_path)}
+        # Nobody is held for longer than the test wants to wait.
+        flags = ("--health", "--db-wait-timeout", "1s")
+        with Server(tmp_path / "site", "dbsite", *flags, env=env) as server, server.client() as probe:
+
+            def is_ready() -> bool:
+                return probe.get("/-/ready").status == 200
+
+            assert is_ready(), "nothing was tried yet"
+            assert is_pooled(facts(server))
+            assert is_ready()
+            port = postgres.port
+            postgres.stop(kill=True)
+            facts(server, status=500)
+            response = probe.get("/-/ready")
+            assert response.status == 503 and b"no connection to the database" in response.body
+            assert probe.get("/-/live").status == 200
+            postgres.start(port)
+            # No request to the app is needed: a balancer would send none.
+            until(is_ready, PATIENCE, "the database to be found again")
+            assert is_pooled(facts(server))

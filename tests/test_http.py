@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from harness.control import Reins
+from harness.operated import PATIENCE, until
 from harness.raw import Ended, chunked, head
 from harness.server import Server
 
@@ -334,6 +335,24 @@ def test_l7_the_health_of_the_server_is_answered_while_the_app_is_busy(
         assert client.get("/-/live", method="HEAD").body == b""
         view.go()
         assert busy.response().status == 200
+
+
+def test_d7_a_full_queue_is_not_ready_and_is_again_when_it_has_room(
+    tmp_path: Path,
+) -> None:
+    flags = ("--health", "--threads", "1", "--queue-size", "1")
+    with Reins(tmp_path) as all_reins, all_reins.taken() as reins, Server(tmp_path, "web", *flags) as server:
+        with server.client() as busy, server.client() as waits, server.client() as client:
+            busy.send(head("GET", "/held?busy"))
+            view = reins.held()
+            assert client.get("/-/ready").status == 200
+            waits.send(head("GET", "/"))
+            until(lambda: client.get("/-/ready").status == 503, PATIENCE, "the queue to be full")
+            assert b"as many requests wait as may" in client.get("/-/ready").body
+            assert client.get("/-/live").status == 200
+            view.go()
+            assert busy.response().status == waits.response().status == 200
+            until(lambda: client.get("/-/ready").status == 200, PATIENCE, "room in the queue")
 
 
 def test_without_the_option_the_health_paths_belong_to_the_app(tmp_path: Path) -> None:

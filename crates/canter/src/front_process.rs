@@ -1,8 +1,10 @@
 //! Owns the front's process: the runtime, the front, the dispatch, the pooler, and the words of the
 //! supervisor. Leaves what each of them does to its crate; here they are only joined.
 
+mod app;
 mod bills;
 mod breakers;
+mod collector;
 mod files;
 pub(crate) mod observed;
 mod pooled;
@@ -14,23 +16,21 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use canter_base::options::{Ban, Cache, Compress as Compression, Config, Hsts, Http2, LogTarget};
 use canter_base::sizing::Sizing;
 use canter_base::{error, info, warn};
-use canter_channel::call::{Answer, Submission};
 use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_front::{
-    AccessLog, App, Call, Challenges, Compress, GuardSettings, HandshakeSettings, Listener, Pages,
+    AccessLog, Challenges, Compress, GuardSettings, HandshakeSettings, Listener, Pages,
     Profiler, Server, Settings,
 };
 use canter_shield::pace::Pace;
 use canter_sys::process::exit_now;
 use canter_sys::{allocator, temp};
-use canter_workers::dispatch::{self, Adopted, Dispatch, Notice, Ticket};
+use canter_workers::dispatch::{self, Adopted, Dispatch, Notice};
 use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
 use canter_workers::socket::MessageSocket;
 use canter_workers::supervisor::FrontStart;
@@ -38,10 +38,11 @@ use canter_workers::supervisor::FrontStart;
 use crate::command::serve::temp_dir;
 use crate::pooling::Plan;
 use crate::{admin, tiers, tls};
+use app::Workers;
 use breakers::Guarded;
+use collector::Collector;
 use observed::Processes;
 use pooled::Pooled;
-use visits::{Visited, Visits};
 
 /// Freed memory the front keeps while it is busy.
 const KEPT: i32 = 4 << 20;
@@ -99,57 +100,6 @@ fn before_sleep() {
     });
 }
 
-/// The app as the front sees it: the workers behind the dispatch.
-#[derive(Clone)]
-struct Workers {
-    dispatch: Dispatch,
-    /// Only with replicas of a database.
-    visits: Option<Visits>,
-}
-
-enum WorkerCall {
-    Plain(Ticket),
-    Visit(Box<Visited>),
-}
-
-impl App for Workers {
-    type Call = WorkerCall;
-
-    fn submit(&self, submission: Submission) -> WorkerCall {
-        match &self.visits {
-            None => WorkerCall::Plain(self.dispatch.submit(submission)),
-            Some(visits) => WorkerCall::Visit(Box::new(visits.submit(&self.dispatch, submission))),
-        }
-    }
-
-    fn is_ready(&self) -> bool {
-        self.dispatch.is_ready()
-    }
-}
-
-impl Call for WorkerCall {
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
-        match self {
-            Self::Plain(ticket) => ticket.poll_answer(cx),
-            Self::Visit(visited) => visited.poll_answer(cx),
-        }
-    }
-
-    fn set_hold(&self, hold: bool) {
-        match self {
-            Self::Plain(ticket) => ticket.set_hold(hold),
-            Self::Visit(visited) => visited.set_hold(hold),
-        }
-    }
-
-    fn is_queued(&self) -> bool {
-        match self {
-            Self::Plain(ticket) => ticket.is_queued(),
-            Self::Visit(visited) => visited.is_queued(),
-        }
-    }
-}
-
 async fn serve(
     start: FrontStart,
     config: &Config,
@@ -190,6 +140,7 @@ async fn serve(
     let app = Guarded::new(Workers {
         dispatch: dispatch.clone(),
         visits: pooled.visits(pooling, &dispatch),
+        pooled: pooled.clone(),
     });
     listeners.extend(
         admin
@@ -205,6 +156,7 @@ async fn serve(
     let pages = tiers::below(pages(config, sizing), config);
     let insight = observed::start(config, &dispatch, &processes, (&pooled, &pages), &profiler);
     staff::connect(insight.as_deref(), &link, &dispatch, &pooled);
+    let collector = Collector::start(config, insight.as_ref());
     let server = Server::start(
         Settings {
             insight,
@@ -225,6 +177,7 @@ async fn serve(
         processes,
         files,
         pages,
+        collector,
     };
     obey(joined, server, config.graceful_timeout).await
 }
@@ -249,6 +202,7 @@ struct Joined {
     processes: Processes,
     files: Files,
     pages: Pages,
+    collector: Collector,
 }
 
 /// Does what the supervisor says, to the end.
@@ -367,6 +321,8 @@ impl Stop {
         if let Some(access) = &joined.access {
             access.finish();
         }
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        joined.collector.finish(left).await;
         say(&joined.link, ToSupervisor::Drained);
         exit_now(0);
     }

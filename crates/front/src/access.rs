@@ -16,6 +16,7 @@ use canter_base::warn;
 use canter_cache::status::Brief;
 use canter_http::escape::Escaped;
 use canter_insight::Phase;
+use canter_insight::traceparent::{Context, Hex};
 
 use crate::facts::Line;
 use crate::insight::Learned;
@@ -64,6 +65,8 @@ pub(crate) struct Ended<'a> {
     pub cache: Option<Brief>,
     /// Where the time went; None where nobody looked.
     pub learned: Option<&'a Learned>,
+    /// The trace it belongs to, and what it is there.
+    pub traced: Option<&'a Context>,
 }
 
 impl AccessLog {
@@ -235,6 +238,9 @@ fn push_json(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Res
     for (key, word) in cache_words(ended) {
         write!(out, ",\"{key}\":\"{word}\"")?;
     }
+    if let Some((trace, span)) = trace_words(ended) {
+        write!(out, ",\"trace_id\":\"{trace}\",\"span_id\":\"{span}\"")?;
+    }
     if let Some(learned) = ended.learned {
         out.push_str(",\"route\":");
         push_json_string(out, &learned.route);
@@ -272,6 +278,9 @@ fn push_logfmt(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::R
     for (key, word) in cache_words(ended) {
         write!(out, " {key}={word}")?;
     }
+    if let Some((trace, span)) = trace_words(ended) {
+        write!(out, " trace_id={trace} span_id={span}")?;
+    }
     out.push('\n');
     Ok(())
 }
@@ -282,6 +291,13 @@ fn cache_words(ended: &Ended<'_>) -> impl Iterator<Item = (&'static str, &'stati
     let detail = ended.cache.and_then(|cache| cache.detail);
     let detail = detail.map(|detail| ("cache_detail", detail));
     word.into_iter().chain(detail)
+}
+
+/// The trace it belongs to, and its own span there, or that of whoever called.
+fn trace_words<'e>(ended: &Ended<'e>) -> Option<(Hex<'e>, Hex<'e>)> {
+    let context = ended.traced?;
+    let span = context.span.as_ref().or(context.parent.as_ref())?;
+    Some((Hex(&context.trace), Hex(span)))
 }
 
 fn texts(ended: &Ended<'_>) -> [(&'static str, String); 6] {
@@ -329,8 +345,11 @@ mod tests {
                 detail: Some("set-cookie"),
             }),
             learned: None,
+            traced: Context::read(TRACE.as_bytes()).as_ref(),
         })
     }
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn line(format: AccessLogFormat) -> String {
         let mut out = String::new();
@@ -392,9 +411,15 @@ mod tests {
         assert!(
             json.contains("\"duration_ms\":1.500,") && json.contains("\"request_id\":\"id-1\"")
         );
-        assert!(json.contains(",\"cache\":\"BYPASS\",\"cache_detail\":\"set-cookie\"}"));
+        assert!(json.contains(",\"cache\":\"BYPASS\",\"cache_detail\":\"set-cookie\","));
+        assert!(json.ends_with(
+            ",\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"span_id\":\"00f067aa0ba902b7\"}\n"
+        ));
         let logfmt = line(AccessLogFormat::Logfmt);
-        assert!(logfmt.ends_with(" duration_ms=1.500 cache=BYPASS cache_detail=set-cookie\n"));
+        assert!(logfmt.ends_with(
+            " duration_ms=1.500 cache=BYPASS cache_detail=set-cookie \
+             trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=00f067aa0ba902b7\n"
+        ));
         assert!(logfmt.contains("status=200 bytes=13") && logfmt.contains("user_agent=curl/8"));
         for form in [json, logfmt] {
             assert!(form.lines().count() == 1 && !form.contains('\x1b'));

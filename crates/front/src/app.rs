@@ -13,8 +13,8 @@ pub trait App: Clone + 'static {
     /// Hands a complete request in. Never blocks and never fails: refusals come as answers.
     fn submit(&self, submission: Submission) -> Self::Call;
 
-    /// Whether requests would be run now.
-    fn is_ready(&self) -> bool;
+    /// Why requests would not be answered now, in words; None while they would.
+    fn hindrance(&self) -> Option<&'static str>;
 }
 
 /// A request handed in.

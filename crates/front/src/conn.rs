@@ -305,6 +305,7 @@ impl<A: App> Conn<A> {
                 took: std::time::Duration::ZERO,
                 cache: None,
                 learned: None,
+                traced: None,
             });
         }
     }
@@ -327,6 +328,7 @@ impl<A: App> Conn<A> {
                 took: now.duration_since(facts.started),
                 cache: facts.cache_status.as_ref().map(|told| told.brief),
                 learned: learned.as_ref(),
+                traced: facts.traced.as_ref().map(|traced| &traced.context),
             });
         }
     }

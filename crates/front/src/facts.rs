@@ -14,6 +14,7 @@ use canter_http::{Head, KnownName, Method, RequestFacts};
 
 use crate::forwarded::Client;
 use crate::pages::{Passing, Visit};
+use crate::traced::Traced;
 use crate::urgent::Turn;
 
 /// Of one request, kept until its response is sent.
@@ -62,6 +63,8 @@ pub(crate) struct Facts {
     pub same: Cell<Option<bool>>,
     /// What is written down of it on its way; None where nobody wants to know.
     pub trace: Option<Rc<Trace>>,
+    /// Where it stands in a trace; None where it came without one and nobody is told.
+    pub traced: Option<Box<Traced>>,
     /// Only when there is an access log.
     pub line: Option<Box<Line>>,
 }

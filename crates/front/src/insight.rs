@@ -4,7 +4,7 @@
 pub(crate) mod profiler;
 pub(crate) mod staff;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use canter_channel::trace::Trace;
 use canter_http::Method;
 use canter_insight::Phase::{App, BodyIn, Cache, Gil, Pool, Queue, Router, Sql};
 use canter_insight::forecast;
+use canter_insight::otlp::{Resource, metrics};
 use canter_insight::show::Live;
 use canter_insight::statement::Traits;
 use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
@@ -25,6 +26,7 @@ use crate::acknowledged::{Acknowledged, FILE};
 use crate::facts::Facts;
 use crate::likeness::Likeness;
 use crate::request::random;
+use crate::traced::{Ended, Traces};
 pub use profiler::Profiler;
 pub use staff::Staff;
 
@@ -44,6 +46,8 @@ pub struct Insight {
     key: String,
     acknowledged: RefCell<Acknowledged>,
     likeness: RefCell<Likeness>,
+    /// What a collector is told of requests, if there is one.
+    traces: OnceCell<Traces>,
     /// Somebody speaks for others from this machine.
     proxied: Cell<bool>,
     /// Connections of clients, as the sweep has counted them last.
@@ -86,10 +90,34 @@ impl Insight {
             key: format!("{:016x}{:016x}", random(), random()),
             likeness: RefCell::default(),
             acknowledged: RefCell::new(Acknowledged::at(Path::new(FILE))),
+            traces: OnceCell::new(),
             proxied: Cell::new(false),
             connections: Cell::new(0),
             streams: Cell::new(0),
         })
+    }
+
+    /// From now on keeps requests for a collector: one in `sample` whatever came of it.
+    pub fn trace(&self, sample: u32) {
+        let _ = self.traces.set(Traces::new(sample));
+    }
+
+    /// What is kept for a collector.
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.traces.get()
+    }
+
+    /// The spans that wait for a collector, and how many were let go since this was asked last.
+    pub fn take_spans(&self) -> (Vec<u8>, u64) {
+        let taken = self
+            .traces()
+            .map(|traces| (traces.take(), traces.take_lost()));
+        taken.unwrap_or_default()
+    }
+
+    /// All metrics as a collector takes them.
+    pub fn told_metrics(&self, resource: &Resource, time: metrics::Span) -> Vec<u8> {
+        metrics::request(resource, &self.site.borrow(), &self.live(false), time)
     }
 
     /// To be called about each second.
@@ -254,6 +282,21 @@ impl Insight {
         }
         for (statement, place, text) in &report.advice {
             site.tell_advice(*statement, *place, text);
+        }
+        if let (Some(traces), Some(traced)) = (self.traces(), &facts.traced) {
+            let (method, route) = (observation.method, observation.route);
+            let wall_us = phases.wall_us();
+            let ended = Ended {
+                method,
+                route,
+                status,
+                phases,
+                queries,
+                groups: &groups,
+                now,
+                is_unusual: route != FRONT && site.is_unusual(method, route, wall_us),
+            };
+            traces.note(&site, facts, traced, &ended);
         }
         let now_s = now.duration_since(self.begun).as_secs();
         if site.observe(now_s, &observation)

@@ -34,6 +34,7 @@ mod steps;
 mod stream;
 mod table;
 mod tls;
+mod traced;
 mod urgent;
 
 pub use access::AccessLog;

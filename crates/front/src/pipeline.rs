@@ -42,14 +42,14 @@ pub(crate) struct Asked<'a> {
     pub told: Option<&'a Told>,
     /// It came where everybody is sent to HTTPS.
     pub redirects: bool,
-    /// A worker takes requests.
-    pub ready: bool,
+    /// Why requests would not be answered now; asked by few.
+    pub hindrance: &'a dyn Fn() -> Option<&'static str>,
 }
 
 /// The first step that answers wins; None means that the app is asked.
 pub(crate) fn before(settings: &Settings, guard: &Guard, asked: &Asked<'_>) -> Option<Local> {
     None.or_else(|| steps::options::answer(asked.head))
-        .or_else(|| steps::health::answer(settings.health, asked.ready, asked.head, asked.buf))
+        .or_else(|| steps::health::answer(settings.health, asked.hindrance, asked.head, asked.buf))
         .or_else(|| steps::challenge::answer(&settings.challenges, asked.head, asked.buf))
         .or_else(|| steps::bench::answer(settings.bench_token.as_deref(), asked.head, asked.buf))
         .or_else(|| steps::ban::answer(guard, asked.to_blame))

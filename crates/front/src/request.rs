@@ -9,6 +9,7 @@ use canter_base::options::ForwardedHeader;
 use canter_channel::request::{Facts, Writer};
 use canter_encode::{Coding, tag};
 use canter_http::{Field, FieldClass, Head, KnownName, Reject, Version, target};
+use canter_insight::traceparent::Context;
 
 use crate::forwarded::{self, Client, Words};
 
@@ -82,6 +83,8 @@ pub(crate) struct Origin<'a> {
     pub conditions: &'a [(&'static [u8], Vec<u8>)],
     /// What it says of codings and encoded forms passes through this.
     pub codings: Codings,
+    /// Where it stands in a trace, where it is a part of its own there.
+    pub traced: Option<Context>,
 }
 
 /// What the app is told of codings, and of forms that were made here.
@@ -195,6 +198,9 @@ pub(crate) fn begin<'m>(
     for (name, value) in origin.conditions {
         writer.field(name, value, false);
     }
+    if let Some(context) = &origin.traced {
+        writer.field(b"traceparent", context.field().as_bytes(), false);
+    }
     writer.field(origin.id_header.as_bytes(), origin.id, false);
     Ok(writer)
 }
@@ -219,6 +225,10 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
         {
             false
         }
+        // What the client said of the trace, where that goes on from here; the second means nothing
+        // without the first.
+        KnownName::Traceparent => origin.traced.is_none(),
+        KnownName::Tracestate => origin.traced.is_none_or(|context| context.parent.is_some()),
         // Written by us, not by the client.
         KnownName::Connection => !origin.http2,
         KnownName::XRealIp | KnownName::XRequestStart => origin.trusted.is_some(),

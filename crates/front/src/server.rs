@@ -77,6 +77,12 @@ impl<A: App> Shared<A> {
         self.draining.get()
     }
 
+    /// Why requests would not be answered now.
+    pub fn hindrance(&self) -> Option<&'static str> {
+        let stopping = self.is_draining().then_some("the server is stopping");
+        stopping.or_else(|| self.app.hindrance())
+    }
+
     /// How short memory is.
     pub fn pressure(&self) -> Level {
         self.pressure.get()

@@ -7,6 +7,7 @@ pub mod forecast;
 pub mod histogram;
 pub mod history;
 pub mod observation;
+pub mod otlp;
 pub mod phases;
 pub mod profile;
 pub mod releases;
@@ -15,6 +16,7 @@ pub mod rules;
 pub mod show;
 pub mod site;
 pub mod statement;
+pub mod traceparent;
 pub mod window;
 
 pub use observation::{Group, Name, Observation, Place, Told};

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::histogram::Histogram;
 use crate::observation::Observation;
 use crate::phases::Phases;
-use crate::releases::Release;
+use crate::releases::{ENOUGH, Release};
 use crate::window::Window;
 
 /// Routes told apart; one more stands for all others.
@@ -112,6 +112,11 @@ impl Route {
         self.by_class.last().copied().unwrap_or(0)
     }
 
+    /// Whether its requests rarely take as long.
+    pub fn is_unusual(&self, wall_us: u64) -> bool {
+        self.requests >= ENOUGH && wall_us > self.wall.quantile_us(950)
+    }
+
     /// Statements in the middle request, to a third.
     pub fn queries_p50(&self) -> u64 {
         if self.queries.0 == 0 {
@@ -152,12 +157,7 @@ pub struct Routes {
 impl Routes {
     /// The route of a request and its place, which does not change.
     pub fn find(&mut self, method: &'static str, name: &str) -> (usize, &mut Route) {
-        let known = self.places.get(name).and_then(|places| {
-            let mut places = places.iter();
-            places
-                .find(|(other, _)| *other == method)
-                .map(|(_, place)| *place)
-        });
+        let known = self.known(method, name);
         let place = known.unwrap_or_else(|| self.add(method, name));
         // Places are those of rows, which never go.
         let row = match self.rows.get(place) {
@@ -165,6 +165,17 @@ impl Routes {
             None => 0,
         };
         (row, &mut self.rows[row])
+    }
+
+    /// A route that was seen before and is told apart.
+    pub fn get(&self, method: &'static str, name: &str) -> Option<&Route> {
+        self.rows.get(self.known(method, name)?)
+    }
+
+    fn known(&self, method: &'static str, name: &str) -> Option<usize> {
+        let mut places = self.places.get(name)?.iter();
+        let found = places.find(|(other, _)| *other == method);
+        found.map(|(_, place)| *place)
     }
 
     fn add(&mut self, method: &'static str, name: &str) -> usize {

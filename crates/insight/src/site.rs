@@ -210,6 +210,17 @@ impl Site {
         self.statements.get(&name).map(|counted| &counted.told)
     }
 
+    /// A place by its name.
+    pub fn place(&self, name: Name) -> Option<&Place> {
+        self.places.get(&name)
+    }
+
+    /// Whether requests of this route, of which enough were seen, rarely take as long: one in twenty.
+    pub fn is_unusual(&self, method: &'static str, route: &str, wall_us: u64) -> bool {
+        let known = self.routes.get(method, route);
+        known.is_some_and(|route| route.is_unusual(wall_us))
+    }
+
     /// To be called about each second.
     pub fn tick(&mut self, now_s: u64, gauges: Gauges) {
         self.history.tick(now_s, gauges);

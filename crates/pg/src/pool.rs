@@ -14,6 +14,7 @@ mod lease;
 mod look;
 mod network;
 mod one;
+mod outlook;
 mod pins;
 mod registry;
 mod size;

@@ -133,6 +133,18 @@ impl Pooler {
         self.0.pools.retry();
     }
 
+    /// Whether none of the databases that were tried can be used now.
+    pub fn is_out(&self) -> bool {
+        let groups = self.0.replicas.borrow();
+        let is_replica = |id| groups.values().any(|group| group.has(id));
+        self.0.pools.are_out(is_replica)
+    }
+
+    /// Forgets which could not be used: the settings may be others now.
+    pub fn expect_well(&self) {
+        self.0.pools.expect_well();
+    }
+
     /// Accepts clients at a door.
     pub fn open(&self, door: Door) -> io::Result<()> {
         self.0.minutes.keep(&self.0);

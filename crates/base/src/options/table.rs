@@ -17,6 +17,7 @@ use super::choice::{
 use super::database_url::{DatabaseUrl, RoleName};
 use super::declare::{Group, Row, first, options};
 use super::folder::{Media, UrlFolder};
+use super::otlp::{OtlpEndpoint, OtlpHeader};
 use super::page_rule::PageRule;
 use super::priority::Priority;
 use super::quantity::{Mode, Size};
@@ -488,8 +489,10 @@ options! {
     /// Answer `/-/live` and `/-/ready` for health checks
     ///
     /// They are answered without the app and without a worker: `/-/live` with 200 while Canter
-    /// runs, `/-/ready` with 200 while requests are welcome and 503 before the app has loaded and
-    /// once Canter is stopping.
+    /// runs, `/-/ready` with 200 while requests are welcome. It is 503, with a word on why, before the
+    /// app has loaded, once Canter is stopping, while as many requests wait as `--queue-size` lets, and
+    /// while no connection to any of the pooled databases can be opened; asking then has them tried
+    /// again. A database that sleeps unused is not woken by it.
     health: bool = "false" {
         group: Proxies, example: "true", since: "0.1.0",
     }
@@ -907,6 +910,34 @@ options! {
         unset: "from elsewhere nobody may",
     }
 
+    /// Tell an OpenTelemetry collector at this address about requests
+    ///
+    /// Traces and metrics go there by OTLP over HTTP, to `/v1/traces` and `/v1/metrics` below the address:
+    /// traces within two seconds, metrics each minute and at the end. A trace is told when it is over:
+    /// those that failed, those that took longer than 95 of 100 of their route, and one in
+    /// `--otlp-sample`. The app gets `traceparent`, so that what it tells itself belongs to the same trace.
+    /// A collector that is away costs what it does not hear, and nothing else. The site's `service.name` there is
+    /// `--name`, or else the app, such as `mysite.wsgi`.
+    otlp_endpoint: Option<OtlpEndpoint> = "" {
+        group: Logging, example: "http://127.0.0.1:4318", since: "0.1.0", unset: "nobody is told",
+    }
+
+    /// Field to send with what the collector is told; may be given several times
+    ///
+    /// For collectors that want a key. The value is never shown, but a flag can be seen by other users
+    /// of the machine: prefer `CANTER_OTLP_HEADER`.
+    otlp_header: Vec<OtlpHeader> = "" {
+        group: Logging, example: "x-api-key=secret", since: "0.1.0", unset: "none",
+    }
+
+    /// Tell one in so many requests whatever came of it; 0 for those alone that failed or were slow
+    ///
+    /// Which ones follows from the number of the trace, so that the parts of a trace agree. What a trusted
+    /// proxy has chosen is told as well.
+    otlp_sample: u32 = "100" {
+        group: Logging, example: "1", since: "0.1.0",
+    }
+
     /// Least important message that is logged
     ///
     /// Messages go to standard error. Gunicorn's `warning` and `critical` are understood.
@@ -1000,7 +1031,7 @@ options! {
 
     /// Name that `ps` and `top` show for Canter's processes
     ///
-    /// Useful when one machine runs several sites.
+    /// Useful when one machine runs several sites; `--otlp-endpoint` is told it, too.
     name: String = "canter" {
         group: Running, example: "mysite", since: "0.1.0", short: 'n', gunicorn: ["proc_name"],
     }

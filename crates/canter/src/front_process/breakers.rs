@@ -61,8 +61,8 @@ impl<A: App> App for Guarded<A> {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.app.is_ready()
+    fn hindrance(&self) -> Option<&'static str> {
+        self.app.hindrance()
     }
 }
 

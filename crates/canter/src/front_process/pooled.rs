@@ -97,8 +97,9 @@ impl Pooled {
             Notice::Gone { worker, .. } => {
                 inner.processes.borrow_mut().remove(worker);
             }
-            Notice::Ready(_)
-            | Notice::Replace(..)
+            // It may have other settings than those before it.
+            Notice::Ready(_) => inner.pooler.expect_well(),
+            Notice::Replace(..)
             | Notice::TimedOut { .. }
             | Notice::Stack { .. }
             | Notice::Slow { .. }
@@ -112,6 +113,11 @@ impl Pooled {
         if let Some(inner) = &self.0 {
             inner.pooler.reconnect(None);
         }
+    }
+
+    /// Whether no connection to any database of the site can be opened.
+    pub fn is_out(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.pooler.is_out())
     }
 
     /// What the pool did and does.

@@ -77,7 +77,7 @@ impl<A: App> Conn<A> {
             to_blame: facts.client,
             redirects: self.arrival.redirects,
             told: told.as_ref(),
-            ready: self.shared.app.is_ready() && !self.shared.is_draining(),
+            hindrance: &|| self.shared.hindrance(),
         };
         let unread = !decoder.is_done();
         if let Some(local) = pipeline::before(settings, &self.shared.guard, &asked) {
@@ -185,6 +185,7 @@ impl<A: App> Conn<A> {
             address: self.compared_address(),
             same: Cell::new(None),
             trace: self.shared.settings.insight.as_ref().map(|_| Rc::default()),
+            traced: self.traced(client),
             line: self
                 .shared
                 .access

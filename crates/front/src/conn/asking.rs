@@ -1,16 +1,17 @@
 //! Owns what the app is asked with, beside the request's head: who asks, under which id, and for how
-//! long anybody waits; and whether what comes is what came a moment before.
+//! long anybody waits, and as a part of which trace; and whether what comes is what came a moment before.
 //! Leaves writing the message to `request`, and trust in peers to `forwarded`.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use canter_http::{Framing, KnownName, Method};
+use canter_http::{Framing, KnownName, Method, Version};
 
 use super::Conn;
 use crate::app::App;
 use crate::facts::Facts;
-use crate::forwarded::{self, Told};
+use crate::forwarded::{self, Client, Told};
 use crate::request;
+use crate::traced::Traced;
 
 impl<A: App> Conn<A> {
     /// What the message of the request is made from, beside its head. `told` is what a trusted proxy
@@ -32,6 +33,11 @@ impl<A: App> Conn<A> {
             trusted: self.arrival.trusted.then(|| settings.words()),
             http2: self.arrival.http2,
             codings: self.codings(facts),
+            traced: facts
+                .traced
+                .as_ref()
+                .filter(|it| it.is_ours())
+                .map(|it| it.context),
             conditions,
         }
     }
@@ -78,6 +84,30 @@ impl<A: App> Conn<A> {
         let mut fields = self.head.fields.iter();
         let field = fields.find(|field| field.name.of(buf).eq_ignore_ascii_case(name))?;
         Some(field.value.of(buf))
+    }
+
+    /// Where the request stands in a trace.
+    pub(super) fn traced(&self, client: &Client) -> Option<Box<Traced>> {
+        let buf = self.buffer.filled();
+        let came = Traced::came(&self.head, buf);
+        let insight = self.shared.settings.insight.as_ref();
+        let Some(traces) = insight.and_then(|insight| insight.traces()) else {
+            return came.map(Traced::passing);
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let value = |name| text(self.head.value(buf, name).unwrap_or_default());
+        Some(Box::new(Traced {
+            context: traces.begin(came, self.arrival.trusted),
+            path: text(self.head.path(buf)),
+            host: value(KnownName::Host),
+            agent: value(KnownName::UserAgent),
+            client: client.address.clone(),
+            version: match self.head.version {
+                _ if self.arrival.http2 => "2",
+                Version::Http10 => "1.0",
+                Version::Http11 => "1.1",
+            },
+        }))
     }
 
     /// Whose answer is compared with the one before: a page that is asked for without a cookie.

@@ -142,6 +142,7 @@ impl<A: App> Conn<A> {
             http2: false,
             conditions,
             codings: Codings::Pass,
+            traced: None,
         };
         let mut message = Vec::new();
         let writer = request::begin(&mut message, text, head, &origin, &mut Vec::new()).ok()?;

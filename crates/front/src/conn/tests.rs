@@ -31,8 +31,8 @@ impl App for Silent {
         submission
     }
 
-    fn is_ready(&self) -> bool {
-        true
+    fn hindrance(&self) -> Option<&'static str> {
+        None
     }
 }
 

@@ -103,6 +103,7 @@ fn refuse<A: App>(shared: &Shared<A>, parts: &Parts, arrival: &Arrival, unfit: &
         took: Duration::ZERO,
         cache: None,
         learned: None,
+        traced: None,
     });
 }
 

@@ -75,7 +75,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
 ];
 
 /// Upper ends in milliseconds.
-const BOUNDS_MS: [u64; 19] = [
+pub const BOUNDS_MS: [u64; 19] = [
     5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000, 15_000, 20_000, 25_000,
     30_000, 60_000,
 ];

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::drive::Job;
 use super::host::{Held, Permit};
 use super::one::Pool;
+use super::outlook::Outlook;
 use super::stats::bump;
 use super::{Connect, Refused, Why};
 use crate::target::Target;
@@ -48,6 +49,7 @@ pub(crate) async fn connect<C: Connect>(pool: Rc<Pool<C>>, permit: Permit<C>) {
             bump(&pool.counters.connects);
             pool.backoff.reset();
             pool.ever_connected.set(true);
+            pool.outlook.set(Outlook::Fair);
             pool.last_refusal.replace(None);
             let mut held = Held::new(server, permit, generation);
             if pool.host.size.is_unknown() {
@@ -68,6 +70,7 @@ pub(crate) async fn connect<C: Connect>(pool: Rc<Pool<C>>, permit: Permit<C>) {
         }
         Err(refused) => {
             bump(&pool.counters.connect_failures);
+            pool.outlook.set(Outlook::Bad);
             drop(connecting);
             fail(&pool, refused);
             drop(permit);

@@ -15,6 +15,7 @@ use super::drive::Job;
 use super::host::{CONNECTS_AT_ONCE, Held, Host, Permit};
 use super::idle::Idle;
 use super::lease::{InUse, Lease};
+use super::outlook::Outlook;
 use super::stats::{Counters, bump};
 use super::tick::LOOK_EVERY;
 use super::wait::{Wait, Waiter};
@@ -37,6 +38,7 @@ pub(crate) struct Pool<C: Connect> {
     pub(crate) last_refusal: RefCell<Option<Refused>>,
     /// Whether a connection was ever had: before, clients are told sooner what is wrong.
     pub(crate) ever_connected: Cell<bool>,
+    pub(crate) outlook: Cell<Outlook>,
     pub(crate) in_use: RefCell<Slab<InUse>>,
     pub(crate) idle: RefCell<Idle<C>>,
     pub(crate) generation: Cell<u32>,
@@ -72,6 +74,7 @@ impl<C: Connect> Pool<C> {
             backoff: Backoff::default(),
             last_refusal: RefCell::new(None),
             ever_connected: Cell::new(false),
+            outlook: Cell::default(),
             in_use: RefCell::default(),
             idle: RefCell::new(Idle::new()),
             generation: Cell::new(0),

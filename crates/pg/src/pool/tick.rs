@@ -11,6 +11,7 @@ use super::Connect;
 use super::connect::FIRST_PATIENCE;
 use super::host::{Held, Host};
 use super::one::{Looking, Pool};
+use super::outlook::Outlook;
 use super::stats::bump;
 
 /// Deadlines are kept this exactly.
@@ -112,6 +113,7 @@ impl<C: Connect> Pool<C> {
         let dead = self.idle.borrow_mut().take_if(|held| !held.is_alive());
         for held in dead {
             bump(&self.counters.found_dead);
+            self.outlook.set(Outlook::Doubtful);
             self.close(held);
         }
     }

@@ -79,6 +79,11 @@ impl Group {
         self.retired.get()
     }
 
+    /// Whether this target is a replica.
+    pub(crate) fn has(&self, id: TargetId) -> bool {
+        self.targets.contains(&id)
+    }
+
     /// The target of a replica.
     pub(crate) fn target(&self, at: usize) -> Option<TargetId> {
         self.targets.get(at).copied()

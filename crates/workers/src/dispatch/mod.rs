@@ -285,6 +285,11 @@ impl Dispatch {
             .any(|worker| worker.standing == Standing::Open)
     }
 
+    /// Whether as many requests wait as may: another one would be refused.
+    pub fn is_full(&self) -> bool {
+        self.0.borrow().is_full()
+    }
+
     /// Requests waiting in the queue, and requests given to workers.
     pub fn load(&self) -> (usize, usize) {
         let inner = self.0.borrow();

@@ -200,7 +200,9 @@ fn a_full_queue_refuses() {
     run(async || {
         let stage = Stage::new(2);
         let _first = stage.submit("/", LONG);
+        assert!(!stage.dispatch.is_full());
         let _second = stage.submit("/", LONG);
+        assert!(stage.dispatch.is_full());
         let mut third = stage.submit("/", LONG);
         assert_eq!(
             failure_of(&answer_of(&mut third).await),

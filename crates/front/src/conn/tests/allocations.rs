@@ -61,8 +61,8 @@ impl App for Prompt {
         }))
     }
 
-    fn is_ready(&self) -> bool {
-        true
+    fn hindrance(&self) -> Option<&'static str> {
+        None
     }
 }
 

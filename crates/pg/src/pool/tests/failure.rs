@@ -282,3 +282,78 @@ fn f2_a_server_that_is_being_cancelled_reaches_nobody() {
         assert_eq!(waiting.await.unwrap().number, 1);
     });
 }
+
+#[test]
+fn d7_a_database_that_fails_is_out_until_the_question_has_found_it_well() {
+    run(async {
+        let world = world();
+        let pools = pools(&world, settings(4));
+        let is_out = || pools.are_out(|_| false);
+        assert!(!is_out(), "nothing was tried");
+        let (pool, client) = pool(&pools, "shop");
+        must(&pool).await.give_back();
+        drop(client);
+        assert!(!is_out());
+        // Nobody uses it, so that its server goes; it is let sleep.
+        sleep(5 * SECOND).await;
+        assert!(!is_out());
+        settle().await;
+        assert_eq!((world.open.get(), world.attempts.get()), (0, 1));
+        for why in [Why::Unreachable, Why::Full, Why::Password] {
+            world.refuse.replace(Some(refusal(why, "08001")));
+            assert!(lease(&pool).await.is_err());
+            assert!(is_out(), "{why:?}");
+            assert!(!pools.are_out(|id| id == pool.key.target), "a replica");
+            world.refuse.replace(None);
+            // Nobody but whoever asks tries again.
+            sleep(20 * SECOND).await;
+            assert!(is_out(), "{why:?}");
+            sleep(SECOND).await;
+            assert!(!is_out(), "{why:?}");
+            sleep(5 * SECOND).await;
+        }
+    });
+}
+
+#[test]
+fn d7_a_server_that_dies_idle_is_a_doubt_that_the_question_clears() {
+    run(async {
+        let world = world();
+        let pools = pools(&world, settings(4));
+        let (pool, _client) = pool(&pools, "shop");
+        let lease = must(&pool).await;
+        let dead = Rc::clone(&lease.dead);
+        lease.give_back();
+        dead.set(true);
+        sleep(SECOND).await;
+        world
+            .refuse
+            .replace(Some(refusal(Why::Unreachable, "08001")));
+        assert!(!pools.are_out(|_| false), "it may be well");
+        sleep(SECOND).await;
+        assert!(pools.are_out(|_| false), "it is not");
+        pools.expect_well();
+        assert!(!pools.are_out(|_| false), "it may have moved");
+    });
+}
+
+#[test]
+fn d7_one_database_of_two_is_enough_and_names_of_others_do_not_count() {
+    run(async {
+        let world = world();
+        let pools = pools(&world, settings(4));
+        let (well, _client) = pool(&pools, "shop");
+        must(&well).await.give_back();
+        let other = Target::from_url("postgres://u@other.example.com/stock").unwrap();
+        let id = pools.register(other).unwrap();
+        world
+            .refuse
+            .replace(Some(refusal(Why::Unreachable, "08001")));
+        let stock = pools.pool(id, "stock", "u").unwrap();
+        assert!(lease(&stock).await.is_err());
+        assert!(!pools.are_out(|_| false));
+        let (stranger, _client) = pool(&pools, "typo");
+        assert!(lease(&stranger).await.is_err());
+        assert!(!pools.are_out(|_| false));
+    });
+}

@@ -1,0 +1,193 @@
+//! Owns telling an OpenTelemetry collector what was kept for it: when, and what follows from its answers.
+//! Leaves what is told to `canter_insight::otlp` and which requests to the front, and one exchange with the
+//! collector to `post`.
+
+mod post;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use canter_base::options::{Config, Value as _};
+use canter_base::{info, warn};
+use canter_front::Insight;
+use canter_insight::otlp::{Resource, metrics, traces};
+use canter_trust::Trust;
+use rustls::ClientConfig;
+use tokio::time::Instant;
+
+use post::{Heard, Place};
+
+/// Between two looks at what waits.
+const TRACES: Duration = Duration::from_secs(2);
+/// Between two tellings of the metrics.
+const METRICS: Duration = Duration::from_secs(60);
+/// For one message and its answer; what a front that stops waits for at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+const FAREWELL: Duration = Duration::from_secs(2);
+/// After a failure, doubling to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// The collector; None where nobody is told.
+#[derive(Clone, Default)]
+pub struct Collector(Option<Rc<Inner>>);
+
+struct Inner {
+    place: Place,
+    insight: Rc<Insight>,
+    resource: Resource,
+    start_ns: u64,
+    /// Spans that could not be sent yet.
+    kept: RefCell<Vec<u8>>,
+    state: RefCell<State>,
+}
+
+struct State {
+    /// How long it is left alone after the next failure.
+    pause: Duration,
+    /// From when on it is asked again.
+    until: Instant,
+    failing: bool,
+    metrics_at: Instant,
+}
+
+impl Collector {
+    /// Begins to tell, if the options name somebody; inside the front's runtime.
+    pub fn start(config: &Config, insight: Option<&Rc<Insight>>) -> Self {
+        let (Some(endpoint), Some(insight)) = (&config.otlp_endpoint, insight) else {
+            return Self::default();
+        };
+        // What is wrong with TLS here is wrong with every message.
+        let rules = endpoint.tls.then(|| canter_trust::config(&Trust::System));
+        let rules: Option<Arc<ClientConfig>> = match rules.transpose() {
+            Ok(rules) => rules.map(Arc::new),
+            Err(error) => {
+                warn!("the collector is not told anything", reason = &error);
+                return Self::default();
+            }
+        };
+        insight.trace(config.otlp_sample);
+        let headers = config.otlp_header.iter();
+        let headers = headers.map(|one| (one.name.clone(), one.value.clone()));
+        let now = Instant::now();
+        let inner = Rc::new(Inner {
+            place: Place::new(endpoint, headers.collect(), rules),
+            insight: Rc::clone(insight),
+            resource: resource(config),
+            start_ns: now_ns(),
+            kept: RefCell::default(),
+            state: RefCell::new(State {
+                pause: PAUSE.0,
+                until: now,
+                failing: false,
+                metrics_at: now + METRICS,
+            }),
+        });
+        info!("a collector is told", endpoint = &endpoint.show());
+        let telling = Rc::clone(&inner);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(TRACES).await;
+                telling.tell(false).await;
+            }
+        });
+        Self(Some(inner))
+    }
+
+    /// Tells what is left, at the end.
+    pub async fn finish(&self, most: Duration) {
+        if let Some(inner) = &self.0 {
+            let _ = tokio::time::timeout(most.min(FAREWELL), inner.tell(true)).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Tells what there is to tell, unless the collector is left alone for a while.
+    async fn tell(&self, last: bool) {
+        let now = Instant::now();
+        let (until, metrics_at) = {
+            let state = self.state.borrow();
+            (state.until, state.metrics_at)
+        };
+        if now < until && !last {
+            return;
+        }
+        let mut kept = self.kept.take();
+        if kept.is_empty() {
+            let (spans, lost) = self.insight.take_spans();
+            kept = spans;
+            if lost > 0 {
+                warn!(
+                    "requests were kept for the collector and not told: it does not take them fast enough",
+                    requests = lost
+                );
+            }
+        }
+        if !kept.is_empty() {
+            let message = traces::request(&self.resource, &kept);
+            if self.send("/v1/traces", &message).await == Heard::Later {
+                // No more of them are asked for meanwhile, so that the bound of the front holds.
+                self.kept.replace(kept);
+                return;
+            }
+        }
+        if now >= metrics_at || last {
+            self.state.borrow_mut().metrics_at = now + METRICS;
+            let time = metrics::Span {
+                start_ns: self.start_ns,
+                now_ns: now_ns(),
+            };
+            let message = self.insight.told_metrics(&self.resource, time);
+            // The next ones say more, so that these need not be kept.
+            let _ = self.send("/v1/metrics", &message).await;
+        }
+    }
+
+    async fn send(&self, path: &str, message: &[u8]) -> Heard {
+        let sent = tokio::time::timeout(PATIENCE, self.place.post(path, message));
+        let heard = sent
+            .await
+            .unwrap_or_else(|_| Err("no answer in 10 s".to_owned()));
+        let mut state = self.state.borrow_mut();
+        let (reason, heard) = match heard {
+            Ok(200..=299) => {
+                if state.failing {
+                    info!("the collector takes what it is told again");
+                }
+                (state.failing, state.pause) = (false, PAUSE.0);
+                return Heard::Taken;
+            }
+            // These alone are tried again (OTLP, «Retryable Response Codes»).
+            Ok(status @ (429 | 502 | 503 | 504)) => (format!("it answers {status}"), Heard::Later),
+            Ok(status) => (format!("it answers {status}"), Heard::Refused),
+            Err(reason) => (reason, Heard::Later),
+        };
+        if !state.failing {
+            warn!(
+                "the collector is not reached: see `--otlp-endpoint`",
+                endpoint = self.place.shown(),
+                reason = &reason
+            );
+        }
+        state.failing = true;
+        state.until = Instant::now() + state.pause;
+        state.pause = (state.pause * 2).min(PAUSE.1);
+        heard
+    }
+}
+
+fn resource(config: &Config) -> Resource {
+    let app = config.app.as_ref().filter(|_| config.name == "canter");
+    Resource {
+        service: app.map_or_else(|| config.name.clone(), ToString::to_string),
+        instance: format!("{}-{}", std::process::id(), now_ns()),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}

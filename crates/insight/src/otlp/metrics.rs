@@ -1,0 +1,173 @@
+//! Owns the metrics as a collector takes them: the same counts as for Prometheus, under the names of
+//! OpenTelemetry where it has one. Sums are cumulative, from the start of the front on.
+//! Leaves what is counted to `site`. Field numbers: `metrics.proto`.
+
+use super::Resource;
+use super::wire::Message;
+use crate::phases::Phase;
+use crate::routes::Route;
+use crate::show::Live;
+use crate::show::prometheus::BOUNDS_MS;
+use crate::site::Site;
+
+const CUMULATIVE: u64 = 2;
+
+/// From when on, and when, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// When the front began to count.
+    pub start_ns: u64,
+    /// Now.
+    pub now_ns: u64,
+}
+
+/// `ExportMetricsServiceRequest` with all there is.
+pub fn request(resource: &Resource, site: &Site, live: &Live, time: Span) -> Vec<u8> {
+    resource.wrap(|scope| {
+        let routes = site.routes();
+        metric(scope, "http.server.request.duration", "s", |told| {
+            told.nested(9, |histogram| {
+                for route in routes {
+                    histogram.nested(1, |point| duration(point, route, time));
+                }
+                histogram.count(2, CUMULATIVE);
+            });
+        });
+        sum(scope, "canter.request.queries", "{query}", |sum| {
+            for route in routes {
+                sum.nested(1, |point| {
+                    labels(point, 7, route);
+                    stamps(point, time);
+                    point.fixed(6, route.queries.0);
+                });
+            }
+        });
+        sum(scope, "canter.request.timeouts", "{request}", |sum| {
+            for route in routes {
+                sum.nested(1, |point| {
+                    labels(point, 7, route);
+                    stamps(point, time);
+                    point.fixed(6, route.timeouts);
+                });
+            }
+        });
+        sum(scope, "canter.request.phase", "s", |sum| {
+            for route in routes {
+                for phase in Phase::ALL {
+                    sum.nested(1, |point| {
+                        labels(point, 7, route);
+                        point.attribute(7, "canter.phase", phase.word());
+                        stamps(point, time);
+                        point.number(4, seconds(route.phases.get(phase)));
+                    });
+                }
+            }
+        });
+        moments(scope, live, time);
+    })
+}
+
+/// What is seen at this moment.
+fn moments(scope: &mut Message, live: &Live, time: Span) {
+    let gauges = &live.gauges;
+    for (name, unit, value) in [
+        ("canter.requests.queued", "{request}", gauges.queued),
+        ("canter.requests.running", "{request}", gauges.running),
+        ("canter.connections", "{connection}", gauges.connections),
+    ] {
+        gauge(scope, name, unit, |told| {
+            told.nested(1, |point| {
+                stamps(point, time);
+                point.fixed(6, value.into());
+            });
+        });
+    }
+    gauge(scope, "canter.process.memory", "By", |told| {
+        for process in &live.processes {
+            for (kind, kb) in ["pss", "uss", "rss"].iter().zip(process.memory_kb) {
+                told.nested(1, |point| {
+                    point.attribute(7, "canter.process", process.name.as_str());
+                    point.attribute(7, "canter.memory.kind", *kind);
+                    stamps(point, time);
+                    point.fixed(6, kb.saturating_mul(1024));
+                });
+            }
+        }
+    });
+    let Some(pool) = &live.pool else { return };
+    let (servers, used) = pool.servers;
+    gauge(
+        scope,
+        "db.client.connection.count",
+        "{connection}",
+        |told| {
+            for (state, count) in [("used", used), ("idle", servers.saturating_sub(used))] {
+                told.nested(1, |point| {
+                    point.attribute(7, "db.client.connection.state", state);
+                    stamps(point, time);
+                    point.fixed(6, count.into());
+                });
+            }
+        },
+    );
+    let name = "db.client.connection.pending_requests";
+    gauge(scope, name, "{request}", |told| {
+        told.nested(1, |point| {
+            stamps(point, time);
+            point.fixed(6, pool.clients.1.into());
+        });
+    });
+}
+
+fn metric(scope: &mut Message, name: &str, unit: &str, data: impl FnOnce(&mut Message)) {
+    scope.nested(2, |told| {
+        told.text(1, name);
+        told.text(3, unit);
+        data(told);
+    });
+}
+
+fn gauge(scope: &mut Message, name: &str, unit: &str, points: impl FnOnce(&mut Message)) {
+    metric(scope, name, unit, |told| told.nested(5, points));
+}
+
+fn sum(scope: &mut Message, name: &str, unit: &str, points: impl FnOnce(&mut Message)) {
+    metric(scope, name, unit, |told| {
+        told.nested(7, |sum| {
+            points(sum);
+            sum.count(2, CUMULATIVE);
+            // It never falls.
+            sum.count(3, 1);
+        });
+    });
+}
+
+fn duration(point: &mut Message, route: &Route, time: Span) {
+    labels(point, 9, route);
+    stamps(point, time);
+    let total = route.wall.total();
+    point.fixed(4, total);
+    point.number(5, seconds(route.phases.wall_us()));
+    // Each bucket counts for itself, unlike those of Prometheus.
+    let ends = BOUNDS_MS.iter().map(|ms| route.wall.at_most(ms * 1000));
+    let ends: Vec<u64> = ends.chain([total]).collect();
+    let before = std::iter::once(&0).chain(&ends);
+    let counts = ends.iter().zip(before);
+    point.packed(6, counts.map(|(end, before)| end.saturating_sub(*before)));
+    let bounds = BOUNDS_MS.iter().map(|ms| (*ms as f64 / 1000.0).to_bits());
+    point.packed(7, bounds);
+}
+
+fn labels(point: &mut Message, field: u64, route: &Route) {
+    point.attribute(field, "http.request.method", route.method);
+    point.attribute_if(field, "http.route", &route.name);
+}
+
+fn stamps(point: &mut Message, time: Span) {
+    point.fixed(2, time.start_ns);
+    point.fixed(3, time.now_ns);
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
