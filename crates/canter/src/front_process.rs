@@ -24,8 +24,8 @@ use canter_base::{error, info, warn};
 use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_front::{
-    AccessLog, Challenges, Compress, GuardSettings, HandshakeSettings, Listener, Pages,
-    Profiler, Server, Settings,
+    AccessLog, Challenges, Compress, GuardSettings, HandshakeSettings, Listener, Pages, Profiler,
+    Server, Settings,
 };
 use canter_shield::pace::Pace;
 use canter_sys::process::exit_now;

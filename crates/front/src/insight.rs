@@ -26,7 +26,7 @@ use crate::acknowledged::{Acknowledged, FILE};
 use crate::facts::Facts;
 use crate::likeness::Likeness;
 use crate::request::random;
-use crate::traced::{Ended, Traces};
+use crate::traced::Traces;
 pub use profiler::Profiler;
 pub use staff::Staff;
 
@@ -284,19 +284,7 @@ impl Insight {
             site.tell_advice(*statement, *place, text);
         }
         if let (Some(traces), Some(traced)) = (self.traces(), &facts.traced) {
-            let (method, route) = (observation.method, observation.route);
-            let wall_us = phases.wall_us();
-            let ended = Ended {
-                method,
-                route,
-                status,
-                phases,
-                queries,
-                groups: &groups,
-                now,
-                is_unusual: route != FRONT && site.is_unusual(method, route, wall_us),
-            };
-            traces.note(&site, facts, traced, &ended);
+            traces.note(&site, facts, traced, (&observation, now));
         }
         let now_s = now.duration_since(self.begun).as_secs();
         if site.observe(now_s, &observation)

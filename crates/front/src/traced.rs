@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use canter_http::{Head, KnownName};
 use canter_insight::otlp::traces::{self, MOST_STATEMENTS, Span, Statement};
+use canter_insight::routes::ROUTER_US;
 use canter_insight::traceparent::Context;
-use canter_insight::{Group, Phases, Site};
+use canter_insight::{Group, Observation, Site};
 
 use crate::facts::Facts;
 use crate::request::random;
@@ -68,19 +69,6 @@ pub(crate) struct Traces {
     lost: Cell<u64>,
 }
 
-/// What came of a request.
-pub(crate) struct Ended<'a> {
-    pub method: &'static str,
-    pub route: &'a str,
-    pub status: u16,
-    pub phases: Phases,
-    pub queries: u32,
-    pub groups: &'a [Group],
-    pub now: Instant,
-    /// It rarely takes as long.
-    pub is_unusual: bool,
-}
-
 impl Traces {
     pub fn new(sample: u32) -> Self {
         Self {
@@ -117,12 +105,23 @@ impl Traces {
         self.sample > 0 && number.is_multiple_of(self.sample)
     }
 
-    /// A request is over: keeps it if it is worth that.
-    pub fn note(&self, site: &Site, facts: &Facts, traced: &Traced, ended: &Ended<'_>) {
-        let is_timeout = ended.phases.wall_us() >= canter_insight::routes::ROUTER_US;
+    /// A request is over: keeps it if it is worth that. To be called before it is counted.
+    pub fn note(
+        &self,
+        site: &Site,
+        facts: &Facts,
+        traced: &Traced,
+        (ended, now): (&Observation<'_>, Instant),
+    ) {
+        let wall_us = ended.phases.wall_us();
+        // What the front answers by itself is seldom slow, and there is much of it.
+        let trace = facts.trace.as_ref();
+        let is_of_the_app = trace.is_some_and(|trace| trace.submitted.get().is_some());
+        let is_slow = wall_us >= ROUTER_US
+            || (is_of_the_app && site.is_unusual(ended.method, ended.route, wall_us));
         let kept = if ended.status >= 500 {
             "failed"
-        } else if ended.is_unusual || is_timeout {
+        } else if is_slow {
             "slow"
         } else if traced.context.sampled {
             "sampled"
@@ -134,7 +133,7 @@ impl Traces {
             self.lost.set(self.lost.get() + 1);
             return;
         }
-        let clock = Clock::new(ended.now);
+        let clock = Clock::new(now);
         let id = String::from_utf8_lossy(&facts.id);
         let span = Span {
             context: traced.context,

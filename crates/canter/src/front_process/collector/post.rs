@@ -1,6 +1,7 @@
 //! Owns one message to a collector and the status of its answer: HTTP/1.1 on a connection of its own, with
 //! TLS where the address says so. Leaves when, and what follows, to `collector`.
 
+use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
@@ -46,7 +47,8 @@ impl Place {
             env!("CARGO_PKG_VERSION")
         );
         for (name, value) in headers {
-            fields += &format!("{name}: {value}\r\n");
+            // Writing to a String cannot fail.
+            let _ = write!(fields, "{name}: {value}\r\n");
         }
         Self {
             endpoint: endpoint.clone(),
