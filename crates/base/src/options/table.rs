@@ -393,7 +393,7 @@ options! {
         group: Limits, example: "60/min", since: "0.1.0", unset: "no limit",
     }
 
-    /// Requests that go ahead of others while all workers are busy; may be given several times
+    /// Requests that go ahead while all workers are busy; may be given several times
     ///
     /// `/checkout/` is for paths that begin so, `cookie:sessionid` for requests with that cookie, such
     /// as those of visitors who are logged in. They go to the head of the queue and are the last to be
