@@ -142,13 +142,8 @@ async fn serve(
         visits: pooled.visits(pooling, &dispatch),
         pooled: pooled.clone(),
     });
-    listeners.extend(
-        admin
-            .map(admin::Plan::open)
-            .transpose()?
-            .into_iter()
-            .flatten(),
-    );
+    let opened = admin.map(admin::Plan::open).transpose()?;
+    listeners.extend(opened.into_iter().flatten());
     if config.insight {
         pooled.bill(&dispatch);
     }
