@@ -123,8 +123,9 @@ impl Report<'_> {
         }
         let Some(interval) = chosen.against_best else {
             return Some(format!(
-                "The most was {}, measured once.",
-                best.setting.words()
+                "The most was {}, {}: `--time` with more of it would tell.",
+                best.setting.words(),
+                seldom(best)
             ));
         };
         Some(format!(
@@ -328,10 +329,19 @@ fn standing(report: &Report<'_>, index: usize, trial: &Trial) -> String {
     } else {
         said.push(match trial.against_best {
             Some(interval) => interval_words(&interval, report.wish.tolerance),
-            None => "measured once".to_owned(),
+            None => seldom(trial).to_owned(),
         });
     }
     said.join(", ")
+}
+
+/// Why there is no interval.
+fn seldom(trial: &Trial) -> &'static str {
+    if trial.runs.len() > 1 {
+        "measured too seldom beside it"
+    } else {
+        "measured once"
+    }
 }
 
 fn interval_words(interval: &Interval, tolerance: f64) -> String {
