@@ -65,7 +65,7 @@ def commit() -> str:
     if not (ROOT / ".git").exists():
         return "unknown"
     # What is written in docs changes nothing that is measured.
-    state = _output(["git", "status", "--porcelain", "--untracked-files=no", "--", ":!docs"], whole=True)
+    state = _output(["git", "status", "--porcelain", "--untracked-files=no", "--", ":!docs", ":!*.md"], whole=True)
     changed = " with changes" if state else ""
     return _output(["git", "rev-parse", "--short", "HEAD"]) + changed
 
