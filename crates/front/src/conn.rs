@@ -122,6 +122,8 @@ pub(crate) struct Conn<A: App> {
     read_closed: bool,
     /// A request has come on it.
     is_used: bool,
+    /// When the last answer had been sent, if that is how the last request ended.
+    rests_since: Option<Instant>,
 }
 
 impl<A: App> Conn<A> {
@@ -148,6 +150,7 @@ impl<A: App> Conn<A> {
             path: Vec::new(),
             read_closed: false,
             is_used: false,
+            rests_since: None,
         };
         conn.keep(ahead);
         conn
@@ -310,7 +313,8 @@ impl<A: App> Conn<A> {
         }
     }
 
-    fn log(&self, facts: &Facts, status: u16, bytes: u64) {
+    /// Notes what a request came to, and answers when that was.
+    fn log(&self, facts: &Facts, status: u16, bytes: u64) -> Instant {
         match status {
             429 => self.blame(facts.client, Misdeed::OverLimit),
             400..=498 => self.blame(facts.client, Misdeed::Failed),
@@ -331,6 +335,7 @@ impl<A: App> Conn<A> {
                 traced: facts.traced.as_ref().map(|traced| &traced.context),
             });
         }
+        now
     }
 
     /// Closes so that the client sees the answer: a close with unread bytes would reset the

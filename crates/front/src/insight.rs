@@ -136,9 +136,8 @@ impl Insight {
     }
 
     /// Whether it has answered the same a moment before.
-    pub(crate) fn compare(&self, address: u64, body: &[u8]) -> Option<bool> {
-        let mut likeness = self.likeness.borrow_mut();
-        likeness.compare(address, body, Instant::now())
+    pub(crate) fn compare(&self, address: u64, body: &[u8], now: Instant) -> Option<bool> {
+        self.likeness.borrow_mut().compare(address, body, now)
     }
 
     /// Accepts a finding, or takes that back; what was done as JSON, or why not.

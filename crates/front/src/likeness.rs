@@ -3,8 +3,10 @@
 //! Leaves which answers are compared to `conn`, and what is advised to whoever reads the counts.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
+
+use crate::request::random;
 
 /// Addresses that are remembered; then they are forgotten.
 const MOST: usize = 1024;
@@ -27,16 +29,25 @@ struct Last {
 }
 
 /// The last answers, as hashes.
-#[derive(Default)]
 pub(crate) struct Likeness {
-    hasher: RandomState,
-    last: HashMap<u64, Last>,
+    /// Nobody outside can tell which addresses are taken for the same.
+    seed: u64,
+    last: HashMap<u64, Last, BuildHasherDefault<Hashed>>,
+}
+
+impl Default for Likeness {
+    fn default() -> Self {
+        Self {
+            seed: random(),
+            last: HashMap::default(),
+        }
+    }
 }
 
 impl Likeness {
     /// An address, by its host and target.
     pub fn address(&self, host: &[u8], target: &[u8]) -> u64 {
-        self.hasher.hash_one((host, target))
+        digest(digest(self.seed, host), target)
     }
 
     /// Whether this is the answer of before; None when there is none to compare it with, or it was
@@ -50,7 +61,7 @@ impl Likeness {
             if last.times >= WELL_KNOWN && age < NOW_AND_THEN {
                 return None;
             }
-            let before = std::mem::replace(&mut last.digest, digest(body));
+            let before = std::mem::replace(&mut last.digest, digest(0, body));
             last.at = now;
             last.times = last.times.saturating_add(1);
             return (age <= WITHIN).then_some(before == last.digest);
@@ -59,7 +70,7 @@ impl Likeness {
             self.last.clear();
         }
         let last = Last {
-            digest: digest(body),
+            digest: digest(0, body),
             at: now,
             times: 1,
         };
@@ -68,10 +79,28 @@ impl Likeness {
     }
 }
 
+/// Takes a number that is a hash for its hash.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = digest(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Good enough to tell pages apart that nobody makes alike on purpose. Four products that do not wait
 /// for each other: one that goes through the body word by word costs two microseconds for ten
 /// kilobytes.
-fn digest(body: &[u8]) -> u64 {
+fn digest(seed: u64, body: &[u8]) -> u64 {
     const ODD: [u64; 4] = [
         0x9E37_79B9_7F4A_7C15,
         0xC2B2_AE3D_27D4_EB4F,
@@ -81,7 +110,7 @@ fn digest(body: &[u8]) -> u64 {
     let mix = |hash: u64, word: u64, odd: u64| (hash ^ word).wrapping_mul(odd).rotate_left(29);
     let (words, rest) = body.as_chunks::<8>();
     let (fours, few) = words.as_chunks::<4>();
-    let mut lanes = ODD.map(|odd| odd ^ body.len() as u64);
+    let mut lanes = ODD.map(|odd| odd ^ seed ^ body.len() as u64);
     for four in fours {
         for ((lane, word), odd) in lanes.iter_mut().zip(four).zip(ODD) {
             *lane = mix(*lane, u64::from_le_bytes(*word), odd);
@@ -125,16 +154,16 @@ mod tests {
     fn one_changed_byte_anywhere_is_another_answer() {
         let mut body: Vec<u8> = (0..200_u8).collect();
         for length in 0..body.len() {
-            let whole = digest(&body[..length]);
-            assert_ne!(whole, digest(&body[..=length]), "{length}");
+            let whole = digest(0, &body[..length]);
+            assert_ne!(whole, digest(0, &body[..=length]), "{length}");
             for at in 0..length {
                 body[at] ^= 1;
-                assert_ne!(whole, digest(&body[..length]), "{at} of {length}");
+                assert_ne!(whole, digest(0, &body[..length]), "{at} of {length}");
                 body[at] ^= 1;
             }
         }
         let swapped = [&body[8..16], &body[..8], &body[16..64]].concat();
-        assert_ne!(digest(&body[..64]), digest(&swapped));
+        assert_ne!(digest(0, &body[..64]), digest(0, &swapped));
     }
 
     #[test]

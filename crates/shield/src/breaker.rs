@@ -115,15 +115,21 @@ impl Breaker {
         Some(Leave { counted: true })
     }
 
-    /// Takes the leave back with what became of the request.
+    /// Takes the leave back with what became of the request. The clock is asked only where something
+    /// has failed.
     pub fn leave(
         &mut self,
         part: Part,
         leave: &Leave,
         outcome: Outcome,
-        now_ms: u64,
+        now_ms: impl FnOnce() -> u64,
     ) -> Option<Change> {
-        if outcome == Outcome::Failed && !self.records.contains_key(&part) {
+        let is_known = self.records.contains_key(&part);
+        if !is_known && outcome != Outcome::Failed {
+            return None;
+        }
+        let now_ms = now_ms();
+        if !is_known {
             self.make_room(now_ms);
             let record = Record {
                 window_ms: now_ms,
@@ -212,7 +218,7 @@ mod tests {
 
     fn run(breaker: &mut Breaker, part: Part, outcome: Outcome, now_ms: u64) -> Option<Change> {
         let leave = breaker.enter(part).unwrap();
-        breaker.leave(part, &leave, outcome, now_ms)
+        breaker.leave(part, &leave, outcome, || now_ms)
     }
 
     #[test]
@@ -248,7 +254,7 @@ mod tests {
         }
         let probe = breaker.enter(bad).unwrap();
         assert!(breaker.enter(bad).is_none() && breaker.enter(good).is_some());
-        assert_eq!(breaker.leave(bad, &probe, Outcome::Unknown, 9), None);
+        assert_eq!(breaker.leave(bad, &probe, Outcome::Unknown, || 9), None);
         let mut changes = (0..20).filter_map(|now| run(&mut breaker, bad, Outcome::Well, 10 + now));
         assert_eq!(changes.next(), Some(Change::Works));
         assert!(changes.next().is_none() && breaker.records.is_empty());

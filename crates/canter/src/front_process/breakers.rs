@@ -54,9 +54,13 @@ impl<A: App> App for Guarded<A> {
         let path = Request::read(&submission.message).map(|request| request.facts.path);
         let part = Part::of(path.unwrap_or_default());
         let leave = self.state.breaker.borrow_mut().enter(part);
+        let trace = submission.trace.clone();
+        let call = leave.as_ref().map(|_| self.app.submit(submission));
+        // The clock was asked a moment ago, if anybody wants to know.
+        let noted = trace.and_then(|trace| trace.submitted.get());
         GuardedCall {
-            call: leave.as_ref().map(|_| self.app.submit(submission)),
-            open: leave.map(|leave| (part, leave, Instant::now())),
+            call,
+            open: leave.map(|leave| (part, leave, noted.unwrap_or_else(Instant::now))),
             state: Rc::clone(&self.state),
         }
     }
@@ -67,13 +71,13 @@ impl<A: App> App for Guarded<A> {
 }
 
 impl<C> GuardedCall<C> {
-    fn settle(&mut self, judge: impl FnOnce(Duration) -> Outcome) {
+    fn settle(&mut self, judge: impl FnOnce(Instant) -> Outcome) {
         let Some((part, leave, since)) = self.open.take() else {
             return;
         };
-        let now_ms = self.state.start.elapsed().as_millis() as u64;
+        let now_ms = || self.state.start.elapsed().as_millis() as u64;
         let mut breaker = self.state.breaker.borrow_mut();
-        match breaker.leave(part, &leave, judge(since.elapsed()), now_ms) {
+        match breaker.leave(part, &leave, judge(since), now_ms) {
             Some(Change::Fails) => warn!(
                 "a part of the site fails: few requests are let through until it works",
                 path = String::from_utf8_lossy(part.bytes()).as_ref()
@@ -94,7 +98,7 @@ impl<C: Call> Call for GuardedCall<C> {
         };
         let answer = std::task::ready!(call.poll_answer(cx));
         if self.open.is_some() && !matches!(answer, Answer::Hints(_)) {
-            self.settle(|took| judge(&answer, took));
+            self.settle(|since| judge(&answer, since));
         }
         Poll::Ready(answer)
     }
@@ -116,7 +120,7 @@ impl<C> Drop for GuardedCall<C> {
     }
 }
 
-fn judge(answer: &Answer, took: Duration) -> Outcome {
+fn judge(answer: &Answer, since: Instant) -> Outcome {
     let status = match answer {
         Answer::Failed(Failure::RanTooLong | Failure::WorkerDied) => return Outcome::Failed,
         Answer::Failed(_) | Answer::Chunk { .. } | Answer::Hints(_) => return Outcome::Unknown,
@@ -124,7 +128,7 @@ fn judge(answer: &Answer, took: Duration) -> Outcome {
             Response::read(message).map_or(0, |answer| answer.facts.status)
         }
     };
-    if status >= 500 && took >= SLOW {
+    if status >= 500 && since.elapsed() >= SLOW {
         Outcome::Failed
     } else {
         Outcome::Well

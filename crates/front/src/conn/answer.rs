@@ -252,7 +252,9 @@ impl<A: App> Conn<A> {
             }
         };
         drop(memory);
-        let first = first.inspect_err(|_| self.log(facts, 499, 0))?;
+        let first = first.inspect_err(|_| {
+            self.log(facts, 499, 0);
+        })?;
         self.settle(facts, first, call, kept).await
     }
 
@@ -374,7 +376,7 @@ impl<A: App> Conn<A> {
             } else {
                 self.send_all(&self.out, body).await
             };
-            self.log(facts, status, body.len() as u64);
+            self.rests_since = Some(self.log(facts, status, body.len() as u64));
             sent?;
             return Ok(self.after(plan.close));
         }

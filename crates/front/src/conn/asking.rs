@@ -124,7 +124,9 @@ impl<A: App> Conn<A> {
     /// Compares a whole answer with the one before at the same address.
     pub(super) fn compare(&self, facts: &Facts, body: &[u8]) {
         if let (Some(address), Some(insight)) = (facts.address, &self.shared.settings.insight) {
-            facts.same.set(insight.compare(address, body));
+            let came = facts.trace.as_ref().and_then(|it| it.answered.get());
+            let now = came.unwrap_or_else(Instant::now);
+            facts.same.set(insight.compare(address, body, now));
         }
     }
 }

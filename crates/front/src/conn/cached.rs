@@ -224,7 +224,9 @@ impl<A: App> Conn<A> {
         if !is_first {
             facts.cached = facts.started.elapsed();
         }
-        came.inspect_err(|_| self.log(facts, 499, 0))?;
+        came.inspect_err(|_| {
+            self.log(facts, 499, 0);
+        })?;
         match follower.outcome() {
             Some(Outcome::Page(page, status)) => {
                 let collapsed = !is_first && !status.hit;

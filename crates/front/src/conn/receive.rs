@@ -74,10 +74,11 @@ impl<A: App> Conn<A> {
         // connection does with its first seconds counts, too.
         self.let_head_go();
         let mut began = (!self.is_used).then_some(self.accepted);
+        let rests_since = self.rests_since.take();
         if self.buffer.is_empty() {
             self.buffer.release();
             let limit = self.shared.idle_limit(self.is_used);
-            let since = began.unwrap_or_else(Instant::now);
+            let since = began.or(rests_since).unwrap_or_else(Instant::now);
             self.place.row.idle(since, limit);
         }
         loop {
