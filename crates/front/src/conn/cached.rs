@@ -239,9 +239,8 @@ impl<A: App> Conn<A> {
                 self.send_page(facts, &page, status).await
             }
             Some(Outcome::Stream(head, status)) => {
-                let collapsed = !is_first;
                 let status = CacheStatus {
-                    collapsed,
+                    collapsed: !is_first,
                     stored: is_first,
                     ..status
                 };
