@@ -14,10 +14,13 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from canter import asked, insight, looking, profiler
 from canter.wsgi import FileWrapper, base_environ, sendable
+
+if TYPE_CHECKING:
+    from canter import _worker
 
 _DIES_FIRST = 300
 """Added to the score by which the system chooses whom to end; 1000 is the most."""
@@ -53,8 +56,8 @@ class Application:
     environ: dict[str, Any]
     file_wrapper: type[FileWrapper] = FileWrapper
     sendable: Callable[[FileWrapper], tuple[int, int, int] | None] = field(default=sendable)
-    report: Callable[[], Any] | None = None
-    """Tells what the thread's request cost."""
+    report: _worker.Hook | None = None
+    """Knows what the thread's request cost."""
     current: Callable[[int, Any], tuple[str, str]] | None = None
     """Tells the route of a thread's request and the statement it waits for."""
     profile: Callable[..., str] | None = None
@@ -78,7 +81,7 @@ def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, 
     application = Application(
         app,
         environ,
-        report=insight.report if watched else None,
+        report=insight.hook if watched else None,
         current=looking.current if watched else None,
         profile=profiler.sample,
         ask=asked.answer if watched else None,

@@ -19,6 +19,7 @@ mod field_names;
 mod growth;
 mod guard;
 mod head;
+mod hook;
 mod look;
 mod os;
 mod outbox;
@@ -36,6 +37,8 @@ mod worker;
 mod _worker {
     #[pymodule_export]
     use crate::answer::{StartResponse, Write};
+    #[pymodule_export]
+    use crate::hook::Hook;
     #[pymodule_export]
     use crate::report::strip;
     #[cfg(feature = "testing")]

@@ -20,6 +20,7 @@ use crate::dump::Stacks;
 use crate::environ::Environs;
 use crate::growth::Growth;
 use crate::guard::{Guard, Signals};
+use crate::hook::Hook;
 use crate::os;
 use crate::outbox::Outbox;
 use crate::profile::Profiling;
@@ -45,7 +46,7 @@ pub(crate) struct Application {
     environ: Py<PyDict>,
     file_wrapper: Py<PyAny>,
     sendable: Py<PyAny>,
-    report: Option<Py<PyAny>>,
+    report: Option<Py<Hook>>,
     current: Option<Py<PyAny>>,
     profile: Option<Py<PyAny>>,
     ask: Option<Py<PyAny>>,
@@ -62,8 +63,8 @@ pub(crate) struct Worker {
     pub app: Py<PyAny>,
     pub file_wrapper: Py<PyAny>,
     pub sendable: Py<PyAny>,
-    /// Tells what this thread's request cost: `canter.insight.report`.
-    pub report: Option<Py<PyAny>>,
+    /// Knows what this thread's request cost: `canter.insight.hook`.
+    pub report: Option<Py<Hook>>,
     pub growth: Growth,
     /// Tells the route of a thread's request and the statement it waits for: `canter.looking.current`.
     pub current: Option<Py<PyAny>>,

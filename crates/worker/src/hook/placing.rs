@@ -1,0 +1,175 @@
+//! Owns the choice between looking up where in the app a statement was asked for, which walks its
+//! frames, and taking the place it always had.
+//! Leaves walking to `hook`, and what is counted there to `request`.
+//!
+//! A view asks for a statement at one place nearly always. Once all look-ups in [`SURE`] requests have
+//! agreed, one in [`RARELY`] is made; the first that disagrees ends this for good. Until then a place may be wrong,
+//! so nothing that a finding could follow from is told of a place that was only taken ([`Habit::may_list`]):
+//! the next requests are looked up again, and the finding comes from them.
+
+/// Requests whose look-ups all have to agree.
+const SURE: u32 = 32;
+/// Then one in so many is made.
+const RARELY: u32 = 16;
+/// Times that a statement's place is looked up in a request; from then on once in [`RARELY`].
+const EACH: u32 = 8;
+
+/// A line of the app's code, by the address of its code object; all 0 where none of it was
+/// among the frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Spot {
+    pub code: usize,
+    pub line: i32,
+}
+
+/// Where the place of a statement comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The frames are to be walked.
+    Frames,
+    /// It is where this view always asks for it.
+    Habit(Spot),
+    /// It is where this request asked for it last.
+    Last,
+}
+
+/// Where a view asks for a statement.
+#[derive(Debug, Default)]
+pub(crate) struct Habit {
+    spot: Option<Spot>,
+    /// Requests in which it was looked up.
+    requests: u32,
+    asked: u32,
+    is_mixed: bool,
+    /// Something was kept back because its place was only taken.
+    is_doubted: bool,
+    has_listed: bool,
+}
+
+impl Habit {
+    /// `times` is how often this request has asked for the statement before.
+    pub fn source(&mut self, times: u32) -> Source {
+        if let Some(spot) = self.spot
+            && self.is_settled()
+        {
+            self.asked = self.asked.wrapping_add(1);
+            if !self.asked.is_multiple_of(RARELY) {
+                return Source::Habit(spot);
+            }
+            return Source::Frames;
+        }
+        if times < EACH || times.is_multiple_of(RARELY) {
+            Source::Frames
+        } else {
+            Source::Last
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.requests >= SURE && !self.is_mixed && (self.has_listed || !self.is_doubted)
+    }
+
+    /// The frames were walked, for a statement that this request has asked for `times` times before.
+    pub fn saw(&mut self, spot: Spot, times: u32) {
+        self.is_mixed |= self.spot.is_some_and(|other| other != spot);
+        self.spot = Some(spot);
+        if times == 0 {
+            self.requests = self.requests.saturating_add(1);
+        }
+    }
+
+    /// Something is to be told from which a finding follows; `is_taken` where its place was not
+    /// looked up. If it may not, all are looked up until one may.
+    pub fn may_list(&mut self, is_taken: bool) -> bool {
+        if !is_taken {
+            self.has_listed = true;
+        } else if !self.has_listed {
+            self.is_doubted = true;
+            return false;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Spot = Spot { code: 1, line: 4 };
+    const THERE: Spot = Spot { code: 1, line: 9 };
+
+    fn sure() -> Habit {
+        let mut habit = Habit::default();
+        for _ in 0..SURE {
+            assert_eq!(habit.source(0), Source::Frames);
+            habit.saw(HERE, 0);
+        }
+        habit
+    }
+
+    #[test]
+    fn c11_a_place_that_was_always_the_same_is_looked_up_once_in_sixteen() {
+        let mut habit = sure();
+        let looked = (0..160)
+            .filter(|_| match habit.source(0) {
+                Source::Frames => {
+                    habit.saw(HERE, 0);
+                    true
+                }
+                source => {
+                    assert_eq!(source, Source::Habit(HERE));
+                    false
+                }
+            })
+            .count();
+        assert_eq!(looked, 10);
+    }
+
+    #[test]
+    fn c11_one_request_however_long_settles_nothing() {
+        let mut habit = Habit::default();
+        let looked = (0..160).filter(|&times| {
+            let source = habit.source(times);
+            assert_ne!(source, Source::Habit(HERE));
+            if source == Source::Frames {
+                habit.saw(HERE, times);
+            }
+            source == Source::Frames
+        });
+        assert_eq!(looked.count(), 8 + 9);
+    }
+
+    #[test]
+    fn c11_the_first_look_up_that_disagrees_ends_taking_it_for_good() {
+        let mut habit = sure();
+        while habit.source(0) != Source::Frames {}
+        habit.saw(THERE, 0);
+        for _ in 0..100 {
+            assert_eq!(habit.source(0), Source::Frames);
+            habit.saw(HERE, 0);
+        }
+        // In a request that asks again and again, look-ups are as rare as ever.
+        let looked = (0..160).filter(|&times| habit.source(times) == Source::Frames);
+        assert_eq!(looked.count(), 8 + 9);
+    }
+
+    #[test]
+    fn c11_no_finding_is_born_of_a_place_that_was_only_taken() {
+        let mut habit = sure();
+        assert!(!habit.may_list(true));
+        // However rare the requests are in which it shows.
+        for _ in 0..10 * SURE {
+            assert_eq!(habit.source(0), Source::Frames);
+            habit.saw(HERE, 0);
+        }
+        assert!(habit.may_list(false));
+        assert_eq!(habit.source(0), Source::Habit(HERE));
+        assert!(habit.may_list(true));
+        // The doubt is settled otherwise where the place has changed.
+        let mut habit = sure();
+        assert!(!habit.may_list(true));
+        habit.saw(THERE, 0);
+        assert_eq!(habit.source(0), Source::Frames);
+        assert!(habit.is_mixed);
+    }
+}

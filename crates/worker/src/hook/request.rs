@@ -1,0 +1,238 @@
+//! Owns what is counted of one request: its statements, by place, and how their values repeat.
+//! Leaves who asks for what, and when, to `hook`.
+
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use super::placing::Spot;
+use super::statement::Statement;
+
+/// Statements, and statements by place, that are told apart in one request.
+const MOST_GROUPS: usize = 64;
+/// Different values of a group that are told apart: more would not change what is said of it.
+const MOST_VALUES: usize = 64;
+/// Of the Python before a statement, no more than this counts as its price.
+const MOST_GAP: Duration = Duration::from_millis(2);
+/// A pause this long within a transaction is one that holds a connection for nothing.
+pub(super) const HELD_GAP: Duration = Duration::from_millis(50);
+/// What takes this long may become a finding by itself: its place is looked up.
+const LONG: Duration = Duration::from_millis(50);
+/// From how many different values on a repeat is looked into.
+pub(super) const MANY: usize = 5;
+
+/// The same statement at the same place.
+#[derive(Default)]
+pub(crate) struct Group {
+    /// Which of the request's statements.
+    pub row: usize,
+    pub spot: Spot,
+    /// Whose habit its place is.
+    pub view: usize,
+    /// Its place was not looked up each time.
+    pub is_taken: bool,
+    pub has_captured: bool,
+    pub count: u32,
+    pub total: Duration,
+    pub most: Duration,
+    pub price: Duration,
+    pub repeats: u32,
+    pub distinct: Vec<u64>,
+    seen: Vec<u64>,
+    epoch: u32,
+}
+
+impl Group {
+    /// Whether a finding could follow from its values or its length.
+    pub fn is_notable(&self) -> bool {
+        self.repeats > 0 || self.distinct.len() >= MANY || self.most >= LONG
+    }
+
+    fn note_value(&mut self, value: u64, epoch: u32) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.seen.clear();
+        }
+        if self.seen.contains(&value) {
+            self.repeats += 1;
+        } else if self.seen.len() < MOST_VALUES {
+            self.seen.push(value);
+            if self.distinct.len() < MOST_VALUES && !self.distinct.contains(&value) {
+                self.distinct.push(value);
+            }
+        }
+    }
+}
+
+/// A statement of the request.
+pub(crate) struct Row {
+    pub statement: Py<Statement>,
+    /// How often it ran.
+    pub times: u32,
+    /// The group it belonged to last.
+    last: Option<usize>,
+}
+
+/// One run of a statement.
+pub(crate) struct Run {
+    pub began: Instant,
+    pub ended: Instant,
+    pub in_transaction: bool,
+}
+
+/// What is known of the request under way.
+#[derive(Default)]
+pub(crate) struct Request {
+    pub queries: u32,
+    pub writes: u32,
+    pub sql: Duration,
+    pub held: Duration,
+    ended: Option<Instant>,
+    /// Within a transaction since the last statement.
+    in_transaction: bool,
+    /// Counts what writes: what is asked from there on may have another answer.
+    epoch: u32,
+    gap: Duration,
+    pub rows: Vec<Row>,
+    groups: Vec<Group>,
+    /// Groups in use; the others keep their memory for the next request.
+    used: usize,
+    /// What rows were read for, by group.
+    pub captured: Vec<(usize, Py<PyAny>)>,
+}
+
+impl Request {
+    pub fn clear(&mut self) {
+        let (mut rows, groups) = (
+            std::mem::take(&mut self.rows),
+            std::mem::take(&mut self.groups),
+        );
+        rows.clear();
+        *self = Self {
+            rows,
+            groups,
+            ..Self::default()
+        };
+    }
+
+    pub fn groups(&self) -> &[Group] {
+        self.groups.get(..self.used).unwrap_or_default()
+    }
+
+    /// Counts a run, whatever it was.
+    pub fn count(&mut self, run: &Run) {
+        self.gap = match self.ended {
+            Some(ended) => run.began.saturating_duration_since(ended),
+            None => Duration::ZERO,
+        };
+        self.ended = Some(run.ended);
+        self.queries += 1;
+        self.sql += run.ended - run.began;
+        if run.in_transaction {
+            if self.in_transaction && self.gap >= HELD_GAP {
+                self.held += self.gap;
+            }
+            self.in_transaction = true;
+        }
+    }
+
+    /// A transaction ends: until here a connection was held.
+    pub fn end_transaction(&mut self, now: Instant) {
+        if std::mem::take(&mut self.in_transaction)
+            && let Some(ended) = self.ended
+        {
+            let gap = now.saturating_duration_since(ended);
+            if gap >= HELD_GAP {
+                self.held += gap;
+            }
+        }
+    }
+
+    /// The row of a statement that has run once more; None where there are too many.
+    pub fn row(&mut self, statement: &Bound<'_, Statement>) -> Option<(usize, u32)> {
+        let found = self.rows.iter().position(|row| row.statement.is(statement));
+        let at = match found {
+            Some(at) => at,
+            None if self.rows.len() < MOST_GROUPS => {
+                self.rows.push(Row {
+                    statement: statement.clone().unbind(),
+                    times: 0,
+                    last: None,
+                });
+                self.rows.len() - 1
+            }
+            None => return None,
+        };
+        let row = self.rows.get_mut(at)?;
+        row.times += 1;
+        Some((at, row.times - 1))
+    }
+
+    /// Whether the run that was counted last is so long, or came so late, that its place matters by
+    /// itself.
+    pub fn is_long(&self, run: &Run) -> bool {
+        run.ended - run.began >= LONG || self.gap >= LONG
+    }
+
+    /// Adds the run that was counted last to the row's group at `spot`, or to that it belonged
+    /// to last where there is none.
+    pub fn add(&mut self, row: usize, spot: Option<Spot>, run: &Run) -> Option<&mut Group> {
+        let at = match spot {
+            Some(spot) => self.group(row, spot),
+            None => self.rows.get(row)?.last,
+        };
+        self.rows.get_mut(row)?.last = at;
+        let group = self.groups.get_mut(at?)?;
+        let spent = run.ended - run.began;
+        group.count += 1;
+        group.total += spent;
+        group.most = group.most.max(spent);
+        group.price += spent + self.gap.min(MOST_GAP);
+        Some(group)
+    }
+
+    /// Notes the value of the run that was added last to the row; answers the group where it is to be
+    /// looked into.
+    pub fn note_value(&mut self, row: usize, value: u64) -> Option<usize> {
+        let at = self.rows.get(row)?.last?;
+        let group = self.groups.get_mut(at)?;
+        group.note_value(value, self.epoch);
+        let is_many = group.distinct.len() >= MANY && !group.is_taken;
+        (is_many && !std::mem::replace(&mut group.has_captured, true)).then_some(at)
+    }
+
+    /// What ran last has written.
+    pub fn note_write(&mut self) {
+        self.epoch += 1;
+        self.writes += 1;
+    }
+
+    fn group(&mut self, row: usize, spot: Spot) -> Option<usize> {
+        let mut used = self.groups().iter();
+        if let Some(at) = used.position(|group| group.row == row && group.spot == spot) {
+            return Some(at);
+        }
+        if self.used >= MOST_GROUPS {
+            return None;
+        }
+        if self.used == self.groups.len() {
+            self.groups.push(Group::default());
+        }
+        let group = self.groups.get_mut(self.used)?;
+        let (mut distinct, mut seen) = (
+            std::mem::take(&mut group.distinct),
+            std::mem::take(&mut group.seen),
+        );
+        distinct.clear();
+        seen.clear();
+        *group = Group {
+            row,
+            spot,
+            distinct,
+            seen,
+            ..Group::default()
+        };
+        self.used += 1;
+        Some(self.used - 1)
+    }
+}

@@ -1,0 +1,119 @@
+//! Owns what a process remembers across requests: habits, whose code is whose, the names of places,
+//! and which texts the front knows. All of it is bounded; what is forgotten is found out again.
+//! Leaves finding out to `hook`.
+
+use std::collections::{HashMap, HashSet};
+
+use pyo3::prelude::*;
+
+use super::placing::{Habit, Spot};
+
+/// Statements and views whose name is kept; then they are forgotten and told again.
+pub(super) const MOST_KNOWN: usize = 512;
+const MOST_CODES: usize = 10_000;
+const MOST_TOLD: usize = 4 * MOST_KNOWN;
+
+/// View and statement, by address. Both are kept alive as long as their habit is.
+pub(super) type HabitKey = (usize, usize);
+
+#[derive(Default)]
+pub(crate) struct Tables {
+    habits: HashMap<HabitKey, Habit>,
+    views: HashMap<usize, Py<PyAny>>,
+    /// Code objects, and whether they are the app's own.
+    codes: HashMap<usize, (Py<PyAny>, bool)>,
+    /// By spot, and by view where it is in no code of the app's own.
+    places: HashMap<(Spot, usize), u64>,
+    told: HashSet<u64>,
+    /// Texts that the front does not know yet.
+    statements: HashMap<u64, (u8, String)>,
+}
+
+impl Tables {
+    pub fn habit(&mut self, key: HabitKey) -> &mut Habit {
+        if self.habits.len() >= 8 * MOST_KNOWN {
+            self.habits.clear();
+        }
+        self.habits.entry(key).or_default()
+    }
+
+    pub fn forget_habits(&mut self) {
+        self.habits.clear();
+    }
+
+    /// Keeps a view, so that its address means it. What is answered is to be dropped by who holds no
+    /// lock.
+    pub fn keep_view(&mut self, address: usize, view: Py<PyAny>) -> HashMap<usize, Py<PyAny>> {
+        let mut forgotten = HashMap::new();
+        if self.views.len() >= MOST_KNOWN && !self.views.contains_key(&address) {
+            forgotten = std::mem::take(&mut self.views);
+            self.habits.clear();
+            self.places.clear();
+        }
+        if let Some(same) = self.views.insert(address, view) {
+            forgotten.insert(address, same);
+        }
+        forgotten
+    }
+
+    pub fn is_own(&self, code: usize) -> Option<bool> {
+        self.codes.get(&code).map(|(_, is_own)| *is_own)
+    }
+
+    /// As [`Tables::keep_view`].
+    pub fn keep_code(&mut self, address: usize, code: Py<PyAny>, is_own: bool) -> Vec<Py<PyAny>> {
+        let mut forgotten = Vec::new();
+        if self.codes.len() >= MOST_CODES {
+            forgotten.extend(self.codes.drain().map(|(_, (code, _))| code));
+            self.habits.clear();
+            self.places.clear();
+        }
+        let old = self.codes.insert(address, (code, is_own));
+        forgotten.extend(old.map(|(code, _)| code));
+        forgotten
+    }
+
+    pub fn code(&self, py: Python<'_>, address: usize) -> Option<Py<PyAny>> {
+        self.codes.get(&address).map(|(code, _)| code.clone_ref(py))
+    }
+
+    pub fn place(&self, key: (Spot, usize)) -> Option<u64> {
+        self.places.get(&key).copied()
+    }
+
+    pub fn name_place(&mut self, key: (Spot, usize), name: u64) {
+        if self.places.len() >= MOST_KNOWN {
+            self.places.clear();
+        }
+        self.places.insert(key, name);
+    }
+
+    /// Whether this has to be told with its text; from now on it is known.
+    pub fn is_news(&mut self, name: u64) -> bool {
+        // Forgotten, everything is told once more, which costs little.
+        if self.told.len() >= MOST_TOLD {
+            self.told.clear();
+        }
+        self.told.insert(name)
+    }
+
+    /// Keeps a statement's text until it is told of.
+    pub fn tell_later(&mut self, name: u64, bits: u8, text: String) {
+        if self.told.contains(&name) {
+            return;
+        }
+        if self.statements.len() >= MOST_KNOWN {
+            self.statements.clear();
+        }
+        self.statements.insert(name, (bits, text));
+    }
+
+    /// The text of a statement that has not been told yet.
+    pub fn take_text(&mut self, name: u64) -> Option<(u8, String)> {
+        if self.statements.is_empty() {
+            return None;
+        }
+        let text = self.statements.remove(&name)?;
+        self.is_news(name).then_some(text)
+    }
+}
