@@ -132,14 +132,21 @@ class Served:
 def _read(client: socket.socket) -> None:
     answer = b""
     while b"\r\n\r\n" not in answer:
-        answer += client.recv(1 << 16)
+        answer += _some(client)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200"), head
     length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
     assert length, head
     left = int(length[1]) - len(body)
     while left > 0:
-        left -= len(client.recv(1 << 16))
+        left -= len(_some(client))
+
+
+def _some(client: socket.socket) -> bytes:
+    received = client.recv(1 << 16)
+    if not received:
+        raise RuntimeError("the server has closed the connection")
+    return received
 
 
 @contextlib.contextmanager

@@ -126,7 +126,7 @@ def test_sigttin_adds_a_worker_and_sigttou_takes_one_away(tmp_path: Path) -> Non
 
 
 def change(admin: Path, query: str) -> int:
-    """Ask for other workers over the private socket; the status."""
+    """Ask for other workers over a unix socket; the status."""
     connection = http.client.HTTPConnection("localhost", timeout=30)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(30)
@@ -149,9 +149,13 @@ def runners(canter: Canter, count: int) -> dict[str, set[str]]:
 
 
 def test_b1_workers_and_threads_change_while_it_serves_and_no_request_is_lost(tmp_path: Path) -> None:
-    admin = tmp_path / "admin.sock"
-    with Canter(tmp_path, APP, "-w", "1", "--threads", "6", "--admin-bind", f"unix:{admin}") as canter:
+    shown = tmp_path / "admin.sock"
+    flags = ("-w", "1", "--threads", "6", "--admin-bind", f"unix:{shown}")
+    with Canter(tmp_path, APP, *flags, env={"XDG_RUNTIME_DIR": str(tmp_path)}) as canter:
         canter.wait_ready()
+        # Others may reach the socket of the dashboard; that of the commands is this user's own.
+        assert change(shown, "threads=2") == 403
+        admin = tmp_path / "canter" / f"{canter.process.pid}.sock"
         with_one = int(canter.get("/threads").text)
         until(lambda: len(*runners(canter, 12).values()) == 6, what="six threads")
         assert change(admin, "threads=2") == 202

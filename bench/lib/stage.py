@@ -145,7 +145,10 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while self.processes.log.read_text(errors="replace").count("worker is ready") < workers:
             if (ended := self.processes.ended()) or time.monotonic() > deadline:
-                raise RuntimeError(f"the server did not start: {ended or self.processes.last_words()}")
+                words = ended or self.processes.last_words()
+                # Nobody else would: it has not been entered.
+                self.processes.stop()
+                raise RuntimeError(f"the server did not start: {words}")
             time.sleep(0.05)
 
     def __enter__(self) -> Server:

@@ -18,6 +18,8 @@ use crate::command::sockets::{self, SocketFiles};
 /// The addresses, opened, and what must live as long as they do.
 pub struct Plan {
     listeners: Vec<OwnedFd>,
+    /// That of the commands.
+    commands: Option<OwnedFd>,
     /// Socket files, which go with the plan.
     files: Vec<SocketFiles>,
     /// Where commands and the app itself find the server.
@@ -37,12 +39,13 @@ impl Plan {
         let (listeners, files) = opened.into_parts();
         let mut plan = Self {
             listeners: listeners.into_iter().map(|(fd, _)| fd).collect(),
+            commands: None,
             files: vec![files],
             private: None,
         };
         match private(config) {
             Ok((path, listener, files)) => {
-                plan.listeners.extend(listener);
+                plan.commands = listener;
                 plan.files.push(files);
                 plan.private = Some(path);
             }
@@ -63,8 +66,10 @@ impl Plan {
     /// For a front; each gets its own.
     pub fn open(&self) -> io::Result<Vec<Listener>> {
         let fds = self.listeners.iter();
-        fds.map(|fd| Ok(Listener::new(fd.try_clone()?)?.for_admin()))
-            .collect()
+        let shown = fds.map(|fd| Ok(Listener::new(fd.try_clone()?)?.for_admin()));
+        let fds = self.commands.iter();
+        let asked = fds.map(|fd| Ok(Listener::new(fd.try_clone()?)?.for_commands()));
+        shown.chain(asked).collect()
     }
 }
 

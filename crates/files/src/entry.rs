@@ -3,9 +3,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use canter_http::coding::Coding;
 use canter_http::template::Template;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::open::Identity;
 use crate::site::Kind;
@@ -36,9 +39,51 @@ pub enum Bytes {
     Memory(Box<[u8]>),
     /// Here as well, in a file that exists in memory alone and never changes: the system sends it
     /// without copying.
-    Sealed(File),
+    Sealed(Sealed),
     /// In this file, which is open.
     File(File),
+}
+
+/// Files of a process that exist in memory alone; beyond them such content is in its heap.
+const MOST_SEALED: usize = 256;
+
+static SEALED: AtomicUsize = AtomicUsize::new(0);
+
+/// A file that exists in memory alone and never changes. There is a bound on their number, for each
+/// takes a descriptor.
+#[derive(Debug)]
+pub struct Sealed(File);
+
+impl Sealed {
+    /// One with this content; None where there are enough, or the system has none to give.
+    pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
+        if SEALED.fetch_add(1, Ordering::Relaxed) >= MOST_SEALED {
+            SEALED.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let made = memfd_create("canter-file", flags).ok().and_then(|file| {
+            let mut file = File::from(file);
+            file.write_all(bytes).ok()?;
+            let fixed = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
+            fcntl_add_seals(&file, fixed).ok().map(|()| file)
+        });
+        if made.is_none() {
+            SEALED.fetch_sub(1, Ordering::Relaxed);
+        }
+        made.map(Self)
+    }
+
+    /// To be read or sent from.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        SEALED.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The file in one coding.
@@ -111,7 +156,7 @@ impl Entry {
 
     /// Descriptors it holds open.
     pub(crate) fn descriptors(&self) -> usize {
-        let open = |form: &&Form| !matches!(form.bytes, Bytes::Memory(_));
+        let open = |form: &&Form| matches!(form.bytes, Bytes::File(_));
         self.forms.iter().filter(open).count()
     }
 

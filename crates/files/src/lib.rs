@@ -28,7 +28,7 @@ use canter_http::conditional::Conditions;
 use canter_http::{Head, KnownName, Method, target};
 
 pub use answer::{Answer, Body, FileAnswer, boundary};
-pub use entry::{Bytes, Entry};
+pub use entry::{Bytes, Entry, Sealed};
 pub use pointed::{Pointed, Pointers};
 pub use site::{Cors, Folder, Kind, Site};
 

@@ -3,16 +3,14 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use canter_http::coding::Coding;
 use canter_http::date::format_date;
 use canter_http::media_type;
 use canter_http::template::Template;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use crate::entry::{Bytes, Entry, Field, Form, LookedAt, Redirect, Scope};
+use crate::entry::{Bytes, Entry, Field, Form, LookedAt, Redirect, Scope, Sealed};
 use crate::manifest::Manifest;
 use crate::name::Wanted;
 use crate::open::{Identity, Opened, open_below};
@@ -338,22 +336,8 @@ fn read(file: File, identity: Identity) -> Option<Bytes> {
     if !is_still {
         return Some(Bytes::File(file));
     }
-    let sealed = (identity.length > COPIED).then(|| seal(&bytes)).flatten();
+    let sealed = (identity.length > COPIED)
+        .then(|| Sealed::new(&bytes))
+        .flatten();
     Some(sealed.map_or_else(|| Bytes::Memory(bytes.into_boxed_slice()), Bytes::Sealed))
-}
-
-/// A file in memory with this content; None where the system has none to give.
-fn seal(bytes: &[u8]) -> Option<File> {
-    let file = memfd_create(
-        "canter-file",
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    );
-    let mut file = File::from(file.ok()?);
-    file.write_all(bytes).ok()?;
-    fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW,
-    )
-    .ok()?;
-    Some(file)
 }

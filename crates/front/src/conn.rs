@@ -73,6 +73,8 @@ pub(crate) struct Arrival {
     pub redirects: bool,
     /// It arrived where the dashboard is, and nothing else.
     pub admin: bool,
+    /// It arrived at the socket of this user's commands, which no other user of the machine reaches.
+    pub commands: bool,
     /// It is one stream of an HTTP/2 connection.
     pub http2: bool,
     /// When such a stream may ask the app.
@@ -91,6 +93,7 @@ impl Arrival {
             local: self.local.clone(),
             redirects: self.redirects,
             admin: self.admin,
+            commands: self.commands,
             http2: true,
             turn: Some(Rc::clone(turn)),
             _entrance: None,

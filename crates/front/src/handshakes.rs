@@ -57,21 +57,30 @@ impl Handshakes {
     /// Whether this client may begin one more.
     pub fn may_begin(&self, client: IpAddr, now_ms: u64) -> bool {
         let network = network_of(client);
-        let passes = self.clients.borrow_mut().decide(&network, now_ms).passes
-            && self.all.borrow_mut().decide(&(), now_ms).passes;
-        if !passes {
-            self.refused.set(self.refused.get() + 1);
-            let is_due = |told| now_ms >= told + TELL_MS;
-            if self.told_ms.get().is_none_or(is_due) {
-                self.told_ms.set(Some(now_ms));
+        let is_own = !self.clients.borrow_mut().decide(&network, now_ms).passes;
+        if !is_own && self.all.borrow_mut().decide(&(), now_ms).passes {
+            return true;
+        }
+        self.refused.set(self.refused.get() + 1);
+        let is_due = |told| now_ms >= told + TELL_MS;
+        if self.told_ms.get().is_none_or(is_due) {
+            self.told_ms.set(Some(now_ms));
+            if is_own {
                 warn!(
-                    "TLS handshakes are refused: too many a second; see --tls-handshakes-per-ip",
+                    "TLS handshakes are refused: one client begins too many a second; see \
+                     --tls-handshakes-per-ip",
                     client = client.to_string().as_str(),
+                    refused = self.refused.take()
+                );
+            } else {
+                warn!(
+                    "TLS handshakes are refused: all clients together begin too many a second; see \
+                     --tls-handshakes",
                     refused = self.refused.take()
                 );
             }
         }
-        passes
+        false
     }
 }
 

@@ -25,7 +25,7 @@ use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
 use crate::acknowledged::{Acknowledged, FILE};
 use crate::facts::Facts;
 use crate::likeness::Likeness;
-use crate::request::random;
+use crate::request::secret;
 use crate::traced::Traces;
 pub use profiler::Profiler;
 pub use staff::Staff;
@@ -87,7 +87,7 @@ impl Insight {
             profiler,
             hands: staff::Hands::default(),
             token: token.filter(|token| !token.is_empty()),
-            key: format!("{:016x}{:016x}", random(), random()),
+            key: secret(),
             likeness: RefCell::default(),
             acknowledged: RefCell::new(Acknowledged::at(Path::new(FILE))),
             traces: OnceCell::new(),

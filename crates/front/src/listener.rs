@@ -32,6 +32,7 @@ struct Spoken {
     tls: Option<Rc<Tls>>,
     redirects: bool,
     admin: bool,
+    commands: bool,
 }
 
 enum Socket {
@@ -80,6 +81,13 @@ impl Listener {
     pub fn for_admin(mut self) -> Self {
         self.spoken.admin = true;
         self
+    }
+
+    /// The same, at a socket that is this user's own: what is asked here may change something.
+    #[must_use]
+    pub fn for_commands(mut self) -> Self {
+        self.spoken.commands = true;
+        self.for_admin()
     }
 
     /// Speaks TLS here. Unix sockets are left as they are: who reaches them is on this machine.
@@ -213,6 +221,7 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
         local,
         redirects: spoken.redirects,
         admin: spoken.admin,
+        commands: spoken.commands,
         http2: false,
         turn: None,
         _entrance: entrance,

@@ -3,7 +3,7 @@
 //! Leaves parsing to `canter-http`, trust in peers to `forwarded`.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 use canter_base::options::ForwardedHeader;
 use canter_channel::request::{Facts, Writer};
@@ -16,19 +16,36 @@ use crate::forwarded::{self, Client, Words};
 /// The longest request id that is taken over from a client.
 const LONGEST_ID: usize = 128;
 
-/// A number that differs each time; nothing secret. `SplitMix64` from a random start (Steele, Lea,
-/// Flood: "Fast splittable pseudorandom number generators", 2014).
+/// A number that differs each time, for what is shown to strangers: a counter under the keyed hash of
+/// the standard library (`SipHash`), so that one number tells nothing of another. What opens something is
+/// made by [`secret`].
 pub(crate) fn random() -> u64 {
     thread_local! {
-        static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish());
+        static STATE: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
     }
-    STATE.with(|state| {
-        state.set(state.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
-        let mut mixed = state.get();
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+    STATE.with(|(keys, count)| {
+        count.set(count.get().wrapping_add(1));
+        keys.hash_one(count.get())
     })
+}
+
+/// 128 bits from the system's source of randomness (getrandom(2)), in hexadecimal digits.
+pub(crate) fn secret() -> String {
+    let mut bytes = [0; 16];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            // A system without the call: the keys of a fresh hasher are from the same source.
+            Err(_) => return format!("{:016x}{:016x}", fresh(), fresh()),
+        }
+    }
+    format!("{:032x}", u128::from_le_bytes(bytes))
+}
+
+fn fresh() -> u64 {
+    RandomState::new().hash_one(random())
 }
 
 /// The id of this request: the client's when it is harmless, else a new one.

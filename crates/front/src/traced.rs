@@ -89,19 +89,23 @@ impl Traces {
             },
             |came| came.trace,
         );
-        let kept = came.filter(|_| is_trusted).map(|came| came.sampled);
+        let sampled = match came {
+            Some(came) if is_trusted => came.sampled,
+            // Whoever chooses the number does not choose what is kept.
+            Some(_) => self.is_sample(random()),
+            None => self.is_sample(u128::from_be_bytes(trace) as u64),
+        };
         Context {
             trace,
             parent: came.and_then(|came| came.parent),
             span: Some(random().max(1).to_be_bytes()),
-            sampled: kept.unwrap_or_else(|| self.is_sample(trace)),
+            sampled,
         }
     }
 
-    /// The same for all that look at this trace with the same number.
-    fn is_sample(&self, trace: [u8; 16]) -> bool {
-        // Its last half is what everybody makes by chance.
-        let number = u128::from_be_bytes(trace) as u64;
+    /// Of the last half of a trace's number, which everybody makes by chance: the same for all that
+    /// look at this trace.
+    fn is_sample(&self, number: u64) -> bool {
         self.sample > 0 && number.is_multiple_of(self.sample)
     }
 
@@ -119,7 +123,9 @@ impl Traces {
         let is_of_the_app = trace.is_some_and(|trace| trace.submitted.get().is_some());
         let is_slow = wall_us >= ROUTER_US
             || (is_of_the_app && site.is_unusual(ended.method, ended.route, wall_us));
-        let kept = if ended.status >= 500 {
+        // In an overload these would take the room of what the app has to say.
+        let is_crowded = !is_of_the_app && self.waiting.borrow().len() >= MOST_WAITING / 8;
+        let kept = if ended.status >= 500 && !is_crowded {
             "failed"
         } else if is_slow {
             "slow"
@@ -281,5 +287,10 @@ mod tests {
         );
         assert!(!stranger.sampled);
         assert!(traces.begin(came, true).sampled);
+        // Nor by a number that every sample takes.
+        let traces = Traces::new(100);
+        let came = Context::read(b"00-00000000000000010000000000000000-00f067aa0ba902b7-01");
+        let kept = (0..1000).filter(|_| traces.begin(came, false).sampled);
+        assert!(kept.count() < 200);
     }
 }

@@ -123,7 +123,10 @@ impl Site {
         let mut before = None;
         if release == self.release {
             before = route.release.exceeded(observation.queries);
-            route.release.add(observation.queries, wall);
+            // What ends at a login or a refusal shows nothing of what the route costs.
+            if (200..300).contains(&observation.status) {
+                route.release.add(observation.queries, wall);
+            }
         }
         if observation.queries == 0 {
             return false;

@@ -198,11 +198,23 @@ pub fn together(runs: &[&Measured]) -> Measured {
         cores: last.cores,
         worker_cpu: middle(&|run| run.worker_cpu),
         machine_busy: middle(&|run| run.machine_busy),
-        phases: last.phases.clone(),
+        phases: phases(runs),
         queued: runs.iter().map(|run| run.queued).max().unwrap_or(0),
         threads_used: runs.iter().map(|run| run.threads_used).max().unwrap_or(0),
         generator: runs.iter().find_map(|run| run.generator.clone()),
     }
+}
+
+/// Their sums, as the answers are summed.
+fn phases(runs: &[&Measured]) -> Vec<(String, f64)> {
+    let mut sums: Vec<(String, f64)> = Vec::new();
+    for (name, ms) in runs.iter().flat_map(|run| &run.phases) {
+        match sums.iter_mut().find(|(known, _)| known == name) {
+            Some((_, sum)) => *sum += ms,
+            None => sums.push((name.clone(), *ms)),
+        }
+    }
+    sums
 }
 
 #[cfg(test)]

@@ -930,7 +930,7 @@ options! {
         group: Logging, example: "x-api-key=secret", since: "0.1.0", unset: "none",
     }
 
-    /// Tell one in so many requests whatever came of it; 0 for those alone that failed or were slow
+    /// One in so many requests is told whatever came of it; 0 for none
     ///
     /// Which ones follows from the number of the trace, so that the parts of a trace agree. What a trusted
     /// proxy has chosen is told as well.

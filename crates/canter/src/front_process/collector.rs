@@ -23,6 +23,8 @@ use post::{Heard, Place};
 const TRACES: Duration = Duration::from_secs(2);
 /// Between two tellings of the metrics.
 const METRICS: Duration = Duration::from_secs(60);
+/// The same after it has refused them.
+const REFUSED: Duration = Duration::from_secs(3600);
 /// For one message and its answer; what a front that stops waits for at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -50,6 +52,8 @@ struct State {
     until: Instant,
     failing: bool,
     metrics_at: Instant,
+    /// What it has refused for good; told once for each.
+    refused: Vec<&'static str>,
 }
 
 impl Collector {
@@ -82,6 +86,7 @@ impl Collector {
                 until: now,
                 failing: false,
                 metrics_at: now + METRICS,
+                refused: Vec::new(),
             }),
         });
         info!("a collector is told", endpoint = &endpoint.show());
@@ -141,17 +146,20 @@ impl Inner {
             };
             let message = self.insight.told_metrics(&self.resource, time);
             // The next ones say more, so that these need not be kept.
-            let _ = self.send("/v1/metrics", &message).await;
+            if self.send("/v1/metrics", &message).await == Heard::Refused {
+                // Many take traces alone.
+                self.state.borrow_mut().metrics_at = now + REFUSED;
+            }
         }
     }
 
-    async fn send(&self, path: &str, message: &[u8]) -> Heard {
+    async fn send(&self, path: &'static str, message: &[u8]) -> Heard {
         let sent = tokio::time::timeout(PATIENCE, self.place.post(path, message));
         let heard = sent
             .await
             .unwrap_or_else(|_| Err("no answer in 10 s".to_owned()));
         let mut state = self.state.borrow_mut();
-        let (reason, heard) = match heard {
+        let reason = match heard {
             Ok(200..=299) => {
                 if state.failing {
                     info!("the collector takes what it is told again");
@@ -160,9 +168,21 @@ impl Inner {
                 return Heard::Taken;
             }
             // These alone are tried again (OTLP, «Retryable Response Codes»).
-            Ok(status @ (429 | 502 | 503 | 504)) => (format!("it answers {status}"), Heard::Later),
-            Ok(status) => (format!("it answers {status}"), Heard::Refused),
-            Err(reason) => (reason, Heard::Later),
+            Ok(status @ (429 | 502 | 503 | 504)) => format!("it answers {status}"),
+            Ok(status) => {
+                if !state.refused.contains(&path) {
+                    state.refused.push(path);
+                    warn!(
+                        "the collector refuses what it is told, and that is lost: see \
+                         `--otlp-endpoint` and `--otlp-header`",
+                        endpoint = self.place.shown(),
+                        path = path,
+                        status = status
+                    );
+                }
+                return Heard::Refused;
+            }
+            Err(reason) => reason,
         };
         if !state.failing {
             warn!(
@@ -174,7 +194,7 @@ impl Inner {
         state.failing = true;
         state.until = Instant::now() + state.pause;
         state.pause = (state.pause * 2).min(PAUSE.1);
-        heard
+        Heard::Later
     }
 }
 

@@ -83,7 +83,7 @@ impl<A: App> Conn<A> {
                 }
                 None => error(
                     400,
-                    "say it as `workers=2&threads=16&fresh=1`, each from 1; any of them may be left out",
+                    "say it as `workers=2&threads=16&fresh=1`: 1 to 1024 workers, 1 to 1000 threads; any of them may be left out",
                 ),
             },
             _ => return None,
@@ -92,7 +92,7 @@ impl<A: App> Conn<A> {
 
     /// Being on this machine is not enough, for other users are: the private socket is the user's own.
     fn may_change(&self, insight: &Insight) -> bool {
-        (self.arrival.admin && self.arrival.peer_ip.is_none()) || self.shows_key(insight)
+        self.arrival.commands || self.shows_key(insight)
     }
 
     async fn explain(&self, insight: &Insight, query: &[u8]) -> Told {

@@ -27,7 +27,7 @@ use crate::facts::Facts;
 use crate::forwarded::told;
 use crate::insight::Insight;
 use crate::insight::profiler::{Asked, Refused};
-use crate::request::random;
+use crate::request::secret;
 
 /// Where all of it lies.
 const BELOW: &[u8] = b"/-/canter";
@@ -174,8 +174,9 @@ impl<A: App> Conn<A> {
         let host = self.head.value(buf, KnownName::Host).unwrap_or_default();
         let by_socket = match self.arrival.peer_ip {
             Some(ip) => ip.is_loopback(),
-            // A unix socket of the site is a proxy's; that of the commands has its own.
-            None => return self.arrival.admin,
+            None if self.arrival.commands => return true,
+            // A unix socket of the site is a proxy's; one for the dashboard may be.
+            None => return self.arrival.admin && !is_proxied(&self.head),
         };
         by_socket
             && (self.arrival.admin || !insight.is_proxied())
@@ -273,7 +274,7 @@ impl<A: App> Conn<A> {
         made: &Made,
         has_body: bool,
     ) -> Result<After, Stop> {
-        let nonce = format!("{:016x}", random());
+        let nonce = secret();
         let is_page = made.kind.starts_with("text/html") || made.kind == "image/svg+xml";
         let text = if is_page {
             // In names a quote is escaped, so that nobody else can write this.

@@ -23,8 +23,8 @@ use crate::facts::{Facts, Told};
 use crate::forwarded;
 use crate::pages::flight::{Follower, Outcome, go_on, start};
 use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
-use crate::request;
 use crate::table::Phase;
+use crate::{request, urgent};
 
 /// How long somebody waits for a page that another has asked for, before asking alone.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -143,12 +143,11 @@ impl<A: App> Conn<A> {
     }
 
     fn submit(&self, facts: &Facts, message: Vec<u8>) -> A::Call {
-        self.submit_for(facts.trace.clone(), facts.started, message)
-    }
-
-    fn submit_for(&self, trace: Option<Rc<Trace>>, started: Instant, message: Vec<u8>) -> A::Call {
-        let submission = self.submission(trace, started, message);
-        self.shared.app.submit(submission)
+        let submission = self.submission(facts.trace.clone(), facts.started, message);
+        self.shared.app.submit(Submission {
+            urgent: facts.turn == urgent::Turn::Urgent,
+            ..submission
+        })
     }
 
     fn submission(
@@ -162,7 +161,7 @@ impl<A: App> Conn<A> {
             message,
             file: None,
             wanted_until: None,
-            // One of several that the same page may be for.
+            // Nobody waits for a page that is asked for ahead of time.
             urgent: false,
             trace,
             deadline: timeout.map(|limit| started.max(Instant::now()) + limit),

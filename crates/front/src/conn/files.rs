@@ -90,13 +90,8 @@ impl<A: App> Conn<A> {
             let length = answer.length();
             let sent = match bytes {
                 Bytes::Memory(bytes) => self.send_all(&self.out, bytes).await.map(|()| true),
-                Bytes::File(file) | Bytes::Sealed(file) => {
-                    let body = Body::Part(Span {
-                        start: 0,
-                        len: length,
-                    });
-                    self.send_from_file(&body, file, 0).await
-                }
+                Bytes::File(file) => self.send_whole(file, length).await,
+                Bytes::Sealed(sealed) => self.send_whole(sealed.file(), length).await,
             };
             self.log(facts, 200, length);
             let is_whole = sent?;
@@ -127,7 +122,8 @@ impl<A: App> Conn<A> {
         };
         let sent = match bytes {
             Bytes::Memory(bytes) => self.send_from_memory(&body, bytes).await.map(|()| true),
-            Bytes::File(file) | Bytes::Sealed(file) => self.send_from_file(&body, file, 0).await,
+            Bytes::File(file) => self.send_from_file(&body, file, 0).await,
+            Bytes::Sealed(sealed) => self.send_from_file(&body, sealed.file(), 0).await,
         };
         let sent_whole = plan.framing != BodyFraming::None;
         self.log(
@@ -203,6 +199,11 @@ impl<A: App> Conn<A> {
                 self.send_all(&self.out, &[]).await
             }
         }
+    }
+
+    async fn send_whole(&self, file: &File, len: u64) -> Result<bool, Stop> {
+        let body = Body::Part(Span { start: 0, len });
+        self.send_from_file(&body, file, 0).await
     }
 
     /// The head, then parts of a file whose content begins at `offset`; false when the file turned

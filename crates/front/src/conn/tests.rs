@@ -108,6 +108,7 @@ fn arrival() -> Arrival {
         local: (Vec::new(), 0),
         redirects: false,
         admin: false,
+        commands: false,
         http2: true,
         turn: None,
         _entrance: None,

@@ -70,7 +70,12 @@ pub(crate) async fn connect<C: Connect>(pool: Rc<Pool<C>>, permit: Permit<C>) {
         }
         Err(refused) => {
             bump(&pool.counters.connect_failures);
-            pool.outlook.set(Outlook::Bad);
+            // As long as others of them work, it says nothing but that one could not be had.
+            pool.outlook.set(if pool.has_none() {
+                Outlook::Bad
+            } else {
+                Outlook::Doubtful
+            });
             drop(connecting);
             fail(&pool, refused);
             drop(permit);

@@ -26,7 +26,7 @@ pub(crate) enum Outlook {
 }
 
 impl<C: Connect> Pool<C> {
-    fn has_none(&self) -> bool {
+    pub(super) fn has_none(&self) -> bool {
         self.in_use.borrow().is_empty() && self.idle.borrow().len() == 0 && self.looking() == 0
     }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use canter_insight::statement::{Dialect, strip};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyFrame, PyFrameMethods, PyList, PyModule, PyString};
@@ -133,6 +133,10 @@ impl Hook {
                 context,
             };
             if let Err(error) = self.note(&ran, began, ended) {
+                // Somebody ends this thread's work meanwhile: that is for the app.
+                if !error.is_instance_of::<PyException>(py) {
+                    return Err(error);
+                }
                 self.disarm(py, error);
             }
         }
@@ -314,12 +318,12 @@ impl Hook {
             Source::Last => None,
         };
         let many = with_counts(|counts| {
-            let group = counts.add(row, spot, &run)?;
-            group.view = view;
-            group.is_taken |= matches!(source, Source::Habit(_));
             if is_write {
                 counts.note_write();
             }
+            let group = counts.add(row, spot, &run)?;
+            group.view = view;
+            group.is_taken |= matches!(source, Source::Habit(_));
             counts.note_value(row, value?)
         });
         if let Some(Some(group)) = many {

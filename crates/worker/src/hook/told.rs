@@ -21,6 +21,8 @@ impl Hook {
     /// What is to be told of the calling thread's request, which is answered; None without one.
     pub(crate) fn take(&self, py: Python<'_>) -> Option<Report> {
         if self.is_off.load(Ordering::Relaxed) {
+            let left = LOCAL.with(|local| local.try_borrow_mut().ok()?.request.take());
+            drop(left);
             return None;
         }
         // It was not resolved when its last statement ran, or there was none.

@@ -374,17 +374,29 @@ impl Inner {
         if is_behind || !self.give(key) {
             self.line.push((key, number), submission.urgent);
             self.queued += 1;
-            self.want_waking();
+            if submission.urgent {
+                // Those before it may all have left: then nobody else would look.
+                self.pump();
+            } else {
+                self.want_waking();
+            }
         }
         Some((key, number))
     }
 
     /// Whether it may wait. Where others are refused an urgent one takes the place of one of them.
     fn has_room(&mut self, submission: &Submission, now: Instant) -> bool {
-        if submission.urgent {
-            return !self.is_full() || self.refuse_one();
+        let is_full = self.is_full();
+        if is_full && !submission.urgent {
+            return false;
         }
-        !self.is_full() && self.is_worth_waiting(submission.begin_until(), now)
+        let before = if submission.urgent {
+            self.line.urgent()
+        } else {
+            self.queued
+        };
+        self.is_worth_waiting(before, submission.begin_until(), now)
+            && (!is_full || self.refuse_one())
     }
 
     /// Whether as many requests wait as may. Those offered to a worker that has not begun them wait,
@@ -404,18 +416,18 @@ impl Inner {
             && self.queued + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
     }
 
-    /// Whether one more would be served in useful time, behind those that wait already.
-    fn is_worth_waiting(&mut self, deadline: Option<Instant>, now: Instant) -> bool {
+    /// Whether one more would be served in useful time, behind so many that wait already.
+    fn is_worth_waiting(&mut self, before: usize, deadline: Option<Instant>, now: Instant) -> bool {
         let given: u32 = self.workers.iter().map(|worker| worker.in_flight).sum();
         // Nearly always: nobody waits.
-        if self.queued == 0 && given < BUSY {
+        if before == 0 && given < BUSY {
             return true;
         }
         let untaken = self
             .workers
             .iter()
             .map(|worker| u64::from(worker.end.untaken()));
-        let ahead = self.queued as u64 + untaken.sum::<u64>();
+        let ahead = before as u64 + untaken.sum::<u64>();
         let now_ms = now.duration_since(self.started).as_millis() as u64;
         let left = deadline.map(|end| end.saturating_duration_since(now).as_millis() as u64);
         self.waits.admits(ahead, self.served, left, now_ms)

@@ -17,6 +17,7 @@ use canter_tune::setting::Setting;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::kernel;
+use crate::admin;
 use crate::command::insight;
 
 /// The longest start.
@@ -164,7 +165,8 @@ impl Server {
             workers, threads, ..
         } = setting;
         let order = format!("/-/canter/staff?workers={workers}&threads={threads}&fresh=1");
-        let socket = folder.admin();
+        // What is shown at `--admin-bind` is not to be changed there.
+        let socket = admin::folder().join(format!("{}.sock", self.pid));
         insight::ask(socket.to_str(), "POST", &order).map_err(Trouble::Fault)?;
         let root = self.pid;
         let ready = || {

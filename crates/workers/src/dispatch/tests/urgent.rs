@@ -59,3 +59,29 @@ fn l7_a_full_queue_refuses_its_last_for_an_urgent_one() {
         assert_eq!(stage.dispatch.load(), (3, 0));
     });
 }
+
+#[test]
+fn l7_an_urgent_request_does_not_wait_behind_one_whose_client_has_left() {
+    run(async || {
+        let mut stage = Stage::with(1000, true);
+        let mut worker = stage.worker().await;
+        let held: Vec<_> = (0..DEPTH).map(|_| stage.submit("/urgent", LONG)).collect();
+        let left = stage.submit("/urgent/left", LONG);
+        assert!(left.is_queued());
+        drop(left);
+        let mut ended = 0;
+        while ended < held.len() {
+            if let Some(request) = worker.start() {
+                worker.answer(request);
+                ended += 1;
+            } else {
+                tokio::task::yield_now().await;
+                before_sleep();
+            }
+        }
+        drop(held);
+        let next = stage.submit("/urgent/next", LONG);
+        let begun = worker.start().map(|request| request.number);
+        assert_eq!(begun, next.number(), "an idle worker is not asked");
+    });
+}
