@@ -516,8 +516,8 @@ options! {
 
     /// Answer files of this folder at this path; may be given several times
     ///
-    /// What is not in the folder is answered 404; the app is not asked. nginx has `alias` for it,
-    /// Granian a route and a mount.
+    /// What is not in the folder is answered 404; the app is not asked. On the command line `--static
+    /// URL=DIR` says the same. nginx has `alias` for it, Granian a route and a mount.
     static_map: Vec<UrlFolder> = "" {
         group: Files, example: "/downloads/=/srv/downloads", since: "0.1.0", unset: "none",
     }
@@ -915,7 +915,8 @@ options! {
     /// Traces and metrics go there by OTLP over HTTP, to `/v1/traces` and `/v1/metrics` below the address:
     /// traces within two seconds, metrics each minute and at the end. A trace is told when it is over:
     /// those that failed, those that took longer than 95 of 100 of their route, and one in
-    /// `--otlp-sample`. The app gets `traceparent`, so that what it tells itself belongs to the same trace.
+    /// `--otlp-sample`. The app gets `traceparent`, so that what it tells itself belongs to the same trace;
+    /// not for pages that are asked for on behalf of several visitors (the page cache).
     /// A collector that is away costs what it does not hear, and nothing else. The site's `service.name` there is
     /// `--name`, or else the app, such as `mysite.wsgi`.
     otlp_endpoint: Option<OtlpEndpoint> = "" {

@@ -129,6 +129,12 @@ fn take(
             }
         }
     };
+    let row = if row.field == "static_" && text.contains('=') {
+        // A folder is named, and not whether.
+        row_named("static-map").unwrap_or(row)
+    } else {
+        row
+    };
     let origin = Origin::Flag(spelled);
     let setting = Setting::new(row, vec![text], origin)?;
     match flags
@@ -205,6 +211,19 @@ mod tests {
     fn read_line(line: &str) -> Result<Flags, Fault> {
         let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         read(&args)
+    }
+
+    #[test]
+    fn a_folder_of_files_is_named_by_either_flag() {
+        let flags = read_line("a.wsgi --static /a/=/srv/a --static-map /b/=/srv/b --static=off");
+        let settings: Vec<_> = flags.unwrap().settings;
+        let told: Vec<_> = settings
+            .iter()
+            .map(|it| (it.row.name(), it.texts.join(" ")))
+            .collect();
+        let expected = [("static-map", "/a/=/srv/a /b/=/srv/b"), ("static", "off")];
+        let expected = expected.map(|(name, texts)| (name, texts.to_owned()));
+        assert_eq!(told, expected.map(|(name, texts)| (name.into(), texts)));
     }
 
     #[test]
