@@ -90,7 +90,7 @@ def _measure(stage: Stage, found: Found, setting: Setting, row: Row) -> None:
     times = [each["at_s"] for each in report["rows"]]
     length = times[1] - times[0] if len(times) > 1 else report["time_s"]
     whole = [each for each in report["rows"] if each["at_s"] + length <= report["time_s"] + 1e-6]
-    good = sum(max(0, each["hits"] - each["errors"]) for each in whole)
+    good = sum(max(0, each["hits"] - each["bad"]) for each in whole)
     row.rates.append(good / (length * len(whole)) if whole else 0.0)
 
 

@@ -150,7 +150,12 @@ impl Tally {
     /// Everything that is no good answer: failures, 4xx and 5xx, time-outs among them.
     pub fn errors(&self) -> u64 {
         let failures: u64 = self.failures.iter().sum();
-        failures + self.classes[4] + self.classes[5]
+        failures + self.bad()
+    }
+
+    /// Whole responses that were 4xx and 5xx.
+    pub fn bad(&self) -> u64 {
+        self.classes[4] + self.classes[5]
     }
 
     /// Time-outs.

@@ -27,6 +27,8 @@ pub struct Row {
     pub active: usize,
     /// Whole responses.
     pub hits: u64,
+    /// Those of them that were 4xx and 5xx.
+    pub bad: u64,
     /// Failures, 4xx and 5xx, time-outs among them.
     pub errors: u64,
     /// Time-outs.
@@ -45,6 +47,7 @@ impl Row {
             at,
             active: 0,
             hits: 0,
+            bad: 0,
             errors: 0,
             timeouts: 0,
             bytes_in: 0,
@@ -57,6 +60,7 @@ impl Row {
         // Threads have their own shares of the users; each tells the most it had.
         self.active = self.active.max(tally.active * threads);
         self.hits += tally.hits;
+        self.bad += tally.bad();
         self.errors += tally.errors();
         self.timeouts += tally.timeouts();
         self.bytes_in += tally.bytes_in;
@@ -67,6 +71,7 @@ impl Row {
     fn merge(&mut self, next: &Self) {
         self.active = self.active.max(next.active);
         self.hits += next.hits;
+        self.bad += next.bad;
         self.errors += next.errors;
         self.timeouts += next.timeouts;
         self.bytes_in += next.bytes_in;

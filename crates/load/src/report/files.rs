@@ -112,7 +112,7 @@ fn rows(report: &Report<'_>) -> Vec<Value> {
         .iter()
         .map(|row| {
             json!({"at_s": row.at.as_secs_f64(), "users": row.active, "hits": row.hits,
-               "rate": report.row_rate(row), "errors": row.errors, "timeouts": row.timeouts,
+               "rate": report.row_rate(row), "bad": row.bad, "errors": row.errors, "timeouts": row.timeouts,
                "bytes_in": row.bytes_in, "p50_ms": ms(row.latency.quantile(0.5)),
                "p95_ms": ms(row.latency.quantile(0.95)), "p99_ms": ms(row.latency.quantile(0.99)),
                "max_ms": ms(row.latency.max())})

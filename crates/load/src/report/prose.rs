@@ -108,7 +108,7 @@ fn knee(report: &Report<'_>) -> Option<String> {
     }
     // An error that comes at once is no answer that more users brought.
     let good = |row: &&Row| {
-        let share = row.hits.saturating_sub(row.errors) as f64 / row.hits.max(1) as f64;
+        let share = row.hits.saturating_sub(row.bad) as f64 / row.hits.max(1) as f64;
         report.row_rate(row) * share
     };
     let best = whole.iter().map(good).fold(0.0, f64::max);

@@ -36,6 +36,7 @@ fn outcome() -> Outcome {
             at,
             active: 1 + second as usize * 5,
             hits: latency.count(),
+            bad: 0,
             errors: 0,
             timeouts: 0,
             bytes_in: 0,
@@ -82,9 +83,14 @@ fn the_sentences_say_where_it_broke_and_where_it_stopped_growing() {
 #[test]
 fn answers_that_are_errors_are_no_success() {
     let (plan, mut outcome) = (plan(), outcome());
+    // Time-outs beside good answers take nothing from these.
+    for row in &mut outcome.rows[5..8] {
+        row.errors = 1000;
+    }
     for row in outcome.rows.iter_mut().skip(8) {
         // Refused at once, and so twenty times as many.
         row.hits *= 20;
+        row.bad = row.hits;
         row.errors = row.hits;
         for _ in 0..row.hits {
             outcome.total.hit(503, row.at, row.active);
