@@ -192,7 +192,7 @@ def _commands(results: dict[str, Any]) -> str:
     lines = [
         "## Commands\n",
         "Started in `bench/apps` with `bench/.work/venv/bin` first on the path, `PYTHONPATH=.` and",
-        "`DJANGO_SETTINGS_MODULE=dj.settings`; for `BENCH_DATABASE` see `apps/dj/settings.py`.\n",
+        "`DJANGO_SETTINGS_MODULE=dj.settings`; for `BENCH_DATABASE` see `bench/apps/dj/settings.py`.\n",
     ]
     sources: dict[str, list[str]] = {}
     for case_name, case in results["cases"].items():
