@@ -25,6 +25,7 @@ use super::{After, Conn, Stop};
 use crate::app::{App, Call};
 use crate::facts::Facts;
 use crate::forwarded::told;
+use crate::guard::cookie;
 use crate::insight::Insight;
 use crate::insight::profiler::{Asked, Refused};
 use crate::request::secret;
@@ -101,18 +102,6 @@ fn is_local_name(host: &[u8]) -> bool {
         || name.to_ascii_lowercase().ends_with(b".localhost")
         || name == b"[::1]"
         || is_v4.is_some_and(|ip| ip.is_loopback())
-}
-
-/// The value of a cookie.
-fn cookie<'a>(head: &Head, buf: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let pairs = head
-        .value(buf, KnownName::Cookie)?
-        .split(|byte| *byte == b';');
-    let mut values = pairs.filter_map(|pair| {
-        let (key, value) = pair.trim_ascii().split_at_checked(name.len())?;
-        (key == name.as_bytes()).then(|| value.strip_prefix(b"="))?
-    });
-    values.next()
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {
@@ -192,7 +181,7 @@ impl<A: App> Conn<A> {
         let bearer = self.head.value(buf, KnownName::Authorization);
         let bearer = bearer.and_then(|value| value.strip_prefix(b"Bearer "));
         bearer.is_some_and(|token| insight.is_token(token))
-            || cookie(&self.head, buf, COOKIE).is_some_and(|key| insight.is_key(key))
+            || cookie(&self.head, buf, COOKIE.as_bytes()).is_some_and(|key| insight.is_key(key))
     }
 
     /// Answers a request for the dashboard.
