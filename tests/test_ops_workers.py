@@ -4,13 +4,17 @@ help.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from harness.operated import Canter, cpu_seconds, stat_of, together, until
 
@@ -125,6 +129,78 @@ def test_sigttin_adds_a_worker_and_sigttou_takes_one_away(tmp_path: Path) -> Non
         assert len(canter.named("worker")) == 1
 
 
+HELD = """
+import sys, threading
+go_on, lock, held = threading.Event(), threading.Lock(), 0
+def application(environ, start_response):
+    global held
+    path = environ["PATH_INFO"]
+    if path == "/hold":
+        with lock:
+            held += 1
+        go_on.wait(60)
+        with lock:
+            held -= 1
+    elif path == "/set":
+        sys.setswitchinterval(float(environ["QUERY_STRING"]))
+    elif path == "/go-on":
+        go_on.set()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{held} {sys.getswitchinterval():.6f}".encode()]
+"""
+
+
+@contextlib.contextmanager
+def holding(canter: Canter, count: int) -> Iterator[None]:
+    """So many more requests of ``HELD`` wait in the app, until it is told to go on."""
+    before = int(canter.get("/").text.split()[0])
+    with ThreadPoolExecutor(count) as pool:
+        replies = [pool.submit(canter.get, "/hold") for _ in range(count)]
+        try:
+            until(lambda: int(canter.get("/").text.split()[0]) == before + count)
+            yield
+        finally:
+            canter.get("/go-on")
+        assert {reply.result().status for reply in replies} == {200}
+
+
+def interval(canter: Canter) -> str:
+    return canter.get("/").text.split()[1]
+
+
+def test_many_threads_that_wait_take_longer_turns_until_they_are_few(tmp_path: Path) -> None:
+    with Canter(tmp_path, HELD, "-w", "1", "--threads", "64") as canter:
+        with holding(canter, 8):
+            assert interval(canter) == "0.005000"
+            with holding(canter, 24):
+                until(lambda: interval(canter) == "0.020000", what="longer turns")
+        until(lambda: interval(canter) == "0.005000", what="turns as before")
+
+
+def test_fewer_threads_while_it_serves_take_turns_as_before(tmp_path: Path) -> None:
+    flags = ("-w", "1", "--threads", "40", "--threads-min", "40")
+    with Canter(tmp_path, HELD, *flags, env={"XDG_RUNTIME_DIR": str(tmp_path)}) as canter:
+        canter.wait_ready()
+        admin = tmp_path / "canter" / f"{canter.process.pid}.sock"
+        with holding(canter, 32):
+            until(lambda: interval(canter) == "0.020000", what="longer turns")
+            assert change(admin, "threads=1") == 202
+        until(lambda: interval(canter) == "0.005000", what="turns as before")
+
+
+@pytest.mark.parametrize("when", ["at import", "while many wait"])
+def test_the_length_of_turns_that_an_app_has_set_stays(tmp_path: Path, when: str) -> None:
+    app = HELD + ("sys.setswitchinterval(0.001)" if when == "at import" else "")
+    with Canter(tmp_path, app, "-w", "1", "--threads", "64") as canter:
+        with holding(canter, 32):
+            if when == "while many wait":
+                until(lambda: interval(canter) == "0.020000", what="longer turns")
+                canter.get("/set?0.001")
+            assert interval(canter) == "0.001000"
+        until(lambda: canter.get("/").text.startswith("0 "), what="the end of all")
+        assert {interval(canter) for _ in range(20)} == {"0.001000"}
+
+
 def change(admin: Path, query: str) -> int:
     """Ask for other workers over a unix socket; the status."""
     connection = http.client.HTTPConnection("localhost", timeout=30)
@@ -154,11 +230,11 @@ def test_b1_workers_and_threads_change_while_it_serves_and_no_request_is_lost(tm
     with Canter(tmp_path, APP, *flags, env={"XDG_RUNTIME_DIR": str(tmp_path)}) as canter:
         canter.wait_ready()
         # Others may reach the socket of the dashboard; that of the commands is this user's own.
-        assert change(shown, "threads=2") == 404
+        assert change(shown, "threads=1") == 404
         admin = tmp_path / "canter" / f"{canter.process.pid}.sock"
         with_one = int(canter.get("/threads").text)
         until(lambda: len(*runners(canter, 12).values()) == 6, what="six threads")
-        assert change(admin, "threads=2") == 202
+        assert change(admin, "threads=1") == 202
         # Those beyond end, with all that they hold.
         until(lambda: int(canter.get("/threads").text) <= with_one + 1, what="fewer threads")
         assert len(*runners(canter, 12).values()) <= 2
@@ -167,7 +243,7 @@ def test_b1_workers_and_threads_change_while_it_serves_and_no_request_is_lost(tm
         old = canter.one("worker")
         with ThreadPoolExecutor(4) as pool:
             meanwhile = [pool.submit(canter.get, "/wait?0.02") for _ in range(200)]
-            assert change(admin, "workers=3&threads=2&fresh=1") == 202
+            assert change(admin, "workers=3&threads=1&fresh=1") == 202
             until(lambda: old not in canter.named("worker"), what="the old worker's end")
             until(lambda: len(canter.named("worker")) == 3, what="three workers")
             assert {each.result().status for each in meanwhile} == {200}

@@ -288,6 +288,7 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
     });
     loop {
         worker.crew.stepping.fetch_sub(1, Ordering::AcqRel);
+        worker.turns.adapt(py, worker.crew.busy());
         loop {
             match next(py, worker, facts) {
                 Next::Run(job) => run(py, worker, job),
@@ -295,6 +296,7 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
                 Next::End => return Ending::Drained,
             }
             if worker.crew.is_over() {
+                worker.turns.adapt(py, worker.crew.busy());
                 return Ending::Spare;
             }
             if worker.crew.is_let_go() {
@@ -304,6 +306,7 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
         if worker.is_draining() {
             return Ending::Drained;
         }
+        worker.turns.adapt(py, worker.crew.busy());
         if !py.detach(|| worker.crew.park()) {
             return Ending::Spare;
         }

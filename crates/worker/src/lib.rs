@@ -30,6 +30,7 @@ mod running;
 mod stand;
 #[cfg(feature = "testing")]
 mod testing;
+mod turns;
 mod worker;
 
 /// The worker's side of Canter, called by `canter.worker`.

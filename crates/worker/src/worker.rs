@@ -26,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::profile::Profiling;
 use crate::running::Running;
 use crate::stand::Stand;
+use crate::turns::Turns;
 
 /// `canter.worker.WorkerSettings`, read by attribute.
 #[derive(FromPyObject)]
@@ -98,6 +99,7 @@ pub(crate) struct Worker {
     /// The kernel's numbers of the threads that took the last requests, each in its turn.
     takers: [AtomicU32; TAKERS],
     last_size: AtomicU32,
+    pub turns: Turns,
 }
 
 impl Worker {
@@ -266,6 +268,7 @@ fn build(
         ready: AtomicBool::new(false),
         takers: [const { AtomicU32::new(0) }; TAKERS],
         last_size: AtomicU32::new(0),
+        turns: Turns::new(),
     })
 }
 
