@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from harness import shop
-from harness.operated import PATIENCE, PROGRAM, until
+from harness.operated import PATIENCE, PROGRAM, change_staff, until
 from harness.server import Server
 
 LOOP = """
@@ -68,3 +68,22 @@ def test_s4_s10_a_reload_tells_what_it_mended_and_what_it_made_worse(tmp_path: P
         )
         rules = [one["id"] for one in sarif["runs"][0]["tool"]["driver"]["rules"]]
         assert "more_queries" in rules
+
+
+def test_s10_workers_that_are_replaced_without_a_reload_are_no_release(tmp_path: Path) -> None:
+    site = shop.copy(tmp_path, (1, 1, 1))
+    recent = "    orders = Order.objects.select_related(\"customer\")[:RECENT_ROWS]\n"
+    asked = LOOP.replace("range(40)", 'range(int(request.GET.get("loop", 0)))')
+    change(site / "reader/views/pages.py", recent, recent + asked)
+    with Server(site, "") as server:
+        for _ in range(20):
+            shop.get(server, "/recent/")
+        [old] = server.named("worker")
+        assert change_staff(Path(shop.socket_of(server)), "fresh=1") == 202
+        until(lambda: server.named("worker") not in ([old], []), PATIENCE * 4, "a new worker")
+        until(lambda: old not in server.named("worker"), PATIENCE * 4, "the old one's end")
+        shop.get(server, "/recent/?loop=40")
+        data = shop.data(server)
+        assert [one["rule"] for one in data["findings"]].count("more_queries") == 0
+        assert data["mended"] == [] and "before the app was loaded anew" not in server.log
+        assert [row["requests"] for row in data["routes"] if row["label"] == "GET /recent/"] == [21]

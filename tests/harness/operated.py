@@ -311,6 +311,18 @@ def is_alive(pid: int) -> bool:
     return bool(fields) and fields[0] not in "ZX"
 
 
+def change_staff(admin: Path, query: str) -> int:
+    """Ask over a unix socket for other workers; the status."""
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(30)
+    connection.sock.connect(str(admin))
+    connection.request("POST", f"/-/canter/staff?{query}", headers={"X-Canter": "1"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 @contextlib.contextmanager
 def waiting(canter: Canter, head: str = "GET /wait?60 HTTP/1.1") -> Iterator[socket.socket]:
     """A request runs, in an app that makes the file ``waits`` and then waits; its connection."""

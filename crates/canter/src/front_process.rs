@@ -225,12 +225,12 @@ async fn obey(
         match word {
             ToFront::Adopt {
                 worker,
-                generation,
+                reloads,
                 pid,
             } => {
                 joined.pooled.adopt(worker, pid);
                 joined.processes.adopt(worker, pid);
-                if let Err(error) = adopt(dispatch, worker, generation, fds) {
+                if let Err(error) = adopt(dispatch, worker, reloads, fds) {
                     error!("cannot take a worker on", reason = &error.to_string());
                 }
             }
@@ -267,7 +267,7 @@ async fn obey(
 fn adopt(
     dispatch: &Dispatch,
     worker: dispatch::WorkerId,
-    generation: u32,
+    reloads: u32,
     fds: Vec<OwnedFd>,
 ) -> io::Result<()> {
     let fds: [OwnedFd; 4] = fds.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
@@ -276,7 +276,7 @@ fn adopt(
         worker,
         Adopted {
             // From 1 on: 0 is no release.
-            release: generation.saturating_add(1),
+            release: reloads.saturating_add(1),
             memory,
             eventfd,
             control,

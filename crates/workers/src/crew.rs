@@ -62,6 +62,8 @@ pub struct End {
 struct Worker {
     state: State,
     generation: u32,
+    /// Reloads before it.
+    reloads: u32,
     asked: Instant,
     /// Another shall take its place.
     replace: bool,
@@ -74,7 +76,10 @@ pub struct Crew {
     workers: BTreeMap<WorkerId, Worker>,
     limits: Limits,
     wanted: usize,
+    /// Counts what replaces all workers.
     generation: u32,
+    /// Those of them that read the code anew.
+    reloads: u32,
     next: u32,
     backoff: Backoff,
     ever_ready: bool,
@@ -90,6 +95,7 @@ impl Crew {
             limits,
             wanted: wanted.max(1),
             generation: 0,
+            reloads: 0,
             next: 1,
             backoff: Backoff::default(),
             ever_ready: false,
@@ -107,20 +113,27 @@ impl Crew {
         self.open = false;
     }
 
-    /// All workers shall be replaced by ones with the code of now.
+    /// A reload: all workers shall be replaced by ones with the code of now.
     pub fn renew(&mut self) {
+        self.reloads += 1;
+        self.refresh();
+    }
+
+    /// All workers shall be replaced by ones that have nothing behind them; what they run is no other
+    /// release of the app.
+    pub fn refresh(&mut self) {
         self.generation += 1;
         self.backoff.succeeded();
     }
 
     /// Reloads so far.
-    pub fn generation(&self) -> u32 {
-        self.generation
+    pub fn reloads(&self) -> u32 {
+        self.reloads
     }
 
-    /// The generation of one worker.
-    pub fn generation_of(&self, worker: WorkerId) -> Option<u32> {
-        Some(self.workers.get(&worker)?.generation)
+    /// Reloads before one worker.
+    pub fn reloads_before(&self, worker: WorkerId) -> Option<u32> {
+        Some(self.workers.get(&worker)?.reloads)
     }
 
     /// Changes the number of workers, to no less than one; answers the new number.
@@ -300,6 +313,7 @@ impl Crew {
             let worker = Worker {
                 state: State::asked(now, &self.limits),
                 generation: self.generation,
+                reloads: self.reloads,
                 asked: now,
                 replace: false,
                 dismissed: false,

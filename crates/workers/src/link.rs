@@ -23,7 +23,7 @@ pub enum ToFront {
         /// Which worker.
         worker: WorkerId,
         /// How many reloads there were before it.
-        generation: u32,
+        reloads: u32,
         /// Its process.
         pid: u32,
     },
@@ -122,9 +122,9 @@ impl ToFront {
         match self {
             Self::Adopt {
                 worker,
-                generation,
+                reloads,
                 pid,
-            } => word(1, &[worker.0, *generation, *pid]),
+            } => word(1, &[worker.0, *reloads, *pid]),
             Self::Retire { worker } => word(2, &[worker.0]),
             Self::Loaded { app, versions } => {
                 let app = cut(app);
@@ -152,10 +152,10 @@ impl ToFront {
         let (&kind, rest) = bytes.split_first().ok_or(NotAWord)?;
         Ok(match kind {
             1 => {
-                let [worker, generation, pid] = numbers(rest)?;
+                let [worker, reloads, pid] = numbers(rest)?;
                 Self::Adopt {
                     worker: WorkerId(worker),
-                    generation,
+                    reloads,
                     pid,
                 }
             }
@@ -300,7 +300,7 @@ mod tests {
         vec![
             ToFront::Adopt {
                 worker: WORKER,
-                generation: 2,
+                reloads: 2,
                 pid: 4321,
             },
             ToFront::Retire { worker: WORKER },

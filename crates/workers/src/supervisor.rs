@@ -143,7 +143,7 @@ struct Supervisor<'a> {
     /// A source file has changed; act when this time has come.
     changed: Option<(Instant, PathBuf)>,
     notify: Option<Notify>,
-    /// READY=1 is to be said when a worker of this generation takes requests.
+    /// READY=1 is to be said when a worker with so many reloads before it takes requests.
     announce: Option<u32>,
 }
 

@@ -159,6 +159,19 @@ fn a_reload_replaces_all_workers_one_by_one() {
 }
 
 #[test]
+fn workers_that_are_replaced_without_a_reload_run_the_same_release() {
+    let mut scene = Scene::started(2);
+    scene.crew.refresh();
+    let orders = scene.tick();
+    assert_eq!(scene.run_all(orders), [WorkerId(1), WorkerId(2)]);
+    assert_eq!(scene.crew.reloads_before(WorkerId(4)), Some(0));
+    scene.crew.renew();
+    let orders = scene.tick();
+    assert_eq!(scene.run_all(orders), [WorkerId(3), WorkerId(4)]);
+    assert_eq!(scene.crew.reloads_before(WorkerId(6)), Some(1));
+}
+
+#[test]
 fn new_workers_that_fail_leave_the_old_ones_in_place() {
     let mut scene = Scene::started(2);
     scene.crew.renew();

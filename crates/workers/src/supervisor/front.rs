@@ -210,7 +210,7 @@ impl Supervisor<'_> {
             info!("number of workers changed", workers = workers);
         }
         if fresh {
-            self.crew.renew();
+            self.crew.refresh();
         }
         self.crew.tick(now)
     }

@@ -220,7 +220,7 @@ impl Supervisor<'_> {
             return;
         }
         self.tell_manager(Word::Reloading);
-        self.announce = Some(self.crew.generation() + 1);
+        self.announce = Some(self.crew.reloads() + 1);
         self.nursery.end_candidate();
         let purpose = if self.nursery.loaded.is_some() {
             Purpose::Reload

@@ -67,7 +67,7 @@ impl Supervisor<'_> {
         if let Some((half, _)) = self.halves.remove(&worker) {
             let word = ToFront::Adopt {
                 worker,
-                generation: self.crew.generation_of(worker).unwrap_or(0),
+                reloads: self.crew.reloads_before(worker).unwrap_or(0),
                 pid: pid.as_raw_nonzero().get().unsigned_abs(),
             };
             self.send_front(&word, &half.as_fds());
@@ -92,8 +92,8 @@ impl Supervisor<'_> {
                 let took_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                 info!("worker is ready", worker = worker.0, took_ms = took_ms);
                 self.nursery.worker_ready(worker);
-                let generation = self.crew.generation_of(worker);
-                if self.announce.is_some() && generation >= self.announce {
+                let reloads = self.crew.reloads_before(worker);
+                if self.announce.is_some() && reloads >= self.announce {
                     self.announce = None;
                     self.tell_manager(Word::Ready);
                     // From here on it only waits.
