@@ -68,24 +68,23 @@ def main() -> None:
     connection.ensure_connection()
     context = {"connection": connection}
     execute: Callable[..., Any] = lambda *_words: None  # noqa: E731
-    count = 0
+    count, kinds = 0, 0
 
     def view(_handler: Any, _request: Any) -> None:
         for n in range(count):
-            LIBRARY["deep"](DEPTH, execute, SQL + str(n), (n, "x"), False, context)
+            LIBRARY["deep"](DEPTH, execute, SQL + str(n % kinds), (n, "x"), False, context)
 
     rows = []
-    for count in (0, 1, 2, 11):
-        rows.append([count, microseconds(view, lambda: None)])
+    for count, kinds in ((0, 1), (1, 1), (2, 2), (11, 11), (11, 1), (41, 1)):
+        rows.append((count, kinds, microseconds(view, lambda: None)))
     BaseHandler.get_response = view
     insight.install()
     (wrapper,) = connection.execute_wrappers
     execute = functools.partial(wrapper, execute)
-    for row in rows:
-        count = int(row[0])
-        row.append(microseconds(BaseHandler.get_response, insight.report))
-    for number, without, watched in rows:
-        print(f"{number:3} statements: {watched - without:6.2f} us more than {without:.2f}")
+    for count, kinds, without in rows:
+        more = microseconds(BaseHandler.get_response, insight.report) - without
+        what = f"{count:3} statements" if kinds == max(count, 1) else f"{count:3} times the same"
+        print(f"{what}: {more:6.2f} us more than {without:.2f}")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ def test_c11_what_fails_disarms_itself_says_so_once_and_the_app_goes_on() -> Non
 
 
 VIEWS = """
+from functools import partial
+from types import FunctionType
 from canter import insight
 from django.db import connection
 from django.http import HttpResponse
@@ -63,6 +65,41 @@ def several(request):
         Author.objects.filter(pk=n).first()
     return HttpResponse("x")
 
+def moved(request):
+    for n in range(6):
+        if "there" in request.GET:
+            Author.objects.filter(pk=n).first()
+        else:
+            Author.objects.filter(pk=n).first()
+    return HttpResponse("x")
+
+# Frames of code that is not the app's own, more than are walked.
+LIBRARY = {}
+exec(compile("def step(rest):\\n next(rest)(rest)\\ndef last(rest):\\n rest.ask()", "<library>", "exec"), LIBRARY)
+
+class Frames:
+    def __init__(self, ask):
+        self.ask, self.left = ask, 2050
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.left -= 1
+        if not self.left:
+            return LIBRARY["last"]
+        return FunctionType(LIBRARY["step"].__code__.replace(), LIBRARY)
+
+def crowded(request):
+    Author.objects.filter(pk=1).first()
+    if "crowd" in request.GET:
+        ask = partial(
+            insight.hook.observe, lambda *words: None, "SELECT 2", (), False, {"connection": connection}
+        )
+        for _ in range(7):
+            LIBRARY["step"](Frames(ask))
+    return HttpResponse("x")
+
 def odd(request):
     values = {"kind": (object(), ()), "nested": ("SELECT 1", [[1], {}]), "asks": ("SELECT 1", (Asks(),))}
     sql, params = values[request.GET["what"]]
@@ -71,7 +108,11 @@ def odd(request):
     return HttpResponse("x")
 """
 
-SEVERAL = """
+LINES = [str(at) for at, line in enumerate(VIEWS.splitlines(), 1) if ".first()" in line]
+ONE, SEVERAL, MOVED, BEFORE, CROWDED = LINES
+"""Where the views ask."""
+
+PROBE = """
 import json, sys
 sys.path[:0] = sys.argv[1:3]
 import relations
@@ -80,8 +121,10 @@ from django.test import Client
 from django.urls import path
 import several_views
 relations.urlpatterns[:0] = [
-    path("several/", several_views.several, name="s"), path("odd/", several_views.odd)
+    path("several/", several_views.several, name="s"), path("odd/", several_views.odd),
+    path("moved/", several_views.moved), path("crowded/", several_views.crowded),
 ]
+sys.setrecursionlimit(10_000)
 relations.fill()
 client = Client()
 insight.install()
@@ -93,6 +136,9 @@ def told(address):
 out = {
     "here": [told("/several/?here=1") for _ in range(40)],
     "there": [told("/several/?there=6") for _ in range(2)],
+    "listed": [told("/moved/") for _ in range(40)],
+    "moved": told("/moved/?there=1"),
+    "crowded": [told("/crowded/?crowd=1"), told("/crowded/")],
     "odd": [told(f"/odd/?what={what}") for what in ("kind", "nested", "asks")],
 }
 print(json.dumps(out))
@@ -103,21 +149,41 @@ print(json.dumps(out))
 def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("views")
     (folder / "several_views.py").write_text(VIEWS, encoding="utf-8")
-    program = [sys.executable, "-c", SEVERAL, str(APPS), str(folder)]
+    program = [sys.executable, "-c", PROBE, str(APPS), str(folder)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "canter:" not in done.stderr, done.stderr
     return json.loads(done.stdout)
 
 
+def lines(*told: Any) -> dict[int, str]:
+    """The line of each place, by its name."""
+    return {name: text.split("\n")[1] for row in told for name, text in row[7]}
+
+
+def test_c11_a_repeated_statement_that_moves_is_told_at_its_new_line_from_the_first_request_on(told: Any) -> None:
+    places = lines(*told["listed"], told["moved"])
+    for row in told["listed"]:
+        assert [(places[place], *more[:3]) for _, place, *more in row[5]] == [(BEFORE, 6, 6, 0)]
+    assert [(places[place], *more[:3]) for _, place, *more in told["moved"][5]] == [(MOVED, 6, 6, 0)]
+
+
+def test_c11_a_place_is_the_right_one_when_all_code_was_forgotten_meanwhile(told: Any) -> None:
+    crowded, later = told["crowded"]
+    places = lines(crowded, later)
+    (statement, place, *_), (other, *_) = crowded[5]
+    assert places[place] == CROWDED and statement != other
+    assert [row[:2] for row in later[5]] == [[statement, place]]
+
+
 def test_c11_no_finding_is_told_of_a_place_that_was_not_looked_up(told: Any) -> None:
-    places = {name: text.split("\n")[1] for row in [*told["here"], *told["there"]] for name, text in row[7]}
+    places = lines(*told["here"], *told["there"])
     seen = [(places[place], count, distinct) for row in told["here"] for _, place, count, distinct, *_ in row[5]]
-    assert set(seen) == {("13", 1, 1)} and len(seen) == 40
+    assert set(seen) == {(ONE, 1, 1)} and len(seen) == 40
     # Taken for the line where it was asked always, so that nothing is said of its values.
     first, second = ([(places[row[1]], *row[2:5]) for row in one[5]] for one in told["there"])
-    assert first == [("13", 6, 0, 0)]
+    assert first == [(ONE, 6, 0, 0)]
     # Looked up, as from now on.
-    assert second == [("15", 6, 6, 0)]
+    assert second == [(SEVERAL, 6, 6, 0)]
     assert "Author" in told["there"][1][8][0][2]
 
 

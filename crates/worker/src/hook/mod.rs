@@ -26,7 +26,7 @@ use pyo3::types::{PyCode, PyDict, PyFrame, PyFrameMethods, PyList, PyModule, PyS
 use placing::{Source, Spot};
 use request::{Request, Run};
 use statement::Statement;
-use tables::Tables;
+use tables::{HabitKey, Tables};
 
 /// Frames that are walked: an app may recurse without end.
 const MOST_FRAMES: usize = 2000;
@@ -303,27 +303,14 @@ impl Hook {
             return Ok(());
         };
         let key = (view, statement.as_ptr() as usize);
-        let source = if is_long {
-            Source::Frames
-        } else {
-            self.tables(|tables| tables.habit(key).source(times))
-        };
-        let spot = match source {
-            Source::Frames => {
-                let spot = self.walk(py)?;
-                self.tables(|tables| tables.habit(key).saw(spot, times));
-                Some(spot)
-            }
-            Source::Habit(spot) => Some(spot),
-            Source::Last => None,
-        };
+        let (spot, is_taken) = self.locate(py, key, times, is_long)?;
         let many = with_counts(|counts| {
             if is_write {
                 counts.note_write();
             }
             let group = counts.add(row, spot, &run)?;
             group.view = view;
-            group.is_taken |= matches!(source, Source::Habit(_));
+            group.is_taken |= is_taken;
             counts.note_value(row, value?)
         });
         if let Some(Some(group)) = many {
@@ -380,6 +367,45 @@ impl Hook {
         Ok(address)
     }
 
+    /// Where the statement that ran last was asked for, and whether that was taken from habit; None for
+    /// where it was asked for last.
+    fn locate(
+        &self,
+        py: Python<'_>,
+        key: HabitKey,
+        times: u32,
+        is_long: bool,
+    ) -> PyResult<(Option<Spot>, bool)> {
+        let source = if is_long {
+            Source::Frames
+        } else {
+            self.tables(|tables| tables.habit(key).source(times))
+        };
+        match source {
+            Source::Last => return Ok((None, false)),
+            Source::Habit(spot) if self.keep_code(py, spot.code) => {
+                return Ok((Some(spot), true));
+            }
+            // A habit whose code was forgotten meanwhile is worth nothing.
+            Source::Habit(_) | Source::Frames => {}
+        }
+        let spot = self.walk(py)?;
+        self.tables(|tables| tables.habit(key).saw(spot, times));
+        Ok((Some(spot), false))
+    }
+
+    /// Keeps the code object of this number until the request is told of; false where it was forgotten.
+    fn keep_code(&self, py: Python<'_>, number: u64) -> bool {
+        if number == 0 || with_counts(|counts| counts.code(number).is_some()) == Some(true) {
+            return true;
+        }
+        let Some(code) = self.tables(|tables| tables.code(py, number)) else {
+            return false;
+        };
+        with_counts(|counts| counts.keep_code(number, code));
+        true
+    }
+
     /// The innermost line that is the app's own.
     fn walk(&self, py: Python<'_>) -> PyResult<Spot> {
         let frame = self.getframe.bind(py).call0()?;
@@ -388,25 +414,23 @@ impl Hook {
             let Some(frame) = next else { break };
             let code = frame.code();
             let address = code.as_ptr() as usize;
-            let known = self.tables(|tables| tables.is_own(address));
-            let is_own = match known {
-                Some(is_own) => is_own,
-                None => self.is_own(&code)?,
+            let known = self.tables(|tables| tables.number(address));
+            let number = match known {
+                Some(number) => number,
+                None => self.number(&code)?,
             };
-            if is_own {
+            if number != 0 {
+                with_counts(|counts| counts.keep_code(number, code.into_any().unbind()));
                 let line = frame.line_number();
-                return Ok(Spot {
-                    code: address,
-                    line,
-                });
+                return Ok(Spot { code: number, line });
             }
             next = frame.outer();
         }
         Ok(Spot::default())
     }
 
-    /// Whether code is the app's own, which is asked once.
-    fn is_own(&self, code: &Bound<'_, PyCode>) -> PyResult<bool> {
+    /// The number of code that was not met yet; 0 where it is not the app's own, which is asked once.
+    fn number(&self, code: &Bound<'_, PyCode>) -> PyResult<u64> {
         let py = code.py();
         let file = code.getattr(intern!(py, "co_filename"))?;
         let found = self
@@ -415,10 +439,10 @@ impl Hook {
             .call_method1(intern!(py, "is_own"), (file,))?;
         let is_own = found.is_truthy()?;
         let kept = code.clone().into_any().unbind();
-        let forgotten =
+        let (number, forgotten) =
             self.tables(|tables| tables.keep_code(code.as_ptr() as usize, kept, is_own));
         drop(forgotten);
-        Ok(is_own)
+        Ok(number)
     }
 
     /// What the rows of a repeated statement are read for.

@@ -4,8 +4,9 @@
 //!
 //! A view asks for a statement at one place nearly always. Once all look-ups in [`SURE`] requests have
 //! agreed, one in [`RARELY`] is made; the first that disagrees ends this for good. Until then a place may be wrong,
-//! so nothing that a finding could follow from is told of a place that was only taken ([`Habit::may_list`]):
-//! the next requests are looked up again, and the finding comes from them.
+//! so nothing that a finding could follow from is told of a place that was only taken ([`Habit::may_list`]).
+//! A statement of which there was something to tell is looked up from then on: the finding comes from the next
+//! requests, and follows the statement when it moves.
 
 /// Requests whose look-ups all have to agree.
 const SURE: u32 = 32;
@@ -14,11 +15,11 @@ const RARELY: u32 = 16;
 /// Times that a statement's place is looked up in a request; from then on once in [`RARELY`].
 const EACH: u32 = 8;
 
-/// A line of the app's code, by the address of its code object; all 0 where none of it was
+/// A line of the app's code, by the number of its code object in `tables`; all 0 where none of it was
 /// among the frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Spot {
-    pub code: usize,
+    pub code: u64,
     pub line: i32,
 }
 
@@ -41,9 +42,8 @@ pub(crate) struct Habit {
     requests: u32,
     asked: u32,
     is_mixed: bool,
-    /// Something was kept back because its place was only taken.
-    is_doubted: bool,
-    has_listed: bool,
+    /// There was something to tell from which a finding follows.
+    is_listed: bool,
 }
 
 impl Habit {
@@ -66,7 +66,7 @@ impl Habit {
     }
 
     fn is_settled(&self) -> bool {
-        self.requests >= SURE && !self.is_mixed && (self.has_listed || !self.is_doubted)
+        self.requests >= SURE && !self.is_mixed && !self.is_listed
     }
 
     /// The frames were walked, for a statement that this request has asked for `times` times before.
@@ -78,16 +78,11 @@ impl Habit {
         }
     }
 
-    /// Something is to be told from which a finding follows; `is_taken` where its place was not
-    /// looked up. If it may not, all are looked up until one may.
+    /// Something is to be told from which a finding follows: whether it may. Not where `is_taken`, its
+    /// place was not looked up.
     pub fn may_list(&mut self, is_taken: bool) -> bool {
-        if !is_taken {
-            self.has_listed = true;
-        } else if !self.has_listed {
-            self.is_doubted = true;
-            return false;
-        }
-        true
+        self.is_listed = true;
+        !is_taken
     }
 }
 
@@ -163,13 +158,17 @@ mod tests {
             habit.saw(HERE, 0);
         }
         assert!(habit.may_list(false));
-        assert_eq!(habit.source(0), Source::Habit(HERE));
-        assert!(habit.may_list(true));
-        // The doubt is settled otherwise where the place has changed.
-        let mut habit = sure();
-        assert!(!habit.may_list(true));
-        habit.saw(THERE, 0);
+        // It may move.
         assert_eq!(habit.source(0), Source::Frames);
-        assert!(habit.is_mixed);
+    }
+
+    #[test]
+    fn c11_what_was_told_before_it_was_sure_is_never_taken() {
+        let mut habit = Habit::default();
+        assert!(habit.may_list(false));
+        for _ in 0..10 * SURE {
+            assert_eq!(habit.source(0), Source::Frames);
+            habit.saw(HERE, 0);
+        }
     }
 }

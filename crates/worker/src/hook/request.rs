@@ -94,6 +94,8 @@ pub(crate) struct Request {
     epoch: u32,
     gap: Duration,
     pub rows: Vec<Row>,
+    /// The code objects of its places, by number: whatever is forgotten meanwhile, these can be named.
+    codes: Vec<(u64, Py<PyAny>)>,
     groups: Vec<Group>,
     /// Groups in use; the others keep their memory for the next request.
     used: usize,
@@ -103,13 +105,16 @@ pub(crate) struct Request {
 
 impl Request {
     pub fn clear(&mut self) {
-        let (mut rows, groups) = (
+        let (mut rows, mut codes, groups) = (
             std::mem::take(&mut self.rows),
+            std::mem::take(&mut self.codes),
             std::mem::take(&mut self.groups),
         );
         rows.clear();
+        codes.clear();
         *self = Self {
             rows,
+            codes,
             groups,
             ..Self::default()
         };
@@ -117,6 +122,19 @@ impl Request {
 
     pub fn groups(&self) -> &[Group] {
         self.groups.get(..self.used).unwrap_or_default()
+    }
+
+    /// The code object of a place of this request.
+    pub fn code(&self, number: u64) -> Option<&Py<PyAny>> {
+        let found = self.codes.iter().find(|(other, _)| *other == number);
+        found.map(|(_, code)| code)
+    }
+
+    /// Keeps a code object until the request is told of. One for each group is enough.
+    pub fn keep_code(&mut self, number: u64, code: Py<PyAny>) {
+        if self.codes.len() < MOST_GROUPS && self.code(number).is_none() {
+            self.codes.push((number, code));
+        }
     }
 
     /// Counts a run, whatever it was.

@@ -20,8 +20,12 @@ pub(super) type HabitKey = (usize, usize);
 pub(crate) struct Tables {
     habits: HashMap<HabitKey, Habit>,
     views: HashMap<usize, Py<PyAny>>,
-    /// Code objects, and whether they are the app's own.
-    codes: HashMap<usize, (Py<PyAny>, bool)>,
+    /// Code objects by address, with their numbers; 0 for those that are not the app's own.
+    codes: HashMap<usize, (Py<PyAny>, u64)>,
+    /// The addresses of the app's own, by number. A number is never given twice, so that what somebody has
+    /// noted before all was forgotten means no other code.
+    numbers: HashMap<u64, usize>,
+    last_number: u64,
     /// By spot, and by view where it is in no code of the app's own.
     places: HashMap<(Spot, usize), u64>,
     told: HashSet<u64>,
@@ -56,25 +60,44 @@ impl Tables {
         forgotten
     }
 
-    pub fn is_own(&self, code: usize) -> Option<bool> {
-        self.codes.get(&code).map(|(_, is_own)| *is_own)
+    /// The number of a code object that lives, if it is known; 0 where it is not the app's own.
+    pub fn number(&self, address: usize) -> Option<u64> {
+        self.codes.get(&address).map(|(_, number)| *number)
     }
 
-    /// As [`Tables::keep_view`].
-    pub fn keep_code(&mut self, address: usize, code: Py<PyAny>, is_own: bool) -> Vec<Py<PyAny>> {
+    /// Keeps a code object, so that its address means it; its number, and what is forgotten as in
+    /// [`Tables::keep_view`].
+    pub fn keep_code(
+        &mut self,
+        address: usize,
+        code: Py<PyAny>,
+        is_own: bool,
+    ) -> (u64, Vec<Py<PyAny>>) {
+        if let Some(number) = self.number(address) {
+            // Another thread was faster.
+            return (number, vec![code]);
+        }
         let mut forgotten = Vec::new();
         if self.codes.len() >= MOST_CODES {
             forgotten.extend(self.codes.drain().map(|(_, (code, _))| code));
+            self.numbers.clear();
             self.habits.clear();
             self.places.clear();
         }
-        let old = self.codes.insert(address, (code, is_own));
-        forgotten.extend(old.map(|(code, _)| code));
-        forgotten
+        let mut number = 0;
+        if is_own {
+            self.last_number += 1;
+            number = self.last_number;
+            self.numbers.insert(number, address);
+        }
+        self.codes.insert(address, (code, number));
+        (number, forgotten)
     }
 
-    pub fn code(&self, py: Python<'_>, address: usize) -> Option<Py<PyAny>> {
-        self.codes.get(&address).map(|(code, _)| code.clone_ref(py))
+    /// The code object of this number, unless it is forgotten.
+    pub fn code(&self, py: Python<'_>, number: u64) -> Option<Py<PyAny>> {
+        let (code, _) = self.codes.get(self.numbers.get(&number)?)?;
+        Some(code.clone_ref(py))
     }
 
     pub fn place(&self, key: (Spot, usize)) -> Option<u64> {

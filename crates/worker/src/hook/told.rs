@@ -67,7 +67,7 @@ impl Hook {
             if let Some((bits, text)) = self.tables(|tables| tables.take_text(statement.name)) {
                 report.statements.push((statement.name, bits, text));
             }
-            let place = self.place(group.spot, view, &found, &mut report.places)?;
+            let place = self.place(counts, (group.spot, view), &found, &mut report.places)?;
             named.push((statement.name, place));
             let is_listed = counts.held >= HELD_GAP || group.is_notable();
             let key = (group.view, row.statement.as_ptr() as usize);
@@ -113,8 +113,8 @@ impl Hook {
 
     fn place(
         &self,
-        spot: Spot,
-        view: usize,
+        counts: &Request,
+        (spot, view): (Spot, usize),
         found: &Bound<'_, PyAny>,
         texts: &mut Vec<(u64, String)>,
     ) -> PyResult<u64> {
@@ -124,7 +124,7 @@ impl Hook {
         if is_known && let Some(name) = self.tables(|tables| tables.place(key)) {
             return Ok(name);
         }
-        let code = self.tables(|tables| tables.code(py, spot.code));
+        let code = counts.code(spot.code);
         let told = self
             .rare
             .bind(py)
