@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from harness import shop
 from harness.collector import Collector, attributes
-from harness.operated import PATIENCE, run_canter, until
+from harness.operated import PATIENCE, run_canter, until, waiting
 from harness.server import Server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -29,6 +29,9 @@ def application(environ, start_response):
     query = environ["QUERY_STRING"]
     if query == "slow":
         time.sleep(0.5)
+    if query == "hang":
+        open("waits", "w").close()
+        time.sleep(60)
     status = "500 Broken" if query == "fail" else "200 OK"
     start_response(status, [("Content-Type", "application/json")])
     names = ("HTTP_TRACEPARENT", "HTTP_TRACESTATE")
@@ -194,3 +197,72 @@ def test_d8_a_collector_that_is_not_there_costs_nothing_but_a_line(tmp_path: Pat
         ask(server)
         server.signal(signal.SIGTERM)
         assert server.wait(PATIENCE) == 0
+
+
+def lost(server: Server) -> int:
+    """The requests that the collector was not told of, as the log has it."""
+    told = server.logged("could not be told to the collector")
+    return sum(int(line.rpartition("requests=")[2].split()[0]) for line in told)
+
+
+def test_d8_at_the_end_a_collector_that_is_back_is_told_all_that_was_kept(
+    tmp_path: Path, collector: Collector
+) -> None:
+    collector.answers = 503
+    flags = ("--otlp-endpoint", collector.url, "--otlp-sample", "1")
+    with Server(tmp_path, APP, *flags) as server:
+        parents = [ask(server)["HTTP_TRACEPARENT"]]
+        server.wait_log("the collector is not reached")
+        parents += [ask(server)["HTTP_TRACEPARENT"] for _ in range(3)]
+        collector.answers = 200
+        server.signal(signal.SIGTERM)
+        assert server.wait(PATIENCE) == 0
+    assert {parent.split("-")[2] for parent in parents} <= {span.span_id.hex() for span in collector.spans()}
+    assert lost(server) == 0
+
+
+def test_d8_what_cannot_be_told_at_the_end_is_counted_in_the_log(tmp_path: Path, collector: Collector) -> None:
+    collector.answers = 503
+    flags = ("--otlp-endpoint", collector.url, "--otlp-sample", "1")
+    with Server(tmp_path, APP, *flags) as server:
+        ask(server)
+        server.wait_log("the collector is not reached")
+        for _ in range(4):
+            ask(server)
+        server.signal(signal.SIGTERM)
+        assert server.wait(PATIENCE) == 0
+    assert lost(server) == 5
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_d8_an_answer_of_the_collector_is_waited_for_at_the_end(
+    tmp_path: Path, collector: Collector, answers: bool
+) -> None:
+    collector.go_on.clear()
+    flags = ("--otlp-endpoint", collector.url, "--otlp-sample", "1")
+    with Server(tmp_path, APP, *flags) as server:
+        ask(server)
+        collector.request(lambda _span: True)
+        server.signal(signal.SIGTERM)
+        server.wait_log("stopping")
+        if answers:
+            collector.go_on.set()
+        assert server.wait(PATIENCE) == 0
+    # It is not told twice, and one that never answers is not waited for.
+    assert len([span for span in collector.spans() if span.kind == 2]) == 1
+    assert lost(server) == (0 if answers else 1)
+
+
+def test_d8_a_request_that_takes_all_the_time_to_finish_leaves_some_to_tell_of_the_others(
+    tmp_path: Path, collector: Collector
+) -> None:
+    flags = ("--otlp-endpoint", collector.url, "--otlp-sample", "1", "--graceful-timeout", "1s")
+    collector.answers = 503
+    with Server(tmp_path, APP, *flags) as server, waiting(server, "GET /?hang HTTP/1.1"):
+        ask(server)
+        server.wait_log("the collector is not reached")
+        before = len(collector.told)
+        collector.answers = 200
+        server.signal(signal.SIGTERM)
+        server.wait(PATIENCE)
+    assert [path for path, *_ in collector.told[before:]].count("/v1/traces") + lost(server) == 1

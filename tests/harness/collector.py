@@ -24,10 +24,14 @@ SERVER = 2
 
 
 class Collector:
-    """A collector at a port of its own; ``answers`` is the status of what follows."""
+    """A collector at a port of its own; ``answers`` is the status of what follows, once it may
+    ``go_on``.
+    """
 
     def __init__(self) -> None:
         self.answers = 200
+        self.go_on = threading.Event()
+        self.go_on.set()
         self.told: list[tuple[str, dict[str, str], Any]] = []
         """Path, fields and message of everything that came."""
         collector = self
@@ -40,6 +44,7 @@ class Collector:
                 message = MESSAGES[path].FromString(body)
                 fields = {name.lower(): value for name, value in self.headers.items()}
                 collector.told.append((path, fields, message))
+                collector.go_on.wait(PATIENCE)
                 self.send_response(collector.answers)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -54,6 +59,7 @@ class Collector:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.go_on.set()
         self._server.shutdown()
         self._server.server_close()
 

@@ -295,7 +295,8 @@ struct Stop {
 
 impl Stop {
     async fn run(mut self) {
-        let end = tokio::time::Instant::now() + self.grace;
+        let over = tokio::time::Instant::now() + self.grace;
+        let end = over - self.joined.collector.reserve(self.grace);
         self.server.drain();
         tokio::time::sleep(self.linger.min(self.grace)).await;
         if tokio::time::timeout_at(end, self.server.stop())
@@ -316,7 +317,7 @@ impl Stop {
         if let Some(access) = &joined.access {
             access.finish();
         }
-        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        let left = over.saturating_duration_since(tokio::time::Instant::now());
         joined.collector.finish(left).await;
         say(&joined.link, ToSupervisor::Drained);
         exit_now(0);

@@ -26,7 +26,7 @@ use crate::acknowledged::{Acknowledged, FILE};
 use crate::facts::Facts;
 use crate::likeness::Likeness;
 use crate::request::secret;
-use crate::traced::Traces;
+use crate::traced::{Spans, Traces};
 pub use profiler::Profiler;
 pub use staff::Staff;
 
@@ -108,7 +108,7 @@ impl Insight {
     }
 
     /// The spans that wait for a collector, and how many were let go since this was asked last.
-    pub fn take_spans(&self) -> (Vec<u8>, u64) {
+    pub fn take_spans(&self) -> (Spans, u64) {
         let taken = self
             .traces()
             .map(|traces| (traces.take(), traces.take_lost()));

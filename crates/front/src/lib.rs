@@ -48,3 +48,4 @@ pub use server::Server;
 pub use settings::{Compress, Settings};
 pub use steps::challenge::Challenges;
 pub use tls::{KeyPair, Tls, TlsError};
+pub use traced::Spans;

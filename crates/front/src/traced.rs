@@ -60,12 +60,21 @@ impl Traced {
     }
 }
 
+/// Spans of requests that are over.
+#[derive(Debug, Default)]
+pub struct Spans {
+    /// As they stand in a message.
+    pub encoded: Vec<u8>,
+    /// How many requests they are of.
+    pub requests: u64,
+}
+
 /// What a collector is to be told, and what waits.
 #[derive(Debug)]
 pub(crate) struct Traces {
     /// One in so many is told whatever came of it; 0 for none.
     sample: u64,
-    waiting: RefCell<Vec<u8>>,
+    waiting: RefCell<Spans>,
     lost: Cell<u64>,
 }
 
@@ -124,7 +133,7 @@ impl Traces {
         let is_slow = wall_us >= ROUTER_US
             || (is_of_the_app && site.is_unusual(ended.method, ended.route, wall_us));
         // In an overload these would take the room of what the app has to say.
-        let is_crowded = !is_of_the_app && self.waiting.borrow().len() >= MOST_WAITING / 8;
+        let is_crowded = !is_of_the_app && self.waiting.borrow().encoded.len() >= MOST_WAITING / 8;
         let kept = if ended.status >= 500 && !is_crowded {
             "failed"
         } else if is_slow {
@@ -135,7 +144,7 @@ impl Traces {
             return;
         };
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() >= MOST_WAITING {
+        if waiting.encoded.len() >= MOST_WAITING {
             self.lost.set(self.lost.get() + 1);
             return;
         }
@@ -161,11 +170,12 @@ impl Traces {
             parts: parts(facts, &clock),
             statements: statements(site, ended.groups),
         };
-        traces::push(&mut waiting, &span);
+        traces::push(&mut waiting.encoded, &span);
+        waiting.requests += 1;
     }
 
     /// What waits, to be sent.
-    pub fn take(&self) -> Vec<u8> {
+    pub fn take(&self) -> Spans {
         self.waiting.take()
     }
 

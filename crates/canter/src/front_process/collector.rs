@@ -11,10 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use canter_base::options::{Config, Value as _};
 use canter_base::{info, warn};
-use canter_front::Insight;
+use canter_front::{Insight, Spans};
 use canter_insight::otlp::{Resource, metrics, traces};
 use canter_trust::Trust;
 use rustls::ClientConfig;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use post::{Heard, Place};
@@ -25,9 +26,11 @@ const TRACES: Duration = Duration::from_secs(2);
 const METRICS: Duration = Duration::from_secs(60);
 /// The same after it has refused them.
 const REFUSED: Duration = Duration::from_secs(3600);
-/// For one message and its answer; what a front that stops waits for at most.
+/// For one message and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a front that stops waits for at most, and what of its time is kept for that.
 const FAREWELL: Duration = Duration::from_secs(2);
+const RESERVE: Duration = Duration::from_secs(1);
 /// After a failure, doubling to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
@@ -40,8 +43,10 @@ struct Inner {
     insight: Rc<Insight>,
     resource: Resource,
     start_ns: u64,
-    /// Spans that could not be sent yet.
-    kept: RefCell<Vec<u8>>,
+    /// Spans that were sent and not heard of, or could not be sent yet.
+    kept: RefCell<Spans>,
+    /// One message after the other, so that nothing is told twice.
+    turn: Mutex<()>,
     state: RefCell<State>,
 }
 
@@ -81,6 +86,7 @@ impl Collector {
             resource: resource(config),
             start_ns: now_ns(),
             kept: RefCell::default(),
+            turn: Mutex::default(),
             state: RefCell::new(State {
                 pause: PAUSE.0,
                 until: now,
@@ -100,10 +106,26 @@ impl Collector {
         Self(Some(inner))
     }
 
-    /// Tells what is left, at the end.
+    /// What of the time to finish is to be left for [`Collector::finish`].
+    pub fn reserve(&self, grace: Duration) -> Duration {
+        match self.0 {
+            Some(_) => (grace / 4).min(RESERVE),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Tells what is left, at the end, and says what could not be told.
     pub async fn finish(&self, most: Duration) {
-        if let Some(inner) = &self.0 {
-            let _ = tokio::time::timeout(most.min(FAREWELL), inner.tell(true)).await;
+        let Some(inner) = &self.0 else { return };
+        let _ = tokio::time::timeout(most.min(FAREWELL), inner.tell(true)).await;
+        let (waiting, lost) = inner.insight.take_spans();
+        let lost = inner.kept.borrow().requests + waiting.requests + lost;
+        if lost > 0 {
+            warn!(
+                "the last requests could not be told to the collector: see `--otlp-endpoint`",
+                endpoint = inner.place.shown(),
+                requests = lost
+            );
         }
     }
 }
@@ -111,6 +133,7 @@ impl Collector {
 impl Inner {
     /// Tells what there is to tell, unless the collector is left alone for a while.
     async fn tell(&self, last: bool) {
+        let _turn = self.turn.lock().await;
         let now = Instant::now();
         let (until, metrics_at) = {
             let state = self.state.borrow();
@@ -119,23 +142,13 @@ impl Inner {
         if now < until && !last {
             return;
         }
-        let mut kept = self.kept.take();
-        if kept.is_empty() {
-            let (spans, lost) = self.insight.take_spans();
-            kept = spans;
-            if lost > 0 {
-                warn!(
-                    "requests were kept for the collector and not told: it does not take them fast enough",
-                    requests = lost
-                );
-            }
-        }
-        if !kept.is_empty() {
-            let message = traces::request(&self.resource, &kept);
+        while let Some(message) = self.spans() {
             if self.send("/v1/traces", &message).await == Heard::Later {
-                // No more of them are asked for meanwhile, so that the bound of the front holds.
-                self.kept.replace(kept);
                 return;
+            }
+            self.kept.take();
+            if !last {
+                break;
             }
         }
         if now >= metrics_at || last {
@@ -151,6 +164,23 @@ impl Inner {
                 self.state.borrow_mut().metrics_at = now + REFUSED;
             }
         }
+    }
+
+    /// The message of what was kept, else of what waits; None when there is nothing. No more is taken
+    /// while something is kept, so that the bound of the front holds.
+    fn spans(&self) -> Option<Vec<u8>> {
+        let mut kept = self.kept.borrow_mut();
+        if kept.requests == 0 {
+            let (spans, lost) = self.insight.take_spans();
+            *kept = spans;
+            if lost > 0 {
+                warn!(
+                    "requests were kept for the collector and not told: it does not take them fast enough",
+                    requests = lost
+                );
+            }
+        }
+        (kept.requests > 0).then(|| traces::request(&self.resource, &kept.encoded))
     }
 
     async fn send(&self, path: &'static str, message: &[u8]) -> Heard {
