@@ -194,6 +194,18 @@ def test_d5_the_token_opens_it_from_anywhere_once(server: Server) -> None:
     assert TOKEN not in server.log and TOKEN not in server.stdout
 
 
+def test_d2_a_browser_that_has_shown_the_token_is_told_from_anywhere(orders_site: Path) -> None:
+    away = {"X_Forwarded_For": "192.0.2.1", "Sec_Fetch_Mode": "navigate"}
+    with serve(orders_site, "--admin-token", TOKEN) as server:
+        _status, fields, _text = shop.get(server, f"/-/canter?token={TOKEN}", **away)
+        key = fields["set-cookie"].split(";")[0]
+        assert "sql;dur=" in shop.get(server, "/recent/", Cookie=key, **away)[1]["server-timing"]
+        name, _, value = key.partition("=")
+        forged = f"{name}={'1' if value[0] == '0' else '0'}{value[1:]}"
+        for cookie in (forged, f"{name}={TOKEN}", "a=b"):
+            assert "server-timing" not in shop.get(server, "/recent/", Cookie=cookie, **away)[1]
+
+
 def canter(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=PATIENCE)
 

@@ -207,6 +207,8 @@ def pg_server(
             with running.connect(dbname=database, user="site") as connection:
                 connection.execute(NOTES)
                 connection.execute("ANALYZE notes")
+                connection.execute("CREATE TABLE naps AS SELECT 0::float AS seconds")
+                connection.execute("CREATE SEQUENCE numbers")
             with Server(site / "site", "dbsite", env=env) as server:
                 yield server
 
@@ -228,6 +230,27 @@ def test_c9_postgresql_tells_a_generic_plan_and_by_click_a_measured_one(pg_serve
     told = until(measured, PATIENCE, "a measured plan")
     assert told["how"] == "EXPLAIN (ANALYZE)" and "took" in told["plan"][0]
     assert "hunter2" not in json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [(("/naps/0/", "/naps/30/"), "statement timeout"), (("/numbers/", "/numbers/"), "nextval() in a read")],
+)
+def test_c9_what_is_run_for_its_plan_is_cut_short_and_changes_nothing(
+    pg_server: Server, paths: tuple[str, str], words: str
+) -> None:
+    local = {"Host": "localhost"}
+    first, second = paths
+    assert shop.get(pg_server, first, **local)[0] == 200
+    route = {"/naps/0/": "GET /naps/<seconds>/"}.get(first, f"GET {first}")
+    address = f"explain?analyze=1&id={finding(pg_server, route)['id']}"
+    assert "run it once more" in explained(pg_server, address, **local)[1]["error"]
+    told = shop.get(pg_server, second, **local)[2]
+    status, plan = explained(pg_server, address, **local)
+    assert status == 200 and words in plan["error"], plan
+    if "number" in told:
+        now = json.loads(shop.get(pg_server, second, **local)[2])
+        assert now["number"] == json.loads(told)["number"] + 2
 
 
 def test_c9_a_text_of_several_statements_is_not_explained(pg_server: Server) -> None:

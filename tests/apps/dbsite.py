@@ -191,6 +191,23 @@ def several(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def naps(request: HttpRequest, seconds: str) -> JsonResponse:
+    """A query, twice, that takes as long as a table says, which says ``seconds`` from then on."""
+    with connections["default"].cursor() as cursor:
+        for _ in range(2):
+            cursor.execute("SELECT pg_sleep(seconds) FROM naps WHERE seconds >= %s", [0])
+        cursor.execute("UPDATE naps SET seconds = %s", [float(seconds)])
+    return JsonResponse({})
+
+
+def numbers(request: HttpRequest) -> JsonResponse:
+    """A read, twice, that changes something all the same."""
+    with connections["default"].cursor() as cursor:
+        for _ in range(2):
+            cursor.execute("SELECT nextval('numbers') + %s", [0])
+        return JsonResponse({"number": cursor.fetchone()[0]})
+
+
 def rename(request: HttpRequest) -> JsonResponse:
     """Takes the table away that ``titles`` asks."""
     with connections["default"].cursor() as cursor:
@@ -231,6 +248,8 @@ urlpatterns = [
     path("raw/", raw),
     path("titles/", titles),
     path("several/", several),
+    path("naps/<seconds>/", naps),
+    path("numbers/", numbers),
     path("rename/", rename),
 ]
 

@@ -197,6 +197,28 @@ fn a_replaced_worker_goes_when_its_successor_takes_requests() {
 }
 
 #[test]
+fn workers_that_are_all_too_large_are_replaced_one_by_one_and_never_fewer_run() {
+    let mut scene = Scene::started(2);
+    let mut orders = scene.crew.replace(WorkerId(1), Reason::Large, scene.now);
+    orders.extend(scene.crew.replace(WorkerId(2), Reason::Large, scene.now));
+    let starts = |orders: &[Order]| {
+        let is_start = |order: &&Order| matches!(order, Order::Start(_));
+        orders.iter().filter(is_start).count()
+    };
+    assert_eq!(starts(&orders), 1);
+    for (old, new) in [(1, 3), (2, 4)] {
+        assert_eq!(scene.live(), 3);
+        assert!(!orders.contains(&Order::Retire(WorkerId(old))));
+        scene
+            .crew
+            .handle(WorkerId(new), Event::Forked(pid(new)), scene.now);
+        orders = scene.crew.handle(WorkerId(new), Event::Ready, scene.now);
+        assert!(orders.contains(&Order::Retire(WorkerId(old))));
+    }
+    assert_eq!((scene.live(), starts(&orders)), (2, 0));
+}
+
+#[test]
 fn a_broken_worker_is_killed_before_its_successor_is_there() {
     let mut scene = Scene::started(1);
     let orders = scene.crew.replace(WorkerId(1), Reason::Broken, scene.now);
