@@ -4,9 +4,12 @@ fault, phases, and who may see it. Ids are those of the acceptance list (C SQL, 
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,6 +195,39 @@ def test_d5_the_token_opens_it_from_anywhere_once(server: Server) -> None:
     assert shop.get(server, "/-/canter", Cookie=cookie.split(";")[0], **away)[0] == 200
     assert shop.get(server, "/-/canter/metrics", Authorization=f"Bearer {TOKEN}", **away)[0] == 200
     assert TOKEN not in server.log and TOKEN not in server.stdout
+
+
+def ask(address: tuple[str, int] | str, path: str, **fields: str) -> http.client.HTTPResponse:
+    """An answer over TCP or a unix socket, of which the body is yet to be read."""
+    connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+    connection.sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    connection.sock.settimeout(PATIENCE)
+    connection.sock.connect(address)
+    connection.request("GET", path, headers=fields)
+    return connection.getresponse()
+
+
+def test_d5_at_an_address_of_its_own_there_is_the_page_and_no_app_and_watching_takes_no_thread(
+    orders_site: Path,
+) -> None:
+    path = str(orders_site / "admin.sock")
+    flags = ("--threads", "1", "--admin-bind", "127.0.0.1:0", "--admin-bind", f"unix:{path}")
+    with serve(orders_site, *flags) as server:
+        shown, site = (("127.0.0.1", port) for port in server.ports)
+        # That the site is reached through a proxy on this machine changes nothing there.
+        assert ask(site, "/hello/", Via="1.1 somewhere").status == 200
+        assert ask(site, "/-/canter").status == 404
+        for address in (shown, path):
+            for page, status in (("", 200), ("/metrics", 200), ("/hello/", 404), ("/nothing", 404)):
+                target = page if page == "/hello/" else f"/-/canter{page}"
+                assert ask(address, target).status == status, (address, page)
+            assert ask(address, "/-/canter", Via="1.1 somewhere").status == 404
+        # More look on than there are threads, and each has been told something.
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                watching = stack.enter_context(contextlib.closing(ask(shown, "/-/canter/events")))
+                assert watching.readline().startswith(b"data:")
+            assert ask(site, "/hello/").status == 200
 
 
 def test_d2_a_browser_that_has_shown_the_token_is_told_from_anywhere(orders_site: Path) -> None:
