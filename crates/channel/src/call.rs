@@ -13,6 +13,8 @@ pub struct Submission {
     pub message: Vec<u8>,
     /// The body when the message says that it is in a file.
     pub file: Option<OwnedFd>,
+    /// When it is handed in: whoever does has just asked the clock.
+    pub at: Instant,
     /// When to give up on the first part of an answer; None for never.
     pub deadline: Option<Instant>,
     /// When nobody wants the answer any more: the router in front has told its client so. It is not

@@ -29,7 +29,13 @@ pub struct FrontEnd {
     slots: Slots,
     shared: Shared,
     offered: u32,
+    /// Bytes taken out of the ring of answers since a worker was last told of room.
+    room: usize,
 }
+
+/// Room made before a worker that waits for it is told, while answers are taken out one after the
+/// other: looking whether one waits costs a fence.
+const ROOM: usize = 64 * 1024;
 
 impl FrontEnd {
     fn new(shared: Shared) -> Self {
@@ -39,6 +45,7 @@ impl FrontEnd {
             slots: Slots(shared.clone()),
             shared,
             offered: 0,
+            room: 0,
         }
     }
 
@@ -111,7 +118,9 @@ impl FrontEnd {
     /// [`Broken`] when the worker wrote something impossible: it must be ended.
     pub fn take(&mut self, out: &mut Vec<u8>) -> Result<Option<RecordHead>, Broken> {
         let taken = self.answers.take(out)?;
-        if taken.is_some() {
+        self.room += if taken.is_some() { out.len().max(1) } else { 0 };
+        if self.room >= ROOM || (taken.is_none() && self.room > 0) {
+            self.room = 0;
             let bell = &self.shared.header().room_bell.0;
             if bell::take(bell) {
                 bell::wake(bell);
@@ -164,7 +173,7 @@ impl FrontEnd {
     }
 
     /// Whether a request message of this length can be offered now.
-    pub fn has_room(&self, len: usize) -> bool {
+    pub fn has_room(&mut self, len: usize) -> bool {
         self.requests.has_room(len)
     }
 
@@ -214,6 +223,7 @@ impl WorkerEnd {
         Ok(Self {
             requests: Requests {
                 ring: Consumer::new(shared.clone(), false),
+                taken: shared.header().taken.0.load(Ordering::Relaxed),
                 shared: shared.clone(),
             },
             answers: Answers {
@@ -232,6 +242,7 @@ impl WorkerEnd {
 pub struct Requests {
     ring: Consumer,
     shared: Shared,
+    taken: u32,
 }
 
 impl Requests {
@@ -245,7 +256,13 @@ impl Requests {
     ) -> Result<Option<T>, Broken> {
         let result = self.ring.take_in_place(read)?;
         if result.is_some() {
-            self.shared.header().taken.0.fetch_add(1, Ordering::AcqRel);
+            // Nobody else counts.
+            self.taken = self.taken.wrapping_add(1);
+            self.shared
+                .header()
+                .taken
+                .0
+                .store(self.taken, Ordering::Release);
         }
         Ok(result)
     }
@@ -295,8 +312,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// False means that the front has taken the request back: skip it.
-    pub fn start(&self, slot: SlotId, thread: u32, waited_us: u32) -> bool {
+    /// When it is started, as in [`crate::trace::now_us`]. None means that the front has taken the
+    /// request back: skip it.
+    pub fn start(&self, slot: SlotId, thread: u32, waited_us: u32) -> Option<u32> {
         self.slots.start(slot, thread, waited_us)
     }
 

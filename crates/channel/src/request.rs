@@ -101,17 +101,15 @@ impl BodyRoom<'_> {
 }
 
 const PREFIX: usize = 12;
+/// Where the lengths of the byte strings begin, and how many there are.
+const TEXTS_AT: usize = PREFIX + 6;
+const TEXTS: usize = 7;
 
 impl<'a> Writer<'a> {
     /// Replaces what `out` held by the beginning of a message. A byte string longer than its
     /// length field can say is cut; the front's limits lie far below.
     pub fn new(out: &'a mut Vec<u8>, facts: &Facts<'_>) -> Self {
-        out.clear();
-        out.extend_from_slice(&[0; PREFIX]); // filled in by `finish`
-        out.extend_from_slice(&[facts.version, u8::from(facts.https)]);
-        out.extend_from_slice(&facts.client_port.to_le_bytes());
-        out.extend_from_slice(&facts.server_port.to_le_bytes());
-        let texts = [
+        let texts: [&[u8]; TEXTS] = [
             facts.method,
             facts.target,
             facts.path,
@@ -120,10 +118,17 @@ impl<'a> Writer<'a> {
             facts.server,
             facts.id,
         ];
-        for text in texts {
-            let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
-            out.extend_from_slice(&len.to_le_bytes());
+        // All that has a fixed length at once; the prefix is filled in by `finish`.
+        let mut fixed = [0; TEXTS_AT + 2 * TEXTS];
+        fixed[PREFIX] = facts.version;
+        fixed[PREFIX + 1] = u8::from(facts.https);
+        fixed[PREFIX + 2..][..2].copy_from_slice(&facts.client_port.to_le_bytes());
+        fixed[PREFIX + 4..][..2].copy_from_slice(&facts.server_port.to_le_bytes());
+        for (text, len) in texts.iter().zip(fixed[TEXTS_AT..].as_chunks_mut().0) {
+            *len = u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes();
         }
+        out.clear();
+        out.extend_from_slice(&fixed);
         for text in texts {
             out.extend_from_slice(&text[..text.len().min(usize::from(u16::MAX))]);
         }
@@ -190,6 +195,15 @@ impl<'a> Writer<'a> {
 const INLINE: u8 = 0;
 const FILE: u8 = 1;
 
+/// The path of a message, without looking at anything else of it; None when a length points outside.
+#[must_use]
+pub fn path(message: &[u8]) -> Option<&[u8]> {
+    let mut rest = Reader(message.get(TEXTS_AT..)?);
+    let (method, target, path) = (rest.u16().ok()?, rest.u16().ok()?, rest.u16().ok()?);
+    let start = TEXTS_AT + 2 * TEXTS + usize::from(method) + usize::from(target);
+    message.get(start..start + usize::from(path))
+}
+
 /// A message received.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
@@ -218,7 +232,7 @@ impl<'a> Request<'a> {
         let https = rest.u8()? != 0;
         let client_port = rest.u16()?;
         let server_port = rest.u16()?;
-        let mut lens = [0; 7];
+        let mut lens = [0; TEXTS];
         for len in &mut lens {
             *len = usize::from(rest.u16()?);
         }
@@ -325,6 +339,11 @@ mod tests {
             [(b"host", b"example.org"), (b"x-a", b"1"), (b"x-a", b"2")];
         assert_eq!(fields, expected);
         assert_eq!(request.field(b"x-a"), Some(&b"1"[..]));
+        assert_eq!(path(&message), Some(&b"/a b"[..]));
+        for cut in 0..message.len() {
+            let found = path(&message[..cut]);
+            assert!(found.is_none_or(|found| found == b"/a b"), "cut at {cut}");
+        }
     }
 
     #[test]

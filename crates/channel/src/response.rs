@@ -87,6 +87,12 @@ impl FilePart {
     }
 }
 
+/// The status of a message, without looking at anything else of it.
+#[must_use]
+pub fn status(message: &[u8]) -> Option<u16> {
+    Reader(message).u16().ok()
+}
+
 /// A message received and found whole.
 #[derive(Clone, Copy)]
 pub struct Response<'a> {
@@ -157,6 +163,7 @@ mod tests {
         let expected: [(&[u8], &[u8]); 2] = [(b"Content-Type", b"text/plain"), (b"X-Empty", b"")];
         assert_eq!(response.fields().collect::<Vec<_>>(), expected);
         assert_eq!(&message[response.body_at..], b"gone");
+        assert_eq!(status(&message), Some(facts.status));
     }
 
     #[test]

@@ -90,6 +90,9 @@ pub(crate) struct Producer {
     shared: Shared,
     answers: bool,
     head: u64,
+    /// The tail as it was when it was last read. The other side writes it all the time, so each look
+    /// at it fetches a line from another core; one is taken only where this one is too far back.
+    tail: u64,
 }
 
 /// The reading end. There must be one per ring.
@@ -113,11 +116,14 @@ fn padded(payload: usize) -> u64 {
 
 impl Producer {
     pub fn new(shared: Shared, answers: bool) -> Self {
-        let head = positions(&shared, answers).head.0.load(Ordering::Relaxed);
+        let at = positions(&shared, answers);
+        let head = at.head.0.load(Ordering::Relaxed);
+        let tail = at.tail.0.load(Ordering::Acquire);
         Self {
             shared,
             answers,
             head,
+            tail,
         }
     }
 
@@ -150,7 +156,7 @@ impl Producer {
     }
 
     /// Whether a record with a payload of this length can be pushed now.
-    pub fn has_room(&self, payload: usize) -> bool {
+    pub fn has_room(&mut self, payload: usize) -> bool {
         self.place_for(padded(payload)).is_some()
     }
 
@@ -170,16 +176,23 @@ impl Producer {
     }
 
     /// Where a record of `need` bytes would go: here, or at the start of the next lap.
-    fn place_for(&self, need: u64) -> Option<u64> {
-        let tail = positions(&self.shared, self.answers)
+    fn place_for(&mut self, need: u64) -> Option<u64> {
+        let place = self.head % SIZE;
+        let to_end = SIZE - place;
+        if place < REWIND_AFTER && need <= to_end {
+            // Here, if anywhere: whether the ring is empty does not matter.
+            let used = self.head.wrapping_sub(self.tail);
+            if SIZE.checked_sub(used).is_some_and(|room| need <= room) {
+                return Some(self.head);
+            }
+        }
+        self.tail = positions(&self.shared, self.answers)
             .tail
             .0
             .load(Ordering::Acquire);
         // A tail that the other side set to nonsense makes the ring look full, nothing worse.
-        let used = self.head.wrapping_sub(tail);
+        let used = self.head.wrapping_sub(self.tail);
         let room = SIZE.checked_sub(used)?;
-        let place = self.head % SIZE;
-        let to_end = SIZE - place;
         let over = to_end + need <= room;
         let rewind = used == 0 && place >= REWIND_AFTER;
         if need > to_end || (rewind && over) {
@@ -240,10 +253,13 @@ impl Consumer {
             return Ok(None);
         };
         out.clear();
-        out.reserve(payload);
+        if out.capacity() < payload {
+            // Not made to grow: what it held is of no use.
+            *out = Vec::with_capacity(payload);
+        }
         let start = self.shared.ring_start(self.answers);
         // SAFETY: `next` checked that `place + payload` is within the ring; `out` has the room,
-        // reserved above. Bytes are copied before anybody looks at them, so that a producer that
+        // made above. Bytes are copied before anybody looks at them, so that a producer that
         // still writes there can only change what arrives, not what was checked.
         unsafe {
             let source = start.add(place);

@@ -68,12 +68,13 @@ impl Slots {
         words.state.store(OFFERED, Ordering::Release);
     }
 
-    /// Worker: false means that the front has taken the request back; the slot is then free.
+    /// Worker: when it is started. None means that the front has taken the request back; the slot is then free.
     /// `waited_us` is how long the thread has waited for the interpreter's lock before.
-    pub fn start(&self, slot: SlotId, thread: u32, waited_us: u32) -> bool {
+    pub fn start(&self, slot: SlotId, thread: u32, waited_us: u32) -> Option<u32> {
         let words = self.words(slot);
         words.thread.store(thread, Ordering::Relaxed);
-        words.started.store(trace::now_us(), Ordering::Relaxed);
+        let now = trace::now_us();
+        words.started.store(now, Ordering::Relaxed);
         words.waited.store(waited_us, Ordering::Relaxed);
         let moved =
             words
@@ -82,7 +83,7 @@ impl Slots {
         if moved.is_err() {
             words.state.store(FREE, Ordering::Release);
         }
-        moved.is_ok()
+        moved.is_ok().then_some(now)
     }
 
     /// Front: true means that the worker will not run the request.

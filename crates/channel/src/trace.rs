@@ -3,7 +3,6 @@
 //! Leaves what is made of it to the front.
 
 use std::cell::{Cell, RefCell};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::report::Report;
@@ -34,9 +33,9 @@ pub struct Trace {
 impl Trace {
     /// Writes down what a worker's stamps say at `now`. They are not taken on trust: a request
     /// cannot have begun before it was handed in, nor in the future.
-    pub fn note_started(&self, stamps: (u32, u32), now: Instant) {
+    pub fn note_started(&self, stamps: (u32, u32), now: Moment) {
         // It may have begun since the clock was asked, while answers were brought home.
-        let ago = us_at(now).wrapping_sub(stamps.0);
+        let (now, ago) = (now.at, now.us.wrapping_sub(stamps.0));
         let ago = if ago > u32::MAX / 2 { 0 } else { ago };
         let ago = Duration::from_micros(ago.into());
         let submitted = self.submitted.get().unwrap_or(now);
@@ -58,12 +57,24 @@ pub fn now_us() -> u32 {
     (us & i64::from(u32::MAX)).try_into().unwrap_or(0)
 }
 
-/// What [`now_us`] said at `now`, without asking the clock once more for each answer.
-fn us_at(now: Instant) -> u32 {
-    static BEGUN: OnceLock<(Instant, u32)> = OnceLock::new();
-    let (begun, us) = BEGUN.get_or_init(|| (Instant::now(), now_us()));
-    let since = now.saturating_duration_since(*begun).as_micros();
-    us.wrapping_add((since & u128::from(u32::MAX)).try_into().unwrap_or(0))
+/// A moment on both clocks, for all answers that are looked at together.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Within this process.
+    pub at: Instant,
+    /// As in [`now_us`].
+    us: u32,
+}
+
+impl Moment {
+    /// This one.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            us: now_us(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -72,17 +83,18 @@ mod tests {
 
     #[test]
     fn stamps_that_cannot_be_are_put_right() {
-        let now = Instant::now();
+        let moment = Moment::now();
+        let now = moment.at;
         let trace = Trace::default();
         trace
             .submitted
             .set(now.checked_sub(Duration::from_millis(50)));
-        trace.note_started((now_us().wrapping_sub(20_000), 5_000), now);
+        trace.note_started((now_us().wrapping_sub(20_000), 5_000), moment);
         let queued = trace.started.get().unwrap() - trace.submitted.get().unwrap();
         assert!(queued <= Duration::from_millis(30), "{queued:?}");
         assert_eq!(trace.waited.get(), Duration::from_millis(5).min(queued));
         for lie in [(now_us().wrapping_add(9_000_000), u32::MAX), (0, 0)] {
-            trace.note_started(lie, now);
+            trace.note_started(lie, moment);
             assert!(
                 trace.started.get() >= trace.submitted.get() && trace.started.get() <= Some(now)
             );

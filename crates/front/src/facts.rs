@@ -14,6 +14,7 @@ use canter_http::{Head, KnownName, Method, RequestFacts};
 
 use crate::forwarded::Client;
 use crate::pages::{Passing, Visit};
+use crate::request::RequestId;
 use crate::traced::Traced;
 use crate::urgent::Turn;
 
@@ -42,7 +43,7 @@ pub(crate) struct Facts {
     pub has_body: bool,
     /// Who is to blame for what is wrong with it, where that is known.
     pub client: Option<IpAddr>,
-    pub id: Vec<u8>,
+    pub id: RequestId,
     /// The client's own connection is encrypted.
     pub https: bool,
     /// When its turn is, where others wait.

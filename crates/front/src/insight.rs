@@ -40,6 +40,8 @@ pub struct Insight {
     live: Box<dyn Fn(&mut Live)>,
     metrics: Box<dyn Fn() -> String>,
     profiler: Rc<Profiler>,
+    /// What a worker has told that told nothing.
+    nothing: Report,
     hands: staff::Hands,
     token: Option<String>,
     /// What a browser that has shown the token keeps instead of it.
@@ -85,6 +87,7 @@ impl Insight {
             live: Box::new(live),
             metrics: Box::new(metrics),
             profiler,
+            nothing: Report::default(),
             hands: staff::Hands::default(),
             token: token.filter(|token| !token.is_empty()),
             key: secret(),
@@ -128,6 +131,11 @@ impl Insight {
         if let Some(names) = self.acknowledged.borrow_mut().look() {
             site.acknowledge(names);
         }
+    }
+
+    /// Whether a request that came now may be one whose answer is compared.
+    pub(crate) fn may_compare(&self, now: Instant) -> bool {
+        self.likeness.borrow_mut().has_time(now)
     }
 
     /// An address whose answers are compared.
@@ -236,11 +244,11 @@ impl Insight {
         let Some(trace) = &facts.trace else {
             return Learned::default();
         };
-        let report = trace.report.borrow_mut().take();
-        let report = report.map_or_else(Report::default, |report| *report);
+        let told = trace.report.borrow_mut().take();
+        let report = told.as_deref().unwrap_or(&self.nothing);
         let seen = trace.seen.borrow_mut().take();
         let seen_us = seen.as_ref().map_or(0, |seen| seen.us);
-        let phases = phases(facts, trace, &report, seen_us, now);
+        let phases = phases(facts, trace, report, seen_us, now);
         let mut groups: Vec<Group> = report.groups.iter().map(group).collect();
         let (mut queries, mut writes) = (report.queries, report.writes);
         if let Some(seen) = &seen {
@@ -300,7 +308,7 @@ impl Insight {
         Learned {
             phases,
             queries,
-            route: report.route,
+            route: told.map_or_else(String::new, |report| report.route),
         }
     }
 

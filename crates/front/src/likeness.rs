@@ -20,6 +20,10 @@ const WELL_KNOWN: u32 = 100;
 /// of them would cost more than it tells.
 const NOW_AND_THEN: Duration = Duration::from_millis(10);
 
+/// How many requests may have their address taken within [`NOW_AND_THEN`]: with more of them the share
+/// of answers that are alike is as well known from a part of them.
+const MOST_AT_ONCE: u32 = 32;
+
 /// The last answer that was looked at, at one address.
 struct Last {
     digest: u64,
@@ -33,6 +37,8 @@ pub(crate) struct Likeness {
     /// Nobody outside can tell which addresses are taken for the same.
     seed: u64,
     last: HashMap<u64, Last, BuildHasherDefault<Hashed>>,
+    /// Since when addresses are counted, and how many there were.
+    taken: (Option<Instant>, u32),
 }
 
 impl Default for Likeness {
@@ -40,11 +46,27 @@ impl Default for Likeness {
         Self {
             seed: random(),
             last: HashMap::default(),
+            taken: (None, 0),
         }
     }
 }
 
 impl Likeness {
+    /// Whether a request that came now may be one whose answer is compared.
+    pub fn has_time(&mut self, now: Instant) -> bool {
+        let (since, count) = &mut self.taken;
+        *count += 1;
+        if *count <= MOST_AT_ONCE {
+            return true;
+        }
+        let is_over =
+            since.is_none_or(|since| now.saturating_duration_since(since) >= NOW_AND_THEN);
+        if is_over {
+            (*since, *count) = (Some(now), 1);
+        }
+        is_over
+    }
+
     /// An address, by its host and target.
     pub fn address(&self, host: &[u8], target: &[u8]) -> u64 {
         digest(digest(self.seed, host), target)
@@ -116,9 +138,13 @@ fn digest(seed: u64, body: &[u8]) -> u64 {
             *lane = mix(*lane, u64::from_le_bytes(*word), odd);
         }
     }
-    let mut hash = lanes
-        .into_iter()
-        .fold(0, |hash, lane| mix(hash, lane, ODD[0]));
+    let mut hash = match fours {
+        // Addresses are short: what no word has gone into tells nothing.
+        [] => seed ^ body.len() as u64,
+        _ => lanes
+            .into_iter()
+            .fold(0, |hash, lane| mix(hash, lane, ODD[0])),
+    };
     for word in few {
         hash = mix(hash, u64::from_le_bytes(*word), ODD[0]);
     }
@@ -164,6 +190,21 @@ mod tests {
         }
         let swapped = [&body[8..16], &body[..8], &body[16..64]].concat();
         assert_ne!(digest(0, &body[..64]), digest(0, &swapped));
+    }
+
+    #[test]
+    fn where_requests_come_by_thousands_a_part_of_them_is_compared() {
+        let (mut likeness, start) = (Likeness::default(), Instant::now());
+        let mut looked = |from: u64, apart: Duration| {
+            let start = start + Duration::from_secs(from);
+            let times = (0..10_000).map(|at| start + apart * at);
+            times.filter(|now| likeness.has_time(*now)).count()
+        };
+        // For a tenth of a second: 32 in each hundredth, and those before the clock is looked at.
+        let many = looked(0, Duration::from_micros(10));
+        assert!((300..400).contains(&many), "{many}");
+        let all = looked(1, Duration::from_millis(1));
+        assert_eq!(all, 10_000);
     }
 
     #[test]

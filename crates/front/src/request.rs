@@ -48,17 +48,44 @@ fn fresh() -> u64 {
     RandomState::new().hash_one(random())
 }
 
-/// The id of this request: the client's when it is harmless, else a new one.
-pub(crate) fn request_id(given: Option<&[u8]>, out: &mut Vec<u8>) {
-    out.clear();
-    match given {
-        Some(id) if is_harmless_id(id) => out.extend_from_slice(id),
-        _ => {
-            out.reserve(32);
-            for number in [random(), random()] {
-                out.extend_from_slice(&digits((number >> 32) as u32));
-                out.extend_from_slice(&digits(number as u32));
+/// The id of a request. Nearly all are made here, and take no memory of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RequestId {
+    /// A new one.
+    Ours([u8; 32]),
+    /// The client's.
+    Given(Box<[u8]>),
+}
+
+impl RequestId {
+    /// The client's when it is harmless, else a new one.
+    pub fn of(given: Option<&[u8]>) -> Self {
+        if let Some(id) = given.filter(|id| is_harmless_id(id)) {
+            return Self::Given(id.into());
+        }
+        let mut text = [0; 32];
+        for (place, part) in text
+            .as_chunks_mut::<16>()
+            .0
+            .iter_mut()
+            .zip([random(), random()])
+        {
+            let (high, low) = (digits((part >> 32) as u32), digits(part as u32));
+            for (byte, digit) in place.iter_mut().zip(high.into_iter().chain(low)) {
+                *byte = digit;
             }
+        }
+        Self::Ours(text)
+    }
+}
+
+impl std::ops::Deref for RequestId {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Ours(id) => id,
+            Self::Given(id) => id,
         }
     }
 }
@@ -295,12 +322,11 @@ mod tests {
 
     #[test]
     fn a_harmless_id_is_kept_and_any_other_replaced() {
-        let mut id = Vec::new();
-        request_id(Some(b"abc-123"), &mut id);
-        assert_eq!(id, b"abc-123");
+        assert_eq!(*RequestId::of(Some(b"abc-123")), *b"abc-123");
         for bad in [&b""[..], b"a b", b"a\"b", &[b'a'; LONGEST_ID + 1]] {
-            request_id(Some(bad), &mut id);
-            assert!(id.len() == 32 && id != bad);
+            let id = RequestId::of(Some(bad));
+            assert!(id.len() == 32 && *id != *bad);
+            assert!(id.iter().all(|digit| b"0123456789abcdef".contains(digit)));
         }
     }
 
@@ -313,9 +339,6 @@ mod tests {
 
     #[test]
     fn two_new_ids_differ() {
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        request_id(None, &mut first);
-        request_id(None, &mut second);
-        assert_ne!(first, second);
+        assert_ne!(RequestId::of(None), RequestId::of(None));
     }
 }

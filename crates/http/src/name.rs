@@ -178,6 +178,30 @@ const fn table() -> [KnownName; SLOTS] {
     table
 }
 
+/// Whether `name` is the known name `lower` in any case, eight bytes at a time: known names have no
+/// other bytes from `@` on than lower-case letters, so these alone may differ, and in one bit.
+#[inline]
+fn is_in_any_case(name: &[u8], lower: &[u8]) -> bool {
+    const LETTERS: u64 = 0x4040_4040_4040_4040;
+    let differs = |name: u64, lower: u64| (name ^ lower) & !((lower & LETTERS) >> 1) != 0;
+    if name.len() != lower.len() {
+        return false;
+    }
+    let (words, rest) = name.as_chunks::<8>();
+    let (lower_words, lower_rest) = lower.as_chunks::<8>();
+    let mut pairs = words.iter().zip(lower_words);
+    if pairs.any(|(name, lower)| differs(u64::from_le_bytes(*name), u64::from_le_bytes(*lower))) {
+        return false;
+    }
+    match (name.last_chunk::<8>(), lower.last_chunk::<8>()) {
+        // What is left, together with what went before.
+        (Some(name), Some(lower)) => {
+            !differs(u64::from_le_bytes(*name), u64::from_le_bytes(*lower))
+        }
+        _ => rest.eq_ignore_ascii_case(lower_rest),
+    }
+}
+
 impl KnownName {
     /// Finds a name as it came from the wire, in any case.
     ///
@@ -194,8 +218,7 @@ impl KnownName {
         let mut at = slot(name.len(), *first, *middle, *last);
         loop {
             let candidate = TABLE[at];
-            if candidate == Self::Other || name.eq_ignore_ascii_case(candidate.as_str().as_bytes())
-            {
+            if candidate == Self::Other || is_in_any_case(name, candidate.as_str().as_bytes()) {
                 return candidate;
             }
             at = (at + 1) % SLOTS;
@@ -300,6 +323,29 @@ mod tests {
         }
         assert_eq!(KnownName::from_u8(0), Some(KnownName::Other));
         assert_eq!(KnownName::from_u8(127), None);
+    }
+
+    #[test]
+    fn a_name_in_which_any_other_bit_differs_is_another() {
+        for &name in KnownName::ALL {
+            let text = name.as_str().as_bytes();
+            assert!(
+                text.iter()
+                    .all(|&byte| byte < 0x40 || byte.is_ascii_lowercase())
+            );
+            for at in 0..text.len() {
+                for byte in 0..=u8::MAX {
+                    let mut other = text.to_vec();
+                    other[at] = byte;
+                    let expected = other.eq_ignore_ascii_case(text);
+                    assert_eq!(
+                        is_in_any_case(&other, text),
+                        expected,
+                        "{name:?} {at} {byte}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

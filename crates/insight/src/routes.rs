@@ -152,19 +152,35 @@ pub struct Routes {
     rows: Vec<Route>,
     /// By name, then method; a request finds its route without making a string.
     places: HashMap<String, Vec<(&'static str, usize)>>,
+    /// What was found last, by method and name: often it is asked for again.
+    last: (&'static str, String, usize),
 }
 
 impl Routes {
     /// The route of a request and its place, which does not change.
     pub fn find(&mut self, method: &'static str, name: &str) -> (usize, &mut Route) {
-        let known = self.known(method, name);
-        let place = known.unwrap_or_else(|| self.add(method, name));
+        let place = if self.last.1 == name && self.last.0 == method {
+            self.last.2
+        } else {
+            self.look_up(method, name)
+        };
         // Places are those of rows, which never go.
         let row = match self.rows.get(place) {
             Some(_) => place,
             None => 0,
         };
         (row, &mut self.rows[row])
+    }
+
+    fn look_up(&mut self, method: &'static str, name: &str) -> usize {
+        let known = self.known(method, name);
+        let place = known.unwrap_or_else(|| self.add(method, name));
+        if name.len() <= MOST_NAME {
+            self.last.1.clear();
+            self.last.1.push_str(name);
+            (self.last.0, self.last.2) = (method, place);
+        }
+        place
     }
 
     /// A route that was seen before and is told apart.

@@ -89,6 +89,22 @@ impl Queue {
         wait_ms <= most.min(deadline_ms.unwrap_or(u64::MAX))
     }
 
+    /// Whether the wait behind so many is far from what matters, so that [`Queue::admits`] says the same
+    /// for fewer.
+    pub fn is_short(
+        &mut self,
+        ahead: u64,
+        served: u64,
+        deadline_ms: Option<u64>,
+        now_ms: u64,
+    ) -> bool {
+        self.roll(served, now_ms);
+        let short_ms = (self.patience.standing_ms / 2).min(self.patience.burst_ms);
+        let short_ms = short_ms.min(deadline_ms.unwrap_or(u64::MAX));
+        // As `expected_wait_ms`, without dividing.
+        ahead.saturating_mul(1_000_000) < self.rate.saturating_mul(short_ms)
+    }
+
     /// How long the next one would wait behind so many; None while that is not known.
     pub fn expected_wait_ms(&self, ahead: u64) -> Option<u64> {
         (self.rate > 0).then(|| ahead.saturating_mul(1_000_000) / self.rate)
@@ -174,6 +190,26 @@ mod tests {
         }
         ran.used = served as f64 / (capacity * SECONDS) as f64;
         ran
+    }
+
+    #[test]
+    fn l1_where_the_wait_is_short_however_it_is_counted_the_answer_is_the_same() {
+        let (mut queue, mut short) = (Queue::new(Patience::default()), 0);
+        for step in 0..20_000_u64 {
+            // The server becomes slower and faster, and stands still.
+            let served = step * (1 + step / 5000 % 3);
+            let (ahead, deadline) = (step * 7 % 900, (step % 3 == 0).then_some(step % 1500));
+            if queue.is_short(ahead, served, deadline, step * 10) {
+                short += 1;
+                let waits = (queue.long_since_ms, queue.standing);
+                assert!(queue.admits(ahead, served, deadline, step * 10));
+                queue.long_since_ms = waits.0;
+                queue.standing = waits.1;
+                assert!(queue.admits(ahead / 3, served, deadline, step * 10));
+                assert_eq!((queue.long_since_ms, queue.standing), (None, false));
+            }
+        }
+        assert!((1000..19_000).contains(&short), "{short}");
     }
 
     #[test]

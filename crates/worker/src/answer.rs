@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use canter_channel::response::FilePart;
 use canter_channel::{Kind, MOST_RECORD, SlotId};
@@ -58,7 +58,8 @@ pub(crate) struct StartResponse {
     worker: Arc<Worker>,
     slot: SlotId,
     number: u64,
-    since: Instant,
+    /// When the request was started, as in [`canter_channel::trace::now_us`].
+    since: u32,
     hints: AtomicU32,
     /// Locked for a moment at a time, never across a call into Python or a wait.
     state: Mutex<State>,
@@ -113,12 +114,12 @@ impl StartResponse {
 }
 
 impl StartResponse {
-    pub fn new(worker: Arc<Worker>, slot: SlotId, number: u64) -> Self {
+    pub fn new(worker: Arc<Worker>, slot: SlotId, number: u64, since: u32) -> Self {
         Self {
             worker,
             slot,
             number,
-            since: Instant::now(),
+            since,
             hints: AtomicU32::new(0),
             state: Mutex::new(State::Unstarted),
         }

@@ -314,12 +314,12 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
 }
 
 fn run(py: Python<'_>, worker: &Arc<Worker>, job: Job<'_>) {
-    let (slot, number) = (job.slot, job.number);
+    let (slot, number, since) = (job.slot, job.number, job.since);
     let ended = catch_unwind(AssertUnwindSafe(|| crate::respond::run(py, worker, job)));
     if ended.is_err() {
         // The panic hook has printed where; the front must not wait for this answer.
         worker.running.end(slot);
-        crate::answer::StartResponse::new(Arc::clone(worker), slot, number).abort(py);
+        crate::answer::StartResponse::new(Arc::clone(worker), slot, number, since).abort(py);
     }
 }
 

@@ -22,9 +22,18 @@ pub(crate) struct Environs {
     script_name: Vec<u8>,
     bytes_io: Py<PyAny>,
     open: Py<PyAny>,
-    server: Recent,
-    client: Recent,
-    server_port: Recent,
+    ends: Ends,
+}
+
+/// Who asked whom, and how, as the template says it: what rarely changes from one request to the next
+/// is set there, and copied.
+#[derive(Default)]
+struct Ends {
+    version: Option<u8>,
+    https: Option<bool>,
+    port: Option<u16>,
+    server: Option<Vec<u8>>,
+    client: Option<Vec<u8>>,
 }
 
 /// What a request needs beside its environ.
@@ -44,7 +53,6 @@ impl Environs {
     pub fn new(template: &Bound<'_, PyDict>, script_name: &str) -> PyResult<Self> {
         let py = template.py();
         let io = py.import("io")?;
-        let empty = Recent::new(py);
         for key in PER_REQUEST {
             // Present in the template, so that no copy has to grow while it is filled.
             template.set_item(PyString::intern(py, key), "")?;
@@ -55,9 +63,7 @@ impl Environs {
             script_name: script_name.as_bytes().to_vec(),
             bytes_io: io.getattr("BytesIO")?.unbind(),
             open: io.getattr("open")?.unbind(),
-            server: empty.clone_ref(py),
-            client: empty.clone_ref(py),
-            server_port: empty,
+            ends: Ends::default(),
         })
     }
 
@@ -68,8 +74,9 @@ impl Environs {
         request: &Request<'_>,
         file: Option<OwnedFd>,
     ) -> PyResult<Made<'py>> {
-        let environ = self.template.bind(py).copy()?;
         let facts = &request.facts;
+        self.ends.set(self.template.bind(py), facts)?;
+        let environ = self.template.bind(py).copy()?;
         let method = method_text(py, facts.method);
         let target = text(py, facts.target);
         let id = text(py, facts.id);
@@ -78,7 +85,10 @@ impl Environs {
         environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
         environ.set_item(intern!(py, "canter.request_id"), &id)?;
         self.set_path(&environ, facts, &target)?;
-        self.set_ends(&environ, facts)?;
+        if facts.client_port != 0 {
+            let port = decimal(py, facts.client_port);
+            environ.set_item(intern!(py, "REMOTE_PORT"), port)?;
+        }
         let body = self.set_fields(&environ, request)?;
         let length = match request.body_at {
             Body::Inline => body.len() as u64,
@@ -119,45 +129,6 @@ impl Environs {
         }
         if !facts.query.is_empty() {
             environ.set_item(intern!(py, "QUERY_STRING"), text(py, facts.query))?;
-        }
-        Ok(())
-    }
-
-    /// Who asked whom, and how.
-    fn set_ends(&mut self, environ: &Bound<'_, PyDict>, facts: &Facts<'_>) -> PyResult<()> {
-        let py = environ.py();
-        let scheme = if facts.https {
-            intern!(py, "https")
-        } else {
-            intern!(py, "http")
-        };
-        let protocol = match facts.version {
-            0 => intern!(py, "HTTP/1.0"),
-            1 => intern!(py, "HTTP/1.1"),
-            _ => intern!(py, "HTTP/2.0"),
-        };
-        environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
-        environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
-        // PEP 3333: SERVER_NAME and SERVER_PORT are never empty, also on a unix socket.
-        let name = if facts.server.is_empty() {
-            b"localhost"
-        } else {
-            facts.server
-        };
-        let port = match (facts.server_port, facts.https) {
-            (0, true) => 443,
-            (0, false) => 80,
-            (port, _) => port,
-        };
-        let port = port.to_string();
-        environ.set_item(intern!(py, "SERVER_NAME"), self.server.text(py, name))?;
-        let port = self.server_port.text(py, port.as_bytes());
-        environ.set_item(intern!(py, "SERVER_PORT"), port)?;
-        let client = self.client.text(py, facts.client);
-        environ.set_item(intern!(py, "REMOTE_ADDR"), client)?;
-        if facts.client_port != 0 {
-            let port = facts.client_port.to_string();
-            environ.set_item(intern!(py, "REMOTE_PORT"), PyString::new(py, &port))?;
         }
         Ok(())
     }
@@ -271,33 +242,66 @@ fn text<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     }
 }
 
-/// The last text made, for values that rarely change from one request to the next.
-struct Recent {
-    bytes: Vec<u8>,
-    text: Py<PyString>,
+/// A number as text, without a detour over the heap.
+fn decimal(py: Python<'_>, number: u16) -> Bound<'_, PyString> {
+    let mut digits = [b'0'; 5];
+    let (mut rest, mut start) = (number, digits.len());
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+        start -= 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    text(py, digits.get(start..).unwrap_or_default())
 }
 
-impl Recent {
-    fn new(py: Python<'_>) -> Self {
-        Self {
-            bytes: Vec::new(),
-            text: PyString::new(py, "").unbind(),
+impl Ends {
+    fn set(&mut self, template: &Bound<'_, PyDict>, facts: &Facts<'_>) -> PyResult<()> {
+        let py = template.py();
+        if self.https != Some(facts.https) {
+            let scheme = if facts.https {
+                intern!(py, "https")
+            } else {
+                intern!(py, "http")
+            };
+            template.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
+            self.https = Some(facts.https);
         }
-    }
-
-    fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self {
-            bytes: self.bytes.clone(),
-            text: self.text.clone_ref(py),
+        if self.version != Some(facts.version) {
+            let protocol = match facts.version {
+                0 => intern!(py, "HTTP/1.0"),
+                1 => intern!(py, "HTTP/1.1"),
+                _ => intern!(py, "HTTP/2.0"),
+            };
+            template.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
+            self.version = Some(facts.version);
         }
-    }
-
-    fn text<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> &Bound<'py, PyString> {
-        if self.bytes != bytes {
-            self.text = text(py, bytes).unbind();
-            bytes.clone_into(&mut self.bytes);
+        // PEP 3333: SERVER_NAME and SERVER_PORT are never empty, also on a unix socket.
+        let port = match (facts.server_port, facts.https) {
+            (0, true) => 443,
+            (0, false) => 80,
+            (port, _) => port,
+        };
+        if self.port != Some(port) {
+            template.set_item(intern!(py, "SERVER_PORT"), decimal(py, port))?;
+            self.port = Some(port);
         }
-        self.text.bind(py)
+        let name = if facts.server.is_empty() {
+            b"localhost"
+        } else {
+            facts.server
+        };
+        if self.server.as_deref() != Some(name) {
+            template.set_item(intern!(py, "SERVER_NAME"), text(py, name))?;
+            name.clone_into(self.server.get_or_insert_default());
+        }
+        if self.client.as_deref() != Some(facts.client) {
+            template.set_item(intern!(py, "REMOTE_ADDR"), text(py, facts.client))?;
+            facts.client.clone_into(self.client.get_or_insert_default());
+        }
+        Ok(())
     }
 }
 

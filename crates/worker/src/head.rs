@@ -207,7 +207,21 @@ fn split_status(status: &[u8]) -> PyResult<(u16, &[u8])> {
 
 /// RFC 9110 5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const OTHERS: &[u8] = b"!#$%&'*+-.^_`|~";
+    const TOKEN: [bool; 256] = {
+        let (mut table, mut byte) = ([false; 256], 0);
+        while byte < 256 {
+            table[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < OTHERS.len() {
+            table[OTHERS[at] as usize] = true;
+            at += 1;
+        }
+        table
+    };
+    TOKEN[usize::from(byte)]
 }
 
 /// PEP 3333, "Other HTTP Features": an app must not use these.

@@ -12,11 +12,11 @@
 //! the last one did.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use canter_channel::{Answers, Full, Kind, RecordHead, SlotId, Watch};
+use canter_channel::{Answers, Full, Kind, RecordHead, SlotId, Watch, trace};
 use canter_sys::fds;
 use canter_sys::process::exit_now;
 use pyo3::prelude::*;
@@ -47,9 +47,8 @@ pub(crate) struct Outbox {
     /// Answers held back since the front was last woken or last took all. A race loses a count,
     /// which costs an early or a late waking.
     held: AtomicU32,
-    /// When the first of them was held, in nanoseconds since `begun`.
-    held_since: AtomicU64,
-    begun: Instant,
+    /// When the first of them was held, as in [`trace::now_us`].
+    held_since: AtomicU32,
 }
 
 impl Outbox {
@@ -58,8 +57,7 @@ impl Outbox {
             answers: Mutex::new(answers),
             files: Mutex::new(()),
             held: AtomicU32::new(0),
-            held_since: AtomicU64::new(0),
-            begun: Instant::now(),
+            held_since: AtomicU32::new(0),
         }
     }
 
@@ -105,7 +103,7 @@ impl Outbox {
         end_if_fork();
         // Held for one copy, never while waiting for anything.
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.are_taken() {
+        if self.held.load(Ordering::Relaxed) != 0 && answers.are_taken() {
             self.held.store(0, Ordering::Relaxed);
         }
         answers.push(head, parts)
@@ -128,20 +126,21 @@ impl Outbox {
         Ok(())
     }
 
-    /// After an answer's last record; the request has run from `since` until now.
-    pub fn wake_or_hold(&self, watch: &Watch, since: Instant) {
-        let now = Instant::now();
+    /// After an answer's last record; the request has run from `since`, in the time of
+    /// [`trace::now_us`], until now.
+    pub fn wake_or_hold(&self, watch: &Watch, since: u32) {
+        let now = trace::now_us();
+        let past = |then: u32| Duration::from_micros(now.wrapping_sub(then).into());
         let held = self.held.load(Ordering::Relaxed);
-        let at = u64::try_from((now - self.begun).as_nanos()).unwrap_or(u64::MAX);
         if held == 0 {
-            self.held_since.store(at, Ordering::Relaxed);
+            self.held_since.store(now, Ordering::Relaxed);
         }
         let first = self.held_since.load(Ordering::Relaxed);
         let holding = Holding {
             held,
             waiting: watch.untaken(),
-            so_far: Duration::from_nanos(at.saturating_sub(first)),
-            took: now - since,
+            so_far: past(first),
+            took: past(since),
         };
         if !holding.may_go_on() || watch.front_wants_waking() {
             self.wake(watch);

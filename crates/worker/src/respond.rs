@@ -45,8 +45,8 @@ impl From<Stop> for Trouble {
 
 /// Runs the request to its end, and answers it whatever happens.
 pub(crate) fn run(py: Python<'_>, worker: &Arc<Worker>, job: Job<'_>) {
-    let (slot, number) = (job.slot, job.number);
-    let answer = StartResponse::new(Arc::clone(worker), slot, number);
+    let (slot, number, since) = (job.slot, job.number, job.since);
+    let answer = StartResponse::new(Arc::clone(worker), slot, number, since);
     match (job.made, Bound::new(py, answer)) {
         (Ok(made), Ok(answer)) => {
             run_app(py, worker, &made, &answer);
@@ -62,7 +62,7 @@ pub(crate) fn run(py: Python<'_>, worker: &Arc<Worker>, job: Job<'_>) {
         }
         (_, Err(error)) => {
             failure::log_error(py, "a request could not be run", &error);
-            let answer = StartResponse::new(Arc::clone(worker), slot, number);
+            let answer = StartResponse::new(Arc::clone(worker), slot, number, since);
             answer.abort(py);
         }
     }

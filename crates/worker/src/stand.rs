@@ -27,6 +27,8 @@ pub(crate) struct Stand {
 pub(crate) struct Job<'py> {
     pub slot: SlotId,
     pub number: u64,
+    /// When it was started, as in [`trace::now_us`].
+    pub since: u32,
     pub made: PyResult<Made<'py>>,
 }
 
@@ -85,9 +87,9 @@ fn read<'py>(
         }
         _ => None,
     };
-    if !worker.watch.start(head.slot, thread.tid, waited) {
+    let Some(since) = worker.watch.start(head.slot, thread.tid, waited) else {
         return Taken::Skipped;
-    }
+    };
     worker.running.begin(head.slot, head.number, thread);
     worker.note_taken(thread.tid, message.len());
     let made = match (request, file.transpose()) {
@@ -98,6 +100,7 @@ fn read<'py>(
     Taken::Job(Job {
         slot: head.slot,
         number: head.number,
+        since,
         made,
     })
 }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use canter_base::{info, warn};
 use canter_channel::call::{Answer, Failure, Submission};
-use canter_channel::request::Request;
-use canter_channel::response::Response;
+use canter_channel::{request, response};
 use canter_front::{App, Call};
 use canter_shield::breaker::{Breaker, Change, Leave, Outcome, Part};
 
@@ -51,16 +50,13 @@ impl<A: App> App for Guarded<A> {
     type Call = GuardedCall<A::Call>;
 
     fn submit(&self, submission: Submission) -> Self::Call {
-        let path = Request::read(&submission.message).map(|request| request.facts.path);
-        let part = Part::of(path.unwrap_or_default());
+        let part = Part::of(request::path(&submission.message).unwrap_or_default());
         let leave = self.state.breaker.borrow_mut().enter(part);
-        let trace = submission.trace.clone();
+        let at = submission.at;
         let call = leave.as_ref().map(|_| self.app.submit(submission));
-        // The clock was asked a moment ago, if anybody wants to know.
-        let noted = trace.and_then(|trace| trace.submitted.get());
         GuardedCall {
             call,
-            open: leave.map(|leave| (part, leave, noted.unwrap_or_else(Instant::now))),
+            open: leave.map(|leave| (part, leave, at)),
             state: Rc::clone(&self.state),
         }
     }
@@ -125,7 +121,7 @@ fn judge(answer: &Answer, since: Instant) -> Outcome {
         Answer::Failed(Failure::RanTooLong | Failure::WorkerDied) => return Outcome::Failed,
         Answer::Failed(_) | Answer::Chunk { .. } | Answer::Hints(_) => return Outcome::Unknown,
         Answer::Head { message, .. } | Answer::File { message, .. } => {
-            Response::read(message).map_or(0, |answer| answer.facts.status)
+            response::status(message).unwrap_or(0)
         }
     };
     if status >= 500 && since.elapsed() >= SLOW {

@@ -31,6 +31,7 @@ use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
 use crate::insight::server_timing;
 use crate::pipeline::{Local, LocalField};
+use crate::request::RequestId;
 use crate::settings::Settings;
 use crate::steps::hints;
 use crate::table::Phase;
@@ -115,12 +116,14 @@ impl<A: App> Conn<A> {
         self.place.row.enter(Phase::App, None);
         self.await_turn(&facts).await?;
         let (deadline, wanted_until) = self.deadlines(&facts);
-        if wanted_until.is_some_and(|end| end <= Instant::now()) {
+        let at = Instant::now();
+        if wanted_until.is_some_and(|end| end <= at) {
             return self.give_up(&facts).await;
         }
         let submission = Submission {
             message,
             file,
+            at,
             deadline,
             wanted_until,
             urgent: facts.turn == Turn::Urgent,
@@ -150,10 +153,10 @@ impl<A: App> Conn<A> {
 
     /// What must be known of the request until it is answered.
     pub(super) fn facts(&self, client: &Client) -> Facts {
-        let mut id = Vec::new();
-        request::request_id(self.given_id(), &mut id);
+        let id = RequestId::of(self.given_id());
         let buf = self.buffer.filled();
         let routed = self.routed(buf);
+        let started = Instant::now();
         Facts {
             request: RequestFacts::from(&self.head),
             method: self.head.method,
@@ -165,7 +168,7 @@ impl<A: App> Conn<A> {
             passing: None,
             cache_status: None,
             tier: None,
-            started: Instant::now(),
+            started,
             has_body: self.head.framing != Framing::None,
             client: if self.arrival.trusted {
                 // A proxy that names nobody is not to blame for whom it speaks for.
@@ -182,7 +185,7 @@ impl<A: App> Conn<A> {
             routed: routed.unwrap_or_default(),
             is_timed: self.is_timed(),
             cached: Duration::ZERO,
-            address: self.compared_address(),
+            address: self.compared_address(started),
             same: Cell::new(None),
             trace: self.shared.settings.insight.as_ref().map(|_| Rc::default()),
             traced: self.traced(client),

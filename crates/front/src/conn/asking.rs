@@ -111,11 +111,12 @@ impl<A: App> Conn<A> {
     }
 
     /// Whose answer is compared with the one before: a page that is asked for without a cookie.
-    pub(super) fn compared_address(&self) -> Option<u64> {
+    pub(super) fn compared_address(&self, now: Instant) -> Option<u64> {
         let insight = self.shared.settings.insight.as_ref()?;
         let is_anonymous = self.head.method == Method::Get
             && !self.head.has(KnownName::Cookie)
-            && !self.head.has(KnownName::Authorization);
+            && !self.head.has(KnownName::Authorization)
+            && insight.may_compare(now);
         let buf = self.buffer.filled();
         let host = self.head.value(buf, KnownName::Host).unwrap_or_default();
         is_anonymous.then(|| insight.address(host, self.head.target_span.of(buf)))

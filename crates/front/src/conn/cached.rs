@@ -157,14 +157,16 @@ impl<A: App> Conn<A> {
         message: Vec<u8>,
     ) -> Submission {
         let timeout = self.shared.settings.timeout;
+        let at = Instant::now();
         Submission {
             message,
             file: None,
+            at,
             wanted_until: None,
             // Nobody waits for a page that is asked for ahead of time.
             urgent: false,
             trace,
-            deadline: timeout.map(|limit| started.max(Instant::now()) + limit),
+            deadline: timeout.map(|limit| started.max(at) + limit),
         }
     }
 
@@ -200,8 +202,7 @@ impl<A: App> Conn<A> {
             };
             let conditions = visit.conditions();
             // A page for everybody does not carry what one client calls its request.
-            let mut id = Vec::new();
-            request::request_id(None, &mut id);
+            let id = request::RequestId::of(None);
             let message = shape.message(&self.asking(&id, &conditions));
             let call = self.submit(facts, message);
             let pages = self.shared.settings.pages.clone();

@@ -103,13 +103,15 @@ impl<A: App> Conn<A> {
                 .ok_or("no request can be made of this URL")?,
         };
         let limit = self.shared.settings.timeout;
+        let at = Instant::now();
         let mut call = self.shared.app.submit(Submission {
             message,
             file: None,
+            at,
             wanted_until: None,
             urgent: false,
             trace: None,
-            deadline: limit.map(|limit| Instant::now() + limit),
+            deadline: limit.map(|limit| at + limit),
         });
         let (head, body) = collected(&mut call).await.ok_or("the app did not answer")?;
         let response = Response::read(&head).map_err(|_| "the app did not answer")?;

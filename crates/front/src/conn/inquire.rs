@@ -34,10 +34,12 @@ impl<A: App> Conn<A> {
         };
         let mut message = Vec::with_capacity(question.len() + 128);
         Writer::new(&mut message, &facts).inline_body(question.as_bytes());
-        let until = Instant::now() + PATIENCE;
+        let at = Instant::now();
+        let until = at + PATIENCE;
         let mut call = self.shared.app.submit(Submission {
             message,
             file: None,
+            at,
             deadline: Some(until),
             wanted_until: Some(until),
             urgent: false,

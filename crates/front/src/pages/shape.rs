@@ -399,7 +399,7 @@ impl<'a> Cookies<'a> {
     }
 
     fn has_any(&self, names: &[Vec<u8>]) -> bool {
-        self.0.has("cookie")
+        self.0.head.has(KnownName::Cookie)
             && cookies(&self.0).any(|(own, _)| names.iter().any(|name| name == own))
     }
 

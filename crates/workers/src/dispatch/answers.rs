@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use canter_channel::call::{Answer, Failure};
 use canter_channel::report::Report;
-use canter_channel::trace::Trace;
+use canter_channel::trace::{Moment, Trace};
 use canter_channel::{Kind, RecordHead, SlotId};
 
 use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe, fingerprint};
@@ -15,6 +15,9 @@ use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe, fingerprint};
 /// Bytes of answers brought home in one go. A worker can write as fast as they are taken, and the
 /// askers, who bring them on to clients and to disk, must get their turn.
 const MOST_AT_ONCE: usize = 2 << 20;
+
+/// The longest message whose room is used for an answer.
+const MOST_KEPT: usize = 2048;
 
 impl Inner {
     /// Takes answers that have come, from all workers; true when there was any. Some may be left:
@@ -57,7 +60,7 @@ impl Inner {
         at: usize,
         head: RecordHead,
         file: Option<OwnedFd>,
-        now: &mut Option<Instant>,
+        now: &mut Option<Moment>,
     ) -> usize {
         let Some(worker) = self.workers.get_mut(at) else {
             return 0;
@@ -110,7 +113,7 @@ impl Inner {
         entry.answered = true;
         let last = head.last || answer.is_last();
         if let Some(trace) = &entry.trace {
-            let now = *now.get_or_insert_with(Instant::now);
+            let now = *now.get_or_insert_with(Moment::now);
             note(trace, worker.end.stamps(head.slot), now, last);
         }
         let brought = if let Some(mailbox) = &entry.mailbox {
@@ -132,6 +135,10 @@ impl Inner {
         self.served += 1;
         if self.poison.has_suspects() {
             self.poison.succeeded(fingerprint(&entry.message));
+        }
+        if self.scratch.capacity() == 0 && entry.message.capacity() <= MOST_KEPT {
+            // The next answer goes where this request was.
+            self.scratch = entry.message;
         }
         if let Some(worker) = self.workers.get_mut(at) {
             worker.finish(slot);
@@ -190,7 +197,7 @@ impl Inner {
 }
 
 /// Writes down when the answer came, and from when on it was worked on.
-fn note(trace: &Trace, stamps: (u32, u32), now: Instant, last: bool) {
+fn note(trace: &Trace, stamps: (u32, u32), now: Moment, last: bool) {
     if !last && trace.started.get().is_some() {
         return;
     }
@@ -198,6 +205,6 @@ fn note(trace: &Trace, stamps: (u32, u32), now: Instant, last: bool) {
         trace.note_started(stamps, now);
     }
     if last {
-        trace.answered.set(Some(now));
+        trace.answered.set(Some(now.at));
     }
 }

@@ -70,7 +70,6 @@ impl Ticker {
     }
 
     /// Whether it ticks.
-    #[cfg(test)]
     pub fn is_running(&self) -> bool {
         self.running
     }

@@ -67,7 +67,7 @@ const DEPTH: u32 = 64;
 const SHALLOW: u32 = 8;
 
 /// Requests pushed after which a sleeping worker is woken before the turn of the loop ends.
-const WAKE_AFTER: u32 = 16;
+const WAKE_AFTER: u32 = 32;
 
 /// Requests given to workers below which nobody waits for long.
 const BUSY: u32 = 32;
@@ -329,7 +329,7 @@ impl Inner {
         submission: Submission,
         mailbox: &Rc<RefCell<Mailbox>>,
     ) -> Option<(Key, u64)> {
-        let now = Instant::now();
+        let now = submission.at;
         let refused = if self.stopping {
             Some(Failure::Stopping)
         } else if self.poison.has_suspects()
@@ -423,13 +423,15 @@ impl Inner {
         if before == 0 && given < BUSY {
             return true;
         }
-        let untaken = self
-            .workers
-            .iter()
-            .map(|worker| u64::from(worker.end.untaken()));
-        let ahead = before as u64 + untaken.sum::<u64>();
         let now_ms = now.duration_since(self.started).as_millis() as u64;
         let left = deadline.map(|end| end.saturating_duration_since(now).as_millis() as u64);
+        let mut ahead = before as u64 + u64::from(given);
+        if !self.waits.is_short(ahead, self.served, left, now_ms) {
+            // Those that run are not ahead of it. Where that makes no difference, the numbers that
+            // workers write all the time need not be read.
+            let untaken = self.workers.iter().map(|worker| worker.end.untaken());
+            ahead = before as u64 + untaken.map(u64::from).sum::<u64>();
+        }
         self.waits.admits(ahead, self.served, left, now_ms)
     }
 
@@ -441,14 +443,15 @@ impl Inner {
             .workers
             .iter_mut()
             .filter(|worker| worker.standing == Standing::Open)
-            .filter(|worker| worker.end.untaken() < depth)
+            .filter(|worker| worker.in_flight < depth || worker.end.untaken() < depth)
             .min_by_key(|worker| (worker.stands_still, worker.in_flight));
         let Some(worker) = best else { return false };
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
         // A thread at an empty ring takes it at once: nothing waits that the clock must look after.
-        let may_wait = worker.end.untaken() > 0 || !worker.end.is_idle();
+        let may_wait =
+            !self.clock.is_running() && (worker.end.untaken() > 0 || !worker.end.is_idle());
         let Some(slot) = worker.offer(key, entry.number, &entry.message, entry.file.as_ref())
         else {
             return false;

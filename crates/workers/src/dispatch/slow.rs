@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use canter_channel::trace::Moment;
 use canter_channel::{Control, Look};
 
 use super::{Dispatch, Entry, Inner, Named, Notice, Place, WorkerId};
@@ -142,7 +143,7 @@ impl Inner {
         if let Some(trace) = &entry.trace
             && trace.started.get().is_none()
         {
-            trace.note_started(worker.end.stamps(slot), now);
+            trace.note_started(worker.end.stamps(slot), Moment::now());
         }
         // The log goes first: an answer that it awaits is shown to whoever watches as well.
         if entry.looks.awaited != Some(Awaited::ByLog) {

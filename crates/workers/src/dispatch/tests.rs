@@ -29,7 +29,7 @@ impl Played {
     /// Takes the next request and starts it; None when none waits, or it was taken back.
     fn start(&mut self) -> Option<RecordHead> {
         let head = self.end.requests.take(|head, _| head).unwrap()?;
-        self.end.watch.start(head.slot, 1, 0).then_some(head)
+        self.end.watch.start(head.slot, 1, 0).map(|_| head)
     }
 
     fn answer(&mut self, request: RecordHead) {
@@ -138,12 +138,13 @@ impl Stage {
         };
         let mut message = Vec::new();
         request::Writer::new(&mut message, &facts).inline_body(b"");
-        let deadline = Some(Instant::now() + limit);
+        let at = Instant::now();
         self.dispatch.submit(Submission {
             message,
             file: None,
-            deadline,
-            wanted_until: wanted.map(|wanted| Instant::now() + wanted),
+            at,
+            deadline: Some(at + limit),
+            wanted_until: wanted.map(|wanted| at + wanted),
             urgent: path.starts_with("/urgent"),
             trace: None,
         })
