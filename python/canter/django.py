@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from canter import insight
+from canter.lent import Loan
 from canter.pgtarget import TargetError
 from canter.pool import Pool, Refused, Unreachable
 
@@ -38,6 +39,9 @@ FORGOTTEN = (
 """Parts of the errors after which the pool is told again: its process has started anew."""
 
 IDLE = 0
+NO_SERVER = 4
+"""libpq's ``PQTRANS_UNKNOWN``: the server is gone."""
+
 IN_TRANSACTION = (2, 3)
 """libpq's ``PQTRANS_INTRANS`` and ``PQTRANS_INERROR``."""
 
@@ -133,6 +137,7 @@ def _patch(module: ModuleType, pool: Pool) -> None:
     wrapper.canter_pool = pool
     wrapper.canter_pooled = False
     wrapper.canter_kept = False
+    wrapper.canter_loan = None
     # The last step before the driver: whatever a derived class does to the parameters is done.
     original = wrapper.get_new_connection
 
@@ -176,6 +181,13 @@ def _connect(
         else:
             _mine.wrappers[wrapper.alias] = wrapper
             _keep(wrapper, connection)
+            _end_loan(wrapper)
+            # Where connections outlive a request anyway: what is done on a lent one nobody else sees.
+            outlives = wrapper.settings_dict.get("CONN_MAX_AGE") != 0
+            if outlives and _is_thread_bound(type(wrapper)):
+                # What wraps the driver's connection may know no weak references: nothing is lent.
+                with contextlib.suppress(TypeError):
+                    wrapper.canter_loan = Loan(connection)
             _end_requests_clean()
             return connection
     raise AssertionError("the second round returns or raises")
@@ -240,7 +252,11 @@ def _end_requests_clean() -> None:
 
 def begin_well(**_signal: object) -> None:
     """Drop kept connections that have ended meanwhile: the pool's process may have started anew."""
-    end_transactions()
+    for wrapper in list(_mine.wrappers.values()):
+        loan = wrapper.canter_loan
+        if loan is not None and loan.begin_request():
+            _close_lent(wrapper)
+    _end_transactions()
     for wrapper in list(_mine.wrappers.values()):
         if wrapper.canter_kept and wrapper.connection is not None:
             readable = select.poll()
@@ -253,9 +269,18 @@ def begin_well(**_signal: object) -> None:
 def end_transactions(**_signal: object) -> None:
     """Roll back what a request has left open, so that the next one on this thread starts clean and
     the server connection is free for others."""
+    _end_transactions()
+    for wrapper in list(_mine.wrappers.values()):
+        loan = wrapper.canter_loan
+        if loan is not None and loan.end_request():
+            _close_lent(wrapper)
+
+
+def _end_transactions() -> None:
     for alias, wrapper in list(_mine.wrappers.items()):
         connection = wrapper.connection
         if connection is None:
+            _end_loan(wrapper)
             del _mine.wrappers[alias]
             continue
         # The driver knows from the last answer of the server; nothing is sent for this.
@@ -266,13 +291,28 @@ def end_transactions(**_signal: object) -> None:
                 wrapper.close()
 
 
+def _close_lent(wrapper: Any) -> None:
+    # As at the end of CONN_MAX_AGE: the app finds a new connection where it needs one.
+    with contextlib.suppress(wrapper.Database.Error):
+        wrapper.close()
+    _end_loan(wrapper)
+
+
+def _end_loan(wrapper: Any) -> None:
+    loan, wrapper.canter_loan = wrapper.canter_loan, None
+    if loan is not None:
+        loan.close()
+
+
 def _end_transaction(wrapper: Any) -> None:
     connection = wrapper.connection
-    _say_once(
-        f"canter: a request left a transaction open on {wrapper.alias!r}: it was rolled back "
-        "(said once)"
-    )
-    is_plain = int(connection.info.transaction_status) in IN_TRANSACTION
+    status = int(connection.info.transaction_status)
+    if status != NO_SERVER:
+        _say_once(
+            f"canter: a request left a transaction open on {wrapper.alias!r}: it was rolled back "
+            "(said once)"
+        )
+    is_plain = status in IN_TRANSACTION
     with contextlib.suppress(wrapper.Database.Error):
         if is_plain and not wrapper.in_atomic_block:
             if connection.autocommit:
@@ -286,6 +326,7 @@ def _end_transaction(wrapper: Any) -> None:
     # connection object.
     with contextlib.suppress(wrapper.Database.Error):
         connection.close()
+    _end_loan(wrapper)
     _mine.wrappers.pop(wrapper.alias, None)
     with contextlib.suppress(AttributeError):
         del sys.modules["django.db"].connections[wrapper.alias]

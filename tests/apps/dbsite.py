@@ -69,7 +69,9 @@ def show(request: HttpRequest, alias: str = "default") -> JsonResponse:
         found = dict(zip(FACTS, cursor.fetchone(), strict=True))
     info = connection.connection.info
     driver = type(connection.connection).__module__.partition(".")[0]
-    return JsonResponse({**found, "host": info.host, "driver": driver})
+    loan = getattr(connection, "canter_loan", None)
+    lent = loan is not None and loan.is_lent
+    return JsonResponse({**found, "host": info.host, "driver": driver, "lent": lent})
 
 
 created = 0

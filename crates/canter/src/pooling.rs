@@ -370,6 +370,7 @@ pub fn settings(config: &Config) -> Settings {
         query_timeout: config.db_query_timeout,
         pin_cap: config.db_pin_limit,
         prepared: config.db_prepared_statements as usize,
+        lend: config.db_lend,
         admin_users: names(&config.db_admin_users),
         stats_users: names(&config.db_stats_users),
         ..Settings::default()

@@ -180,6 +180,9 @@ pub(crate) struct Relay {
     counts: Counts,
 }
 
+/// Start-up settings that Django's drivers give each connection.
+const MAY_BE_RESET: [&str; 3] = ["application_name", "client_encoding", "timezone"];
+
 /// Named statements since the last time somebody asked.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
@@ -336,6 +339,28 @@ impl Relay {
     pub(crate) fn pin_words(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let text = self.pin_text.as_deref().unwrap_or_default();
         pending::words(self.pins).map(move |word| (word, text))
+    }
+
+    /// Whether this server, without a word to it, is as the client's own would be, and the client has
+    /// nothing that only we know of: it never touched the session's state, and its start-up settings,
+    /// which only we put back after `RESET`, are such as nobody resets.
+    pub(crate) fn could_do_without_us(&self, known: &Known) -> bool {
+        self.names.is_empty()
+            && self.pins.is_empty()
+            && self.pending.is_empty()
+            && self.begin.is_none()
+            && self.tells_touched
+            && self
+                .start
+                .iter()
+                .all(|(name, _)| MAY_BE_RESET.contains(&name))
+            && self.limbo.is_none()
+            && self.refuse.is_none()
+            && !known.soiled
+            && known.unsure.is_none_or(|number| number == self.number)
+            && known.status == TxStatus::Idle
+            && Label::same(&known.label, &self.label)
+            && (Rc::ptr_eq(&known.params, &self.params) || known.params == self.params)
     }
 
     /// What the client was told of the server's parameters.

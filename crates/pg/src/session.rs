@@ -13,6 +13,7 @@ mod greet;
 mod handle;
 mod idlers;
 mod leave;
+mod lend;
 mod obtain;
 mod pinned;
 mod pump;
@@ -91,6 +92,8 @@ struct Session {
     client_out: Output,
     /// Servers that were gone before they were sent anything, for this request.
     gone: u8,
+    /// Servers it was given since it last asked to have one lent.
+    leased: u32,
     /// Only where nobody else tells of its statements.
     account: Option<Box<account::Account>>,
     /// Bytes that must be in `client_in` before the relay can go on.
@@ -133,6 +136,11 @@ impl Session {
                 }
                 Event::NeedsTurn => {
                     if let Err(end) = Box::pin(self.await_turn()).await {
+                        return end;
+                    }
+                }
+                Event::AskedToLend => {
+                    if let Err(end) = Box::pin(self.lend()).await {
                         return end;
                     }
                 }

@@ -54,6 +54,8 @@ pub struct Settings {
     pub admin_users: Vec<String>,
     /// Who may look at the console.
     pub stats_users: Vec<String>,
+    /// Whether clients of our own that ask much get a server for themselves while nobody else needs it.
+    pub lend: bool,
     /// What was changed on the console since.
     pub live: Rc<Live>,
     /// Asked for a target's present contents when its password is refused (28P01).
@@ -80,6 +82,7 @@ impl Default for Settings {
             login_timeout: Duration::from_secs(15),
             admin_users: Vec::new(),
             stats_users: Vec::new(),
+            lend: true,
             live: Rc::default(),
             refresh: None,
         }

@@ -12,6 +12,7 @@ pub mod x509;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -212,7 +213,7 @@ impl Stream {
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self.socket() {
             Socket::Tcp(tcp) => tcp.peer_addr().ok(),
-            Socket::Unix(_) => None,
+            Socket::Unix(_) | Socket::Lent(_) => None,
         }
     }
 
@@ -220,13 +221,33 @@ impl Stream {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self.socket() {
             Socket::Tcp(tcp) => tcp.local_addr().ok(),
-            Socket::Unix(_) => None,
+            Socket::Unix(_) | Socket::Lent(_) => None,
         }
     }
 
     /// The process at the other end of a unix socket.
     pub fn peer(&self) -> Option<Peer> {
         self.socket().peer()
+    }
+
+    /// Takes a connection in clear out of the runtime, for somebody else to use; until `take_back`
+    /// nothing is read or written here.
+    ///
+    /// # Errors
+    /// `Unsupported` through TLS, which only one of the two could go on with.
+    pub(crate) fn lend(&mut self) -> io::Result<BorrowedFd<'_>> {
+        match self {
+            Self::Plain(socket) => socket.lend(),
+            Self::TlsClient(_) | Self::TlsServer(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// After `lend`.
+    pub(crate) fn take_back(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.take_back(),
+            Self::TlsClient(_) | Self::TlsServer(_) => Ok(()),
+        }
     }
 
     /// The socket underneath.

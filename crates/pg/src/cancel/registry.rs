@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Aim;
 use crate::pooler::PoolerStats;
-use crate::session::Handle;
+use crate::session::{Activity, Handle};
 use crate::settings::Owner;
 use crate::wire::{BackendKey, SqlError};
 
@@ -192,7 +192,14 @@ impl Registry {
 
     pub(crate) fn request_gone(&self, owner: Owner) {
         for seat in self.of(owner) {
-            self.cancel_seat(&seat);
+            if seat.handle.activity() == Activity::Lent {
+                // The thread may have begun another request by the time a cancel arrives: the session
+                // takes the connection from both.
+                seat.handle.cancel();
+                self.cancels.set(self.cancels.get().wrapping_add(1));
+            } else {
+                self.cancel_seat(&seat);
+            }
         }
     }
 

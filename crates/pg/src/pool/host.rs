@@ -27,6 +27,20 @@ pub(crate) const CONNECTS_AT_ONCE: u32 = 2;
 /// Sooner would cost two busy pools a reconnect for each turn.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// With fewer connections none is lent.
+const FEWEST_TO_LEND: u32 = 4;
+/// How long none is lent after somebody had to wait.
+const NOT_LENT_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A server is in the hands of a client.
+pub(crate) struct LentOne<C: Connect>(Rc<Host<C>>);
+
+impl<C: Connect> Drop for LentOne<C> {
+    fn drop(&mut self) {
+        self.0.lent.set(self.0.lent.get().saturating_sub(1));
+    }
+}
+
 /// The right to have one connection to the server. Counted from before the socket is opened until
 /// after it is closed.
 pub(crate) struct Permit<C: Connect>(Rc<Host<C>>);
@@ -92,6 +106,10 @@ pub(crate) struct Host<C: Connect> {
     pub(crate) look_at: Cell<Instant>,
     /// Addresses seen at the last look, and those that were missing once.
     pub(crate) addresses: RefCell<super::state::Addresses>,
+    /// Servers in the hands of clients.
+    lent: Cell<u32>,
+    /// Before that, none is lent: they were needed.
+    lend_at: Cell<Instant>,
     open: Cell<u32>,
     closing: Cell<u32>,
     next_ticket: Cell<u64>,
@@ -121,6 +139,8 @@ impl<C: Connect> Host<C> {
             pools: RefCell::default(),
             look_at: Cell::new(Instant::now()),
             addresses: RefCell::default(),
+            lent: Cell::new(0),
+            lend_at: Cell::new(Instant::now()),
             open: Cell::new(0),
             closing: Cell::new(0),
             next_ticket: Cell::new(0),
@@ -141,6 +161,46 @@ impl<C: Connect> Host<C> {
 
     pub(crate) fn waiting(&self) -> u32 {
         self.pools.borrow().iter().map(|pool| pool.waiting()).sum()
+    }
+
+    /// Servers in the hands of clients.
+    pub(crate) fn lent(&self) -> u32 {
+        self.lent.get()
+    }
+
+    /// Whether one more may be lent. Half of them stay here, so that others are served meanwhile.
+    pub(crate) fn may_lend(&self, now: Instant) -> bool {
+        self.settings.lend
+            && now >= self.lend_at.get()
+            && self.size.cap() >= FEWEST_TO_LEND
+            && self.lent.get() + self.pinned() < self.size.cap() / 2
+            && self.needy() == 0
+    }
+
+    /// One is lent until this is dropped.
+    pub(crate) fn lend_one(self: &Rc<Self>) -> LentOne<C> {
+        self.lent.set(self.lent.get() + 1);
+        LentOne(Rc::clone(self))
+    }
+
+    /// Whether those that are lent are wanted back, since somebody waits; then none is lent for a while.
+    pub(crate) fn wants_back(&self, now: Instant) -> bool {
+        let is_needed = self.needy() > 0;
+        if is_needed {
+            self.lend_at.set(now + NOT_LENT_FOR);
+        }
+        is_needed || self.lent.get() > self.size.cap() / 2
+    }
+
+    /// Who waits for a server, or for a place among those that keep one.
+    fn needy(&self) -> u32 {
+        let pools = self.pools.borrow();
+        let waiting = pools.iter().filter(|pool| !pool.is_paused());
+        waiting.map(|pool| pool.waiting()).sum::<u32>() + self.pins.waiting()
+    }
+
+    fn pinned(&self) -> u32 {
+        u32::try_from(self.pins.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether a pool of it has servers without use, or shall have.

@@ -30,6 +30,8 @@ pub(crate) struct InUse {
     pub(crate) facts: Rc<Facts>,
     /// The pool's when the server was opened.
     pub(crate) generation: u32,
+    /// The client speaks with it itself.
+    pub(crate) lent: bool,
 }
 
 impl InUse {
@@ -95,6 +97,7 @@ impl<C: Connect> Lease<C> {
             pin: None,
             facts: Rc::clone(&held.facts),
             generation: held.generation,
+            lent: false,
         };
         if let Some(seat) = &in_use.seat {
             seat.set_aim(in_use.aim.clone());
@@ -172,6 +175,36 @@ impl<C: Connect> Lease<C> {
         Ok(())
     }
 
+    /// It is lent to the client: not seen to work from here on.
+    pub(crate) fn lent(&self) {
+        self.unused();
+        if let Some(in_use) = self.pool.in_use.borrow_mut().get_mut(self.slot) {
+            in_use.lent = true;
+            in_use.facts.text.replace(b"(lent to its client)".to_vec());
+        }
+    }
+
+    /// Nothing was asked of it.
+    pub(crate) fn unused(&self) {
+        if let Some(times) = self.times() {
+            times.asked.set(None);
+            times.began.set(None);
+        }
+    }
+
+    /// Whether nothing stands against its client going on with it.
+    pub(crate) fn may_stay(&self, now: Instant) -> bool {
+        let host = &self.pool.host;
+        self.held.as_ref().is_some_and(|held| {
+            held.generation == self.pool.generation.get()
+                && held.retire_at > now
+                && !self.pool.is_paused()
+                && !self.pool.is_shut()
+                && !host.is_stale(held)
+                && host.open() - host.closing() <= host.size.cap()
+        })
+    }
+
     /// The server has something to do.
     pub(crate) fn working(&self) {
         let Some(times) = self.times() else { return };
@@ -240,16 +273,19 @@ impl<C: Connect> Lease<C> {
         self.answered_at(times, now);
         self.over_at(times, now);
         let in_use = self.pool.in_use.borrow_mut().try_remove(self.slot);
+        let was_lent = in_use.as_ref().is_some_and(|in_use| in_use.lent);
         if let Some(pin) = in_use.as_ref().and_then(|in_use| in_use.pin) {
             self.pool.host.pins.remove(pin);
         }
         if let Some(seat) = in_use.and_then(|in_use| in_use.seat) {
             seat.set_aim(None);
         }
-        self.pool
-            .counters
-            .lease_time
-            .record(now.saturating_duration_since(times.since.get()));
+        if !was_lent {
+            self.pool
+                .counters
+                .lease_time
+                .record(now.saturating_duration_since(times.since.get()));
+        }
     }
 }
 

@@ -344,6 +344,11 @@ impl<C: Connect> Pool<C> {
         self.paused.get()
     }
 
+    /// Whether it serves nobody, not even those that are there.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.disabled.get()
+    }
+
     /// Whether new clients are refused.
     pub(crate) fn is_disabled(&self) -> bool {
         self.disabled.get() || self.barred.get()

@@ -193,6 +193,11 @@ impl Pins {
         }
     }
 
+    /// Who waits for a place among them.
+    pub(crate) fn waiting(&self) -> u32 {
+        u32::try_from(self.queue.borrow().len()).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.all.borrow().len()
     }

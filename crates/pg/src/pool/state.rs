@@ -64,7 +64,7 @@ impl<C: Connect> Host<C> {
     pub(crate) fn pin_cap(&self) -> u32 {
         self.settings
             .pin_cap()
-            .unwrap_or_else(|| (self.size.cap() / 2).max(1))
+            .unwrap_or_else(|| (self.size.cap() / 2).saturating_sub(self.lent()).max(1))
     }
 
     /// How many may be pinned when some turn out to be that could not wait for a place, being in a
@@ -72,7 +72,8 @@ impl<C: Connect> Host<C> {
     /// was set.
     pub(crate) fn pin_bound(&self) -> u32 {
         let set = self.settings.pin_cap();
-        set.unwrap_or_else(|| self.pin_cap().max(self.size.cap().saturating_sub(1)))
+        let but_one = self.size.cap().saturating_sub(self.lent() + 1);
+        set.unwrap_or_else(|| self.pin_cap().max(but_one))
     }
 }
 
@@ -129,7 +130,8 @@ impl<C: Connect> Pool<C> {
                 let _ = write!(words, " ({count})");
             }
         }
-        if let Some((_, one)) = in_use.iter().min_by_key(|(_, one)| one.since) {
+        let working = in_use.iter().filter(|(_, one)| !one.lent);
+        if let Some((_, one)) = working.min_by_key(|(_, one)| one.since) {
             let age = now.saturating_duration_since(one.since).as_secs_f32();
             let _ = write!(words, "; longest transaction {age:.1} s");
             let text = one.text();
@@ -138,6 +140,9 @@ impl<C: Connect> Pool<C> {
             }
         }
         let _ = write!(words, "; {} waiting", host.waiting());
+        if host.lent() > 0 {
+            let _ = write!(words, "; {} lent", host.lent());
+        }
         if host.pins.len() > 0 {
             let _ = write!(words, "; {} pinned", host.pins.len());
         }

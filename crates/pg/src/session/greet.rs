@@ -58,6 +58,7 @@ pub(super) async fn greet(guest: Box<Guest>) -> Option<Box<Session>> {
         server_in: Input::default(),
         client_out: Output::default(),
         gone: 0,
+        leased: 0,
         needed: 0,
         account: None,
         client_dry: false,
@@ -198,6 +199,7 @@ impl Session {
             _watched: watched,
         });
         self.server_dry = false;
+        self.leased = self.leased.saturating_add(1);
         let told = Rc::clone(self.relay.params());
         let (relay, mut io) = self.relay();
         relay.attach(&mut io);

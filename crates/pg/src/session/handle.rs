@@ -28,6 +28,8 @@ pub(crate) enum Activity {
     IdleInTransaction,
     /// Between transactions, but holds its server.
     Pinned,
+    /// Its server is lent to its client, and what it does there is not seen.
+    Lent,
 }
 
 /// How a session keeps its server between transactions.

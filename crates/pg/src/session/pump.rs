@@ -31,6 +31,8 @@ pub(super) enum Event {
     NeedsReplica,
     /// What it sends next will pin it, and too many are.
     NeedsTurn,
+    /// The client asks to be lent a server.
+    AskedToLend,
     /// The client's HTTP request is over and its transaction is open.
     RequestEnded,
 }
@@ -138,13 +140,16 @@ impl Session {
                 "terminating connection: it was idle and kept its server for too long",
             )
             .detail(self.relay.pin_reason().unwrap_or_default()),
-            Activity::Idle | Activity::Waiting => return None,
+            Activity::Idle | Activity::Waiting | Activity::Lent => return None,
         };
         Some(Event::End(End::Fatal(error)))
     }
 
     /// Lets the relay take what the client sent, with a server as soon as it needs one.
     fn take_client(&mut self, _: &mut Context<'_>) -> Step {
+        if self.asks_to_lend() {
+            return Err(Event::AskedToLend);
+        }
         let mut worked = false;
         while !self.client_in.is_empty()
             && self.server_out.len() < HIGH

@@ -109,7 +109,7 @@ impl Entry {
             Activity::IdleInTransaction => self.settings.idle_transaction_timeout(),
             Activity::Pinned if self.handle.waits() => Duration::ZERO,
             Activity::Pinned => self.settings.pin_idle_timeout(),
-            Activity::Idle | Activity::Waiting => Duration::ZERO,
+            Activity::Idle | Activity::Waiting | Activity::Lent => Duration::ZERO,
         };
         if !limit.is_zero() && now.saturating_duration_since(self.since) >= limit {
             self.since = now;

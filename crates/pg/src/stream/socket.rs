@@ -3,7 +3,9 @@
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,6 +24,38 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(Unix),
+    /// One of them in somebody else's hands: to read or write here is an error, and the runtime does
+    /// not hear of it.
+    Lent(Lent),
+}
+
+/// A socket that the runtime does not know.
+#[derive(Debug)]
+pub enum Lent {
+    /// TCP
+    Tcp(std::net::TcpStream),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixStream),
+    /// It could not be taken out of the runtime, or not be given back.
+    Lost,
+}
+
+impl Lent {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp.as_fd()),
+            Self::Unix(unix) => Some(unix.as_fd()),
+            Self::Lost => None,
+        }
+    }
+
+    fn shut_down(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
+            Self::Unix(unix) => unix.shutdown(Shutdown::Write),
+            Self::Lost => Ok(()),
+        }
+    }
 }
 
 /// The process at the other end of a unix socket, as the kernel knows it.
@@ -34,10 +68,38 @@ pub struct Peer {
 }
 
 impl Socket {
+    /// Takes it out of the runtime; gives the descriptor for somebody else.
+    pub(super) fn lend(&mut self) -> io::Result<BorrowedFd<'_>> {
+        let lent = match std::mem::replace(self, Self::Lent(Lent::Lost)) {
+            Self::Tcp(tcp) => Lent::Tcp(tcp.into_std()?),
+            Self::Unix(unix) => Lent::Unix(unix.into_std()),
+            Self::Lent(lent) => lent,
+        };
+        *self = Self::Lent(lent);
+        let Self::Lent(lent) = self else {
+            return Err(lost());
+        };
+        lent.fd().ok_or_else(lost)
+    }
+
+    /// Gives it back to the runtime.
+    pub(super) fn take_back(&mut self) -> io::Result<()> {
+        *self = match std::mem::replace(self, Self::Lent(Lent::Lost)) {
+            Self::Lent(Lent::Tcp(tcp)) => Self::Tcp(TcpStream::from_std(tcp)?),
+            Self::Lent(Lent::Unix(unix)) => {
+                Self::Unix(Unix::new(tokio::net::UnixStream::from_std(unix)?)?)
+            }
+            Self::Lent(Lent::Lost) => return Err(lost()),
+            known => known,
+        };
+        Ok(())
+    }
+
     pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(tcp) => tcp.try_read(buf),
             Self::Unix(unix) => unix.try_read(buf),
+            Self::Lent(_) => Err(lost()),
         }
     }
 
@@ -45,6 +107,7 @@ impl Socket {
         match self {
             Self::Tcp(tcp) => tcp.try_write(bytes),
             Self::Unix(unix) => unix.try_write(bytes),
+            Self::Lent(_) => Err(lost()),
         }
     }
 
@@ -52,6 +115,7 @@ impl Socket {
         match self {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
+            Self::Lent(_) => Poll::Ready(Err(lost())),
         }
     }
 
@@ -59,6 +123,7 @@ impl Socket {
         match self {
             Self::Tcp(tcp) => tcp.poll_write_ready(cx),
             Self::Unix(unix) => unix.poll_write_ready(cx),
+            Self::Lent(_) => Poll::Ready(Err(lost())),
         }
     }
 
@@ -72,6 +137,7 @@ impl Socket {
                 let readiness = unix.readiness();
                 readiness.try_io(Interest::READABLE, |_| Ok(())).is_ok()
             }
+            Self::Lent(_) => false,
         }
     }
 
@@ -83,6 +149,7 @@ impl Socket {
             Self::Unix(unix) => unix.readiness().try_io(Interest::READABLE, |unix| {
                 SockRef::from(unix).peek(&mut byte)
             }),
+            Self::Lent(_) => return Idle::Quiet,
         };
         match seen {
             Ok(0) => Idle::Gone,
@@ -94,7 +161,7 @@ impl Socket {
 
     pub(super) fn peer(&self) -> Option<Peer> {
         match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Lent(_) => None,
             Self::Unix(unix) => unix.peer(),
         }
     }
@@ -109,6 +176,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Unix(unix) => unix.poll_read(cx, buf),
+            Self::Lent(_) => Poll::Ready(Err(lost())),
         }
     }
 }
@@ -122,6 +190,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Unix(unix) => unix.poll_write(cx, bytes),
+            Self::Lent(_) => Poll::Ready(Err(lost())),
         }
     }
 
@@ -133,8 +202,13 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Unix(unix) => Poll::Ready(unix.shut_down()),
+            Self::Lent(lent) => Poll::Ready(lent.shut_down()),
         }
     }
+}
+
+fn lost() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 /// A socket as `std::io` sees one: never waits.

@@ -38,12 +38,17 @@ impl Unix {
         })
     }
 
+    /// Out of the runtime.
+    pub(super) fn into_std(self) -> UnixStream {
+        self.io.into_inner()
+    }
+
     pub(super) fn peer(&self) -> Option<Peer> {
         self.peer
     }
 
     /// The socket itself.
-    pub(super) fn socket(&self) -> &UnixStream {
+    pub(crate) fn socket(&self) -> &UnixStream {
         self.io.get_ref()
     }
 

@@ -1,0 +1,334 @@
+"""Connections that the pool lends to busy threads of a Django site: they have them while nobody else
+needs them, and everything that holds on a pooled connection holds on a lent one.
+
+Leaves the pool's other ways to ``test_db_serve.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from canter.lent import LEND, NOT_LENT
+from harness.operated import PATIENCE, together, until
+from harness.pooler import url_of
+from harness.postgres import PASSWORD, Postgres, knows_tls
+from harness.raw import head
+from harness.server import Server
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres.running() as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as name:
+        yield name
+
+
+@pytest.fixture
+def serve(postgres: Postgres, database: str, tmp_path: Path) -> Iterator[Serve]:
+    """Start the site with connections that outlive requests, as the test wants it."""
+    started: list[Server] = []
+
+    def start(*flags: str, driver: str = "psycopg", **entry: Any) -> Server:
+        databases = {
+            "default": {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": database,
+                "USER": "site",
+                "HOST": str(postgres.folder),
+                "PORT": postgres.port,
+                "CONN_MAX_AGE": None,
+                **entry,
+            }
+        }
+        env = {
+            "DATABASE_URL": url_of(postgres, database),
+            "SITE": json.dumps({"databases": databases, "driver": driver}),
+            "HOME": str(tmp_path),
+        }
+        server = Server(tmp_path / "site", "dbsite", *flags, env=env)
+        server.__enter__()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.__exit__(None, None, None)
+
+
+def facts(server: Server, path: str = "/", status: int = 200) -> Any:
+    with server.client() as client:
+        response = client.get(path, "Host: localhost")
+    assert response.status == status, f"{path}: {response.body!r}\n{server.log}"
+    return json.loads(response.body) if status == 200 else None
+
+
+def many(server: Server, count: int) -> Any:
+    """So many requests on one connection; what the last one found."""
+    found: Any = None
+    with server.client() as client:
+        for _ in range(count):
+            found = json.loads(client.get("/", "Host: localhost").body)
+    return found
+
+
+def busy(server: Server) -> Any:
+    """Requests until the thread that answers them has been lent a server."""
+    until(lambda: many(server, 40)["lent"], what="a lent server")
+    return facts(server)
+
+
+def is_running(postgres: Postgres, database: str, text: str) -> bool:
+    return any(state == "active" and text in sql for _, state, sql in postgres.backends(database))
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_busy_thread_speaks_with_the_server_itself(
+    serve: Serve, postgres: Postgres, database: str, driver: str
+) -> None:
+    server = serve("--threads", "1", driver=driver)
+    found = busy(server)
+    assert found["driver"] == driver and found["database"] == database
+    # The same session goes on, and state stays with it.
+    facts(server, "/setting/")
+    assert facts(server, "/timeout/") == {"timeout": "1234ms", "opened": 1}
+    assert facts(server, "/iterate/") == {"total": 5000 * 5001 // 2}
+    assert found["backend"] in [pid for pid, _, _ in postgres.backends(database)]
+
+
+def test_few_requests_are_lent_nothing(serve: Serve) -> None:
+    server = serve("--threads", "1")
+    assert not many(server, 10)["lent"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "entry"),
+    [
+        (("--db-lend=false",), {}),
+        (("--db-connections", "3"), {}),
+        (("--db-query-timeout", "20s"), {}),
+        ((), {"CONN_MAX_AGE": 0}),
+        # Only the pool puts it back after RESET.
+        ((), {"OPTIONS": {"options": "-c statement_timeout=5000"}}),
+        # What the client has prepared by name is known under another name on the server.
+        ((), {"OPTIONS": {"server_side_binding": True, "prepare_threshold": 1}}),
+    ],
+)
+def test_where_none_may_be_lent_all_goes_through_the_pool(
+    serve: Serve, flags: tuple[str, ...], entry: dict[str, Any]
+) -> None:
+    server = serve("--threads", "1", *flags, **entry)
+    started = time.monotonic()
+    # Long enough to be asked for.
+    while time.monotonic() - started < 1.2:
+        assert not many(server, 100)["lent"]
+
+
+def test_who_has_changed_the_session_is_lent_nothing(serve: Serve) -> None:
+    server = serve("--threads", "1")
+    facts(server, "/setting/")
+    started = time.monotonic()
+    while time.monotonic() - started < 1.2:
+        assert not many(server, 100)["lent"]
+    assert facts(server, "/timeout/") == {"timeout": "1234ms", "opened": 1}
+
+
+@pytest.mark.skipif(not knows_tls(), reason="this PostgreSQL was built without TLS")
+def test_a_connection_in_tls_is_not_lent(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    postgres.admin.execute(f"GRANT ALL ON DATABASE {database} TO by_scram")
+    options = {"sslmode": "require"}
+    server = serve(
+        "--threads", "1", HOST="127.0.0.1", USER="by_scram", PASSWORD=PASSWORD, OPTIONS=options
+    )
+    assert not many(server, 400)["lent"]
+
+
+def test_a_client_that_leaves_takes_its_query_along(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--threads", "1")
+    busy(server)
+    with server.client() as client:
+        client.send(head("GET", "/sleep/60/", "Host: localhost"))
+        until(lambda: is_running(postgres, database, "pg_sleep"))
+    until(lambda: not is_running(postgres, database, "pg_sleep"), what="cancelled")
+    assert facts(server)["database"] == database
+
+
+@pytest.mark.parametrize("how", ["sql", "atomic", "autocommit"])
+def test_a_transaction_that_a_view_leaves_open_is_rolled_back(
+    serve: Serve, postgres: Postgres, database: str, how: str
+) -> None:
+    server = serve("--threads", "1")
+    busy(server)
+    facts(server, f"/begin/{how}/")
+    until(
+        lambda: all(state == "idle" for _, state, _ in postgres.backends(database)),
+        what=f"no transaction: {postgres.backends(database)}",
+    )
+    assert facts(server)["database"] == database
+
+
+def test_a_lent_server_is_given_back_when_somebody_waits(
+    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    door = tmp_path / ".s.PGSQL.6432"
+    server = serve("--threads", "1", "--db-connections", "4", "--bind-postgres", f"unix:{door}")
+    server.wait_log("for other programs")
+    busy(server)
+    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
+
+    def transaction() -> psycopg.Connection[Any]:
+        connection = psycopg.connect(**way)
+        connection.execute("SELECT 1")
+        return connection
+
+    # The thread has no request while the fourth waits.
+    waits = time.monotonic()
+    others = [transaction() for _ in range(4)]
+    assert time.monotonic() - waits < PATIENCE
+    assert len(postgres.backends(database)) == 4
+    for other in others:
+        other.close()
+    assert not many(server, 100)["lent"], "nothing is lent for a while after that"
+
+
+def test_an_administrator_who_pauses_the_pool_does_not_wait_for_a_lent_server(
+    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    door = tmp_path / ".s.PGSQL.6432"
+    server = serve("--threads", "1", "--bind-postgres", f"unix:{door}")
+    server.wait_log("for other programs")
+    busy(server)
+    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": "pgbouncer"}
+    with psycopg.connect(**way, autocommit=True) as console:
+        console.execute("PAUSE")
+        assert postgres.backends(database) == []
+        console.execute("RESUME")
+    assert facts(server)["database"] == database
+
+
+def test_a_client_that_is_killed_is_told_and_its_thread_goes_on(
+    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    door = tmp_path / ".s.PGSQL.6432"
+    server = serve("--threads", "1", "--bind-postgres", f"unix:{door}")
+    server.wait_log("for other programs")
+    found = busy(server)
+    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": "pgbouncer"}
+    with psycopg.connect(**way, autocommit=True) as console:
+        console.execute("KILL")
+        until(
+            lambda: found["backend"] not in [pid for pid, _, _ in postgres.backends(database)],
+            what="the server's end",
+        )
+        console.execute("RESUME")
+    assert facts(server)["database"] == database
+
+
+def test_only_the_private_door_lends_and_not_to_who_asks_seldom(
+    serve: Serve, database: str, tmp_path: Path
+) -> None:
+    door = tmp_path / ".s.PGSQL.6432"
+    server = serve("--threads", "1", "--bind-postgres", f"unix:{door}")
+    server.wait_log("for other programs")
+    private = facts(server)["host"]
+    number = next(Path(private).glob(".s.PGSQL.*")).suffix[1:]
+    outside = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
+    for way, answer in [(outside, b"E"), ({**outside, "host": private, "port": number}, NOT_LENT)]:
+        with psycopg.connect(**way, autocommit=True) as connection:
+            connection.execute("SELECT 1")
+            raw = socket.socket(fileno=os.dup(connection.fileno()))
+            with raw:
+                raw.settimeout(PATIENCE)
+                raw.sendall(LEND)
+                assert raw.recv(len(answer)) == answer
+
+
+def test_threads_that_share_few_connections_never_open_more(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--db-connections", "4", "--threads", "8", "--threads-min", "8")
+    most = 0
+    done = False
+
+    def watch() -> None:
+        nonlocal most
+        while not done:
+            most = max(most, len(postgres.backends(database)))
+
+    def ask() -> None:
+        nonlocal done
+        try:
+            for _ in range(3):
+                together([lambda: many(server, 60)] * 2)
+                together([lambda: facts(server, "/sleep/0.2/")] * 8)
+        finally:
+            done = True
+
+    together([watch, ask])
+    assert most == 4
+
+
+def test_a_server_that_was_ended_costs_no_request(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--threads", "1")
+    found = busy(server)
+    postgres.admin.execute(f"SELECT pg_terminate_backend({found['backend']})")
+    until(lambda: found["backend"] not in [pid for pid, _, _ in postgres.backends(database)])
+    again = facts(server)
+    assert again["database"] == database and again["backend"] != found["backend"]
+
+
+def test_a_worker_that_is_killed_leaves_no_server_behind(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--threads", "1")
+    found = busy(server)
+    with server.client() as client:
+        client.send(head("GET", "/sleep/60/", "Host: localhost"))
+        until(lambda: is_running(postgres, database, "pg_sleep"))
+        os.kill(server.named("worker")[0], signal.SIGKILL)
+        until(
+            lambda: found["backend"] not in [pid for pid, _, _ in postgres.backends(database)],
+            what="the server's end",
+        )
+    until(lambda: bool(server.named("worker")), what="another worker")
+    assert facts(server)["database"] == database
+
+
+def test_a_reload_and_the_end_leave_no_server_behind(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    server = serve("--threads", "1")
+    found = busy(server)
+    old = server.named("worker")
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: server.named("worker") not in ([], old), what="another worker")
+    until(
+        lambda: found["backend"] not in [pid for pid, _, _ in postgres.backends(database)],
+        what="the server's end",
+    )
+    busy(server)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < PATIENCE
+    until(lambda: not postgres.backends(database), what="no connection")
