@@ -790,9 +790,9 @@ options! {
         group: Database, example: "5", since: "0.1.0", unset: "half of the connections",
     }
 
-    /// Lend connections to threads of the app that ask much, while nobody else needs them
+    /// Lend connections to busy threads of the app while nobody else needs them
     ///
-    /// Such a thread then speaks with the database itself, at the price of no pool at all. At most half of
+    /// A thread that answers many requests then speaks with the database itself, at the price of no pool at all. At most half of
     /// the connections are lent, only in clear (without TLS) and without replicas, and only to Django
     /// databases with `CONN_MAX_AGE` other than 0, whose connections outlive a request anyway. When somebody
     /// waits, each is closed at the end of its request, with what was set on it.

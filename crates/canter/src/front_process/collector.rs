@@ -133,7 +133,7 @@ impl Collector {
 impl Inner {
     /// Tells what there is to tell, unless the collector is left alone for a while.
     async fn tell(&self, last: bool) {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let now = Instant::now();
         let (until, metrics_at) = {
             let state = self.state.borrow();
@@ -151,6 +151,8 @@ impl Inner {
                 break;
             }
         }
+        // Only spans must be told one after the other.
+        drop(turn);
         if now >= metrics_at || last {
             self.state.borrow_mut().metrics_at = now + METRICS;
             let time = metrics::Span {

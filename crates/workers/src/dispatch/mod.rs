@@ -439,22 +439,26 @@ impl Inner {
     fn give(&mut self, key: Key) -> bool {
         let urgent = self.entries.get(key).is_some_and(|entry| entry.urgent);
         let depth = if urgent { DEPTH } else { self.depth() };
-        let best = self
-            .workers
-            .iter_mut()
-            .filter(|worker| worker.standing == Standing::Open)
-            .filter(|worker| worker.in_flight < depth || worker.end.untaken() < depth)
-            .min_by_key(|worker| (worker.stands_still, worker.in_flight));
-        let Some(worker) = best else { return false };
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
-        // A thread at an empty ring takes it at once: nothing waits that the clock must look after.
-        let may_wait =
-            !self.clock.is_running() && (worker.end.untaken() > 0 || !worker.end.is_idle());
-        let Some(slot) = worker.offer(key, entry.number, &entry.message, entry.file.as_ref())
-        else {
-            return false;
+        // Whose ring or slots have no room for it.
+        let mut full = Vec::new();
+        let (worker, slot, may_wait) = loop {
+            let best = self
+                .workers
+                .iter_mut()
+                .filter(|worker| worker.standing == Standing::Open && !full.contains(&worker.id))
+                .filter(|worker| worker.has_room(depth))
+                .min_by_key(|worker| (worker.stands_still, worker.in_flight));
+            let Some(worker) = best else { return false };
+            // A thread at an empty ring takes it at once: nothing waits that the clock must look after.
+            let may_wait =
+                !self.clock.is_running() && (worker.end.untaken() > 0 || !worker.end.is_idle());
+            match worker.offer(key, entry.number, &entry.message, entry.file.as_ref()) {
+                Some(slot) => break (worker, slot, may_wait),
+                None => full.push(worker.id),
+            }
         };
         entry.place = Place::Given(worker.id, slot);
         let (served, id, replacing) = (worker.served, worker.id, worker.replacing);

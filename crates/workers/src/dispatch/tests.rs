@@ -13,6 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::*;
 
+mod room;
 mod urgent;
 
 /// A worker played by the test.

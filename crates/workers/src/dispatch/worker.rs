@@ -56,6 +56,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Whether fewer than `depth` records lie in its ring. Those of requests that were taken back lie
+    /// there, too, until it has come past them: one that stands still shall not be given more and more.
+    pub fn has_room(&self, depth: u32) -> bool {
+        // Never fewer than there are; the exact number is the worker's to say, on another core.
+        let most = self.in_flight as usize + self.reclaimed.len();
+        most < depth as usize || self.end.untaken() < depth
+    }
+
     pub fn new(
         id: WorkerId,
         release: u32,

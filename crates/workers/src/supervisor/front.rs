@@ -210,7 +210,12 @@ impl Supervisor<'_> {
             info!("number of workers changed", workers = workers);
         }
         if fresh {
-            self.crew.refresh();
+            // Without a zygote each worker reads the code anew.
+            if self.nursery.reads_code_for_each() {
+                self.crew.renew();
+            } else {
+                self.crew.refresh();
+            }
         }
         self.crew.tick(now)
     }

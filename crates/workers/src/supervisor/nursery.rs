@@ -69,6 +69,11 @@ pub(super) struct Nursery {
 }
 
 impl Nursery {
+    /// Whether each worker reads the app's code for itself, by choice.
+    pub fn reads_code_for_each(&self) -> bool {
+        self.preload == Preload::Off
+    }
+
     pub fn new(python: Python, preload: Preload) -> Self {
         Self {
             python,
@@ -220,14 +225,17 @@ impl Supervisor<'_> {
             return;
         }
         self.tell_manager(Word::Reloading);
-        self.announce = Some(self.crew.reloads() + 1);
-        self.nursery.end_candidate();
         let purpose = if self.nursery.loaded.is_some() {
             Purpose::Reload
         } else {
             Purpose::First
         };
-        if self.nursery.preload == Preload::Off {
+        // The first code that can be read replaces none.
+        let is_read_for_each = self.nursery.reads_code_for_each();
+        let replaces = is_read_for_each || purpose == Purpose::Reload;
+        self.announce = Some(self.crew.reloads() + u32::from(replaces));
+        self.nursery.end_candidate();
+        if is_read_for_each {
             self.crew.renew();
         } else {
             self.start_zygote(purpose);
