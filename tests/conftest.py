@@ -1,5 +1,5 @@
 """Owns what pytest does for all tests: the folder of a module's server, the reins of its views,
-and the logs of the servers beside a failure.
+a PostgreSQL and the site on it, and the logs of the servers beside a failure.
 
 Leaves starting servers to ``harness`` and to the modules, each of which wants other settings.
 """
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from harness.control import Reins
-from harness.server import RUNNING
+from harness.server import RUNNING, Server
+
+if TYPE_CHECKING:
+    from harness.postgres import Postgres
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,34 @@ def reins(all_reins: Reins) -> Iterator[Reins]:
     """The same, for the time of one test."""
     with all_reins.taken() as reins:
         yield reins
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    # Most modules need none, nor its driver.
+    from harness.postgres import Postgres
+
+    with Postgres.running() as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The name of a new database."""
+    with postgres.database() as name:
+        yield name
+
+
+@pytest.fixture
+def serve_site(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> Iterator[Callable[..., Server]]:
+    """Start ``apps/dbsite`` on that database."""
+    from harness.dbsite import starting
+
+    with starting(postgres, database, tmp_path) as start:
+        yield start
 
 
 @pytest.hookimpl(wrapper=True)

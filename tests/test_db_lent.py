@@ -11,71 +11,45 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from canter.lent import LEND, NOT_LENT
+from harness.dbsite import facts, is_running, where
 from harness.operated import PATIENCE, together, until
-from harness.pooler import url_of
 from harness.postgres import PASSWORD, Postgres, knows_tls
 from harness.raw import head
 from harness.server import Server
 
 Serve = Callable[..., Server]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres.running() as running:
-        yield running
+Open = Callable[..., tuple[Server, dict[str, Any]]]
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as name:
-        yield name
-
-
-@pytest.fixture
-def serve(postgres: Postgres, database: str, tmp_path: Path) -> Iterator[Serve]:
+def serve(serve_site: Serve, postgres: Postgres, database: str) -> Serve:
     """Start the site with connections that outlive requests, as the test wants it."""
-    started: list[Server] = []
 
     def start(*flags: str, driver: str = "psycopg", **entry: Any) -> Server:
-        databases = {
-            "default": {
-                "ENGINE": "django.db.backends.postgresql",
-                "NAME": database,
-                "USER": "site",
-                "HOST": str(postgres.folder),
-                "PORT": postgres.port,
-                "CONN_MAX_AGE": None,
-                **entry,
-            }
-        }
-        env = {
-            "DATABASE_URL": url_of(postgres, database),
-            "SITE": json.dumps({"databases": databases, "driver": driver}),
-            "HOME": str(tmp_path),
-        }
-        server = Server(tmp_path / "site", "dbsite", *flags, env=env)
-        server.__enter__()
-        started.append(server)
-        return server
+        default = where(postgres, database, **{"CONN_MAX_AGE": None, **entry})
+        return serve_site(*flags, databases={"default": default}, driver=driver)
 
-    yield start
-    for server in started:
-        server.__exit__(None, None, None)
+    return start
 
 
-def facts(server: Server, path: str = "/", status: int = 200) -> Any:
-    with server.client() as client:
-        response = client.get(path, "Host: localhost")
-    assert response.status == status, f"{path}: {response.body!r}\n{server.log}"
-    return json.loads(response.body) if status == 200 else None
+@pytest.fixture
+def open_to_others(serve: Serve, database: str, tmp_path: Path) -> Open:
+    """Start it with a door for other programs; how these reach its database."""
+
+    def start(*flags: str) -> tuple[Server, dict[str, Any]]:
+        door = tmp_path / ".s.PGSQL.6432"
+        server = serve("--threads", "1", "--bind-postgres", f"unix:{door}", *flags)
+        server.wait_log("for other programs")
+        return server, {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
+
+    return start
 
 
 def many(server: Server, count: int) -> Any:
@@ -91,10 +65,6 @@ def busy(server: Server) -> Any:
     """Requests until the thread that answers them has been lent a server."""
     until(lambda: many(server, 40)["lent"], what="a lent server")
     return facts(server)
-
-
-def is_running(postgres: Postgres, database: str, text: str) -> bool:
-    return any(state == "active" and text in sql for _, state, sql in postgres.backends(database))
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
@@ -187,13 +157,10 @@ def test_a_transaction_that_a_view_leaves_open_is_rolled_back(
 
 
 def test_a_lent_server_is_given_back_when_somebody_waits(
-    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+    open_to_others: Open, postgres: Postgres, database: str
 ) -> None:
-    door = tmp_path / ".s.PGSQL.6432"
-    server = serve("--threads", "1", "--db-connections", "4", "--bind-postgres", f"unix:{door}")
-    server.wait_log("for other programs")
+    server, way = open_to_others("--db-connections", "4")
     busy(server)
-    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
 
     def transaction() -> psycopg.Connection[Any]:
         connection = psycopg.connect(**way)
@@ -211,14 +178,11 @@ def test_a_lent_server_is_given_back_when_somebody_waits(
 
 
 def test_an_administrator_who_pauses_the_pool_does_not_wait_for_a_lent_server(
-    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+    open_to_others: Open, postgres: Postgres, database: str
 ) -> None:
-    door = tmp_path / ".s.PGSQL.6432"
-    server = serve("--threads", "1", "--bind-postgres", f"unix:{door}")
-    server.wait_log("for other programs")
+    server, way = open_to_others()
     busy(server)
-    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": "pgbouncer"}
-    with psycopg.connect(**way, autocommit=True) as console:
+    with psycopg.connect(**{**way, "dbname": "pgbouncer"}, autocommit=True) as console:
         console.execute("PAUSE")
         assert postgres.backends(database) == []
         console.execute("RESUME")
@@ -226,14 +190,11 @@ def test_an_administrator_who_pauses_the_pool_does_not_wait_for_a_lent_server(
 
 
 def test_a_client_that_is_killed_is_told_and_its_thread_goes_on(
-    serve: Serve, postgres: Postgres, database: str, tmp_path: Path
+    open_to_others: Open, postgres: Postgres, database: str
 ) -> None:
-    door = tmp_path / ".s.PGSQL.6432"
-    server = serve("--threads", "1", "--bind-postgres", f"unix:{door}")
-    server.wait_log("for other programs")
+    server, way = open_to_others()
     found = busy(server)
-    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": "pgbouncer"}
-    with psycopg.connect(**way, autocommit=True) as console:
+    with psycopg.connect(**{**way, "dbname": "pgbouncer"}, autocommit=True) as console:
         console.execute("KILL")
         until(
             lambda: found["backend"] not in [pid for pid, _, _ in postgres.backends(database)],
@@ -244,14 +205,11 @@ def test_a_client_that_is_killed_is_told_and_its_thread_goes_on(
 
 
 def test_only_the_private_door_lends_and_not_to_who_asks_seldom(
-    serve: Serve, database: str, tmp_path: Path
+    open_to_others: Open,
 ) -> None:
-    door = tmp_path / ".s.PGSQL.6432"
-    server = serve("--threads", "1", "--bind-postgres", f"unix:{door}")
-    server.wait_log("for other programs")
+    server, outside = open_to_others()
     private = facts(server)["host"]
     number = next(Path(private).glob(".s.PGSQL.*")).suffix[1:]
-    outside = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
     for way, answer in [(outside, b"E"), ({**outside, "host": private, "port": number}, NOT_LENT)]:
         with psycopg.connect(**way, autocommit=True) as connection:
             connection.execute("SELECT 1")

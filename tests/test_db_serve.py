@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.dbsite import facts, is_running, where
 from harness.operated import PATIENCE, PROGRAM, clean_env, run_canter, together, until
 from harness.pooler import url_of
 from harness.postgres import PASSWORD, Postgres
@@ -24,61 +25,14 @@ from harness.server import Server
 Serve = Callable[..., Server]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres.running() as running:
-        yield running
-
-
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as name:
-        yield name
-
-
-@pytest.fixture
-def serve(postgres: Postgres, database: str, tmp_path: Path) -> Iterator[Serve]:
+def serve(serve_site: Serve) -> Serve:
     """Start the site as the test wants it."""
-    started: list[Server] = []
-
-    def start(*flags: str, env: dict[str, str] | None = None, **site: Any) -> Server:
-        env = {
-            "DATABASE_URL": url_of(postgres, database),
-            "SITE": json.dumps(site),
-            "HOME": str(tmp_path),
-            **(env or {}),
-        }
-        server = Server(tmp_path / "site", "dbsite", *flags, env=env)
-        server.__enter__()
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.__exit__(None, None, None)
-
-
-def facts(server: Server, path: str = "/", status: int = 200) -> Any:
-    with server.client() as client:
-        response = client.get(path, "Host: localhost")
-    assert response.status == status, f"{path}: {response.body!r}\n{server.log}"
-    return json.loads(response.body) if status == 200 else None
+    return serve_site
 
 
 def is_pooled(found: Any) -> bool:
     return "/canter-pool-" in found["host"]
-
-
-def where(postgres: Postgres, name: str, **more: Any) -> dict[str, Any]:
-    """An entry of ``DATABASES``."""
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": name,
-        "USER": "site",
-        "HOST": str(postgres.folder),
-        "PORT": postgres.port,
-        **more,
-    }
 
 
 # --- set-up that nobody does
@@ -471,12 +425,6 @@ def test_what_canter_pool_cannot_start_with_is_said(
     env = {"DATABASE_URL": url or ""}
     done = run_canter("pool", *flags, cwd=tmp_path, env=env)
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
-
-
-def is_running(postgres: Postgres, database: str, part: str) -> bool:
-    return any(
-        state == "active" and part in query for _, state, query in postgres.backends(database)
-    )
 
 
 # --- replicas

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import importlib.abc
 import importlib.machinery
-import select
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from canter import insight
-from canter.lent import Loan
+from canter.lent import IDLE, Loan, is_readable
 from canter.pgtarget import TargetError
 from canter.pool import Pool, Refused, Unreachable
 
@@ -38,7 +37,6 @@ FORGOTTEN = (
 )
 """Parts of the errors after which the pool is told again: its process has started anew."""
 
-IDLE = 0
 NO_SERVER = 4
 """libpq's ``PQTRANS_UNKNOWN``: the server is gone."""
 
@@ -259,10 +257,8 @@ def begin_well(**_signal: object) -> None:
     _end_transactions()
     for wrapper in list(_mine.wrappers.values()):
         if wrapper.canter_kept and wrapper.connection is not None:
-            readable = select.poll()
-            readable.register(wrapper.connection.fileno(), select.POLLIN)
             # Between requests the pool has nothing to say but goodbye.
-            if readable.poll(0):
+            if is_readable(wrapper.connection.fileno()):
                 wrapper.close()
 
 

@@ -97,7 +97,7 @@ class Loan:
     def _ask(self, connection: Any) -> None:
         try:
             descriptor: int = connection.fileno()
-            if int(connection.info.transaction_status) != IDLE or _is_readable(descriptor):
+            if int(connection.info.transaction_status) != IDLE or is_readable(descriptor):
                 return
             listener = _listener()
             ours = socket.socket(fileno=os.dup(descriptor))
@@ -207,7 +207,8 @@ def _answer(ours: socket.socket) -> int | None:
     return None
 
 
-def _is_readable(descriptor: int) -> bool:
+def is_readable(descriptor: int) -> bool:
+    """Whether the other side has said something, or has gone."""
     watch = select.poll()
     watch.register(descriptor, select.POLLIN)
     return bool(watch.poll(0))

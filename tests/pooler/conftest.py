@@ -52,13 +52,6 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    """The name of a new database."""
-    with postgres.database() as name:
-        yield name
-
-
-@pytest.fixture
 def start(postgres: Postgres, database: str) -> Iterator[Start]:
     """Start a pooler as the test wants it."""
     with contextlib.ExitStack() as stack:

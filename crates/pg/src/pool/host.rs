@@ -32,15 +32,6 @@ const FEWEST_TO_LEND: u32 = 4;
 /// How long none is lent after somebody had to wait.
 const NOT_LENT_FOR: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// A server is in the hands of a client.
-pub(crate) struct LentOne<C: Connect>(Rc<Host<C>>);
-
-impl<C: Connect> Drop for LentOne<C> {
-    fn drop(&mut self) {
-        self.0.lent.set(self.0.lent.get().saturating_sub(1));
-    }
-}
-
 /// The right to have one connection to the server. Counted from before the socket is opened until
 /// after it is closed.
 pub(crate) struct Permit<C: Connect>(Rc<Host<C>>);
@@ -106,8 +97,6 @@ pub(crate) struct Host<C: Connect> {
     pub(crate) look_at: Cell<Instant>,
     /// Addresses seen at the last look, and those that were missing once.
     pub(crate) addresses: RefCell<super::state::Addresses>,
-    /// Servers in the hands of clients.
-    lent: Cell<u32>,
     /// Before that, none is lent: they were needed.
     lend_at: Cell<Instant>,
     open: Cell<u32>,
@@ -139,7 +128,6 @@ impl<C: Connect> Host<C> {
             pools: RefCell::default(),
             look_at: Cell::new(Instant::now()),
             addresses: RefCell::default(),
-            lent: Cell::new(0),
             lend_at: Cell::new(Instant::now()),
             open: Cell::new(0),
             closing: Cell::new(0),
@@ -165,7 +153,10 @@ impl<C: Connect> Host<C> {
 
     /// Servers in the hands of clients.
     pub(crate) fn lent(&self) -> u32 {
-        self.lent.get()
+        let pools = self.pools.borrow();
+        let in_use = pools.iter().map(|pool| pool.in_use.borrow());
+        let lent = in_use.map(|all| all.iter().filter(|(_, one)| one.lent).count());
+        u32::try_from(lent.sum::<usize>()).unwrap_or(u32::MAX)
     }
 
     /// Whether one more may be lent. Half of them stay here, so that others are served meanwhile.
@@ -173,14 +164,8 @@ impl<C: Connect> Host<C> {
         self.settings.lend
             && now >= self.lend_at.get()
             && self.size.cap() >= FEWEST_TO_LEND
-            && self.lent.get() + self.pinned() < self.size.cap() / 2
+            && self.lent() + self.pinned() < self.size.cap() / 2
             && self.needy() == 0
-    }
-
-    /// One is lent until this is dropped.
-    pub(crate) fn lend_one(self: &Rc<Self>) -> LentOne<C> {
-        self.lent.set(self.lent.get() + 1);
-        LentOne(Rc::clone(self))
     }
 
     /// Whether those that are lent are wanted back, since somebody waits; then none is lent for a while.
@@ -189,7 +174,7 @@ impl<C: Connect> Host<C> {
         if is_needed {
             self.lend_at.set(now + NOT_LENT_FOR);
         }
-        is_needed || self.lent.get() > self.size.cap() / 2
+        is_needed || self.lent() > self.size.cap() / 2
     }
 
     /// Who waits for a server, or for a place among those that keep one.

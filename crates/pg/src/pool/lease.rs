@@ -152,6 +152,8 @@ impl<C: Connect> Lease<C> {
     /// # Errors
     /// When too many do already; the session must end, since its state cannot be carried.
     pub(crate) fn pin(&self, reason: &'static str, text: &[u8]) -> Result<(), PinRefused> {
+        // Looks at all that are in use.
+        let cap = self.pool.host.pin_bound();
         let mut all = self.pool.in_use.borrow_mut();
         let Some(in_use) = all.get_mut(self.slot) else {
             return Ok(());
@@ -161,7 +163,6 @@ impl<C: Connect> Lease<C> {
             pins.add_reason(pin, reason);
             return Ok(());
         }
-        let cap = self.pool.host.pin_bound();
         let pin = Pin {
             reasons: vec![reason],
             since: Instant::now(),
@@ -194,15 +195,8 @@ impl<C: Connect> Lease<C> {
 
     /// Whether nothing stands against its client going on with it.
     pub(crate) fn may_stay(&self, now: Instant) -> bool {
-        let host = &self.pool.host;
-        self.held.as_ref().is_some_and(|held| {
-            held.generation == self.pool.generation.get()
-                && held.retire_at > now
-                && !self.pool.is_paused()
-                && !self.pool.is_shut()
-                && !host.is_stale(held)
-                && host.open() - host.closing() <= host.size.cap()
-        })
+        let held = self.held.as_ref();
+        held.is_some_and(|held| self.pool.may_keep(held, now))
     }
 
     /// The server has something to do.

@@ -186,13 +186,17 @@ impl<C: Connect> Pool<C> {
     }
 
     fn is_wanted(&self, held: &mut Held<C>, now: Instant) -> bool {
+        self.may_keep(held, now) && held.is_alive()
+    }
+
+    /// Whether nothing stands against a server of ours but what it says itself.
+    pub(crate) fn may_keep(&self, held: &Held<C>, now: Instant) -> bool {
         held.generation == self.generation.get()
             && held.retire_at > now
             && self.host.open() - self.host.closing() <= self.host.size.cap()
             && !self.paused.get()
             && !self.disabled.get()
             && !self.host.is_stale(held)
-            && held.is_alive()
     }
 
     /// Takes the head of the queue out of it.
@@ -342,11 +346,6 @@ impl<C: Connect> Pool<C> {
 
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.get()
-    }
-
-    /// Whether it serves nobody, not even those that are there.
-    pub(crate) fn is_shut(&self) -> bool {
-        self.disabled.get()
     }
 
     /// Whether new clients are refused.

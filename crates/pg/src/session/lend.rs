@@ -66,7 +66,6 @@ impl Session {
             lease.close();
             return Err(End::Cut);
         }
-        let _one = self.pool.host.lend_one();
         lease.busy = true;
         lease.lent();
         self.handle.clear(|orders| orders.give_way = false);
