@@ -160,6 +160,9 @@ def test_what_the_pool_cannot_do_goes_straight_to_the_server_and_says_so(
     entry = where(postgres, database, OPTIONS={"requirepeer": ""})
     direct = where(postgres, database, OPTIONS={"gssencmode": "disable", "sslcrldir": "/"})
     server = serve(databases={"default": entry, "other": direct})
+    # The start says which, before anybody has asked.
+    server.wait_log("databases=default ")
+    assert "'other' is reached without the pool: sslcrldir" in server.log
     assert is_pooled(facts(server))
     assert not is_pooled(facts(server, "/at/other/"))
     server.wait_log("'other' is reached without the pool: sslcrldir")
@@ -287,6 +290,19 @@ def test_a_transaction_that_a_view_leaves_open_is_rolled_back(
 
 
 # --- processes that end
+
+
+def test_a_request_within_a_request_ends_nothing_of_the_outer_one(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    """Django's test client in a view sends the signals of a request of its own."""
+    with postgres.connect(dbname=database, user="site") as admin:
+        admin.execute("CREATE TABLE notes (n int)")
+    server = serve("--threads", "1")
+    for _ in range(2):
+        facts(server, "/nested/")
+    assert facts(server, "/port/")["notes"] == 4
+    assert "left a transaction open" not in server.log
 
 
 def test_a_front_that_is_killed_is_replaced_with_its_pool(serve: Serve, database: str) -> None:

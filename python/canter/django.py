@@ -70,7 +70,8 @@ def install(path: str) -> None:
 
 
 def pooled_databases() -> list[str]:
-    """Databases of the settings that will be reached through the pool."""
+    """Databases of the settings that will be reached through the pool. Of those that will not, though
+    they are PostgreSQL, the log is told why."""
     module = sys.modules.get("django.db")
     if module is None:
         return []
@@ -78,9 +79,32 @@ def pooled_databases() -> list[str]:
     # Settings that cannot be used say so when somebody uses them.
     with contextlib.suppress(Exception):
         for alias in module.connections:
-            if _is_pooled_class(module.connections[alias]):
-                found.append(alias)
+            wrapper = module.connections[alias]
+            if _is_pooled_class(wrapper):
+                refusal = _refusal(wrapper)
+                if refusal is None:
+                    found.append(alias)
+                else:
+                    _say_past_the_pool(alias, refusal)
     return found
+
+
+def _refusal(wrapper: Any) -> str | None:
+    """Why the pool will not be used for a database; None also where only a connection can tell."""
+    base = sys.modules[MODULE].DatabaseWrapper
+    if type(wrapper).get_connection_params is not base.get_connection_params:
+        # A package's own way to its parameters may ask others for them.
+        return None
+    try:
+        params = wrapper.get_connection_params()
+    except Exception:
+        return None
+    pool: Pool = wrapper.canter_pool
+    return pool.refusal(params)
+
+
+def _say_past_the_pool(alias: str, why: object) -> None:
+    _say_once(f"canter: the database {alias!r} is reached without the pool: {why}")
 
 
 def _is_pooled_class(wrapper: object) -> bool:
@@ -163,9 +187,7 @@ def _connect(
         try:
             ours = pool.through(params, _settings(wrapper), afresh=afresh)
         except (Refused, TargetError) as error:
-            _say_once(
-                f"canter: the database {wrapper.alias!r} is reached without the pool: {error}"
-            )
+            _say_past_the_pool(wrapper.alias, error)
             wrapper.canter_pooled = False
             return original(wrapper, params)
         except Unreachable as error:
@@ -235,20 +257,20 @@ def _touched(connection: Any) -> str | None:
 
 
 def _end_requests_clean() -> None:
-    """From the first connection on: before, there is nothing to be left, and each receiver of
-    Django's signals costs every request about a microsecond."""
+    """From the first connection on: before, there is nothing to be left."""
     global _ends_clean
     if _ends_clean:
         return
-    from django.core import signals
+    from canter import _worker
 
-    # After Django's own, which closes what need not stay.
-    signals.request_finished.connect(end_transactions, weak=False, dispatch_uid="canter-end")
-    signals.request_started.connect(begin_well, weak=False, dispatch_uid="canter-begin")
+    # Not by Django's signals: a view that uses Django's test client, or another handler, has them
+    # sent in the middle of its own transaction. The end comes after Django's, which closes what need
+    # not stay.
+    _worker.around_requests(begin_well, end_transactions)
     _ends_clean = True
 
 
-def begin_well(**_signal: object) -> None:
+def begin_well() -> None:
     """Drop kept connections that have ended meanwhile: the pool's process may have started anew."""
     for wrapper in list(_mine.wrappers.values()):
         loan = wrapper.canter_loan
@@ -262,7 +284,7 @@ def begin_well(**_signal: object) -> None:
                 wrapper.close()
 
 
-def end_transactions(**_signal: object) -> None:
+def end_transactions() -> None:
     """Roll back what a request has left open, so that the next one on this thread starts clean and
     the server connection is free for others."""
     _end_transactions()

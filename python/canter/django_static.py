@@ -260,10 +260,12 @@ def main() -> int:
     from canter import project
 
     try:
-        project.find_app(os.getcwd())
-        from django.conf import settings
+        # What the project prints is no folder.
+        with contextlib.redirect_stdout(sys.stderr):
+            project.load_app(os.getcwd())
+            from django.conf import settings
 
-        folder = settings.STATIC_ROOT
+            folder = settings.STATIC_ROOT
     except Exception as error:
         print(f"canter: {error}", file=sys.stderr)
         return 1

@@ -76,7 +76,9 @@ def install() -> bool:
 
     def watch(connection: Any, **_signal: object) -> None:
         if observe not in connection.execute_wrappers:
-            connection.execute_wrappers.append(observe)
+            # Around those of the app: what they add to a statement differs from run to run, and Django
+            # takes the last one away when a block ends in which the connection was opened.
+            connection.execute_wrappers.insert(0, observe)
 
     @functools.wraps(original)
     def get_response(self: Any, request: Any) -> Any:

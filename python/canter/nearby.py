@@ -33,6 +33,14 @@ def project_below(directory: Path) -> str | None:
     return None
 
 
+def only_wsgi(directory: Path) -> str | None:
+    """The module ``wsgi`` of this folder or of a package in it, when there is no other."""
+    found = ["wsgi"] if (directory / "wsgi.py").is_file() else []
+    below = [entry for entry in _entries(directory) if _is_sources(entry)]
+    found += [f"{entry.name}.wsgi" for entry in below if (entry / "wsgi.py").is_file()]
+    return found[0] if len(found) == 1 else None
+
+
 def near_name(module_name: str, directory: Path) -> str | None:
     """A module that is there and whose name is nearly this one."""
     top, dot, rest = module_name.partition(".")

@@ -100,7 +100,8 @@ def resolve(given: Mapping[str, object], environ: Mapping[str, str] = os.environ
         found.setdefault("sslmode", "require")
     # An empty value keeps the others out and then counts as none.
     found = {keyword: value for keyword, value in found.items() if value}
-    found.setdefault("user", _system_user())
+    if "user" not in found:
+        found["user"] = _system_user()
     found.setdefault("dbname", found["user"])
     if "host" not in found and "hostaddr" not in found:
         found["host"] = _socket_folder(found.get("port", "5432"))

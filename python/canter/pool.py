@@ -91,8 +91,7 @@ class Pool:
         """
         libpq = {key: value for key, value in given.items() if key in pgtarget.KEYWORDS}
         resolved = pgtarget.resolve(libpq, environ)
-        asked = {key: value for key, value in resolved.items() if key not in OF_THE_CLIENT}
-        target = self.register(asked, afresh=afresh)
+        target = self.register(_to_the_server(resolved), afresh=afresh)
         found = {key: value for key, value in given.items() if key not in pgtarget.KEYWORDS}
         options = [resolved["options"]] if "options" in resolved else []
         words = {**settings, "canter.target": target}
@@ -115,6 +114,18 @@ class Pool:
                 found[keyword] = value
         return found
 
+    def refusal(self, given: Mapping[str, object]) -> str | None:
+        """Why a connection with these parameters would go past the pool; None when it would not, or
+        nobody answers."""
+        libpq = {key: value for key, value in given.items() if key in pgtarget.KEYWORDS}
+        try:
+            _answer(self._say(_packet(_to_the_server(pgtarget.resolve(libpq)))))
+        except (Refused, pgtarget.TargetError) as error:
+            return str(error)
+        except (OSError, EOFError):
+            return None
+        return None
+
     def register(self, target: Mapping[str, str], *, afresh: bool = False) -> str:
         """Tell the pool where a database is; its name for it."""
         key = tuple(sorted((name, text) for name, text in target.items() if name != "password"))
@@ -129,12 +140,7 @@ class Pool:
         return known.target
 
     def _ask(self, target: Mapping[str, str]) -> str:
-        body = b"".join(
-            part.encode("utf-8", "surrogateescape") + b"\0"
-            for pair in target.items()
-            for part in pair
-        )
-        packet = struct.pack("!ii", len(body) + 9, REGISTRATION) + body + b"\0"
+        packet = _packet(target)
         until = time.monotonic() + PATIENCE
         pause = 0.02
         while True:
@@ -160,6 +166,20 @@ class Pool:
                 if len(answer) > 65536:
                     break
             return answer
+
+
+def _to_the_server(resolved: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in resolved.items() if key not in OF_THE_CLIENT}
+
+
+def _packet(target: Mapping[str, str]) -> bytes:
+    """The words in which the pool is told of a database."""
+    body = b"".join(
+        part.encode("utf-8", "surrogateescape") + b"\0"
+        for pair in target.items()
+        for part in pair
+    )
+    return struct.pack("!ii", len(body) + 9, REGISTRATION) + body + b"\0"
 
 
 def _answer(answer: bytes) -> str:

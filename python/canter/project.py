@@ -1,22 +1,27 @@
-"""Owns finding the app of a Django project from its ``manage.py``, and getting ready what every
-worker would otherwise build for itself.
+"""Owns finding the app of a Django project from its ``manage.py``, importing it with the settings that it
+would have under any other server, and getting ready what every worker would otherwise build for itself.
 
-Leaves importing the app to ``canter.loader``. Nothing of the project is run to find its settings.
+Leaves the import itself to ``canter.loader``. Nothing of the project is run to find its app.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
-import importlib.util
 import os
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from canter import nearby
+from canter.loader import LoadError, load
 
 VARIABLE = "DJANGO_SETTINGS_MODULE"
+
+MOST_LAYERS = 5
+"""Settings that take everything from others, which take everything from others."""
 
 
 class ProjectError(Exception):
@@ -41,15 +46,17 @@ def find_app(directory: str) -> str:
             + hint
         )
     module = os.environ.get(VARIABLE) or settings_module(manage)
-    if module is None:
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    if module is not None:
+        return wsgi_application(module, directory)
+    app = nearby.only_wsgi(Path(directory))
+    if app is None:
         raise ProjectError(
             f"manage.py does not say what {VARIABLE} is; "
             f"set that variable, or name the app: canter serve mysite.wsgi"
         )
-    os.environ.setdefault(VARIABLE, module)
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    return wsgi_application(module)
+    return app
 
 
 def settings_module(manage: Path) -> str | None:
@@ -84,56 +91,130 @@ def _assigned(node: ast.AST) -> str | None:
     return None
 
 
-def wsgi_application(settings_name: str) -> str:
-    """What the settings call ``WSGI_APPLICATION``, as ``module:attribute``."""
-    try:
-        settings = importlib.import_module(settings_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if settings_name == missing or settings_name.startswith(missing + "."):
-            raise ProjectError(
-                f"there is no settings module {settings_name!r}; "
-                f"correct {VARIABLE}, or start in the project's folder"
-            ) from None
-        raise ProjectError(f"importing {settings_name} failed: {error}") from error
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise ProjectError(
-            f"importing {settings_name} failed: {type(error).__name__}: {error}"
-        ) from error
-    path = getattr(settings, "WSGI_APPLICATION", None)
-    if not isinstance(path, str) or "." not in path:
-        return _guess(settings_name)
-    module, _dot, attribute = path.rpartition(".")
-    return f"{module}:{attribute}"
-
-
-def _guess(settings_name: str) -> str:
-    """Where ``startproject`` puts the app: ``wsgi.py`` beside ``settings.py``."""
-    package = settings_name.partition(".")[0]
-    try:
-        found = importlib.util.find_spec(f"{package}.wsgi")
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
+def wsgi_application(settings_name: str, directory: str) -> str:
+    """What the settings call ``WSGI_APPLICATION``, as ``module:attribute``, or the module ``wsgi`` beside
+    them. They are read and not imported: which settings the site runs with is for its wsgi module to say.
+    """
+    roots = [directory, *sys.path]
+    file = _file_of(settings_name, roots)
+    path = _declared(settings_name, file, roots, 0) if file is not None else None
+    if path is not None:
+        module, _dot, attribute = path.rpartition(".")
+        return f"{module}:{attribute}"
+    parents = settings_name.split(".")[:-1]
+    beside = [".".join([*parents[:count], "wsgi"]) for count in range(len(parents), -1, -1)]
+    found = next((name for name in beside if _file_of(name, roots) is not None), None)
+    found = found or nearby.only_wsgi(Path(directory))
+    if found is not None:
+        return found
+    if file is not None:
         raise ProjectError(
             f"{settings_name} has no WSGI_APPLICATION; name the app: canter serve mysite.wsgi"
         )
-    return f"{package}.wsgi"
+    folder = nearby.folder_of(settings_name, Path(directory))
+    if folder is not None:
+        # A manage.py that adds folders to sys.path does so only where it runs.
+        app = f"{settings_name.partition('.')[0]}.wsgi"
+        raise ProjectError(
+            f"there is no settings module {settings_name!r} in {directory}; it is in {folder!r}: "
+            f"canter serve --pythonpath {folder} {app}"
+        )
+    raise ProjectError(
+        f"there is no settings module {settings_name!r}; correct {VARIABLE}, start in the project's "
+        "folder, or name the app: canter serve mysite.wsgi"
+    )
+
+
+def _file_of(module_name: str, roots: list[str]) -> Path | None:
+    """The source of a module, found without importing the packages that hold it."""
+    for root in roots:
+        path = Path(root, *module_name.split("."))
+        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            with contextlib.suppress(OSError, ValueError):
+                if file.is_file():
+                    return file
+    return None
+
+
+def _declared(module_name: str, file: Path, roots: list[str], depth: int) -> str | None:
+    """``WSGI_APPLICATION`` of a settings module, or of one that it takes everything from."""
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (OSError, SyntaxError, ValueError):
+        # Importing it will say so.
+        return None
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(app)))
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(app)))
+            ) if name == "WSGI_APPLICATION" and "." in app:
+                return app
+    package = module_name.split(".")
+    if file.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(tree) if depth < MOST_LAYERS else ():
+        match node:
+            case ast.ImportFrom(names=[ast.alias(name="*")], module=module, level=level):
+                above = package[: len(package) - level + 1] if level else []
+                base = ".".join([*above, *([module] if module else [])])
+                below = _file_of(base, roots) if base else None
+                found = _declared(base, below, roots, depth + 1) if below is not None else None
+                if found is not None:
+                    return found
+    return None
+
+
+def load_app(directory: str) -> tuple[str, Callable[..., Any]]:
+    """Find the app of the project in ``directory`` and import it, as any server would that is given its
+    name: its wsgi module says which settings it runs with, and manage.py only where that does not.
+    """
+    given = os.environ.get(VARIABLE)
+    name = find_app(directory)
+    of_commands = None if given else settings_module(Path(directory) / "manage.py")
+    try:
+        app = load(name)
+    except LoadError as error:
+        if of_commands is None or VARIABLE in os.environ or not _asks_for_settings(error):
+            raise
+        os.environ[VARIABLE] = of_commands
+        app = load(name)
+    served = os.environ.get(VARIABLE)
+    if of_commands is not None and served not in (None, of_commands):
+        print(
+            f"canter: the site runs with the settings {served!r}, which {name.partition(':')[0]} names; "
+            f"manage.py names {of_commands!r}, so commands run with those unless {VARIABLE} is set",
+            file=sys.stderr,
+            flush=True,
+        )
+    return name, app
+
+
+def _asks_for_settings(error: LoadError) -> bool:
+    """Whether Django was set up before anybody had said with what."""
+    cause = error.__cause__
+    return type(cause).__name__ == "ImproperlyConfigured" and VARIABLE in str(cause)
 
 
 def warm() -> None:
     """Import what Django would import with the first request, so that all workers share it."""
     if "django.core.wsgi" not in sys.modules:
         return
-    # A URL configuration that fails will say so with the first request, with a traceback.
-    with contextlib.suppress(Exception):
+    try:
         from django.apps import apps
+        from django.conf import settings
         from django.urls import get_resolver
 
-        if apps.ready:
+        if apps.ready and getattr(settings, "ROOT_URLCONF", None):
             _walk(get_resolver().url_patterns, 0)
+    except Exception:
+        # The requests that need them fail, and some may not; an app's own health check often does not.
+        print(
+            "canter: the URL patterns of the project cannot be imported; requests will fail:\n"
+            + traceback.format_exc(),
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _walk(patterns: object, depth: int) -> None:

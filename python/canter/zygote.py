@@ -211,8 +211,10 @@ def _find_and_load(settings: Settings) -> tuple[str, Callable[..., Any]]:
     if settings.pool is not None:
         # Before the app: a connection may be opened as soon as it is imported.
         django.install(settings.pool)
-    name = settings.app or project.find_app(os.getcwd())
-    app = load(name)
+    if settings.app:
+        name, app = settings.app, load(settings.app)
+    else:
+        name, app = project.load_app(os.getcwd())
     django_faults.install(settings.request_id_header)
     return name, app
 

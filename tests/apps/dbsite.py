@@ -233,7 +233,19 @@ def write(request: HttpRequest) -> JsonResponse:
     return port(request)
 
 
+def nested(request: HttpRequest) -> JsonResponse:
+    """A request within a request, in the middle of a transaction that is committed after it."""
+    import django.test
+
+    with transaction.atomic(), connections["default"].cursor() as cursor:
+        cursor.execute("INSERT INTO notes VALUES (1)")
+        django.test.Client().get("/", headers={"host": "localhost"})
+        cursor.execute("INSERT INTO notes VALUES (2)")
+    return JsonResponse({})
+
+
 urlpatterns = [
+    path("nested/", nested),
     path("port/", port),
     path("write/", write),
     path("", show),

@@ -46,6 +46,65 @@ def test_c11_what_fails_disarms_itself_says_so_once_and_the_app_goes_on() -> Non
     assert "--insight=false" in lines[0] and "hunter2" not in done.stderr
 
 
+WRAPPERS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import relations
+from canter import insight
+from django.db import connection, connections
+from django.http import HttpResponse
+from django.urls import path
+from django.test import RequestFactory
+from django.core.handlers.wsgi import WSGIHandler
+
+def add(execute, sql, params, many, context):
+    return execute(sql + " /* %s */" % id(object()), params, many, context)
+
+def view(request):
+    if request.path == "/wrapped/":
+        with connection.execute_wrapper(add), connection.cursor() as cursor:
+            cursor.execute("SELECT 42")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 41")
+    if request.path == "/cleared/":
+        connection.execute_wrappers.clear()
+    if request.path == "/replaced/":
+        connection.execute_wrappers = [add]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 43")
+    return HttpResponse("x")
+
+relations.urlpatterns[:0] = [path(name, view) for name in ("wrapped/", "cleared/", "replaced/", "plain/")]
+insight.install()
+# As a thread has it that has not asked yet; and unlike one in memory, it can be closed.
+connections.settings["default"]["NAME"] = sys.argv[2]
+del connections["default"]
+handler = WSGIHandler()
+for name in ("wrapped", "wrapped", "cleared", "replaced", "plain"):
+    connection.close()
+    response = handler.get_response(RequestFactory().get(f"/{name}/"))
+    assert response.status_code == 200, response.content
+    told = insight.report()
+    of_app = sum(one is add for one in connection.execute_wrappers)
+    print(name, told if isinstance(told, str) else told[1], of_app)
+"""
+
+
+def test_c11_the_apps_own_wrappers_of_statements_come_and_go_as_ever(tmp_path: Path) -> None:
+    """The connection is opened within the app's wrapper, and Django then takes off the last one. One that an
+    app has taken off is back on the next connection."""
+    program = [sys.executable, "-c", WRAPPERS, str(APPS), str(tmp_path / "db")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "wrapped 3 0",
+        "wrapped 3 0",
+        "cleared 1 0",
+        "replaced 1 1",
+        "plain 2 1",
+    ], done.stderr
+
+
 VIEWS = """
 from functools import partial
 from types import FunctionType

@@ -154,3 +154,14 @@ def test_paths_are_absolute_and_what_is_not_there_is_left_out(
 def test_numbers_and_absent_values_are_taken_as_a_driver_takes_them() -> None:
     found = resolve({"host": "h", "port": 5433, "user": "u", "password": None}, os.environ)
     assert found["port"] == "5433" and "password" not in found
+
+
+def test_a_user_id_without_a_name_matters_only_where_no_user_is_given(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that was started with any number for its user."""
+    monkeypatch.setattr("os.geteuid", lambda: 987_654)
+    assert resolve({"host": "h", "user": "site"})["dbname"] == "site"
+    assert resolve({"host": "h"}, {"PGUSER": "site"})["user"] == "site"
+    with pytest.raises(TargetError, match="user 987654 has no name"):
+        resolve({"host": "h", "dbname": "shop"})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import canter
 import pytest
 from canter import django as canter_django
 from canter.pool import Pool, Refused, Unreachable
@@ -206,16 +207,11 @@ def test_a_pool_that_is_gone_is_a_database_error(module: Any, pool: PlayedPool) 
 def test_requests_are_looked_after_from_the_first_connection_on(
     pool: PlayedPool, failures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[str] = []
-
-    class Signal:
-        def connect(self, receiver: object, *, weak: bool, dispatch_uid: str) -> None:
-            heard.append(dispatch_uid)
-
-    signals = types.SimpleNamespace(request_started=Signal(), request_finished=Signal())
-    django_core = types.SimpleNamespace(signals=signals)
-    monkeypatch.setitem(sys.modules, "django", types.ModuleType("django"))
-    monkeypatch.setitem(sys.modules, "django.core", django_core)  # type: ignore[arg-type]
+    heard: list[object] = []
+    extension = types.ModuleType("canter._worker")
+    vars(extension)["around_requests"] = lambda begin, end: heard.extend((begin, end))
+    monkeypatch.setitem(sys.modules, "canter._worker", extension)
+    monkeypatch.setattr(canter, "_worker", extension, raising=False)
     monkeypatch.setattr(canter_django, "_ends_clean", False)
     monkeypatch.setattr(canter_django._mine, "wrappers", {})
     module: Any = backend(failures)
@@ -223,7 +219,7 @@ def test_requests_are_looked_after_from_the_first_connection_on(
     assert heard == [], "a request that asks no database pays for nothing"
     for _ in range(2):
         module.DatabaseWrapper().connect()
-    assert sorted(heard) == ["canter-begin", "canter-end"]
+    assert heard == [canter_django.begin_well, canter_django.end_transactions]
 
 
 def leave(module: Any, status: int, **words: Any) -> Any:

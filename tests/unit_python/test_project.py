@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from canter.project import VARIABLE, ProjectError, find_app, settings_module, warm
+from canter.loader import LoadError
+from canter.project import VARIABLE, ProjectError, find_app, load_app, settings_module, warm
 
 _NUMBERS = itertools.count()
 
@@ -92,8 +94,6 @@ def test_settings_without_the_app_fall_back_to_where_startproject_puts_it(tmp_pa
         ("", "", f"does not say what {VARIABLE} is"),
         ("def (", "", "manage.py cannot be read"),
         (STARTPROJECT, None, "there is no settings module"),
-        (STARTPROJECT, "import not_installed_here", "No module named 'not_installed_here'"),
-        (STARTPROJECT, "raise KeyError('SECRET')", "KeyError: 'SECRET'"),
     ],
 )
 def test_what_is_wrong_with_a_project_is_said(
@@ -102,6 +102,109 @@ def test_what_is_wrong_with_a_project_is_said(
     project(tmp_path, manage, settings)
     with pytest.raises(ProjectError, match=message):
         find_app(str(tmp_path))
+
+
+def test_the_settings_are_read_and_not_imported(tmp_path: Path) -> None:
+    package = project(tmp_path, STARTPROJECT, "raise RuntimeError('too early')\n" + WSGI)
+    assert find_app(str(tmp_path)) == f"{package}.wsgi:application"
+    assert package not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "WSGI_APPLICATION: str = 'PACKAGE.wsgi.application'",
+        "class Common:\n    WSGI_APPLICATION = 'PACKAGE.wsgi.application'",
+        "from .base import *",
+        "from PACKAGE.base import *",
+        "from .layers import *",
+    ],
+)
+def test_the_app_is_found_where_settings_take_it_from(tmp_path: Path, settings: str) -> None:
+    package = project(tmp_path, STARTPROJECT, settings)
+    (tmp_path / package / "base.py").write_text(WSGI.replace("PACKAGE", package))
+    (tmp_path / package / "layers").mkdir()
+    (tmp_path / package / "layers" / "__init__.py").write_text("from ..base import *")
+    assert find_app(str(tmp_path)) == f"{package}.wsgi:application"
+
+
+@pytest.mark.parametrize("app", ["PACKAGE/settings/wsgi.py", "PACKAGE/wsgi.py", "wsgi.py", "web/wsgi.py"])
+def test_a_computed_app_is_looked_for_beside_the_settings_and_near(tmp_path: Path, app: str) -> None:
+    manage = STARTPROJECT.replace("settings", "settings.local")
+    package = project(tmp_path, manage, None)
+    (tmp_path / package / "settings").mkdir()
+    local = tmp_path / package / "settings" / "local.py"
+    local.write_text("WSGI_APPLICATION = compute()")
+    file = tmp_path / app.replace("PACKAGE", package)
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    name = app.replace("PACKAGE", package).removesuffix(".py").replace("/", ".")
+    assert find_app(str(tmp_path)) == name
+
+
+def test_a_manage_py_that_extends_the_path_is_told_how_to_name_the_app(tmp_path: Path) -> None:
+    manage = "import sys\nsys.path.append('src')" + STARTPROJECT
+    package = project(tmp_path, manage, None)
+    (tmp_path / package / "__init__.py").unlink()
+    (tmp_path / package).rmdir()
+    (tmp_path / "src" / package).mkdir(parents=True)
+    (tmp_path / "src" / package / "settings.py").touch()
+    with pytest.raises(ProjectError, match=f"canter serve --pythonpath src {package}.wsgi"):
+        find_app(str(tmp_path))
+
+
+SERVED = """
+import os
+{first}
+application = lambda environ, start_response: [os.environ.get("DJANGO_SETTINGS_MODULE")]
+application.served = os.environ["DJANGO_SETTINGS_MODULE"]
+"""
+NOT_SET_UP = """
+import os
+class ImproperlyConfigured(Exception): pass
+if "DJANGO_SETTINGS_MODULE" not in os.environ:
+    raise ImproperlyConfigured("You must define the environment variable DJANGO_SETTINGS_MODULE")
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "environ", "served", "warns"),
+    [
+        ("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'PACKAGE.settings')", None, "PACKAGE.settings", False),
+        # As cookiecutter-django has it, and a file of variables that is read by the wsgi module.
+        ("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'production')", None, "production", True),
+        ("os.environ['DJANGO_SETTINGS_' + 'MODULE'] = 'production'", None, "production", True),
+        # Nobody says but manage.py.
+        (NOT_SET_UP, None, "PACKAGE.settings", False),
+        ("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'production')", "given", "given", False),
+    ],
+)
+def test_a_site_runs_with_the_settings_that_its_wsgi_module_names(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    first: str,
+    environ: str | None,
+    served: str,
+    warns: bool,
+) -> None:
+    package = project(tmp_path, STARTPROJECT, "raise RuntimeError('settings of manage.py')")
+    (tmp_path / package / "wsgi.py").write_text(SERVED.format(first=first.replace("PACKAGE", package)))
+    if environ:
+        monkeypatch.setenv(VARIABLE, environ)
+    name, app = load_app(str(tmp_path))
+    assert name == f"{package}.wsgi"
+    assert vars(app)["served"] == served.replace("PACKAGE", package)
+    told = capsys.readouterr().err
+    assert ("runs with the settings 'production'" in told) == warns, told
+    assert (f"manage.py names '{package}.settings'" in told) == warns, told
+
+
+def test_a_wsgi_module_that_fails_otherwise_is_imported_once(tmp_path: Path) -> None:
+    package = project(tmp_path, STARTPROJECT)
+    (tmp_path / package / "wsgi.py").write_text("raise KeyError('SECRET')")
+    with pytest.raises(LoadError, match="KeyError: 'SECRET'"):
+        load_app(str(tmp_path))
 
 
 def test_a_folder_without_a_project_says_what_to_do(tmp_path: Path) -> None:
@@ -125,3 +228,21 @@ def test_warming_does_not_import_django() -> None:
         pytest.skip("something else in this process has imported Django")
     warm()
     assert "django" not in sys.modules
+
+
+def test_url_patterns_that_cannot_be_imported_are_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "broken_urls.py").write_text("import not_installed_here")
+    program = (
+        "from django.conf import settings\n"
+        "settings.configure(ROOT_URLCONF='broken_urls')\n"
+        "import django.core.wsgi\n"
+        "django.core.wsgi.get_wsgi_application()\n"
+        "from canter.project import warm\n"
+        "warm()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "canter: the URL patterns of the project cannot be imported" in done.stderr
+    assert "No module named 'not_installed_here'" in done.stderr

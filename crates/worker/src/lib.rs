@@ -10,6 +10,7 @@
 //! ```
 
 mod answer;
+mod around;
 mod chunks;
 mod crew;
 mod dump;
@@ -38,6 +39,8 @@ mod worker;
 mod _worker {
     #[pymodule_export]
     use crate::answer::{StartResponse, Write};
+    #[pymodule_export]
+    use crate::around::around_requests;
     #[pymodule_export]
     use crate::hook::Hook;
     #[pymodule_export]

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::answer::{StartResponse, Stop};
+use crate::around;
 use crate::chunks::{bytes_of, is_whole, iterate, sendable_file};
 use crate::environ::Made;
 use crate::failure;
@@ -80,6 +81,7 @@ fn run_app(
     if !made.is_ours {
         add_early_hints(&made.environ, answer);
     }
+    around::begin(py);
     let result = app.bind(py).call1((&made.environ, answer));
     let (result, outcome) = match result {
         Ok(result) => {
@@ -108,6 +110,7 @@ fn run_app(
     {
         failure::log(py, made, "failed in close()", &error);
     }
+    around::end(py);
 }
 
 /// An app does without when there is no memory for it.
