@@ -89,19 +89,34 @@ def test_bad_answers_are_counted_by_kind(handler: Handler, kind: str, tmp_path: 
 
 
 def test_a5_the_report_quotes_what_the_server_says_of_itself() -> None:
-    told_inside = json.dumps(
-        {"now": {"queued": 17, "running": 8}, "sentence": "rate-limiting step: the app"}
-    ).encode()
+    """What it counts is counted from its start: only what came to it in the run is the run's."""
+    asked = [0]
+
+    def snapshot() -> bytes:
+        asked[0] += 1
+        findings = [
+            {"route": route, "file": "views.py", "line": line, "title": "many statements", "lost_ms": 5}
+            for route, line in [("GET /old", 1), ("GET /new", 2)]
+        ]
+        routes = [{"label": "GET /old", "requests": 900}, {"label": "GET /new", "requests": asked[0]}]
+        return json.dumps({
+            "now": {"queued": 17, "running": 8}, "sentence": "rate-limiting step: whatever it ever was",
+            "phases": ["app", "sql"], "total": {"phases_ms": [90_000, 10 * asked[0]]},
+            "routes": routes, "findings": findings,
+        }).encode()
 
     def handle(connection: socket.socket) -> None:
         for line, _, _ in requests(connection):
-            body = told_inside if line.startswith("GET /-/canter/data.json ") else b"ok"
+            body = snapshot() if line.startswith("GET /-/canter/data.json ") else b"ok"
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
     with serving(handle) as url:
         told = report(url, "--users", "2", "-d", "1s", "--inside", f"{url}-/canter/data.json")
         without = report(url, "--users", "2", "-n", "9", "--inside", f"{url}nothing")
-    sentence = "at most 17 requests waited for a worker while 8 were with one; rate-limiting step: the app."
+    sentence = (
+        "at most 17 requests waited for a worker while 8 were with one; rate-limiting step: SQL, 100 % of the "
+        "time; most is lost in GET /new, views.py:2: many statements."
+    )
     assert sentence in " ".join(told["prose"])
     assert "The server says" not in " ".join(without["prose"])
 
@@ -251,6 +266,35 @@ def test_ctrl_c_ends_with_the_report_so_far(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "ended by hand" in text
     assert json.loads(out.read_text())["ended_early"] == "ended by hand"
+
+
+def test_a4_answers_after_the_end_are_in_no_rate(tmp_path: Path) -> None:
+    """Five arrivals a second for two seconds at a server that makes two answers a second: all ten are
+    waited for, and not more than four of them came in time."""
+    one_at_a_time = threading.Lock()
+
+    def handle(connection: socket.socket) -> None:
+        for _ in requests(connection):
+            with one_at_a_time:
+                time.sleep(0.5)
+            connection.sendall(OK)
+
+    out, page = tmp_path / "r.json", tmp_path / "r.html"
+    with serving(handle) as url:
+        words = ["--rate", "5/s", "-d", "2s", "--json", str(out), "--html", str(page)]
+        done = bench(url, *words, "--fail-if", "rate<4/s")
+    told = json.loads(out.read_text())
+    assert told["hits"] + told["generator"]["unsent"] == 10
+    assert told["late"] >= 5 and told["latency"]["count"] == told["hits"]
+    in_time = told["hits"] - told["late"]
+    assert in_time <= 4
+    assert told["rate"] == pytest.approx(in_time / told["time_s"])
+    assert done.returncode == 8 and "FAILED  rate<4/s" in done.stdout
+    sentences = " ".join(told["prose"])
+    assert f"{in_time} requests were answered in 2.00 s" in sentences
+    assert f"{told['late']} more answers came after the end" in sentences
+    assert sum(row["late"] for row in told["rows"]) == told["late"]
+    assert f"<b>{in_time / 2:.1f}</b><span>answers a second" in page.read_text()
 
 
 def test_a7_two_sites_are_compared_in_turn_and_other_scenarios_refused(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ def application(environ, start_response):
 """
 
 
-def told(url: str, *words: str) -> dict[str, Any]:
+def told(url: str, *words: str, users: int = 6) -> dict[str, Any]:
     """The report of a run."""
-    command = [PROGRAM, "bench", url, "--users", "6", "-n", "60", "--json", "-", "--quiet", *words]
+    command = [PROGRAM, "bench", url, "--users", str(users), "-n", "60", "--json", "-", "--quiet", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
     assert report["hits"] == 60
@@ -45,3 +45,12 @@ def test_a5_a_canter_on_this_machine_is_found_and_quoted(folder: Path) -> None:
             assert report["inside"]["total"]["requests"] >= 30
         assert said_inside(told(other.url))
         assert not said_inside(told(server.url, "--inside", "off"))
+
+
+def test_a5_the_cause_is_that_of_the_run_and_not_of_the_servers_life(folder: Path) -> None:
+    """Six users at one thread wait for it; one user at the same server afterwards waits for the app only."""
+    with Server(folder, APP, "--threads", "1") as server:
+        crowded = " ".join(told(server.url, users=6)["prose"])
+        alone = " ".join(told(server.url, users=1)["prose"])
+    assert "rate-limiting step: waiting for a free thread" in crowded
+    assert "rate-limiting step: Python code of the app" in alone

@@ -112,6 +112,59 @@ def test_redirects_are_followed_on_the_same_site_only() -> None:
     assert away["statuses"]["3xx"] == 5
 
 
+def test_a8_redirects_keep_what_their_status_keeps() -> None:
+    """RFC 9110, section 15.4: 307 and 308 repeat method and body; 302 makes a GET of a POST; HEAD stays HEAD."""
+    asked: list[tuple[str, str, bytes, str]] = []
+
+    def handle(connection: socket.socket) -> None:
+        for line, fields, body in requests(connection):
+            method, path, _ = line.split()
+            asked.append((f"{method} {path}", fields["host"], body, fields.get("content-type", "")))
+            if path.startswith("/to/"):
+                head = f"HTTP/1.1 {path[4:7]} X\r\nLocation: ../there/{path[4:7]}?a=b#c\r\nContent-Length: 0\r\n\r\n"
+                connection.sendall(head.encode())
+            else:
+                connection.sendall(OK if method != "HEAD" else OK.split(b"\r\n\r\n")[0] + b"\r\n\r\n")
+
+    words = ["-n", "1", "--users", "1", "--follow", "3", "-H", "Host: shop.example"]
+    form = "application/x-www-form-urlencoded"
+    with serving(handle) as url:
+        for status, sent, expected in [
+            ("307", ["--data", "x=1"], ("POST", b"x=1", form)),
+            ("308", ["--data", "x=1", "--method", "PUT"], ("PUT", b"x=1", form)),
+            ("302", ["--data", "x=1"], ("GET", b"", "")),
+            ("303", ["--method", "HEAD"], ("HEAD", b"", "")),
+        ]:
+            asked.clear()
+            told = report(f"{url}to/{status}", *words, *sent)
+            assert (told["statuses"]["2xx"], told["steps"], told["errors"]) == (1, 1, 0), told
+            method, body, kind = expected
+            assert asked[1] == (f"{method} /there/{status}?a=b", "shop.example", body, kind)
+
+
+def test_a8_a_login_is_asked_for_with_every_header() -> None:
+    """A site behind a proxy that ends TLS wants its name and its scheme in the login as well."""
+    seen: list[dict[str, str]] = []
+
+    def handle(connection: socket.socket) -> None:
+        for line, fields, _ in requests(connection):
+            seen.append(fields)
+            place = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
+            connection.sendall(place if line.startswith("POST") else OK)
+
+    words = ["-n", "1", "--users", "1", "--login", "/login/", "--login-data", "username=u&password=p"]
+    headers = ["-H", "Host: shop.example", "-H", "X-Forwarded-Proto: https"]
+    with serving(handle) as url:
+        told = report(url, *words, *headers)
+    assert (told["hits"], told["errors"], told["steps"]) == (1, 0, 2)
+    assert len(seen) == 3
+    for fields in seen:
+        assert (fields["host"], fields["x-forwarded-proto"]) == ("shop.example", "https")
+    # Django compares `Origin` with the host it was asked as.
+    assert seen[1]["origin"] == "https://shop.example"
+    assert seen[1]["referer"] == "https://shop.example/login/"
+
+
 def test_a8_an_access_log_is_replayed_in_order_and_faster(tmp_path: Path) -> None:
     asked: list[str] = []
 

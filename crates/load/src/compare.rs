@@ -122,18 +122,6 @@ pub fn reports(
     seed: u64,
 ) -> Result<Vec<Compared>, String> {
     comparable(first, second)?;
-    let column = |report: &Value, name: &str| -> Vec<f64> {
-        let rows = report.get("rows").and_then(Value::as_array);
-        let rows = rows.map(Vec::as_slice).unwrap_or_default();
-        // The first and the last row hold the begin and the end of the run.
-        let inner = rows
-            .get(1..rows.len().saturating_sub(1))
-            .unwrap_or_default();
-        inner
-            .iter()
-            .filter_map(|row| row.get(name)?.as_f64())
-            .collect()
-    };
     let mut all = Vec::new();
     for (name, key, more) in [
         ("answers a second", "rate", true),
@@ -171,6 +159,26 @@ pub fn reports(
     };
     all.push(share_of_errors(errors(first), errors(second), noise));
     Ok(all)
+}
+
+/// The values of a column in the rows of a report that say something of it. The first row holds the begin of
+/// the run, the last in its time the end of it, and those behind it only late answers; a row in which nothing
+/// was answered has a rate, but no latency.
+fn column(report: &Value, name: &str) -> Vec<f64> {
+    let rows = report.get("rows").and_then(Value::as_array);
+    let end = report.get("time_s").and_then(Value::as_f64);
+    let begun = |row: &&Value| {
+        let at = row.get("at_s").and_then(Value::as_f64);
+        at.zip(end).is_none_or(|(at, end)| at < end)
+    };
+    let rows: Vec<&Value> = rows.into_iter().flatten().filter(begun).collect();
+    let inner = rows
+        .get(1..rows.len().saturating_sub(1))
+        .unwrap_or_default();
+    let values = inner.iter().filter_map(|row| row.get(name)?.as_f64());
+    values
+        .filter(|value| !name.ends_with("_ms") || *value > 0.0)
+        .collect()
 }
 
 /// Whether a difference of two reports would say anything.
@@ -355,6 +363,48 @@ mod tests {
             errors: 0.5,
         };
         assert_eq!(verdict(&pairs(&[(good, failing); 5], 0.02, 1)), Word::Worse);
+    }
+
+    /// A report of 30 s with so many answers in each second and their p50; late answers behind the end.
+    fn report(each: impl Fn(u64) -> (f64, f64), behind: u64) -> Value {
+        let rows: Vec<Value> = (0..30 + behind)
+            .map(|at| {
+                let (rate, p50) = each(at);
+                serde_json::json!({"at_s": at, "rate": rate, "p50_ms": p50, "p95_ms": p50 * 2.0})
+            })
+            .collect();
+        serde_json::json!({"scenario": "x", "time_s": 30.0, "rows": rows})
+    }
+
+    #[test]
+    fn a7_a_report_with_stalls_is_not_the_faster_one() {
+        let even = report(
+            |at| (100.0 + (at % 2) as f64, 10.0 + (at % 3) as f64 / 10.0),
+            0,
+        );
+        let stalls = report(
+            |at| {
+                if at % 3 == 0 {
+                    (0.0, 0.0)
+                } else {
+                    (100.0, 10.0 + (at % 2) as f64 / 10.0)
+                }
+            },
+            0,
+        );
+        let all = reports(&even, &stalls, 0.02, 1).unwrap();
+        let word = |name: &str| all.iter().find(|it| it.name == name).unwrap().word;
+        assert_eq!(word("answers a second"), Word::Worse);
+        assert_eq!(word("p50, ms"), Word::NoDifference);
+        assert_eq!(word("p95, ms"), Word::NoDifference);
+    }
+
+    #[test]
+    fn a7_rows_behind_the_end_are_not_compared() {
+        let even = |at: u64| (100.0 + (at % 2) as f64, 10.0 + (at % 3) as f64 / 10.0);
+        let with_late = |at: u64| if at < 30 { even(at) } else { (900.0, 900.0) };
+        let all = reports(&report(even, 0), &report(with_late, 20), 0.02, 1).unwrap();
+        assert_eq!(verdict(&all), Word::NoDifference, "{all:?}");
     }
 
     #[test]

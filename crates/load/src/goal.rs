@@ -77,14 +77,8 @@ impl Goal {
                 (Metric::Rate, number.trim().parse().ok())
             }
             name => {
-                let digits = name
-                    .strip_prefix('p')
-                    .filter(|rest| rest.len() > 1)
-                    .ok_or(EXPECTED)?;
-                let digits: f64 = format!("0.{}", digits.replace('.', ""))
-                    .parse()
-                    .map_err(|_| EXPECTED)?;
-                (Metric::Quantile(digits), time())
+                let quantile = name.strip_prefix('p').and_then(quantile);
+                (quantile.ok_or(EXPECTED)?, time())
             }
         };
         let limit = limit.filter(|limit| limit.is_finite() && *limit >= 0.0);
@@ -109,7 +103,7 @@ impl Goal {
             Metric::Errors => (tally.errors() as f64, ""),
             Metric::TimeoutShare => (of_ended(tally.timeouts()), " %"),
             Metric::Timeouts => (tally.timeouts() as f64, ""),
-            Metric::Rate => (tally.hits as f64 / time.as_secs_f64().max(1e-9), "/s"),
+            Metric::Rate => (tally.in_time() as f64 / time.as_secs_f64().max(1e-9), "/s"),
         };
         let equal = self.equal && (value - self.limit).abs() < f64::EPSILON;
         let failed = equal
@@ -126,6 +120,25 @@ impl Goal {
             failed: failed || (tally.ended() == 0 && self.above && unit == " ms"),
         }
     }
+}
+
+/// What stands behind the `p`: a percentage, `95` or `99.9`, for which `999` is another spelling; the
+/// hundredth is the longest of all.
+fn quantile(text: &str) -> Option<Metric> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if text == "100" {
+        return Some(Metric::Max);
+    }
+    let percent = match (whole.strip_prefix("99"), text.contains('.')) {
+        (Some(nines), false) if digits(nines, 3) => format!("99.{nines}"),
+        _ if digits(whole, 2) && digits(part, 3) => text.to_owned(),
+        _ => return None,
+    };
+    let share = percent.parse::<f64>().ok()? / 100.0;
+    (share > 0.0).then_some(Metric::Quantile(share))
 }
 
 impl fmt::Display for Goal {
@@ -162,6 +175,12 @@ mod tests {
             ("rate<11/s", true),
             ("rate<9", false),
             ("p50<1s", true),
+            ("p100>=100ms", true),
+            ("p100>100ms", false),
+            ("p9>9ms", false),
+            ("p9>8ms", true),
+            ("p999>=100ms", true),
+            ("p99.999>=100ms", true),
         ] {
             let judged = Goal::parse(text)
                 .unwrap()
@@ -184,6 +203,15 @@ mod tests {
             "p>1s",
             "rate<-1",
             "pxx>1s",
+            "p9e9>1s",
+            "p101>1s",
+            "p950>1s",
+            "p0>1s",
+            "p99.>1s",
+            "p.9>1s",
+            "p99.9999>1s",
+            "p+9>1s",
+            "p-9>1s",
         ] {
             assert!(Goal::parse(text).is_err(), "{text}");
         }

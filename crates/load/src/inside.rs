@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::target::Door;
 
@@ -48,6 +48,8 @@ impl Sample {
 pub struct Inside {
     /// In the order of time; empty when the server said nothing.
     pub samples: Vec<Sample>,
+    /// What the first snapshot counted: time in phases, requests of routes.
+    pub first: Option<Value>,
     /// The last snapshot as it came.
     pub last: Option<Value>,
 }
@@ -102,6 +104,7 @@ fn watch(door: &Door, path: &str, over: &AtomicBool) -> Inside {
                     at: begin.elapsed(),
                     numbers: numbers(&value),
                 });
+                inside.first.get_or_insert_with(|| counts(&value));
                 inside.last = Some(value);
                 misses = 0;
             }
@@ -180,6 +183,38 @@ fn read(mut stream: impl Read) -> Result<(u16, Vec<u8>), String> {
     }
 }
 
+/// The counts of a snapshot, which is far larger.
+fn counts(value: &Value) -> Value {
+    let routes = value.get("routes").and_then(Value::as_array);
+    let routes = routes.into_iter().flatten();
+    let routes =
+        routes.map(|route| json!({"label": route.get("label"), "requests": route.get("requests")}));
+    json!({
+        "total": {"phases_ms": value.pointer("/total/phases_ms")},
+        "routes": routes.collect::<Vec<_>>(),
+    })
+}
+
+/// Milliseconds that requests spent in each phase between two snapshots.
+pub fn phases(before: Option<&Value>, after: Option<&Value>) -> Vec<(String, f64)> {
+    let list = |value: Option<&Value>, pointer: &str| -> Vec<Value> {
+        let found = value.and_then(|value| value.pointer(pointer)?.as_array().cloned());
+        found.unwrap_or_default()
+    };
+    let names = list(after, "/phases");
+    let (was, is) = (
+        list(before, "/total/phases_ms"),
+        list(after, "/total/phases_ms"),
+    );
+    let number = |list: &[Value], at: usize| list.get(at).and_then(Value::as_f64).unwrap_or(0.0);
+    let each = names.iter().enumerate();
+    each.filter_map(|(at, name)| {
+        let name = name.as_str()?.to_owned();
+        Some((name, number(&is, at) - number(&was, at)))
+    })
+    .collect()
+}
+
 fn numbers(value: &Value) -> Vec<(&'static str, f64)> {
     let number = |name: &&'static str| {
         let at = format!("/{}", name.replace('.', "/"));
@@ -191,6 +226,16 @@ fn numbers(value: &Value) -> Vec<(&'static str, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn phases_are_those_of_the_time_between_two_snapshots() {
+        let snapshot = |gil: u64, app: u64| json!({"phases": ["gil", "app"], "total": {"phases_ms": [gil, app]}});
+        let (one, other) = (counts(&snapshot(5, 10)), snapshot(7, 110));
+        let found = phases(Some(&one), Some(&other));
+        assert_eq!(found, [("gil".to_owned(), 2.0), ("app".to_owned(), 100.0)]);
+        assert_eq!(phases(None, Some(&other)).len(), 2);
+        assert!(phases(Some(&one), None).is_empty());
+    }
 
     #[test]
     fn a_snapshot_becomes_numbers_with_names() {

@@ -26,6 +26,7 @@ mod login;
 pub mod plan;
 mod random;
 pub mod record;
+mod redirect;
 pub mod report;
 pub mod response;
 pub mod run;

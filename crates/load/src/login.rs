@@ -2,6 +2,9 @@
 //! user types. Understands Django's form, whose token is in the page and in a cookie.
 //! Leaves sending to the engine.
 
+use crate::scenario::Request;
+use crate::target::Site;
+
 /// Who logs in where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
@@ -9,6 +12,8 @@ pub struct Login {
     pub path: String,
     /// What is typed: names and values; `{n}` becomes the number of the user.
     pub fields: Vec<(String, String)>,
+    /// Fields of the head that every request has.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Login {
@@ -22,11 +27,59 @@ impl Login {
         Some(Self {
             path: crate::target::is_path(path).then(|| path.to_owned())?,
             fields: fields?,
+            headers: Vec::new(),
         })
     }
 
+    /// Asks for the form.
+    pub(crate) fn page(&self) -> Request {
+        Request {
+            fields: self.headers.clone(),
+            ..Request::get(self.path.clone())
+        }
+    }
+
+    /// Sends the form that is in a page.
+    pub(crate) fn post(&self, site: &Site, page: &[u8], user: usize) -> Request {
+        let origin = self.origin(site);
+        let own = [
+            (
+                "Content-Type",
+                "application/x-www-form-urlencoded".to_owned(),
+            ),
+            ("Referer", format!("{origin}{}", self.path)),
+            ("Origin", origin),
+        ];
+        let is_own = |name: &str| own.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+        let given = self.headers.iter().filter(|(name, _)| !is_own(name));
+        let mut fields: Vec<(String, String)> = given.cloned().collect();
+        fields.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Request {
+            method: "POST".to_owned(),
+            path: self.path.clone(),
+            fields,
+            body: self.body(page, user).into_bytes(),
+            weight: 1.0,
+        }
+    }
+
+    /// The site as its app knows it, by the fields that say so; Django compares this with its host.
+    fn origin(&self, site: &Site) -> String {
+        let given = |wanted: &str| {
+            let mut headers = self.headers.iter();
+            let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.clone())
+        };
+        let scheme = if site.tls { "https" } else { "http" };
+        format!(
+            "{}://{}",
+            given("x-forwarded-proto").unwrap_or_else(|| scheme.to_owned()),
+            given("host").unwrap_or_else(|| site.authority())
+        )
+    }
+
     /// The body of the POST for a page that was got.
-    pub(crate) fn body(&self, page: &[u8], user: usize) -> String {
+    fn body(&self, page: &[u8], user: usize) -> String {
         let typed = self.fields.iter().map(|(name, value)| {
             let value = value.replace("{n}", &user.to_string());
             (name.clone(), value)
@@ -166,6 +219,36 @@ mod tests {
         assert_eq!(
             login.body(page, 7),
             "csrfmiddlewaretoken=abc%26%27&quoted=a%3Eb&username=u7&password=p+w&next=%2Fb"
+        );
+    }
+
+    #[test]
+    fn a8_a_login_has_the_fields_that_every_request_has() {
+        let (site, _) = Site::parse("http://127.0.0.1:8000/").unwrap();
+        let mut login = Login::parse("/l", "a=b").unwrap();
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert!(
+            login
+                .post(&site, b"", 0)
+                .fields
+                .contains(&field("Origin", "http://127.0.0.1:8000"))
+        );
+        login.headers = vec![
+            field("host", "shop.example"),
+            field("X-Forwarded-Proto", "https"),
+            field("content-type", "application/json"),
+        ];
+        assert_eq!(login.page().fields, login.headers);
+        let post = login.post(&site, b"", 0);
+        assert_eq!(
+            post.fields,
+            [
+                field("host", "shop.example"),
+                field("X-Forwarded-Proto", "https"),
+                field("Content-Type", "application/x-www-form-urlencoded"),
+                field("Referer", "https://shop.example/l"),
+                field("Origin", "https://shop.example"),
+            ]
         );
     }
 

@@ -99,6 +99,10 @@ pub struct First {
 pub struct Tally {
     /// Whole responses, whatever their status.
     pub hits: u64,
+    /// Those of them that came after the end of the planned time: in no rate, but in every latency.
+    pub late: u64,
+    /// Those of the late ones that were 4xx and 5xx.
+    pub late_bad: u64,
     /// Whole responses by the first digit of the status; those of 4xx and 5xx are errors.
     pub classes: [u64; 6],
     /// Whole responses of status 204.
@@ -145,6 +149,17 @@ impl Tally {
     /// Failures of a kind.
     pub fn failed(&self, kind: Kind) -> u64 {
         self.failures.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    /// Whole responses that came in the time they are counted in.
+    pub fn in_time(&self) -> u64 {
+        self.hits.saturating_sub(self.late)
+    }
+
+    /// Those of them that are neither 4xx nor 5xx.
+    pub fn good_in_time(&self) -> u64 {
+        self.in_time()
+            .saturating_sub(self.bad().saturating_sub(self.late_bad))
     }
 
     /// Everything that is no good answer: failures, 4xx and 5xx, time-outs among them.
@@ -223,9 +238,17 @@ impl Tally {
         }
     }
 
+    /// The response that was counted last came after the end.
+    pub(crate) fn was_late(&mut self, status: u16) {
+        self.late += 1;
+        self.late_bad += u64::from(status >= 400);
+    }
+
     /// Adds what another stretch or thread has counted.
     pub fn merge(&mut self, other: &Self) {
         self.hits += other.hits;
+        self.late += other.late;
+        self.late_bad += other.late_bad;
         self.no_content += other.no_content;
         let add = |to: &mut [u64], from: &[u64]| {
             for (to, from) in to.iter_mut().zip(from) {

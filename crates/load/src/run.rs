@@ -27,7 +27,9 @@ pub struct Row {
     pub active: usize,
     /// Whole responses.
     pub hits: u64,
-    /// Those of them that were 4xx and 5xx.
+    /// Those of them that came after the end of the planned time.
+    pub late: u64,
+    /// Those of all that were 4xx and 5xx.
     pub bad: u64,
     /// Failures, 4xx and 5xx, time-outs among them.
     pub errors: u64,
@@ -47,6 +49,7 @@ impl Row {
             at,
             active: 0,
             hits: 0,
+            late: 0,
             bad: 0,
             errors: 0,
             timeouts: 0,
@@ -60,6 +63,7 @@ impl Row {
         // Threads have their own shares of the users; each tells the most it had.
         self.active = self.active.max(tally.active * threads);
         self.hits += tally.hits;
+        self.late += tally.late;
         self.bad += tally.bad();
         self.errors += tally.errors();
         self.timeouts += tally.timeouts();
@@ -71,6 +75,7 @@ impl Row {
     fn merge(&mut self, next: &Self) {
         self.active = self.active.max(next.active);
         self.hits += next.hits;
+        self.late += next.late;
         self.bad += next.bad;
         self.errors += next.errors;
         self.timeouts += next.timeouts;
@@ -104,9 +109,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whole responses a second.
+    /// Whole responses a second. What came after the end is not in it: users whose requests take long
+    /// would otherwise be counted for work they began in the time and ended after it.
     pub fn rate(&self) -> f64 {
-        self.total.hits as f64 / self.time.as_secs_f64().max(1e-9)
+        self.total.in_time() as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+
+    /// The same of responses that are neither 4xx nor 5xx.
+    pub fn good_rate(&self) -> f64 {
+        self.total.good_in_time() as f64 / self.time.as_secs_f64().max(1e-9)
     }
 
     /// The share of a CPU that a sending thread used.

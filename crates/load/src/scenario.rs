@@ -95,6 +95,8 @@ impl Scenario {
 pub(crate) struct Rendered {
     pub(crate) method: http::Method,
     pub(crate) path: String,
+    /// For `Host`, or `:authority`.
+    pub(crate) host: String,
     /// Lower-case names, for HTTP/2.
     pub(crate) fields: Vec<(String, String)>,
     /// Everything before the empty line.
@@ -145,6 +147,7 @@ impl Rendered {
         Self {
             method: method.unwrap_or(http::Method::GET),
             path: request.path.clone(),
+            host,
             fields: lower.filter(|(name, _)| !single(name)).collect(),
             head: head.into_bytes().into(),
             body,

@@ -24,7 +24,7 @@ const GRAPH: &[(&str, &[&str])] = &[
             "tiers",
         ],
     ),
-    ("crates/load", &["base", "sys"]),
+    ("crates/load", &["base", "insight", "sys"]),
     ("crates/tune", &["base", "load"]),
     ("crates/pg", &["base", "trust"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),

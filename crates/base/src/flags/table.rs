@@ -121,7 +121,7 @@ const REQUESTS: &[Flag] = &[
     flag(
         "login",
         "PATH",
-        "Each user logs in first: gets this page, finds the hidden fields of the form in it (Django's token among them), posts it with `--login-data`. The login is not counted.",
+        "Each user logs in first: gets this page, finds the hidden fields of the form in it (Django's token among them), posts it with `--login-data` and every `--header`. The login is not counted.",
     ),
     flag(
         "login-data",
@@ -136,7 +136,7 @@ const REQUESTS: &[Flag] = &[
     flag(
         "follow",
         "COUNT",
-        "Follow so many redirects on the same site; the request ends with the last answer. None if left out.",
+        "Follow so many redirects on the same site, with the method and the body where the status keeps them (307, 308); the request ends with the last answer. None if left out.",
     ),
 ];
 
@@ -203,7 +203,7 @@ const REPORT: &[Flag] = &[
     flag(
         "inside",
         "URL",
-        "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running`, `pool.waiting`, `sentence` and `findings`. A Canter of this user on this machine is found and asked if left out; `off` asks nobody.",
+        "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running` and `pool.waiting` at their highest, and what was counted between the first answer and the last: the times `total.phases_ms` with their names in `phases`, and `findings` with `requests` of their `routes`. A Canter of this user on this machine is found and asked if left out; `off` asks nobody.",
     ),
     QUIET,
 ];
@@ -212,7 +212,7 @@ const VERDICT: &[Flag] = &[
     flag(
         "fail-if",
         "CONDITION",
-        "Exit code 8 when it is true: `p95>400ms`, `max>2s`, `errors>1%`, `timeouts>0`, `rate<100/s`. May be given several times. When the generator was the limit there is no verdict, and the exit code is 8 as well.",
+        "Exit code 8 when it is true: `p95>400ms` (also `p99.9`), `max>2s`, `errors>1%`, `timeouts>0`, `rate<100/s`. May be given several times. When the generator was the limit there is no verdict, and the exit code is 8 as well.",
     ),
     flag(
         "abort-on-fail",

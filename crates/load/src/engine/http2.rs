@@ -117,12 +117,12 @@ impl Http2 {
         &mut self,
         rendered: &Rendered,
         cookies: Option<&str>,
-        origin: &str,
+        scheme: &str,
     ) -> Result<(), Kind> {
         let mut context = Context::from_waker(Waker::noop());
         let mut request = http::Request::builder()
             .method(rendered.method.clone())
-            .uri(format!("{origin}{}", rendered.path));
+            .uri(format!("{scheme}://{}{}", rendered.host, rendered.path));
         for (name, value) in &rendered.fields {
             request = request.header(name.as_str(), value.as_str());
         }

@@ -68,7 +68,6 @@ pub(crate) fn poller() -> Result<OwnedFd, String> {
 pub(crate) struct Engine<'a> {
     common: &'a Common<'a>,
     thread: usize,
-    origin: String,
     epoll: OwnedFd,
     users: Vec<User>,
     /// Users without a request, in an open model.
@@ -103,7 +102,6 @@ impl<'a> Engine<'a> {
         let mut engine = Self {
             common,
             thread,
-            origin: plan.site.origin(),
             epoll,
             users: Vec::new(),
             idle: Vec::new(),
@@ -192,7 +190,6 @@ impl<'a> Engine<'a> {
         let mut shared = Shared {
             plan: self.common.plan,
             rendered: self.common.rendered,
-            origin: &self.origin,
             epoll: &self.epoll,
             tally: &mut self.tally,
             requests: &mut self.requests,

@@ -1,12 +1,13 @@
-//! Owns what a user asks for beside the scenario: the form of a login, the goal of a redirect.
-//! Leaves sending it to `user`.
+//! Owns when a user asks for something beside the scenario: the form of a login, the goal of a redirect.
+//! Leaves what that is to `login` and `redirect`, and sending it to `user`.
 
 use std::time::Instant;
 
 use super::user::{Shared, Step, Turn, User};
 use crate::record::Kind;
+use crate::redirect;
 use crate::response::Head;
-use crate::scenario::{Rendered, Request};
+use crate::scenario::Rendered;
 
 impl User {
     pub(super) fn post_login(
@@ -22,22 +23,7 @@ impl User {
         if head.status != 200 {
             return self.fail(shared, Kind::Login, now);
         }
-        let field = |name: &str, value: String| (name.to_owned(), value);
-        let origin = shared.plan.site.origin();
-        let post = Request {
-            method: "POST".to_owned(),
-            path: login.path.clone(),
-            fields: vec![
-                field(
-                    "Content-Type",
-                    "application/x-www-form-urlencoded".to_owned(),
-                ),
-                field("Referer", format!("{origin}{}", login.path)),
-                field("Origin", origin),
-            ],
-            body: login.body(&self.page, self.number).into_bytes(),
-            weight: 1.0,
-        };
+        let post = login.post(&shared.plan.site, &self.page, self.number);
         self.page = Vec::new();
         self.step = Step::LoginPost;
         self.own = Some(Box::new(Rendered::new(&post, &shared.plan.site, true)));
@@ -51,26 +37,18 @@ impl User {
         head: &Head,
         now: Instant,
     ) -> Option<Turn> {
-        if self.redirects == 0 || !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
+        if self.redirects == 0 {
             return None;
         }
         let location = std::str::from_utf8(head.location.as_deref()?).ok()?;
-        let path = match location.strip_prefix(shared.origin) {
-            Some("") => "/",
-            Some(rest) => rest,
-            None => location,
+        let asked = match &self.own {
+            Some(own) => own,
+            None => shared.rendered.get(self.which)?,
         };
-        if !crate::target::is_path(path) || path.starts_with("//") {
-            return None;
-        }
+        let next = redirect::next(asked, &shared.plan.site, head.status, location)?;
         self.redirects -= 1;
         shared.tally.steps += 1;
         self.step = Step::Redirected;
-        let mut next = Request::get(path);
-        let asked = shared.rendered.get(self.which)?;
-        next.fields.clone_from(&asked.fields);
-        next.fields
-            .retain(|(name, _)| name != "content-length" && name != "content-type");
         self.own = Some(Box::new(Rendered::new(
             &next,
             &shared.plan.site,

@@ -18,7 +18,7 @@ use crate::cookies::Jar;
 use crate::plan::Plan;
 use crate::record::{Kind, PerRequest, Tally};
 use crate::response::{Decoder, Head};
-use crate::scenario::{Rendered, Request};
+use crate::scenario::Rendered;
 
 /// How often a slow client moves, and how much it then reads.
 const SLOW_STEP: Duration = Duration::from_millis(100);
@@ -32,7 +32,6 @@ const PAGE: usize = 512 << 10;
 pub(super) struct Shared<'a> {
     pub(super) plan: &'a Plan,
     pub(super) rendered: &'a [Rendered],
-    pub(super) origin: &'a str,
     pub(super) epoll: &'a OwnedFd,
     pub(super) tally: &'a mut Tally,
     pub(super) requests: &'a mut [PerRequest],
@@ -159,7 +158,7 @@ impl User {
         if !self.logged_in {
             self.step = Step::LoginPage;
             if let Some(login) = &shared.plan.login {
-                let page = Request::get(login.path.clone());
+                let page = login.page();
                 self.own = Some(Box::new(Rendered::new(&page, &shared.plan.site, true)));
             }
         }
@@ -231,8 +230,13 @@ impl User {
                 Ok(http2) => http2,
                 Err(kind) => return self.fail(shared, kind, now),
             };
+            let scheme = if shared.plan.site.tls {
+                "https"
+            } else {
+                "http"
+            };
             let asked = match self.rendered(shared) {
-                Some(asked) => http2.request(asked, self.cookies.as_deref(), shared.origin),
+                Some(asked) => http2.request(asked, self.cookies.as_deref(), scheme),
                 None => Err(Kind::Invalid),
             };
             self.http2 = Some(http2);
@@ -498,6 +502,9 @@ impl User {
         let naive = now.saturating_duration_since(self.sent.unwrap_or(self.intended));
         let at = now.saturating_duration_since(shared.begin);
         shared.tally.hit(status, at, shared.active);
+        if at > shared.plan.load.time() {
+            shared.tally.was_late(status);
+        }
         shared.tally.corrected.record(corrected);
         shared.tally.naive.record(naive);
         if let Some(request) = shared.requests.get_mut(self.which) {

@@ -69,6 +69,7 @@ pub(super) fn json(report: &Report<'_>) -> Value {
         "time_s": outcome.time.as_secs_f64(),
         "ended_early": outcome.ended_early,
         "hits": total.hits,
+        "late": total.late,
         "rate": outcome.rate(),
         "statuses": statuses,
         "errors": total.errors(),
@@ -112,7 +113,7 @@ fn rows(report: &Report<'_>) -> Vec<Value> {
         .iter()
         .map(|row| {
             json!({"at_s": row.at.as_secs_f64(), "users": row.active, "hits": row.hits,
-               "rate": report.row_rate(row), "bad": row.bad, "errors": row.errors, "timeouts": row.timeouts,
+               "late": row.late, "rate": report.row_rate(row), "bad": row.bad, "errors": row.errors, "timeouts": row.timeouts,
                "bytes_in": row.bytes_in, "p50_ms": ms(row.latency.quantile(0.5)),
                "p95_ms": ms(row.latency.quantile(0.95)), "p99_ms": ms(row.latency.quantile(0.99)),
                "max_ms": ms(row.latency.max())})

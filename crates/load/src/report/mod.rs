@@ -1,6 +1,7 @@
 //! Owns a run as people and programs read it: the facts here, the forms beside this file.
 //! Leaves where it is written to `canter`.
 
+mod cause;
 mod chart;
 mod files;
 mod html;
@@ -70,20 +71,26 @@ impl Report<'_> {
         }
     }
 
+    /// Answers a second. A row in which the run ended counts what came until then.
     fn row_rate(&self, row: &Row) -> f64 {
-        row.hits as f64 / self.row_seconds(row)
+        let late = if self.is_behind(row) { 0 } else { row.late };
+        row.hits.saturating_sub(late) as f64 / self.row_seconds(row)
     }
 
-    /// The last row may be shorter than the others; one behind the end holds late answers.
+    /// The last row may be shorter than the others.
     fn row_seconds(&self, row: &Row) -> f64 {
-        let left = self.outcome.time.saturating_sub(row.at);
         let whole = self.outcome.row_time;
-        let time = if left < whole / 10 {
+        let time = if self.is_behind(row) {
             whole
         } else {
-            left.min(whole)
+            whole.min(self.outcome.time.saturating_sub(row.at))
         };
         time.as_secs_f64().max(1e-9)
+    }
+
+    /// Whether a row holds hardly anything but late answers.
+    fn is_behind(&self, row: &Row) -> bool {
+        self.outcome.time.saturating_sub(row.at) < self.outcome.row_time / 10
     }
 }
 

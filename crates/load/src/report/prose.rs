@@ -1,10 +1,8 @@
-//! Owns the sentences: what a run showed, where it broke, and why as far as the server told.
-//! Leaves numbers in tables to the other forms.
+//! Owns the sentences: what a run showed and where it broke. Leaves why, as far as the server told, to
+//! `cause`, and numbers in tables to the other forms.
 
-use serde_json::Value;
-
+use super::cause::cause;
 use super::{Report, count, rate, time};
-use crate::inside::Inside;
 use crate::record::{First, Kind};
 use crate::run::Row;
 
@@ -19,6 +17,7 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
         said.push("Not one request was answered.".to_owned());
     } else {
         said.push(volume(report));
+        said.extend(late(report));
         said.push(latency(report));
     }
     said.extend(knee(report));
@@ -48,9 +47,8 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
 
 fn volume(report: &Report<'_>) -> String {
     let total = &report.outcome.total;
-    let wrong = total.classes[4] + total.classes[5];
-    let good = total.hits.saturating_sub(wrong) as f64;
-    let each_second = good / report.outcome.time.as_secs_f64().max(1e-9);
+    let wrong = total.bad().saturating_sub(total.late_bad);
+    let each_second = report.outcome.good_rate();
     let day = each_second * 86_400.0;
     let day = if day >= 1e6 {
         format!("{:.1} million", day / 1e6)
@@ -59,7 +57,7 @@ fn volume(report: &Report<'_>) -> String {
     };
     let answered = format!(
         "{} requests were answered in {}",
-        count(total.hits),
+        count(total.in_time()),
         time(report.outcome.time)
     );
     let each_second = rate(each_second);
@@ -71,6 +69,17 @@ fn volume(report: &Report<'_>) -> String {
          {day} a day.",
         count(wrong)
     )
+}
+
+/// What was asked in the time and answered after it.
+fn late(report: &Report<'_>) -> Option<String> {
+    let late = report.outcome.total.late;
+    (late > 0).then(|| {
+        format!(
+            "{} more answers came after the end: they are in the latencies, and in no rate.",
+            count(late)
+        )
+    })
 }
 
 fn latency(report: &Report<'_>) -> String {
@@ -193,56 +202,4 @@ fn to_do(kind: Kind) -> &'static str {
             "This machine has no ports or file descriptors left: take fewer users, and keep connections open."
         }
     }
-}
-
-/// What held the server back, by its own numbers: the queue and the pool at their longest, the phase
-/// that takes the most time, and the finding that costs the most.
-fn cause(inside: &Inside) -> Option<String> {
-    let last = inside.last.as_ref()?;
-    let peak = |name: &str| {
-        let values = inside.samples.iter().filter_map(|sample| sample.get(name));
-        values.fold(0.0, f64::max)
-    };
-    let words = |pointer: &str| {
-        last.pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let mut said = format!(
-        "The server says: at most {:.0} requests waited for a worker while {:.0} were with one",
-        peak("now.queued"),
-        peak("now.running")
-    );
-    if peak("pool.waiting") > 0.0 {
-        said.push_str(&format!(
-            ", {:.0} waited for the database",
-            peak("pool.waiting")
-        ));
-    }
-    if !words("/sentence").is_empty() {
-        said.push_str(&format!("; {}", words("/sentence")));
-    }
-    let findings = last.get("findings").and_then(Value::as_array);
-    let lost = |finding: &&Value| {
-        finding
-            .get("lost_per_hour_ms")
-            .and_then(Value::as_f64)
-            .unwrap_or(0.0)
-    };
-    let worst = findings
-        .into_iter()
-        .flatten()
-        .max_by(|one, two| lost(one).total_cmp(&lost(two)));
-    if let Some(worst) = worst {
-        let text = |key: &str| worst.get(key).and_then(Value::as_str).unwrap_or_default();
-        let line = worst.get("line").and_then(Value::as_u64).unwrap_or(0);
-        said.push_str(&format!(
-            "; most is lost in {}, {}:{line}: {}",
-            text("route"),
-            text("file"),
-            text("title")
-        ));
-    }
-    said.push('.');
-    Some(said)
 }

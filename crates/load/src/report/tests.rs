@@ -36,6 +36,7 @@ fn outcome() -> Outcome {
             at,
             active: 1 + second as usize * 5,
             hits: latency.count(),
+            late: 0,
             bad: 0,
             errors: 0,
             timeouts: 0,
@@ -121,10 +122,12 @@ fn the_cause_is_what_the_server_says() {
         })
         .to_vec();
     outcome.inside.last = Some(serde_json::json!({
-        "sentence": "rate-limiting step: statements, 61 % of the time",
+        "phases": ["sql", "app"],
+        "total": {"phases_ms": [61, 39]},
+        "routes": [{"label": "GET /a", "requests": 9}, {"label": "GET /b", "requests": 9}],
         "findings": [
-            {"route": "GET /a", "file": "a.py", "line": 1, "title": "little", "lost_per_hour_ms": 5},
-            {"route": "GET /b", "file": "b.py", "line": 41, "title": "one for each row", "lost_per_hour_ms": 900},
+            {"route": "GET /a", "file": "a.py", "line": 1, "title": "little", "lost_ms": 5},
+            {"route": "GET /b", "file": "b.py", "line": 41, "title": "one for each row", "lost_ms": 900},
         ],
     }));
     let report = Report {
@@ -134,8 +137,8 @@ fn the_cause_is_what_the_server_says() {
     };
     let prose = report.prose().join(" ");
     assert!(prose.contains(
-        "at most 17 requests waited for a worker while 8 were with one; rate-limiting step: statements, 61 % of \
-         the time; most is lost in GET /b, b.py:41: one for each row."
+        "at most 17 requests waited for a worker while 8 were with one; rate-limiting step: SQL, 61 % of the \
+         time; next: Python code of the app, 39 %; most is lost in GET /b, b.py:41: one for each row."
     ), "{prose}");
 }
 

@@ -49,8 +49,15 @@ fn counts(report: &Report<'_>, out: &mut String) {
     };
     line(
         "answers",
-        format!("{} ({} a second)", count(total.hits), rate(outcome.rate())),
+        format!(
+            "{} ({} a second)",
+            count(total.in_time()),
+            rate(outcome.rate())
+        ),
     );
+    if total.late > 0 {
+        line("answers after the end", count(total.late));
+    }
     for (class, hits) in total.classes.iter().enumerate().skip(2) {
         if *hits > 0 {
             line(&format!("  {class}xx"), count(*hits));

@@ -164,13 +164,15 @@ fn login(given: &Given) -> Result<Option<Login>, Fault> {
             .from("command line")
             .hint("such as `--login-data 'username=user&password=secret'`")
     })?;
-    Login::parse(path, fields).map(Some).ok_or_else(|| {
+    let mut login = Login::parse(path, fields).ok_or_else(|| {
         wrong(
             "login-data",
             fields,
             "expected `username=user&password=secret`",
         )
-    })
+    })?;
+    login.headers = headers(given)?;
+    Ok(Some(login))
 }
 
 fn load(given: &Given, scenario: &Scenario) -> Result<Load, Fault> {
@@ -249,26 +251,33 @@ fn scenario(given: &Given, site: &Site, path: String) -> Result<Scenario, Fault>
             }
         }
     };
-    for field in given.values("header") {
+    for (name, value) in headers(given)? {
+        for request in &mut scenario.requests {
+            request
+                .fields
+                .retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
+            request.fields.push((name.clone(), value.clone()));
+        }
+    }
+    Ok(scenario)
+}
+
+fn headers(given: &Given) -> Result<Vec<(String, String)>, Fault> {
+    let read = |field: &String| {
         let pair = field
             .split_once(':')
             .map(|(name, value)| (name.trim(), value.trim()));
         let pair = pair.filter(|(name, value)| is_field(name, value));
-        let (name, value) = pair.ok_or_else(|| {
+        let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        pair.ok_or_else(|| {
             wrong(
                 "header",
                 field,
                 "expected a field such as `Accept: text/html`",
             )
-        })?;
-        for request in &mut scenario.requests {
-            request
-                .fields
-                .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-            request.fields.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    Ok(scenario)
+        })
+    };
+    given.values("header").iter().map(read).collect()
 }
 
 fn single(given: &Given, path: String) -> Result<Scenario, Fault> {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use canter_base::{Exit, Fault};
-use canter_load::inside::{SNAPSHOT, Watcher, snapshot};
+use canter_load::inside::{SNAPSHOT, Watcher, phases, snapshot};
 use canter_load::run::{Outcome, Progress};
 use canter_load::scenario::Order;
 use canter_load::schedule::{Load, Stage};
@@ -424,27 +424,15 @@ impl Looks {
     }
 }
 
-/// What the generator counted. Answers that came behind the end of the window are in no rate: users whose
-/// requests take long would otherwise be counted for work they began in the time and ended after it.
+/// What the generator counted.
 fn counted(outcome: &Outcome) -> Measured {
     let total = &outcome.total;
-    let inside = outcome
-        .rows
-        .iter()
-        .filter(|row| row.at + outcome.row_time <= outcome.time);
-    let (mut good, mut seconds) = (0.0, 0.0);
-    for row in inside {
-        // Time-outs are no hits, so a row may have more errors than hits.
-        good += row.hits.saturating_sub(row.errors) as f64;
-        seconds += outcome.row_time.as_secs_f64();
-    }
-    let wrong = total.classes[4] + total.classes[5];
     Measured {
-        rate: if seconds > 0.0 { good / seconds } else { 0.0 },
+        rate: outcome.good_rate(),
         p50: total.corrected.quantile(0.5),
         p95: total.corrected.quantile(0.95),
         p99: total.corrected.quantile(0.99),
-        answers: total.hits - wrong.min(total.hits),
+        answers: total.hits.saturating_sub(total.bad()),
         errors: total.error_share(),
         timeouts: total.timeouts(),
         first_error: total.first_error.as_ref().map(|first| first.what.clone()),
@@ -458,28 +446,6 @@ fn offered(plan: &Plan, time: Duration) -> f64 {
         Order::Log(log) => log.len() as f64 / time.as_secs_f64(),
         _ => 0.0,
     }
-}
-
-/// Milliseconds in each phase between two snapshots.
-fn phases(before: Option<&Value>, after: Option<&Value>) -> Vec<(String, f64)> {
-    let list = |value: Option<&Value>, pointer: &str| -> Vec<Value> {
-        let found = value.and_then(|value| value.pointer(pointer)?.as_array().cloned());
-        found.unwrap_or_default()
-    };
-    let names = list(after, "/phases");
-    let (was, is) = (
-        list(before, "/total/phases_ms"),
-        list(after, "/total/phases_ms"),
-    );
-    let number = |list: &[Value], at: usize| list.get(at).and_then(Value::as_f64).unwrap_or(0.0);
-    let each = names.iter().enumerate();
-    each.filter_map(|(at, name)| {
-        Some((
-            name.as_str()?.to_owned(),
-            number(&is, at) - number(&was, at),
-        ))
-    })
-    .collect()
 }
 
 /// The processes that run the app.
@@ -503,18 +469,41 @@ fn port_of(url: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use canter_load::record::Tally;
 
     #[test]
-    fn phases_are_those_of_the_time_between_two_snapshots() {
-        let snapshot = |gil: u64, app: u64| {
-            serde_json::json!({"phases": ["gil", "app"], "total": {"phases_ms": [gil, app]},
-                "processes": [{"name": "front", "pid": 1}, {"name": "worker 3", "pid": 2}]})
+    fn the_processes_of_the_app_are_found() {
+        let told = serde_json::json!({
+            "processes": [{"name": "front", "pid": 1}, {"name": "worker 3", "pid": 2}]
+        });
+        assert_eq!(workers_of(Some(&told)), [2]);
+    }
+
+    #[test]
+    fn failures_take_nothing_from_the_answers_and_late_ones_are_none() {
+        let total = Tally {
+            hits: 50,
+            late: 10,
+            late_bad: 4,
+            classes: [0, 0, 44, 0, 0, 6],
+            failures: [100; canter_load::record::Kind::ALL.len()],
+            ..Tally::default()
         };
-        let (one, other) = (snapshot(5, 10), snapshot(7, 110));
-        let found = phases(Some(&one), Some(&other));
-        assert_eq!(found, [("gil".to_owned(), 2.0), ("app".to_owned(), 100.0)]);
-        assert_eq!(phases(None, Some(&one)).len(), 2);
-        assert_eq!(workers_of(Some(&one)), [2]);
+        let outcome = Outcome {
+            began: 0,
+            time: Duration::from_secs(2),
+            total,
+            warmup_hits: 0,
+            rows: Vec::new(),
+            row_time: Duration::from_secs(1),
+            requests: Vec::new(),
+            ended_early: None,
+            inside: canter_load::inside::Inside::default(),
+        };
+        let measured = counted(&outcome);
+        // Of 40 that came in time, two were bad.
+        assert!((measured.rate - 19.0).abs() < 1e-9, "{}", measured.rate);
+        assert_eq!(measured.answers, 44);
     }
 
     #[test]
