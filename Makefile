@@ -8,7 +8,7 @@ PYTHON ?= python3
 help:
 	@echo "make demo   build, fill the demo site and serve it"
 	@echo "make test   build and run every test"
-	@echo "make bench  compare with other servers (about an hour; see bench/README.md)"
+	@echo "make bench  compare with other servers (about an hour and a half; see bench/README.md)"
 	@echo "make bench-pooler   compare the pooler with PgBouncer (about half an hour)"
 	@echo "make stories  which configuration a page wants, by canter tune, into docs/stories (ten minutes)"
 	@echo "make stories-grid   likewise, compared with every configuration (half an hour)"

@@ -63,6 +63,8 @@ class Sample:
     seconds: float | None = None
     pss_mib: float | None = None
     front_rss_mib: float | None = None
+    #: The most that the site had to PostgreSQL, looked at once a second.
+    postgres_connections: int | None = None
     #: The same load from `wrk` and from `canter bench`, as a check of the generator.
     wrk_rps: float | None = None
     canter_bench_rps: float | None = None
@@ -189,7 +191,7 @@ def _load(
         start_new_session=True,
     ) as load:
         try:
-            cpu = _watch(load, case, server, sample, live)
+            cpu = _watch(load, case, server, services.postgres, sample, live)
             # The generator holds its connections until it reads a line, so that memory was
             # measured with all of them open.
             output, _ = load.communicate("\n", timeout=10)
@@ -210,6 +212,7 @@ def _watch(
     load: subprocess.Popen[str],
     case: Case,
     server: process.Processes,
+    postgres: Postgres | None,
     sample: Sample,
     live: Callable[[str], None],
 ) -> float:
@@ -228,6 +231,9 @@ def _watch(
             live(f"{counted} {rate:,.0f}/s, {failed:,} failed".strip())
             if case.watch_memory and not counted:
                 peak = max(peak, process.pss_kib(server.roots))
+                if postgres is not None:
+                    connections = max(sample.postgres_connections or 0, postgres.connections())
+                    sample.postgres_connections = connections
         elif word == "end":
             cpu = process.cpu_seconds(server.roots) - before
             peak = max(peak, process.pss_kib(server.roots))

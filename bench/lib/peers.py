@@ -67,14 +67,10 @@ def _kept(workers: int, threads: int) -> str:
 def _canter(launch: Launch) -> Plan:
     command = ["canter", "serve", launch.application, "--bind", launch.address]
     command += ["--access-logfile", "none"]
-    # One fewer than its share in each process: a worker being replaced overlaps with its successor.
-    share = max(1, CONNECTIONS // (launch.workers or launch.cores) - 1)
     if launch.workers is None:
-        return Plan([command], f"pool:{share}")
-    # Where the case fixes the processes, threads are capped to what the database allows, and each
-    # keeps its connection.
-    command += ["--workers", str(launch.workers), "--threads", str(share)]
-    return Plan([command], _kept(launch.workers, share))
+        # Not a flag and not a setting: Django's default, and the pool that is there by itself.
+        return Plan([command], "fresh")
+    return Plan([[*command, "--workers", str(launch.workers)]], "persistent")
 
 
 def _fastpysgi(*options: str) -> Callable[[Launch], Plan]:

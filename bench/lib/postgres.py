@@ -111,6 +111,10 @@ class Postgres:
         """The server's version."""
         return self.sql("SHOW server_version")
 
+    def connections(self) -> int:
+        """How many the site has now."""
+        return int(self.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'bench'"))
+
     def disconnect(self) -> None:
         """End what the last web server left open, so that the next one finds all connections."""
         mine = "FROM pg_stat_activity WHERE usename = 'bench'"

@@ -180,6 +180,8 @@ def _remarks(names: list[str], samples: Samples) -> list[str]:
             remarks.append(
                 f"- {PEERS[name].title}, {count} of {len(samples[name])} rounds: {error}"
             )
+        if connections := values(samples[name], "postgres_connections"):
+            remarks.append(f"- {PEERS[name].title}: at most {max(connections):.0f} connections to PostgreSQL")
         others = {"wrk": "wrk_rps", "canter bench": "canter_bench_rps"}
         found = {who: values(samples[name], key) for who, key in others.items()}
         said = [f"{_number(median(rates))} requests/s under `{who}`" for who, rates in found.items() if rates]

@@ -172,7 +172,7 @@ const COMMANDS: &[(&str, &str, Topic)] = &[
     ),
     (
         "doctor",
-        "say why a page is not cached, and what to do",
+        "say what would make the site faster, with the evidence",
         Topic::Doctor,
     ),
     (

@@ -258,7 +258,8 @@ options! {
 
     /// Requests that may wait for a worker
     ///
-    /// When as many wait, the next one is answered 503 with `Retry-After`. A request whose client
+    /// When as many wait, or when those that wait will take longer than one may wait, the next one is
+    /// answered 503 with `Retry-After`. A request whose client
     /// has gone leaves the queue and never runs. Up to 64 more are at each worker's door already;
     /// they are taken back when another worker is free first.
     queue_size: Option<u32> = "" {
