@@ -1,304 +1,189 @@
 //! The words of the command line before the options: which command, and help on it.
 //!
-//! Owns the table of commands. The options behind `serve` are read by `canter_base::options`.
+//! Owns the table of commands. The options behind `serve` are read by `canter_base::options`, and what the
+//! commands do is in `command/`.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
-use canter_base::Fault;
 use canter_base::nearest::nearest;
 use canter_base::options::{Row, long_help, short_help};
+use canter_base::{Exit, Fault, flags};
 
-use crate::command::doctor;
-use crate::command::insight::{self, Which};
-use crate::command::profile;
+use crate::command::insight::Which;
+use crate::command::{bench, doctor, insight, profile, purge, selftest, tune};
 
-/// What to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Command<'a> {
-    /// Serve an app.
-    Serve {
-        /// The words behind `serve`.
-        args: &'a [OsString],
-    },
-    /// Pool PostgreSQL connections and nothing else.
-    Pool {
-        /// The words behind `pool`.
-        args: &'a [OsString],
-    },
-    /// Attack a server on this machine.
-    Selftest {
-        /// The words behind `selftest`.
-        args: &'a [OsString],
-    },
-    /// Load a site and measure.
-    Bench {
-        /// The words behind `bench`.
-        args: &'a [OsString],
-    },
-    /// Find the smallest configuration that is as good as the best.
-    Tune {
-        /// The words behind `tune`.
-        args: &'a [OsString],
-    },
-    /// Ask a server on this machine what it knows.
-    Insight {
-        /// About what.
-        which: Which,
-        /// The words behind.
-        args: &'a [OsString],
-    },
-    /// Ask a server on this machine why a page is not cached.
-    Doctor {
-        /// The words behind `doctor`.
-        args: &'a [OsString],
-    },
-    /// See where a server on this machine spends its time.
-    Profile {
-        /// The words behind `profile`.
-        args: &'a [OsString],
-    },
-    /// Remove pages from the cache of a running server.
-    Purge {
-        /// The words behind `purge`.
-        args: &'a [OsString],
-    },
-    /// Make the encoded forms of static files.
-    Compress {
-        /// The words behind `static compress`.
-        args: &'a [OsString],
-    },
-    /// Show the options `serve` would run with.
-    Options {
-        /// The words `serve` would get.
-        args: Vec<OsString>,
-        /// For a program instead of for a person.
-        json: bool,
-    },
-    /// Explain.
-    Help {
-        /// What; everything in brief without it.
-        topic: Option<Topic>,
-    },
-    /// Name the version.
-    Version,
+/// One command: what is said of it, and what it does.
+pub struct Command {
+    word: &'static str,
+    /// In the list of commands.
+    meaning: &'static str,
+    /// What `canter help WORD` prints.
+    manual: fn() -> String,
+    /// What `canter WORD --help` prints, where it is not the manual.
+    brief: Option<fn() -> String>,
+    /// Takes the words behind.
+    pub run: fn(&[OsString]) -> Result<Exit, Fault>,
 }
 
-/// A command to explain, in how many words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic {
-    /// `canter serve --help`.
-    ServeBriefly,
-    /// `canter help serve`.
-    Serve,
-    /// `canter pool --help`.
-    PoolBriefly,
-    /// `canter help pool`.
-    Pool,
-    /// `canter help selftest`.
-    Selftest,
-    /// `canter help bench`.
-    Bench,
-    /// `canter help tune`.
-    Tune,
-    /// `canter help top`.
-    Top,
-    /// `canter help queries`.
-    Queries,
-    /// `canter help check`.
-    Check,
-    /// `canter help doctor`.
-    Doctor,
-    /// `canter help profile`.
-    Profile,
-    /// `canter help purge`.
-    Purge,
-    /// `canter help static`.
-    Static,
-    /// `canter help options`.
-    Options,
-    /// `canter help help`.
-    Help,
-    /// `canter help version`.
-    Version,
-}
-
-/// Every command: its word, what it does, and what explains it.
-const COMMANDS: &[(&str, &str, Topic)] = &[
-    (
-        "serve",
-        "serve a WSGI app: `canter serve mysite.wsgi`",
-        Topic::Serve,
-    ),
-    (
-        "pool",
-        "pool PostgreSQL connections for other programs",
-        Topic::Pool,
-    ),
-    (
-        "selftest",
-        "attack a server on this machine and see what holds",
-        Topic::Selftest,
-    ),
-    (
-        "bench",
-        "load a site and see what it takes, and where it breaks",
-        Topic::Bench,
-    ),
-    (
-        "tune",
-        "find the smallest configuration that is as good as the best",
-        Topic::Tune,
-    ),
-    (
-        "top",
-        "show what a server on this machine is doing",
-        Topic::Top,
-    ),
-    (
-        "queries",
-        "show what its SQL costs, where, and what helps",
-        Topic::Queries,
-    ),
-    (
-        "check",
-        "fail when a route asks too many queries",
-        Topic::Check,
-    ),
-    (
-        "static",
-        "compress static files ahead: `canter static compress`",
-        Topic::Static,
-    ),
-    (
-        "doctor",
-        "say what would make the site faster, with the evidence",
-        Topic::Doctor,
-    ),
-    (
-        "profile",
-        "see where requests spend their time, as a flame graph",
-        Topic::Profile,
-    ),
-    (
-        "purge",
-        "remove pages from the cache of a running server",
-        Topic::Purge,
-    ),
-    (
-        "options",
-        "show every option, its value and where it came from",
-        Topic::Options,
-    ),
-    (
-        "help",
-        "explain a command: `canter help serve`",
-        Topic::Help,
-    ),
-    ("version", "print the version", Topic::Version),
+const COMMANDS: &[Command] = &[
+    Command {
+        word: "serve",
+        meaning: "serve a WSGI app: `canter serve mysite.wsgi`",
+        manual: || format!("{SERVE_USAGE}{SERVE_MANUAL}\n{}", long_help(|_| true)),
+        brief: Some(|| briefly("serve", SERVE_USAGE, |_| true)),
+        run: crate::serve,
+    },
+    Command {
+        word: "pool",
+        meaning: "pool PostgreSQL connections for other programs",
+        manual: || format!("{POOL_USAGE}{POOL_MANUAL}\n{}", long_help(Row::is_for_pool)),
+        brief: Some(|| briefly("pool", POOL_USAGE, Row::is_for_pool)),
+        run: crate::pool,
+    },
+    Command {
+        word: "selftest",
+        meaning: "attack a server on this machine and see what holds",
+        manual: || SELFTEST_MANUAL.to_owned(),
+        brief: None,
+        run: selftest::run,
+    },
+    Command {
+        word: "bench",
+        meaning: "load a site and see what it takes, and where it breaks",
+        manual: || flags::BENCH.help(),
+        brief: None,
+        run: bench::run,
+    },
+    Command {
+        word: "tune",
+        meaning: "find the smallest configuration that is as good as the best",
+        manual: || flags::TUNE.help(),
+        brief: None,
+        run: tune::run,
+    },
+    Command {
+        word: "top",
+        meaning: "show what a server on this machine is doing",
+        manual: || insight::TOP_MANUAL.to_owned(),
+        brief: None,
+        run: |args| insight::run(Which::Top, args),
+    },
+    Command {
+        word: "queries",
+        meaning: "show what its SQL costs, where, and what helps",
+        manual: || insight::QUERIES_MANUAL.to_owned(),
+        brief: None,
+        run: |args| insight::run(Which::Queries, args),
+    },
+    Command {
+        word: "check",
+        meaning: "fail when a route asks too many queries",
+        manual: || insight::CHECK_MANUAL.to_owned(),
+        brief: None,
+        run: |args| insight::run(Which::Check, args),
+    },
+    Command {
+        word: "static",
+        meaning: "compress static files ahead: `canter static compress`",
+        manual: || STATIC_MANUAL.to_owned(),
+        brief: None,
+        run: crate::static_files,
+    },
+    Command {
+        word: "doctor",
+        meaning: "say what would make the site faster, with the evidence",
+        manual: || doctor::MANUAL.to_owned(),
+        brief: None,
+        run: doctor::run,
+    },
+    Command {
+        word: "profile",
+        meaning: "see where requests spend their time, as a flame graph",
+        manual: || profile::MANUAL.to_owned(),
+        brief: None,
+        run: profile::run,
+    },
+    Command {
+        word: "purge",
+        meaning: "remove pages from the cache of a running server",
+        manual: || PURGE_MANUAL.to_owned(),
+        brief: None,
+        run: purge::run,
+    },
+    Command {
+        word: "options",
+        meaning: "show every option, its value and where it came from",
+        manual: || OPTIONS_MANUAL.to_owned(),
+        brief: None,
+        run: crate::options,
+    },
+    Command {
+        word: "help",
+        meaning: "explain a command: `canter help serve`",
+        manual: || "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),
+        brief: None,
+        run: |args| crate::print(&help(args)?),
+    },
+    Command {
+        word: "version",
+        meaning: "print the version",
+        manual: || "canter version\n\nPrints the version.\n".to_owned(),
+        brief: None,
+        run: crate::version,
+    },
 ];
 
+/// What a command line asks for.
+pub enum Asked<'a> {
+    /// A command, with the words behind it.
+    Run(&'static Command, &'a [OsString]),
+    /// Help.
+    Explain(String),
+}
+
 /// Finds the command.
-pub fn parse(args: &[OsString]) -> Result<Command<'_>, Fault> {
+pub fn parse(args: &[OsString]) -> Result<Asked<'_>, Fault> {
     let Some((word, rest)) = args.split_first() else {
-        return Ok(Command::Help { topic: None });
+        return Ok(Asked::Explain(overview()));
     };
+    let word = match word.to_str() {
+        Some("--help" | "-h") => return Ok(Asked::Explain(overview())),
+        Some("--version" | "-V") => OsStr::new("version"),
+        _ => word,
+    };
+    let command = find(word)?;
     let asks_help = rest
         .iter()
         .take_while(|word| *word != "--")
         .any(|word| is_help(word));
-    match word.to_str() {
-        Some("serve") if asks_help => Ok(explain(Topic::ServeBriefly)),
-        Some("serve") => Ok(Command::Serve { args: rest }),
-        Some("pool") if asks_help => Ok(explain(Topic::PoolBriefly)),
-        Some("pool") => Ok(Command::Pool { args: rest }),
-        Some("selftest") if asks_help => Ok(explain(Topic::Selftest)),
-        Some("selftest") => Ok(Command::Selftest { args: rest }),
-        Some("bench") if asks_help => Ok(explain(Topic::Bench)),
-        Some("bench") => Ok(Command::Bench { args: rest }),
-        Some("tune") if asks_help => Ok(explain(Topic::Tune)),
-        Some("tune") => Ok(Command::Tune { args: rest }),
-        Some("top") if asks_help => Ok(explain(Topic::Top)),
-        Some("queries") if asks_help => Ok(explain(Topic::Queries)),
-        Some("check") if asks_help => Ok(explain(Topic::Check)),
-        Some(word @ ("top" | "queries" | "check")) => Ok(Command::Insight {
-            which: match word {
-                "top" => Which::Top,
-                "queries" => Which::Queries,
-                _ => Which::Check,
-            },
-            args: rest,
-        }),
-        Some("doctor") if asks_help => Ok(explain(Topic::Doctor)),
-        Some("doctor") => Ok(Command::Doctor { args: rest }),
-        Some("profile") if asks_help => Ok(explain(Topic::Profile)),
-        Some("profile") => Ok(Command::Profile { args: rest }),
-        Some("purge") if asks_help => Ok(explain(Topic::Purge)),
-        Some("purge") => Ok(Command::Purge { args: rest }),
-        Some("static") if asks_help || rest.is_empty() => Ok(explain(Topic::Static)),
-        Some("static") => match rest.split_first() {
-            Some((word, args)) if word == "compress" => Ok(Command::Compress { args }),
-            _ => Err(unexpected(rest.first().unwrap_or(word))
-                .hint("the word behind `static` is `compress`")),
-        },
-        Some("options") if asks_help => Ok(explain(Topic::Options)),
-        Some("options") => {
-            let json = rest.iter().any(|word| word == "--json");
-            let args = rest
-                .iter()
-                .filter(|word| *word != "--json")
-                .cloned()
-                .collect();
-            Ok(Command::Options { args, json })
-        }
-        Some("help") => Ok(Command::Help {
-            topic: topic(rest)?,
-        }),
-        Some("--help" | "-h") => Ok(Command::Help { topic: None }),
-        Some("version") if asks_help => Ok(explain(Topic::Version)),
-        Some("version" | "--version" | "-V") => match rest.first() {
-            None => Ok(Command::Version),
-            Some(extra) => Err(unexpected(extra)),
-        },
-        _ => Err(unknown(&word.to_string_lossy())),
+    if asks_help {
+        return Ok(Asked::Explain(command.brief.unwrap_or(command.manual)()));
+    }
+    Ok(Asked::Run(command, rest))
+}
+
+/// What `canter help` and the words behind it print.
+fn help(rest: &[OsString]) -> Result<String, Fault> {
+    match rest {
+        [] => Ok(overview()),
+        [word] => Ok((find(word)?.manual)()),
+        [_, extra, ..] => Err(unexpected(extra)),
     }
 }
 
-fn explain<'a>(topic: Topic) -> Command<'a> {
-    Command::Help { topic: Some(topic) }
+fn find(word: &OsStr) -> Result<&'static Command, Fault> {
+    let known = COMMANDS.iter().find(|command| word == command.word);
+    known.ok_or_else(|| unknown(&word.to_string_lossy()))
 }
 
-/// What `help` prints.
-pub fn help(topic: Option<&Topic>) -> String {
-    match topic {
-        None => overview(),
-        Some(Topic::ServeBriefly) => format!(
-            "{SERVE_USAGE}\n{}\n`canter help serve` explains each option.\n",
-            short_help(|_| true)
-        ),
-        Some(Topic::Serve) => format!("{SERVE_USAGE}{SERVE_MANUAL}\n{}", long_help(|_| true)),
-        Some(Topic::PoolBriefly) => format!(
-            "{POOL_USAGE}\n{}\n`canter help pool` explains each option.\n",
-            short_help(Row::is_for_pool)
-        ),
-        Some(Topic::Pool) => format!("{POOL_USAGE}{POOL_MANUAL}\n{}", long_help(Row::is_for_pool)),
-        Some(Topic::Selftest) => SELFTEST_MANUAL.to_owned(),
-        Some(Topic::Bench) => canter_base::flags::BENCH.help(),
-        Some(Topic::Tune) => canter_base::flags::TUNE.help(),
-        Some(Topic::Top) => insight::TOP_MANUAL.to_owned(),
-        Some(Topic::Queries) => insight::QUERIES_MANUAL.to_owned(),
-        Some(Topic::Check) => insight::CHECK_MANUAL.to_owned(),
-        Some(Topic::Doctor) => doctor::MANUAL.to_owned(),
-        Some(Topic::Profile) => profile::MANUAL.to_owned(),
-        Some(Topic::Purge) => PURGE_MANUAL.to_owned(),
-        Some(Topic::Static) => STATIC_MANUAL.to_owned(),
-        Some(Topic::Options) => OPTIONS_MANUAL.to_owned(),
-        Some(Topic::Help) => "canter help [COMMAND]\n\nExplains a command.\n".to_owned(),
-        Some(Topic::Version) => "canter version\n\nPrints the version.\n".to_owned(),
-    }
+/// The options of a command in a line each.
+fn briefly(word: &str, usage: &str, is_one: fn(&Row) -> bool) -> String {
+    let options = short_help(is_one);
+    format!("{usage}\n{options}\n`canter help {word}` explains each option.\n")
 }
 
-/// What `version` prints.
+/// What `canter version` prints.
 pub fn version() -> String {
     format!("canter {}\n", env!("CARGO_PKG_VERSION"))
 }
@@ -331,7 +216,7 @@ The database is that of `DATABASE_URL`. Programs get the pool by another host an
 
 Each option can also be a variable (`CANTER_DB_CONNECTIONS`) or a key in `canter.toml` or in the
 table `[tool.canter]` of `pyproject.toml`. SIGTERM lets transactions finish and stops; SIGHUP reads
-the database's URL again and replaces the connections to it.
+the options again, and connects anew where the database has moved.
 ";
 
 const SELFTEST_MANUAL: &str = "\
@@ -350,7 +235,8 @@ minutes. Exit code 8 says that the server fell to something.
       --json                for a program
 ";
 
-const STATIC_MANUAL: &str = "\
+/// What `canter help static` prints.
+pub const STATIC_MANUAL: &str = "\
 canter static compress [DIR] [OPTIONS]
 
 Makes the gzip, brotli and zstd forms of static files, beside them, at the highest levels and on
@@ -403,7 +289,7 @@ fn overview() -> String {
         "  canter serve                beside `manage.py`: find the project and serve it\n",
     );
     text.push_str("\nCommands:\n");
-    for (word, meaning, _) in COMMANDS {
+    for Command { word, meaning, .. } in COMMANDS {
         let _ = writeln!(text, "  {word:<10}{meaning}");
     }
     text.push_str(
@@ -412,34 +298,19 @@ fn overview() -> String {
     text
 }
 
-fn topic(rest: &[OsString]) -> Result<Option<Topic>, Fault> {
-    let Some((word, more)) = rest.split_first() else {
-        return Ok(None);
-    };
-    if let Some(extra) = more.first() {
-        return Err(unexpected(extra));
-    }
-    if is_help(word) {
-        return Ok(Some(Topic::Help));
-    }
-    let known = COMMANDS.iter().find(|(name, _, _)| word == name);
-    known
-        .map(|(_, _, topic)| Some(*topic))
-        .ok_or_else(|| unknown(&word.to_string_lossy()))
-}
-
 fn is_help(word: &OsStr) -> bool {
     word == "--help" || word == "-h"
 }
 
-fn unexpected(word: &OsStr) -> Fault {
+/// A word that nothing is done with.
+pub fn unexpected(word: &OsStr) -> Fault {
     Fault::usage(format!("unexpected `{}`", word.display()))
         .from("command line")
         .hint("`canter help` lists the commands")
 }
 
 fn unknown(word: &str) -> Fault {
-    let names = COMMANDS.iter().map(|(name, _, _)| *name);
+    let names = COMMANDS.iter().map(|command| command.word);
     let fault = Fault::usage(format!("no command is called `{word}`")).from("command line");
     if let Some(near) = nearest(word, names) {
         fault.hint(format!("did you mean `canter {near}`?"))
@@ -460,47 +331,62 @@ mod tests {
         line.split_whitespace().map(OsString::from).collect()
     }
 
+    /// The command and the words behind it, or the first line of what is explained.
+    fn asked(line: &str) -> (String, Vec<OsString>) {
+        let words = words(line);
+        match parse(&words).unwrap() {
+            Asked::Run(command, rest) => (command.word.to_owned(), rest.to_vec()),
+            Asked::Explain(text) => (text.lines().next().unwrap().to_owned(), Vec::new()),
+        }
+    }
+
     fn hint(line: &str) -> String {
-        parse(&words(line)).unwrap_err().hint.unwrap_or_default()
+        let words = words(line);
+        let fault = match parse(&words) {
+            Ok(Asked::Run(command, rest)) => (command.run)(rest).unwrap_err(),
+            Ok(Asked::Explain(text)) => panic!("{text}"),
+            Err(fault) => fault,
+        };
+        fault.hint.unwrap_or_default()
     }
 
     #[test]
     fn each_command_is_found_with_its_words() {
-        let serve = words("serve -w 3 mysite.wsgi");
-        assert_eq!(parse(&serve).unwrap(), Command::Serve { args: &serve[1..] });
-        assert_eq!(
-            parse(&words("options --json -w 3")).unwrap(),
-            Command::Options {
-                args: words("-w 3"),
-                json: true
-            }
-        );
-        for line in ["version", "--version", "-V"] {
-            assert_eq!(parse(&words(line)).unwrap(), Command::Version);
-        }
-        for (line, topic) in [
-            ("", None),
-            ("help", None),
-            ("--help", None),
-            ("serve -w 3 --help", Some(Topic::ServeBriefly)),
-            ("help serve", Some(Topic::Serve)),
-            ("pool --help", Some(Topic::PoolBriefly)),
-            ("help pool", Some(Topic::Pool)),
-            ("options -h", Some(Topic::Options)),
+        for (line, word, rest) in [
+            ("serve -w 3 mysite.wsgi", "serve", "-w 3 mysite.wsgi"),
+            ("serve -- --help", "serve", "-- --help"),
+            ("options --json -w 3", "options", "--json -w 3"),
+            ("static compress -q", "static", "compress -q"),
+            ("help serve", "help", "serve"),
+            ("version", "version", ""),
+            ("--version", "version", ""),
+            ("-V", "version", ""),
         ] {
-            assert_eq!(
-                parse(&words(line)).unwrap(),
-                Command::Help { topic },
+            assert_eq!(asked(line), (word.to_owned(), words(rest)), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_brief_behind_a_command_and_whole_in_its_manual() {
+        for line in ["", "--help", "-h"] {
+            assert!(
+                asked(line).0.starts_with("Canter serves a Django site"),
                 "{line}"
             );
         }
-        let literal = words("serve -- --help");
-        assert_eq!(
-            parse(&literal).unwrap(),
-            Command::Serve {
-                args: &literal[1..]
-            }
-        );
+        for (line, first) in [
+            ("serve -w 3 --help", "canter serve [OPTIONS] [MODULE[:APP]]"),
+            ("pool --help", "canter pool [OPTIONS]"),
+            ("help --help", "canter help [COMMAND]"),
+        ] {
+            assert_eq!(asked(line).0, first, "{line}");
+        }
+        for word in ["serve", "pool"] {
+            let brief = find(OsStr::new(word)).unwrap().brief.unwrap()();
+            let manual = help(&words(word)).unwrap();
+            assert!(brief.len() < manual.len() / 2, "{word}");
+            assert!(brief.contains(&format!("canter help {word}")), "{word}");
+        }
     }
 
     #[test]
@@ -515,6 +401,8 @@ mod tests {
             ),
             ("frobnicate", "`canter help` lists the commands"),
             ("version 3", "`canter help` lists the commands"),
+            ("help serve 3", "`canter help` lists the commands"),
+            ("static squeeze", "the word behind `static` is `compress`"),
         ] {
             assert_eq!(hint(line), expected, "{line}");
         }
@@ -522,14 +410,17 @@ mod tests {
 
     #[test]
     fn canter_alone_shows_two_things_to_try_and_every_command() {
-        let text = help(None);
+        let text = overview();
         assert!(text.contains("  canter serve mysite.wsgi ") && text.contains("  canter serve  "));
-        for (word, meaning, topic) in COMMANDS {
+        for Command {
+            word,
+            meaning,
+            manual,
+            ..
+        } in COMMANDS
+        {
             assert!(text.contains(&format!("  {word:<10}{meaning}\n")), "{word}");
-            assert!(
-                help(Some(topic)).starts_with(&format!("canter {word}")),
-                "{word}"
-            );
+            assert!(manual().starts_with(&format!("canter {word}")), "{word}");
         }
     }
 }

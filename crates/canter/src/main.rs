@@ -13,7 +13,7 @@ use canter_base::log;
 use canter_base::options::{Inputs, Resolved, resolve};
 use canter_base::{Exit, Fault};
 
-use crate::cli::Command;
+use crate::cli::Asked;
 
 mod acme;
 mod admin;
@@ -39,28 +39,52 @@ fn main() -> ExitCode {
 
 fn run(args: &[OsString]) -> Result<Exit, Fault> {
     match cli::parse(args)? {
-        Command::Serve { args } => {
-            let resolved = resolved(args)?;
-            start_log(&resolved);
-            command::serve::run(&resolved)
+        Asked::Run(command, rest) => (command.run)(rest),
+        Asked::Explain(text) => print(&text),
+    }
+}
+
+/// `canter serve`.
+fn serve(args: &[OsString]) -> Result<Exit, Fault> {
+    let resolved = resolved(args)?;
+    start_log(&resolved);
+    command::serve::run(&resolved)
+}
+
+/// `canter pool`.
+fn pool(args: &[OsString]) -> Result<Exit, Fault> {
+    let resolved = resolved(args)?;
+    start_log(&resolved);
+    let args = args.to_vec();
+    command::pool::run(&resolved, Rc::new(move || self::resolved(&args)))
+}
+
+/// `canter static`.
+fn static_files(args: &[OsString]) -> Result<Exit, Fault> {
+    match args.split_first() {
+        None => print(cli::STATIC_MANUAL),
+        Some((word, rest)) if word == "compress" => command::compress::run(rest),
+        Some((word, _)) => {
+            Err(cli::unexpected(word).hint("the word behind `static` is `compress`"))
         }
-        Command::Pool { args } => {
-            let resolved = resolved(args)?;
-            start_log(&resolved);
-            let args = args.to_vec();
-            command::pool::run(&resolved, Rc::new(move || self::resolved(&args)))
-        }
-        Command::Selftest { args } => command::selftest::run(args),
-        Command::Bench { args } => command::bench::run(args),
-        Command::Tune { args } => command::tune::run(args),
-        Command::Insight { which, args } => command::insight::run(which, args),
-        Command::Doctor { args } => command::doctor::run(args),
-        Command::Profile { args } => command::profile::run(args),
-        Command::Purge { args } => command::purge::run(args),
-        Command::Compress { args } => command::compress::run(args),
-        Command::Options { args, json } => print(&command::options::text(&resolved(&args)?, json)),
-        Command::Help { topic } => print(&cli::help(topic.as_ref())),
-        Command::Version => print(&cli::version()),
+    }
+}
+
+/// `canter options`.
+fn options(args: &[OsString]) -> Result<Exit, Fault> {
+    let (json, others): (Vec<OsString>, Vec<OsString>) =
+        args.iter().cloned().partition(|word| word == "--json");
+    print(&command::options::text(
+        &resolved(&others)?,
+        !json.is_empty(),
+    ))
+}
+
+/// `canter version`.
+fn version(args: &[OsString]) -> Result<Exit, Fault> {
+    match args.first() {
+        None => print(&cli::version()),
+        Some(extra) => Err(cli::unexpected(extra)),
     }
 }
 
