@@ -17,6 +17,8 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
+from canter import mounted
+
 MOST_FILES = 100_000
 """Files that are shown to the project's own functions; those beyond it follow the usual rules."""
 
@@ -137,7 +139,7 @@ def _addresses(settings: Any, url: str) -> list[str]:
     path = "/" + urlsplit(str(url)).path.strip("/") + "/"
     if path == "//":
         return []
-    prefix = "/" + (settings.FORCE_SCRIPT_NAME or "").strip("/")
+    prefix = "/" + (settings.FORCE_SCRIPT_NAME or mounted.script_name()).strip("/")
     found = [path]
     if prefix != "/" and path.startswith(prefix + "/") and path != prefix + "/":
         found.append(path[len(prefix) :])

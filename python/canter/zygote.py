@@ -25,7 +25,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from canter import django, django_cache, django_faults, django_static, insight, project
+from canter import (
+    django,
+    django_cache,
+    django_faults,
+    django_static,
+    ending,
+    insight,
+    mounted,
+    patched,
+    project,
+)
 from canter.loader import LoadError, load
 
 LINK_FD = 3
@@ -42,6 +52,9 @@ THREAD_END_SECONDS = 0.25
 """How long a thread that Python has joined may still be seen."""
 
 Fds = tuple[int, int, int, int]
+
+Socket = socket.socket
+"""The system's own, should the app replace it."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +193,7 @@ def _import_app(
     found = danger()
     if settings.watch:
         link.say_lines("watch", source_directories())
+    mounted.tell_django()
     pooled = django.pooled_databases() if settings.pool is not None else []
     files = django_static.describe(static=settings.static, media=settings.media)
     pages = django_cache.describe()
@@ -207,6 +221,12 @@ def _find_and_load(settings: Settings) -> tuple[str, Callable[..., Any]]:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # What an app asks of its command line is how it is run, not what processes Canter has.
+    sys.argv = ["canter", "serve", *([settings.app] if settings.app else [])]
+    # Absent with PYTHONSAFEPATH.
+    here = os.getcwd()
+    if not {here, ""} & set(sys.path):
+        sys.path.insert(0, here)
     sys.path[:0] = settings.pythonpath
     if settings.pool is not None:
         # Before the app: a connection may be opened as soon as it is imported.
@@ -214,7 +234,8 @@ def _find_and_load(settings: Settings) -> tuple[str, Callable[..., Any]]:
     if settings.app:
         name, app = settings.app, load(settings.app)
     else:
-        name, app = project.load_app(os.getcwd())
+        name, app = project.load_app(here)
+    patched.refuse()
     django_faults.install(settings.request_id_header)
     return name, app
 
@@ -310,19 +331,22 @@ def _be_middle(
             os.close(go_read)
             if told:
                 _name_process(f"{settings.name}-worker")
+                ending.leave_to_the_zygote()
                 code = _serve(app, settings, number, fds)
     except BaseException:
         traceback.print_exc()
     finally:
         _flush()
-        # Exit handlers were registered for the zygote, not for its forks.
         os._exit(code)
 
 
 def _serve(app: Callable[..., Any], settings: Settings, number: int, fds: Fds) -> int:
     from canter.worker import WorkerSettings, run
 
-    return run(app, WorkerSettings(worker_id=number, **settings.worker), fds)
+    own = WorkerSettings(worker_id=number, script_name=mounted.script_name(), **settings.worker)
+    code = run(app, own, fds)
+    ending.finish(own.orphan_seconds)
+    return code
 
 
 def find_danger(sockets_before: set[str]) -> str | None:
@@ -373,7 +397,7 @@ def open_sockets() -> dict[str, str]:
 
 
 def _peer(fd: int) -> str:
-    copy = socket.socket(fileno=os.dup(fd))
+    copy = Socket(fileno=os.dup(fd))
     try:
         address = copy.getpeername()
     except OSError:

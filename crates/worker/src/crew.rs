@@ -370,6 +370,9 @@ fn introduce(py: Python<'_>, number: u64) -> PyResult<ThreadFacts> {
     let threading = py.import("threading")?;
     let current = threading.call_method0("current_thread")?;
     current.setattr("name", format!("canter-{number}"))?;
+    // Threads are what the one is that starts them: those of an app are waited for at the end, as they
+    // would be had the main thread run the request.
+    current.setattr("_daemonic", false)?;
     Ok(ThreadFacts {
         ident: threading.call_method0("get_ident")?.extract()?,
         tid: cpu::thread_id(),

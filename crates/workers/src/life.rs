@@ -109,7 +109,7 @@ pub struct Limits {
     pub finish: Duration,
 }
 
-/// A settled worker has nothing to do but to exit.
+/// A worker that has left by itself has nothing to do but to exit.
 const EXIT: Duration = Duration::from_secs(2);
 
 impl State {
@@ -126,7 +126,7 @@ impl State {
             Self::Asked { .. } => self.when_asked(event, now, limits),
             Self::Starting { pid, .. } => self.when_starting(pid, event, now, limits),
             Self::Running { pid } => self.when_running(pid, event, now, limits),
-            Self::Retiring { pid, until } => self.when_retiring(pid, until, event, now),
+            Self::Retiring { pid, until } => self.when_retiring(pid, until, event),
             Self::Stopping { pid, until } => self.when_stopping(pid, until, event, now, limits),
             Self::Killed { .. } => match event {
                 Event::Exited => (Self::Gone, vec![]),
@@ -216,18 +216,11 @@ impl State {
         }
     }
 
-    fn when_retiring(
-        self,
-        pid: Pid,
-        until: Instant,
-        event: Event,
-        now: Instant,
-    ) -> (Self, Vec<Action>) {
+    fn when_retiring(self, pid: Pid, until: Instant, event: Event) -> (Self, Vec<Action>) {
         match event {
             Event::Exited => (Self::Gone, vec![]),
-            Event::FrontLost | Event::Stop => (Self::Stopping { pid, until }, vec![]),
-            Event::Settled => {
-                let until = until.min(now + EXIT);
+            // What is left of its time is for the app's own threads and exit handlers.
+            Event::Settled | Event::FrontLost | Event::Stop => {
                 (Self::Stopping { pid, until }, vec![])
             }
             Event::Kill => (Self::Killed { pid }, vec![Action::Kill(pid)]),
@@ -249,10 +242,6 @@ impl State {
     ) -> (Self, Vec<Action>) {
         match event {
             Event::Exited => (Self::Gone, vec![]),
-            Event::Settled => {
-                let until = until.min(now + EXIT);
-                (Self::Stopping { pid, until }, vec![])
-            }
             Event::Stop => {
                 let until = until.min(now + limits.finish);
                 (Self::Stopping { pid, until }, vec![])
@@ -266,6 +255,7 @@ impl State {
             | Event::NotForked
             | Event::Ready
             | Event::Retire
+            | Event::Settled
             | Event::FrontLost => (self, vec![]),
         }
     }
