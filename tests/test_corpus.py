@@ -48,14 +48,17 @@ def check(row: Row, way: str, client: Client) -> None:
     where = f"{row.id}, {way}: {row.raw[:200]!r}"
     closes = False
     wanted = list(row.answers)
+    # Nothing follows the head of the answer to this one, were it a refusal.
+    method = "HEAD" if row.raw.startswith(b"HEAD ") else "GET"
     while any(not answer.optional for answer in wanted):
         response = client.head()
         while wanted[0].optional and wanted[0].status != response.status:
             wanted.pop(0)
         answer = wanted.pop(0)
         assert response.status == answer.status, where
-        for _piece in client.body(response):
+        for _piece in client.body(response, method):
             pass
+        method = "GET"
         if "X-Body-Length" in response:
             assert response["X-Body-Length"] == (answer.detail or "0"), where
         closes = response.closes

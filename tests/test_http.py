@@ -133,6 +133,27 @@ def test_head_is_answered_like_get_without_the_body(server: Server) -> None:
         assert client.get().body == b"hello"
 
 
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        ("\r\nHEAD / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("HEAD /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (head("HEAD", "/" + "a" * 9000), 414),
+        (head("HEAD", "/", "X: " + "a" * 9000), 431),
+        (head("HEAD", "/", "Content-Length: 99999999999"), 413),
+        (head("HEAD", "/", "Transfer-Encoding: chunked") + "zz\r\n", 400),
+    ],
+)
+def test_p16_a_head_that_is_refused_is_answered_without_a_body(
+    server: Server, request_head: str, status: int
+) -> None:
+    with server.client() as client:
+        response = client.send(request_head).response("HEAD")
+        assert (response.status, response.closes) == (status, True)
+        assert int(response["Content-Length"]) > 0 and client.is_closed()
+
+
 def test_the_app_of_a_head_hears_that_nobody_wants_the_stream(server: Server, reins: Reins) -> None:
     with server.client() as client:
         response = client.get("/stream", method="HEAD")

@@ -71,6 +71,22 @@ def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
     assert (bare["method"], bare["bytes"]) == ("HEAD", 0)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_bytes_of_a_refusal_are_those_of_its_body(tmp_path: Path, method: str) -> None:
+    with Server(tmp_path, "web", "--access-log-format", "json", "--max-body", "1MB") as server:
+        for status, logged, line in [
+            (400, "host-repeated", "Host: again"),
+            (413, "/too-large", "Content-Length: 2000000"),
+        ]:
+            with server.client() as client:
+                client.send(head(method, "/too-large", "Host: a", line))
+                refused = client.response(method)
+            assert refused.status == status
+            assert (len(refused.body) == 0) is (method == "HEAD")
+            facts = json.loads(server.access_line(f'"{logged}"'))
+            assert (facts["status"], facts["bytes"]) == (status, len(refused.body))
+
+
 @pytest.mark.parametrize("form", ["common", "combined", "json", "logfmt"])
 def test_p20_nothing_a_client_sends_can_forge_a_line(tmp_path: Path, form: str) -> None:
     agent = 'User-Agent: a" 200 "\xff\x80b\\'

@@ -292,9 +292,32 @@ def test_f2_ranges_beyond_the_end_are_refused(value: str, client: Client) -> Non
 @pytest.mark.parametrize("value", [
     "bytes=5-4", "bytes=x", "items=0-1", "bytes=", "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 34, 2)),
 ])  # fmt: skip
-def test_f2_ranges_that_are_none_or_too_many_are_ignored(value: str, client: Client) -> None:
+def test_f2_p19_ranges_that_are_none_or_too_many_are_ignored(value: str, client: Client) -> None:
     response = client.get("/static/fonts/a.woff2", f"Range: {value}")
     assert (response.status, len(response.body)) == (200, 300)
+
+
+@pytest.mark.parametrize("value", ["bytes=0-", "bytes=-5", "bytes=5-", "bytes=0-0,-1"])
+def test_f2_of_an_empty_file_no_part_is_asked_for(value: str, client: Client) -> None:
+    response = client.get("/static/empty.txt", f"Range: {value}")
+    assert (response.status, response.body) == (200, b"")
+    assert response["Content-Length"] == "0" and "Content-Range" not in response
+
+
+# 16 are answered, more are not; each repetition is one more range to look at.
+@pytest.mark.parametrize("value", ["0-0", "0-", "-1", "0-299", "0-0,2-2,4-4", "9-5", "300-"])
+@pytest.mark.parametrize("count", [17, 2000])
+def test_p19_many_ranges_are_no_work(value: str, count: int, client: Client) -> None:
+    field = f"Range: bytes={','.join([value] * count)}"[:8000].rstrip(",-")
+    response = client.get("/static/fonts/a.woff2", field)
+    assert (response.status, len(response.body)) == (200, 300)
+
+
+def test_p19_ranges_that_overlap_are_sent_once(client: Client) -> None:
+    response = client.get("/static/fonts/a.woff2", f"Range: bytes={','.join(['0-'] * 16)}")
+    assert (response.status, response["Content-Range"]) == (206, "bytes 0-299/300")
+    several = client.get("/static/fonts/a.woff2", "Range: bytes=0-99,50-149,200-250,240-299")
+    assert several.status == 206 and len(several.body) < 600
 
 
 def test_f2_if_range_compares_strongly(client: Client) -> None:

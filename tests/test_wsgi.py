@@ -103,7 +103,7 @@ def test_header_fields_become_variables(server: Server) -> None:
         "Script-Name: /evil", "SCRIPT_NAME: /evil", "Remote_Addr: 1.1.1.1", "_: 1",
     ],
 )  # fmt: skip
-def test_a_field_that_could_pose_as_another_never_reaches_the_app(
+def test_p14_p15_a_field_that_could_pose_as_another_never_reaches_the_app(
     server: Server, line: str
 ) -> None:
     bare = environ(server)

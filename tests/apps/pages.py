@@ -2,13 +2,14 @@
 
 ``/page?…`` answers with the fields of its query (``h=Name:value``), a status (``s=404``) and a body that
 echoes what the app was sent, followed by a long text (``lines=4000``). ``/hold/…`` waits for the
-test; ``/purging?url=…`` purges a page.
+test; ``/proxied/…`` says all fields that it was sent; ``/purging?url=…`` purges a page.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -41,6 +42,10 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path.startswith("/stream/"):
         start_response(f"{status} X", fields)
         return stream(path, count)
+    if path.startswith("/proxied/"):
+        told = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
+        start_response("200 OK", [*fields, ("Cache-Control", "max-age=600")])
+        return [f"{count} {json.dumps(told)}".encode()]
     start_response(f"{status} X", fields)
     names = ("HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", "HTTP_USER_AGENT", "HTTP_X_EVIL", "HTTP_HOST")
     told = " ".join(f"{name}={environ.get(name, '-')}" for name in names)

@@ -6,6 +6,7 @@ Canter alone refuses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,10 @@ class Allowed:
     name: str
     reason: str
     covers: Callable[[Refusal], bool]
+
+
+_SPACED = re.compile(rb"\n[0-9A-Fa-f]+(?=[^\r\n]*(?:[ \t][;=]|[;=][ \t]))[ \t]*;[^\r\n]*\r\n")
+"""A chunk's line with white space where its extensions may have some."""
 
 
 def _says(peer: str, *beginnings: str) -> Callable[[Refusal], bool]:
@@ -64,6 +69,19 @@ ALLOWED = (
         lambda it: (
             _says("gunicorn", "refused: InvalidRequestLine Invalid HTTP request line: ''")(it)
             and b"\r\n\r\n" + it.ours.method in it.data
+        ),
+    ),
+    Allowed(
+        "httptools, waitress and h11 take no white space around ; and = in chunk extensions",
+        "RFC 9112, section 7.1.1: a recipient must parse it there (BWS), and gunicorn does. At the end"
+        " of the line Canter takes none.",
+        lambda it: (
+            (
+                _says("httptools", "refused: Invalid character in chunk")(it)
+                or _says("waitress", "refused: Invalid chunk")(it)
+                or _says("h11", "refused: illegal chunk header")(it)
+            )
+            and _SPACED.search(it.data) is not None
         ),
     ),
 )

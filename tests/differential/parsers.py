@@ -135,7 +135,11 @@ def read_waitress(data: bytes) -> Reading:
     while data:
         parser = HTTPRequestParser(_WAITRESS)
         while data and not parser.completed:
-            data = data[parser.received(data) :]
+            try:
+                data = data[parser.received(data) :]
+            except ValueError as error:
+                # Of an address in brackets that is none; it answers 500.
+                return Reading(tuple(requests), f"refused: {error}")
         if not parser.completed:
             return Reading(tuple(requests), "incomplete")
         if parser.error is not None:

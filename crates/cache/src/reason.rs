@@ -51,6 +51,8 @@ reasons! {
         "Take the path out of the rule with `mode=bypass`, or put another rule before it.",
     Operator "operator" "The cache is switched off, or this request asked to go around it with the right to do so."
         "Ask without the field that names another method or address.",
+    ProxyRepeats "proxy-repeats" "A trusted proxy passed on more than one line of a field in which it speaks."
+        "Let the proxy set the field in place of adding to what the client sent.",
     RequestNoCache "request-no-cache" "The client asked for a response that is not from the cache."
         "Nothing to do.",
     RequestNoStore "request-no-store" "The client asked for a response that is not stored."

@@ -272,10 +272,17 @@ impl<A: App> Conn<A> {
         let date = self.shared.clock.date(now);
         // What a proxy may have said of the way here stands in a head that was not understood.
         let hsts = answer::hsts(&self.shared.settings, self.arrival.peer.https);
-        let response = canter_http::response::reject_response(reject, hsts, &date);
+        // The head was not understood, but what a method of this name is answered is known: no body
+        // follows, which the client would take for the next response (RFC 9110, section 9.3.2).
+        let is_head = self
+            .buffer
+            .filled()
+            .trim_ascii_start()
+            .starts_with(b"HEAD ");
+        let response = canter_http::response::reject_response(reject, hsts, is_head, &date);
         self.shared.count_reject(reject);
         self.send_all(&response, &[]).await?;
-        self.log_reject(reject, response.len());
+        self.log_reject(reject, answer::body_len(&response));
         Ok(After::Linger)
     }
 
@@ -294,7 +301,7 @@ impl<A: App> Conn<A> {
         );
     }
 
-    fn log_reject(&self, reject: Reject, bytes: usize) {
+    fn log_reject(&self, reject: Reject, bytes: u64) {
         if let Some(log) = &self.shared.access {
             let line = crate::facts::Line {
                 client: self.arrival.peer.address.clone(),
@@ -307,7 +314,7 @@ impl<A: App> Conn<A> {
                 line: &line,
                 id: b"-",
                 status: reject.status(),
-                bytes: bytes as u64,
+                bytes,
                 took: std::time::Duration::ZERO,
                 cache: None,
                 learned: None,

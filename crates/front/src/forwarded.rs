@@ -70,13 +70,14 @@ pub(crate) struct Told {
 pub(crate) fn told(head: &Head, buf: &[u8], peer: &Client, words: Words) -> Told {
     let (address, scheme, host, port) = match words.header {
         ForwardedHeader::XForwarded => (
-            hop(head, buf, KnownName::XForwardedFor, words.hops).and_then(parse_address),
-            nearest(head, buf, KnownName::XForwardedProto, words.hops),
-            nearest(head, buf, KnownName::XForwardedHost, words.hops),
-            nearest(head, buf, KnownName::XForwardedPort, words.hops),
+            hop(head, buf, KnownName::XForwardedFor, words).and_then(parse_address),
+            leftmost(head, buf, KnownName::XForwardedProto, words),
+            leftmost(head, buf, KnownName::XForwardedHost, words),
+            leftmost(head, buf, KnownName::XForwardedPort, words),
         ),
         ForwardedHeader::Forwarded => {
-            let element = forwarded(head, buf, words.hops).unwrap_or_default();
+            let element = outermost(elements(head, buf), words);
+            let element = element.map(|(_, element)| element).unwrap_or_default();
             let address = element.node.and_then(|node| parse_address(node.as_bytes()));
             let owned = |text: Option<String>| text.map(|text| Cow::Owned(text.into_bytes()));
             (address, owned(element.proto), owned(element.host), None)
@@ -129,21 +130,39 @@ pub(crate) fn ours<'a>(
     name: KnownName,
     words: Words,
 ) -> Option<Cow<'a, [u8]>> {
-    let entries: Vec<&[u8]> = match name {
-        KnownName::XForwardedFor
-        | KnownName::XForwardedProto
-        | KnownName::XForwardedHost
-        | KnownName::XForwardedPort => entries(head, buf, name).collect(),
-        KnownName::Forwarded => lines(head, buf, name)
-            .flat_map(|line| element::split(line).unwrap_or_else(|| vec![b"for=unknown"]))
-            .collect(),
-        _ => return None,
+    if !is_list(name) {
+        return None;
+    }
+    let entries: Vec<&[u8]> = if name == KnownName::Forwarded {
+        let elements = elements(head, buf);
+        elements.into_iter().map(|(text, _)| text).collect()
+    } else {
+        entries(head, buf, name).collect()
     };
-    let from = entries.len().saturating_sub(words.hops.max(1));
-    Some(match entries.get(from..).unwrap_or_default() {
+    Some(match nearest(&entries, words) {
         [only] => Cow::Borrowed(*only),
         ours => Cow::Owned(ours.join(&b", "[..])),
     })
+}
+
+/// Whether each proxy adds an entry to it, on a line of its own or not.
+pub(crate) const fn is_list(name: KnownName) -> bool {
+    matches!(
+        name,
+        KnownName::Forwarded
+            | KnownName::XForwardedFor
+            | KnownName::XForwardedProto
+            | KnownName::XForwardedHost
+            | KnownName::XForwardedPort
+    )
+}
+
+/// What our proxies say in `Forwarded`, but for the addresses of those who speak there.
+pub(crate) fn without_nodes(head: &Head, buf: &[u8], words: Words) -> Vec<u8> {
+    let elements = elements(head, buf);
+    let ours = nearest(&elements, words).iter();
+    let pairs: Vec<Vec<u8>> = ours.map(|(text, _)| element::without_nodes(text)).collect();
+    pairs.join(&b',')
 }
 
 fn lines<'a>(head: &Head, buf: &'a [u8], name: KnownName) -> impl Iterator<Item = &'a [u8]> {
@@ -153,29 +172,47 @@ fn lines<'a>(head: &Head, buf: &'a [u8], name: KnownName) -> impl Iterator<Item 
 
 fn entries<'a>(head: &Head, buf: &'a [u8], name: KnownName) -> impl Iterator<Item = &'a [u8]> {
     let parts = lines(head, buf, name).flat_map(|line| line.split(|&byte| byte == b','));
-    parts.map(<[u8]>::trim_ascii)
+    let entries = parts.map(<[u8]>::trim_ascii);
+    // Empty elements of a list say nothing (RFC 9110, section 5.6.1.2).
+    entries.filter(|entry| !entry.is_empty())
 }
 
-/// The entry that the outermost of our proxies wrote.
-fn hop<'a>(head: &Head, buf: &'a [u8], name: KnownName, hops: usize) -> Option<&'a [u8]> {
-    let entries: Vec<&[u8]> = entries(head, buf, name).collect();
-    let at = entries.len().checked_sub(hops.max(1))?;
-    entries.get(at).copied()
+/// The elements of `Forwarded`; of a line that breaks its grammar one, which names nobody.
+fn elements<'a>(head: &Head, buf: &'a [u8]) -> Vec<(&'a [u8], Element)> {
+    let lines = lines(head, buf, KnownName::Forwarded);
+    lines
+        .flat_map(|line| {
+            let unknown = || vec![(&b"for=unknown"[..], Element::default())];
+            element::parse(line).unwrap_or_else(unknown)
+        })
+        .collect()
+}
+
+/// The entries that our proxies have written.
+fn nearest<T>(entries: &[T], words: Words) -> &[T] {
+    let from = entries.len().saturating_sub(words.hops.max(1));
+    entries.get(from..).unwrap_or_default()
+}
+
+/// The entry that the outermost of our proxies wrote; None where there are fewer than proxies.
+fn outermost<T>(entries: Vec<T>, words: Words) -> Option<T> {
+    let at = entries.len().checked_sub(words.hops.max(1))?;
+    entries.into_iter().nth(at)
+}
+
+fn hop<'a>(head: &Head, buf: &'a [u8], name: KnownName, words: Words) -> Option<&'a [u8]> {
+    outermost(entries(head, buf, name).collect(), words)
 }
 
 /// The same of a field that not every proxy adds to: the left-most that is ours.
-fn nearest<'a>(head: &Head, buf: &'a [u8], name: KnownName, hops: usize) -> Option<Cow<'a, [u8]>> {
+fn leftmost<'a>(
+    head: &Head,
+    buf: &'a [u8],
+    name: KnownName,
+    words: Words,
+) -> Option<Cow<'a, [u8]>> {
     let entries: Vec<&[u8]> = entries(head, buf, name).collect();
-    let at = entries.len().saturating_sub(hops.max(1));
-    entries.get(at).copied().map(Cow::Borrowed)
-}
-
-fn forwarded(head: &Head, buf: &[u8], hops: usize) -> Option<Element> {
-    let elements: Vec<Element> = lines(head, buf, KnownName::Forwarded)
-        .flat_map(|line| element::parse(line).unwrap_or_else(|| vec![Element::default()]))
-        .collect();
-    let at = elements.len().checked_sub(hops.max(1))?;
-    elements.into_iter().nth(at)
+    nearest(&entries, words).first().copied().map(Cow::Borrowed)
 }
 
 /// An address, with or without a port or brackets.
@@ -252,7 +289,14 @@ mod tests {
                 false,
             ),
             ("X-Forwarded-For: unknown\r\n", 1, "10.0.0.1", false),
-            ("X-Forwarded-For: 192.0.2.7,\r\n", 1, "10.0.0.1", false),
+            // Empty elements are none (RFC 9110, section 5.6.1.2).
+            ("X-Forwarded-For: 192.0.2.7, ,\r\n", 1, "192.0.2.7", false),
+            (
+                "X-Forwarded-For: 6.6.6.6,192.0.2.7,,10.9.9.9\r\n",
+                2,
+                "192.0.2.7",
+                false,
+            ),
             ("X-Forwarded-For: 192.0.2.7\r\n", 2, "10.0.0.1", false),
             ("X-Forwarded-Proto: https\r\n", 1, "10.0.0.1", true),
             ("X-Forwarded-Proto: https, http\r\n", 1, "10.0.0.1", false),
@@ -306,6 +350,18 @@ mod tests {
                 "Forwarded: for=_hidden;proto=https\r\n",
                 1,
                 "10.0.0.1",
+                true,
+            ),
+            (
+                "Forwarded: for=192.0.2.7;proto=https;\r\n",
+                1,
+                "192.0.2.7",
+                true,
+            ),
+            (
+                "Forwarded: for=192.0.2.7;;proto=https, ,for=10.9.9.9,\r\n",
+                2,
+                "192.0.2.7",
                 true,
             ),
             // An open quotation must not swallow what the proxy wrote behind it.

@@ -13,6 +13,7 @@ pub(crate) mod flight;
 
 mod examine;
 mod passing;
+mod proxied;
 mod rules;
 mod shape;
 mod site;

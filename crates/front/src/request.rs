@@ -213,6 +213,10 @@ pub(crate) fn begin<'m>(
         id: origin.id,
     };
     let mut writer = Writer::new(message, &facts);
+    // The host of an absolute target, where HTTP/1.0 named no other (RFC 9112, section 3.2.2).
+    if !head.has(KnownName::Host) && !head.host_span.is_empty() {
+        writer.field(b"host", head.host_span.of(buf), false);
+    }
     for (at, field) in head.fields.iter().enumerate() {
         let name = field.name.of(buf);
         if !passes(field, name, origin) {
@@ -284,17 +288,35 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
             origin
                 .trusted
                 .is_some_and(|words| words.header == ForwardedHeader::XForwarded)
-                || !speaks_for_the_client(name)
+                || !speaks_for_the_client(field.known, name)
         }
     }
 }
 
 /// Names by which proxies tell an app what they know of the client.
-fn speaks_for_the_client(name: &[u8]) -> bool {
-    let letter = name.first().map(u8::to_ascii_lowercase);
-    (letter == Some(b'x')
-        && (starts_with(name, b"x-forwarded-") || starts_with(name, b"x-ssl-client")))
-        || (letter == Some(b's') && name.eq_ignore_ascii_case(b"script-name"))
+pub(crate) fn speaks_for_the_client(known: KnownName, name: &[u8]) -> bool {
+    if known != KnownName::Other {
+        return known.is_set_by_proxies();
+    }
+    // What stands before the rest of the name, by its first letter.
+    let starts: &[&[u8]] = match name.first().map(u8::to_ascii_lowercase) {
+        Some(b'c') => &[b"client-cert"],
+        Some(b'f') => &[b"front-end-https"],
+        Some(b's') => &[b"ssl-client", b"ssl-cipher"],
+        Some(b'x') => &[
+            b"x-forwarded-",
+            b"x-ssl",
+            b"x-client-cert",
+            b"x-client-dn",
+            b"x-client-verify",
+            b"x-url-scheme",
+            b"x-arr-clientcert",
+            b"x-arr-ssl",
+            b"x-amzn-mtls-",
+        ],
+        _ => return false,
+    };
+    starts.iter().any(|start| starts_with(name, start))
 }
 
 fn starts_with(name: &[u8], start: &[u8]) -> bool {

@@ -40,6 +40,20 @@ pub fn check_authority(authority: &[u8]) -> Result<(), Reject> {
     check_port(port)
 }
 
+/// Whether two that were checked name the same origin: letters are compared without regard to case,
+/// and the port that the scheme means anyway may be left out (RFC 9110, section 4.2.3).
+///
+/// ```
+/// use canter_http::authority::is_same_origin;
+/// assert!(is_same_origin(b"example.com", b"EXAMPLE.com:80", false));
+/// assert!(!is_same_origin(b"example.com", b"example.com:80", true));
+/// ```
+pub fn is_same_origin(one: &[u8], other: &[u8], is_https: bool) -> bool {
+    let port: &[u8] = if is_https { b":443" } else { b":80" };
+    let plain = |authority| <[u8]>::strip_suffix(authority, port).unwrap_or(authority);
+    plain(one).eq_ignore_ascii_case(plain(other))
+}
+
 fn check_ipv6(address: &[u8]) -> Result<(), Reject> {
     let text = std::str::from_utf8(address).map_err(|_| Reject::BadHost)?;
     text.parse::<std::net::Ipv6Addr>()

@@ -1,8 +1,9 @@
 //! The body of a request: owns unframing it, by length or by chunks (RFC 9112, sections 6 and 7.1).
 //! Storing the bytes and waiting for more are left to the front.
 //!
-//! Chunk lines are held to the letter of the grammar: no white space, no bare LF, extensions only
-//! as `;name` or `;name=value`. Every leniency here has been a smuggling hole somewhere.
+//! Chunk lines are held to the letter of the grammar: no bare LF, extensions only as `;name` or
+//! `;name=value`, white space only around `;` and `=`. Every leniency here has been a smuggling hole
+//! somewhere.
 //! Trailers are checked, counted and dropped; they never become fields of the request. Those that
 //! would change the request if somebody did merge them are refused.
 
@@ -38,9 +39,19 @@ pub struct BodyDecoder {
 enum State {
     Length,
     Size,
+    /// White space, which only an extension may follow.
+    SizeSpace,
     SizeLf,
-    ExtensionName { empty: bool },
-    ExtensionValue { empty: bool },
+    ExtensionName {
+        empty: bool,
+    },
+    /// White space behind the name or the value.
+    ExtensionSpace {
+        named: bool,
+    },
+    ExtensionValue {
+        empty: bool,
+    },
     ExtensionQuoted,
     ExtensionQuotedPair,
     ExtensionEnd,
@@ -173,10 +184,12 @@ impl BodyDecoder {
             State::Size => self.size(byte),
             State::SizeLf if byte == b'\n' => self.size_complete(),
             State::ExtensionName { .. }
+            | State::ExtensionSpace { .. }
             | State::ExtensionValue { .. }
             | State::ExtensionQuoted
             | State::ExtensionQuotedPair
-            | State::ExtensionEnd => self.extension(byte),
+            | State::ExtensionEnd
+            | State::SizeSpace => self.extension(byte),
             State::DataCr if byte == b'\r' => Ok(State::DataLf),
             State::DataLf if byte == b'\n' => {
                 self.size_digits = 0;
@@ -206,6 +219,10 @@ impl BodyDecoder {
             _ if self.size_digits == 0 => Err(Reject::BadChunkSize),
             b'\r' => Ok(State::SizeLf),
             b';' => Ok(self.next_extension()),
+            b' ' | b'\t' => {
+                self.extension = 0;
+                Ok(State::SizeSpace)
+            }
             b'\n' => Err(Reject::BareLf),
             _ => Err(Reject::BadChunkSize),
         }
@@ -230,6 +247,22 @@ impl BodyDecoder {
 
     fn extension(&mut self, byte: u8) -> Result<State, Reject> {
         let next = match (self.state, byte) {
+            // Around `;` and `=` white space is bad and has to be read (RFC 9112, section 7.1.1); at
+            // the end of the line there is none.
+            (
+                State::SizeSpace
+                | State::ExtensionName { empty: true }
+                | State::ExtensionValue { empty: true }
+                | State::ExtensionSpace { .. },
+                b' ' | b'\t',
+            ) => self.state,
+            (State::SizeSpace | State::ExtensionSpace { .. }, b';') => self.next_extension(),
+            (State::ExtensionName { empty: false }, b' ' | b'\t') => {
+                State::ExtensionSpace { named: true }
+            }
+            (State::ExtensionValue { empty: false } | State::ExtensionEnd, b' ' | b'\t') => {
+                State::ExtensionSpace { named: false }
+            }
             (State::ExtensionQuotedPair, _) if !scan::is_forbidden_in_value(byte) => {
                 State::ExtensionQuoted
             }
@@ -239,7 +272,10 @@ impl BodyDecoder {
             (State::ExtensionName { .. }, _) if scan::is_token_byte(byte) => {
                 State::ExtensionName { empty: false }
             }
-            (State::ExtensionName { empty: false }, b'=') => State::ExtensionValue { empty: true },
+            (
+                State::ExtensionName { empty: false } | State::ExtensionSpace { named: true },
+                b'=',
+            ) => State::ExtensionValue { empty: true },
             (State::ExtensionValue { empty: true }, b'"') => State::ExtensionQuoted,
             (State::ExtensionValue { .. }, _) if scan::is_token_byte(byte) => {
                 State::ExtensionValue { empty: false }
@@ -256,6 +292,7 @@ impl BodyDecoder {
                 self.next_extension()
             }
             (_, b'\n') => return Err(Reject::BareLf),
+            (State::SizeSpace, _) => return Err(Reject::BadChunkSize),
             _ => return Err(Reject::BadChunkExtension),
         };
         self.extension += 1;

@@ -198,13 +198,12 @@ pub(crate) fn conclude(buf: &[u8], head: &mut Head) -> Result<(), Reject> {
         if is_http11 {
             return Err(Reject::HostMissing);
         }
-    } else if !head.authority_span.is_empty()
-        && !head
-            .authority_span
-            .of(buf)
-            .eq_ignore_ascii_case(head.host_span.of(buf))
-    {
-        return Err(Reject::HostDisagrees);
+    } else if !head.authority_span.is_empty() {
+        let is_https = matches!(head.target_span.of(buf).get(4), Some(b's' | b'S'));
+        let (target, host) = (head.authority_span.of(buf), head.host_span.of(buf));
+        if !authority::is_same_origin(target, host, is_https) {
+            return Err(Reject::HostDisagrees);
+        }
     }
     if head.host_span.is_empty() {
         head.host_span = head.authority_span;

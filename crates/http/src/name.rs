@@ -277,7 +277,8 @@ impl KnownName {
             )
     }
 
-    /// Fields that a proxy in front sets and that mean nothing, or a lie, from anybody else.
+    /// Fields by which a proxy in front tells what it knows of its client: they mean nothing, or a lie,
+    /// from anybody else.
     #[inline]
     pub const fn is_set_by_proxies(self) -> bool {
         matches!(
@@ -297,7 +298,6 @@ impl KnownName {
                 | Self::XForwardedServer
                 | Self::XForwardedSsl
                 | Self::XRealIp
-                | Self::XRequestId
                 | Self::XRequestStart
                 | Self::XScheme
                 | Self::XSslClientCert

@@ -40,8 +40,11 @@ pub enum Ranges {
 }
 
 /// Reads the value of Range for content of `total` bytes. Another unit, or a value that breaks the
-/// grammar, is ignored (RFC 9110, section 14.2).
+/// grammar, is ignored (RFC 9110, section 14.2); so is any where there is nothing to cut.
 pub fn parse_ranges(value: &[u8], total: u64) -> Ranges {
+    if total == 0 {
+        return Ranges::Whole;
+    }
     let Some(set) = bytes_unit(value) else {
         return Ranges::Whole;
     };
@@ -222,8 +225,9 @@ mod tests {
             ("bytes=10-", 10, Ranges::Unsatisfiable),
             ("bytes=10-20,30-", 10, Ranges::Unsatisfiable),
             ("bytes=-0", 10, Ranges::Unsatisfiable),
-            ("bytes=0-", 0, Ranges::Unsatisfiable),
-            ("bytes=-5", 0, Ranges::Unsatisfiable),
+            // There is nothing to cut: as other servers do.
+            ("bytes=0-", 0, whole()),
+            ("bytes=-5", 0, whole()),
             // Not by the grammar.
             ("bytes=5-4", 10, whole()),
             ("bytes=a-b", 10, whole()),

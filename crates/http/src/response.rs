@@ -396,15 +396,21 @@ pub fn simple_response(
     out
 }
 
-/// The whole response to a refused request, saying which rule it broke. Always closes.
-pub fn reject_response(reject: Reject, also: Option<(&'static str, &str)>, date: &[u8]) -> Vec<u8> {
+/// The whole response to a refused request, saying which rule it broke. Always closes. `is_head` as
+/// in [`simple_response`].
+pub fn reject_response(
+    reject: Reject,
+    also: Option<(&'static str, &str)>,
+    is_head: bool,
+    date: &[u8],
+) -> Vec<u8> {
     let extra: Vec<_> = reject.extra_field().into_iter().chain(also).collect();
     simple_response(
         reject.status(),
         &extra,
         &reject.to_string(),
         true,
-        false,
+        is_head,
         date,
     )
 }

@@ -212,6 +212,10 @@ const CHUNKS: &[&str] = &[
     "5\r\nhello\r\n0\r\n@\n",
     "5;@\r\nhello\r\n0\r\n\r\n",
     "5 ;@\r\nhello\r\n0\r\n\r\n",
+    "5@;a\r\nhello\r\n0\r\n\r\n",
+    "5; @a\r\nhello\r\n0\r\n\r\n",
+    "5;a @\r\nhello\r\n0\r\n\r\n",
+    "5;a @;b\r\nhello\r\n0\r\n\r\n",
     "5;a@\nhello\r\n0\r\n\r\n",
     "5;a\r@hello\r\n0\r\n\r\n",
     "0x@\r\nhello\r\n0\r\n\r\n",
@@ -219,14 +223,29 @@ const CHUNKS: &[&str] = &[
 ];
 
 /// Whether chunks up to the last one are at the beginning, in the strict grammar of RFC 9112,
-/// section 7.1, with extensions that are a name alone.
+/// section 7.1, with extensions that are a name alone, and white space before and behind `;`.
 fn is_well_formed(mut bytes: &[u8]) -> bool {
     loop {
         let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
             return false;
         };
         let (line, rest) = (&bytes[..end], &bytes[end + 2..]);
-        let mut parts = line.split(|&byte| byte == b';');
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let mut parts: Vec<Vec<u8>> = line
+            .split(|&byte| byte == b';')
+            .map(<[u8]>::to_vec)
+            .collect();
+        let count = parts.len();
+        for (at, part) in parts.iter_mut().enumerate() {
+            let is_last = at + 1 == count;
+            while !is_last && part.last().is_some_and(is_space) {
+                part.pop();
+            }
+            while at > 0 && part.first().is_some_and(is_space) {
+                part.remove(0);
+            }
+        }
+        let mut parts = parts.iter().map(Vec::as_slice);
         let size = parts.next().and_then(|size| std::str::from_utf8(size).ok());
         let is_hex = |size: &&str| size.bytes().all(|byte| byte.is_ascii_hexdigit());
         let size = size.filter(is_hex);

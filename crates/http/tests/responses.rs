@@ -268,7 +268,7 @@ fn the_servers_own_answers_are_whole_responses() {
 #[test]
 fn every_refusal_has_its_status_closes_and_says_why() {
     for &reject in Reject::ALL {
-        let response = String::from_utf8(reject_response(reject, None, DATE)).unwrap();
+        let response = String::from_utf8(reject_response(reject, None, false, DATE)).unwrap();
         assert!(
             response.starts_with(&format!("HTTP/1.1 {} ", reject.status())),
             "{response}"
@@ -278,6 +278,8 @@ fn every_refusal_has_its_status_closes_and_says_why() {
             "{response}"
         );
         assert!(response.ends_with(&format!("{reject}\n")), "{response}");
+        let bare = String::from_utf8(reject_response(reject, None, true, DATE)).unwrap();
+        assert!(response.starts_with(&bare) && bare.ends_with("\r\n\r\n"));
         assert_eq!(
             response.contains("\r\nAllow: GET, "),
             reject.status() == 405,

@@ -82,7 +82,7 @@ pub static OTHERS: &[Other] = &[
             "--dogstatsd-tags",
             "--enable-backlog-metric",
         ],
-        "metrics are not available yet; the access log in `json` carries the time of each request",
+        "let Prometheus read `/-/canter/metrics`, or send them with `--otlp-endpoint`",
     ),
     other(
         &["--ca-certs", "--cert-reqs"],
@@ -170,7 +170,7 @@ pub static OTHERS: &[Other] = &[
             "--no-control-socket",
             "--control-socket-mode",
         ],
-        "leave it out: Canter has no control socket",
+        "leave it out: a private socket for `canter top` and its like is always there",
     ),
 ];
 

@@ -424,8 +424,8 @@ fn a_fault_names_the_layer_the_value_and_the_nearest_right_name() {
         (
             flags("--statsd-host x:1"),
             "canter: Gunicorn's `--statsd-host` is not available in Canter\n  from: flag \
-             `--statsd-host`\n  hint: metrics are not available yet; the access log in `json` \
-             carries the time of each request\n",
+             `--statsd-host`\n  hint: let Prometheus read `/-/canter/metrics`, or send them with \
+             `--otlp-endpoint`\n",
         ),
         (
             Case {

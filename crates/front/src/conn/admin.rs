@@ -24,7 +24,6 @@ use super::send::Streamed;
 use super::{After, Conn, Stop};
 use crate::app::{App, Call};
 use crate::facts::Facts;
-use crate::forwarded::told;
 use crate::guard::cookie;
 use crate::insight::Insight;
 use crate::insight::profiler::{Asked, Refused};
@@ -188,8 +187,7 @@ impl<A: App> Conn<A> {
     pub(super) async fn administer(&mut self) -> Result<After, Stop> {
         let insight = self.shared.settings.insight.clone();
         let buf = self.buffer.filled();
-        let words = self.arrival.trusted.then(|| self.shared.settings.words());
-        let told = words.map(|words| told(&self.head, buf, &self.arrival.peer, words));
+        let told = self.told_by_proxy(buf);
         let client = told
             .as_ref()
             .map_or(&self.arrival.peer, |told| &told.client);

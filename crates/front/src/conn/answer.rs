@@ -36,7 +36,7 @@ use crate::settings::Settings;
 use crate::steps::hints;
 use crate::table::Phase;
 use crate::urgent::Turn;
-use crate::{forwarded, pipeline, request, urgent};
+use crate::{pipeline, request, urgent};
 
 /// Why there is a 500, for the log; the client is told nothing of the app's inside.
 pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be sent";
@@ -60,8 +60,7 @@ impl<A: App> Conn<A> {
     pub(super) async fn handle(&mut self) -> Result<After, Stop> {
         let buf = self.buffer.filled();
         let settings = &self.shared.settings;
-        let words = self.arrival.trusted.then(|| settings.words());
-        let told = words.map(|words| forwarded::told(&self.head, buf, &self.arrival.peer, words));
+        let told = self.told_by_proxy(buf);
         let client = told
             .as_ref()
             .map_or(&self.arrival.peer, |told| &told.client);
@@ -455,18 +454,19 @@ impl<A: App> Conn<A> {
 
     async fn refuse_rejected(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
         self.blame(facts.client, Misdeed::Malformed);
-        let after = self.reject_quietly(facts, reject).await;
-        self.log(facts, reject.status(), 0);
-        after
+        let sent = self.reject_quietly(facts, reject).await;
+        self.log(facts, reject.status(), *sent.as_ref().unwrap_or(&0));
+        sent.map(|_| After::Linger)
     }
 
-    async fn reject_quietly(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
+    /// How many bytes of body were sent.
+    async fn reject_quietly(&mut self, facts: &Facts, reject: Reject) -> Result<u64, Stop> {
         let date = self.shared.clock.date(Instant::now());
         let hsts = hsts(&self.shared.settings, facts.https);
-        let bytes = response::reject_response(reject, hsts, &date);
+        let bytes = response::reject_response(reject, hsts, facts.request.is_head, &date);
         self.shared.count_reject(reject);
         self.send_all(&bytes, &[]).await?;
-        Ok(After::Linger)
+        Ok(body_len(&bytes))
     }
 
     async fn refuse_body(&mut self, facts: &Facts, refusal: Refusal) -> Result<After, Stop> {
@@ -585,7 +585,7 @@ pub(super) fn hsts(settings: &Settings, is_https: bool) -> Option<(&'static str,
 }
 
 /// Bytes behind the head of a whole response.
-fn body_len(response: &[u8]) -> u64 {
+pub(super) fn body_len(response: &[u8]) -> u64 {
     let head = response.windows(4).position(|window| window == b"\r\n\r\n");
     head.map_or(0, |at| (response.len() - at - 4) as u64)
 }

@@ -9,11 +9,22 @@ use canter_http::{Framing, KnownName, Method, Version};
 use super::Conn;
 use crate::app::App;
 use crate::facts::Facts;
-use crate::forwarded::{self, Client, Told};
+use crate::forwarded::{self, Client, Told, Words};
 use crate::request;
 use crate::traced::Traced;
 
 impl<A: App> Conn<A> {
+    /// How the peer speaks of the client, where it is a trusted proxy.
+    pub(super) fn words(&self) -> Option<Words> {
+        self.arrival.trusted.then(|| self.shared.settings.words())
+    }
+
+    /// What a trusted proxy says of the request whose head is in `buf`.
+    pub(super) fn told_by_proxy(&self, buf: &[u8]) -> Option<Told> {
+        let told = |words| forwarded::told(&self.head, buf, &self.arrival.peer, words);
+        self.words().map(told)
+    }
+
     /// What the message of the request is made from, beside its head. `told` is what a trusted proxy
     /// says of the client.
     pub(super) fn origin<'o>(
@@ -30,7 +41,7 @@ impl<A: App> Conn<A> {
             server_port: port.unwrap_or(self.arrival.local.1),
             id: &facts.id,
             id_header: &settings.request_id_header,
-            trusted: self.arrival.trusted.then(|| settings.words()),
+            trusted: self.words(),
             http2: self.arrival.http2,
             codings: self.codings(facts),
             traced: facts

@@ -20,7 +20,6 @@ use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::{Facts, Told};
-use crate::forwarded;
 use crate::pages::flight::{Follower, Outcome, go_on, start};
 use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
 use crate::table::Phase;
@@ -89,7 +88,7 @@ impl<A: App> Conn<A> {
             buf,
             path,
             https,
-            trusted: self.arrival.trusted,
+            words: self.words(),
         }))
     }
 
@@ -335,9 +334,7 @@ impl<A: App> Conn<A> {
         kept: &[u8],
         conditions: &[(&'static [u8], Vec<u8>)],
     ) -> Option<Vec<u8>> {
-        let settings = &self.shared.settings;
-        let words = self.arrival.trusted.then(|| settings.words());
-        let told = words.map(|words| forwarded::told(&self.head, kept, &self.arrival.peer, words));
+        let told = self.told_by_proxy(kept);
         let origin = self.origin(facts, told.as_ref(), conditions);
         let mut message = Vec::with_capacity(kept.len() + 256);
         let mut path = Vec::new();

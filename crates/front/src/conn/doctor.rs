@@ -79,7 +79,7 @@ impl<A: App> Conn<A> {
             buf: &text,
             path: &path,
             https,
-            trusted: false,
+            words: None,
         };
         let examined = pages.examine(&asked);
         let scheme = if https { "https" } else { "http" };

@@ -10,23 +10,35 @@ pub(super) struct Element {
     pub host: Option<String>,
 }
 
-/// The elements of a line; None when it breaks the grammar anywhere: the left part of a line may be
-/// a client's, made to swallow what a proxy has added on the right.
-pub(super) fn parse(line: &[u8]) -> Option<Vec<Element>> {
-    let elements = split(line)?;
-    elements.into_iter().map(element).collect()
+/// The elements of a line with their text; None when it breaks the grammar anywhere: the left part of
+/// a line may be a client's, made to swallow what a proxy has added on the right. Empty elements say
+/// nothing (RFC 9110, section 5.6.1.2).
+pub(super) fn parse(line: &[u8]) -> Option<Vec<(&[u8], Element)>> {
+    let texts = split_at(line, b',')?;
+    let texts = texts.into_iter().filter(|text| !text.is_empty());
+    texts.map(|text| Some((text, element(text)?))).collect()
 }
 
-/// The text of each element.
-pub(super) fn split(line: &[u8]) -> Option<Vec<&[u8]>> {
-    split_at(line, b',')
+/// An element without `for` and `by`.
+pub(super) fn without_nodes(text: &[u8]) -> Vec<u8> {
+    let mut pairs = split_at(text, b';').unwrap_or_default();
+    pairs.retain(|pair| {
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+        !name.eq_ignore_ascii_case(b"for") && !name.eq_ignore_ascii_case(b"by")
+    });
+    pairs.join(&b';')
 }
 
 fn element(text: &[u8]) -> Option<Element> {
     let mut element = Element::default();
-    for pair in split_at(text, b';')? {
+    let pairs = split_at(text, b';')?;
+    // A pair may be empty (section 4).
+    for pair in pairs.into_iter().filter(|pair| !pair.is_empty()) {
         let at = pair.iter().position(|&byte| byte == b'=')?;
         let (name, value) = (pair.get(..at)?, unquoted(pair.get(at + 1..)?)?);
+        if name.is_empty() {
+            return None;
+        }
         let place = match name.to_ascii_lowercase().as_slice() {
             b"for" => &mut element.node,
             b"proto" => &mut element.proto,
@@ -89,7 +101,7 @@ mod tests {
         Some(
             elements
                 .into_iter()
-                .map(|element| element.node.unwrap_or_default())
+                .map(|(_, element)| element.node.unwrap_or_default())
                 .collect(),
         )
     }
@@ -109,6 +121,11 @@ mod tests {
             ),
             ("for=\"a\\\"b\"", &["a\"b"]),
             ("proto=https", &[""]),
+            ("for=1.2.3.4;proto=https;", &["1.2.3.4"]),
+            (";for=a;;proto=http", &["a"]),
+            ("for=a,", &["a"]),
+            (", for=a ,, for=b ,", &["a", "b"]),
+            ("", &[]),
         ] {
             let expected: Vec<String> = expected.iter().map(|&text| text.to_owned()).collect();
             assert_eq!(nodes(line), Some(expected), "{line}");
@@ -122,14 +139,20 @@ mod tests {
             "for=a\"b",
             "for",
             "for=",
-            "for=a;;proto=http",
+            "for=a; =b",
             "for=a;for=b",
             "for=\"a\\\"",
-            "for=a,",
             "for=\"a\"b\"",
         ] {
             assert_eq!(nodes(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_about_the_page_stands_without_those_who_speak() {
+        let text = b"For=\"a;b\";proto=https;BY=c;host=\"d\"; x=1";
+        assert_eq!(without_nodes(text), b"proto=https;host=\"d\";x=1");
+        assert_eq!(without_nodes(b"for=a"), b"");
     }
 
     #[test]
@@ -148,9 +171,8 @@ mod tests {
                 let at = random() % line.len();
                 line[at] = b"\",;=\\ a"[random() % 7];
             }
-            let _ = parse(&line);
-            if let Some(parts) = split(&line) {
-                let kept: usize = parts.iter().map(|part| part.trim_ascii().len()).sum();
+            if let Some(elements) = parse(&line) {
+                let kept: usize = elements.iter().map(|(text, _)| text.len()).sum();
                 assert!(kept <= line.len());
             }
         }

@@ -2,7 +2,9 @@
 //! strict codec then reads like any other, and reading the head of our own response.
 //! Leaves what is allowed in a request to that codec.
 
+use canter_http::authority::is_same_origin;
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 /// Why a request cannot be written so.
@@ -37,9 +39,10 @@ pub(super) fn request(parts: &Parts, has_body: bool) -> Result<Vec<u8>, Unfit> {
         .uri
         .authority()
         .map(|authority| authority.as_str().as_bytes());
+    let is_https = parts.uri.scheme() == Some(&Scheme::HTTPS);
     let host = match (authority, host) {
         // They must be the same (section 8.3.1).
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+        (Some(authority), Some(host)) if !is_same_origin(authority, host, is_https) => {
             return Err(Unfit::Malformed("authority and host differ"));
         }
         (Some(host), _) | (None, Some(host)) => host,
@@ -191,6 +194,11 @@ mod tests {
             assert_eq!(written(builder, false), Err(unfit));
         }
         assert!(written(Request::get("/").header("host", "a"), false).is_ok());
+        // The same origin in other words (RFC 9110, section 4.2.3).
+        let same = Request::get("https://a/").header("host", "a:443");
+        assert!(written(same, false).is_ok());
+        let other = Request::get("http://a/").header("host", "a:443");
+        assert!(written(other, false).is_err());
     }
 
     #[test]

@@ -15,8 +15,10 @@ use canter_cache::{Key, Lines, Mode, Reason, RequestLines, Scheme};
 use canter_channel::request::{Facts, Writer};
 use canter_http::{Framing, Head, KnownName, Method, TargetForm};
 
+use super::proxied;
 use super::rules::Covering;
 use super::site::Site;
+use crate::forwarded::Words;
 
 /// A request, and what was made of who sent it.
 #[derive(Clone, Copy)]
@@ -27,8 +29,8 @@ pub(crate) struct Request<'a> {
     pub path: &'a [u8],
     /// The client's side is encrypted.
     pub https: bool,
-    /// It came from a trusted proxy, whose words about the client reach the app.
-    pub trusted: bool,
+    /// How the peer speaks of the client where it is a trusted proxy: its words reach the app.
+    pub words: Option<Words>,
 }
 
 /// What to look for, and what to ask the app for when it is not there.
@@ -84,15 +86,6 @@ const DISGUISES: [&[u8]; 7] = [
     b"x-original-host",
 ];
 
-/// What trusted proxies say that an app may build its page from.
-const OF_PROXIES: [&str; 5] = [
-    "x-forwarded-host",
-    "x-forwarded-prefix",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "script-name",
-];
-
 /// What became of a look at a request.
 pub(crate) enum Seen<'r> {
     /// What to look for.
@@ -145,9 +138,12 @@ pub(crate) fn see<'r>(
     let host = host(request, site);
     // Where nothing is held against it, it is as good as it came: a key puts it right anyway.
     let host = if rules.is_empty() && site.hosts.is_empty() {
-        Cow::Borrowed(host)
+        host
     } else {
-        plain_host(scheme, host)
+        match host {
+            Cow::Borrowed(host) => plain_host(scheme, host),
+            Cow::Owned(host) => Cow::Owned(plain_host(scheme, &host).into_owned()),
+        }
     };
     let covering = rules.iter().find(|rule| rule.covers(&host, request.path));
     if covering.is_some_and(|covering| covering.rule.mode == Mode::Bypass) {
@@ -158,6 +154,9 @@ pub(crate) fn see<'r>(
     }
     if has_any(head, buf, &DISGUISES) {
         return Err(Some(Reason::Operator));
+    }
+    if proxied::is_ambiguous(request) {
+        return Err(Some(Reason::ProxyRepeats));
     }
     let cookies = Cookies::of(head, buf);
     if cookies.has_any(&site.private_cookies) {
@@ -179,7 +178,7 @@ pub(crate) fn url(site: &Site, request: &Request<'_>) -> Look {
     } else {
         Scheme::Http
     };
-    let host = plain_host(scheme, host(request, site));
+    let host = host(request, site);
     Look {
         key: Key::new(scheme, &host, request.path, raw_query(head, buf)),
         covering: None,
@@ -188,12 +187,13 @@ pub(crate) fn url(site: &Site, request: &Request<'_>) -> Look {
 }
 
 /// The host that the app will take for its own.
-fn host<'a>(request: &Request<'a>, site: &Site) -> &'a [u8] {
+fn host<'a>(request: &Request<'a>, site: &Site) -> Cow<'a, [u8]> {
     let Request { head, buf, .. } = *request;
-    let forwarded = head
-        .value(buf, KnownName::XForwardedHost)
-        .filter(|_| request.trusted && site.forwarded_host);
-    forwarded.unwrap_or_else(|| head.host_span.of(buf))
+    let forwarded = site
+        .forwarded_host
+        .then(|| proxied::host(request))
+        .flatten();
+    forwarded.unwrap_or_else(|| Cow::Borrowed(head.host_span.of(buf)))
 }
 
 /// What a request that the app gets as it came is looked for under.
@@ -214,12 +214,8 @@ pub(crate) fn plain(site: &Site, request: &Request<'_>, plain: &Plain<'_>) -> Lo
         // Django reads it and says only that it varies on Accept-Language.
         key = key.with(b"language", cookies.value(name).as_deref());
     }
-    if request.trusted {
-        for name in OF_PROXIES {
-            if let Some(value) = head.value(buf, KnownName::classify(name.as_bytes())) {
-                key = key.with(name.as_bytes(), Some(value));
-            }
-        }
+    for (name, value) in proxied::lines(request) {
+        key = key.with(&name, Some(&value));
     }
     Look {
         key,
@@ -282,12 +278,10 @@ fn covered(
         fields.retain(|(name, _)| name != b"accept-language");
         fields.push((b"accept-language".to_vec(), language.as_bytes().to_vec()));
     }
-    if request.trusted {
-        for name in OF_PROXIES {
-            if let Some(value) = head.value(buf, KnownName::classify(name.as_bytes())) {
-                key = key.with(name.as_bytes(), Some(value));
-                fields.push((name.as_bytes().to_vec(), value.to_vec()));
-            }
+    for (name, value) in proxied::lines(request) {
+        if proxied::is_about_the_site(&name) {
+            key = key.with(&name, Some(&value));
+            fields.push((name.into_owned(), value.into_owned()));
         }
     }
     let is_without_token = site
