@@ -297,6 +297,43 @@ def test_a4_answers_after_the_end_are_in_no_rate(tmp_path: Path) -> None:
     assert f"<b>{in_time / 2:.1f}</b><span>answers a second" in page.read_text()
 
 
+def test_a6_a_run_that_the_generator_limited_is_green_nowhere(tmp_path: Path) -> None:
+    """Forty users and file descriptors for twenty."""
+    xml, sarif = tmp_path / "junit.xml", tmp_path / "bench.sarif"
+    with serving(always(OK)) as url:
+        words = [PROGRAM, "bench", url, "--users", "40", "-d", "500ms", "--fail-if", "max>100s", "--quiet"]
+        words += ["--junit", str(xml), "--sarif", str(sarif)]
+        limited = ["sh", "-c", 'ulimit -n 20; exec "$@"', "sh", *words]
+        done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 8, done.stdout + done.stderr
+    assert "held    max>100s" in done.stdout and "No verdict on the server" in done.stdout
+    assert 'failures="1"' in xml.read_text()
+    (result,) = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert result["ruleId"] == "the generator is not the limit"
+    assert "no port or file descriptor" in result["message"]["text"]
+
+
+def test_a6_a_run_in_which_nothing_ended_is_no_success() -> None:
+    waiting = threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        for _ in requests(connection):
+            waiting.set()
+
+    with serving(hang) as url:
+        words = [PROGRAM, "bench", url, "--users", "1", "-d", "600s", "--quiet"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert waiting.wait(60)
+        process.send_signal(signal.SIGINT)
+        text, _ = process.communicate(timeout=60)
+    assert process.returncode == 9
+    assert "Not one request was answered: 1 still waited when the run ended." in " ".join(text.split())
+    with serving(always(OK)) as url:
+        done = bench(url, "--users", "1", "-n", "1", "--slow", "100%", "--quiet")
+    assert done.returncode == 8
+    assert "Nothing was measured: there were only slow clients" in " ".join(done.stdout.split())
+
+
 def test_a7_two_sites_are_compared_in_turn_and_other_scenarios_refused(tmp_path: Path) -> None:
     def slow(connection: socket.socket) -> None:
         for _ in requests(connection):

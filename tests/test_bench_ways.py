@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
+import pytest
 from harness.benched import OK, Handler, always, report, requests, serving
 from harness.certificates import Authority
 
@@ -284,6 +288,94 @@ def test_http2_to_a_server_without_it_is_an_error_by_kind() -> None:
         told = report(url, "-n", "4", "--users", "2", "--http2", "--timeout", "5s")
     assert told["hits"] == 0
     assert told["errors"] == 4
+
+
+def streams(answer: Callable[[h2.connection.H2Connection, int, int], bool]) -> Handler:
+    """HTTP/2 that lets each stream of a connection, counted from 1, be answered; False ends the connection."""
+
+    def handle(connection: socket.socket) -> None:
+        state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        state.initiate_connection()
+        connection.sendall(state.data_to_send())
+        count = 0
+        while data := connection.recv(65_536):
+            for event in state.receive_data(data):
+                if isinstance(event, h2.events.RequestReceived):
+                    count += 1
+                    goes_on = answer(state, event.stream_id, count)
+                    connection.sendall(state.data_to_send())
+                    if not goes_on:
+                        return
+            connection.sendall(state.data_to_send())
+
+    return handle
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_http2_that_ends_in_the_middle_of_an_answer_is_counted(reset: bool) -> None:
+    def answer(state: h2.connection.H2Connection, stream: int, count: int) -> bool:
+        state.send_headers(stream, [(":status", "200")])
+        state.send_data(stream, b"half", end_stream=count == 1)
+        return count == 1
+
+    def handle(connection: socket.socket) -> None:
+        streams(answer)(connection)
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(handle) as url:
+        told = report(url, "-n", "2", "--users", "1", "--http2")
+    assert (told["hits"], told["errors"], told["sent_again"]) == (1, 1, 0), told["failures"]
+    assert set(told["failures"]) <= {"ended in the middle", "connection reset"}
+
+
+def test_http2_that_was_closed_between_two_requests_is_asked_once_more() -> None:
+    def answer(state: h2.connection.H2Connection, stream: int, count: int) -> bool:
+        if count == 1:
+            state.send_headers(stream, [(":status", "200")], end_stream=True)
+        return count == 1
+
+    with serving(streams(answer)) as url:
+        told = report(url, "-n", "2", "--users", "1", "--http2")
+    assert (told["hits"], told["errors"], told["sent_again"], told["connections"]) == (2, 0, 1, 2)
+
+
+def test_http2_stays_open_when_the_server_speaks_between_requests() -> None:
+    def answer(state: h2.connection.H2Connection, stream: int, count: int) -> bool:
+        state.send_headers(stream, [(":status", "200")], end_stream=True)
+        state.ping(b"whoelse?")
+        return True
+
+    with serving(streams(answer)) as url:
+        told = report(url, "-n", "5", "--users", "1", "--http2", "--think", "20ms")
+    assert (told["hits"], told["errors"], told["connections"]) == (5, 0, 1)
+
+
+def test_http2_sends_a_body_longer_than_the_buffers_of_its_socket(tmp_path: Path) -> None:
+    """The server takes all of it before it says a word, so that nothing that comes sets the upload going."""
+    size = 16 << 20
+    body = tmp_path / "body"
+    body.write_bytes(bytes(size))
+    taken = [0]
+
+    def handle(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        state.initiate_connection()
+        state.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+        state.increment_flow_control_window(1 << 30)
+        connection.sendall(state.data_to_send())
+        while data := connection.recv(1 << 20):
+            for event in state.receive_data(data):
+                if isinstance(event, h2.events.DataReceived):
+                    taken[0] += len(event.data)
+                if isinstance(event, h2.events.StreamEnded):
+                    state.send_headers(event.stream_id, [(":status", "200")], end_stream=True)
+                    connection.sendall(state.data_to_send())
+
+    with serving(handle) as url:
+        told = report(url, "-n", "1", "--users", "1", "--http2", "--data", f"@{body}", "--timeout", "10s")
+    assert (told["hits"], told["errors"], taken[0]) == (1, 0, size), told["failures"]
 
 
 def test_a_unix_socket_is_asked(tmp_path: Path) -> None:

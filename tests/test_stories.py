@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -111,3 +112,83 @@ def test_an_unknown_story_is_named_with_those_there_are(
     assert stories.main(["--only", "nobody"]) == 2
     said = capsys.readouterr()
     assert "no story `nobody`" in said.out + said.err and "computing" in said.out + said.err
+
+
+def program(folder: Path, script: str) -> Any:
+    """An environment whose ``canter`` is a script."""
+    canter = folder / "canter"
+    canter.write_text(f"#!/bin/sh\n{script}\n")
+    canter.chmod(0o755)
+    return types.SimpleNamespace(canter=canter)
+
+
+def runs(pid: str) -> bool:
+    """Whether a process is there and not only its entry."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_command_that_is_not_done_in_time_ends_with_what_it_started_and_is_no_story(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from lib.stage import NothingTold, Stage
+
+    monkeypatch.setattr(Stage, "variables", lambda self: {})
+    stage = Stage(program(tmp_path, "sleep 600 & echo $! > pid; wait"), tmp_path, 60)
+    stage.scratch = tmp_path
+    pid = tmp_path / "pid"
+    with pytest.raises(NothingTold, match="`canter tune` was not done after 1 s"):
+        stage.canter(["tune"], 1)
+    started = pid.read_text().strip() if pid.is_file() else ""
+    while started and runs(started):
+        pass
+
+
+def test_a_report_of_an_earlier_command_is_not_taken_for_its_own(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from lib.stage import Stage
+
+    monkeypatch.setattr(Stage, "variables", lambda self: {})
+    stage = Stage(program(tmp_path, "exit 9"), tmp_path, 60)
+    stage.scratch = tmp_path
+    (tmp_path / "grid.json").write_text("{}")
+    done = stage.canter(["bench", "--json", "grid.json"], 60)
+    assert done.returncode == 9
+    assert not (tmp_path / "grid.json").exists()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("page.html"), KeyError("choice"), ValueError("no JSON")])
+def test_the_trouble_of_one_story_does_not_end_the_others(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    scene = Scene(tmp_path, TRIED)
+    told: list[str] = []
+
+    def fail(words: Sequence[str], patience: float) -> subprocess.CompletedProcess[str]:
+        told.append(words[0])
+        raise error
+
+    monkeypatch.setattr(scene, "canter", fail)
+    assert tell(stories, monkeypatch, scene, "--only", "computing,from-memory") == 1
+    assert told == ["tune", "tune"]
+
+
+def test_the_long_run_is_as_long_as_it_is_told(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scene = Scene(tmp_path, TRIED)
+    seen: list[int | None] = []
+
+    def long_run(stage: Any) -> Any:
+        seen.append(stage.requests)
+        return stories.telling.Told(["told"])
+
+    story = stories.Story("long-run", "Five million requests", long_run)
+    monkeypatch.setattr(stories, "STORIES", (story,))
+    assert tell(stories, monkeypatch, scene, "--only", "long-run", "--requests", "50000000") == 0
+    assert seen == [50_000_000]
+    page = (scene.out / "long-run.md").read_text()
+    assert "50,000,000 requests" in page and "--only long-run --requests 50000000" in page

@@ -17,7 +17,7 @@ from lib.cases import DJANGO
 from lib.machine import cores
 from lib.postgres import CONNECTIONS
 from lib.progress import say
-from lib.stage import Found, Stage, Told, block
+from lib.stage import Found, NothingTold, Stage, Told, block
 
 SEED = "grid"
 BLOCKS = 5
@@ -83,7 +83,9 @@ def _measure(stage: Stage, found: Found, setting: Setting, row: Row) -> None:
     with stage.server(DJANGO, *flags, workers=workers) as server:
         words = ["bench", f"{server.url}{found.path}", "--users", str(found.users), "-d", "2s"]
         words += ["--warmup", "500ms", "--quiet", "--inside", "off", "--json", "grid.json"]
-        stage.canter(words, 120)
+        done = stage.canter(words, 120)
+        if not (stage.scratch / "grid.json").is_file():
+            raise NothingTold(f"canter bench ended with {done.returncode}: {done.stderr[-600:]}")
         report = json.loads((stage.scratch / "grid.json").read_text())
         row.memory.append(process.pss_kib(server.processes.roots) / 1024)
     # Answers behind the end of the window are of work begun in it: they would flatter slow servers.

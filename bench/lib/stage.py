@@ -4,7 +4,9 @@ of their own. What is told stands in `story` and `loaded`.
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 import tempfile
 import time
@@ -22,6 +24,8 @@ from lib.rounds import prepare_site_data
 #: What the API takes to answer, in seconds.
 API_SECONDS = 0.1
 START_SECONDS = 60.0
+#: What a command that is ended has to clear up.
+END_SECONDS = 10.0
 
 
 @dataclass
@@ -54,6 +58,8 @@ class Stage:
 
     def __init__(self, environment: Environment, out: Path, seconds: int) -> None:
         self.environment, self.out, self.seconds = environment, out, seconds
+        #: Of the long run, where it is not to have as many as usual.
+        self.requests: int | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Stage:
@@ -96,16 +102,30 @@ class Stage:
         }
 
     def canter(self, words: Sequence[str], patience: float) -> subprocess.CompletedProcess[str]:
-        """Run a command of Canter's to its end."""
-        return subprocess.run(
+        """Run a command of Canter's to its end. The files it is told to write are not there before, so that none
+        is taken for its own; one that is not done in time is ended with all it has started."""
+        for flag, name in zip(words, words[1:]):
+            if flag in ("--json", "--html"):
+                (self.scratch / name).unlink(missing_ok=True)
+        running = subprocess.Popen(
             [str(self.environment.canter), *words],
             env=self.variables(),
             cwd=self.scratch,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=patience,
+            start_new_session=True,
         )
+        try:
+            said, wrong = running.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            _end(running)
+            raise NothingTold(f"`{shown(words)}` was not done after {patience:.0f} s") from None
+        except BaseException:
+            _end(running)
+            raise
+        return subprocess.CompletedProcess(running.args, running.returncode, said, wrong)
 
     def keep(self, name: str, server: Server | None = None) -> str:
         """Put a file that a command wrote beside the pages; answers a link to it."""
@@ -161,6 +181,19 @@ class Server:
     def usual(self, text: str) -> str:
         """What speaks of this server, as of one at the port that a reader's has."""
         return text.replace(f":{self.port}", ":8000")
+
+
+def _end(running: subprocess.Popen[str]) -> None:
+    """End a command and all it has started; it may take a moment to stop its servers."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(running.pid, sign)
+            running.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            pass
+        return
 
 
 def shown(words: Sequence[str]) -> str:

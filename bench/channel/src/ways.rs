@@ -115,7 +115,7 @@ impl Worker for RingsWorker {
                 head
             });
             if let Some(head) = taken.map_err(|_| broken())? {
-                self.end.watch.start(head.slot, 1);
+                self.end.watch.start(head.slot, 1, 0);
                 self.head = Some(head);
                 return Ok(());
             }

@@ -7,6 +7,8 @@ use serde_json::Value;
 use crate::scenario::{Order, Request, Scenario, is_field};
 use crate::target::{Site, is_path};
 
+/// What is further than this from all other requests of a log, in milliseconds, is not of the same traffic.
+const APART: i64 = 7 * 24 * 3600 * 1000;
 /// Most requests taken from a log, and most different ones: memory has a bound.
 const MOST_LINES: usize = 500_000;
 const MOST_DIFFERENT: usize = 5_000;
@@ -119,13 +121,9 @@ pub fn access_log(lines: impl Iterator<Item = String>, writes: bool) -> Result<S
     if log.is_empty() {
         return Err("no request in it that can be replayed".to_owned());
     }
-    // A log is written when requests end, so its times may go back a little.
-    let first = log.iter().map(|(_, time)| *time).min().unwrap_or(0);
-    let mut log: Vec<(u32, u32)> = log
-        .into_iter()
-        .map(|(which, time)| (which, u32::try_from(time - first).unwrap_or(u32::MAX)))
-        .collect();
-    log.sort_by_key(|(_, time)| *time);
+    let found = log.len();
+    let mut log = from_the_first(log);
+    let apart = (found - log.len()) as u64;
     spread(&mut log);
     let reasons = [
         (unread, "lines that are no request"),
@@ -134,6 +132,7 @@ pub fn access_log(lines: impl Iterator<Item = String>, writes: bool) -> Result<S
             "requests that may change something (`--allow-writes`)",
         ),
         (too_many, "requests beyond the bound on memory"),
+        (apart, "requests more than a week away from most"),
     ];
     let told = reasons.iter().filter(|(count, _)| *count > 0);
     Ok(Scenario {
@@ -143,6 +142,20 @@ pub fn access_log(lines: impl Iterator<Item = String>, writes: bool) -> Result<S
             .map(|(count, what)| format!("{count} {what}"))
             .collect(),
     })
+}
+
+/// Requests with the times since the first, in their order: a log is written when requests end, so its times
+/// may go back a little. A line with another date, as a wrong clock writes it, would make a replay wait for
+/// weeks, so only the part with most requests is taken.
+fn from_the_first(mut log: Vec<(u32, i64)>) -> Vec<(u32, u32)> {
+    log.sort_by_key(|(_, time)| *time);
+    let parts = log.chunk_by(|(_, one), (_, two)| two - one <= APART);
+    let most = parts.max_by_key(|part| part.len()).unwrap_or_default();
+    let first = most.first().map_or(0, |(_, time)| *time);
+    let since = |time: i64| u32::try_from(time - first).unwrap_or(u32::MAX);
+    most.iter()
+        .map(|(which, time)| (*which, since(*time)))
+        .collect()
 }
 
 /// Most logs tell whole seconds; the requests of one are spread over it, as they surely were.
@@ -186,10 +199,14 @@ fn log_time(text: &str) -> Option<i64> {
     let mut numbers = rest.split([':', ' ']);
     let mut number = || numbers.next()?.parse::<i64>().ok();
     let (year, hour, minute, second) = (number()?, number()?, number()?, number()?);
+    is_time(hour, minute, second).then_some(())?;
     let month = (month.len() == 3).then(|| MONTHS.find(month))?? / 3 + 1;
     let zone = numbers.next().unwrap_or("+0000");
     let (sign, digits) = zone.split_at_checked(1)?;
-    let zone = digits.parse::<i64>().ok()?;
+    let zone = digits
+        .parse::<i64>()
+        .ok()
+        .filter(|zone| (0..=1500).contains(zone))?;
     let zone = (zone / 100 * 60 + zone % 100) * if sign == "-" { -1 } else { 1 };
     let days = days(year, month as i64, day.parse().ok()?);
     Some((((days * 24 + hour) * 60 + minute - zone) * 60 + second) * 1000)
@@ -204,9 +221,14 @@ fn iso_time(text: &str) -> Option<i64> {
     let ms = parts.next().map_or(Some(0), |digits| {
         format!("{digits:0<3}").get(..3)?.parse::<i64>().ok()
     })?;
-    (1..=12).contains(&month).then_some(())?;
+    ((1..=12).contains(&month) && is_time(hour, minute, second)).then_some(())?;
     let days = days(year, month, day);
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms)
+}
+
+/// Whether a clock shows this; a minute may have a leap second.
+fn is_time(hour: i64, minute: i64, second: i64) -> bool {
+    (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second)
 }
 
 /// Days since 1970, by the calendar that counts years from March so that leap days come last.
@@ -344,6 +366,49 @@ mod tests {
             Order::Log(vec![(0, 0), (1, 1000), (0, 2000), (2, 2500)])
         );
         assert!(access_log(std::iter::empty(), false).is_err());
+    }
+
+    #[test]
+    fn a8_a_line_with_another_date_does_not_stretch_a_replay() {
+        let line = |date: &str| format!("127.0.0.1 - - [{date} +0000] \"GET / HTTP/1.1\" 200 5");
+        let lines = [
+            "21/Nov/2026:10:00:00",
+            "01/Jan/1970:00:00:00",
+            "23/Nov/2026:10:00:00",
+            "21/Nov/9999:10:00:00",
+        ];
+        let scenario = access_log(lines.into_iter().map(line), false).unwrap();
+        assert_eq!(
+            scenario.order,
+            Order::Log(vec![(0, 0), (0, 2 * 24 * 3600 * 1000)])
+        );
+        assert_eq!(
+            scenario.left_out,
+            ["2 requests more than a week away from most"]
+        );
+    }
+
+    #[test]
+    fn a8_numbers_that_no_clock_shows_are_no_time() {
+        for text in [
+            "21/Nov/2026:9999999999999999999:00:00 +0000",
+            "21/Nov/2026:999999999999999999:00:00 +0000",
+            "21/Nov/2026:10:999999999999999999:00 +0000",
+            "21/Nov/2026:10:00:999999999999999999 +0000",
+            "21/Nov/2026:10:00:00 +999999999999999999",
+            "21/Nov/2026:-1:00:00 +0000",
+            "21/Nov/2026:24:00:00 +0000",
+        ] {
+            assert_eq!(log_time(text), None, "{text}");
+        }
+        for text in [
+            "2026-11-21T999999999999999999:00:00Z",
+            "2026-11-21T10:999999999999999999:00Z",
+            "2026-11-21T10:00:999999999999999999Z",
+            "2026-11-21T10:00:61Z",
+        ] {
+            assert_eq!(iso_time(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub enum Wall {
     Behind,
     /// It did not start.
     Start,
+    /// It died under the load.
+    Died,
 }
 
 impl Wall {
@@ -101,6 +103,7 @@ impl Wall {
             Self::Errors => "errors",
             Self::Behind => "arrivals",
             Self::Start => "start",
+            Self::Died => "died",
         }
     }
 
@@ -117,6 +120,16 @@ pub struct Broken {
     pub wall: Wall,
     /// The value and the limit.
     pub how: String,
+}
+
+impl Broken {
+    /// A server that died with these last words.
+    pub fn died(last: &str) -> Self {
+        Self {
+            wall: Wall::Died,
+            how: format!("the server died: {last}"),
+        }
+    }
 }
 
 impl Walls {

@@ -42,8 +42,10 @@ pub enum Length {
 pub enum Trouble {
     /// Ended by hand.
     Stopped,
-    /// The server did not start or died.
+    /// The server did not start.
     Server(String),
+    /// The server started and died while it was asked.
+    Died(String),
     /// Something that ends everything.
     Fault(Fault),
 }
@@ -80,13 +82,27 @@ pub fn find(bench: &mut dyn Bench, space: Space, wish: &Wish) -> Result<Found, F
     match end {
         Ok(()) => {}
         Err(Trouble::Stopped) => search.found.ended = Some("ended by hand".to_owned()),
-        Err(Trouble::Server(why)) => return Err(dead(&why)),
+        Err(Trouble::Server(why)) => return Err(not_started(&why)),
+        Err(Trouble::Died(why)) => return Err(died(&why)),
         Err(Trouble::Fault(fault)) => return Err(fault),
     }
     Ok(search.found)
 }
 
-fn dead(why: &str) -> Fault {
+fn died(why: &str) -> Fault {
+    let what = format!("the server starts, and ends when it is asked:\n{why}");
+    Fault::new(Exit::App, what).hint(
+        "`canter serve` with the same words and a browser show the same; what it said last is above. Without \
+         a word the kernel may have ended it for want of memory (`dmesg`)",
+    )
+}
+
+/// What a server said last, in one line.
+fn last_line(why: &str) -> String {
+    why.lines().last().unwrap_or("no word").trim().to_owned()
+}
+
+fn not_started(why: &str) -> Fault {
     Fault::new(Exit::App, format!("the app does not start:\n{why}"))
         .hint("`canter serve` with the same words has to work first; what it said is above")
 }
@@ -165,9 +181,19 @@ impl Search<'_> {
     ) -> Result<(), Trouble> {
         let (mut level, mut most, mut without_gain) = (from, 0.0_f64, 0);
         while level <= self.wish.most_level && self.bench.spent() < until_spent {
-            let measured = self.bench.load(level, Length::Short)?;
+            let (measured, broken) = match self.bench.load(level, Length::Short) {
+                Ok(measured) => {
+                    let broken = self.wish.walls.broken(&measured);
+                    (measured, broken)
+                }
+                // A server that dies of its load has been brought to its end; one that dies of the least
+                // there is has none.
+                Err(Trouble::Died(why)) if !steps.is_empty() => {
+                    (Measured::default(), Some(Broken::died(&last_line(&why))))
+                }
+                Err(trouble) => return Err(trouble),
+            };
             self.found.measurements += 1;
-            let broken = self.wish.walls.broken(&measured);
             let said = broken
                 .as_ref()
                 .map_or_else(String::new, |broken| format!(", breaks: {}", broken.how));
@@ -371,8 +397,13 @@ impl Search<'_> {
                     self.bench
                         .say(&format!("  {words}: {rate:.1} answers a second{said}"));
                 }
+                Err(Trouble::Died(how)) => {
+                    let broken = Broken::died(&last_line(&how));
+                    self.bench.say(&format!("  {words}: {}", broken.how));
+                    trial.broken = Some(broken);
+                }
                 Err(Trouble::Server(how)) => {
-                    let last = how.lines().last().unwrap_or("no word").trim().to_owned();
+                    let last = last_line(&how);
                     self.bench.say(&format!("  {words}: did not start: {last}"));
                     trial.broken = Some(Broken {
                         wall: Wall::Start,
@@ -500,8 +531,8 @@ impl Search<'_> {
         let end = self.climb(from, 1.15, if breaks { u32::MAX } else { 3 }, &mut steps);
         self.found.steps = steps;
         match end {
-            // A server that dies of its load has been brought to its end.
-            Err(Trouble::Server(_)) => Ok(()),
+            // It has been measured under more than this: the choice stands.
+            Err(Trouble::Died(_)) => Ok(()),
             other => other,
         }
     }

@@ -227,3 +227,33 @@ fn nothing_that_holds_is_no_choice() {
             .all(|trial| trial.broken.is_some() || trial.runs.is_empty())
     );
 }
+
+#[test]
+fn a_server_that_dies_while_the_load_is_sought_has_shown_where_it_breaks() {
+    let wish = Wish {
+        level: None,
+        ..wish(5)
+    };
+    let mut bench = Simulated::new(API, 5);
+    bench.dies_above = 20.0;
+    let found = find(&mut bench, space(), &wish).unwrap();
+    let last = found.climb.last().unwrap();
+    let broken = last.broken.as_ref().unwrap();
+    assert_eq!((last.level, broken.wall), (32.0, Wall::Died));
+    assert_eq!(broken.how, "the server died: Killed");
+    assert!(found.level <= 16.0 && found.chosen().is_some());
+    assert_eq!(found.steps.last().map(|step| step.level), Some(32.0));
+}
+
+#[test]
+fn a_server_that_dies_at_the_first_request_is_not_one_that_does_not_start() {
+    let mut bench = Simulated::new(API, 5);
+    bench.dies_above = 0.0;
+    let fault = find(&mut bench, space(), &wish(5)).unwrap_err();
+    assert!(
+        fault
+            .what
+            .starts_with("the server starts, and ends when it is asked")
+    );
+    assert!(fault.what.contains("MemoryError") && fault.hint.is_some());
+}

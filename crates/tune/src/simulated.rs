@@ -59,6 +59,8 @@ pub struct Simulated {
     /// Slow weather of the whole machine.
     pub drift: f64,
     pub stop_after: Option<u32>,
+    /// It dies under more users than this.
+    pub dies_above: f64,
     pub loads: u32,
 }
 
@@ -72,6 +74,7 @@ impl Simulated {
             budget: 600.0,
             drift: 1.0,
             stop_after: None,
+            dies_above: f64::MAX,
             loads: 0,
         }
     }
@@ -92,6 +95,9 @@ impl Bench for Simulated {
         self.loads += 1;
         if self.stop_after.is_some_and(|most| self.loads > most) {
             return Err(Trouble::Stopped);
+        }
+        if level > self.dies_above {
+            return Err(Trouble::Died("MemoryError\nKilled".to_owned()));
         }
         self.seconds += if length == Length::Full { 3.5 } else { 2.0 };
         self.drift =

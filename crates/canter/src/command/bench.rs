@@ -28,7 +28,7 @@ mod versus;
 
 use files::Files;
 
-/// Runs it; exit code 8 when a condition of `--fail-if` is true or no verdict is possible.
+/// Runs it; exit code 8 when a condition of `--fail-if` is true or no verdict is possible, 9 when nobody answers.
 pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
     let given = BENCH.read(args)?;
     if given.has("compare") && versus::are_reports(&given) {
@@ -99,8 +99,16 @@ impl Conditions {
     }
 
     fn exit(&self, plan: &Plan, outcome: &Outcome, judged: &[Judged]) -> Exit {
-        if outcome.total.hits == 0 && outcome.total.ended() > 0 {
-            return Exit::Unreachable;
+        let total = &outcome.total;
+        if total.hits == 0 {
+            let answers = outcome.warmup_hits + total.slow[0] > 0;
+            let asked = total.ended() + total.unfinished > 0;
+            // Nobody answered, or nothing was measured that a word could be said on.
+            return if asked && !answers {
+                Exit::Unreachable
+            } else {
+                Exit::Verdict
+            };
         }
         let limited = !self.goals.is_empty() && outcome.generator_limit(plan).is_some();
         if limited || judged.iter().any(|judged| judged.failed) {

@@ -83,6 +83,8 @@ pub(crate) struct Http2 {
     stage: Stage,
     head: Head,
     body: u64,
+    /// Whether something of the answer has come.
+    begun: bool,
     over: bool,
 }
 
@@ -108,6 +110,7 @@ impl Http2 {
             stage: Stage::Idle,
             head: Head::default(),
             body: 0,
+            begun: false,
             over: false,
         })
     }
@@ -143,6 +146,7 @@ impl Http2 {
         self.stage = Stage::Head(response);
         self.head = Head::default();
         self.body = 0;
+        self.begun = false;
         Ok(())
     }
 
@@ -177,6 +181,7 @@ impl Http2 {
                 Stage::Head(response) => match Pin::new(response).poll(&mut context) {
                     Poll::Ready(Ok(response)) => {
                         self.head = head(&response);
+                        self.begun = true;
                         self.stage = Stage::Body(response.into_body());
                     }
                     Poll::Ready(Err(error)) => return Err(kind(&error)),
@@ -210,16 +215,32 @@ impl Http2 {
         std::mem::take(&mut self.head)
     }
 
-    /// Bytes for the server, which `sent` takes away.
-    pub(crate) fn outgoing(&self) -> Vec<u8> {
-        self.pipe.0.borrow().outgoing.clone()
+    /// Whether the answer that is waited for has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
     }
 
-    /// So many of them have been written.
-    pub(crate) fn sent(&mut self, count: usize) {
+    /// Whether nothing more can be asked here.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Writes what there is for the server until `send` takes nothing more; how much that was.
+    pub(crate) fn write(
+        &mut self,
+        mut send: impl FnMut(&[u8]) -> Result<usize, Kind>,
+    ) -> Result<usize, Kind> {
         let mut buffers = self.pipe.0.borrow_mut();
-        let count = count.min(buffers.outgoing.len());
-        buffers.outgoing.drain(..count);
+        let outgoing = &mut buffers.outgoing;
+        let mut written = 0;
+        while let Some(rest) = outgoing.get(written..).filter(|rest| !rest.is_empty()) {
+            match send(rest)? {
+                0 => break,
+                count => written += count,
+            }
+        }
+        outgoing.drain(..written.min(outgoing.len()));
+        Ok(written)
     }
 }
 

@@ -7,6 +7,8 @@
 //!                    └───────────────────────┘
 //! ```
 
+mod over_http2;
+
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -222,29 +224,7 @@ impl User {
         let keep = self.keeps_fields(shared.plan);
         self.decoder.expect(of_head, keep);
         if shared.plan.http2 {
-            let mut http2 = match self
-                .http2
-                .take()
-                .map_or_else(|| Http2::new().map(Box::new), Ok)
-            {
-                Ok(http2) => http2,
-                Err(kind) => return self.fail(shared, kind, now),
-            };
-            let scheme = if shared.plan.site.tls {
-                "https"
-            } else {
-                "http"
-            };
-            let asked = match self.rendered(shared) {
-                Some(asked) => http2.request(asked, self.cookies.as_deref(), scheme),
-                None => Err(Kind::Invalid),
-            };
-            self.http2 = Some(http2);
-            if let Err(kind) = asked {
-                return self.stopped(shared, kind, now);
-            }
-            self.state = State::Receiving;
-            return self.advance_http2(shared, &[], false, now);
+            return self.send_http2(shared, now);
         }
         if self.slow {
             return Turn::Busy;
@@ -290,6 +270,7 @@ impl User {
             return Turn::Busy;
         };
         match self.state {
+            State::Free if self.http2.is_some() => self.idle_http2(shared),
             State::Free => {
                 // The server may close an idle connection; what else it says has no place.
                 if !matches!(link.receive(shared.buffer), Ok(Received::Nothing)) {
@@ -304,7 +285,14 @@ impl User {
                         return self.fail(shared, Kind::Tls, now);
                     }
                     shared.tally.connections += 1;
-                    self.send_first(shared, now)
+                    match self.send_first(shared, now) {
+                        // A server of HTTP/2 speaks first, perhaps before it was asked: no other edge
+                        // would tell of that.
+                        Turn::Busy if self.http2.is_some() && !self.slow => {
+                            self.receive(shared, hangup, now)
+                        }
+                        turn => turn,
+                    }
                 }
                 Err(kind) => self.fail(shared, kind, now),
             },
@@ -323,6 +311,8 @@ impl User {
                 if let Err(kind) = link.flush() {
                     return self.stopped(shared, kind, now);
                 }
+                // That it cannot go on is seen by reading, behind an answer that came before.
+                let _ = self.write_http2(shared);
                 self.receive(shared, hangup, now)
             }
         }
@@ -373,51 +363,10 @@ impl User {
         }
     }
 
-    fn advance_http2(
-        &mut self,
-        shared: &mut Shared<'_>,
-        bytes: &[u8],
-        ended: bool,
-        now: Instant,
-    ) -> Turn {
-        let (Some(http2), Some(link)) = (self.http2.as_mut(), self.link.as_mut()) else {
-            return Turn::Busy;
-        };
-        http2.feed(bytes);
-        if ended {
-            http2.end();
-        }
-        let page = &mut self.page;
-        let of_login = self.step == Step::LoginPage;
-        let told = http2.advance(shared.plan.max_body, |part| {
-            if of_login && page.len() + part.len() <= PAGE {
-                page.extend_from_slice(part);
-            }
-        });
-        let outgoing = http2.outgoing();
-        if !outgoing.is_empty() {
-            match link.send(&outgoing) {
-                Ok(count) => {
-                    http2.sent(count);
-                    shared.tally.bytes_out += count as u64;
-                }
-                Err(kind) => return self.stopped(shared, kind, now),
-            }
-        }
-        match told {
-            Ok(false) => Turn::Busy,
-            Ok(true) => self.answered(shared),
-            Err(kind) => self.fail(shared, kind, now),
-        }
-    }
-
     /// The server closed the connection.
     fn ended(&mut self, shared: &mut Shared<'_>, now: Instant) -> Turn {
         if self.http2.is_some() {
-            return match self.advance_http2(shared, &[], true, now) {
-                Turn::Busy => self.stopped(shared, Kind::Truncated, now),
-                ended => ended,
-            };
+            return self.advance_http2(shared, &[], true, now);
         }
         match self.decoder.end() {
             Ok(()) => self.answered(shared),
@@ -428,7 +377,10 @@ impl User {
     /// The connection broke. Where it had served before and nothing of this answer had come, the
     /// server had closed an idle connection: that request is sent once more, as browsers do.
     fn stopped(&mut self, shared: &mut Shared<'_>, kind: Kind, now: Instant) -> Turn {
-        let untouched = !self.decoder.has_begun();
+        let untouched = match &self.http2 {
+            Some(http2) => !http2.has_begun(),
+            None => !self.decoder.has_begun(),
+        };
         let idle = matches!(kind, Kind::Truncated | Kind::Reset) && self.reused && untouched;
         if idle && !self.resent {
             self.close();

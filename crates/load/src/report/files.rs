@@ -146,16 +146,27 @@ pub(super) fn csv(report: &Report<'_>) -> String {
     out
 }
 
-/// For code hosts (SARIF 2.1.0, sections 3.14 to 3.27): a rule for each condition, and one that something was
-/// answered at all; a result for each that fails.
-pub(super) fn sarif(report: &Report<'_>) -> String {
-    let site = report.plan.site.origin();
+/// What a build is told: whether something was answered, each condition, and, where there are conditions,
+/// whether there is a verdict at all. Beside each name why it fails.
+fn cases(report: &Report<'_>) -> Vec<(String, Option<String>)> {
     let nothing = (report.outcome.total.hits == 0).then(|| "no request was answered".to_owned());
     let mut cases = vec![("is answered".to_owned(), nothing)];
     cases.extend(report.judged.iter().map(|judged| {
         let why = || format!("{}: it is {}", judged.goal, judged.value);
         (format!("not {}", judged.goal), judged.failed.then(why))
     }));
+    if !report.judged.is_empty() {
+        let limit = report.outcome.generator_limit(report.plan);
+        let why = limit.map(|why| format!("no verdict on the server: {why}"));
+        cases.push(("the generator is not the limit".to_owned(), why));
+    }
+    cases
+}
+
+/// For code hosts (SARIF 2.1.0, sections 3.14 to 3.27): a rule for each case, a result for each that fails.
+pub(super) fn sarif(report: &Report<'_>) -> String {
+    let site = report.plan.site.origin();
+    let cases = cases(report);
     let rules = cases.iter().map(|(name, _)| json!({"id": name}));
     let failed = cases.iter().filter_map(|(name, why)| {
         Some(json!({
@@ -180,36 +191,27 @@ pub(super) fn sarif(report: &Report<'_>) -> String {
     format!("{sarif:#}\n")
 }
 
-/// One test case for each condition, and one that something was answered at all.
+/// For build servers: a test case for each.
 pub(super) fn junit(report: &Report<'_>) -> String {
-    let answered = report.outcome.total.hits > 0;
-    let failed =
-        report.judged.iter().filter(|judged| judged.failed).count() + usize::from(!answered);
+    let cases = cases(report);
     let mut out = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"canter bench {}\" \
-         tests=\"{}\" failures=\"{failed}\" time=\"{:.3}\">\n",
+         tests=\"{}\" failures=\"{}\" time=\"{:.3}\">\n",
         escape(&report.plan.site.origin()),
-        report.judged.len() + 1,
+        cases.len(),
+        cases.iter().filter(|(_, why)| why.is_some()).count(),
         report.outcome.time.as_secs_f64()
     );
-    let mut case = |name: &str, failure: Option<String>| {
+    for (name, why) in cases {
         let _ = write!(
             out,
             "  <testcase classname=\"canter.bench\" name=\"{}\"",
-            escape(name)
+            escape(&name)
         );
-        let _ = match failure {
+        let _ = match why {
             None => writeln!(out, "/>"),
             Some(why) => writeln!(out, "><failure message=\"{}\"/></testcase>", escape(&why)),
         };
-    };
-    case(
-        "is answered",
-        (!answered).then(|| "no request was answered".to_owned()),
-    );
-    for judged in report.judged {
-        let why = judged.failed.then(|| format!("is {}", judged.value));
-        case(&format!("not {}", judged.goal), why);
     }
     out.push_str("</testsuite>\n");
     out

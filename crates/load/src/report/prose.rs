@@ -14,7 +14,7 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
         said.push(format!("The run did not go to its end: {why}."));
     }
     if total.hits == 0 {
-        said.push("Not one request was answered.".to_owned());
+        said.push(nothing(report));
     } else {
         said.push(volume(report));
         said.extend(late(report));
@@ -43,6 +43,29 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
         ));
     }
     said
+}
+
+/// Why there is nothing to tell.
+fn nothing(report: &Report<'_>) -> String {
+    let (total, warmup) = (&report.outcome.total, report.outcome.warmup_hits);
+    if total.ended() > 0 {
+        "Not one request was answered.".to_owned()
+    } else if total.slow[0] + total.slow[1] > 0 {
+        "Nothing was measured: there were only slow clients (`--slow`), whose requests are counted apart."
+            .to_owned()
+    } else if warmup > 0 {
+        format!(
+            "Nothing was measured: {} answers came in the warm-up, and none after it.",
+            count(warmup)
+        )
+    } else if total.unfinished > 0 {
+        format!(
+            "Not one request was answered: {} still waited when the run ended.",
+            count(total.unfinished)
+        )
+    } else {
+        "Nothing was measured: the run ended before a request was sent.".to_owned()
+    }
 }
 
 fn volume(report: &Report<'_>) -> String {

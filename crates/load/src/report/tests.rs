@@ -279,3 +279,75 @@ fn each_way_to_fail_says_what_to_do() {
         assert!(!prose(&outcome).contains(word), "{kind:?}");
     }
 }
+
+#[test]
+fn a6_a_run_that_the_generator_limited_is_green_nowhere() {
+    let (plan, mut outcome) = (plan(), outcome());
+    let judged = [Goal::parse("p95>30s")
+        .unwrap()
+        .judge(&outcome.total, outcome.time)];
+    let judge = |outcome: &Outcome, judged: &[Judged]| {
+        let report = Report {
+            plan: &plan,
+            outcome,
+            judged,
+        };
+        let sarif: serde_json::Value = serde_json::from_str(&report.sarif()).unwrap();
+        (report.junit(), sarif["runs"][0]["results"].clone())
+    };
+    let (junit, sarif) = judge(&outcome, &judged);
+    assert!(junit.contains("tests=\"3\" failures=\"0\""), "{junit}");
+    assert_eq!(sarif, serde_json::json!([]));
+    outcome.total.fail(Kind::Exhausted, Duration::ZERO, 1);
+    let (junit, sarif) = judge(&outcome, &judged);
+    assert!(junit.contains("tests=\"3\" failures=\"1\""), "{junit}");
+    let why =
+        "no verdict on the server: 1 requests found no port or file descriptor on this machine";
+    assert!(
+        junit.contains(&format!("<failure message=\"{why}\"/>")),
+        "{junit}"
+    );
+    assert_eq!(sarif[0]["ruleId"], "the generator is not the limit");
+    assert_eq!(sarif[0]["message"]["text"], why);
+    // Without a condition nothing was to be judged.
+    assert!(
+        judge(&outcome, &[])
+            .0
+            .contains("tests=\"1\" failures=\"0\"")
+    );
+}
+
+#[test]
+fn a_run_in_which_nothing_ended_says_why() {
+    let (plan, mut outcome) = (plan(), outcome());
+    for (slow, warmup_hits, unfinished, expected) in [
+        (
+            [0, 0],
+            0,
+            7,
+            "Not one request was answered: 7 still waited when the run ended.",
+        ),
+        ([9, 0], 0, 0, "there were only slow clients (`--slow`)"),
+        (
+            [0, 0],
+            12,
+            0,
+            "12 answers came in the warm-up, and none after it.",
+        ),
+        ([0, 0], 0, 0, "the run ended before a request was sent"),
+    ] {
+        outcome.total = Tally {
+            slow,
+            unfinished,
+            ..Tally::default()
+        };
+        outcome.warmup_hits = warmup_hits;
+        let report = Report {
+            plan: &plan,
+            outcome: &outcome,
+            judged: &[],
+        };
+        let prose = report.prose().join(" ");
+        assert!(prose.contains(expected), "{prose}");
+    }
+}

@@ -134,7 +134,8 @@ fn scaling(report: &Report<'_>) -> Chart {
 fn latency(report: &Report<'_>) -> Chart {
     let points = |get: fn(&crate::measured::Measured) -> std::time::Duration| {
         let steps = report.found.steps.iter();
-        steps
+        let answered = steps.filter(|step| step.measured.answers > 0);
+        answered
             .map(|step| (step.level, get(&step.measured).as_secs_f64() * 1000.0))
             .collect()
     };

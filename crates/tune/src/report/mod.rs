@@ -203,11 +203,12 @@ impl Report<'_> {
     /// Where the chosen configuration breaks.
     fn breaks(&self) -> String {
         let words = |step: &Step| {
-            format!(
-                "{} ({} a second)",
-                self.wish.kind.words(step.level),
-                rate(step.measured.rate)
-            )
+            let level = self.wish.kind.words(step.level);
+            // One that died has no rate.
+            if step.measured.answers == 0 {
+                return level;
+            }
+            format!("{level} ({} a second)", rate(step.measured.rate))
         };
         let steps = &self.found.steps;
         let failing = steps.iter().find(|step| step.broken.is_some());

@@ -134,7 +134,7 @@ impl<'a> Drive<'a> {
 
     fn trouble(&mut self) -> Option<Trouble> {
         let dead = self.server.as_mut().is_none_or(|server| !server.lives());
-        dead.then(|| Trouble::Server(self.folder.last_words(30)))
+        dead.then(|| Trouble::Died(self.folder.last_words(30)))
     }
 }
 
