@@ -381,3 +381,42 @@ def test_c_psycopg_prepares_and_evicts_without_anybody_noticing(pooler: Any) -> 
         connection.rollback()
         assert connection.execute("SELECT %s", [1]).fetchone() == (1,)
         connection.rollback()
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("sql", ["DEALLOCATE ALL", "DEALLOCATE PREPARE ALL"])
+def test_c8_a_name_given_after_deallocate_all_in_one_segment(
+    single: Any, sql: str, known: bool
+) -> None:
+    client, other = single.raw(), single.raw()
+    text = f"SELECT 7 /* {sql} {known} */"
+    if known:
+        asked(other, p.parse(text, "theirs"))
+    steps = [p.extended(sql), p.parse(text, "s1"), p.bind("s1"), p.execute()]
+    assert kinds(asked(client, *steps))[-5:] == "12DCZ"
+    for one, name in ((client, "s1"), (client, "s1"), (other, "theirs")):
+        if name == "theirs":
+            asked(one, p.close(name), p.parse(text, name))
+        assert row(run(one, name)) == [b"7"]
+
+
+def test_c8_a_name_given_right_behind_discard_all(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    text = "SELECT 8 /* behind DISCARD ALL */"
+    client.send(p.query("DISCARD ALL"), p.parse(text, "s1"), p.bind("s1"), p.execute(), p.sync())
+    assert kinds(client.until("Z")) == "CZ"
+    assert kinds(client.until("Z")) == "12DCZ"
+    asked(other, p.parse(text, "theirs"))
+    for one, name in ((client, "s1"), (other, "theirs")):
+        assert row(run(one, name)) == [b"8"]
+
+
+def test_c4_names_after_an_error_are_those_before_it(single: Any) -> None:
+    client = single.raw()
+    asked(client, p.parse("SELECT 1", "a"))
+    failed = asked(client, p.parse("SELEC"), p.close("a"), p.parse("SELECT 2", "a"))
+    assert code_of(failed) == "42601"
+    assert row(run(client, "a")) == [b"1"]
+    assert code_of(asked(client, p.parse("SELEC", "b"), p.close("b"))) == "42601"
+    assert kinds(asked(client, p.parse("SELECT 3", "b"))) == "1Z"
+    assert row(run(client, "b")) == [b"3"]

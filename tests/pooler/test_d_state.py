@@ -294,3 +294,45 @@ def test_d_many_clients_each_with_its_own(pooler: Any) -> None:
             sql = "SELECT current_setting('app.who') || current_setting('app.number')"
             assert client.value(sql) == f"c{n}{n}"
     assert pooler.raw().value("SELECT coalesce(current_setting('app.who', true), '')") == ""
+
+
+@pytest.mark.parametrize(
+    "sql", ["RESET ALL", "DISCARD ALL", "RESET timezone", "SET timezone TO DEFAULT"]
+)
+@pytest.mark.parametrize("name", ["", "r"])
+def test_d6_reset_by_the_extended_protocol(single: Any, sql: str, name: str) -> None:
+    """PostgreSQL answers no step before it is asked for: whoever waited for one hung."""
+    client, other = single.raw(TimeZone="Asia/Tokyo"), single.raw()
+    if name:
+        client.send(pgwire.parse(sql, name), pgwire.sync())
+        assert kinds(client.until("Z")) == "1Z"
+    client.ask("SET timezone = 'Europe/Rome'")
+    parts = [] if name else [pgwire.parse(sql)]
+    parts += [pgwire.bind(name), pgwire.describe(kind=b"P"), pgwire.execute(), pgwire.sync()]
+    client.send(*parts)
+    answer = client.until("Z")
+    assert "E" not in kinds(answer), answer
+    for _ in range(2):
+        assert client.value("SHOW timezone") == "Asia/Tokyo"
+        assert other.value("SHOW timezone") == "UTC"
+
+
+def test_d6_reset_in_psycopgs_pipeline(single: Any) -> None:
+    words = {"client_encoding": "utf8", "options": "-c timezone=Asia/Tokyo"}
+    client = single.connect(autocommit=True, **words)
+    with client.pipeline():
+        client.execute("RESET ALL")
+        found = client.execute("SELECT 7")
+    assert found.fetchone() == (7,)
+    assert client.execute("SHOW timezone").fetchone() == ("Asia/Tokyo",)
+
+
+@pytest.mark.pooled
+def test_e2_a_client_that_leaves_while_its_bytes_wait_is_noticed(single: Any) -> None:
+    client, other = single.stranger(), single.raw()
+    client.start(user="site", database=single.dbname, TimeZone="Asia/Tokyo")
+    client.send(pgwire.query("RESET timezone; SELECT pg_sleep(600)"), pgwire.query("SELECT 1"))
+    single.running("pg_sleep")
+    client.close()
+    single.no_longer_running("pg_sleep")
+    assert other.value("SELECT 7") == "7"

@@ -129,6 +129,9 @@ pub(crate) struct Relay {
     segment: Segment,
     /// Segments begun, to tell them apart.
     segments: u64,
+    /// The last message that was taken is part of a segment without its `Sync`: PostgreSQL may keep
+    /// the answers to itself until it is told to `Flush`.
+    unflushed: bool,
     /// An error was reported in this segment: the client's messages up to `Sync` are dropped.
     skip: bool,
     /// The server waits for COPY data.
@@ -158,9 +161,16 @@ pub(crate) struct Relay {
     tells_touched: bool,
 
     names: HashMap<Box<[u8]>, Rc<Statement>>,
-    /// The last unnamed `Parse`, whole, and whether this server has it.
+    /// How many were given without a word to the server, in segments that may yet fail.
+    names_owed: u32,
+    /// The last unnamed `Parse`, whole, whether this server has it, and whether running it may touch
+    /// anything.
     unnamed: Vec<u8>,
     unnamed_here: bool,
+    unnamed_touches: bool,
+    /// The segment it was sent in, and how many such `Parse` are not answered.
+    unnamed_segment: u64,
+    unnamed_owed: u32,
 
     pending: Pending,
     pins: Flags,
@@ -206,6 +216,7 @@ impl Relay {
             attached: false,
             segment: Segment::Closed,
             segments: 0,
+            unflushed: false,
             skip: false,
             copy_in: false,
             barrier: false,
@@ -223,8 +234,12 @@ impl Relay {
             user: user.into(),
             tells_touched: false,
             names: HashMap::new(),
+            names_owed: 0,
             unnamed: Vec::new(),
             unnamed_here: false,
+            unnamed_touches: false,
+            unnamed_segment: 0,
+            unnamed_owed: 0,
             pending: Pending::default(),
             pins: Flags::NONE,
             pin_text: None,

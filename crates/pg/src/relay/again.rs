@@ -76,6 +76,7 @@ impl Relay {
     /// The server is ready for the segment once more.
     pub(super) fn send_again(&mut self, io: &mut Io<'_>) {
         self.barrier = false;
+        self.unflushed = self.segment == Segment::Server;
         let Some(again) = self.again.take() else {
             return;
         };

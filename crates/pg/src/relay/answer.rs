@@ -167,6 +167,10 @@ impl Relay {
     }
 
     fn parsed(&mut self, io: &mut Io<'_>) {
+        if let Some(Owed::ParseUnnamed { hidden: false }) = self.owed.front() {
+            self.unnamed_owed = self.unnamed_owed.saturating_sub(1);
+            return;
+        }
         if let (Some(Owed::Parse(parsed)), Some(known)) =
             (self.owed.front(), io.known.as_deref_mut())
         {
@@ -195,7 +199,7 @@ impl Relay {
             known.prepared.clear();
         }
         self.names.clear();
-        self.unnamed.clear();
+        self.pending.discarded();
         if all {
             self.pins = self.pins.only(Flags::ASKABLE);
         }
@@ -271,8 +275,11 @@ impl Relay {
             match self.owed.front() {
                 Some(Owed::Local(bytes)) => io.to_client.extend_from_slice(bytes),
                 Some(Owed::Closed(_)) => io.to_client.extend_from_slice(build::CLOSE_COMPLETE),
-                Some(Owed::Named(_)) => io.to_client.extend_from_slice(build::PARSE_COMPLETE),
-                Some(Owed::CopyEnd) => {}
+                Some(Owed::Named(_)) => {
+                    self.names_owed = self.names_owed.saturating_sub(1);
+                    io.to_client.extend_from_slice(build::PARSE_COMPLETE);
+                }
+                Some(Owed::CopyEnd | Owed::Deallocated(_) | Owed::Replaced(_)) => {}
                 _ => return,
             }
             self.owed.pop();
@@ -335,35 +342,57 @@ impl Relay {
     /// An error answers every step up to the next `Sync`: undoes what they would have done.
     /// Whether it was a segment of ours.
     fn skip_segment(&mut self, io: &mut Io<'_>) -> bool {
-        loop {
-            match self.owed.front() {
-                Some(Owed::HiddenSync) => return true,
-                Some(Owed::Sync) => return false,
-                None => {
-                    // The client has not sent its Sync: what it sends until then is ignored, and
-                    // so was a Query that would have ended the segment.
-                    self.skip = true;
-                    self.segment = Segment::Server;
-                    self.copy_in = false;
-                    return false;
-                }
-                Some(_) => {}
-            }
-            if let Some(owed) = self.owed.pop() {
-                self.undo(owed, io);
+        let skipped = self.owed.take_steps();
+        self.undo_all(skipped, io);
+        match self.owed.front() {
+            Some(Owed::HiddenSync) => true,
+            Some(_) => false,
+            None => {
+                // The client has not sent its Sync: what it sends until then is ignored, and
+                // so was a Query that would have ended the segment.
+                self.skip = true;
+                self.segment = Segment::Server;
+                self.copy_in = false;
+                false
             }
         }
     }
 
-    /// A request was skipped or lost: nothing of it happened.
-    pub(super) fn undo(&mut self, owed: Owed, io: &mut Io<'_>) {
+    /// These requests were skipped or lost: nothing of them happened. The last one is undone first,
+    /// as each was made with what those before it left.
+    pub(super) fn undo_all(&mut self, mut skipped: Vec<Owed>, io: &mut Io<'_>) {
+        while let Some(owed) = skipped.pop() {
+            self.undo(owed, io);
+        }
+    }
+
+    fn undo(&mut self, owed: Owed, io: &mut Io<'_>) {
         match owed {
             Owed::Parse(parsed) => self.unprepare(*parsed, io),
-            Owed::ParseUnnamed { hidden: false } => self.unnamed.clear(),
-            Owed::ParseUnnamed { hidden: true } => self.unnamed_here = false,
-            Owed::Named(name) => drop(self.names.remove(&name)),
-            Owed::Closed(closed) => {
-                self.names.entry(closed.0).or_insert(closed.1);
+            Owed::ParseUnnamed { hidden } => {
+                if !hidden {
+                    self.unnamed_owed = self.unnamed_owed.saturating_sub(1);
+                }
+                if !self.owed.parses_unnamed() {
+                    self.unnamed_here = false;
+                    if !hidden {
+                        self.unnamed.clear();
+                    }
+                }
+            }
+            Owed::Replaced(before) if !self.owed.parses_unnamed() => {
+                self.unnamed = *before;
+                self.unnamed_touches = true;
+            }
+            Owed::Named(name) => {
+                self.names_owed = self.names_owed.saturating_sub(1);
+                self.names.remove(&name);
+            }
+            Owed::Closed(gone) | Owed::Deallocated(gone) => drop(self.names.insert(gone.0, gone.1)),
+            Owed::Close(Some(statement)) => {
+                if let Some(known) = io.known.as_deref_mut() {
+                    known.prepared.is_stale(&statement);
+                }
             }
             _ => {}
         }

@@ -75,9 +75,8 @@ impl Relay {
         if let Some(again) = self.again.take() {
             self.owed.append(*again);
         }
-        while let Some(owed) = self.owed.pop() {
-            self.undo(owed, &mut io);
-        }
+        let lost = self.owed.take_all();
+        self.undo_all(lost, &mut io);
         self.from_server = Passing::default();
         self.segment = Segment::Closed;
         self.skip = false;
@@ -144,7 +143,8 @@ impl Relay {
             self.fall_into_limbo(None);
         }
         let mut reported = self.skip;
-        while let Some(owed) = self.owed.pop() {
+        let lost = self.owed.take_all();
+        for owed in &lost {
             match owed {
                 Owed::Query | Owed::Sync => {
                     if !reported {
@@ -161,11 +161,11 @@ impl Relay {
                     }
                     reported = true;
                     told = true;
-                    self.undo(owed, io);
                 }
-                owed => self.undo(owed, io),
+                _ => {}
             }
         }
+        self.undo_all(lost, io);
         if open && self.skip {
             open = false;
         }

@@ -33,6 +33,27 @@ fn describe_statement(message: Message<'_>, name: &[u8], io: &mut Io<'_>) -> Ste
     Step::Took(message.whole().len())
 }
 
+/// Answers must come before it is known what a name stands for.
+struct InDoubt;
+
+/// Whether the message has to do with a statement that has a name.
+#[cold]
+fn uses_name(message: Message<'_>) -> bool {
+    let body = message.body();
+    let name = match message.frame.tag {
+        b'P' => Parse::decode(body).map(|parse| parse.name),
+        b'B' => {
+            BindHead::decode(message.rest.get(5..).unwrap_or_default()).map(|head| head.statement)
+        }
+        b'D' | b'C' => match Named::decode(body) {
+            Some(Named::Statement(name)) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    };
+    name.is_some_and(|name| !name.is_empty())
+}
+
 fn bad() -> SqlError {
     violation("bad message of the extended protocol")
 }
@@ -77,6 +98,10 @@ impl Relay {
             self.segment = Segment::Server;
             self.segments += 1;
             self.replay = Replay::Off;
+        }
+        // What names there are is known when what takes them all away was carried out (C8).
+        if self.pending.discards() && !self.owed.is_empty() && uses_name(message) {
+            return Ok(Step::Stop(Want::Answers));
         }
         match message.frame.tag {
             b'P' => self.parse(message, io),
@@ -157,15 +182,16 @@ impl Relay {
                     return Ok(self.deallocate_extended(message, name, &entry, io));
                 }
             }
-            self.note(&seen, parse.text);
-            self.unnamed.clear();
+            // It is noted when it is bound: nothing runs before, and it may run more than once.
+            self.unnamed_touches = super::pending::is_noted(&seen);
+            self.replace_unnamed();
             self.unnamed.extend_from_slice(message.whole());
-            self.unnamed_here = true;
-            self.owed.push(Owed::ParseUnnamed { hidden: false });
             return Ok(self.forward(message, io));
         }
         self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
-        let taken = self.names.get(parse.name).map(Rc::clone);
+        let Ok(taken) = self.named(parse.name) else {
+            return Ok(Step::Stop(Want::Answers));
+        };
         let duplicate = taken.is_some();
         let entry = taken.unwrap_or_else(|| {
             statement::intern(parse.text, parse.types, self.planning(), conforming)
@@ -183,13 +209,19 @@ impl Relay {
                 if known.status != TxStatus::Failed || plain_end(parse.text).is_some() {
                     self.names.insert(parse.name.into(), entry);
                     self.owed.push(Owed::Named(parse.name.into()));
+                    self.names_owed += 1;
                     self.settle(io);
                     return Ok(Step::Took(message.whole().len()));
                 }
                 // In a failed transaction the server refuses it before it looks at the name.
                 refused = true;
             }
-            Stands::Stale => self.close_stale(&entry, io),
+            Stands::Stale => {
+                self.close_stale(&entry, io);
+                if duplicate {
+                    self.prepare(&entry, io);
+                }
+            }
             Stands::Absent if duplicate => self.prepare(&entry, io),
             Stands::Ready | Stands::Sent(_) | Stands::Absent => {}
         }
@@ -212,6 +244,16 @@ impl Relay {
         Ok(Step::Took(message.whole().len()))
     }
 
+    /// What the client calls so; an error while an earlier segment decides.
+    #[inline]
+    fn named(&self, name: &[u8]) -> Result<Option<Rc<Statement>>, InDoubt> {
+        let entry = self.names.get(name).map(Rc::clone);
+        if (entry.is_none() || self.names_owed > 0) && self.owed.doubts(name) {
+            return Err(InDoubt);
+        }
+        Ok(entry)
+    }
+
     /// `DEALLOCATE` of a name that only this client knows: the server is told ours (C8).
     fn deallocate_extended(
         &mut self,
@@ -223,18 +265,42 @@ impl Relay {
         if !self.ensure(entry, io) {
             return Step::Stop(Want::Answers);
         }
-        self.names.remove(name);
         if let Some(known) = io.known.as_deref_mut() {
             // Closed again before the next use: who knows whether this is ever executed.
             known.prepared.now(entry, Stands::Stale);
         }
         let text = [b"DEALLOCATE ", entry.name()].concat();
-        self.unnamed.clear();
+        self.unnamed_touches = true;
+        self.replace_unnamed();
         statement::push_parse(b"", &text, b"\0\0", &mut self.unnamed);
         io.to_server.extend_from_slice(&self.unnamed);
-        self.unnamed_here = true;
-        self.owed.push(Owed::ParseUnnamed { hidden: false });
+        if let Some(gone) = self.names.remove_entry(name) {
+            self.owed.push(Owed::Deallocated(Box::new(gone)));
+        }
         Step::Took(message.whole().len())
+    }
+
+    /// An unnamed `Parse` is sent.
+    fn replace_unnamed(&mut self) {
+        self.forget_unnamed();
+        self.unnamed_here = true;
+        self.unnamed_segment = self.segments;
+        self.unnamed_owed += 1;
+        self.owed.push(Owed::ParseUnnamed { hidden: false });
+    }
+
+    /// Whether the unnamed statement is of an earlier segment that may yet fail.
+    fn doubts_unnamed(&self) -> bool {
+        self.unnamed_owed > 0 && self.unnamed_segment != self.segments
+    }
+
+    /// What is sent next takes the unnamed statement away, unless it is skipped.
+    pub(super) fn forget_unnamed(&mut self) {
+        if !self.unnamed.is_empty() && self.owed.may_skip() && !self.doubts_unnamed() {
+            let before = std::mem::take(&mut self.unnamed);
+            self.owed.push(Owed::Replaced(Box::new(before)));
+        }
+        self.unnamed.clear();
     }
 
     /// What a plan depends on beside text and types, as a number. A transaction that changes
@@ -276,9 +342,9 @@ impl Relay {
         })));
     }
 
-    pub(super) fn close_stale(&mut self, entry: &Statement, io: &mut Io<'_>) {
+    pub(super) fn close_stale(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) {
         build::close_statement(io.to_server, entry.name());
-        self.owed.push(Owed::Close { hidden: true });
+        self.owed.push(Owed::Close(Some(Rc::clone(entry))));
     }
 
     /// Sees to it that this server has a statement; false when answers must come first.
@@ -309,12 +375,22 @@ impl Relay {
             io.to_server.extend_from_slice(&self.unnamed);
             self.unnamed_here = true;
             self.owed.push(Owed::ParseUnnamed { hidden: true });
-            if let Some(parse) = self.unnamed.get(5..).and_then(Parse::decode) {
-                let seen = sql::scan(parse.text, true);
-                self.pending.add(&seen);
-            }
         }
         b""
+    }
+
+    /// The client's last unnamed statement is bound: takes in what running it may touch.
+    #[cold]
+    fn note_unnamed(&mut self, io: &Io<'_>) {
+        let conforming = io
+            .known
+            .as_ref()
+            .is_none_or(|known| known.params.is_conforming());
+        let unnamed = std::mem::take(&mut self.unnamed);
+        if let Some(parse) = unnamed.get(5..).and_then(Parse::decode) {
+            self.note(&sql::scan(parse.text, conforming), parse.text);
+        }
+        self.unnamed = unnamed;
     }
 
     /// `begins`: it is the first message of its segment.
@@ -328,6 +404,9 @@ impl Relay {
         let head = BindHead::decode(body).ok_or_else(bad)?;
         if head.length > message.frame.body as usize {
             return Err(bad());
+        }
+        if head.statement.is_empty() && self.unnamed_touches {
+            self.note_unnamed(io);
         }
         // Settings may be named by its parameters, so all of it is needed.
         let named = self
@@ -347,7 +426,10 @@ impl Relay {
             self.owed.push(Owed::Bind(None));
             return Ok(self.forward_bind(message, head, name, io));
         }
-        let Some(entry) = self.names.get(head.statement).map(Rc::clone) else {
+        let Ok(entry) = self.named(head.statement) else {
+            return Ok(Step::Stop(Want::Answers));
+        };
+        let Some(entry) = entry else {
             self.owed.push(Owed::Bind(None));
             if !head.statement.starts_with(OURS) {
                 return Ok(self.forward(message, io));
@@ -405,7 +487,9 @@ impl Relay {
             }
             Named::Statement(name) => name,
         };
-        let entry = self.names.get(name).map(Rc::clone);
+        let Ok(entry) = self.named(name) else {
+            return Ok(Step::Stop(Want::Answers));
+        };
         if let Some(entry) = &entry
             && !self.ensure(entry, io)
         {
@@ -423,16 +507,22 @@ impl Relay {
     fn close(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
         let name = match Named::decode(message.body()).ok_or_else(bad)? {
             Named::Portal(_) => {
-                self.owed.push(Owed::Close { hidden: false });
+                self.owed.push(Owed::Close(None));
                 return Ok(self.forward(message, io));
             }
             Named::Statement(b"") => {
-                self.unnamed.clear();
-                self.owed.push(Owed::Close { hidden: false });
+                if self.doubts_unnamed() {
+                    return Ok(Step::Stop(Want::Answers));
+                }
+                self.forget_unnamed();
+                self.owed.push(Owed::Close(None));
                 return Ok(self.forward(message, io));
             }
             Named::Statement(name) => name,
         };
+        if self.owed.doubts(name) {
+            return Ok(Step::Stop(Want::Answers));
+        }
         let used = message.whole().len();
         if let Some((name, entry)) = self.names.remove_entry(name) {
             if self.owed.is_empty() {
@@ -444,7 +534,7 @@ impl Relay {
             && (self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE))
         {
             // It may be one of SQL's PREPARE.
-            self.owed.push(Owed::Close { hidden: false });
+            self.owed.push(Owed::Close(None));
             return Ok(self.forward(message, io));
         } else {
             self.answer(build::CLOSE_COMPLETE, io);

@@ -164,6 +164,12 @@ impl Prepared {
         }
     }
 
+    /// It is there, to be closed before its next use.
+    pub(super) fn is_stale(&mut self, statement: &Rc<Statement>) {
+        self.sent(statement, 0);
+        self.now(statement, Stands::Stale);
+    }
+
     /// It is not prepared after all, or no more.
     pub(super) fn remove(&mut self, statement: &Statement) {
         self.entries.remove(&statement.id());

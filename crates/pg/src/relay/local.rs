@@ -3,6 +3,7 @@
 //!
 //! Owns when that is the same as what the server would have said (B13, C8).
 
+use super::owed::Owed;
 use super::request::Message;
 use super::{Io, Relay, Segment, statement};
 use crate::sql::{self, Begin, Flags, Isolation, Seen, Verb};
@@ -26,6 +27,14 @@ impl Relay {
 
     fn complete(&mut self, tag: &[u8], io: &mut Io<'_>) {
         build::command_complete(io.to_client, tag);
+        if self.segment == Segment::Server {
+            // A Query ends a segment without a Sync, and with it what was begun on the server.
+            self.segment = Segment::Closed;
+            io.to_server.extend_from_slice(build::SYNC);
+            self.owed.push(Owed::Sync);
+            return;
+        }
+        self.segment = Segment::Closed;
         self.local_ready(io);
     }
 

@@ -33,15 +33,18 @@ pub(super) enum Owed {
     DescribePortal,
     /// `Execute`.
     Execute,
-    /// `Close`; hidden when put in by us.
-    Close {
-        /// Put in by us.
-        hidden: bool,
-    },
+    /// `Close`; put in by us when it is for one of the shared statements.
+    Close(Option<Rc<Statement>>),
     /// Nothing is owed: these bytes go to the client when it is their turn.
     Local(&'static [u8]),
     /// As `Local`, for a statement's name taken away with `Close`: put back if it is skipped.
     Closed(Box<(Box<[u8]>, Rc<Statement>)>),
+    /// Nothing is owed, but the name that `DEALLOCATE` is about to take away is put back if that is
+    /// skipped.
+    Deallocated(Box<(Box<[u8]>, Rc<Statement>)>),
+    /// Nothing is owed, but what was the unnamed statement before the next request is so again if
+    /// that is skipped.
+    Replaced(Box<Vec<u8>>),
     /// As `Local(PARSE_COMPLETE)`, for a name that goes away again if it is skipped.
     Named(Box<[u8]>),
     /// `CopyDone` or `CopyFail` was sent.
@@ -86,7 +89,9 @@ impl Owed {
     pub(super) fn is_visible(&self) -> bool {
         match self {
             Self::Hidden(_) | Self::HiddenSync => false,
-            Self::ParseUnnamed { hidden } | Self::Close { hidden } => !hidden,
+            Self::ParseUnnamed { hidden } => !hidden,
+            Self::Close(ours) => ours.is_none(),
+            Self::Deallocated(_) | Self::Replaced(_) => false,
             Self::Parse(parsed) => parsed.name.is_some(),
             _ => true,
         }
@@ -108,7 +113,7 @@ impl Owed {
             (Self::Query | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
             | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
             | (Self::Bind(_), b'2')
-            | (Self::Close { .. }, b'3')
+            | (Self::Close(_), b'3')
             | (Self::DescribeStatement | Self::DescribePortal, b'T' | b'n')
             | (Self::Execute, b'C' | b'I' | b's') => Some(true),
             (
@@ -158,6 +163,41 @@ impl Queue {
     /// Adds all of another one.
     pub(super) fn append(&mut self, mut other: Self) {
         self.0.append(&mut other.0);
+    }
+
+    /// Whether this name was given or taken away in an earlier segment, which may yet fail.
+    pub(super) fn doubts(&self, name: &[u8]) -> bool {
+        let end = self.0.iter().rposition(|owed| !owed.is_step());
+        let earlier = self.0.iter().take(end.unwrap_or(0));
+        earlier.into_iter().any(|owed| match owed {
+            Owed::Closed(gone) | Owed::Deallocated(gone) => *gone.0 == *name,
+            Owed::Named(given) => **given == *name,
+            Owed::Parse(parsed) => parsed.name.as_deref() == Some(name),
+            _ => false,
+        })
+    }
+
+    /// Whether an unnamed statement of the client is on its way.
+    pub(super) fn parses_unnamed(&self) -> bool {
+        let is_one = |owed: &Owed| matches!(owed, Owed::ParseUnnamed { hidden: false });
+        self.0.iter().any(is_one)
+    }
+
+    /// Whether an error may skip what is pushed next.
+    pub(super) fn may_skip(&self) -> bool {
+        self.0.back().is_some_and(Owed::is_step)
+    }
+
+    /// Takes all up to the next `Sync`, which stays.
+    pub(super) fn take_steps(&mut self) -> Vec<Owed> {
+        let is_end = |owed: &Owed| matches!(owed, Owed::Sync | Owed::HiddenSync);
+        let end = self.0.iter().position(is_end).unwrap_or(self.0.len());
+        self.0.drain(..end).collect()
+    }
+
+    /// Takes all.
+    pub(super) fn take_all(&mut self) -> Vec<Owed> {
+        std::mem::take(&mut self.0).into()
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -18,6 +18,8 @@ pub(super) struct Pending {
     names: BTreeMap<Box<str>, bool>,
     /// All settings were RESET, and the client's own were not put back yet.
     reset_all: bool,
+    /// How often what takes all prepared statements away was sent and may not have been carried out.
+    discards: u32,
 }
 
 /// Kinds of state that need the server's word afterwards.
@@ -38,6 +40,15 @@ const ALL_SETTINGS: Flags = Flags::SETTINGS_UNKNOWN
     .with(Flags::DISCARD_ALL)
     .with(Flags::SESSION_AUTHORIZATION)
     .with(Flags::FUNCTION);
+
+/// Whether a session must remember that this was run.
+pub(super) fn is_noted(seen: &Seen) -> bool {
+    const NOTED: Flags = ASKED
+        .with(Flags::RELEASING)
+        .with(Flags::DATABASE)
+        .with(Flags::SCHEMA);
+    seen.flags.any(NOTED)
+}
 
 /// Whether any client has ever used `currval` or `lastval`: before, one that has called `nextval`
 /// gives its server up as soon as somebody waits for one.
@@ -99,6 +110,10 @@ impl Pending {
             SEQUENCES_ARE_READ.set(true);
         }
         self.reset_all |= seen.flags.any(Flags::RESET_ALL.with(Flags::DISCARD_ALL));
+        let discards = seen
+            .flags
+            .any(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL));
+        self.discards = self.discards.saturating_add(discards.into());
         for setting in &seen.settings {
             let reset = setting.change == Change::Reset;
             self.names.insert(setting.name.clone(), reset);
@@ -131,6 +146,17 @@ impl Pending {
     #[inline]
     pub(super) fn has(&self, flags: Flags) -> bool {
         self.flags.any(flags)
+    }
+
+    /// Whether prepared statements may all be about to go.
+    #[inline]
+    pub(super) fn discards(&self) -> bool {
+        self.discards > 0
+    }
+
+    /// They are gone.
+    pub(super) fn discarded(&mut self) {
+        self.discards = self.discards.saturating_sub(1);
     }
 
     /// Whether custom settings may be set whose names nobody knows.

@@ -10,7 +10,7 @@ use super::owed::Owed;
 use super::{GATHER, Io, Passing, Relay, Segment, Taken, Want};
 use crate::sql::{self, Flags, Seen};
 use crate::wire::frame::Frame;
-use crate::wire::{SqlError, message};
+use crate::wire::{SqlError, build, message};
 
 /// What becomes of one message.
 pub(super) enum Step {
@@ -66,10 +66,7 @@ impl Relay {
             let must_wait = self.barrier && !self.owed.is_empty() || self.owed.is_full();
             // A server that refused this client's settings is given back first.
             if must_wait || (self.attached && self.refuse.is_some()) {
-                return Ok(Taken {
-                    used,
-                    want: Want::Answers,
-                });
+                return Ok(self.wait_for_answers(used, io));
             }
             let frame = Frame::decode(rest).map_err(|_| violation("invalid message length"))?;
             let Some(frame) = frame else {
@@ -82,12 +79,28 @@ impl Relay {
             match self.client_message(Message { frame, rest }, io)? {
                 Step::Took(bytes) => {
                     used += bytes;
+                    self.unflushed = self.segment == Segment::Server;
                     if self.replay != Replay::Off {
                         self.record(before, io);
                     }
                 }
+                Step::Stop(Want::Answers) => return Ok(self.wait_for_answers(used, io)),
                 Step::Stop(want) => return Ok(Taken { used, want }),
             }
+        }
+    }
+
+    /// What is left of the client's bytes waits until something is answered. Inside of a segment
+    /// PostgreSQL is asked for its answers: the `Sync` that would call for them may be behind.
+    #[cold]
+    fn wait_for_answers(&mut self, used: usize, io: &mut Io<'_>) -> Taken {
+        if self.unflushed && self.attached && !self.barrier && !self.owed.is_empty() {
+            self.unflushed = false;
+            io.to_server.extend_from_slice(build::FLUSH);
+        }
+        Taken {
+            used,
+            want: Want::Answers,
         }
     }
 
@@ -178,6 +191,10 @@ impl Relay {
             }
             return Ok(self.long_query(message, io));
         }
+        // After an error PostgreSQL would ignore it: what came before it decides.
+        if self.segment == Segment::Server && !self.copy_in && !self.owed.is_empty() {
+            return Ok(Step::Stop(Want::Answers));
+        }
         let text = message::query_text(message.body()).ok_or_else(|| violation("bad Query"))?;
         if self.limbo.is_some() {
             self.limbo_query(text, io);
@@ -207,6 +224,8 @@ impl Relay {
                 return Ok(Step::Stop(Want::Answers));
             }
             if self.deallocate(&seen, io) {
+                self.unnamed.clear();
+                self.unnamed_here = false;
                 return Ok(Step::Took(message.whole().len()));
             }
         }
@@ -217,10 +236,11 @@ impl Relay {
     /// Its `ReadyForQuery` ends a segment that was begun before it, without a `Sync` (B3), and it
     /// takes the unnamed statement away (C11).
     fn forward_query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
-        self.unnamed.clear();
+        self.forget_unnamed();
         self.unnamed_here = false;
         self.segment = Segment::Closed;
         self.replay = Replay::Off;
+        self.hold_back_after_reset();
         self.owed.push(Owed::Query);
         self.forward(message, io)
     }
@@ -264,8 +284,13 @@ impl Relay {
                 self.pending.add_candidate(piece);
             }
         }
-        // What was RESET is put back to the client's own start before anything else runs (D6).
-        if self.pending.resets(&self.start) {
+    }
+
+    /// What was RESET is put back to the client's own start before anything else runs (D6): nothing
+    /// that follows this `Query` or `Sync` goes on before its answer.
+    #[inline]
+    fn hold_back_after_reset(&mut self) {
+        if !self.pending.is_empty() && self.pending.resets(&self.start) {
             self.barrier = true;
         }
     }
@@ -282,6 +307,7 @@ impl Relay {
             self.local_ready(io);
             return self.drop_message(message);
         }
+        self.hold_back_after_reset();
         self.owed.push(Owed::Sync);
         self.forward(message, io)
     }

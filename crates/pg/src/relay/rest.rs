@@ -18,6 +18,8 @@ impl Relay {
     /// Sends a query of ours.
     pub(super) fn hidden_query(&mut self, hidden: Hidden, sql: &[u8], io: &mut Io<'_>) {
         self.hidden_error = None;
+        // As any simple query, it takes the server's unnamed statement away.
+        self.unnamed_here = false;
         build::query(io.to_server, sql);
         self.owed.push(Owed::Hidden(hidden));
     }
@@ -88,7 +90,7 @@ impl Relay {
             .and_then(|known| known.prepared.evict())
         {
             build::close_statement(io.to_server, statement.name());
-            self.owed.push(Owed::Close { hidden: true });
+            self.owed.push(Owed::Close(Some(statement)));
             any = true;
         }
         if any {

@@ -5,5 +5,6 @@ mod early;
 mod extended;
 mod fuzz;
 mod model;
+mod segments;
 mod simple;
 mod state;

@@ -14,7 +14,7 @@ use super::{Activity, End, Keep, Session};
 use crate::pool::add;
 use crate::relay::{Broken, Io, Want};
 use crate::stream::Stream;
-use crate::wire::{SqlError, TxStatus};
+use crate::wire::{SqlError, TxStatus, build};
 
 /// Neither side is read while so much waits to be written to the other.
 const HIGH: usize = 64 << 10;
@@ -185,7 +185,13 @@ impl Session {
                 self.pool.make_way();
             }
             match taken.want {
-                Want::Answers => break,
+                Want::Answers => {
+                    // To see that the client is gone takes reading on.
+                    if self.client_in.data().len() < HIGH {
+                        self.needed = self.client_in.data().len() + 1;
+                    }
+                    break;
+                }
                 Want::Bytes(needed) => {
                     self.needed = self.needed.max(needed);
                     break;
@@ -426,6 +432,11 @@ impl Session {
         }
         match read(&mut self.stream, cx, &mut self.client_in, self.needed) {
             Poll::Pending => {
+                self.client_dry = true;
+                Ok(Did::Nothing)
+            }
+            // What it sent before its goodbye is done.
+            Poll::Ready(Ok(0)) if self.client_in.data().ends_with(build::TERMINATE) => {
                 self.client_dry = true;
                 Ok(Did::Nothing)
             }

@@ -1,0 +1,316 @@
+//! Segments that arrive in one piece, before a server that says nothing until `Sync` or `Flush`:
+//! whatever waits for an answer inside of one would wait for ever.
+
+use super::driver::*;
+use crate::relay::Label;
+use crate::wire::build;
+
+/// What runs the text of a `Parse` without a name.
+fn run(text: &str) -> Vec<u8> {
+    [
+        parse("", text),
+        bind("", ""),
+        describe('P', ""),
+        execute(""),
+    ]
+    .concat()
+}
+
+fn ran(tag: &str) -> Vec<u8> {
+    [PARSED, BOUND, build::NO_DATA, &c(tag)].concat()
+}
+
+fn zoned(cut: Cut) -> Driver {
+    Driver::with(cut, &[("timezone", "Europe/Paris")], false)
+}
+
+const BACK: &str = "SELECT pg_catalog.set_config('timezone','Europe/Paris',false)";
+
+#[test]
+fn d6_b3_a_reset_by_the_extended_protocol_goes_on_to_its_sync() {
+    for cut in CUTS {
+        for text in [
+            "RESET ALL",
+            "DISCARD ALL",
+            "RESET timezone",
+            "SET timezone TO DEFAULT",
+        ] {
+            let mut d = zoned(cut);
+            let all = [run(text), SYNC.to_vec()].concat();
+            d.client(&all).sent(&all);
+            d.server(&[ran("RESET"), z(b'I')].concat());
+            assert_eq!(d.sql(), BACK, "{text}");
+        }
+    }
+}
+
+#[test]
+fn d6_b3_a_named_reset_goes_on_to_its_sync_and_what_follows_waits_for_the_start_values() {
+    for cut in CUTS {
+        let mut d = zoned(cut);
+        d.client(&[parse("r", "RESET timezone"), SYNC.to_vec()].concat());
+        let ours = server_name(&std::mem::take(&mut d.to_server));
+        let prepared = [PARSED, &z(b'I')].concat();
+        d.server(&prepared).told(&prepared).released();
+        let run = |name: &str| [bind("", name), execute(""), SYNC.to_vec()].concat();
+        d.client(&[run("r"), q("next")].concat()).sent(&run(&ours));
+        d.server(&[BOUND, &cz("RESET", b'I')].concat());
+        assert_eq!(d.sql(), BACK);
+        d.server(&[row(&["x"]), cz("SELECT 1", b'I')].concat());
+        assert!(d.to_server.ends_with(&q("next")));
+    }
+}
+
+#[test]
+fn d6_a_reset_that_was_only_parsed_undoes_no_setting() {
+    for cut in CUTS {
+        let mut d = zoned(cut);
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.to_server.clear();
+        let parsed = [parse("", "RESET timezone"), SYNC.to_vec()].concat();
+        d.client(&parsed).sent(&parsed);
+        d.server(&[PARSED, &z(b'T')].concat()).sent(b"").held();
+        // Executed at last, it is undone at once, each time.
+        let bound = [bind("", ""), execute(""), SYNC.to_vec()].concat();
+        d.client(&bound).sent(&bound);
+        d.server(&[BOUND, &cz("RESET", b'T')].concat());
+        assert_eq!(d.sql(), BACK);
+        d.server(&[row(&["x"]), cz("SELECT 1", b'T')].concat());
+        // Our query took the unnamed statement of the server away.
+        d.client(&bound)
+            .sent(&[parse("", "RESET timezone"), bound.clone()].concat());
+        d.server(&[PARSED, BOUND, &cz("RESET", b'T')].concat());
+        assert_eq!(d.sql(), BACK);
+    }
+}
+
+#[test]
+fn d2_a_setting_of_an_unnamed_statement_is_asked_for_each_time_it_is_bound() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&q("LISTEN c")).server(&cz("LISTEN", b'I'));
+        let pinned = [row(&["p", "LISTEN", "true"]), cz("SELECT 1", b'I')].concat();
+        d.server(&pinned).held().to_server.clear();
+        let parsed = [parse("", "SET lock_timeout = 1"), SYNC.to_vec()].concat();
+        d.client(&parsed).sent(&parsed);
+        d.server(&[PARSED, &z(b'I')].concat()).sent(b"").held();
+        // Our question took the unnamed statement of the server away.
+        for put_in in [&b""[..], PARSED] {
+            d.client(&[bind("", ""), execute(""), SYNC.to_vec()].concat());
+            d.to_server.clear();
+            d.server(&[put_in, BOUND, &cz("SET", b'I')].concat());
+            let sql = d.sql();
+            assert!(sql.contains("'lock_timeout'"), "{sql}");
+            let answer = [row(&["s", "lock_timeout", "1ms"]), cz("SELECT 1", b'I')].concat();
+            d.server(&answer).held();
+        }
+        assert_eq!(d.relay.label().get("lock_timeout"), Some("1ms"));
+    }
+}
+
+#[test]
+fn c8_deallocate_behind_steps_without_a_sync_asks_for_their_answers() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let steps = [parse("", "x"), bind("", "")].concat();
+        d.client(&[steps.clone(), q("DEALLOCATE ALL")].concat());
+        d.sent(&[&steps, build::FLUSH].concat());
+        d.server(&[PARSED, BOUND].concat());
+        d.told(&[PARSED, BOUND, &c("DEALLOCATE ALL")].concat());
+        // The end of the segment is the server's to know.
+        d.sent(SYNC).server(&z(b'I')).told(&z(b'I')).released();
+    }
+}
+
+#[test]
+fn c8_names_given_after_deallocate_all_in_one_segment_are_kept() {
+    for cut in CUTS {
+        for (text, tag) in [
+            ("DEALLOCATE ALL", "DEALLOCATE ALL"),
+            ("DISCARD ALL", "DISCARD ALL"),
+        ] {
+            let mut d = Driver::new(cut);
+            let seven = format!("SELECT 7 -- {text} {cut:?}");
+            d.client(&[parse("before", &seven), SYNC.to_vec()].concat());
+            d.server(&[PARSED, &z(b'I')].concat()).released();
+            d.to_server.clear();
+            d.to_client.clear();
+            let use_it = |name: &str| [bind("", name), execute(""), SYNC.to_vec()].concat();
+            d.client(&[run(text), parse("s1", &seven), use_it("s1")].concat());
+            // Which names there are is known when it was carried out.
+            d.sent(&[&run(text), build::FLUSH].concat());
+            d.server(&ran(tag));
+            let ours = server_name(&d.to_server);
+            d.sent(&[parse(&ours, &seven), use_it(&ours)].concat());
+            let done = [BOUND, &cz("SELECT 1", b'I')].concat();
+            d.server(&[PARSED, &done].concat());
+            d.told(&[&ran(tag), PARSED, &done].concat());
+            assert!(d.relay.statement(b"before").is_none());
+            assert!(d.relay.statement(b"s1").is_some());
+            assert_eq!(d.known.prepared.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn c8_names_given_right_after_a_discard_all_are_kept() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let steps = [parse("s", "select after discard"), SYNC.to_vec()].concat();
+        d.client(&[q("DISCARD ALL"), steps].concat())
+            .sent(&q("DISCARD ALL"));
+        d.server(&cz("DISCARD ALL", b'I'));
+        let sent = std::mem::take(&mut d.to_server);
+        assert!(
+            show(&sent).contains("select after discard"),
+            "{}",
+            show(&sent)
+        );
+        assert_eq!(d.known.prepared.len(), 1);
+        assert!(d.relay.statement(b"s").is_some());
+    }
+}
+
+/// A client with this text under the name `a`; the name on the server.
+fn named(d: &mut Driver, text: &str) -> String {
+    d.client(&[parse("a", text), SYNC.to_vec()].concat());
+    let name = server_name(&std::mem::take(&mut d.to_server));
+    d.server(&[PARSED, &z(b'I')].concat()).released();
+    d.to_client.clear();
+    name
+}
+
+fn failed() -> Vec<u8> {
+    [e("42601", "syntax error"), z(b'I')].concat()
+}
+
+#[test]
+fn c4_an_error_gives_a_name_back_that_was_closed_and_given_anew_after_it() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let old = named(&mut d, "select c4 old");
+        let steps = [
+            parse("", "bad"),
+            close('S', "a"),
+            parse("a", "select c4 new"),
+        ]
+        .concat();
+        d.client(&[steps, SYNC.to_vec()].concat());
+        d.server(&failed()).told(&failed()).released();
+        d.to_server.clear();
+        let use_it = |name: &str| [bind("", name), execute(""), SYNC.to_vec()].concat();
+        d.client(&use_it("a")).sent(&use_it(&old));
+    }
+}
+
+#[test]
+fn c4_a_failed_parse_is_not_brought_back_by_the_close_after_it() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&[parse("a", "bad c4"), close('S', "a"), SYNC.to_vec()].concat());
+        d.server(&failed()).told(&failed()).released();
+        d.to_server.clear();
+        assert!(d.relay.statement(b"a").is_none());
+        d.client(&[parse("a", "select c4 good"), SYNC.to_vec()].concat());
+        assert!(show(&d.to_server).contains("select c4 good"));
+    }
+}
+
+#[test]
+fn c4_a_server_that_dies_gives_names_back_in_the_same_order() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        named(&mut d, "select c4 lost");
+        let steps = [
+            bind("", "a"),
+            close('S', "a"),
+            parse("a", "select c4 other"),
+        ]
+        .concat();
+        d.client(&[steps, SYNC.to_vec()].concat());
+        assert!(d.lose(&crate::wire::SqlError::error("08006", "gone")));
+        let kept = d.relay.statement(b"a").map(|kept| kept.text().to_vec());
+        assert_eq!(kept.as_deref(), Some(&b"select c4 lost"[..]));
+    }
+}
+
+#[test]
+fn c10_a_stale_statement_whose_renewal_was_skipped_is_still_stale() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = named(&mut d, "select c10 skipped");
+        let use_it = |name: &str| [bind("", name), execute(""), SYNC.to_vec()].concat();
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        let stale = [e("0A000", "cached plan must not change"), z(b'E')].concat();
+        d.client(&use_it("a")).server(&stale);
+        d.client(&q("rollback")).server(&cz("ROLLBACK", b'I'));
+        d.to_server.clear();
+        d.client(&[parse("", "bad"), use_it("a")].concat());
+        d.server(&failed()).to_server.clear();
+        let anew = [
+            close('S', &ours),
+            parse(&ours, "select c10 skipped"),
+            use_it(&ours),
+        ]
+        .concat();
+        d.client(&use_it("a")).sent(&anew);
+    }
+}
+
+#[test]
+fn c5_a_name_that_is_taken_is_refused_when_its_statement_is_stale_too() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = named(&mut d, "select c5 stale");
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        let stale = [e("0A000", "cached plan must not change"), z(b'E')].concat();
+        d.client(&[bind("", "a"), SYNC.to_vec()].concat())
+            .server(&stale);
+        d.client(&q("rollback")).server(&cz("ROLLBACK", b'I'));
+        d.to_server.clear();
+        d.client(&[parse("a", "other"), SYNC.to_vec()].concat());
+        let renewed = [close('S', &ours), parse(&ours, "select c5 stale")].concat();
+        d.sent(&[renewed, parse(&ours, "other"), SYNC.to_vec()].concat());
+    }
+}
+
+#[test]
+fn c8_a_deallocate_that_was_skipped_takes_no_name_away() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = named(&mut d, "select c8 skipped");
+        d.client(&[parse("", "bad"), run("DEALLOCATE a"), SYNC.to_vec()].concat());
+        d.server(&failed()).told(&failed()).released();
+        d.to_server.clear();
+        let use_it = |name: &str| [bind("", name), execute(""), SYNC.to_vec()].concat();
+        let anew = [
+            close('S', &ours),
+            parse(&ours, "select c8 skipped"),
+            use_it(&ours),
+        ]
+        .concat();
+        d.client(&use_it("a")).sent(&anew);
+    }
+}
+
+#[test]
+fn b3_more_steps_than_may_be_owed_get_their_answers_without_a_sync() {
+    let mut d = Driver::new(Cut::Whole);
+    let text = "select b3 many";
+    let one = [parse("", "x"), bind("", "")].concat();
+    let names: Vec<u8> = (0..20_000)
+        .flat_map(|n| parse(&format!("n{n}"), text))
+        .collect();
+    d.client(&[one, names].concat());
+    assert!(d.to_server.ends_with(build::FLUSH));
+    assert_eq!(
+        d.to_server
+            .windows(5)
+            .filter(|five| *five == build::FLUSH)
+            .count(),
+        1
+    );
+    d.server(&[PARSED, BOUND, PARSED].concat());
+    assert_eq!(d.to_client.len(), 5 * 20_002);
+    assert!(d.known.label.is_empty() && Label::same(&d.known.label, d.relay.label()));
+}
