@@ -381,7 +381,7 @@ impl Relay {
                 }
             }
             Owed::Replaced(before) if !self.owed.parses_unnamed() => {
-                self.unnamed = *before;
+                self.unnamed = before.into_vec();
                 self.unnamed_touches = true;
             }
             Owed::Named(name) => {

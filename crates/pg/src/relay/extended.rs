@@ -298,7 +298,7 @@ impl Relay {
     pub(super) fn forget_unnamed(&mut self) {
         if !self.unnamed.is_empty() && self.owed.may_skip() && !self.doubts_unnamed() {
             let before = std::mem::take(&mut self.unnamed);
-            self.owed.push(Owed::Replaced(Box::new(before)));
+            self.owed.push(Owed::Replaced(before.into()));
         }
         self.unnamed.clear();
     }

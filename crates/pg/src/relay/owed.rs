@@ -44,7 +44,7 @@ pub(super) enum Owed {
     Deallocated(Box<(Box<[u8]>, Rc<Statement>)>),
     /// Nothing is owed, but what was the unnamed statement before the next request is so again if
     /// that is skipped.
-    Replaced(Box<Vec<u8>>),
+    Replaced(Box<[u8]>),
     /// As `Local(PARSE_COMPLETE)`, for a name that goes away again if it is skipped.
     Named(Box<[u8]>),
     /// `CopyDone` or `CopyFail` was sent.
@@ -88,10 +88,9 @@ impl Owed {
     #[inline]
     pub(super) fn is_visible(&self) -> bool {
         match self {
-            Self::Hidden(_) | Self::HiddenSync => false,
+            Self::Hidden(_) | Self::HiddenSync | Self::Deallocated(_) | Self::Replaced(_) => false,
             Self::ParseUnnamed { hidden } => !hidden,
             Self::Close(ours) => ours.is_none(),
-            Self::Deallocated(_) | Self::Replaced(_) => false,
             Self::Parse(parsed) => parsed.name.is_some(),
             _ => true,
         }
