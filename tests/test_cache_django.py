@@ -96,6 +96,38 @@ def test_b5_each_language_has_its_page_however_it_was_chosen(client: Client) -> 
     assert " en " in evil.text and is_hit(evil)
 
 
+def test_b5_a_rule_changes_no_visitors_language(tmp_path: Path) -> None:
+    names = ["en", "zh-hans", "zh-hant", "de", "pt-br", "es-ar", "es", "xx-yy"]
+    env = {"SITE": json.dumps({"LANGUAGES": [(name, name) for name in names]})}
+    tags = [*names, "zh-TW", "zh-HK", "zh-Hant-TW", "zh-Hans-CN", "zh-CN", "zh-sg", "zh", "pt", "es-MX", "xx", "*"]
+    accepted = [f"{one}{weight},{other}" for one in tags for weight in ("", ";q=0.4") for other in ("de", "fr")]
+    accepted += ["zh-HK,zh;q=0.9", "de;q=1x", "de;x=1", "de;q=0", "de,,pt", "de,", ",de", "de;q=.5", "d\xe9,de"]
+    with Server(tmp_path, "pagesite", "--cache-rule", "/ruled/* ttl=10m", env=env) as server:
+        with server.client() as client:
+            for value in [*tags, *accepted]:
+                ruled, plain = (
+                    client.get(path, f"Accept-Language: {value}").text.split()[1]
+                    for path in ("/ruled/", "/plain/")
+                )
+                assert ruled == plain, value
+            for value in ("zh-TW", "zh-tw", "zh-hant-tw", "pt", "xx-yy", "XX", "nonsense"):
+                ruled, plain = (
+                    client.get(path, f"Cookie: django_language={value}").text.split()[1]
+                    for path in ("/ruled/", "/plain/")
+                )
+                assert ruled == plain, value
+
+
+def test_b1_a_cookie_whose_name_django_strips_is_shared_with_nobody(tmp_path: Path) -> None:
+    for space in ("\xa0", "\xc2\xa0", "\xe2\x80\x83", "\x85"):
+        with Server(tmp_path, "pagesite") as server, server.client() as client:
+            cookie = f"Cookie: {space}django_language=de"
+            response = client.get("/own/", cookie)
+            assert status(response) == "canter; fwd=bypass; detail=cookie-name"
+            assert not is_hit(client.get("/own/"))
+            assert "detail=cookie-name" in status(client.get("/own/", cookie))
+
+
 def test_b2_a_host_that_is_not_served_is_nothing_to_keep(client: Client) -> None:
     for _ in range(2):
         response = client.get("/host/", "Host: evil.example")

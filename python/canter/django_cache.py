@@ -46,8 +46,7 @@ def _describe(settings: Any, found: Described) -> None:
     if settings.USE_I18N and _has(middleware, LOCALE, "LocaleMiddleware"):
         found.add("cache-language-cookie", settings.LANGUAGE_COOKIE_NAME)
         found.add("cache-language-default", settings.LANGUAGE_CODE)
-        for code, _name in settings.LANGUAGES:
-            found.add("cache-language", code)
+        _describe_languages(settings, found)
     for host in settings.ALLOWED_HOSTS:
         found.add("cache-host", host)
     if settings.USE_X_FORWARDED_HOST:
@@ -57,6 +56,38 @@ def _describe(settings: Any, found: Described) -> None:
             "Django's cache middleware keeps pages in the workers; with a rule such as "
             '--cache-rule "/* ttl=60s" the front answers them without a worker'
         )
+
+
+def _describe_languages(settings: Any, found: Described) -> None:
+    """What ``get_supported_language_variant`` goes by."""
+    from django.conf.locale import LANG_INFO
+    from django.utils.translation import check_for_language
+
+    with_words: list[str] = []
+    for code, _name in settings.LANGUAGES:
+        found.add("cache-language", code)
+        if check_for_language(str(code).lower()):
+            with_words.append(str(code).lower())
+        else:
+            found.add("cache-language-without-words", code)
+    for code, info in LANG_INFO.items():
+        for other in info.get("fallback", ()):
+            found.add("cache-language-fallback", code, other)
+    if _tries_shorter_tags(with_words):
+        found.add("cache-language-shorter-tags", 1)
+
+
+def _tries_shorter_tags(codes: list[str]) -> bool:
+    """Whether ``zh-hant-tw`` is ``zh-hant`` where there is no ``zh``: it is in newer versions of Django."""
+    from django.utils.translation import get_supported_language_variant
+
+    code = next((code for code in codes if "-" in code), None)
+    if code is None:
+        return False
+    try:
+        return bool(get_supported_language_variant(f"{code}-zzzz", strict=True) == code)
+    except LookupError:
+        return False
 
 
 def _has(middleware: list[str], name: str, ending: str) -> bool:

@@ -48,6 +48,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         return [f"{count} {json.dumps(told)}".encode()]
     start_response(f"{status} X", fields)
     names = ("HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", "HTTP_USER_AGENT", "HTTP_X_EVIL", "HTTP_HOST")
+    names += ("HTTP_X_REQUEST_ID",) * ("named" in path)
     told = " ".join(f"{name}={environ.get(name, '-')}" for name in names)
     body = f"{count} {environ['REQUEST_METHOD']} {environ['QUERY_STRING']} {told} {environ['REMOTE_ADDR']}"
     lines = int(next((value for name, value in query if name == "lines"), 0))

@@ -1,11 +1,11 @@
 //! The inputs of a page that clients send and a page rule counts or does not: owns reading and
-//! reducing Cookie, the query and Accept-Language, so that the app sees nothing that is not in the
+//! reducing Cookie and the query, so that the app sees nothing that is not in the
 //! key. Which of them count is the rule's.
 
 use std::borrow::Cow;
 
 use crate::lines::Lines;
-use crate::text::{elements, trim};
+use crate::text::trim;
 
 /// The cookies of a request, in order (RFC 6265, section 5.4): name and value.
 pub fn cookies(lines: &(impl Lines + ?Sized)) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -24,6 +24,14 @@ pub fn cookies(lines: &(impl Lines + ?Sized)) -> impl Iterator<Item = (&[u8], &[
             let (name, value) = pair.split_at_checked(at)?;
             Some((trim(name), trim(value.get(1..)?)))
         })
+}
+
+/// Whether a name begins or ends with a byte that some readers take for white space and others for a
+/// part of the name: Django, for one, strips what Unicode calls white space, which is more than HTTP
+/// does. Nobody can say which cookie that is.
+pub fn is_doubtful_name(name: &[u8]) -> bool {
+    let is_doubtful = |byte: Option<&u8>| byte.is_some_and(|byte| !byte.is_ascii_graphic());
+    is_doubtful(name.first()) || is_doubtful(name.last())
 }
 
 /// Whether a cookie with one of these names came.
@@ -115,42 +123,6 @@ fn is_named(name: &[u8], own: &str) -> bool {
     }
 }
 
-/// The one of a site's languages that a request would rather have than any other, by the tag or
-/// by its first part (RFC 4647, section 3.4). The weights of Accept-Language decide, then its
-/// order; None when none of them is wanted.
-pub fn language<'s, S: AsRef<str>>(
-    lines: &(impl Lines + ?Sized),
-    supported: &'s [S],
-) -> Option<&'s str> {
-    let mut wanted: Vec<(u16, Vec<u8>)> = lines
-        .values("accept-language")
-        .flat_map(elements)
-        .take(64)
-        .map(|element| {
-            let mut parts = element.split(|&byte| byte == b';');
-            let tag = trim(parts.next().unwrap_or_default()).to_ascii_lowercase();
-            (parts.next().map_or(1000, crate::vary::weight), tag)
-        })
-        .filter(|(weight, _)| *weight > 0)
-        .collect();
-    wanted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-    wanted
-        .iter()
-        .find_map(|(_, tag)| supporting(tag, supported))
-}
-
-/// The tag itself, or else with fewer parts.
-fn supporting<'s, S: AsRef<str>>(tag: &[u8], supported: &'s [S]) -> Option<&'s str> {
-    let mut tag = tag;
-    loop {
-        let is = |own: &&S| own.as_ref().as_bytes().eq_ignore_ascii_case(tag);
-        if let Some(found) = supported.iter().find(is) {
-            return Some(found.as_ref());
-        }
-        tag = tag.get(..tag.iter().rposition(|&byte| byte == b'-')?)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +175,29 @@ mod tests {
     }
 
     #[test]
+    fn b1_a_name_between_bytes_that_some_strip_is_doubtful() {
+        let space = [
+            "\u{a0}", "\u{85}", "\u{3000}", "\u{2003}", "\u{1c}", "\u{1f}", "\u{0b}", "\u{0c}",
+        ];
+        for space in space {
+            let lone = space.chars().map(|char| char as u32 as u8).collect();
+            for bytes in [space.as_bytes().to_vec(), lone] {
+                assert!(
+                    is_doubtful_name(&[&bytes, &b"sid"[..]].concat()),
+                    "{bytes:x?}"
+                );
+                assert!(
+                    is_doubtful_name(&[b"sid", &bytes[..]].concat()),
+                    "{bytes:x?}"
+                );
+            }
+        }
+        for name in ["", "s", "sid", "a b", "a\u{a0}b", "__Host-x", "\"x\""] {
+            assert!(!is_doubtful_name(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
     fn b6_the_query_has_one_normal_form() {
         let tracking = QueryRule::Without(TRACKING.iter().map(|&name| name.to_owned()).collect());
         for (query, rule, expected) in [
@@ -223,25 +218,6 @@ mod tests {
             let normal = normal_query(query.as_bytes(), &rule);
             assert_eq!(normal, expected.as_bytes(), "{query}");
             assert_eq!(normal_query(&normal, &rule), normal);
-        }
-    }
-
-    #[test]
-    fn b5_accept_language_is_reduced_to_one_of_the_sites() {
-        let site = ["en", "de", "pt-br"];
-        for (wanted, expected) in [
-            ("de", Some("de")),
-            ("DE-at, en;q=0.9", Some("de")),
-            ("fr, en;q=0.5, de;q=0.6", Some("de")),
-            ("pt-BR", Some("pt-br")),
-            ("pt", None),
-            ("fr", None),
-            ("de;q=0, en;q=0.1", Some("en")),
-            ("*", None),
-            ("", None),
-        ] {
-            let lines = with("accept-language", &[wanted]);
-            assert_eq!(language(&lines, &site), expected, "{wanted}");
         }
     }
 }

@@ -24,6 +24,27 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $text,)* }
             }
 
+            /// Whether another request for the same may get an answer that is kept.
+            pub const fn is_of_the_request(self) -> bool {
+                matches!(
+                    self,
+                    Self::Method
+                        | Self::RequestBody
+                        | Self::SessionCookie
+                        | Self::CookieName
+                        | Self::ClientId
+                        | Self::Authorization
+                        | Self::Upgrade
+                        | Self::OtherForm
+                        | Self::Range
+                        | Self::Operator
+                        | Self::RequestNoCache
+                        | Self::RequestNoStore
+                        | Self::RequestTooOld
+                        | Self::OnlyIfCached
+                )
+            }
+
             /// What to do about it, as a sentence.
             pub const fn advice(self) -> &'static str {
                 match self { $(Self::$variant => $advice,)* }
@@ -39,6 +60,10 @@ reasons! {
         "Send what the page needs in its query.",
     SessionCookie "session-cookie" "The request carries a cookie that makes its page personal."
         "Ask without that cookie: visitors who are not signed in get the stored page.",
+    CookieName "cookie-name" "The name of a cookie begins or ends with a byte that some readers strip."
+        "Nothing to do: browsers take no such name from a page of yours, unless a script of it sets one.",
+    ClientId "client-id" "The app was told a request id that the client chose, and may have written it into the page."
+        "Name the proxy that writes the id in `--forwarded-allow-ips`.",
     Authorization "authorization" "The request has Authorization, and the response does not say that it may be shared all the same."
         "Leave the page to each client, or say `Cache-Control: public` in its answer.",
     Upgrade "upgrade" "The request asks for another protocol."

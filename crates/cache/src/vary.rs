@@ -127,43 +127,74 @@ fn value(name: &str, request: &(impl Lines + ?Sized)) -> Option<Vec<u8>> {
     })
 }
 
-/// Languages in lower case, by weight and then by name: `en, de` and `DE,en` ask for the same.
+/// Longer than this some read only a part of the languages.
+const LONGEST_LANGUAGES: usize = 500;
+
+/// Languages in lower case, by weight, and in their order where that is the same: it decides which of
+/// them an app takes. A list with anything in it but languages and weights stays as it came, for each
+/// app makes of that what it will.
 fn languages<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut ranges: Vec<(u16, Vec<u8>)> = lines
-        .flat_map(elements)
-        .map(|element| {
-            let mut parts = element.split(|&byte| byte == b';');
-            let tag = trim(parts.next().unwrap_or_default()).to_ascii_lowercase();
-            (parts.next().map_or(1000, weight), tag)
-        })
-        .collect();
-    ranges.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
-    let mut out = Vec::new();
+    let lines: Vec<&[u8]> = lines.map(trim).collect();
+    let length: usize = lines.iter().map(|line| line.len()).sum();
+    let parts = lines
+        .iter()
+        .flat_map(|line| line.split(|&byte| byte == b','));
+    let ranges: Option<Vec<(u16, Vec<u8>)>> = parts.map(range).collect();
+    let Some(mut ranges) = ranges.filter(|_| length <= LONGEST_LANGUAGES) else {
+        // No line of a request has a line feed in it.
+        return lines.join(&b"\n"[..]);
+    };
+    ranges.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    let mut out = Vec::with_capacity(length);
     for (weight, tag) in ranges {
         if !out.is_empty() {
             out.push(b',');
         }
         out.extend_from_slice(&tag);
         if weight != 1000 {
-            out.extend_from_slice(format!(";{weight}").as_bytes());
+            // Well-formed again, so that no list that is not can look the same.
+            out.extend_from_slice(format!(";q=0.{weight:03}").as_bytes());
         }
     }
     out
 }
 
-/// Thousandths (RFC 9110, section 12.4.2); what cannot be read is the lowest.
-pub(crate) fn weight(parameter: &[u8]) -> u16 {
+/// A language range and its weight (RFC 9110, section 12.5.4); None for anything else.
+fn range(element: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let mut parts = element.splitn(2, |&byte| byte == b';');
+    let tag = trim(parts.next()?);
+    let is_subtag =
+        |part: &[u8]| (1..=8).contains(&part.len()) && part.iter().all(u8::is_ascii_alphanumeric);
+    let mut subtags = tag.split(|&byte| byte == b'-');
+    let is_language = subtags
+        .next()
+        .is_some_and(|first| is_subtag(first) && first.iter().all(u8::is_ascii_alphabetic))
+        && subtags.all(is_subtag);
+    if !is_language && tag != b"*" {
+        return None;
+    }
+    let weight = parts.next().map_or(Some(1000), weight)?;
+    Some((weight, tag.to_ascii_lowercase()))
+}
+
+/// Thousandths; None for what is no weight (RFC 9110, section 12.4.2).
+fn weight(parameter: &[u8]) -> Option<u16> {
     let parameter = trim(parameter).to_ascii_lowercase();
-    let Some(digits) = parameter.strip_prefix(b"q=") else {
-        return 1000;
+    let (whole, fraction) = parameter.strip_prefix(b"q=")?.split_first()?;
+    let digits = match fraction {
+        [] => fraction,
+        [b'.', digits @ ..] => digits,
+        _ => return None,
     };
-    match digits {
-        [b'1', ..] => 1000,
-        [b'0', b'.', rest @ ..] if rest.len() <= 3 && rest.iter().all(u8::is_ascii_digit) => {
-            let padded = rest.iter().chain(b"000").take(3);
-            padded.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))
-        }
-        _ => 0,
+    if digits.len() > 3 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let padded = digits.iter().chain(b"000").take(3);
+    let thousandths = padded.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    match whole {
+        b'0' => Some(thousandths),
+        b'1' if thousandths == 0 => Some(1000),
+        _ => None,
     }
 }
 
@@ -260,7 +291,8 @@ mod tests {
         assert!(same("foo", &["1,2"], &[" 1 ,  2 "]));
         assert!(!same("foo", &["1,2"], &["2,1"]));
         assert!(!same("foo", &["a"], &["A"]));
-        assert!(same("accept-language", &["en, de"], &["DE ,  eN"]));
+        assert!(same("accept-language", &["en, de"], &["EN ,  dE"]));
+        assert!(same("accept-language", &["en, de"], &["en", "de"]));
         assert!(same(
             "accept-language",
             &["de;q=1.0, en;q=0.50"],
@@ -272,5 +304,52 @@ mod tests {
             &["de, en"]
         ));
         assert!(!same("accept-language", &["de"], &["de;q=0"]));
+        assert!(same("accept-language", &["*;Q=0.1, de"], &["de,*;q=0.100"]));
+    }
+
+    #[test]
+    fn b5_languages_that_an_app_may_read_in_two_ways_differ() {
+        let lists = [
+            "zh-hant,en",
+            "en,zh-hant",
+            "zh-hant",
+            "zh-hant;q=1x",
+            "zh-hant;x=1",
+            "zh-hant;q=0.9",
+            "zh-hant;q=0.9;x",
+            "zh-hant;q=0.9000",
+            "zh-hant;0.9",
+            "zh-hant;900",
+            "zh-hant;q=.9",
+            "zh-hant;q=0.9,",
+            "zh-hant;",
+            "zh-hant;q=2",
+            "zh-hant;q=1.5",
+            "zh-hant;q =0.9",
+            "zh_hant",
+            "zh-hant-toolongasatag",
+            "\"zh-hant\"",
+            "zh-hant\u{a0}",
+            "zh-hant,,en",
+            "*",
+            "",
+        ];
+        for (at, one) in lists.iter().enumerate() {
+            for other in &lists[..at] {
+                assert!(!same("accept-language", &[one], &[other]), "{one} {other}");
+            }
+        }
+        // Some read no more than the first 500 bytes.
+        let long = format!("de,{}en", "fr,".repeat(170));
+        assert!(!same(
+            "accept-language",
+            &[&long],
+            &[&long.replace(',', ", ")]
+        ));
+        assert!(!same(
+            "accept-language",
+            &["zh-hant;x,en"],
+            &["zh-hant;x", "en"]
+        ));
     }
 }

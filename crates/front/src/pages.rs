@@ -100,6 +100,8 @@ pub(crate) struct Visit {
     method_text: Vec<u8>,
     path: Vec<u8>,
     mark: Mark,
+    /// The app is told an id that the client chose: what it answers is not for others.
+    pub is_named: bool,
     /// The same among the machines that share pages.
     position: Option<Position>,
     asked: Time,
@@ -311,6 +313,8 @@ impl Pages {
             },
             path: request.path.to_vec(),
             method: request.head.method,
+            // What is stored is confirmed under an id of ours.
+            is_named: request.is_named && look.shape.is_none() && found.is_none(),
             look,
             found,
             forward,
@@ -376,7 +380,13 @@ impl Pages {
             }
         }
         let made = policy::store(&asked, &look.key, &answer, rule, &settings, seed);
-        match made {
+        match made.and_then(|plan| {
+            if visit.is_named {
+                Err(Reason::ClientId)
+            } else {
+                Ok(plan)
+            }
+        }) {
             Ok(plan) => {
                 let ttl = Some(plan.life.ttl(now));
                 Judged::Keep(Box::new(plan), CacheStatus { ttl, ..status })
@@ -385,7 +395,7 @@ impl Pages {
                 if look.shape.is_some() {
                     let until = now.plus_seconds(REFUSED_SECONDS);
                     self.0.store.borrow_mut().refuse(&look.key, reason, until);
-                } else {
+                } else if !reason.is_of_the_request() {
                     self.refuse_below(look, reason);
                 }
                 let detail = Some(reason);

@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::facts::{Facts, Told};
 use crate::pages::flight::{Follower, Outcome, go_on, start};
 use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
+use crate::request::RequestId;
 use crate::table::Phase;
 use crate::{request, urgent};
 
@@ -49,7 +50,7 @@ impl<A: App> Conn<A> {
     /// needed when the app is asked.
     pub(super) fn turn(&self, facts: &mut Facts, https: bool) -> Option<Turn> {
         let pages = &self.shared.settings.pages;
-        let turn = self.with_request(https, |request| pages.turn(request))?;
+        let turn = self.with_request(facts, https, |request| pages.turn(request))?;
         // What passes by was not looked for.
         if facts.trace.is_some() && !matches!(turn, Turn::Off | Turn::Pass(_)) {
             facts.cached = facts.started.elapsed();
@@ -72,9 +73,19 @@ impl<A: App> Conn<A> {
         }
     }
 
+    /// Whether nobody but the client chose the request's id.
+    fn is_named(&self, facts: &Facts) -> bool {
+        matches!(facts.id, RequestId::Given(_)) && !self.arrival.trusted
+    }
+
     /// Shows the request whose head is in the buffer to the cache; None when its path cannot be
     /// decoded.
-    fn with_request<T>(&self, https: bool, show: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+    fn with_request<T>(
+        &self,
+        facts: &Facts,
+        https: bool,
+        show: impl FnOnce(&Request<'_>) -> T,
+    ) -> Option<T> {
         let buf = self.buffer.filled();
         let mut decoded = Vec::new();
         let path = if self.head.path_is_escaped {
@@ -88,6 +99,7 @@ impl<A: App> Conn<A> {
             buf,
             path,
             https,
+            is_named: self.is_named(facts),
             words: self.words(),
         }))
     }
@@ -130,9 +142,11 @@ impl<A: App> Conn<A> {
     /// Gets another copy, for the store.
     fn refresh(&self, facts: &Facts, visit: Visit, kept: &[u8]) {
         let conditions = visit.conditions();
+        // A page for everybody does not carry what one client calls its request.
+        let id = RequestId::of(None);
         let message = match &visit.sent {
-            Sent::Shaped(shape) => shape.message(&self.asking(&facts.id, &conditions)),
-            Sent::Whole(..) => match self.message(facts, kept, &conditions) {
+            Sent::Shaped(shape) => shape.message(&self.asking(&id, &conditions)),
+            Sent::Whole(..) => match self.message(facts, &id, kept, &conditions) {
                 Some(message) => message,
                 None => return,
             },
@@ -200,8 +214,8 @@ impl<A: App> Conn<A> {
                 return self.ask_alone(facts, kept, &[]).await;
             };
             let conditions = visit.conditions();
-            // A page for everybody does not carry what one client calls its request.
-            let id = request::RequestId::of(None);
+            // As in a refresh: the client's own name for its request is not for all.
+            let id = RequestId::of(None);
             let message = shape.message(&self.asking(&id, &conditions));
             let call = self.submit(facts, message);
             let pages = self.shared.settings.pages.clone();
@@ -271,7 +285,10 @@ impl<A: App> Conn<A> {
         kept: &[u8],
         conditions: &[(&'static [u8], Vec<u8>)],
     ) -> Result<After, Stop> {
-        let Some(message) = self.message(facts, kept, conditions) else {
+        let is_kept = facts.visit.as_ref().is_some_and(|visit| !visit.is_named);
+        let ours = (is_kept && self.is_named(facts)).then(|| RequestId::of(None));
+        let id = ours.as_ref().unwrap_or(&facts.id);
+        let Some(message) = self.message(facts, id, kept, conditions) else {
             return self.app_fault(facts, APP_FAULT).await;
         };
         self.place.row.enter(Phase::App, None);
@@ -331,11 +348,15 @@ impl<A: App> Conn<A> {
     fn message(
         &self,
         facts: &Facts,
+        id: &[u8],
         kept: &[u8],
         conditions: &[(&'static [u8], Vec<u8>)],
     ) -> Option<Vec<u8>> {
         let told = self.told_by_proxy(kept);
-        let origin = self.origin(facts, told.as_ref(), conditions);
+        let origin = request::Origin {
+            id,
+            ..self.origin(facts, told.as_ref(), conditions)
+        };
         let mut message = Vec::with_capacity(kept.len() + 256);
         let mut path = Vec::new();
         let writer = request::begin(&mut message, kept, &self.head, &origin, &mut path).ok()?;
@@ -351,7 +372,7 @@ impl<A: App> Conn<A> {
         let response = Response::read(message).ok()?;
         let pages = &self.shared.settings.pages;
         if let Some(passing) = facts.passing.take() {
-            let passed = self.with_request(facts.https, |request| {
+            let passed = self.with_request(facts, facts.https, |request| {
                 pages.judge_passing(passing, request, &response, facts.started)
             });
             match passed? {

@@ -79,6 +79,7 @@ impl<A: App> Conn<A> {
             buf: &text,
             path: &path,
             https,
+            is_named: false,
             words: None,
         };
         let examined = pages.examine(&asked);

@@ -119,6 +119,7 @@ impl Pages {
             response.fields(),
             &self.0.settings.borrow(),
         );
+        let reason = reason.or(request.is_named.then_some(Reason::ClientId));
         let visit = match reason {
             Some(_) => None,
             None => self.late(request, forward, mark, asked),

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use canter_cache::inputs::{cookies, normal_query};
+use canter_cache::inputs::{cookies, is_doubtful_name, normal_query};
 use canter_cache::key::plain_host;
 use canter_cache::vary::Settled;
 use canter_cache::{Key, Lines, Mode, Reason, RequestLines, Scheme};
@@ -29,6 +29,8 @@ pub(crate) struct Request<'a> {
     pub path: &'a [u8],
     /// The client's side is encrypted.
     pub https: bool,
+    /// The app is told an id that the client chose.
+    pub is_named: bool,
     /// How the peer speaks of the client where it is a trusted proxy: its words reach the app.
     pub words: Option<Words>,
 }
@@ -159,8 +161,8 @@ pub(crate) fn see<'r>(
         return Err(Some(Reason::ProxyRepeats));
     }
     let cookies = Cookies::of(head, buf);
-    if cookies.has_any(&site.private_cookies) {
-        return Err(Some(Reason::SessionCookie));
+    if let Some(reason) = cookies.personal(&site.private_cookies) {
+        return Err(Some(reason));
     }
     match covering {
         Some(covering) => covered(covering, site, request, scheme, host.into_owned(), cookies)
@@ -306,10 +308,7 @@ fn covered(
 fn language<'s>(site: &'s Site, request: &Request<'_>, cookies: Cookies<'_>) -> &'s str {
     let chosen = site.language_cookie.as_ref();
     let chosen = chosen.and_then(|name| cookies.value(name));
-    let chosen = chosen.and_then(|value| {
-        let tag = String::from_utf8(value).ok()?.to_ascii_lowercase();
-        site.variant(&tag)
-    });
+    let chosen = chosen.and_then(|value| site.chosen_language(std::str::from_utf8(&value).ok()?));
     let accepted = request.head.value(request.buf, KnownName::AcceptLanguage);
     chosen.unwrap_or_else(|| site.language(accepted.unwrap_or_default()))
 }
@@ -392,9 +391,18 @@ impl<'a> Cookies<'a> {
         Self(RequestLines { head, buf })
     }
 
-    fn has_any(&self, names: &[Vec<u8>]) -> bool {
-        self.0.head.has(KnownName::Cookie)
-            && cookies(&self.0).any(|(own, _)| names.iter().any(|name| name == own))
+    /// Why the page of who sends them is for nobody else.
+    fn personal(&self, names: &[Vec<u8>]) -> Option<Reason> {
+        if !self.0.head.has(KnownName::Cookie) {
+            return None;
+        }
+        cookies(&self.0).find_map(|(own, _)| {
+            if names.iter().any(|name| name == own) {
+                Some(Reason::SessionCookie)
+            } else {
+                is_doubtful_name(own).then_some(Reason::CookieName)
+            }
+        })
     }
 
     /// The last of this name, which is the one that Django takes.

@@ -19,6 +19,12 @@ pub(crate) struct Site {
     pub language_cookie: Option<Vec<u8>>,
     /// The languages, in lower case; empty where the site has one.
     pub languages: Vec<String>,
+    /// Those of them that Django has no catalogue for: it chooses them only in place of a relative.
+    languages_without_words: Vec<String>,
+    /// Languages and what Django takes in their place, before it takes a shorter tag.
+    fallbacks: Vec<(String, String)>,
+    /// Django tries a tag with each of its parts left out from the end; before 5.2 only the first part.
+    shorter_tags: bool,
     /// That of visitors who ask for none of these.
     pub default_language: String,
     /// Hosts that are served, as `ALLOWED_HOSTS` spells them; empty for any.
@@ -69,6 +75,16 @@ impl Site {
             "language" if self.languages.len() < MOST_NAMES => {
                 self.languages.push(value.to_ascii_lowercase());
             }
+            "language-without-words" if self.languages_without_words.len() < MOST_NAMES => {
+                self.languages_without_words
+                    .push(value.to_ascii_lowercase());
+            }
+            "language-fallback" if self.fallbacks.len() < MOST_NAMES => {
+                if let Some((tag, other)) = value.split_once('\t') {
+                    self.fallbacks.push((tag.to_owned(), other.to_owned()));
+                }
+            }
+            "language-shorter-tags" => self.shorter_tags = true,
             "language-default" => self.default_language = value.to_ascii_lowercase(),
             "host" if self.hosts.len() < MOST_NAMES => self.hosts.push(value.to_ascii_lowercase()),
             "forwarded-host" => self.forwarded_host = true,
@@ -96,48 +112,148 @@ impl Site {
         })
     }
 
-    /// The language that the app will choose for this `Accept-Language`, as Django does: the first
-    /// by weight that the site has, in full or in its general form.
+    /// The language that the app will choose for this `Accept-Language`, as Django does: the first by
+    /// weight that the site has, or has a relative of. A list that Django cannot read says nothing.
     pub fn language(&self, accepted: &[u8]) -> &str {
-        let text = String::from_utf8_lossy(accepted.get(..500).unwrap_or(accepted));
-        let mut wanted: Vec<(u16, String)> = text
-            .split(',')
-            .filter_map(|range| {
-                let mut parts = range.split(';');
-                let tag = parts.next()?.trim().to_ascii_lowercase();
-                let weight = parts.next().map_or(Some(1000), weight)?;
-                (!tag.is_empty() && weight > 0).then_some((weight, tag))
-            })
-            .collect();
-        wanted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        let wanted = accepted_languages(accepted).unwrap_or_default();
+        let mut wanted = wanted.iter().take_while(|tag| *tag != "*");
         wanted
-            .iter()
-            .take_while(|(_, tag)| tag != "*")
-            .find_map(|(_, tag)| self.variant(tag))
+            .find_map(|tag| self.variant(tag))
+            .or_else(|| self.variant(&self.default_language))
             .unwrap_or(&self.default_language)
     }
 
-    /// The site's own form of a language.
-    pub fn variant(&self, tag: &str) -> Option<&str> {
-        let own = |tag: &str| self.languages.iter().find(|own| *own == tag);
-        if let Some(exact) = own(tag) {
-            return Some(exact);
+    /// The language that the app will choose for this cookie.
+    pub fn chosen_language(&self, cookie: &str) -> Option<&str> {
+        let own = self.languages.iter().find(|own| *own == cookie);
+        let own = own.filter(|own| self.has_words(own));
+        own.map(String::as_str).or_else(|| self.variant(cookie))
+    }
+
+    fn has_words(&self, language: &str) -> bool {
+        let without = &self.languages_without_words;
+        without.iter().all(|own| own != language)
+    }
+
+    /// The site's own form of a language: itself, what Django takes in its place, a shorter tag, or
+    /// the first that begins with the same (`get_supported_language_variant`).
+    fn variant(&self, tag: &str) -> Option<&str> {
+        let mut tag = tag;
+        if tag.len() > LONGEST_LANGUAGES {
+            let end = tag
+                .get(..LONGEST_LANGUAGES)?
+                .rfind('-')
+                .filter(|&at| at > 0)?;
+            tag = tag.get(..end)?;
         }
-        let general = tag.split('-').next()?;
-        let near = |own: &&String| own.split('-').next() == Some(general);
-        own(general)
-            .or_else(|| self.languages.iter().find(near))
-            .map(String::as_str)
+        if tag.is_empty() {
+            return None;
+        }
+        let fallbacks = self.fallbacks.iter().filter(|(own, _)| own == tag);
+        let mut tries: Vec<&str> = vec![tag];
+        tries.extend(fallbacks.map(|(_, other)| other.as_str()));
+        let mut shorter = tag;
+        while let Some((rest, _)) = shorter.rsplit_once('-') {
+            shorter = rest;
+            if self.shorter_tags || !rest.contains('-') {
+                tries.push(rest);
+            }
+        }
+        let general = tries.last()?;
+        let exact = tries.iter().find_map(|tag| {
+            let lower = tag.to_ascii_lowercase();
+            let own = self.languages.iter().find(|own| **own == lower)?;
+            self.has_words(own).then_some(own)
+        });
+        let is_near = |own: &&String| {
+            let rest = own.strip_prefix(*general);
+            rest.is_some_and(|rest| rest.starts_with('-'))
+        };
+        let near = || self.languages.iter().find(is_near);
+        exact.or_else(near).map(String::as_str)
     }
 }
 
-/// Thousandths; None for what is no weight (RFC 9110, section 12.4.2).
-fn weight(parameter: &str) -> Option<u16> {
-    let digits = parameter.trim().strip_prefix("q=")?.trim();
+/// What Django reads of a language or a list of them.
+const LONGEST_LANGUAGES: usize = 500;
+
+/// The tags of `Accept-Language` by weight, in lower case, as Django reads them; None for what it does
+/// not take for such a list.
+fn accepted_languages(text: &[u8]) -> Option<Vec<String>> {
+    let text = if text.len() > LONGEST_LANGUAGES {
+        let start = text.get(..LONGEST_LANGUAGES)?;
+        let comma = start.iter().rposition(|&byte| byte == b',');
+        text.get(..comma.filter(|&at| at > 0)?)?
+    } else {
+        text
+    };
+    let mut ranges = Vec::new();
+    let mut elements = text.split(|&byte| byte == b',').peekable();
+    while let Some(element) = elements.next() {
+        let (is_first, is_last) = (ranges.is_empty(), elements.peek().is_none());
+        if is_last && !is_first && trim_start(element).is_empty() {
+            break;
+        }
+        let element = if is_first {
+            element
+        } else {
+            trim_start(element)
+        };
+        let element = if is_last { element } else { trim_end(element) };
+        let mut parts = element.splitn(2, |&byte| byte == b';');
+        let tag = parts.next()?;
+        let (tag, weight) = match parts.next() {
+            Some(parameter) => (trim_end(tag), weight(trim_start(parameter))?),
+            None => (tag, 1000),
+        };
+        let tag = std::str::from_utf8(tag).ok()?.to_ascii_lowercase();
+        if tag != "*" && !is_language_tag(&tag) {
+            return None;
+        }
+        ranges.push((weight, tag));
+    }
+    ranges.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    Some(ranges.into_iter().map(|(_, tag)| tag).collect())
+}
+
+fn is_language_tag(tag: &str) -> bool {
+    let is_subtag = |part: &str| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let first = tag.split('-').next().unwrap_or_default();
+    tag.split('-').all(is_subtag) && first.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// White space to Python in the characters that a field can have.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | 0x1c..=b' ' | 0x85 | 0xa0)
+}
+
+fn trim_start(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(|&byte| !is_space(byte));
+    bytes
+        .get(start.unwrap_or(bytes.len())..)
+        .unwrap_or_default()
+}
+
+fn trim_end(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rposition(|&byte| !is_space(byte));
+    bytes
+        .get(..last.map_or(0, |last| last + 1))
+        .unwrap_or_default()
+}
+
+/// Thousandths; None for what Django takes for no weight.
+fn weight(parameter: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(parameter).ok()?.to_ascii_lowercase();
+    let digits = text.strip_prefix("q=")?;
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let fraction: u16 = format!("{fraction:0<3}").parse().ok()?;
     match (whole, fraction) {
-        ("0", 0..=999) => Some(fraction),
+        ("0", _) => Some(fraction),
         ("1", 0) => Some(1000),
         _ => None,
     }
@@ -186,12 +302,24 @@ mod tests {
         assert!(Site::read("cache-host\t*\n").serves(b"anything"));
     }
 
+    fn with_languages(more: &str) -> Site {
+        let languages = [
+            "en", "zh-hans", "zh-hant", "de", "pt-br", "es-ar", "es", "xx-yy",
+        ];
+        let lines = languages.map(|language| format!("cache-language\t{language}\n"));
+        Site::read(&format!(
+            "{}cache-language-default\ten\ncache-language-without-words\txx-yy\n\
+             cache-language-fallback\tzh-tw\tzh-hant\ncache-language-fallback\tzh-hk\tzh-hant\n\
+             cache-language-fallback\tzh-cn\tzh-hans\n{more}",
+            lines.concat()
+        ))
+    }
+
+    /// Each as `get_language_from_request` of Django 6.1 has it.
     #[test]
     fn b5_the_language_is_the_one_that_the_app_will_choose() {
-        let site = Site::read(
-            "cache-language\ten\ncache-language\tde\ncache-language\tpt-br\ncache-language\tzh-hans\n\
-             cache-language-default\ten\n",
-        );
+        let site = with_languages("cache-language-shorter-tags\t1\n");
+        let long = format!("de,{}", "fr,".repeat(170));
         for (accepted, expected) in [
             ("", "en"),
             ("de", "de"),
@@ -202,12 +330,60 @@ mod tests {
             ("pt-PT", "pt-br"),
             ("fr", "en"),
             ("*, de;q=0.1", "en"),
-            ("de;q=0", "en"),
+            ("de;q=0", "de"),
             ("de;q=2", "en"),
+            ("de;q=2, pt", "en"),
             ("de;q=x", "en"),
             (";;;,,,", "en"),
+            ("zh-TW", "zh-hant"),
+            ("zh-HK,zh;q=0.9", "zh-hant"),
+            ("zh-Hant-TW", "zh-hant"),
+            ("zh-hant-hk-x", "zh-hant"),
+            ("zh-CN", "zh-hans"),
+            ("zh", "zh-hans"),
+            ("es-MX", "es"),
+            ("es-ar-x", "es-ar"),
+            ("xx", "xx-yy"),
+            ("xx-yy", "xx-yy"),
+            ("de,", "de"),
+            ("de,,pt", "en"),
+            (",de", "en"),
+            ("de , pt", "de"),
+            ("de;q=0.5,pt;q=0.5", "de"),
+            ("de;q=0.5000", "en"),
+            ("de;q=.5", "en"),
+            ("de;q=1.", "de"),
+            ("de;q=0.,pt;q=0.1", "pt-br"),
+            ("toolonglang,de", "en"),
+            ("de_DE", "en"),
+            ("de;q=0.5;x", "en"),
+            ("de;x=1", "en"),
+            (&long, "de"),
+            (&"fr,".repeat(171), "en"),
+            (&"a".repeat(501), "en"),
+            (&"de-".repeat(200), "en"),
         ] {
             assert_eq!(site.language(accepted.as_bytes()), expected, "{accepted}");
         }
+        assert_eq!(site.language(b"de\xa0,pt"), "de");
+        for (cookie, expected) in [
+            ("de", Some("de")),
+            ("zh-TW", Some("zh-hans")),
+            ("zh-tw", Some("zh-hant")),
+            ("zh-Hant-TW", Some("zh-hant")),
+            ("PT", None),
+            ("pt-PT", Some("pt-br")),
+            ("xx-yy", Some("xx-yy")),
+            ("XX", None),
+            ("nonsense", None),
+            ("", None),
+        ] {
+            assert_eq!(site.chosen_language(cookie), expected, "{cookie}");
+        }
+        // Before 5.2.
+        let site = with_languages("");
+        assert_eq!(site.language(b"zh-hant-tw"), "zh-hans");
+        assert_eq!(site.language(b"es-ar-x"), "es");
+        assert_eq!(site.language(b"zh-tw"), "zh-hant");
     }
 }
