@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness.operated import Canter, Load, together, until
+from harness.operated import Canter, Load, cpu_seconds, is_alive, together, until
 from harness.server import Server
 
 APP = """
@@ -49,6 +49,36 @@ def application(environ, start_response):
 def half():
     yield b"x" * 10
     os._exit(3)
+"""
+
+
+LOST = """
+import ctypes, os, re, sys, time
+def memory():
+    \"\"\"What this worker shares with the front: where it begins, and how long it is.\"\"\"
+    for line in open("/proc/self/maps"):
+        if "canter-channel" in line:
+            begin, end = (int(part, 16) for part in re.match("(.*?)-(.*?) ", line).groups())
+            return begin, end - begin
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/head":
+        begin, _ = memory()
+        head = ctypes.c_uint64.from_address(begin + 192)
+        head.value += 3
+        time.sleep(60)
+    elif path == "/all":
+        begin, size = memory()
+        ctypes.memset(begin + 64, 0x55, size - 64)
+        time.sleep(60)
+    elif path == "/fork":
+        if (child := os.fork()) == 0:
+            time.sleep(60)
+            os._exit(0)
+        open("child", "w").write(f"{child} {os.getpid()}")
+        time.sleep(60)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
 """
 
 
@@ -256,6 +286,49 @@ def test_a_complete_response_reaches_a_slow_client_though_its_worker_has_died(
             while piece := client.recv(1 << 20):
                 total += len(piece)
         assert total > 20_000_000
+
+
+@pytest.mark.parametrize("path", ["/head", "/all"])
+def test_an_app_that_writes_over_the_shared_memory_loses_its_own_worker_only(
+    tmp_path: Path, path: str
+) -> None:
+    with Canter(tmp_path, LOST, "-w", "2") as canter:
+        canter.wait_ready(2)
+        front = canter.one("front")
+
+        def others() -> list[int]:
+            canter.wait_log("it wrote something impossible")
+            return [canter.get().status for _ in range(20)]
+
+        lost, statuses = together([lambda: canter.get(path).status, others])
+        assert (lost, statuses) == (502, [200] * 20)
+        canter.wait_ready(3)
+        assert len(canter.logged("it wrote something impossible")) == 1
+        # It sleeps again.
+        before = cpu_seconds(front)
+        assert [canter.get().status for _ in range(20)] == [200] * 20
+        assert cpu_seconds(front) - before < 1.0
+        assert canter.one("front") == front
+
+
+def test_a_worker_that_dies_while_a_child_of_it_lives_is_noticed_at_once(tmp_path: Path) -> None:
+    with Canter(tmp_path, LOST, "-w", "1") as canter:
+        canter.wait_ready()
+
+        def kill_the_parent() -> int:
+            text = until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+            child, parent = map(int, str(text).split())
+            os.kill(parent, signal.SIGKILL)
+            died = time.monotonic()
+            assert canter.get().status == 200
+            assert time.monotonic() - died < 1.0
+            return child
+
+        lost, child = together([lambda: canter.get("/fork").status, kill_the_parent])
+        assert lost == 502
+        assert is_alive(child)
+        assert "GET /fork" in canter.wait_log("a request was lost with its worker")
+        assert "SIGKILL" in canter.wait_log("worker died")
 
 
 def test_f5_the_system_would_end_a_worker_before_the_front(tmp_path: Path) -> None:

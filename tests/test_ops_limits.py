@@ -206,6 +206,15 @@ def test_a_temp_dir_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> 
         assert "/nosuch/dir" in canter.log
 
 
+def test_a_usual_folder_for_temporary_files_that_cannot_be_used_gives_way_to_another(
+    tmp_path: Path,
+) -> None:
+    with Canter(tmp_path, APP, "-w", "1", env={"TMPDIR": "/nosuch/dir"}) as canter:
+        said = canter.wait_log("the folder for temporary files cannot be used")
+        assert "/nosuch/dir" in said and "--temp-dir" in said
+        assert upload(canter, 3_000_000).startswith(b"HTTP/1.1 200")
+
+
 def upload(canter: Canter, size: int) -> bytes:
     """Send a body as far as the server takes it, and read the answer."""
     with canter.connect() as client:

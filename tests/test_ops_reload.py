@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -145,6 +146,37 @@ def test_a_reload_whose_import_hangs_is_given_up_for_the_next(tmp_path: Path) ->
         canter.signal(signal.SIGHUP)
         until(lambda: version_of(canter) == 3)
         until(lambda: len(canter.named("zygote")) == 1)
+
+
+def asked_of_a_zygote_that_is_replaced(canter: Canter) -> int:
+    """A worker is wanted of a zygote that stands still, then the code is read again; the new one."""
+    canter.wait_ready()
+    old = canter.one("zygote")
+    os.kill(old, signal.SIGSTOP)
+    os.kill(canter.one("worker"), signal.SIGKILL)
+    canter.wait_log("worker died")
+    canter.signal(signal.SIGHUP)
+    canter.wait_log("the code was read again")
+    canter.wait_ready(2)
+    assert canter.get().status == 200
+    return until(lambda: [pid for pid in canter.named("zygote") if pid != old])[0]
+
+
+def test_a_worker_asked_of_the_old_zygote_is_not_waited_for(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1", "--log-level", "debug") as canter:
+        asked_of_a_zygote_that_is_replaced(canter)
+        canter.wait_log("the zygote that was asked for a worker has gone")
+
+
+@pytest.mark.slow
+def test_a_worker_asked_of_the_old_zygote_does_not_end_the_new_one(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "-w", "1") as canter:
+        zygote = asked_of_a_zygote_that_is_replaced(canter)
+        # Longer than a fork may take.
+        with contextlib.suppress(AssertionError):
+            until(lambda: canter.logged("was not ready in time"), 33.0)
+        assert canter.one("zygote") == zygote
+        assert canter.logged("was not ready in time") == []
 
 
 def test_reload_restarts_the_app_when_a_module_changes(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,19 @@ def test_a_unix_socket_left_over_by_a_killed_server_is_replaced(tmp_path: Path) 
             canter.wait_ready()
             assert ask(str(tmp_path / "s"), socket.AF_UNIX).startswith(b"HTTP/1.1 200 ")
     assert (tmp_path / "s").exists()
+
+
+def test_a_unix_socket_of_a_server_that_is_about_to_listen_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    (tmp_path / "app.py").write_text("")
+    with socket.socket(socket.AF_UNIX) as starting:
+        starting.bind(str(path))
+        listens = threading.Timer(0.05, starting.listen)
+        listens.start()
+        ended = run_canter("serve", "app", "--bind", f"unix:{path}", cwd=tmp_path)
+        listens.join()
+    assert ended.returncode == 4, ended.stderr
+    assert "another server answers there" in ended.stderr
 
 
 def test_a_unix_socket_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:

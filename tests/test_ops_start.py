@@ -124,6 +124,16 @@ def test_a_second_canter_on_the_same_port_names_the_first(tmp_path: Path) -> Non
         assert canter.get().status == 200
 
 
+def test_a_port_that_is_named_twice_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(HELLO)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    text = refused(tmp_path, BIND, "app", "-b", f":{port}", "-b", f"127.0.0.1:{port}")
+    assert f"`:{port}` listens there already" in text
+    assert "hint: name each port once" in text
+    assert "stop it" not in text
+
+
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(HELLO)
     # TEST-NET-1 (RFC 5737)
@@ -155,6 +165,24 @@ def test_a_privileged_port_needs_rights_and_says_so(tmp_path: Path) -> None:
 def test_a_config_file_that_is_missing_is_named(tmp_path: Path) -> None:
     text = refused(tmp_path, FILE, "app", "--config", "nosuch.toml")
     assert "nosuch.toml" in text
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
+@pytest.mark.parametrize(("name", "code"), [("canter.toml", FILE), ("app.py", APP)])
+def test_a_file_that_may_not_be_read_is_named_with_what_to_do(
+    tmp_path: Path, name: str, code: int
+) -> None:
+    (tmp_path / "app.py").write_text(HELLO)
+    (tmp_path / name).touch()
+    (tmp_path / name).chmod(0)
+    capabilities = "-dac_override,-dac_read_search"
+    wrapper = ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
+    ended = run_canter(
+        "serve", "app", *LOCAL, cwd=tmp_path, wrapper=wrapper if os.geteuid() == 0 else []
+    )
+    assert ended.returncode == code, ended.stderr
+    assert name in ended.stderr
+    assert "hint:" in ended.stderr and "read" in ended.stderr.split("hint:")[1], ended.stderr
 
 
 def test_a_config_file_that_is_a_folder_is_named(tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ def _import(module_name: str) -> ModuleType:
     except BaseException as error:  # An app may even call sys.exit() while it is imported.
         if isinstance(error, KeyboardInterrupt):
             raise
+        if isinstance(error, PermissionError) and str(error.filename).endswith(".py"):
+            raise LoadError(
+                f"importing {module_name} failed: {error.filename} may not be read; let the user "
+                "that Canter runs as read it, or start it as another user"
+            ) from error
         raise LoadError(
             f"importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error

@@ -113,3 +113,4 @@ def _prepare() -> None:
         # serves. `_worker` installs its own after this.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -22,10 +22,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from canter import (
+    __version__,
     django,
     django_cache,
     django_faults,
@@ -81,6 +82,27 @@ class Settings:
     """For ``canter.worker.WorkerSettings``."""
 
 
+BUILDS_HINT = "install canter again, then stop it and start it anew"
+
+
+class BuildsError(Exception):
+    """The program that started this is not of this package."""
+
+
+def read_settings(text: str) -> Settings:
+    """What the program says, which must be of this package's version: it goes on with the code that it
+    was started with when the package is replaced under it.
+    """
+    said = json.loads(text)
+    version = said.pop("version", "another version")
+    if version != __version__ or said.keys() - {field.name for field in fields(Settings)}:
+        raise BuildsError(
+            f"the program that runs ({version}) and the installed package ({__version__}) are of "
+            "different builds of Canter"
+        )
+    return Settings(**said)
+
+
 class Link:
     """The socket to the supervisor."""
 
@@ -128,15 +150,23 @@ def main(argv: list[str]) -> int:
     if len(argv) != 2:
         print("canter.zygote is started by canter; use: canter serve", file=sys.stderr)
         return 2
-    settings = Settings(**json.loads(argv[0]))
+    try:
+        settings = read_settings(argv[0])
+    except BuildsError as error:
+        if argv[1] == "check":
+            print(f"canter: {error}\n  hint: {BUILDS_HINT}", file=sys.stderr)
+        else:
+            Link(socket.socket(fileno=LINK_FD)).say("failed", what=str(error), hint=BUILDS_HINT)
+        return EXIT_APP_NOT_LOADED
     if argv[1] == "check":
         return _check(settings)
     sock = socket.socket(fileno=LINK_FD)
     sock.set_inheritable(False)
     link = Link(sock)
-    # Ctrl-C reaches every process of the terminal, a service manager's SIGTERM often every
-    # process of the service. Both are for the supervisor, which ends this one.
+    # Ctrl-C and the end of a terminal reach every process of it, a service manager's SIGTERM often
+    # every process of the service. All are for the supervisor, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if argv[1] == "zygote":
         _name_process(f"{settings.name}-zygote")

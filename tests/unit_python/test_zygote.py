@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from canter import zygote
+from canter import __version__, zygote
 
 APP = "def application(environ, start_response): return []\n"
 
@@ -38,8 +38,9 @@ class Supervisor:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(20)
         given = [os.dup(fd) for fd in (theirs.fileno(), *fds)]
+        order = json.dumps({"version": __version__, **settings})
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, json.dumps(given), json.dumps(settings), role],
+            [sys.executable, "-c", LAUNCH, json.dumps(given), order, role],
             pass_fds=given,
             cwd=folder,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -214,8 +215,9 @@ def test_a_fork_is_no_child_of_the_zygote_and_ends_without_its_word(tmp_path: Pa
 def test_check_says_that_the_app_can_be_served(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
     for app, code in [("shop", 0), ("shop:nope", 3)]:
+        order = json.dumps({"version": __version__, "app": app})
         result = subprocess.run(
-            [sys.executable, "-m", "canter.zygote", json.dumps({"app": app}), "check"],
+            [sys.executable, "-m", "canter.zygote", order, "check"],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
@@ -229,3 +231,24 @@ def test_the_module_says_who_starts_it() -> None:
     with pytest.raises(SystemExit) as ended:
         sys.exit(zygote.main([]))
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("settings", [{"version": "9.9"}, {"app": "shop", "from_tomorrow": 1}])
+def test_a_program_of_another_build_is_told_so_and_what_to_do(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    with started(tmp_path, **settings) as supervisor:
+        word = supervisor.socket.recv(4096).decode()
+        assert word.startswith("failed\n")
+        assert "are of different builds of Canter" in word
+        assert "install canter again, then stop it and start it anew" in word
+    result = subprocess.run(
+        [sys.executable, "-m", "canter.zygote", json.dumps({"app": "shop"}), "check"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 3
+    assert "different builds" in result.stderr

@@ -19,6 +19,7 @@ from typing import Any
 
 from worker_harness import LIMIT, Running
 
+from canter import __version__
 from canter._worker import _TestFront
 
 APPS = Path(__file__).parent / "apps"
@@ -56,7 +57,7 @@ def worker_process(app: str, program: str | None = None, **settings: Any) -> Ite
         actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + at) for at, fd in enumerate(high)]
         actions.append((os.POSIX_SPAWN_DUP2, log.fileno(), 2))
         number = settings.pop("worker_id", 0)
-        order = json.dumps({"app": app, "worker": settings})
+        order = json.dumps({"version": __version__, "app": app, "worker": settings})
         command = ["-c", program] if program else ["-m", "canter.zygote"]
         environment = {**os.environ, "PYTHONPATH": f"{APPS}:{os.environ.get('PYTHONPATH', '')}"}
         argv = [sys.executable, *command, order, str(number)]

@@ -1,17 +1,20 @@
 //! The log of the program itself: levels, fields, three forms, one write for each line.
 //!
-//! Owns how a line looks and the one place it goes (standard error). What is worth saying is
+//! Owns how a line looks and the one place it goes (standard error), without ever waiting for
+//! whoever reads there. What is worth saying is
 //! decided at the edge of the program; library code returns instead. The access log is the front's.
 
-use std::io::Write as _;
-use std::sync::OnceLock;
+use std::io::Stderr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::clock;
 
 mod line;
+mod sink;
 
 pub use line::{Value, push_json_string, push_logfmt_value, render};
+use sink::Sink;
 
 /// How important a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,19 +92,23 @@ pub fn enabled(level: Level) -> bool {
 /// Writes one line. Use the macros `error!`, `warn!`, `info!` and `debug!`.
 pub fn write(level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
     let settings = SETTINGS.get().unwrap_or(&UNTIL_INIT);
+    let now = clock::wall_ms();
     let mut line = String::with_capacity(160);
-    render(
-        &mut line,
-        *settings,
-        clock::wall_ms(),
-        level,
-        message,
-        fields,
-    );
-    // One write, so that lines of several processes do not mix. A log that cannot be written is
-    // no reason to stop serving.
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    render(&mut line, *settings, now, level, message, fields);
+    // A log that cannot be written is no reason to stop serving.
+    let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+    let sink = sink.get_or_insert_with(|| Sink::new(std::io::stderr()));
+    sink.put(line.as_bytes(), |dropped| {
+        let mut line = String::with_capacity(160);
+        let fields = [("lines", Value::from(dropped))];
+        render(&mut line, *settings, now, Level::Warn, DROPPED, &fields);
+        line
+    });
 }
+
+const DROPPED: &str = "lines of this log were dropped: nobody took them in time";
+
+static SINK: Mutex<Option<Sink<Stderr>>> = Mutex::new(None);
 
 /// Logs a message with fields: `info!("worker is ready", worker = 3, pid = pid)`.
 ///

@@ -133,8 +133,7 @@ pub fn servers() -> Vec<PathBuf> {
 /// Removes what servers that were killed have left.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let refused = UnixStream::connect(entry.path());
-        if refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        if sockets::is_left_over(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }

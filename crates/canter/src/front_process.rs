@@ -235,6 +235,7 @@ async fn obey(
                 }
             }
             ToFront::Retire { worker } => dispatch.retire(worker),
+            ToFront::Ended { worker } => dispatch.ended(worker),
             ToFront::Loaded { .. } => {}
             ToFront::Files => files::told(&joined.files, &joined.pages, fds),
             ToFront::Stop {

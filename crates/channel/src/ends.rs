@@ -9,7 +9,7 @@ use std::time::Duration;
 use canter_sys::memory::Mapping;
 
 use crate::bell;
-use crate::layout::{SHARED_BYTES, Shared};
+use crate::layout::{LAYOUT, SHARED_BYTES, Shared};
 use crate::ring::{Broken, Consumer, Full, Kind, Producer, RecordHead};
 use crate::slots::{SlotId, Slots};
 
@@ -19,7 +19,18 @@ use crate::slots::{SlotId, Slots};
 /// The system's own when it refuses the memory.
 pub fn create() -> io::Result<(OwnedFd, FrontEnd)> {
     let (fd, mapping) = Mapping::create("canter-channel", SHARED_BYTES)?;
-    Ok((fd, FrontEnd::new(Shared::new(mapping))))
+    let shared = Shared::new(mapping);
+    shared.header().layout.0.store(LAYOUT, Ordering::Release);
+    Ok((fd, FrontEnd::new(shared)))
+}
+
+/// Maps what [`create`] of the same build has made.
+fn open(fd: impl AsFd) -> io::Result<Shared> {
+    let shared = Shared::new(Mapping::open(fd, SHARED_BYTES).map_err(of_this_build)?);
+    if shared.header().layout.0.load(Ordering::Acquire) != LAYOUT {
+        return Err(of_this_build(io::ErrorKind::InvalidData.into()));
+    }
+    Ok(shared)
 }
 
 /// The front's end: pushes requests, takes answers.
@@ -54,7 +65,7 @@ impl FrontEnd {
     /// # Errors
     /// `InvalidData` when `fd` is something else.
     pub fn open(fd: impl AsFd) -> io::Result<Self> {
-        Ok(Self::new(Shared::new(Mapping::open(fd, SHARED_BYTES)?)))
+        Ok(Self::new(open(fd)?))
     }
 
     /// Offers a request: its slot must be free. The worker is not woken before
@@ -219,7 +230,7 @@ impl WorkerEnd {
     /// # Errors
     /// `InvalidData` when `fd` is something else.
     pub fn open(fd: impl AsFd, eventfd: OwnedFd) -> io::Result<Self> {
-        let shared = Shared::new(Mapping::open(fd, SHARED_BYTES).map_err(of_this_build)?);
+        let shared = open(fd)?;
         Ok(Self {
             requests: Requests {
                 ring: Consumer::new(shared.clone(), false),
@@ -393,7 +404,8 @@ impl Watch {
     }
 }
 
-/// Memory of another size is what a worker meets whose package was replaced under a running server.
+/// Memory of another size or layout is what a worker meets whose package was replaced under a running
+/// server.
 fn of_this_build(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::InvalidData {
         return error;
@@ -419,5 +431,18 @@ mod tests {
             error.to_string().contains("install canter again"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn memory_of_the_same_size_and_another_layout_is_refused_by_both_sides() {
+        let (memory, front) = create().unwrap();
+        assert!(FrontEnd::open(&memory).is_ok());
+        let layout = &front.shared.header().layout.0;
+        layout.store(LAYOUT + 1, Ordering::Release);
+        let eventfd = memory.try_clone().unwrap();
+        let worker = WorkerEnd::open(&memory, eventfd).err().unwrap();
+        for error in [worker, FrontEnd::open(&memory).err().unwrap()] {
+            assert!(error.to_string().contains("different builds"), "{error}");
+        }
     }
 }

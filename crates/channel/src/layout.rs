@@ -1,6 +1,7 @@
 //! Owns where everything lies in the shared memory of one worker.
 //! Leaves what the words mean to `ring`, `slots` and `bell`.
 
+use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -48,9 +49,21 @@ pub(crate) struct SlotWords {
     pub waited: AtomicU32,
 }
 
-/// What lies before the rings. All zero is the state of a new worker.
+/// The number of the layout: another one for each change of what follows, or of what records mean.
+/// Front and worker of two builds meet when the package is replaced under a running server.
+pub(crate) const LAYOUT: u32 = 1;
+
+/// Where the head of the ring of answers lies, for tests that play a worker gone wrong.
+pub const ANSWERS_HEAD_AT: usize = offset_of!(Header, answers);
+
+/// Where the ring of answers begins, for the same tests.
+pub const ANSWERS_AT: usize = RINGS_AT + RING_BYTES;
+
+/// What lies before the rings. All zero but [`LAYOUT`] is the state of a new worker.
 #[repr(C)]
 pub(crate) struct Header {
+    /// [`LAYOUT`] of the build that made it. First, whatever else changes.
+    pub layout: Line<AtomicU32>,
     pub requests: Positions,
     pub answers: Positions,
     /// 1 while a worker thread sleeps until a request comes.

@@ -33,7 +33,7 @@ mod wire;
 
 pub use control::{Control, Event, Look};
 pub use ends::{Answers, FrontEnd, Requests, Waking, Watch, WorkerEnd, create};
-pub use layout::{MOST_RECORD, SHARED_BYTES, SLOTS};
+pub use layout::{ANSWERS_AT, ANSWERS_HEAD_AT, MOST_RECORD, SHARED_BYTES, SLOTS};
 pub use ring::{Broken, Full, Kind, RecordHead};
 pub use slots::SlotId;
 pub use wire::Malformed;

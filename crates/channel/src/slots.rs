@@ -94,12 +94,10 @@ impl Slots {
             .is_ok()
     }
 
-    /// Front: whether the worker has begun the request.
+    /// Front: whether the worker has begun the request in a slot that carries one. A state that
+    /// cannot be counts as begun: what may have run is not run again.
     pub fn has_started(&self, slot: SlotId) -> bool {
-        matches!(
-            self.words(slot).state.load(Ordering::Acquire),
-            STARTED | CANCELLED
-        )
+        self.words(slot).state.load(Ordering::Acquire) != OFFERED
     }
 
     /// Front: whether a slot may be used again. A reclaimed one may once its record was skipped.

@@ -48,15 +48,18 @@ pub fn is_memory(dir: &Path) -> bool {
         .is_ok_and(|found| u32::try_from(found.f_type).is_ok_and(|kind| KINDS.contains(&kind)))
 }
 
-/// A folder for temporary files: the system's choice, or `/var/tmp` where that is memory and this
-/// is not.
+/// A folder for temporary files: the system's choice, or another where that cannot be used, or is
+/// memory and another is not.
 pub fn folder() -> PathBuf {
     let usual = std::env::temp_dir();
-    let other = Path::new("/var/tmp");
-    if is_memory(&usual) && !is_memory(other) && unlinked(other).is_ok() {
-        return other.to_owned();
-    }
-    usual
+    let others = ["/var/tmp", "/tmp", "/dev/shm"].map(PathBuf::from);
+    let mut usable: Vec<PathBuf> = std::iter::once(usual.clone())
+        .chain(others)
+        .filter(|place| unlinked(place).is_ok())
+        .collect();
+    // The first that is a disk, or else the first.
+    usable.sort_by_key(|place| is_memory(place));
+    usable.into_iter().next().unwrap_or(usual)
 }
 
 fn named_then_unlinked(dir: &Path, mode: Mode) -> io::Result<File> {

@@ -32,10 +32,12 @@ const EXIT_STUCK: i32 = 4;
 
 const SIGTERM: i32 = 15;
 const SIGINT: i32 = 2;
+const SIGHUP: i32 = 1;
 
 /// SIGTERM as bytes in a pipe. A handler and not a mask, which programs started by the app would
-/// inherit. SIGINT gets a handler that does nothing: Ctrl-C reaches the whole group, and it is the
-/// supervisor who decides what follows; an ignored signal would be inherited, a handled one is not.
+/// inherit. SIGINT and SIGHUP get a handler that does nothing: Ctrl-C and the end of a terminal reach
+/// the whole group, and it is the supervisor who decides what follows; an ignored signal would be
+/// inherited, a handled one is not.
 pub(crate) struct Signals {
     pipe: OwnedFd,
     ids: Vec<signal_hook::SigId>,
@@ -46,10 +48,11 @@ impl Signals {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let term = signal_hook::low_level::pipe::register(SIGTERM, write)?;
         let ignore = Arc::new(AtomicBool::new(false));
-        let int = signal_hook::flag::register(SIGINT, ignore)?;
+        let int = signal_hook::flag::register(SIGINT, Arc::clone(&ignore))?;
+        let hup = signal_hook::flag::register(SIGHUP, ignore)?;
         Ok(Self {
             pipe: read,
-            ids: vec![term, int],
+            ids: vec![term, int, hup],
         })
     }
 

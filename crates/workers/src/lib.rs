@@ -15,5 +15,6 @@ mod signals;
 pub mod socket;
 mod spawn;
 pub mod supervisor;
+mod terminals;
 mod watch;
 pub mod zygote;

@@ -53,6 +53,11 @@ pub enum ToFront {
     Reopen,
     /// What the app's settings say of its files. Comes with one descriptor, of the text.
     Files,
+    /// The worker's process was reaped. A process that it forked may hold its sockets open.
+    Ended {
+        /// Which worker.
+        worker: WorkerId,
+    },
 }
 
 impl Reason {
@@ -141,6 +146,7 @@ impl ToFront {
             Self::Ping => word(5, &[]),
             Self::Reopen => word(6, &[]),
             Self::Files => word(7, &[]),
+            Self::Ended { worker } => word(8, &[worker.0]),
         }
     }
 
@@ -184,6 +190,12 @@ impl ToFront {
             5 => numbers(rest).map(|[]| Self::Ping)?,
             6 => numbers(rest).map(|[]| Self::Reopen)?,
             7 => numbers(rest).map(|[]| Self::Files)?,
+            8 => {
+                let [worker] = numbers(rest)?;
+                Self::Ended {
+                    worker: WorkerId(worker),
+                }
+            }
             _ => return Err(NotAWord),
         })
     }
@@ -315,6 +327,7 @@ mod tests {
             ToFront::Ping,
             ToFront::Reopen,
             ToFront::Files,
+            ToFront::Ended { worker: WORKER },
         ]
     }
 

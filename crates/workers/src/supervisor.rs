@@ -35,6 +35,7 @@ use crate::life::Limits;
 use crate::notify::{Notify, Word};
 use crate::signals::Signals;
 use crate::spawn::Half;
+use crate::terminals::Terminals;
 use crate::watch::{self, Watch};
 use crate::zygote::{Loaded, Python};
 
@@ -130,6 +131,7 @@ struct Supervisor<'a> {
     graceful_timeout: Duration,
     /// None only in the front's process, on its way to its own code.
     signals: Option<Signals>,
+    terminals: Terminals,
     front: Option<Front>,
     front_backoff: Backoff,
     /// What is kept for the front until the worker exists.
@@ -176,6 +178,7 @@ impl<'a> Supervisor<'a> {
             listeners,
             graceful_timeout: plan.graceful_timeout,
             signals: Some(signals),
+            terminals: Terminals::of_this_process(),
             front: None,
             front_backoff: Backoff::default(),
             halves: HashMap::new(),

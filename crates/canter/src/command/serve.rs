@@ -153,7 +153,8 @@ fn variables(config: &Config) -> Vec<(String, String)> {
 
 /// What `canter.zygote` reads. Nothing secret: arguments are visible to every user.
 fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> String {
-    let mut json = String::from("{\"name\":");
+    // First: of another version is what Python finds where the package was replaced meanwhile.
+    let mut json = format!("{{\"version\":\"{}\",\"name\":", env!("CARGO_PKG_VERSION"));
     push_json_string(&mut json, &config.name);
     json.push_str(",\"app\":");
     match &config.app {
@@ -254,6 +255,7 @@ fn check_temp_dir(config: &Config) -> Result<(), Fault> {
         );
     }
     let Some(directory) = &config.temp_dir else {
+        check_usual_temp_dir(&used);
         return Ok(());
     };
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
@@ -269,6 +271,27 @@ fn check_temp_dir(config: &Config) -> Result<(), Fault> {
         )
         .from("`--temp-dir`")
     })
+}
+
+/// Nobody named it: its fault is no reason not to serve.
+fn check_usual_temp_dir(used: &Path) {
+    let usual = std::env::temp_dir();
+    let hint =
+        "name a folder that the user Canter runs as may write to: --temp-dir /var/lib/mysite";
+    if let Err(error) = temp::unlinked(used) {
+        warn!(
+            "large bodies will be answered 503: there is no folder for temporary files",
+            reason = error.to_string().as_str(),
+            hint = hint
+        );
+    } else if let Err(error) = temp::unlinked(&usual) {
+        warn!(
+            "the folder for temporary files cannot be used; another takes its place",
+            reason = error.to_string().as_str(),
+            used = used.display().to_string().as_str(),
+            hint = hint
+        );
+    }
 }
 
 /// Where source may change, and files to watch besides.
@@ -364,8 +387,8 @@ mod tests {
             Some(Path::new("/tmp/p/s")),
         );
         assert_eq!(
-            json,
-            "{\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"insight\":true,\"static\":true,\"media\":false,\
+            json.replace(env!("CARGO_PKG_VERSION"), "1"),
+            "{\"version\":\"1\",\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"insight\":true,\"static\":true,\"media\":false,\
              \"request_id_header\":\"X-Request-Id\",\"watch\":true,\
              \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30,\"temp_dir\":\"/tmp/t\"}}"
         );

@@ -5,8 +5,9 @@ use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+use crate::command::sockets::is_left_over;
 
 /// How the folder's name begins.
 const PREFIX: &str = "canter-pool-";
@@ -79,9 +80,8 @@ fn sweep(place: &Path, own: &Path) {
         }
         let is_ours = fs::symlink_metadata(&path)
             .is_ok_and(|meta| meta.is_dir() && meta.uid() == user && meta.mode() & 0o777 == 0o700);
-        let answer = UnixStream::connect(path.join(SOCKET)).map_err(|error| error.kind());
         // One without a socket may be about to get it.
-        if is_ours && matches!(answer, Err(io::ErrorKind::ConnectionRefused)) {
+        if is_ours && is_left_over(&path.join(SOCKET)) {
             drop(Folder(path));
         }
     }
@@ -91,6 +91,8 @@ fn sweep(place: &Path, own: &Path) {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
     #[test]
     fn the_folder_is_closed_to_others_and_goes_at_the_end() {
@@ -107,12 +109,21 @@ mod tests {
         let place = Folder::create(None).unwrap();
         let left = Folder::create_in(&place.0).unwrap();
         drop(UnixListener::bind(left.socket()).unwrap());
+        let long_ago = Timestamps {
+            last_access: Timespec::default(),
+            last_modification: Timespec::default(),
+        };
+        utimensat(CWD, left.socket(), &long_ago, AtFlags::empty()).unwrap();
+        // Bound, and about to listen.
+        let new = Folder::create_in(&place.0).unwrap();
+        drop(UnixListener::bind(new.socket()).unwrap());
         let used = Folder::create_in(&place.0).unwrap();
         let _listener = UnixListener::bind(used.socket()).unwrap();
         let starting = Folder::create_in(&place.0).unwrap();
         let own = Folder::create(Some(&place.0)).unwrap();
         assert!(own.0.starts_with(&place.0));
-        assert!(!left.0.exists() && used.0.exists() && starting.0.exists() && own.0.exists());
+        assert!(!left.0.exists());
+        assert!([new, used, starting, own].iter().all(|one| one.0.exists()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use canter_channel::report::Report;
 use canter_channel::trace::{Moment, Trace};
 use canter_channel::{Kind, RecordHead, SlotId};
 
-use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe, fingerprint};
+use super::{Inner, Key, Notice, Place, WorkerId, describe, fingerprint};
 
 /// Bytes of answers brought home in one go. A worker can write as fast as they are taken, and the
 /// askers, who bring them on to clients and to disk, must get their turn.
@@ -36,6 +36,10 @@ impl Inner {
             && brought < most
         {
             let id = worker.id;
+            if worker.broken {
+                at += 1;
+                continue;
+            }
             match worker.take(&mut self.scratch) {
                 Ok(Some((head, file))) => {
                     any = true;
@@ -43,7 +47,7 @@ impl Inner {
                 }
                 Ok(None) => at += 1,
                 Err(_) => {
-                    self.replace(id, Reason::Broken);
+                    self.condemn(id);
                     at += 1;
                 }
             }

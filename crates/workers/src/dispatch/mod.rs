@@ -10,6 +10,7 @@ mod bill;
 mod clock;
 mod line;
 mod named;
+mod replace;
 mod run;
 mod slow;
 mod staff;
@@ -461,7 +462,7 @@ impl Inner {
             }
         };
         entry.place = Place::Given(worker.id, slot);
-        let (served, id, replacing) = (worker.served, worker.id, worker.replacing);
+        let (served, id, replacing) = (worker.served, worker.id, worker.replacing.is_some());
         if worker.pushed >= WAKE_AFTER {
             worker.pushed = 0;
             worker.end.wake_worker();
@@ -478,30 +479,6 @@ impl Inner {
             SHALLOW
         } else {
             DEPTH
-        }
-    }
-
-    /// Asks for a replacement once a worker has served its share.
-    fn count_served(&mut self, id: WorkerId, served: u64, replacing: bool) {
-        let most = self.settings.max_requests;
-        if most == 0 || replacing {
-            return;
-        }
-        // Spread by the worker's number, so that the same worker always draws the same.
-        let spread = self.settings.max_requests_jitter.saturating_add(1);
-        let draw = (u64::from(id.0) ^ self.jitter).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 17;
-        if served >= most.saturating_add(draw % spread) {
-            self.replace(id, Reason::MaxRequests);
-        }
-    }
-
-    fn replace(&mut self, id: WorkerId, reason: Reason) {
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {
-            return;
-        };
-        if !worker.replacing {
-            worker.replacing = true;
-            (self.notices)(Notice::Replace(id, reason));
         }
     }
 

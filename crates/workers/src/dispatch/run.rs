@@ -62,7 +62,7 @@ impl Inner {
                 return;
             }
             let mut came = false;
-            for worker in &self.workers {
+            for worker in self.workers.iter().filter(|worker| !worker.broken) {
                 came |= worker.end.about_to_sleep();
             }
             if !came {
@@ -97,6 +97,12 @@ impl Dispatch {
         drop(inner);
         tokio::task::spawn_local(listen(Rc::clone(&self.0), id, control, alarm));
         Ok(())
+    }
+
+    /// The process of a worker has ended. Its socket need not have: a process that it forked may
+    /// hold that.
+    pub fn ended(&self, id: WorkerId) {
+        self.0.borrow_mut().worker_ended(id);
     }
 }
 

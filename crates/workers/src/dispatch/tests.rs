@@ -13,6 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::*;
 
+mod broken;
 mod room;
 mod urgent;
 
@@ -20,6 +21,7 @@ mod urgent;
 struct Played {
     end: WorkerEnd,
     control: OwnedFd,
+    memory: OwnedFd,
 }
 
 impl Played {
@@ -87,6 +89,7 @@ impl Stage {
         let (memory, _front) = canter_channel::create().unwrap();
         let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         let end = WorkerEnd::open(&memory, bell.try_clone().unwrap()).unwrap();
+        let kept = memory.try_clone().unwrap();
         let (control, ours) = fds::pair().unwrap();
         let (files, _files) = fds::pair().unwrap();
         let id = WorkerId(self.next);
@@ -99,7 +102,11 @@ impl Stage {
             files,
         };
         self.dispatch.adopt(id, adopted).unwrap();
-        let played = Played { end, control: ours };
+        let played = Played {
+            end,
+            control: ours,
+            memory: kept,
+        };
         played.say(&Event::Ready);
         self.until(|notices| notices.contains(&Notice::Ready(id)))
             .await;
@@ -572,25 +579,5 @@ fn a_retired_worker_gives_back_what_it_has_not_begun() {
         assert_eq!(failure_of(&answer_of(&mut waiting).await), None);
         old.answer(request);
         assert_eq!(failure_of(&answer_of(&mut running).await), None);
-    });
-}
-
-#[test]
-fn a_worker_that_writes_nonsense_is_to_be_replaced() {
-    run(async || {
-        let mut stage = Stage::new(10);
-        let mut worker = stage.worker().await;
-        let _ticket = stage.submit("/", LONG);
-        let request = worker.start().unwrap();
-        // A file record without its file.
-        let head = RecordHead {
-            kind: Kind::File,
-            last: true,
-            ..request
-        };
-        worker.end.answers.push(head, &[b""]).unwrap();
-        worker.end.watch.wake_front();
-        let replaced = Notice::Replace(WorkerId(1), Reason::Broken);
-        stage.until(|notices| notices.contains(&replaced)).await;
     });
 }

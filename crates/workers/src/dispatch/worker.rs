@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use canter_channel::{Broken, Control, FrontEnd, Kind, RecordHead, SlotId};
 use canter_sys::fds;
 
-use super::{Key, WorkerId};
+use super::{Key, Reason, WorkerId};
 
 /// What a worker says about itself and what it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,10 @@ pub(super) struct Worker {
     pub stuck: u32,
     /// Requests offered in its life.
     pub served: u64,
-    /// Whether it was told that it is to be replaced.
-    pub replacing: bool,
+    /// Why it was asked for that it be replaced, if it was.
+    pub replacing: Option<Reason>,
+    /// Its ring of answers holds something impossible: it is not read any more.
+    pub broken: bool,
     /// Requests pushed since it was last woken.
     pub pushed: u32,
     pub stalled_ticks: u32,
@@ -85,7 +87,8 @@ impl Worker {
             in_flight: 0,
             stuck: 0,
             served: 0,
-            replacing: false,
+            replacing: None,
+            broken: false,
             pushed: 0,
             stalled_ticks: 0,
             stands_still: false,

@@ -60,6 +60,12 @@ impl Supervisor<'_> {
                 }
                 Signal::Interrupt => self.stop("SIGINT", self.graceful_timeout, Duration::ZERO),
                 Signal::Quit => self.stop("SIGQUIT", Duration::ZERO, Duration::ZERO),
+                // Who closes a terminal wants what runs in it to end; `nohup` takes it from there.
+                Signal::Hangup if self.terminals.is_any_hung_up() => self.stop(
+                    "SIGHUP, and its terminal was closed",
+                    self.graceful_timeout,
+                    Duration::ZERO,
+                ),
                 Signal::Hangup => {
                     info!("SIGHUP: reading the code again; options need a restart");
                     self.reload();
@@ -196,6 +202,7 @@ impl Supervisor<'_> {
             let worker = end.worker.0;
             let reason = obituary::words(ended);
             self.halves.remove(&end.worker);
+            self.tell_front(&ToFront::Ended { worker: end.worker });
             let announced = self.nursery.worker_ended(end.worker);
             if end.surprise && !announced && !self.phase.is_ending() {
                 error!(

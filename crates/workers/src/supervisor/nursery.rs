@@ -287,12 +287,21 @@ impl Supervisor<'_> {
         self.nursery.lost = Some(zygote.pid);
         self.nursery.backoff.failed(now);
         self.crew.close();
+        self.settle_asked(now);
+    }
+
+    /// Workers that a zygote was asked for and that will not come from it.
+    fn settle_asked(&mut self, now: Instant) {
         let asked: Vec<WorkerId> = self
             .halves
             .iter()
             .filter_map(|(worker, (_, pid))| pid.is_none().then_some(*worker))
             .collect();
         for worker in asked {
+            debug!(
+                "the zygote that was asked for a worker has gone",
+                worker = worker.0
+            );
             self.halves.remove(&worker);
             let orders = self.crew.handle(worker, Event::NotForked, now);
             self.perform(orders);
@@ -322,12 +331,17 @@ impl Supervisor<'_> {
 
     /// The import has worked.
     fn promote(&mut self, loaded: Loaded) {
+        // What the old zygote has forked counts.
+        self.hear_zygote();
         let Some(candidate) = self.nursery.candidate.take() else {
             return;
         };
         let (process, purpose) = (candidate.process, candidate.purpose);
         if let Some(old) = self.nursery.zygote.take() {
             self.nursery.end(&old);
+            // Or they would be waited for in vain, and this one be taken for hung.
+            self.crew.close();
+            self.settle_asked(Instant::now());
         }
         self.nursery.backoff.succeeded();
         let start = match (&loaded.danger, self.nursery.preload) {

@@ -101,7 +101,11 @@ fn unreadable(path: &str, error: &io::Error) -> Fault {
         io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     };
-    Fault::new(Exit::File, format!("cannot read `{path}`: {reason}"))
+    let fault = Fault::new(Exit::File, format!("cannot read `{path}`: {reason}"));
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return fault.hint("let the user that Canter runs as read it, or start it as another user");
+    }
+    fault
 }
 
 /// Every setting in a file; `None` when it is a project file without a word for us.

@@ -1,10 +1,28 @@
 //! Owns telling which program holds a TCP port, as far as `/proc` shows it.
 //! Leaves what to say about it to `sockets`.
 
-use std::fs;
+use std::{fmt, fs};
 
-/// The program that listens on `port`, for people: `nginx (pid 812)`.
-pub fn of_port(port: u16) -> Option<String> {
+/// The program that listens on a port.
+pub struct Holder {
+    name: String,
+    pid: u32,
+}
+
+impl Holder {
+    pub fn is_this_process(&self) -> bool {
+        self.pid == std::process::id()
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} (pid {})", self.name, self.pid)
+    }
+}
+
+/// Who listens on `port`; for people `nginx (pid 812)`.
+pub fn of_port(port: u16) -> Option<Holder> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
@@ -24,8 +42,9 @@ pub fn of_port(port: u16) -> Option<String> {
             .any(|target| target.as_os_str() == wanted.as_str())
     })?;
     let name = fs::read_to_string(holder.join("comm")).ok()?;
-    let pid = holder.file_name()?.to_string_lossy().into_owned();
-    Some(format!("{} (pid {pid})", name.trim()))
+    let pid = holder.file_name()?.to_str()?.parse().ok()?;
+    let name = name.trim().to_owned();
+    Some(Holder { name, pid })
 }
 
 /// The inode of the socket in state LISTEN (0A) on this port, from a table such as
@@ -62,9 +81,6 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let holder = of_port(port).unwrap();
-        assert!(
-            holder.ends_with(&format!("(pid {})", std::process::id())),
-            "{holder}"
-        );
+        assert!(holder.is_this_process(), "{holder}");
     }
 }

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use canter_base::options::{Address, Config, Host};
 use canter_base::{Exit, Fault};
@@ -18,7 +19,7 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
-use super::holder;
+use super::holder::{self, Holder};
 
 /// What listens on a socket.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +92,17 @@ impl Sockets {
             self.listeners.into_iter().zip(self.addresses).collect(),
             self.files,
         )
+    }
+
+    /// The address of ours on a port, as it is written in an option.
+    fn own(&self, port: u16) -> String {
+        let bound = self.listeners.iter().filter_map(|fd| getsockname(fd).ok());
+        let mut bound = bound.filter_map(|bound| SocketAddr::try_from(bound).ok());
+        match bound.find(|bound| bound.port() == port) {
+            Some(bound) if bound.ip().is_unspecified() => format!("`:{port}`"),
+            Some(bound) => format!("`{bound}`"),
+            None => "another option of this start".to_owned(),
+        }
     }
 
     fn push(&mut self, listener: OwnedFd, address: String) {
@@ -246,7 +258,7 @@ fn push_tcp(
     listener: Result<OwnedFd, Errno>,
     address: SocketAddr,
 ) -> Result<(), Fault> {
-    let listener = listener.map_err(|error| tcp_fault(sockets.purpose, address, error))?;
+    let listener = listener.map_err(|error| tcp_fault(sockets, address, error))?;
     let bound = getsockname(&listener)
         .ok()
         .and_then(|bound| SocketAddr::try_from(bound).ok())
@@ -275,12 +287,18 @@ fn open_tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn tcp_fault(purpose: Purpose, address: SocketAddr, error: Errno) -> Fault {
+fn tcp_fault(sockets: &Sockets, address: SocketAddr, error: Errno) -> Fault {
+    let purpose = sockets.purpose;
     let port = address.port();
     let fault = |why: &str| Fault::new(Exit::Bind, format!("cannot listen on `{address}`: {why}"));
     match error {
         Errno::ADDRINUSE => {
-            let holder = holder::of_port(port).map_or_else(
+            let holder = holder::of_port(port);
+            if holder.as_ref().is_some_and(Holder::is_this_process) {
+                return fault(&format!("{} listens there already", sockets.own(port)))
+                    .hint("name each port once");
+            }
+            let holder = holder.map_or_else(
                 || "another program listens there".to_owned(),
                 |holder| format!("{holder} listens there"),
             );
@@ -363,13 +381,46 @@ fn clear_stale(path: &Path) -> Result<(), &'static str> {
     if !meta.file_type().is_socket() {
         return Err("there is a file of that name that is not a socket");
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err("another server answers there"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|_| "a socket is left over there and cannot be removed")
+    let mut tries = 0;
+    loop {
+        match UnixStream::connect(path) {
+            Ok(_) => return Err("another server answers there"),
+            // One that is about to listen refuses, too.
+            Err(error) if is_refused(&error) && is_new(&meta) && tries < STARTING.1 => {
+                tries += 1;
+                std::thread::sleep(STARTING.0);
+            }
+            Err(error) if is_refused(&error) => {
+                return fs::remove_file(path)
+                    .map_err(|_| "a socket is left over there and cannot be removed");
+            }
+            Err(_) => return Err("there is a socket that cannot be examined"),
         }
-        Err(_) => Err("there is a socket that cannot be examined"),
     }
+}
+
+/// How long, and how often, to wait for a server that has bound its socket and does not listen yet.
+const STARTING: (Duration, u32) = (Duration::from_millis(10), 50);
+
+/// A socket file older than this that refuses is left over: a server listens right after it has bound.
+const NEW: Duration = Duration::from_secs(5);
+
+/// Whether a socket file is so new that its server may be about to listen.
+pub fn is_new(meta: &fs::Metadata) -> bool {
+    meta.modified()
+        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < NEW))
+}
+
+/// Whether nobody listens at a socket file, nor is about to.
+pub fn is_left_over(path: &Path) -> bool {
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return false;
+    };
+    !is_new(&meta) && UnixStream::connect(path).is_err_and(|error| is_refused(&error))
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
 }
 
 fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {

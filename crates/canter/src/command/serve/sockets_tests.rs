@@ -82,7 +82,7 @@ fn an_address_of_another_machine_is_said_to_be_one() {
 #[test]
 fn a_privileged_port_says_what_to_do() {
     let fault = tcp_fault(
-        Purpose::Site,
+        &Sockets::default(),
         "127.0.0.1:80".parse().unwrap(),
         Errno::ACCESS,
     );
