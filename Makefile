@@ -14,7 +14,7 @@ help:
 	@echo "make stories-grid   likewise, compared with every configuration (half an hour)"
 	@echo "make django-suite   Django's own tests through the pooler, compared with none (minutes)"
 	@echo "make psycopg-suite  psycopg's own tests, likewise"
-	@echo "make edge-suite     the httpwg tests of HTTP/2, and sslyze"
+	@echo "make edge-suite     the httpwg tests of HTTP/2, sslyze, and h2spec where it is"
 	@echo "make docs   write the reference pages anew"
 
 demo:

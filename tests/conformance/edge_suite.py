@@ -1,12 +1,13 @@
 """Runs the public suites over Canter's edge: the httpwg tests of HTTP/2 (RFC 9113) in plain text and
-over TLS, and sslyze with Mozilla's intermediate profile.
+over TLS, sslyze with Mozilla's intermediate profile, and h2spec where it is installed.
 
 Owns installing what they need in a folder of its own, starting Canter for them and reading their
 verdicts. Leaves our own tests of the same rules to ``tests/test_http2.py`` and ``test_tls.py``.
 
     python tests/conformance/edge_suite.py [--tools FOLDER]
 
-It needs ``cargo`` once, for ``httpwg-cli``, and io_uring, which that program is built on.
+It needs ``cargo`` once, for ``httpwg-cli``, and io_uring, which that program is built on. h2spec is a
+program of its own, which nothing here installs: ``H2SPEC`` names it, or it is on the path.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -118,6 +120,20 @@ def run_httpwg(program: Path, port: int, how: str) -> bool:
     return passed is not None and passed.group(1) == passed.group(2)
 
 
+def run_h2spec(port: int) -> bool:
+    """Whether every test passes over TLS; in plain text one wants HTTP/1.1 to be refused."""
+    program = os.environ.get("H2SPEC") or shutil.which("h2spec")
+    if program is None:
+        print("h2spec is not installed, and left out (H2SPEC names it)", flush=True)
+        return True
+    words = [program, "-h", "127.0.0.1", "-p", str(port), "-t", "-k", "--strict", "-o", "4"]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    passed = re.search(r"(\d+) tests, (\d+) passed, 0 skipped, 0 failed", ran.stdout)
+    failures = ran.stdout[ran.stdout.find("Failures:") :][-4000:]
+    print(f"h2spec, over TLS: {passed.group(0) if passed else failures}", flush=True)
+    return passed is not None and ran.returncode == 0
+
+
 def run_sslyze(tools: Path, port: int, folder: Path, root: Path) -> bool:
     """Whether nothing is said against the server under Mozilla's intermediate profile."""
     python = tools / "sslyze" / "bin" / "python"
@@ -169,6 +185,7 @@ def main() -> int:
             relay = Relay(server.address, context)
             results.append(run_httpwg(program, relay.port, "over TLS"))
             results.append(run_sslyze(tools, server.port, folder, root))
+            results.append(run_h2spec(server.port))
     return 0 if all(results) else 1
 
 
