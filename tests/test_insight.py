@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -48,7 +49,7 @@ def server(orders_site: Path) -> Iterator[Server]:
 
 def test_c2_habits_that_are_no_fault_give_no_finding(server: Server) -> None:
     names = re.findall(r"^def (\w+)", (APPS / "habits.py").read_text(encoding="utf-8"), re.M)
-    assert len(names) == 10
+    assert len(names) == 13
     for name in names:
         for _ in range(2):
             assert shop.get(server, f"/habits/{name}/")[0] == 200
@@ -146,9 +147,34 @@ def test_d3_metrics_reach_beyond_the_routers_patience(server: Server) -> None:
     _status, fields, text = shop.get(server, "/-/canter/metrics")
     assert fields["content-type"].startswith("text/plain; version=0.0.4")
     labels = 'http_request_method="GET",http_route="/recent/"'
+    labels += ',http_response_status_code="200",url_scheme="http"'
     for end in ("30", "60", "+Inf"):
         assert f'http_server_request_duration_seconds_bucket{{{labels},le="{end}"}} ' in text
     assert 'canter_process_memory_bytes{process="front",kind="pss"}' in text
+
+
+FAILING = """
+def application(environ, start_response):
+    status = environ["QUERY_STRING"] or "200"
+    start_response(f"{status} Told", [("Content-Length", "0")])
+    return []
+"""
+
+
+def test_d3_what_failed_is_seen_in_the_metrics_by_its_status(tmp_path: Path) -> None:
+    with Server(tmp_path, FAILING) as server:
+        for query, times in (("", 3), ("?404", 2), ("?500", 1), ("?503", 2)):
+            for _ in range(times):
+                shop.get(server, f"/{query}")
+        text = shop.get(server, "/-/canter/metrics")[2]
+    name = "http_server_request_duration_seconds_count"
+    row = rf'^{name}{{.*http_route="",http_response_status_code="(\d+)",url_scheme="http"(.*)}} (\d+)$'
+    assert re.findall(row, text, re.M) == [
+        ("200", "", "3"),
+        ("404", "", "2"),
+        ("500", ',error_type="500"', "1"),
+        ("503", ',error_type="503"', "2"),
+    ]
 
 
 def test_d5_the_page_needs_nothing_else_and_is_small(server: Server) -> None:
@@ -179,10 +205,17 @@ def test_d5_what_comes_through_a_proxy_does_not_count_as_local(
 
 
 def test_d5_once_a_proxy_was_seen_being_on_this_machine_proves_nothing(orders_site: Path) -> None:
-    with serve(orders_site) as server:
+    with serve(orders_site, "--admin-token", TOKEN) as server:
         assert shop.get(server, "/-/canter")[0] == 200
         shop.get(server, "/hello/", X_Forwarded_For="192.0.2.1")
         assert shop.get(server, "/-/canter")[0] == 404
+        # Nor to commands, unless they have the token.
+        top = ("top", f"127.0.0.1:{server.port}", "--once")
+        refused = canter(*top)
+        assert refused.returncode == 9 and "CANTER_ADMIN_TOKEN" in refused.stderr
+        assert canter(*top, "--token", TOKEN).returncode == 0
+        assert canter(*top, "--token", "two words").returncode == 2
+        assert canter(*top, CANTER_ADMIN_TOKEN=TOKEN).returncode == 0
 
 
 def test_d5_the_token_opens_it_from_anywhere_once(server: Server) -> None:
@@ -205,6 +238,73 @@ def ask(address: tuple[str, int] | str, path: str, **fields: str) -> http.client
     connection.sock.connect(address)
     connection.request("GET", path, headers=fields)
     return connection.getresponse()
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="LEFT OUT: only root can open a socket as another user"
+)
+
+
+@contextlib.contextmanager
+def as_user(user: int) -> Iterator[None]:
+    """A socket belongs to who makes it, whoever uses it."""
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def asked_by(
+    user: int, server: Server, path: str, method: str = "GET", **fields: str
+) -> tuple[int, dict[str, str], str]:
+    """Status, fields and text of what another user of this machine gets, as a proxy without words of
+    its own: its ``Host`` is the address it connects to."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    with as_user(user):
+        connection.connect()
+    connection.request(method, path, headers={key.replace("_", "-"): it for key, it in fields.items()})
+    answer = connection.getresponse()
+    text = "" if path.endswith("/events") and answer.status == 200 else answer.read().decode()
+    connection.close()
+    return answer.status, dict(answer.getheaders()), text
+
+
+@needs_root
+def test_d5_a_proxy_that_says_nothing_of_itself_shows_the_dashboard_to_nobody(
+    orders_site: Path,
+) -> None:
+    with serve(orders_site, "--admin-token", TOKEN) as server:
+        assert [shop.get(server, f"/-/canter{it}")[0] for it in ("", "/metrics")] == [200, 200]
+        # 33 is www-data, as which both a proxy and the site may run.
+        for user in (65_534, 33, 1000):
+            for path in ("", "/data.json", "/events", "/metrics", "/settings.json", "/profile.json"):
+                status, _fields, text = asked_by(user, server, f"/-/canter{path}")
+                assert status == 403, path
+                assert all(way in text for way in ("CANTER_ADMIN_TOKEN", "canter top", "--admin-bind"))
+        for act in ("acknowledge?id=a", "explain?id=a", "profile?seconds=1", "purge?all=1", "staff?"):
+            mark = {"X_Canter": "1", "Content_Length": "0"}
+            assert asked_by(65_534, server, f"/-/canter/{act}", "POST", **mark)[0] == 403, act
+        keyed = {"Authorization": f"Bearer {TOKEN}"}
+        assert asked_by(65_534, server, "/-/canter", **keyed)[0] == 200
+        # No phases for its clients, and whose they are is not asked for each of them.
+        for user in (65_534, 0):
+            fields = asked_by(user, server, "/hello/", Sec_Fetch_Mode="navigate")[1]
+            assert not any(name.lower() == "server-timing" for name in fields)
+        # After so many strangers the system is asked again within a second.
+        until(lambda: shop.get(server, "/-/canter")[0] == 200)
+        # Not to be confused with who is far away: for them there is no such page.
+        assert asked_by(65_534, server, "/-/canter", Via="1.1 somewhere")[0] == 404
+
+
+@needs_root
+def test_d5_an_address_of_the_dashboards_own_is_for_all_users_of_the_machine(
+    orders_site: Path,
+) -> None:
+    with serve(orders_site, "--admin-bind", "127.0.0.1:0") as server:
+        # That of the dashboard stands first.
+        assert asked_by(65_534, server, "/-/canter/metrics")[0] == 200
+        assert asked_by(65_534, server, "/-/canter", Via="1.1 somewhere")[0] == 404
 
 
 def test_d5_at_an_address_of_its_own_there_is_the_page_and_no_app_and_watching_takes_no_thread(
@@ -242,8 +342,9 @@ def test_d2_a_browser_that_has_shown_the_token_is_told_from_anywhere(orders_site
             assert "server-timing" not in shop.get(server, "/recent/", Cookie=cookie, **away)[1]
 
 
-def canter(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=PATIENCE)
+def canter(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **env}
+    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=PATIENCE, env=env)
 
 
 def test_d5_commands_ask_the_server_over_its_private_socket(

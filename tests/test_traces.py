@@ -101,6 +101,7 @@ def test_d8_a_request_of_the_demo_site_is_told_with_its_parts_and_its_dearest_li
     found = attributes(span)
     assert found["http.route"] == "/api/orders/" and found["http.response.status_code"] == 200
     assert found["url.path"] == "/api/orders/" and found["canter.request.id"] == logged(server)["request_id"]
+    assert (found["server.address"], found["server.port"]) == ("127.0.0.1", server.port)
     assert found["user_agent.original"] == "an agent" and found["url.scheme"] == "http"
     assert found["canter.queries"] > 5 and found["canter.phase.sql_ms"] > 0
     wall_ms = (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6
@@ -125,6 +126,9 @@ def test_d8_a_request_of_the_demo_site_is_told_with_its_parts_and_its_dearest_li
     durations = metrics["http.server.request.duration"].histogram
     (point,) = [one for one in durations.data_points if attributes(one).get("http.route") == "/api/orders/"]
     assert (point.count, sum(point.bucket_counts)) == (1, 1)
+    labels = attributes(point)
+    assert (labels["http.response.status_code"], labels["url.scheme"]) == (200, "http")
+    assert "error.type" not in labels
     assert len(point.bucket_counts) == len(point.explicit_bounds) + 1 and 60.0 in point.explicit_bounds
     assert abs(point.sum - wall_ms / 1000) < 0.001
     assert durations.aggregation_temporality == 2 and metrics["http.server.request.duration"].unit == "s"

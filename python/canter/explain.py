@@ -24,7 +24,10 @@ FIRST_WITH_GENERIC_PLANS = 160_000
 
 CONDITIONS = ("Index Cond", "Recheck Cond", "Hash Cond", "Merge Cond", "Join Filter", "Filter")
 EQUAL = re.compile(r'\(?"?(\w+)"?\)?(?:::\w+)? = (?:ANY \()?\(?[$?]')
-PLACEHOLDER = re.compile(r'"[^"]*"|%%|%s|\?')
+PLACEHOLDER = re.compile(r'"[^"]*"|%%|%s')
+MARK = re.compile(r'"[^"]*"|%|\?(?!\s*\?)')
+"""The place of a value in a text without values: two of them never stand side by side, so that the first
+is PostgreSQL's operator."""
 QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`""")
 
 
@@ -33,7 +36,7 @@ def explain(question: Mapping[str, Any]) -> dict[str, Any]:
     from django.db import close_old_connections
 
     name, text = int(question["name"], 16), str(question["sql"])
-    sql = insight.template(name) or text
+    sql = insight.template(name) or as_template(text)
     if not is_one(sql):
         return {"error": "there are several statements in it: the plan is asked for one alone"}
     # No request of Django's is under way, so that nobody else does this.
@@ -131,15 +134,21 @@ def _reading(connection: Any) -> Iterator[Any]:
         transaction.set_rollback(True, using=connection.alias)
 
 
+def as_template(text: str) -> str:
+    """A text without values as Django would have it: with ``%s`` where values belong."""
+    marks = {"%": "%%", "?": "%s"}
+    return MARK.sub(lambda found: marks.get(found[0], found[0]), text)
+
+
 def numbered(sql: str) -> str:
-    """With ``$1``, ``$2`` in place of Django's ``%s``, or of the ``?`` of a text without values."""
+    """With ``$1``, ``$2`` in place of Django's ``%s``; ``?`` is an operator."""
     count = 0
 
     def put(found: re.Match[str]) -> str:
         nonlocal count
         if found[0] == "%%":
             return "%"
-        if found[0] not in ("%s", "?"):
+        if found[0] != "%s":
             return found[0]
         count += 1
         return f"${count}"
@@ -209,19 +218,18 @@ def _index(table: str, column: str, rows: int) -> str:
 
 
 def _of_sqlite(connection: Any, sql: str, params: Any) -> dict[str, Any]:
-    text = PLACEHOLDER.sub(lambda found: "%s" if found[0] == "?" else found[0], sql)
-    wanted = len(re.findall(r"%s", PLACEHOLDER.sub(lambda m: m[0] if m[0] == "%s" else "", text)))
+    wanted = PLACEHOLDER.findall(sql).count("%s")
     values: Sequence[Any] = params if params is not None else [None] * wanted
     with connection.cursor() as cursor:
         # It compiles the statement and runs none of it.
-        cursor.execute(f"EXPLAIN QUERY PLAN {text}", values)
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", values)
         rows = cursor.fetchall()
         depths = {0: -1}
         lines, hints = [], []
         for number, parent, _unused, detail in rows:
             depths[number] = depths.get(parent, -1) + 1
             lines.append("  " * depths[number] + str(detail))
-            hint = _hint_of_sqlite(cursor, str(detail), text)
+            hint = _hint_of_sqlite(cursor, str(detail), sql)
             if hint:
                 hints.append(hint)
     return {"how": "EXPLAIN QUERY PLAN", "plan": lines, "hints": hints}

@@ -51,7 +51,7 @@ hook: _worker.Hook | None = None
 """What runs around each statement, once something is watched."""
 _is_own: dict[str, bool] = {}
 _places: dict[tuple[str, int], tuple[int, str]] = {}
-_captured: set[tuple[str, int, int]] = set()
+_captured: set[tuple[int, int, int]] = set()
 _wanted: dict[int, float] = {}
 """Statements of which somebody wants the values of one run, and until when."""
 _samples: dict[int, tuple[str, Any, str]] = {}
@@ -145,13 +145,19 @@ def is_own(file: str) -> bool:
 
 def _capture(sql: str, code: int, line: int) -> advice.Capture | None:
     """What the rows are read for: looked up once for each statement at each place."""
-    key = (sql, code, line)
+    # Not the text itself, which may be long.
+    key = (hash(sql), code, line)
     if key in _captured:
         return None
     if len(_captured) >= MOST_KNOWN:
         _captured.clear()
     _captured.add(key)
     return advice.capture(sys._getframe(1))
+
+
+def _forget_captures() -> None:
+    """From here on all advice is told once more."""
+    _captured.clear()
 
 
 _compose = advice.compose

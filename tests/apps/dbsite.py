@@ -203,10 +203,10 @@ def naps(request: HttpRequest, seconds: str) -> JsonResponse:
 
 
 def numbers(request: HttpRequest) -> JsonResponse:
-    """A read, twice, that changes something all the same."""
+    """A read in a loop that changes something all the same."""
     with connections["default"].cursor() as cursor:
-        for _ in range(2):
-            cursor.execute("SELECT nextval('numbers') + %s", [0])
+        for number in range(5):
+            cursor.execute("SELECT nextval('numbers') + %s", [number])
         return JsonResponse({"number": cursor.fetchone()[0]})
 
 

@@ -104,8 +104,28 @@ def generic(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(str([note.about for note in notes]))
 
 
+def filtered_chunks(_request: HttpRequest) -> HttpResponse:
+    """A key that stays the same beside a list that does not."""
+    single = models.Prefetch("lines", OrderLine.objects.filter(quantity=1))
+    orders = Order.objects.prefetch_related(single).order_by("pk").iterator(chunk_size=3)
+    return HttpResponse(str(sum(len(order.lines.all()) for order in orders)))
+
+
+def keyset_of_one(_request: HttpRequest) -> HttpResponse:
+    last, seen = 0, 0
+    while found := list(OrderLine.objects.filter(quantity=1, pk__gt=last).order_by("pk")[:10]):
+        last, seen = found[-1].pk, seen + len(found)
+    return HttpResponse(str(seen))
+
+
+def shuffled(_request: HttpRequest) -> HttpResponse:
+    """The same words, and another answer each time."""
+    return HttpResponse(str([list(Product.objects.order_by("?")[:3]) for _ in range(3)]))
+
+
 VIEWS = (
     pagination, keyset, iterator, chunks, locked, saves, savepoints, read_back, places, generic,
+    filtered_chunks, keyset_of_one, shuffled,
 )  # fmt: skip
 
 urlpatterns = [path(f"habits/{view.__name__}/", view) for view in VIEWS]

@@ -165,6 +165,27 @@ def odd(request):
     for _ in range(2):
         insight.hook.observe(lambda *words: None, sql, params, False, {"connection": connection})
     return HttpResponse("x")
+
+RUNS = {
+    # A key beside a list, and beside an order: another key is another row's question.
+    "listed": [("SELECT 1 WHERE o = %s AND s IN (%s, %s)", [n, "a", "b"]) for n in range(6)],
+    "latest": [("SELECT 1 WHERE o = %s AND at < %s ORDER BY at LIMIT 9", (n, "x")) for n in range(6)],
+    # Chunks of what belongs to one key.
+    "chunks": [("SELECT 1 WHERE k = %s AND o IN (%s, %s)", (7, n, n + 1)) for n in range(6)],
+    "named": [("SELECT 1 WHERE k = %(k)s AND o IN (%(o)s, %(p)s)", {"k": n, "o": 1, "p": 2}) for n in range(6)],
+    "negative": [("SELECT 1 WHERE k = %s", [[n]]) for n in (-1, -2, -1.0, -2.0, -3)],
+    "nested": [("SELECT 1 WHERE (a, b) IN %s", [((n, 1), (2, 3))]) for n in (-1, -2)],
+    "short": [("SELECT 1 WHERE k = %s AND a = %s", (n,)) for n in range(6)],
+    "long": [("SELECT 1 WHERE k = %s AND a IN (" + "%s, " * 5000 + "%s)", (n, *range(5001))) for n in range(6)],
+}
+
+def runs(request):
+    context = {"connection": connection}
+    for sql, params in RUNS[request.GET["what"]]:
+        # As the ORM does, a text of its own each time.
+        sql = "".join(list(sql))
+        insight.hook.observe(lambda *words: None, sql, params, False, context)
+    return HttpResponse("x")
 """
 
 LINES = [str(at) for at, line in enumerate(VIEWS.splitlines(), 1) if ".first()" in line]
@@ -181,7 +202,7 @@ from django.urls import path
 import several_views
 relations.urlpatterns[:0] = [
     path("several/", several_views.several, name="s"), path("odd/", several_views.odd),
-    path("moved/", several_views.moved), path("crowded/", several_views.crowded),
+    path("moved/", several_views.moved), path("runs/", several_views.runs), path("crowded/", several_views.crowded),
 ]
 sys.setrecursionlimit(10_000)
 relations.fill()
@@ -198,6 +219,7 @@ out = {
     "listed": [told("/moved/") for _ in range(40)],
     "moved": told("/moved/?there=1"),
     "crowded": [told("/crowded/?crowd=1"), told("/crowded/")],
+    "runs": {what: told(f"/runs/?what={what}") for what in several_views.RUNS},
     "odd": [told(f"/odd/?what={what}") for what in ("kind", "nested", "asks")],
 }
 print(json.dumps(out))
@@ -254,6 +276,107 @@ def test_c11_statements_and_values_of_any_kind_are_counted(told: Any) -> None:
     assert asks[1] == 4
 
 
+def test_c3_of_what_is_asked_in_pieces_the_keys_are_counted(told: Any) -> None:
+    counted = {what: [row[2:5] for row in one[5]] for what, one in told["runs"].items()}
+    assert counted == {
+        "listed": [[6, 6, 0]],
+        "latest": [[6, 6, 0]],
+        "chunks": [[6, 1, 0]],
+        "named": [[6, 6, 0]],
+        "negative": [[5, 5, 0]],
+        "nested": [[2, 2, 0]],
+        "short": [[6, 6, 0]],
+        # Too long to be kept, and known all the same.
+        "long": [[6, 6, 0]],
+    }
+
+
+BOUNDED = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+import relations
+from canter import insight
+from django.db import connection
+from django.test import RequestFactory
+
+insight.install()
+context = {"connection": connection}
+request = RequestFactory().get("/")
+request.resolver_match = None
+
+def ask(sizes):
+    for number, size in enumerate(sizes):
+        insight.hook.begin(request)
+        sql = f"SELECT c{number} FROM t WHERE a IN (" + "%s, " * (size // 4) + "%s)"
+        insight.hook.observe(lambda *words: None, sql, (), False, context)
+        insight.hook.report()
+
+def kilobytes():
+    words = open("/proc/self/statm").read().split()
+    return int(words[1]) * resource.getpagesize() // 1024
+
+ask([100] * 600)
+before = kilobytes()
+ask([8_000] * 500)
+ask([200_000] * 500)
+print(kilobytes() - before)
+"""
+
+
+def test_c11_texts_without_end_are_not_kept() -> None:
+    program = [sys.executable, "-c", BOUNDED, str(APPS)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "canter:" not in done.stderr, done.stderr
+    # 104 MB of statements went by.
+    assert int(done.stdout) < 12_000
+
+
+ENGINE = """
+from django.db.backends.sqlite3 import base, operations
+
+class DatabaseOperations(operations.DatabaseOperations):
+    def quote_name(self, name):
+        return name if name.startswith("`") else f"`{name}`"
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    vendor = "mysql"
+    display_name = "one that speaks as MySQL does"
+    ops_class = DatabaseOperations
+"""
+
+OTHER = """
+import json, sys
+sys.path[:0] = sys.argv[1:3]
+from django.conf import LazySettings
+as_ever = LazySettings.configure
+def configure(self, **words):
+    words["DATABASES"]["default"]["ENGINE"] = "engine"
+    as_ever(self, **words)
+LazySettings.configure = configure
+import relations
+from canter import insight
+from django.test import Client
+relations.fill()
+insight.install()
+assert Client().get("/forward/").status_code == 200
+print(json.dumps(insight.report()))
+"""
+
+
+def test_c1_an_engine_that_nobody_has_heard_of_is_watched_too(tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "__init__.py").write_text("", encoding="utf-8")
+    (tmp_path / "engine" / "base.py").write_text(ENGINE, encoding="utf-8")
+    program = [sys.executable, "-c", OTHER, str(APPS), str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "canter:" not in done.stderr, done.stderr
+    told = json.loads(done.stdout)
+    texts = {name: text for name, _bits, text in told[6]}
+    loops = [texts[row[0]] for row in told[5] if row[3] >= 5]
+    assert loops and all("SELECT" in text and '"' not in text for text in texts.values()), texts
+    assert "select_related" in told[8][0][2]
+
+
 @pytest.mark.parametrize(
     ("sql", "one"),
     [
@@ -270,8 +393,15 @@ def test_c9_only_a_single_statement_is_explained(sql: str, one: bool) -> None:
 
 
 def test_c9_placeholders_of_django_become_those_of_postgresql() -> None:
-    assert explain.numbered("a = %s AND b LIKE '%%x' AND c = ?") == "a = $1 AND b LIKE '%x' AND c = $2"
+    assert explain.numbered("a = %s AND b LIKE '%%x' AND c = %s") == "a = $1 AND b LIKE '%x' AND c = $2"
     assert explain.numbered('"odd%s" = %s') == '"odd%s" = $1'
+
+
+def test_c9_the_operator_of_postgresql_that_looks_like_a_placeholder_stays() -> None:
+    assert explain.numbered('"data" ? %s AND "data" ?| %s') == '"data" ? $1 AND "data" ?| $2'
+    template = explain.as_template('a = ? AND "odd?" = ? AND data ? ? AND b % ? = ? LIMIT ?')
+    assert template == 'a = %s AND "odd?" = %s AND data ? %s AND b %% %s = %s LIMIT %s'
+    assert explain.numbered(template) == 'a = $1 AND "odd?" = $2 AND data ? $3 AND b % $4 = $5 LIMIT $6'
 
 
 def test_c8_a_line_of_a_plan_has_no_literal_of_the_database() -> None:

@@ -281,6 +281,15 @@ fn push_logfmt(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::R
     if let Some((trace, span)) = trace_words(ended) {
         write!(out, " trace_id={trace} span_id={span}")?;
     }
+    if let Some(learned) = ended.learned {
+        out.push_str(" route=");
+        push_logfmt_value(out, &learned.route);
+        write!(out, " queries={}", learned.queries)?;
+        for phase in Phase::ALL {
+            let us = learned.phases.get(phase);
+            write!(out, " {}_ms={}.{:03}", phase.word(), us / 1000, us % 1000)?;
+        }
+    }
     out.push('\n');
     Ok(())
 }
@@ -421,7 +430,25 @@ mod tests {
              trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=00f067aa0ba902b7\n"
         ));
         assert!(logfmt.contains("status=200 bytes=13") && logfmt.contains("user_agent=curl/8"));
-        for form in [json, logfmt] {
+        let learned = Learned {
+            queries: 3,
+            route: "/a b/".to_owned(),
+            ..Learned::default()
+        };
+        let mut told = String::new();
+        with_ended(|ended| {
+            let ended = Ended {
+                learned: Some(&learned),
+                ..*ended
+            };
+            push_line(&mut told, AccessLogFormat::Logfmt, 0, &ended);
+        });
+        assert!(
+            told.contains(" route=\"/a b/\" queries=3 router_ms=0.000 "),
+            "{told}"
+        );
+        assert_eq!(told.matches("_ms=").count(), 1 + Phase::ALL.len());
+        for form in [json, logfmt, told] {
             assert!(form.lines().count() == 1 && !form.contains('\x1b'));
         }
     }

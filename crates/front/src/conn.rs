@@ -33,6 +33,7 @@ use crate::forwarded::Client;
 use crate::guard::Entrance;
 use crate::h2::streams::Active;
 use crate::h2::{Multiplexed, PREFACE};
+use crate::owner::Ends;
 use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
@@ -75,6 +76,10 @@ pub(crate) struct Arrival {
     pub admin: bool,
     /// It arrived at the socket of this user's commands, which no other user of the machine reaches.
     pub commands: bool,
+    /// Both ends of the connection, where it was made over TCP by who speaks on it.
+    pub ends: Option<Ends>,
+    /// Whether this server's user made it, once that was asked.
+    pub own: Cell<Option<bool>>,
     /// It is one stream of an HTTP/2 connection.
     pub http2: bool,
     /// When such a stream may ask the app.
@@ -94,6 +99,8 @@ impl Arrival {
             redirects: self.redirects,
             admin: self.admin,
             commands: self.commands,
+            ends: self.ends,
+            own: self.own.clone(),
             http2: true,
             turn: Some(Rc::clone(turn)),
             _entrance: None,

@@ -52,6 +52,8 @@ pub struct Insight {
     traces: OnceCell<Traces>,
     /// Somebody speaks for others from this machine.
     proxied: Cell<bool>,
+    /// Browsers were seen that are not those of the user that runs the server.
+    strangers: Cell<bool>,
     /// Connections of clients, as the sweep has counted them last.
     pub(crate) connections: Cell<u32>,
     /// Streams of events that are open.
@@ -95,6 +97,7 @@ impl Insight {
             acknowledged: RefCell::new(Acknowledged::at(Path::new(FILE))),
             traces: OnceCell::new(),
             proxied: Cell::new(false),
+            strangers: Cell::new(false),
             connections: Cell::new(0),
             streams: Cell::new(0),
         })
@@ -264,6 +267,7 @@ impl Insight {
                 &report.route
             },
             status,
+            https: facts.https,
             phases,
             queries,
             writes,
@@ -320,6 +324,16 @@ impl Insight {
     /// Whether somebody speaks for others from this machine.
     pub(crate) fn is_proxied(&self) -> bool {
         self.proxied.get()
+    }
+
+    /// From now on the system is not asked for each browser whose it is.
+    pub(crate) fn note_stranger(&self) {
+        self.strangers.set(true);
+    }
+
+    /// Whether another user of this machine has asked.
+    pub(crate) fn serves_strangers(&self) -> bool {
+        self.strangers.get()
     }
 
     /// Whether this is the token. Takes as long whatever is wrong with it.

@@ -23,6 +23,7 @@ mod insight;
 mod introduction;
 mod likeness;
 mod listener;
+mod owner;
 mod pages;
 mod pipe;
 mod pipeline;

@@ -1,6 +1,7 @@
 //! Owns accepting connections from one listening socket, and what to do when there are too many.
 //! Leaves opening the socket to the supervisor and serving to `conn`.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -13,6 +14,7 @@ use crate::app::App;
 use crate::conn::{Arrival, Conn};
 use crate::forwarded::{Client, is_named_trusted, is_trusted};
 use crate::introduction::{self, Introduced};
+use crate::owner::Ends;
 use crate::server::Shared;
 use crate::stream::Stream;
 use crate::tls::{Tls, TlsStream};
@@ -187,7 +189,12 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
         },
         _ => None,
     };
-    let local = introduced.local.or_else(|| stream.local());
+    let ends = match (introduced.local, peer.zip(stream.local())) {
+        (None, Some((peer, local))) => Some(Ends { peer, local }),
+        // A proxy has named them: its own are not theirs.
+        _ => None,
+    };
+    let local = introduced.local.or(ends.map(|ends| ends.local));
     let local = local.map_or_else(
         || (b"localhost".to_vec(), 80),
         |local| {
@@ -222,6 +229,8 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
         redirects: spoken.redirects,
         admin: spoken.admin,
         commands: spoken.commands,
+        ends,
+        own: Cell::new(None),
         http2: false,
         turn: None,
         _entrance: entrance,

@@ -1,13 +1,26 @@
-//! Owns how durations are counted: 64 steps from 0.1 ms on, three to each doubling, and one for all
-//! that is longer. 260 bytes each, and two can be added.
+//! Owns how durations are counted: 64 steps from 0.1 ms to 200 s, ten to each power of ten, and one
+//! for all that is longer. 260 bytes each, and two can be added. Every bound that a metric is told
+//! by is the end of a step, so that what is told by it is exact.
 //! Leaves what is measured to its callers.
 
-/// The end of the first step in microseconds: shorter ones are all alike.
-const FIRST_US: u64 = 100;
-/// Steps to a doubling, evenly spread within it.
-const STEPS: usize = 3;
-/// Steps with an upper end: the last one is beyond three minutes.
+/// The ends of ten steps, in hundredths of a power of ten: none is more than a third above the last.
+const STEPS: [u64; 10] = [100, 125, 150, 200, 250, 300, 400, 500, 600, 750];
+/// Steps with an upper end.
 const BUCKETS: usize = 64;
+
+/// The upper ends of the steps in microseconds.
+const ENDS_US: [u64; BUCKETS] = {
+    let mut ends = [0; BUCKETS];
+    let (mut step, mut power) = (0, 1);
+    while step < BUCKETS {
+        ends[step] = STEPS[step % STEPS.len()] * power;
+        step += 1;
+        if step % STEPS.len() == 0 {
+            power *= 10;
+        }
+    }
+    ends
+};
 
 /// Counts of durations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,23 +36,8 @@ impl Default for Histogram {
     }
 }
 
-/// The upper end of a step in microseconds.
-fn upper_us(step: usize) -> u64 {
-    let base = FIRST_US << (step / STEPS).min(40);
-    base + base * (step % STEPS) as u64 / STEPS as u64
-}
-
 fn step_of(us: u64) -> usize {
-    if us <= FIRST_US {
-        return 0;
-    }
-    // `us` lies within base < us <= 2 · base for one base = 100 · 2^n.
-    let doubling = ((us - 1) / FIRST_US).ilog2() as usize;
-    let first = doubling * STEPS;
-    (first..=first + STEPS)
-        .find(|step| us <= upper_us(*step))
-        .unwrap_or(first + STEPS)
-        .min(BUCKETS)
+    ENDS_US.partition_point(|end| *end < us)
 }
 
 impl Histogram {
@@ -71,7 +69,8 @@ impl Histogram {
         for (step, count) in self.counts.iter().enumerate() {
             seen += u64::from(*count);
             if seen >= rank && total > 0 {
-                return upper_us(step);
+                // What is longer than all steps is at least this long.
+                return ENDS_US.get(step).or(ENDS_US.last()).copied().unwrap_or(0);
             }
         }
         0
@@ -79,9 +78,9 @@ impl Histogram {
 
     /// How many did not exceed this, exact where a step ends there.
     pub fn at_most(&self, us: u64) -> u64 {
-        let counts = self.counts.iter().enumerate();
-        let counts = counts.filter(|(step, _)| *step < BUCKETS && upper_us(*step) <= us);
-        counts.map(|(_, count)| u64::from(*count)).sum()
+        let steps = ENDS_US.iter().zip(&self.counts);
+        let within = steps.take_while(|(end, _)| **end <= us);
+        within.map(|(_, count)| u64::from(*count)).sum()
     }
 }
 
@@ -91,14 +90,31 @@ mod tests {
 
     #[test]
     fn steps_follow_each_other_without_gap_and_reach_three_minutes() {
-        for step in 1..BUCKETS {
-            assert!(upper_us(step) > upper_us(step - 1));
-            assert_eq!(step_of(upper_us(step)), step);
-            assert_eq!(step_of(upper_us(step) + 1), (step + 1).min(BUCKETS));
+        for (step, ends) in ENDS_US.windows(2).enumerate() {
+            assert!(ends[0] < ends[1] && ends[1] * 3 <= ends[0] * 4, "{ends:?}");
+            assert_eq!(step_of(ends[0]), step);
+            assert_eq!(step_of(ends[0] + 1), step + 1);
         }
-        assert!(upper_us(BUCKETS - 1) > 180_000_000);
+        assert_eq!((ENDS_US[0], ENDS_US[BUCKETS - 1]), (100, 200_000_000));
         assert_eq!((step_of(0), step_of(u64::MAX)), (0, BUCKETS));
         assert!(size_of::<Histogram>() == 260);
+    }
+
+    #[test]
+    fn d3_what_is_told_by_a_bound_is_exact_to_the_microsecond() {
+        for ms in crate::show::prometheus::BOUNDS_MS {
+            let mut histogram = Histogram::default();
+            for us in [ms * 1000 - 1, ms * 1000, ms * 1000 + 1] {
+                histogram.add(us);
+            }
+            assert_eq!(histogram.at_most(ms * 1000), 2, "{ms} ms");
+        }
+        let mut histogram = Histogram::default();
+        histogram.add(29_000_000);
+        assert_eq!(
+            [25_000_000, 30_000_000].map(|us| histogram.at_most(us)),
+            [0, 1]
+        );
     }
 
     #[test]
@@ -116,5 +132,11 @@ mod tests {
         twice.merge(&histogram);
         assert_eq!(twice.total(), 2000);
         assert_eq!(histogram.at_most(u64::MAX), 1000);
+        let mut long = Histogram::default();
+        long.add(u64::MAX);
+        assert_eq!(
+            (long.at_most(u64::MAX), long.quantile_us(500)),
+            (0, 200_000_000)
+        );
     }
 }

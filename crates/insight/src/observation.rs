@@ -37,6 +37,8 @@ pub struct Observation<'a> {
     pub route: &'a str,
     /// The status of the response; 499 when the client had left.
     pub status: u16,
+    /// Whether the client's connection is encrypted.
+    pub https: bool,
     /// Where the time went.
     pub phases: Phases,
     /// Statements.

@@ -14,8 +14,36 @@ use crate::window::Window;
 pub const MOST: usize = 200;
 /// The most bytes of a route's name.
 const MOST_NAME: usize = 200;
+/// Statuses of a route that are told apart; of the others, their classes.
+const MOST_STATUSES: usize = 5;
 /// A router gives up on an answer that takes longer.
 pub const ROUTER_US: u64 = 30_000_000;
+
+/// What was answered with one status.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// Which; that of its class where the route has many, as whoever does not know a status takes it
+    /// (RFC 9110, section 15).
+    pub status: u16,
+    /// Whether over an encrypted connection.
+    pub https: bool,
+    /// Wall times.
+    pub wall: Histogram,
+    /// Wall time in microseconds, all together.
+    pub total_us: u64,
+}
+
+impl Answers {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// Whether they are failures of the server.
+    pub fn failed(&self) -> bool {
+        self.status >= 500
+    }
+}
 
 /// What was seen of one route.
 #[derive(Clone, Debug)]
@@ -28,6 +56,8 @@ pub struct Route {
     pub requests: u64,
     /// Responses by first digit of the status: 1xx to 5xx.
     pub by_class: [u64; 5],
+    /// The same by status.
+    pub answers: Vec<Answers>,
     /// Those that took 30 s or were given up.
     pub timeouts: u64,
     /// Wall times.
@@ -55,6 +85,7 @@ impl Route {
             name,
             requests: 0,
             by_class: [0; 5],
+            answers: Vec::new(),
             timeouts: 0,
             wall: Histogram::default(),
             phases: Phases::default(),
@@ -76,6 +107,10 @@ impl Route {
             *count += 1;
         }
         self.timeouts += u64::from(is_timeout(observation.status, wall));
+        if let Some(answers) = self.answers(observation.status, observation.https) {
+            answers.wall.add(wall);
+            answers.total_us = answers.total_us.saturating_add(wall);
+        }
         self.wall.add(wall);
         self.phases.add(&observation.phases);
         self.queries.0 += u64::from(observation.queries);
@@ -90,7 +125,30 @@ impl Route {
         }
     }
 
-    /// Adds all of another.
+    fn answers(&mut self, status: u16, https: bool) -> Option<&mut Answers> {
+        let class = status / 100 * 100;
+        let find = |known: &[Answers], status| {
+            let mut known = known.iter();
+            known.position(|it| it.status == status && it.https == https)
+        };
+        let is_full = self.answers.len() >= MOST_STATUSES;
+        let at = find(&self.answers, status).or_else(|| {
+            let by_class = || find(&self.answers, class);
+            is_full.then(by_class).flatten()
+        });
+        let at = at.unwrap_or_else(|| {
+            self.answers.push(Answers {
+                status: if is_full { class } else { status },
+                https,
+                wall: Histogram::default(),
+                total_us: 0,
+            });
+            self.answers.len() - 1
+        });
+        self.answers.get_mut(at)
+    }
+
+    /// Adds all of another, but its statuses.
     fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         for (count, more) in self.by_class.iter_mut().zip(other.by_class) {
@@ -256,6 +314,40 @@ mod tests {
         assert_eq!(routes.rows()[MOST].requests, 1_000_000 - MOST as u64);
         assert_eq!(routes.rows()[0].name, "/0<script>");
         assert_eq!(routes.places.len(), MOST);
+    }
+
+    #[test]
+    fn d3_statuses_are_told_apart_and_of_many_the_classes() {
+        let mut route = Route::new("GET", "/a".to_owned());
+        for status in (200..600).chain([200, 503]) {
+            for https in [false, true] {
+                let observation = Observation {
+                    status,
+                    https,
+                    ..Observation::default()
+                };
+                route.add(0, &observation);
+            }
+        }
+        let told = route.answers.iter();
+        let told: Vec<_> = told
+            .map(|it| (it.status, it.scheme(), it.wall.total()))
+            .collect();
+        let wanted = [
+            (200, "http", 99),
+            (200, "https", 100),
+            (201, "http", 1),
+            (201, "https", 1),
+            (202, "http", 1),
+            (300, "http", 100),
+            (300, "https", 100),
+            (400, "http", 100),
+            (400, "https", 100),
+            (500, "http", 101),
+            (500, "https", 101),
+        ];
+        assert_eq!(told, wanted);
+        assert_eq!(route.answers.iter().filter(|it| it.failed()).count(), 2);
     }
 
     #[test]

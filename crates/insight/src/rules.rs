@@ -86,14 +86,15 @@ pub fn judge(group: &Group, traits: Traits) -> Option<Verdict> {
         })
     };
     // Writing in a loop, locking rows in batches and going through a result in pieces are what a
-    // program does that knows what it does.
+    // program does that knows what it does. Where a key stands beside the piece, `distinct` counts
+    // the keys: another key each time is another row's question.
     let is_read = traits.reads && !traits.writes && !traits.locks;
-    let may_repeat = !is_read || traits.pages || traits.batches;
+    let may_repeat = !is_read || (traits.pages || traits.batches) && !traits.keyed;
     let count = u64::from(group.count.max(1));
     if !may_repeat && group.count >= MANY && group.distinct >= MANY {
         return verdict(Rule::NPlusOne, group.price_us - group.price_us / count);
     }
-    if is_read && group.repeats >= 1 {
+    if is_read && !traits.volatile && group.repeats >= 1 {
         let lost = group.price_us / count * u64::from(group.repeats);
         return verdict(Rule::Redundant, lost);
     }
@@ -133,6 +134,8 @@ mod tests {
         locks: false,
         pages: false,
         batches: false,
+        keyed: false,
+        volatile: false,
     };
 
     fn group(count: u32, distinct: u32, repeats: u32) -> Group {
@@ -212,6 +215,36 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn c3_a_list_or_an_order_beside_a_key_hides_no_loop() {
+        for traits in [
+            Traits {
+                batches: true,
+                keyed: true,
+                ..READ
+            },
+            Traits {
+                pages: true,
+                keyed: true,
+                ..READ
+            },
+        ] {
+            assert_eq!(rule(group(20, 20, 0), traits), Some(Rule::NPlusOne));
+            // Chunks of what belongs to one key.
+            assert_eq!(rule(group(20, 1, 0), traits), None);
+        }
+    }
+
+    #[test]
+    fn c2_what_answers_differently_each_time_is_asked_again_for_good_reason() {
+        let traits = Traits {
+            volatile: true,
+            ..READ
+        };
+        assert_eq!(rule(group(3, 1, 2), traits), None);
+        assert_eq!(rule(group(5, 5, 0), traits), Some(Rule::NPlusOne));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::forecast;
 use crate::history::{Gauges, History};
 use crate::observation::{Group, Name, Observation, Place, Told};
 use crate::releases::Before;
-use crate::routes::{Route, Routes, is_timeout};
-use crate::rules::{judge, judge_growth, judge_request};
+use crate::routes::{Answers, Route, Routes, is_timeout};
+use crate::rules::{Verdict, judge, judge_growth, judge_request};
 use crate::statement::Traits;
 
 /// Statements whose text is kept.
@@ -27,6 +27,8 @@ const MOST_ADVICE_TEXT: usize = 600;
 /// What is summed up of a statement.
 #[derive(Clone, Debug)]
 pub struct Counted {
+    /// When it was seen last, in observations.
+    seen: u64,
     /// What it is.
     pub told: Told,
     /// How often it ran.
@@ -41,8 +43,11 @@ pub struct Counted {
 #[derive(Debug, Default)]
 pub struct Site {
     statements: HashMap<Name, Counted>,
-    places: HashMap<Name, Place>,
-    advice: HashMap<(Name, Name), String>,
+    /// With the observation that had them last.
+    places: HashMap<Name, (u64, Place)>,
+    advice: HashMap<(Name, Name), (u64, String)>,
+    /// How many requests were observed.
+    observed: u64,
     routes: Routes,
     findings: Findings,
     history: History,
@@ -69,40 +74,56 @@ impl Site {
         Self::default()
     }
 
-    /// A statement that will be named from now on.
+    /// A statement that will be named from now on. Where there are too many, those go that were not seen
+    /// for longest and belong to no finding; whoever names them again will tell them again.
     pub fn tell_statement(&mut self, name: Name, told: Told) {
-        if self.statements.len() < MOST_STATEMENTS {
-            self.statements.entry(name).or_insert(Counted {
-                told,
-                calls: 0,
-                total_us: 0,
-                max_us: 0,
-            });
+        if !self.statements.contains_key(&name) {
+            let findings = &self.findings;
+            let is_kept = |name: &Name| findings.keys().any(|key| key.statement == *name);
+            make_room(&mut self.statements, MOST_STATEMENTS, |it| it.seen, is_kept);
         }
+        self.statements.entry(name).or_insert(Counted {
+            seen: self.observed,
+            told,
+            calls: 0,
+            total_us: 0,
+            max_us: 0,
+        });
     }
 
-    /// A place that will be named from now on.
+    /// A place that will be named from now on. Those of findings stay, since the findings' names depend on
+    /// them.
     pub fn tell_place(&mut self, name: Name, place: Place) {
-        if self.places.len() < MOST_PLACES {
-            self.places.insert(name, place);
+        if !self.places.contains_key(&name) {
+            let findings = &self.findings;
+            let is_kept = |name: &Name| findings.keys().any(|key| key.place == *name);
+            make_room(&mut self.places, MOST_PLACES, |it| it.0, is_kept);
         }
+        self.places.insert(name, (self.observed, place));
     }
 
     /// What helps against a statement at a place; a later word replaces an earlier one.
     pub fn tell_advice(&mut self, statement: Name, place: Name, text: &str) {
         let key = (statement, place);
-        if self.advice.len() < MOST_ADVICE || self.advice.contains_key(&key) {
-            let text = text
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(MOST_ADVICE_TEXT);
-            self.advice.insert(key, text.collect());
+        if !self.advice.contains_key(&key) {
+            let findings = &self.findings;
+            let is_kept = |(statement, place): &(Name, Name)| {
+                let mut keys = findings.keys();
+                keys.any(|key| key.statement == *statement && key.place == *place)
+            };
+            make_room(&mut self.advice, MOST_ADVICE, |it| it.0, is_kept);
         }
+        let text = text
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MOST_ADVICE_TEXT);
+        self.advice.insert(key, (self.observed, text.collect()));
     }
 
     /// A request has ended. Answers whether something is wrong that was not known before.
     pub fn observe(&mut self, now_s: u64, observation: &Observation<'_>) -> bool {
         let wall = observation.phases.wall_us();
+        self.observed += 1;
         self.history.add(
             &observation.phases,
             observation.queries,
@@ -144,7 +165,11 @@ impl Site {
         let mut is_new = false;
         for group in observation.groups {
             let mut traits = Traits::default();
+            if let Some((seen, _)) = self.places.get_mut(&group.place) {
+                *seen = self.observed;
+            }
             if let Some(counted) = self.statements.get_mut(&group.statement) {
+                counted.seen = self.observed;
                 counted.calls += u64::from(group.count);
                 counted.total_us = counted.total_us.saturating_add(group.total_us);
                 counted.max_us = counted.max_us.max(group.max_us);
@@ -157,7 +182,7 @@ impl Site {
                     statement: group.statement,
                     place: group.place,
                 };
-                is_new |= self.findings.add(now, key, group, verdict);
+                is_new |= self.note((now, key), group, verdict);
             }
         }
         if let Some(before) = before {
@@ -176,7 +201,7 @@ impl Site {
                 statement: group.statement,
                 place: group.place,
             };
-            if self.findings.add(now, key, &group, verdict) {
+            if self.note((now, key), &group, verdict) {
                 is_new = true;
                 self.grown = self.routes.rows().get(route).map(|route| Grown {
                     route: route.label(),
@@ -193,9 +218,15 @@ impl Site {
                 statement: 0,
                 place: group.place,
             };
-            is_new |= self.findings.add(now, key, &group, verdict);
+            is_new |= self.note((now, key), &group, verdict);
         }
         is_new
+    }
+
+    fn note(&mut self, (now, key): ((u64, u32), Key), group: &Group, verdict: Verdict) -> bool {
+        let route = self.routes.rows().get(key.route);
+        let of = route.map_or(0, |route| route.release.requests());
+        self.findings.add(now, key, group, verdict, of)
     }
 
     /// What has grown with the last request, told once.
@@ -215,7 +246,7 @@ impl Site {
 
     /// A place by its name.
     pub fn place(&self, name: Name) -> Option<&Place> {
-        self.places.get(&name)
+        self.places.get(&name).map(|(_, place)| place)
     }
 
     /// Whether requests of this route, of which enough were seen, rarely take as long: one in twenty.
@@ -280,8 +311,8 @@ impl Site {
         told
     }
 
-    /// Those that no request of this release has shown, though their routes were asked for, with what
-    /// came of it; a line that has only moved is no other finding.
+    /// Those that no request of this release has shown, though their routes were asked for often enough, with
+    /// what came of it; a line that has only moved is no other finding.
     pub fn mended(&self, now_s: u64) -> Vec<(Seen<'_>, Before)> {
         let all = self.all(now_s);
         let (mended, open): (Vec<_>, Vec<_>) =
@@ -297,19 +328,26 @@ impl Site {
     }
 
     fn is_mended(&self, seen: &Seen<'_>) -> bool {
-        seen.finding.release < self.release && seen.route.release.requests() > 0
+        seen.finding.release < self.release && seen.quiet_for >= seen.quiet_until
     }
 
     fn all(&self, now_s: u64) -> Vec<Seen<'_>> {
         let ranked = self.findings.ranked(now_s, 0);
         let told = ranked.into_iter().filter_map(|(key, finding)| {
             let route = self.routes.rows().get(key.route)?;
-            let place = self.places.get(&key.place).cloned().unwrap_or_default();
+            let place = self.place(key.place).cloned().unwrap_or_default();
             let id = identity(route.method, &route.name, &place, key.rule, key.statement);
+            let is_quiet = finding.release < self.release;
             Some(Seen {
                 acknowledged: self.acknowledged.contains(&id),
                 id,
                 statement_name: key.statement,
+                quiet_for: if is_quiet {
+                    route.release.requests()
+                } else {
+                    0
+                },
+                quiet_until: finding.enough(key.rule),
                 route,
                 place,
                 rule: key.rule,
@@ -317,7 +355,7 @@ impl Site {
                 advice: self
                     .advice
                     .get(&(key.statement, key.place))
-                    .map(String::as_str),
+                    .map(|(_, text)| text.as_str()),
                 lost_per_hour_us: finding.lost_per_hour_us(now_s, 0),
                 finding,
             })
@@ -330,19 +368,47 @@ impl Site {
         let text = |string: &String| string.capacity() + size_of::<String>();
         let statements = self.statements.values().map(|it| text(&it.told.text) + 96);
         let places = self.places.values();
-        let places = places.map(|it| text(&it.file) + text(&it.function) + text(&it.source) + 32);
-        let routes = self
-            .routes
-            .rows()
-            .iter()
-            .map(|it| size_of::<Route>() + 2 * text(&it.name));
+        let places =
+            places.map(|(_, it)| text(&it.file) + text(&it.function) + text(&it.source) + 40);
+        let routes = self.routes.rows().iter().map(|it| {
+            size_of_val(it) + 2 * text(&it.name) + it.answers.capacity() * size_of::<Answers>()
+        });
         let points = [false, true].map(|coarse| self.history.points(coarse).count());
         statements.sum::<usize>()
             + places.sum::<usize>()
             + routes.sum::<usize>()
-            + self.advice.values().map(|it| text(it) + 32).sum::<usize>()
+            + self
+                .advice
+                .values()
+                .map(|it| text(&it.1) + 40)
+                .sum::<usize>()
             + self.findings.len() * (size_of::<crate::findings::Finding>() + 64)
             + points.iter().sum::<usize>() * size_of::<crate::history::Point>()
+    }
+}
+
+/// Where there are `most`, a tenth goes, as far as it is not kept: those seen longest ago. With all of them
+/// kept, one goes all the same.
+fn make_room<K: Copy + Eq + std::hash::Hash + Ord, V>(
+    all: &mut HashMap<K, V>,
+    most: usize,
+    seen: impl Fn(&V) -> u64,
+    is_kept: impl Fn(&K) -> bool,
+) {
+    if all.len() < most {
+        return;
+    }
+    let rows = all.iter();
+    let mut rows: Vec<_> = rows
+        .map(|(key, value)| (is_kept(key), seen(value), *key))
+        .collect();
+    rows.sort_unstable();
+    let mut old = rows.into_iter().take((most / 10).max(1));
+    if let Some((_, _, oldest)) = old.next() {
+        all.remove(&oldest);
+    }
+    for (_, _, key) in old.take_while(|(is_kept, ..)| !is_kept) {
+        all.remove(&key);
     }
 }
 
@@ -352,6 +418,10 @@ pub struct Seen<'s> {
     pub id: String,
     /// Somebody has looked at it and accepts it.
     pub acknowledged: bool,
+    /// Requests of its route since the app was loaded anew, where none of them has shown it.
+    pub quiet_for: u64,
+    /// So many are enough to call it mended.
+    pub quiet_until: u64,
     /// The statement's name; 0 where the whole request is meant.
     pub statement_name: Name,
     /// Where it was seen.
@@ -371,206 +441,4 @@ pub struct Seen<'s> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::observation::Group;
-    use crate::phases::Phases;
-    use crate::rules::Rule;
-    use crate::statement::{Dialect, strip};
-
-    fn told(sql: &str) -> (Name, Told) {
-        let statement = strip(sql.as_bytes(), Dialect::Sqlite);
-        let told = Told {
-            text: statement.text,
-            traits: statement.traits,
-        };
-        (statement.fingerprint, told)
-    }
-
-    #[test]
-    fn c1_a_loop_is_found_with_its_statement_place_and_advice() {
-        let mut site = Site::new();
-        let (name, text) = told("SELECT a FROM customer WHERE id = %s");
-        site.tell_statement(name, text);
-        site.tell_place(
-            9,
-            Place::read("shop/views.py\n41\norders\nfor order in orders:"),
-        );
-        site.tell_advice(name, 9, "Order.objects.select_related(\"customer\")");
-        let groups = [Group {
-            statement: name,
-            place: 9,
-            count: 20,
-            distinct: 20,
-            price_us: 20_000,
-            ..Group::default()
-        }];
-        let observation = Observation {
-            method: "GET",
-            route: "/api/orders/",
-            status: 200,
-            queries: 22,
-            phases: Phases([0, 0, 0, 0, 9000, 0, 9000, 0, 0]),
-            groups: &groups,
-            ..Observation::default()
-        };
-        assert!(site.observe(10, &observation));
-        assert!(!site.observe(11, &observation));
-        let findings = site.findings(11);
-        let [found] = findings.as_slice() else {
-            panic!("{} findings", findings.len());
-        };
-        assert_eq!(
-            (found.rule, found.place.line, found.finding.most),
-            (Rule::NPlusOne, 41, 20)
-        );
-        assert_eq!(
-            found.advice,
-            Some("Order.objects.select_related(\"customer\")")
-        );
-        assert_eq!(found.route.label(), "GET /api/orders/");
-        assert_eq!(site.statements()[0].1.calls, 40);
-    }
-
-    fn asks(count: u32, release: u32, groups: &[Group]) -> Observation<'_> {
-        Observation {
-            method: "GET",
-            route: "/api/orders/",
-            status: 200,
-            queries: count,
-            phases: Phases([0, 0, 0, 0, 9000, 0, u64::from(count) * 1000, 0, 0]),
-            groups,
-            release: Some(release),
-            ..Observation::default()
-        }
-    }
-
-    #[test]
-    fn s4_what_a_release_has_mended_is_told_with_what_was_predicted_and_what_came_of_it() {
-        let mut site = Site::new();
-        let groups = [Group {
-            statement: 7,
-            place: 9,
-            count: 20,
-            distinct: 20,
-            price_us: 20_000,
-            ..Group::default()
-        }];
-        let (name, text) = told("SELECT a FROM customer WHERE id = %s");
-        site.tell_statement(name, text);
-        let groups = groups.map(|group| Group {
-            statement: name,
-            ..group
-        });
-        for _ in 0..3 {
-            site.observe(1, &asks(20, 1, &groups));
-        }
-        site.observe(2, &asks(2, 2, &[]));
-        assert!(site.findings(3).is_empty());
-        let mended = site.mended(3);
-        let [(seen, before)] = mended.as_slice() else {
-            panic!("{} mended", mended.len());
-        };
-        assert_eq!(seen.rule, Rule::NPlusOne);
-        assert_eq!(seen.finding.lost_per_request_us(), 19_000);
-        assert!(before.p50_us >= 28_000 && seen.route.release.p50_us() < 28_000);
-        // A worker of before has the last word of its own code, and none of this one.
-        site.observe(4, &asks(20, 1, &groups));
-        assert!(site.findings(4).is_empty());
-        // It is back.
-        site.observe(5, &asks(20, 2, &groups));
-        assert!(site.mended(5).is_empty());
-        assert_eq!(site.findings(5).len(), 1);
-    }
-
-    #[test]
-    fn s10_a_route_that_asks_for_more_since_a_release_is_a_finding_and_its_loop_the_place() {
-        let mut site = Site::new();
-        for _ in 0..crate::releases::ENOUGH {
-            assert!(!site.observe(1, &asks(4, 1, &[])));
-        }
-        let groups = [Group {
-            statement: 7,
-            place: 9,
-            count: 57,
-            ..Group::default()
-        }];
-        assert!(site.observe(2, &asks(61, 2, &groups)));
-        let grown = Grown {
-            route: "GET /api/orders/".to_owned(),
-            queries: 61,
-            before: 4,
-        };
-        assert_eq!(site.take_grown(), Some(grown));
-        assert!(!site.observe(2, &asks(61, 2, &groups)));
-        assert_eq!(site.take_grown(), None, "it is said once");
-        let findings = site.findings(2);
-        let found = findings.iter().find(|seen| seen.rule == Rule::More);
-        let found = found.unwrap_or_else(|| panic!("{} findings", findings.len()));
-        let last = found.finding.last;
-        assert_eq!((last.count, last.distinct, last.place), (61, 4, 9));
-        assert_eq!(found.finding.lost_per_request_us(), 57_000);
-        assert!(found.finding.critical);
-    }
-
-    #[test]
-    fn d6_routes_in_which_memory_grows_are_named_the_worst_first() {
-        let mut site = Site::new();
-        for (route, grown_kb) in [
-            ("/a", 900),
-            ("/b", 700),
-            ("/a", 1200),
-            ("/c", 3000),
-            ("/d", -9),
-        ] {
-            let observation = Observation {
-                method: "GET",
-                route,
-                grown_kb,
-                ..Observation::default()
-            };
-            site.observe(1, &observation);
-        }
-        let found: Vec<_> = site.grows_most().into_iter().map(forecast::grown).collect();
-        let wanted = [
-            "GET /c +2 MB, 3000 kB a request",
-            "GET /a +2 MB, 1050 kB a request",
-        ];
-        assert_eq!(found, wanted);
-    }
-
-    #[test]
-    fn d5_everything_that_is_remembered_stays_below_three_megabytes() {
-        let mut site = Site::new();
-        let long = "x".repeat(1000);
-        for number in 0..3000_u64 {
-            let text = told(&format!("SELECT {long}{number}")).1;
-            site.tell_statement(number, text);
-            site.tell_place(number, Place::read(&format!("{long}\n1\n{long}\n{long}")));
-            site.tell_advice(number, number, &long);
-            let groups = [Group {
-                statement: number,
-                place: number,
-                count: 9,
-                distinct: 9,
-                ..Group::default()
-            }];
-            let route = format!("/{number}{long}");
-            site.observe(
-                number,
-                &Observation {
-                    method: "GET",
-                    route: &route,
-                    queries: 9,
-                    groups: &groups,
-                    ..Observation::default()
-                },
-            );
-        }
-        for second in 0..90_000 {
-            site.tick(second, Gauges::default());
-        }
-        assert!(site.bytes() < 3_000_000, "{}", site.bytes());
-        assert!(site.bytes() > 1_000_000, "{}", site.bytes());
-    }
-}
+mod tests;

@@ -50,6 +50,10 @@ pub struct Traits {
     pub pages: bool,
     /// It asks for several values at once, or writes several rows.
     pub batches: bool,
+    /// Something in it must be equal to a value that is not in the text.
+    pub keyed: bool,
+    /// It may answer differently each time, whatever was written (`nextval()`, `random()`).
+    pub volatile: bool,
 }
 
 impl Traits {
@@ -61,6 +65,8 @@ impl Traits {
             self.locks,
             self.pages,
             self.batches,
+            self.keyed,
+            self.volatile,
         ];
         flags
             .iter()
@@ -77,6 +83,8 @@ impl Traits {
             locks: has(2),
             pages: has(3),
             batches: has(4),
+            keyed: has(5),
+            volatile: has(6),
         }
     }
 }
@@ -90,6 +98,9 @@ pub struct Statement {
     pub text: String,
     /// What it does.
     pub traits: Traits,
+    /// Of the values that come apart from the text, by number from 0 on, those that something must be
+    /// equal to.
+    pub keys: Vec<u16>,
 }
 
 /// The most bytes of a statement's text that are kept.

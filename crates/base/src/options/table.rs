@@ -880,7 +880,8 @@ options! {
     /// How a line of the access log is written
     ///
     /// `common` and `combined` are what log analysers know; `json` and `logfmt` also carry the
-    /// request id and the time from the request's head to the end of its response.
+    /// request id, the time from the request's head to the end of its response, and with `--insight` the
+    /// route, the number of queries and where the time went.
     access_log_format: AccessLogFormat = "combined" {
         group: Logging, example: "json", since: "0.1.0",
     }
@@ -889,8 +890,8 @@ options! {
     ///
     /// Django's requests and statements are watched without any settings: which route, which line
     /// and which statement takes the time. Values in statements are never kept. The page, and what
-    /// programs read below it, is for browsers on this machine, for `--admin-bind`, and for whoever
-    /// has `--admin-token`.
+    /// programs read below it, is for the user who runs Canter on this machine, for `--admin-bind`, and
+    /// for whoever has `--admin-token`.
     insight: bool = "true" {
         group: Logging, example: "false", since: "0.1.0",
     }
@@ -906,8 +907,8 @@ options! {
 
     /// Show the dashboard at this address as well; may be given several times
     ///
-    /// Nothing but the dashboard and the metrics is answered there. From other machines it wants
-    /// `--admin-token`, too.
+    /// Nothing but the dashboard and the metrics is answered there, to all users of this machine. From
+    /// other machines it wants `--admin-token`, too.
     admin_bind: Vec<Address> = "" {
         group: Logging, example: "127.0.0.1:9000", since: "0.1.0", unset: "at `--bind` alone",
     }

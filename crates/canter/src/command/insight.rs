@@ -11,6 +11,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use canter_base::flags::misread;
@@ -25,13 +26,15 @@ use crate::admin;
 
 /// `canter help top`.
 pub const TOP_MANUAL: &str = "\
-canter top [ADDRESS] [--once]
+canter top [ADDRESS] [--once] [--token TOKEN]
 
 Shows what a server of this user on this machine is doing, every two seconds: requests, latencies,
 the queue, memory, the routes and findings that take most of the time. ADDRESS is the path of a
 socket or HOST:PORT of `--admin-bind`; it may be left out when one server runs.
 
-  --once    print it once and end; what is no terminal gets the same text every two seconds
+  --once           print it once and end; what is no terminal gets the same text every two seconds
+  --token TOKEN    the server's `--admin-token`, where it asks for one, as at HOST:PORT of a container;
+                   or set CANTER_ADMIN_TOKEN, where other users do not see it
 
 Keys: q ends, s sorts the routes by the next column, the arrows, PageUp and PageDown choose a route,
 of which the lowest lines tell where its time goes and what was found. It needs no mouse and no colours.
@@ -52,6 +55,7 @@ often, what it costs in an hour, and the call that helps. The dearest comes firs
   --unacknowledge NAME    take that back
   --explain NAME          ask the database how it would run the statement of a finding, without
                           values; PostgreSQL from 16 on, and SQLite
+  --token TOKEN           the server's `--admin-token`, where it asks for one; or CANTER_ADMIN_TOKEN
   --analyze               with --explain: run it, with the values of its next run, in a transaction
                           that only reads and is rolled back
 ";
@@ -67,10 +71,14 @@ For tests of a site: fails with exit code 8 when something was found wrong since
                            for; may be given several times
   --baseline FILE          findings that are accepted, one name on each line
   --write-baseline FILE    accept what is found now
+  --token TOKEN            the server's `--admin-token`, where it asks for one; or CANTER_ADMIN_TOKEN
 ";
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(12);
+
+/// What opens a server that asks for it: given once, for all that this process asks.
+static TOKEN: OnceLock<String> = OnceLock::new();
 
 /// Which of the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,11 +113,15 @@ struct Asked {
     write_baseline: Option<PathBuf>,
     act: Option<Act>,
     analyze: bool,
+    token: Option<String>,
 }
 
 /// Runs one of them.
 pub fn run(which: Which, args: &[OsString]) -> Result<Exit, Fault> {
-    let asked = read(which, args)?;
+    let mut asked = read(which, args)?;
+    if let Some(token) = asked.token.take() {
+        let _ = TOKEN.set(token);
+    }
     match which {
         Which::Top => super::top::run(asked.address.as_deref(), asked.once),
         Which::Queries => {
@@ -146,6 +158,7 @@ fn read(which: Which, args: &[OsString]) -> Result<Asked, Fault> {
         match arg {
             Value(address) => asked.address = Some(address.to_string_lossy().into_owned()),
             Long("once") if which == Which::Top => asked.once = true,
+            Long("token") => asked.token = Some(text(which.name(), &mut parser)?),
             Long("format") if which == Which::Queries => {
                 asked.format = Some(text(which.name(), &mut parser)?);
             }
@@ -229,12 +242,11 @@ fn complaints(known: &Json, asked: &Asked, accepted: &BTreeSet<String>) -> Vec<S
             word(&finding["title"]),
             finding["count"]
         );
-        let _ = write!(
-            line,
-            " at {}:{} [{id}]",
-            word(&finding["file"]),
-            finding["line"]
-        );
+        let file = word(&finding["file"]);
+        if !file.is_empty() {
+            let _ = write!(line, " at {file}:{}", finding["line"]);
+        }
+        let _ = write!(line, " [{id}]");
         let advice = word(&finding["advice"]);
         if !advice.is_empty() {
             let _ = write!(line, "\n    {advice}");
@@ -344,8 +356,10 @@ pub(super) fn ask(address: Option<&str>, method: &str, path: &str) -> Result<Str
 
 fn unwilling(head: &str) -> Fault {
     let status = head.lines().next().unwrap_or_default();
-    Fault::new(Exit::Unreachable, format!("the server answers `{status}`"))
-        .hint("ask at an address of `--admin-bind`")
+    Fault::new(Exit::Unreachable, format!("the server answers `{status}`")).hint(
+        "ask as the user who runs it, at an address of `--admin-bind`, or with its `--admin-token` \
+             (CANTER_ADMIN_TOKEN)",
+    )
 }
 
 /// Head and body.
@@ -384,8 +398,14 @@ fn exchange(address: Option<&str>, method: &str, path: &str) -> Result<String, T
     } else {
         ""
     };
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{mark}Connection: close\r\n\r\n");
+    // The private socket of this user's servers asks for none.
+    let key = match address.and_then(|_| token()) {
+        Some(token) => format!("Authorization: Bearer {}\r\n", readable(token)?),
+        None => String::new(),
+    };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{mark}{key}Connection: close\r\n\r\n"
+    );
     let mut bytes = Vec::new();
     if let Some(address) = address.filter(|address| !address.contains('/')) {
         let mut stream = TcpStream::connect(address)?;
@@ -399,6 +419,25 @@ fn exchange(address: Option<&str>, method: &str, path: &str) -> Result<String, T
         stream.read_to_end(&mut bytes)?;
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn token() -> Option<String> {
+    let given = TOKEN.get().cloned();
+    given.or_else(|| {
+        std::env::var("CANTER_ADMIN_TOKEN")
+            .ok()
+            .filter(|it| !it.is_empty())
+    })
+}
+
+/// Nothing else than a token gets into the request.
+fn readable(token: String) -> Result<String, Trouble> {
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(token);
+    }
+    let fault = usage("the token has a character that no token has".to_owned())
+        .hint("it is the word of the server's `--admin-token`, without spaces");
+    Err(Trouble::Fault(fault))
 }
 
 /// The socket that is meant: the one named, or the only one there is.
@@ -464,6 +503,13 @@ mod tests {
         assert_eq!(lines("--max-queries 61"), [""; 0]);
         assert_eq!(lines("--max-queries 10 --route /"), [""; 0]);
         assert_eq!(lines("--max-queries 10 --route /api/orders/").len(), 1);
+        let mut nowhere = known();
+        nowhere["findings"][0]["file"] = Json::String(String::new());
+        let lines_of = complaints(&nowhere, &asked("--route /api/orders/"), &none);
+        assert_eq!(
+            lines_of,
+            ["GET /api/orders/: one query for each row, 20 times [aa]\n    do it"]
+        );
         assert_eq!(
             lines("--route /nowhere/"),
             ["/nowhere/: no request has come to this route"]

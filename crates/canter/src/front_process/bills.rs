@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use canter_channel::trace::Trace;
-use canter_insight::statement::{Dialect, strip};
+use canter_insight::statement::{Dialect, Traits, strip};
 use canter_pg::Billed;
 
 /// Writes it down.
@@ -27,11 +27,12 @@ pub fn note(trace: &Trace, billed: Billed<'_>) {
                 return;
             }
             let statement = strip(sql, Dialect::Postgres);
-            let told = (
-                statement.fingerprint,
-                statement.traits.to_bits(),
-                statement.text,
-            );
+            // All values are counted together here, so that keys are not told from what is asked in pieces.
+            let traits = Traits {
+                keyed: false,
+                ..statement.traits
+            };
+            let told = (statement.fingerprint, traits.to_bits(), statement.text);
             seen.add(told, statement.traits.writes, values, us(took));
         }
     }

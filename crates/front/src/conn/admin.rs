@@ -5,9 +5,11 @@
 //! On a public address the page does not exist for anybody without the token. Being on this machine
 //! is enough without one, but a proxy on this machine must not lend that to its clients: a request
 //! counts as local only when nothing in it speaks of a proxy and it asks for a name of this machine,
-//! and only as long as no proxy was ever seen to speak from here.
+//! as long as no proxy was ever seen to speak from here, and only from a socket of the user that runs
+//! this server. Proxies need not say what they are: by default nginx and `HAProxy` add no field.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -27,10 +29,20 @@ use crate::facts::Facts;
 use crate::guard::cookie;
 use crate::insight::Insight;
 use crate::insight::profiler::{Asked, Refused};
+use crate::owner;
 use crate::request::secret;
 
 /// Where all of it lies.
 const BELOW: &[u8] = b"/-/canter";
+/// What is said to who is on this machine and is not the user that runs the server.
+const STRANGER: &str = "\
+This is for the user that runs the server, who asks from this machine without a proxy. Otherwise:
+- start the server with CANTER_ADMIN_TOKEN set, and open /-/canter?token=TOKEN, or send
+  `Authorization: Bearer TOKEN`;
+- or run `canter top` and `canter queries` as the user that runs the server;
+- or start the server with `--admin-bind 127.0.0.1:PORT`, which all users of the machine may ask.
+";
+
 /// What a browser keeps that has shown the token.
 const COOKIE: &str = "canter_admin";
 /// Between two events.
@@ -73,7 +85,7 @@ const BEGINNINGS: [&[u8]; 10] = [
 ];
 
 /// Whether somebody speaks for another.
-pub(super) fn is_proxied(head: &Head) -> bool {
+fn is_proxied(head: &Head) -> bool {
     OF_PROXIES.iter().any(|name| head.has(*name))
 }
 
@@ -101,6 +113,17 @@ fn is_local_name(host: &[u8]) -> bool {
         || name.to_ascii_lowercase().ends_with(b".localhost")
         || name == b"[::1]"
         || is_v4.is_some_and(|ip| ip.is_loopback())
+}
+
+/// Who asks, as far as the connection and the request's head tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Somebody beyond this machine, or not certainly nobody.
+    Away,
+    /// Somebody on this machine, a proxy perhaps.
+    Stranger,
+    /// The user that runs the server, or who reaches an address that is for the dashboard.
+    Own,
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {
@@ -156,22 +179,56 @@ impl<A: App> Conn<A> {
             && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
-    /// Whether it comes from this machine, and from nobody beyond.
-    pub(super) fn is_local(&self, insight: &Insight) -> bool {
+    /// Whose request it is. The dashboard's own addresses are nobody's by accident; at the site's, the
+    /// system is asked whose the connection is.
+    fn standing(&self, insight: &Insight) -> Standing {
         let buf = self.buffer.filled();
         let host = self.head.value(buf, KnownName::Host).unwrap_or_default();
-        let by_socket = match self.arrival.peer_ip {
-            Some(ip) => ip.is_loopback(),
-            None if self.arrival.commands => return true,
+        let arrival = &self.arrival;
+        let is_here = match arrival.peer_ip {
+            Some(ip) => {
+                ip.is_loopback()
+                    && (arrival.admin || !insight.is_proxied())
+                    && self.head.version != Version::Http10
+                    && !is_proxied(&self.head)
+                    && !names_a_proxy(&self.head, buf)
+                    && is_local_name(host)
+            }
             // A unix socket of the site is a proxy's; one for the dashboard may be.
-            None => return self.arrival.admin && !is_proxied(&self.head),
+            None => arrival.commands || arrival.admin && !is_proxied(&self.head),
         };
-        by_socket
-            && (self.arrival.admin || !insight.is_proxied())
-            && self.head.version != Version::Http10
-            && !is_proxied(&self.head)
-            && !names_a_proxy(&self.head, buf)
-            && is_local_name(host)
+        match is_here {
+            true if arrival.admin || self.is_own() => Standing::Own,
+            true => Standing::Stranger,
+            false => Standing::Away,
+        }
+    }
+
+    /// Whether this server's user has made the connection, which stays as it is.
+    fn is_own(&self) -> bool {
+        let arrival = &self.arrival;
+        let ask = || arrival.ends.map_or(Some(false), owner::is_own);
+        let own = arrival.own.get().or_else(ask);
+        arrival.own.set(own);
+        own == Some(true)
+    }
+
+    /// Whether the client may see what is here.
+    fn may_look(&self, insight: &Insight) -> bool {
+        self.shows_key(insight) || self.standing(insight) == Standing::Own
+    }
+
+    /// What is answered to who may not look.
+    fn turn_away(&self, insight: &Insight, client: Option<IpAddr>) -> Option<Made> {
+        if self.standing(insight) == Standing::Stranger {
+            return Some(Made {
+                status: 403,
+                ..Made::new("text/plain; charset=utf-8", STRANGER)
+            });
+        }
+        // Guessing is held against the client.
+        self.blame(client, Misdeed::Failed);
+        None
     }
 
     /// Whether the client has proved that it may see what is here.
@@ -181,6 +238,32 @@ impl<A: App> Conn<A> {
         let bearer = bearer.and_then(|value| value.strip_prefix(b"Bearer "));
         bearer.is_some_and(|token| insight.is_token(token))
             || cookie(&self.head, buf, COOKIE.as_bytes()).is_some_and(|key| insight.is_key(key))
+    }
+
+    /// Whether to tell the client where the time went: a browser on this machine, or one that has
+    /// shown the token.
+    pub(super) fn is_timed(&self) -> bool {
+        let Some(insight) = &self.shared.settings.insight else {
+            return false;
+        };
+        let is_here = self.arrival.peer_ip.is_some_and(|ip| ip.is_loopback());
+        if is_here && is_proxied(&self.head) {
+            insight.note_proxy();
+        }
+        if !self.head.has(KnownName::SecFetchMode) {
+            return false;
+        }
+        if self.shows_key(insight) {
+            return true;
+        }
+        // Once somebody else was seen to ask from here, as a proxy does for each of its clients, the
+        // system is not asked for each of them.
+        let standing = || self.standing(insight);
+        let is_own = !insight.serves_strangers() && standing() == Standing::Own;
+        if !is_own && self.arrival.own.get() == Some(false) {
+            insight.note_stranger();
+        }
+        is_own
     }
 
     /// Answers a request for the dashboard.
@@ -202,10 +285,11 @@ impl<A: App> Conn<A> {
         let query = self.head.query(buf).to_vec();
         let made = match (insight, path) {
             (Some(insight), Some(path)) if is_order => {
-                let may = self.is_local(&insight) || self.shows_key(&insight);
-                if path == b"/profile" && may && self.is_own_page() {
+                if !self.may_look(&insight) {
+                    self.turn_away(&insight, facts.client)
+                } else if path == b"/profile" && self.is_own_page() {
                     Some(begin_profile(&insight, &query))
-                } else if may && is_act {
+                } else if is_act {
                     self.act(&insight, &path, &query).await.map(Made::told)
                 } else {
                     None
@@ -214,7 +298,7 @@ impl<A: App> Conn<A> {
             (Some(insight), Some(path)) if is_read => {
                 if token.is_some_and(|token| insight.is_token(token)) {
                     Some(enter(&insight, facts))
-                } else if self.is_local(&insight) || self.shows_key(&insight) {
+                } else if self.may_look(&insight) {
                     if path == b"/events" && method == Method::Get {
                         self.buffer.consume(self.head.length);
                         return self.stream_events(facts, insight).await;
@@ -230,9 +314,7 @@ impl<A: App> Conn<A> {
                         show(&insight, &path)
                     }
                 } else {
-                    // Guessing is held against the client.
-                    self.blame(facts.client, Misdeed::Failed);
-                    None
+                    self.turn_away(&insight, facts.client)
                 }
             }
             _ => None,

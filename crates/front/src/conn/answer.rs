@@ -15,8 +15,8 @@ use canter_channel::request::Writer;
 use canter_channel::response::Response;
 use canter_http::escape::Escaped;
 use canter_http::{
-    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, KnownName, Reject,
-    RequestFacts, ResponsePlan, response,
+    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, Reject, RequestFacts,
+    ResponsePlan, response,
 };
 use canter_shield::budget::Share;
 use canter_shield::score::Misdeed;
@@ -218,20 +218,6 @@ impl<A: App> Conn<A> {
                 Ok((Some(file.into()), share))
             }
         }
-    }
-
-    /// Whether to tell the client where the time went: a browser on this machine, or one that has
-    /// shown the token.
-    fn is_timed(&self) -> bool {
-        let Some(insight) = &self.shared.settings.insight else {
-            return false;
-        };
-        let is_here = self.arrival.peer_ip.is_some_and(|ip| ip.is_loopback());
-        if is_here && super::admin::is_proxied(&self.head) {
-            insight.note_proxy();
-        }
-        self.head.has(KnownName::SecFetchMode)
-            && (self.is_local(insight) || self.shows_key(insight))
     }
 
     /// Brings the app's answer to the client. The message, and `memory` with it, is needed until the

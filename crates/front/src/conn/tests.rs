@@ -109,6 +109,8 @@ fn arrival() -> Arrival {
         redirects: false,
         admin: false,
         commands: false,
+        ends: None,
+        own: std::cell::Cell::new(None),
         http2: true,
         turn: None,
         _entrance: None,

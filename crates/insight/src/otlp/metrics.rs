@@ -5,7 +5,7 @@
 use super::Resource;
 use super::wire::Message;
 use crate::phases::Phase;
-use crate::routes::Route;
+use crate::routes::{Answers, Route};
 use crate::show::Live;
 use crate::show::prometheus::BOUNDS_MS;
 use crate::site::Site;
@@ -28,7 +28,9 @@ pub fn request(resource: &Resource, site: &Site, live: &Live, time: Span) -> Vec
         metric(scope, "http.server.request.duration", "s", |told| {
             told.nested(9, |histogram| {
                 for route in routes {
-                    histogram.nested(1, |point| duration(point, route, time));
+                    for answers in &route.answers {
+                        histogram.nested(1, |point| duration(point, route, answers, time));
+                    }
                 }
                 histogram.count(2, CUMULATIVE);
             });
@@ -95,24 +97,23 @@ fn moments(scope: &mut Message, live: &Live, time: Span) {
         }
     });
     let Some(pool) = &live.pool else { return };
+    // https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
     let (servers, used) = pool.servers;
-    gauge(
-        scope,
-        "db.client.connection.count",
-        "{connection}",
-        |told| {
-            for (state, count) in [("used", used), ("idle", servers.saturating_sub(used))] {
-                told.nested(1, |point| {
-                    point.attribute(7, "db.client.connection.state", state);
-                    stamps(point, time);
-                    point.fixed(6, count.into());
-                });
-            }
-        },
-    );
+    let name = "db.client.connection.count";
+    level(scope, name, "{connection}", |told| {
+        for (state, count) in [("used", used), ("idle", servers.saturating_sub(used))] {
+            told.nested(1, |point| {
+                point.attribute(7, "db.client.connection.pool.name", "canter");
+                point.attribute(7, "db.client.connection.state", state);
+                stamps(point, time);
+                point.fixed(6, count.into());
+            });
+        }
+    });
     let name = "db.client.connection.pending_requests";
-    gauge(scope, name, "{request}", |told| {
+    level(scope, name, "{request}", |told| {
         told.nested(1, |point| {
+            point.attribute(7, "db.client.connection.pool.name", "canter");
             stamps(point, time);
             point.fixed(6, pool.clients.1.into());
         });
@@ -131,25 +132,41 @@ fn gauge(scope: &mut Message, name: &str, unit: &str, points: impl FnOnce(&mut M
     metric(scope, name, unit, |told| told.nested(5, points));
 }
 
+/// What never falls.
 fn sum(scope: &mut Message, name: &str, unit: &str, points: impl FnOnce(&mut Message)) {
     metric(scope, name, unit, |told| {
         told.nested(7, |sum| {
             points(sum);
             sum.count(2, CUMULATIVE);
-            // It never falls.
             sum.count(3, 1);
         });
     });
 }
 
-fn duration(point: &mut Message, route: &Route, time: Span) {
+/// What rises and falls and can be added up (`UpDownCounter`).
+fn level(scope: &mut Message, name: &str, unit: &str, points: impl FnOnce(&mut Message)) {
+    metric(scope, name, unit, |told| {
+        told.nested(7, |sum| {
+            points(sum);
+            sum.count(2, CUMULATIVE);
+        });
+    });
+}
+
+fn duration(point: &mut Message, route: &Route, answers: &Answers, time: Span) {
     labels(point, 9, route);
+    point.attribute(9, "url.scheme", answers.scheme());
+    let status = answers.status;
+    point.attribute(9, "http.response.status_code", u64::from(status));
+    if answers.failed() {
+        point.attribute(9, "error.type", status.to_string().as_str());
+    }
     stamps(point, time);
-    let total = route.wall.total();
+    let total = answers.wall.total();
     point.fixed(4, total);
-    point.number(5, seconds(route.phases.wall_us()));
+    point.number(5, seconds(answers.total_us));
     // Each bucket counts for itself, unlike those of Prometheus.
-    let ends = BOUNDS_MS.iter().map(|ms| route.wall.at_most(ms * 1000));
+    let ends = BOUNDS_MS.iter().map(|ms| answers.wall.at_most(ms * 1000));
     let ends: Vec<u64> = ends.chain([total]).collect();
     let before = std::iter::once(&0).chain(&ends);
     let counts = ends.iter().zip(before);
@@ -170,4 +187,41 @@ fn stamps(point: &mut Message, time: Span) {
 
 fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::Pool;
+
+    /// The kind of data of a metric: the field that follows its name and unit.
+    fn kind(message: &[u8], name: &str, unit: &str) -> Option<u8> {
+        let mut head = Message::default();
+        head.text(1, name);
+        head.text(3, unit);
+        let head = head.into_bytes();
+        let at = message.windows(head.len()).position(|part| part == head)?;
+        message.get(at + head.len()).map(|key| key >> 3)
+    }
+
+    #[test]
+    fn d3_what_rises_and_falls_and_can_be_added_is_a_sum() {
+        let live = Live {
+            pool: Some(Pool::default()),
+            ..Live::default()
+        };
+        let time = Span {
+            start_ns: 1,
+            now_ns: 2,
+        };
+        let message = request(&Resource::default(), &Site::new(), &live, time);
+        for (name, unit, field) in [
+            ("db.client.connection.count", "{connection}", 7),
+            ("db.client.connection.pending_requests", "{request}", 7),
+            ("canter.requests.queued", "{request}", 5),
+            ("http.server.request.duration", "s", 9),
+        ] {
+            assert_eq!(kind(&message, name, unit), Some(field), "{name}");
+        }
+    }
 }

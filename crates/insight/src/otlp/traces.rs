@@ -103,13 +103,14 @@ fn server(told: &mut Message, span: &Span<'_>) {
     told.count(6, SERVER);
     told.fixed(7, span.time.0);
     told.fixed(8, span.time.1);
+    let (address, port) = server_of(span.host);
     // https://opentelemetry.io/docs/specs/semconv/http/http-spans/
     for (name, text) in [
         ("http.request.method", span.method),
         ("http.route", span.route),
         ("url.path", span.path),
         ("url.scheme", if span.https { "https" } else { "http" }),
-        ("server.address", span.host),
+        ("server.address", address),
         ("client.address", span.client),
         ("user_agent.original", span.agent),
         ("network.protocol.name", "http"),
@@ -118,6 +119,9 @@ fn server(told: &mut Message, span: &Span<'_>) {
         ("canter.kept", span.kept),
     ] {
         told.attribute_if(9, name, &short(text));
+    }
+    if let Some(port) = port {
+        told.attribute(9, "server.port", u64::from(port));
     }
     told.attribute(9, "http.response.status_code", u64::from(span.status));
     told.attribute(9, "canter.queries", u64::from(span.queries));
@@ -137,6 +141,17 @@ fn server(told: &mut Message, span: &Span<'_>) {
     if span.status >= 500 {
         told.nested(15, |status| status.count(3, ERROR));
     }
+}
+
+/// Name or address, and port where the client has named one (RFC 3986, section 3.2).
+fn server_of(host: &str) -> (&str, Option<u16>) {
+    let (name, port) = match host.rsplit_once(':') {
+        // A colon within brackets belongs to the address.
+        Some((name, port)) if !port.contains(']') => (name, port.parse().ok()),
+        _ => (host, None),
+    };
+    let bare = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    (bare.unwrap_or(name), port)
 }
 
 fn asked(event: &mut Message, statement: &Statement<'_>, at: u64) {
@@ -164,4 +179,25 @@ fn short(text: &str) -> String {
 /// `ExportTraceServiceRequest` with what was pushed.
 pub fn request(resource: &Resource, spans: &[u8]) -> Vec<u8> {
     resource.wrap(|scope| scope.raw(spans))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d8_the_servers_address_holds_no_port() {
+        let rows = [
+            ("shop.example", ("shop.example", None)),
+            ("shop.example:8000", ("shop.example", Some(8000))),
+            ("127.0.0.1:80", ("127.0.0.1", Some(80))),
+            ("[::1]:8000", ("::1", Some(8000))),
+            ("[::1]", ("::1", None)),
+            ("shop.example:", ("shop.example", None)),
+            ("", ("", None)),
+        ];
+        for (host, wanted) in rows {
+            assert_eq!(server_of(host), wanted, "{host}");
+        }
+    }
 }

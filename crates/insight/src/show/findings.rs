@@ -90,6 +90,13 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
     if let Some(advice) = seen.advice {
         writeln!(out, "   fix   {advice}")?;
     }
+    if seen.quiet_for > 0 {
+        writeln!(
+            out,
+            "   not seen in the {} requests since the app was loaded anew; in {} it counts as mended",
+            seen.quiet_for, seen.quiet_until
+        )?;
+    }
     writeln!(
         out,
         "   lost  {} in an hour, seen in {} requests\n",
@@ -214,25 +221,96 @@ fn result(json: &mut Json, seen: &Seen<'_>) {
             });
         });
     }
-    if seen.place.file.is_empty() {
-        return;
-    }
     json.list("locations", |json| {
+        json.object(|json| location(json, seen));
+    });
+}
+
+/// Where in the code; code hosts leave out what has no file, so that what has none stands at the project.
+fn location(json: &mut Json, seen: &Seen<'_>) {
+    let file = seen.place.file.as_str();
+    json.key("physicalLocation", |json| {
         json.object(|json| {
-            json.key("physicalLocation", |json| {
+            json.key("artifactLocation", |json| {
                 json.object(|json| {
-                    json.key("artifactLocation", |json| {
-                        json.object(|json| {
-                            json.text("uri", &seen.place.file);
-                        });
-                    });
-                    json.key("region", |json| {
-                        json.object(|json| {
-                            json.number("startLine", seen.place.line.max(1));
-                        });
-                    });
+                    json.text("uri", &uri(file));
+                    if !file.starts_with('/') {
+                        json.text("uriBaseId", "%SRCROOT%");
+                    }
+                });
+            });
+            json.key("region", |json| {
+                json.object(|json| {
+                    json.number("startLine", seen.place.line.max(1));
                 });
             });
         });
     });
+    json.list("logicalLocations", |json| {
+        json.object(|json| {
+            json.text("fullyQualifiedName", &seen.route.label());
+            json.text("kind", "resource");
+        });
+    });
+}
+
+/// A path as a reference (RFC 3986): relative to the project, or of a file elsewhere.
+fn uri(file: &str) -> String {
+    let mut out = match file.as_bytes() {
+        [] => ".".to_owned(),
+        [b'/', ..] => "file://".to_owned(),
+        _ => String::new(),
+    };
+    for byte in file.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Group, Observation, Place};
+
+    #[test]
+    fn c6_every_result_of_sarif_has_a_location_that_can_be_read() {
+        for (file, wanted) in [
+            ("shop/views.py", "shop/views.py"),
+            ("my site/50%/vüe.py", "my%20site/50%25/v%C3%BCe.py"),
+            ("/srv/lib/a b.py", "file:///srv/lib/a%20b.py"),
+            ("", "."),
+        ] {
+            assert_eq!(uri(file), wanted);
+        }
+        let mut site = Site::new();
+        site.tell_place(3, Place::read("a b.py\n7\nview\nx"));
+        for place in [0, 3] {
+            let groups = [Group {
+                place,
+                max_us: crate::rules::SLOW_US,
+                ..Group::default()
+            }];
+            let observation = Observation {
+                method: "GET",
+                route: "/x/",
+                queries: 1,
+                groups: &groups,
+                ..Observation::default()
+            };
+            site.observe(1, &observation);
+        }
+        let text = sarif(&site, 1, "0");
+        for part in [
+            r#""uri":".","uriBaseId":"%SRCROOT%"},"region":{"startLine":1}"#,
+            r#""uri":"a%20b.py","uriBaseId":"%SRCROOT%"},"region":{"startLine":7}"#,
+            r#""fullyQualifiedName":"GET /x/""#,
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
 }

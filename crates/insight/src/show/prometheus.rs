@@ -159,20 +159,27 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
 }
 
 fn durations(out: &mut String, name: &str, route: &Route) -> std::fmt::Result {
-    let labels = labels(route);
-    for ms in BOUNDS_MS {
-        let count = route.wall.at_most(ms * 1000);
-        let end = Seconds(ms * 1000);
-        writeln!(out, "{name}_bucket{{{labels},le=\"{end}\"}} {count}")?;
+    for answers in &route.answers {
+        let (status, scheme) = (answers.status, answers.scheme());
+        let mut labels = labels(route);
+        write!(
+            labels,
+            ",http_response_status_code=\"{status}\",url_scheme=\"{scheme}\""
+        )?;
+        if answers.failed() {
+            write!(labels, ",error_type=\"{status}\"")?;
+        }
+        for ms in BOUNDS_MS {
+            let count = answers.wall.at_most(ms * 1000);
+            let end = Seconds(ms * 1000);
+            writeln!(out, "{name}_bucket{{{labels},le=\"{end}\"}} {count}")?;
+        }
+        let (total, sum) = (answers.wall.total(), Seconds(answers.total_us));
+        writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}")?;
+        writeln!(out, "{name}_sum{{{labels}}} {sum}")?;
+        writeln!(out, "{name}_count{{{labels}}} {total}")?;
     }
-    let total = route.wall.total();
-    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}")?;
-    writeln!(
-        out,
-        "{name}_sum{{{labels}}} {}",
-        Seconds(route.phases.wall_us())
-    )?;
-    writeln!(out, "{name}_count{{{labels}}} {total}")
+    Ok(())
 }
 
 fn labels(route: &Route) -> String {
@@ -218,7 +225,7 @@ mod tests {
             &Observation {
                 method: "GET",
                 route: "/a\"} 1\nforged 2",
-                status: 200,
+                status: 503,
                 phases,
                 queries: 3,
                 ..Observation::default()
@@ -236,8 +243,11 @@ mod tests {
         }
         assert!(!text.lines().any(|line| line.starts_with("forged")));
         let route = "http_request_method=\"GET\",http_route=\"/a\\\"} 1forged 2\"";
+        let answered = format!(
+            "{route},http_response_status_code=\"503\",url_scheme=\"http\",error_type=\"503\""
+        );
         let bucket = |le: &str, count: u32| {
-            format!("duration_seconds_bucket{{{route},le=\"{le}\"}} {count}\n")
+            format!("duration_seconds_bucket{{{answered},le=\"{le}\"}} {count}\n")
         };
         for line in [bucket("30", 0), bucket("60", 1), bucket("+Inf", 1)] {
             assert!(text.contains(&line), "{line}{text}");

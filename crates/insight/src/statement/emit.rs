@@ -62,8 +62,67 @@ pub(super) struct Emitter {
     orders: bool,
     limits: bool,
     for_seen: bool,
+    /// An equals sign has come, and a value may follow.
+    equals: bool,
+    /// The word before was `LIMIT`.
+    before_limit: bool,
+    /// One row alone is wanted.
+    single: bool,
+    /// What is called if a bracket follows.
+    calls: Calls,
+    /// Values that come apart from the text, so far.
+    places: u16,
+    /// Those of them that something must be equal to.
+    keys: Vec<u16>,
     traits: Traits,
 }
+
+/// What a word does when it is a function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    Nothing,
+    /// It answers differently each time.
+    Volatile,
+    /// It locks.
+    Lock,
+}
+
+/// Functions that answer differently each time, of all dialects.
+const VOLATILE: [&str; 15] = [
+    "clock_timestamp",
+    "currval",
+    "gen_random_uuid",
+    "last_insert_id",
+    "last_insert_rowid",
+    "lastval",
+    "newid",
+    "nextval",
+    "rand",
+    "random",
+    "randomblob",
+    "setval",
+    "sysdate",
+    "uuid",
+    "uuid_generate_v4",
+];
+
+fn called(word: &[u8]) -> Calls {
+    let is = |other: &str| word.eq_ignore_ascii_case(other.as_bytes());
+    let begins = |start: &str| {
+        let head = word.get(..start.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+    };
+    if VOLATILE.iter().any(|it| is(it)) {
+        Calls::Volatile
+    } else if begins("pg_advisory") || begins("pg_try_advisory") || is("get_lock") {
+        Calls::Lock
+    } else {
+        Calls::Nothing
+    }
+}
+
+/// Of more keys than this the first are enough to tell runs apart.
+const MOST_KEYS: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
@@ -90,6 +149,12 @@ impl Emitter {
             orders: false,
             limits: false,
             for_seen: false,
+            equals: false,
+            before_limit: false,
+            single: false,
+            calls: Calls::Nothing,
+            places: 0,
+            keys: Vec::new(),
             traits: Traits::default(),
         }
     }
@@ -99,6 +164,17 @@ impl Emitter {
             Token::Word(word) => self.word(word),
             Token::Name(name) => self.name(name),
             Token::Value => self.value(),
+            Token::One => {
+                self.single |= self.before_limit;
+                self.value();
+            }
+            Token::Place => {
+                if self.equals && self.keys.len() < MOST_KEYS {
+                    self.keys.push(self.places);
+                }
+                self.places = self.places.saturating_add(1);
+                self.value();
+            }
             Token::Sign(b'(' | b'[') => self.open(token),
             Token::Sign(b')' | b']') => self.close(token),
             Token::Sign(b',') => self.comma(),
@@ -113,7 +189,8 @@ impl Emitter {
             Some(Verb::Writes) => traits.writes = true,
             Some(Verb::Other) | None => traits.writes = false,
         }
-        traits.pages |= self.compared && self.orders && self.limits;
+        traits.pages |= self.compared && self.orders && self.limits && !self.single;
+        traits.keyed = !self.keys.is_empty();
         let mut text = String::from_utf8_lossy(&self.text).into_owned();
         if text.len() > MOST_TEXT {
             let mut end = MOST_TEXT;
@@ -125,6 +202,7 @@ impl Emitter {
         }
         Statement {
             fingerprint: self.hash,
+            keys: self.keys,
             text: text
                 .chars()
                 .map(|c| if c.is_control() { ' ' } else { c })
@@ -181,6 +259,7 @@ impl Emitter {
         self.not_a_row();
         self.notice(word);
         self.compares = false;
+        self.equals = false;
         let spaced = self.is_spaced();
         self.push(word, spaced, true);
         self.last = Last::Word;
@@ -207,7 +286,9 @@ impl Emitter {
         self.before_list = is("in") || is("array");
         self.before_any = is("any") || is("all") || is("unnest");
         self.orders |= is("order");
-        self.limits |= is("limit") || is("fetch");
+        self.before_limit = is("limit");
+        self.limits |= self.before_limit || is("fetch");
+        self.calls = called(word);
         self.traits.pages |= is("offset");
     }
 
@@ -216,7 +297,10 @@ impl Emitter {
         self.for_seen = false;
         self.before_list = false;
         self.before_any = false;
+        self.before_limit = false;
+        self.calls = Calls::Nothing;
         self.compares = false;
+        self.equals = false;
         let spaced = self.is_spaced();
         let is_plain = name
             .iter()
@@ -240,6 +324,8 @@ impl Emitter {
         }
         self.row = None;
         self.compared |= std::mem::take(&mut self.compares);
+        self.equals = false;
+        self.before_limit = false;
         if let Some(list) = self.lists.last_mut() {
             list.values = list.values.saturating_add(1);
             if std::mem::take(&mut list.comma) && !list.mixed {
@@ -259,6 +345,12 @@ impl Emitter {
         } else {
             b'('
         };
+        match std::mem::replace(&mut self.calls, Calls::Nothing) {
+            Calls::Volatile if self.last == Last::Word => self.traits.volatile = true,
+            Calls::Lock if self.last == Last::Word => self.traits.locks = true,
+            _ => {}
+        }
+        self.equals = false;
         let again = self.row.filter(|_| self.row_comma);
         self.not_a_row();
         let joins = self.last == Last::Word && !self.before_list || sign == b'[';
@@ -333,6 +425,8 @@ impl Emitter {
             b'=' => self.compares,
             _ => false,
         };
+        self.equals = sign == b'=' && !follows;
+        self.calls = Calls::Nothing;
         if matches!(sign, b'-' | b'+')
             && matches!(self.last, Last::Sign(b'=' | b'<' | b'>' | b'(' | b','))
         {

@@ -10,8 +10,12 @@ pub(super) enum Token<'a> {
     Word(&'a [u8]),
     /// A name in quotes, without them.
     Name(&'a [u8]),
-    /// A value, or the place of one.
+    /// A value.
     Value,
+    /// The number 1.
+    One,
+    /// The place of a value that comes apart from the text.
+    Place,
     /// An operator or a bracket, one byte at a time.
     Sign(u8),
 }
@@ -58,14 +62,14 @@ impl<'a> Lexer<'a> {
             b'0'..=b'9' => self.number(),
             b'.' if self.peek(1).is_ascii_digit() => self.number(),
             b'%' => self.percent(),
-            b'?' => self.one(Token::Value),
+            b'?' => self.one(Token::Place),
             b'$' => self.dollar(),
             b':' => self.colon(),
             b'@' if self.peek(1) == b'@' || !is_word(self.peek(1)) => self.one(Token::Sign(b'@')),
             b'@' => {
                 self.at += 1;
                 self.word();
-                Token::Value
+                Token::Place
             }
             _ if is_word(byte) => self.word_or_prefix(),
             _ => self.one(Token::Sign(byte)),
@@ -154,6 +158,7 @@ impl<'a> Lexer<'a> {
 
     /// Digits with all that may belong to them: `1.5e-3`, `0xff`, `1_000`.
     fn number(&mut self) -> Token<'a> {
+        let from = self.at;
         while self.at < self.sql.len() {
             let byte = self.peek(0);
             let is_exponent_sign = matches!(byte, b'+' | b'-')
@@ -164,21 +169,24 @@ impl<'a> Lexer<'a> {
             }
             self.at += 1;
         }
-        Token::Value
+        match self.since(from) {
+            b"1" => Token::One,
+            _ => Token::Value,
+        }
     }
 
     /// `%s` and `%(name)s` of Python's drivers; `%%` and the operator are a sign.
     fn percent(&mut self) -> Token<'a> {
         if self.peek(1) == b's' && !is_word(self.peek(2)) {
             self.at += 2;
-            return Token::Value;
+            return Token::Place;
         }
         if self.peek(1) == b'('
             && let Some(end) = self.rest().iter().position(|byte| *byte == b')')
             && self.peek(end + 1) == b's'
         {
             self.at += end + 2;
-            return Token::Value;
+            return Token::Place;
         }
         self.at += if self.peek(1) == b'%' { 2 } else { 1 };
         Token::Sign(b'%')
@@ -194,7 +202,7 @@ impl<'a> Lexer<'a> {
         let len = tag.count();
         if self.peek(1).is_ascii_digit() {
             self.at += 1 + len;
-            return Token::Value;
+            return Token::Place;
         }
         if self.peek(1 + len) != b'$' || matches!(self.dialect, Dialect::Sqlite | Dialect::Mysql) {
             self.at += 1 + len;
@@ -217,7 +225,7 @@ impl<'a> Lexer<'a> {
             return Token::Sign(b':');
         }
         self.word();
-        Token::Value
+        Token::Place
     }
 
     fn word(&mut self) -> &'a [u8] {

@@ -129,13 +129,26 @@ fn fingerprints_ignore_values_space_case_and_the_length_of_lists() {
 
 #[test]
 fn what_a_statement_is_for_is_seen() {
-    let of = |sql: &str| strip(sql.as_bytes(), Dialect::Postgres).traits;
+    let of = |sql: &str| {
+        let traits = strip(sql.as_bytes(), Dialect::Postgres).traits;
+        assert!(!traits.volatile, "{sql}");
+        Traits {
+            keyed: false,
+            ..traits
+        }
+    };
     let plain = Traits {
         reads: true,
         ..Traits::default()
     };
     assert_eq!(of("SELECT a FROM t WHERE id = 5 LIMIT 21"), plain);
     assert_eq!(of("SELECT a FROM t WHERE p = 5 ORDER BY x LIMIT 3"), plain);
+    // The last one before a moment is no page.
+    assert_eq!(
+        of("SELECT a FROM t WHERE at < %s ORDER BY at DESC LIMIT 1"),
+        plain
+    );
+    assert!(of("SELECT pg_try_advisory_lock(%s)").locks);
     assert_eq!(
         of("SELECT a FROM t WHERE d -> 'a' = 1 ORDER BY x LIMIT 3"),
         plain
@@ -191,7 +204,62 @@ fn what_a_statement_is_for_is_seen() {
         }
     );
     assert_eq!(of("SAVEPOINT s1"), Traits::default());
-    for bits in 0..32 {
+    for bits in 0..128 {
         assert_eq!(Traits::from_bits(bits).to_bits(), bits);
+    }
+}
+
+#[test]
+fn c3_the_values_that_something_must_be_equal_to_are_known_by_their_number() {
+    let rows: [(&str, &[u16]); 9] = [
+        (
+            "SELECT a FROM t WHERE order_id = %s AND s IN (%s, %s)",
+            &[0],
+        ),
+        ("SELECT a FROM t WHERE s IN (%s, %s) AND t.\"o\" = %s", &[2]),
+        (
+            "SELECT a FROM t WHERE at < %s AND s = %s ORDER BY at LIMIT 9",
+            &[1],
+        ),
+        ("SELECT a FROM t WHERE a >= %s AND b <> %s AND c != %s", &[]),
+        ("SELECT a FROM t WHERE id = ANY(%s)", &[]),
+        ("SELECT a FROM t WHERE id = (%s)", &[]),
+        ("SELECT a FROM t JOIN u ON t.id = u.id WHERE u.k = 5", &[]),
+        (
+            "SELECT a FROM t WHERE a = $1 AND b = :b AND c = ?",
+            &[0, 1, 2],
+        ),
+        ("SELECT a FROM t WHERE lower(a) = lower(%s)", &[]),
+    ];
+    for (sql, keys) in rows {
+        let found = strip(sql.as_bytes(), Dialect::Postgres);
+        assert_eq!(found.keys, keys, "{sql}");
+        assert_eq!(found.traits.keyed, !keys.is_empty(), "{sql}");
+    }
+    let many = format!(
+        "SELECT a FROM t WHERE a = %s{}",
+        " OR a = %s".repeat(100_000)
+    );
+    assert!(strip(many.as_bytes(), Dialect::Postgres).keys.len() <= 16);
+}
+
+#[test]
+fn c2_functions_that_answer_differently_each_time_are_known() {
+    let of = |sql: &str| strip(sql.as_bytes(), Dialect::Postgres).traits.volatile;
+    for sql in [
+        "SELECT nextval('s')",
+        "SELECT a FROM t ORDER BY RANDOM() LIMIT 3",
+        "select rand ()",
+        "SELECT pg_catalog.gen_random_uuid()",
+    ] {
+        assert!(of(sql), "{sql}");
+    }
+    for sql in [
+        "SELECT random FROM t",
+        "SELECT \"nextval\" FROM t",
+        "SELECT randoms()",
+        "SELECT 'random()'",
+    ] {
+        assert!(!of(sql), "{sql}");
     }
 }

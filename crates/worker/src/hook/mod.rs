@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use canter_insight::statement::{Dialect, strip};
-use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCode, PyDict, PyFrame, PyFrameMethods, PyList, PyModule, PyString};
+use pyo3::types::{PyCode, PyDict, PyFrame, PyFrameMethods, PyModule, PyString};
 
 use placing::{Source, Spot};
 use request::{Request, Run};
@@ -191,7 +191,7 @@ impl Hook {
         let mut known =
             statements.filter_map(|(sql, it)| Some((sql, it.cast_into::<Statement>().ok()?)));
         known
-            .find(|(_, it)| it.get().name == name)
+            .find(|(sql, it)| it.get().name == name && sql.is_instance_of::<PyString>())
             .map(|(sql, _)| sql)
     }
 
@@ -283,7 +283,9 @@ impl Hook {
                 .call_method1(intern!(py, "_keep_sample"), arguments)?;
         }
         let value = match &statement {
-            Some(statement) if statement.get().is_compared => Some(value_of(ran.params)?),
+            Some(statement) if statement.get().is_compared => {
+                Some(statement.get().values(ran.params)?)
+            }
             _ => None,
         };
         let is_write = statement.as_ref().is_some_and(|it| it.get().is_write);
@@ -331,14 +333,23 @@ impl Hook {
             return Ok(known.cast_into::<Statement>()?);
         }
         let vendor = connection.getattr(intern!(py, "vendor"))?;
-        let (statement, text) = Statement::read(sql, vendor.cast::<PyString>()?.to_str()?);
-        if statements.len() >= tables::MOST_KNOWN {
-            statements.clear();
-            self.tables(Tables::forget_habits);
+        let statement = Statement::read(sql, vendor.cast::<PyString>()?.to_str()?);
+        let kept = statement.sql.bind(py);
+        // A long one is known by its name, so that its text goes with its run.
+        let key = if kept.is(sql) {
+            kept.clone().into_any()
+        } else {
+            statement.name.into_pyobject(py)?.into_any()
+        };
+        if let Some(known) = statements.get_item(&key)? {
+            return Ok(known.cast_into::<Statement>()?);
         }
-        self.tables(|tables| tables.tell_later(statement.name, statement.bits, text));
+        let bytes = kept.to_str().map_or(0, str::len);
+        if !self.tables(|tables| tables.has_room(statements.len(), bytes)) {
+            statements.clear();
+        }
         let statement = Bound::new(py, statement)?;
-        statements.set_item(sql, &statement)?;
+        statements.set_item(key, &statement)?;
         Ok(statement)
     }
 
@@ -484,20 +495,4 @@ impl Hook {
 /// None while they are in use further up, as when looking at a value has run a statement.
 fn with_counts<T>(look: impl FnOnce(&mut Request) -> T) -> Option<T> {
     LOCAL.with(|local| Some(look(&mut local.try_borrow_mut().ok()?.counts)))
-}
-
-/// Equal for equal values, in this process.
-fn value_of(params: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let hash = match params.cast::<PyList>() {
-        Ok(list) => list.to_tuple().hash(),
-        Err(_) if params.is_none() => return Ok(0),
-        Err(_) => params.hash(),
-    };
-    match hash {
-        Ok(hash) => Ok(hash.cast_unsigned() as u64),
-        Err(error) if error.is_instance_of::<PyTypeError>(params.py()) => {
-            Ok(params.repr()?.hash()?.cast_unsigned() as u64)
-        }
-        Err(error) => Err(error),
-    }
 }

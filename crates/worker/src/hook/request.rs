@@ -48,7 +48,7 @@ impl Group {
         self.repeats > 0 || self.distinct.len() >= MANY || self.most >= LONG
     }
 
-    fn note_value(&mut self, value: u64, epoch: u32) {
+    fn note_value(&mut self, (value, key): (u64, u64), epoch: u32) {
         if self.epoch != epoch {
             self.epoch = epoch;
             self.seen.clear();
@@ -57,8 +57,8 @@ impl Group {
             self.repeats += 1;
         } else if self.seen.len() < MOST_VALUES {
             self.seen.push(value);
-            if self.distinct.len() < MOST_VALUES && !self.distinct.contains(&value) {
-                self.distinct.push(value);
+            if self.distinct.len() < MOST_VALUES && !self.distinct.contains(&key) {
+                self.distinct.push(key);
             }
         }
     }
@@ -209,9 +209,9 @@ impl Request {
         Some(group)
     }
 
-    /// Notes the value of the run that was added last to the row; answers the group where it is to be
-    /// looked into.
-    pub fn note_value(&mut self, row: usize, value: u64) -> Option<usize> {
+    /// Notes the values of the run that was added last to the row, all of them and those of its key; answers
+    /// the group where it is to be looked into.
+    pub fn note_value(&mut self, row: usize, value: (u64, u64)) -> Option<usize> {
         let at = self.rows.get(row)?.last?;
         let group = self.groups.get_mut(at)?;
         group.note_value(value, self.epoch);

@@ -1,9 +1,13 @@
-//! Owns what is known of a statement by its words, once for all requests.
+//! Owns what is known of a statement by its words, once for all requests, and which of its values tell
+//! one run from another.
 //! Leaves its runs to `request`.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use canter_insight::statement::{Dialect, strip};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyList, PyString, PyTuple};
 
 const READS: [&str; 5] = ["SELECT", "select", "(SELECT", "WITH", "with"];
 /// Kinds of things, which Django asks for once in a process and then knows: repeats of these are no
@@ -16,6 +20,11 @@ const WRITES: [&str; 8] = [
     "INSERT", "UPDATE", "DELETE", "insert", "update", "delete", "MERGE", "REPLACE",
 ];
 
+/// A longer text is not kept: it is cut to its form without values.
+pub(super) const MOST_KEPT: usize = 8 * 1024;
+/// How deep lists of values are looked into.
+const MOST_DEPTH: u32 = 3;
+
 /// A statement with the words that Django has it in.
 #[pyclass(frozen, module = "canter._worker")]
 pub(crate) struct Statement {
@@ -27,23 +36,105 @@ pub(crate) struct Statement {
     /// Its values are looked at.
     pub is_compared: bool,
     pub is_write: bool,
+    /// Where it asks for several rows of one key: which of its values the key is made of.
+    keys: Vec<u16>,
+    /// The round in which the front was told of it last.
+    told: AtomicU32,
 }
 
 impl Statement {
-    /// The statement, and its text without values.
-    pub fn read(sql: &Bound<'_, PyString>, vendor: &str) -> (Self, String) {
+    pub fn read(sql: &Bound<'_, PyString>, vendor: &str) -> Self {
         // One that is no UTF-8 has no database either.
         let text = sql.to_string_lossy();
         let starts = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
         let found = strip(text.as_bytes(), Dialect::of_vendor(vendor));
-        let statement = Self {
-            sql: sql.clone().unbind(),
+        let traits = found.traits;
+        let kept = match text.len() {
+            0..=MOST_KEPT => sql.clone(),
+            _ => PyString::new(sql.py(), &found.text),
+        };
+        Self {
+            sql: kept.unbind(),
             vendor: vendor.to_owned(),
             name: found.fingerprint,
             bits: found.traits.to_bits(),
             is_compared: starts(&READS) && !starts(&KEPT),
             is_write: starts(&WRITES),
+            keys: if traits.pages || traits.batches {
+                found.keys
+            } else {
+                Vec::new()
+            },
+            told: AtomicU32::new(0),
+        }
+    }
+
+    /// Its text without values.
+    pub fn text(&self, py: Python<'_>) -> String {
+        let sql = self.sql.bind(py).to_string_lossy();
+        strip(sql.as_bytes(), Dialect::of_vendor(&self.vendor)).text
+    }
+
+    /// Whether the front is yet to be told of it in this round; from now on it is.
+    pub fn is_news(&self, round: u32) -> bool {
+        self.told.swap(round, Ordering::Relaxed) != round
+    }
+
+    /// The values of a run, and of its key: equal for equal ones, in this process.
+    pub fn values(&self, params: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
+        let value = value_of(params)?;
+        if self.keys.is_empty() {
+            return Ok((value, value));
+        }
+        // By name they are in no order.
+        let Some(items) = items(params) else {
+            return Ok((value, value));
         };
-        (statement, found.text)
+        let keys = self.keys.iter();
+        let keys = keys.filter_map(|at| items.get(usize::from(*at)).cloned());
+        Ok((value, mixed(keys, MOST_DEPTH)?))
+    }
+}
+
+fn value_of(params: &Bound<'_, PyAny>) -> PyResult<u64> {
+    if params.is_none() {
+        return Ok(0);
+    }
+    one(params, MOST_DEPTH)
+}
+
+fn items<'py>(value: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
+    if let Ok(list) = value.cast::<PyList>() {
+        return Some(list.iter().collect());
+    }
+    Some(value.cast::<PyTuple>().ok()?.iter().collect())
+}
+
+fn mixed<'py>(values: impl Iterator<Item = Bound<'py, PyAny>>, depth: u32) -> PyResult<u64> {
+    let mut sum = 1_u64;
+    for value in values {
+        // Odd, and without a pattern: each value counts at its own place.
+        sum = (sum.rotate_left(23) ^ one(&value, depth)?).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    Ok(sum)
+}
+
+fn one(value: &Bound<'_, PyAny>, depth: u32) -> PyResult<u64> {
+    if depth > 0 {
+        if let Ok(tuple) = value.cast::<PyTuple>() {
+            return mixed(tuple.iter(), depth - 1);
+        }
+        if let Ok(list) = value.cast::<PyList>() {
+            return mixed(list.iter(), depth - 1);
+        }
+    }
+    match value.hash() {
+        // Python has -1 for a failure, so that numbers -1 and -2 have this one both.
+        Ok(-2) => Ok(value.repr()?.hash()?.cast_unsigned() as u64),
+        Ok(hash) => Ok(hash.cast_unsigned() as u64),
+        Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
+            Ok(value.repr()?.hash()?.cast_unsigned() as u64)
+        }
+        Err(error) => Err(error),
     }
 }

@@ -3,6 +3,7 @@
 //! Leaves finding out to `hook`.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
@@ -10,6 +11,10 @@ use super::placing::{Habit, Spot};
 
 /// Statements and views whose name is kept; then they are forgotten and told again.
 pub(super) const MOST_KNOWN: usize = 512;
+/// Bytes of the statements' texts, all together.
+const MOST_BYTES: usize = 1 << 20;
+/// After so long everything is told once more.
+const ROUND: Duration = Duration::from_secs(300);
 const MOST_CODES: usize = 10_000;
 const MOST_TOLD: usize = 4 * MOST_KNOWN;
 
@@ -29,8 +34,11 @@ pub(crate) struct Tables {
     /// By spot, and by view where it is in no code of the app's own.
     places: HashMap<(Spot, usize), u64>,
     told: HashSet<u64>,
-    /// Texts that the front does not know yet.
-    statements: HashMap<u64, (u8, String)>,
+    /// Counts up; what was told in an earlier one is told again, for the front may have forgotten it.
+    round: u32,
+    since: Option<Instant>,
+    /// Bytes of the statements that are kept.
+    bytes: usize,
 }
 
 impl Tables {
@@ -41,8 +49,30 @@ impl Tables {
         self.habits.entry(key).or_default()
     }
 
-    pub fn forget_habits(&mut self) {
-        self.habits.clear();
+    /// Whether one more statement of so many bytes may be kept beside `count` others; where not, all are to be
+    /// forgotten first, as their habits are here.
+    pub fn has_room(&mut self, count: usize, bytes: usize) -> bool {
+        let has_room = count < MOST_KNOWN && self.bytes + bytes <= MOST_BYTES;
+        if !has_room {
+            self.habits.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        has_room
+    }
+
+    /// The round of what is told at this moment, and whether it has begun just now.
+    pub fn round(&mut self, now: Instant) -> (u32, bool) {
+        let is_over = self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= ROUND);
+        if is_over {
+            self.since = Some(now);
+            self.round = self.round.wrapping_add(1).max(1);
+            self.told.clear();
+            self.places.clear();
+        }
+        (self.round, is_over)
     }
 
     /// Keeps a view, so that its address means it. What is answered is to be dropped by who holds no
@@ -119,24 +149,35 @@ impl Tables {
         }
         self.told.insert(name)
     }
+}
 
-    /// Keeps a statement's text until it is told of.
-    pub fn tell_later(&mut self, name: u64, bits: u8, text: String) {
-        if self.told.contains(&name) {
-            return;
-        }
-        if self.statements.len() >= MOST_KNOWN {
-            self.statements.clear();
-        }
-        self.statements.insert(name, (bits, text));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d5_everything_is_told_again_after_a_while_for_the_front_forgets() {
+        let mut tables = Tables::default();
+        let now = Instant::now();
+        let (first, is_new) = tables.round(now);
+        assert!(is_new && tables.is_news(7) && !tables.is_news(7));
+        assert_eq!(tables.round(now + ROUND / 2), (first, false));
+        assert!(!tables.is_news(7));
+        let (second, is_new) = tables.round(now + ROUND);
+        assert!(is_new && second != first && second != 0);
+        assert!(tables.is_news(7));
     }
 
-    /// The text of a statement that has not been told yet.
-    pub fn take_text(&mut self, name: u64) -> Option<(u8, String)> {
-        if self.statements.is_empty() {
-            return None;
+    #[test]
+    fn c11_what_is_kept_of_statements_is_bounded_by_count_and_bytes() {
+        let mut tables = Tables::default();
+        assert!((0..MOST_KNOWN).all(|count| tables.has_room(count, 10)));
+        assert!(!tables.has_room(MOST_KNOWN, 10));
+        let mut kept = 0;
+        while tables.has_room(kept, 8000) {
+            kept += 1;
         }
-        let text = self.statements.remove(&name)?;
-        self.is_news(name).then_some(text)
+        assert!((100..=MOST_BYTES / 8000).contains(&kept), "{kept}");
+        assert!(tables.has_room(1, 8000), "all others were forgotten");
     }
 }

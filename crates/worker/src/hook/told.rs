@@ -3,7 +3,7 @@
 //! Leaves the way to the front to `report`.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canter_channel::report::Report;
 use pyo3::intern;
@@ -57,6 +57,15 @@ impl Hook {
             held_us: us(counts.held),
             ..Report::default()
         };
+        if counts.groups().is_empty() {
+            return Ok(report);
+        }
+        let (round, is_new) = self.tables(|tables| tables.round(Instant::now()));
+        if is_new {
+            self.rare
+                .bind(py)
+                .call_method0(intern!(py, "_forget_captures"))?;
+        }
         let mut named = Vec::with_capacity(counts.groups().len());
         report.groups.reserve(counts.groups().len());
         for group in counts.groups() {
@@ -64,8 +73,10 @@ impl Hook {
                 continue;
             };
             let statement = row.statement.get();
-            if let Some((bits, text)) = self.tables(|tables| tables.take_text(statement.name)) {
-                report.statements.push((statement.name, bits, text));
+            let name = statement.name;
+            if statement.is_news(round) && self.tables(|tables| tables.is_news(name)) {
+                let text = statement.text(py);
+                report.statements.push((name, statement.bits, text));
             }
             let place = self.place(counts, (group.spot, view), &found, &mut report.places)?;
             named.push((statement.name, place));
