@@ -46,10 +46,9 @@ pub fn run(address: Option<&str>, as_json: bool) -> Result<Exit, Fault> {
 /// Has the database explain the dearest statements.
 fn explained(address: Option<&str>, measured: &Json) -> Result<Vec<Plan>, Fault> {
     let mut plans = plans::wanted(measured);
-    for (number, plan) in plans.iter_mut().enumerate() {
-        if number > 0 {
-            thread::sleep(BETWEEN);
-        }
+    for plan in &mut plans {
+        // Before the first one, too: somebody may have asked a moment ago.
+        thread::sleep(BETWEEN);
         let path = format!("/-/canter/explain?id={}", plan.name);
         plan.told = read(&tell(address, &path)?)?;
     }
