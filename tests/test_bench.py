@@ -219,11 +219,12 @@ def test_a6_conditions_decide_the_exit_code_and_junit(tmp_path: Path) -> None:
         bad = bench(*words, "--fail-if", "p95>100ms", "--fail-if", "errors>1%")
         assert bad.returncode == 8
         assert "FAILED  p95>100ms" in bad.stdout and "held    errors>1%" in bad.stdout
-        assert 'failures="1"' in xml.read_text()
-        (result,) = json.loads(sarif.read_text())["runs"][0]["results"]
-        assert result["ruleId"] == "not p95>100ms"
+        # On a machine that is busy with other things the generator may say that it is no judge: a case more.
+        limited = "No verdict" in bad.stdout
+        assert f'failures="{1 + limited}"' in xml.read_text()
+        results = json.loads(sarif.read_text())["runs"][0]["results"]
+        assert results[0]["ruleId"] == "not p95>100ms" and len(results) == 1 + limited
         good = bench(*words, "--fail-if", "p95>20s")
-        # On a machine that is busy with other things the generator may say that it is no judge.
         assert good.returncode == 0 or "No verdict" in good.stdout
         short = bench(*words[:3], "-d", "60s", "--abort-on-fail", "--after", "500ms", "--fail-if", "max>100ms")
     assert short.returncode == 8

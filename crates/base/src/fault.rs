@@ -154,8 +154,8 @@ exits! {
     /// No usable Python was found, or the one found is too old or lacks the `canter` package.
     Python = 7, "no usable Python";
     /// What was asked for did not hold: the server that `canter selftest` attacked fell to something, a
-    /// condition of `canter bench` or a limit of `canter check` was passed, `canter tune` found nothing that
-    /// works, or `canter doctor` found something to do.
+    /// condition of `canter bench` or a limit of `canter check` was passed, `canter bench` measured nothing or
+    /// only itself, `canter tune` found nothing that works, or `canter doctor` found something to do.
     Verdict = 8, "check failed";
     /// A server that the command needs does not answer.
     Unreachable = 9, "no server there";

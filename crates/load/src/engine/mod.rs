@@ -68,6 +68,8 @@ pub(crate) fn poller() -> Result<OwnedFd, String> {
 pub(crate) struct Engine<'a> {
     common: &'a Common<'a>,
     thread: usize,
+    /// How long the counted time is to be.
+    planned: Duration,
     epoll: OwnedFd,
     users: Vec<User>,
     /// Users without a request, in an open model.
@@ -102,6 +104,7 @@ impl<'a> Engine<'a> {
         let mut engine = Self {
             common,
             thread,
+            planned: plan.load.time(),
             epoll,
             users: Vec::new(),
             idle: Vec::new(),
@@ -195,6 +198,7 @@ impl<'a> Engine<'a> {
             requests: &mut self.requests,
             buffer: &mut self.buffer,
             begin: self.common.begin,
+            planned: self.planned,
             active,
         };
         let turn = act(user, &mut shared);
@@ -377,7 +381,7 @@ impl<'a> Engine<'a> {
         }
         let over = match &plan.load {
             Load::Replay(_) => self.arrivals.next.is_none(),
-            load => !warm && passed >= load.time(),
+            _ => !warm && passed >= self.planned,
         };
         self.ending |= over || (self.left == 0 && self.busy == 0);
         if !plan.is_open() {

@@ -40,6 +40,8 @@ pub(super) struct Shared<'a> {
     pub(super) buffer: &'a mut [u8],
     /// When the counted time begins.
     pub(super) begin: Instant,
+    /// How long that is to be.
+    pub(super) planned: Duration,
     /// Users active, or requests under way.
     pub(super) active: usize,
 }
@@ -454,7 +456,7 @@ impl User {
         let naive = now.saturating_duration_since(self.sent.unwrap_or(self.intended));
         let at = now.saturating_duration_since(shared.begin);
         shared.tally.hit(status, at, shared.active);
-        if at > shared.plan.load.time() {
+        if at > shared.planned {
             shared.tally.was_late(status);
         }
         shared.tally.corrected.record(corrected);
