@@ -293,21 +293,18 @@ fn tcp_fault(sockets: &Sockets, address: SocketAddr, error: Errno) -> Fault {
     let fault = |why: &str| Fault::new(Exit::Bind, format!("cannot listen on `{address}`: {why}"));
     match error {
         Errno::ADDRINUSE => {
+            let other = SocketAddr::new(address.ip(), port.checked_add(1).unwrap_or(8000));
+            let other = format!("choose another port: `{} {other}`", purpose.flag());
             let holder = holder::of_port(port);
             if holder.as_ref().is_some_and(Holder::is_this_process) {
                 return fault(&format!("{} listens there already", sockets.own(port)))
-                    .hint("name each port once");
+                    .hint(format!("name each port once, or {other}"));
             }
             let holder = holder.map_or_else(
                 || "another program listens there".to_owned(),
                 |holder| format!("{holder} listens there"),
             );
-            let other = port.checked_add(1).unwrap_or(8000);
-            fault(&holder).hint(format!(
-                "stop it, or choose another port: `{} {}`",
-                purpose.flag(),
-                SocketAddr::new(address.ip(), other)
-            ))
+            fault(&holder).hint(format!("stop it, or {other}"))
         }
         Errno::ACCESS => fault("ports below 1024 are for the administrator").hint(
             "choose a port such as 8000, or start Canter from systemd with a `.socket` unit or \

@@ -63,13 +63,14 @@ fn a_name_is_bound_on_what_it_stands_for() {
 }
 
 #[test]
-fn a_port_in_use_names_who_holds_it() {
+fn a_port_that_this_start_has_opened_is_no_other_program_s() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let fault = tcp(&Host::Ip(Ipv4Addr::LOCALHOST.into()), port).unwrap_err();
     assert_eq!(fault.exit, Exit::Bind);
-    let own = format!("(pid {}) listens there", std::process::id());
-    assert!(fault.what.ends_with(&own), "{fault}");
+    assert!(fault.what.ends_with("listens there already"), "{fault}");
+    assert!(!fault.what.contains("(pid "), "{fault}");
+    assert!(fault.hint.unwrap().starts_with("name each port once"));
 }
 
 #[test]
