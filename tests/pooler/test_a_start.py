@@ -70,6 +70,8 @@ def test_a3_an_unknown_option_at_3_0_is_named(single: Any) -> None:
     negotiate = [one for one in found if one.kind == "v"]
     assert len(negotiate) == 1
     assert unknown_options(negotiate[0])[1] == [b"_pq_.thing"]
+    # Before anything about authentication, as PostgreSQL does.
+    assert found[0].kind == "v"
     assert found[-1].kind == "Z"
 
 

@@ -49,6 +49,25 @@ def test_b7_copy_in_that_was_sent_at_once_with_its_data(single: Any) -> None:
     assert single.raw().value("SELECT count(*) FROM b7") == "2"
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_b7_two_copies_in_one_query(single: Any, at_once: bool) -> None:
+    client, p = single.raw(), pgwire
+    client.ask("CREATE TABLE b7 (n int)")
+    data = (p.copy_data(b"1\n"), p.copy_done())
+    sql = p.query("COPY b7 FROM STDIN; COPY b7 FROM STDIN")
+    if at_once:
+        client.send(sql, *data, *data)
+    else:
+        client.send(sql)
+        assert kinds(client.until("G")) == "G"
+        client.send(*data)
+        assert kinds(client.until("G")) == "CG"
+        # Ignored by the server, which would not answer it.
+        client.send(p.sync(), *data)
+    assert kinds(client.until("Z"))[-2:] == "CZ"
+    assert client.value("SELECT count(*) FROM b7") == "2"
+
+
 def test_b7_copy_out_by_both_protocols(single: Any) -> None:
     client, p = single.raw(), pgwire
     sql = "COPY (SELECT generate_series(1, 3)) TO STDOUT"

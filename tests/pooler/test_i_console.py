@@ -489,16 +489,38 @@ def test_i1_set_changes_what_can_change(single: Any) -> None:
             admin.execute("SET max_db_connections = 2")
             other.execute("SELECT 1")
             for text, error in (
-                ("SET query_wait_timeout = 0", psycopg.errors.InvalidParameterValue),
-                (
-                    "SET max_prepared_statements = 5",
-                    psycopg.errors.CantChangeRuntimeParam,
-                ),
+                ("SET query_wait_timeout = soon", psycopg.errors.InvalidParameterValue),
+                ("SET pool_mode = session", psycopg.errors.CantChangeRuntimeParam),
+                ("SET server_connect_timeout = 3", psycopg.errors.CantChangeRuntimeParam),
                 ("SET query_wait_timeot = 5", psycopg.errors.SyntaxError),
             ):
                 with pytest.raises(error):
                     admin.execute(text)
+            # What a setting is already is no change, and zero switches a limit off.
+            admin.execute("SET pool_mode = transaction")
+            admin.execute("SET server_connect_timeout = '15s'")
+            for key in ("server_idle_timeout", "server_lifetime", "query_wait_timeout"):
+                admin.execute(f"SET {key} = 0")
+                assert one(single, "CONFIG", key=key)["value"] == "0"
             admin.execute("SET client_encoding TO 'UTF8'")
+        busy.commit()
+        for _ in range(3):
+            assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_i1_set_max_prepared_statements_holds_from_the_next_transaction_on(single: Any) -> None:
+    client = single.raw()
+    for n in range(6):
+        client.send(pgwire.parse(f"SELECT {n} AS limited", f"s{n}"), pgwire.sync())
+        client.until("Z")
+    mine = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%AS limited'"
+    assert client.value(mine) == "6"
+    with console(single) as admin:
+        admin.execute("SET max_prepared_statements = 2")
+        assert one(single, "CONFIG", key="max_prepared_statements")["value"] == "2"
+    client.send(pgwire.bind("s0"), pgwire.execute(), pgwire.sync())
+    client.until("Z")
+    assert client.value(mine) == "2"
 
 
 def test_i3_shutdown_at_once(start: Any) -> None:
@@ -537,6 +559,8 @@ def test_i3_shutdown_waits_for_clients(start: Any) -> None:
         with way.connect() as client:
             client.execute("SELECT 1")
             admin.execute("SHUTDOWN WAIT_FOR_CLIENTS")
+            with pytest.raises(psycopg.errors.AdminShutdown, match="pooler is shutting down"):
+                admin.execute("RESUME")
             client.execute("SELECT 1")
             with pytest.raises(OSError):
                 way.stranger()

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) orders: orders::Orders,
     /// Paused by SUSPEND.
     suspended: Cell<bool>,
+    /// After SHUTDOWN: there is no way back.
+    ending: Cell<bool>,
 }
 
 pub(crate) use statistics::Minutes;

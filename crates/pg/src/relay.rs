@@ -136,6 +136,8 @@ pub(crate) struct Relay {
     skip: bool,
     /// The server waits for COPY data.
     copy_in: bool,
+    /// The end of that data was sent: the next `CommandComplete` is the COPY's.
+    copy_ended: bool,
     /// The client's messages wait until nothing is owed.
     barrier: bool,
     /// A database is about to be created, dropped or altered.
@@ -219,6 +221,7 @@ impl Relay {
             unflushed: false,
             skip: false,
             copy_in: false,
+            copy_ended: false,
             barrier: false,
             wants_room: false,
             reshaped: false,

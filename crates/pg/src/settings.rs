@@ -22,11 +22,11 @@ pub struct Settings {
     /// Server connections to the default target's database, as its user, that stay open without
     /// use; zero opens none before it is needed.
     pub min_connections: u32,
-    /// How long a client waits for a server connection before it gets an error.
+    /// How long a client waits for a server connection before it gets an error; zero for ever.
     pub wait_timeout: Duration,
-    /// The age at which a server connection is replaced; each one gets ±10 %.
+    /// The age at which a server connection is replaced, zero for a second; each one gets ±10 %.
     pub lifetime: Duration,
-    /// How long a server connection may be idle.
+    /// How long a server connection may be idle; zero for ever.
     pub idle_timeout: Duration,
     /// How long opening one server connection may take, from DNS to the first `ReadyForQuery`.
     pub connect_timeout: Duration,
@@ -107,6 +107,7 @@ pub struct Live {
     pub(crate) pin_idle_timeout: Cell<Option<Duration>>,
     pub(crate) max_clients: Cell<Option<usize>>,
     pub(crate) login_timeout: Cell<Option<Duration>>,
+    pub(crate) prepared: Cell<Option<usize>>,
 }
 
 impl Live {
@@ -181,6 +182,10 @@ impl Settings {
 
     pub(crate) fn max_clients(&self) -> usize {
         self.live.max_clients.get().unwrap_or(self.max_clients)
+    }
+
+    pub(crate) fn prepared(&self) -> usize {
+        self.live.prepared.get().unwrap_or(self.prepared)
     }
 
     pub(crate) fn login_timeout(&self) -> Duration {

@@ -64,6 +64,11 @@ impl Console {
             Command::Set { key, value } => config::change(&self.shared, key, value)?,
             Command::Pause(database) => return self.pause(database.as_deref()).await,
             Command::Suspend => return self.suspend().await,
+            Command::Resume(_) if self.shared.console.ending.get() => {
+                return Err(SqlError::error("57P01", "pooler is shutting down")
+                    .hint("SHUTDOWN without a word behind it ends it at once.")
+                    .into());
+            }
             Command::Resume(database) => {
                 self.known(database.as_deref())?;
                 self.shared.console.suspended.set(false);
@@ -93,6 +98,7 @@ impl Console {
             Command::Reload => return self.reload().await,
             Command::Shutdown(how) => {
                 self.heard()?;
+                self.shared.console.ending.set(true);
                 // After the answer: it may be the end of this process.
                 self.last = Some(Order::Shutdown(*how));
             }

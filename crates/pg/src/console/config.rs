@@ -77,9 +77,11 @@ const ROWS: [Row; 19] = [
         },
     ),
     live("max_db_connections", connections, set_connections),
-    fixed("max_prepared_statements", |settings| {
-        settings.prepared.to_string()
-    }),
+    live(
+        "max_prepared_statements",
+        |settings| settings.prepared().to_string(),
+        |shared, text| set(&shared.settings.live.prepared, text.parse().ok()),
+    ),
     live(
         "min_pool_size",
         |settings| settings.min_connections().to_string(),
@@ -111,7 +113,7 @@ const ROWS: [Row; 19] = [
     live(
         "query_wait_timeout",
         |settings| seconds(settings.wait_timeout()),
-        |shared, text| set(&shared.settings.live.wait_timeout, positive(text)),
+        |shared, text| set(&shared.settings.live.wait_timeout, time(text)),
     ),
     fixed("server_connect_timeout", |settings| {
         seconds(settings.connect_timeout)
@@ -119,12 +121,12 @@ const ROWS: [Row; 19] = [
     live(
         "server_idle_timeout",
         |settings| seconds(settings.idle_timeout()),
-        |shared, text| set(&shared.settings.live.idle_timeout, positive(text)),
+        |shared, text| set(&shared.settings.live.idle_timeout, time(text)),
     ),
     live(
         "server_lifetime",
         |settings| seconds(settings.lifetime()),
-        |shared, text| set(&shared.settings.live.lifetime, positive(text)),
+        |shared, text| set(&shared.settings.live.lifetime, time(text)),
     ),
     fixed("stats_period", |_| seconds(PERIOD)),
     fixed("stats_users", |settings| settings.stats_users.join(", ")),
@@ -151,6 +153,11 @@ pub(super) fn change(shared: &Rc<Shared>, key: &str, value: &str) -> Result<(), 
         return Err(wrong(&format!("unknown setting: {key}"), key, &keys));
     };
     let Some(change) = row.change else {
+        // Scripts give a whole configuration: what it is already is no change.
+        let now = (row.read)(&shared.settings);
+        if now.eq_ignore_ascii_case(value.trim()) || time(value.trim()).map(seconds) == Some(now) {
+            return Ok(());
+        }
         let words = format!("{} cannot be changed while the pooler runs", row.key);
         return Err(SqlError::error("55P02", words));
     };

@@ -185,6 +185,13 @@ async fn admit(
         None
     };
     let watched = inside.private.is_some() && startup.take("canter.watched").is_some();
+    if let Some(minor) = startup.negotiation() {
+        // PostgreSQL sends it before it asks for anything, also to those that it then refuses.
+        let mut negotiate = Vec::new();
+        build::negotiate_protocol_version(&mut negotiate, minor, &startup.unknown_pq);
+        let sent = stream.write_all(&negotiate).await;
+        sent.map_err(|error| SqlError::fatal("08006", error.to_string()))?;
+    }
     refuse_replication(&mut startup)?;
     let admitted = inside.access.admit(stream, &startup).await?;
     if shared.draining.get() {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -25,12 +26,12 @@ use crate::settings::Settings;
 pub(crate) const CONNECTS_AT_ONCE: u32 = 2;
 /// A waiter of one pool may take the place of a busy pool's server when it has waited this long.
 /// Sooner would cost two busy pools a reconnect for each turn.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// With fewer connections none is lent.
 const FEWEST_TO_LEND: u32 = 4;
 /// How long none is lent after somebody had to wait.
-const NOT_LENT_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+const NOT_LENT_FOR: Duration = Duration::from_secs(10);
 
 /// The right to have one connection to the server. Counted from before the socket is opened until
 /// after it is closed.
@@ -326,7 +327,11 @@ impl<C: Connect> Host<C> {
 impl<C: Connect> Held<C> {
     pub(crate) fn new(server: C::Server, permit: Permit<C>, generation: u32) -> Self {
         let now = Instant::now();
-        let lifetime = permit.0.settings.lifetime();
+        // One that is too old when it comes would never reach a client.
+        let lifetime = match permit.0.settings.lifetime() {
+            Duration::ZERO => Duration::from_secs(1),
+            lifetime => lifetime,
+        };
         // 90 % to 110 %
         let percent = 90 + u32::try_from(permit.0.chance() % 21).unwrap_or(10);
         Self(Box::new(Holding {

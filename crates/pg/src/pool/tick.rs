@@ -79,7 +79,8 @@ impl<C: Connect> Pool<C> {
         self.close_idle_if(|held| {
             let idle_for = now.saturating_duration_since(held.idle_since);
             let is_over = held.retire_at <= now;
-            let goes = is_over || (spare > 0 && (unused || idle_for >= idle_timeout));
+            let goes = is_over
+                || (spare > 0 && (unused || idle_for >= idle_timeout && !idle_timeout.is_zero()));
             spare = spare.saturating_sub(usize::from(goes));
             goes
         });
@@ -147,7 +148,10 @@ impl<C: Connect> Pool<C> {
 
     /// How long its clients are held.
     fn patience(&self) -> Duration {
-        let all = self.host.settings.wait_timeout();
+        let all = match self.host.settings.wait_timeout() {
+            Duration::ZERO => Duration::MAX,
+            limit => limit,
+        };
         if self.ever_connected.get() || self.last_refusal.borrow().is_none() {
             all
         } else {

@@ -138,6 +138,11 @@ impl Relay {
             // The client has the answer to its first step.
             b'2' => self.replay = Replay::Off,
             b'G' => self.copy_in_begins(io),
+            b'C' if self.copy_ended && matches!(front, Owed::Query) => {
+                // Another COPY may follow in the same query, with an end of its own.
+                self.copy_ended = false;
+                self.owed.drop_copy_end();
+            }
             b'C' if self
                 .pending
                 .has(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL)) =>
@@ -184,6 +189,7 @@ impl Relay {
     fn copy_in_begins(&mut self, io: &mut Io<'_>) {
         let ended = self.owed.ignore_syncs_in_copy();
         self.copy_in = !ended;
+        self.copy_ended = ended;
         if self.leaving {
             self.end_copy(io);
         }
@@ -237,7 +243,7 @@ impl Relay {
             self.schema_settles();
         }
         let done = self.owed.pop();
-        self.copy_in = false;
+        (self.copy_in, self.copy_ended) = (false, false);
         match done {
             Some(Owed::Hidden(hidden)) => self.hidden_done(hidden, status, io)?,
             Some(Owed::HiddenSync) | None => {}

@@ -180,6 +180,11 @@ impl Prepared {
         self.entries = HashMap::new();
     }
 
+    /// So many may be prepared from now on.
+    pub fn limit(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// How many are prepared.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -220,6 +220,13 @@ impl Queue {
         end.is_some()
     }
 
+    /// The first end of COPY data has had its effect.
+    pub(super) fn drop_copy_end(&mut self) {
+        if let Some(at) = self.0.iter().position(|owed| matches!(owed, Owed::CopyEnd)) {
+            self.0.remove(at);
+        }
+    }
+
     /// Gives back what a burst of requests took.
     pub(super) fn shrink(&mut self) {
         if self.0.capacity() > 64 {

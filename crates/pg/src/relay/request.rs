@@ -163,7 +163,7 @@ impl Relay {
             return self.drop_message(message);
         }
         if message.frame.tag != b'd' {
-            self.copy_in = false;
+            self.copy_ended |= std::mem::take(&mut self.copy_in);
             self.owed.push(Owed::CopyEnd);
         }
         self.forward(message, io)

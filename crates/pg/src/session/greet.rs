@@ -24,13 +24,6 @@ const MOST_GREETINGS: usize = 64;
 pub(super) async fn greet(guest: Box<Guest>) -> Option<Box<Session>> {
     let guest = *guest;
     let mut out = guest.greeting;
-    if let Some(minor) = guest.startup.negotiation() {
-        // Before the authentication is complete, where libpq expects it.
-        let mut negotiate = Vec::new();
-        build::negotiate_protocol_version(&mut negotiate, minor, &guest.startup.unknown_pq);
-        negotiate.append(&mut out);
-        out = negotiate;
-    }
     let label = start_label(&guest.startup);
     let known = guest
         .pool
@@ -190,9 +183,10 @@ impl Session {
     }
 
     /// A server for this client.
-    pub(super) fn attach(&mut self, lease: crate::pool::Lease) {
+    pub(super) fn attach(&mut self, mut lease: crate::pool::Lease) {
         let watched = watch::watch(&self.handle, &self.shared.settings, lease.since());
         self.handle.set_activity(super::Activity::Active);
+        lease.known.prepared.limit(self.shared.settings.prepared());
         self.lease = Some(Held {
             lease,
             taken: 0,
