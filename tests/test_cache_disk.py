@@ -66,6 +66,17 @@ def test_a_damaged_file_is_passed_over_and_removed(tmp_path: Path, damage: str) 
             assert "evil" not in response.text
 
 
+def test_a8_an_unsafe_request_reaches_the_folder(tmp_path: Path) -> None:
+    path = "/free?h=Cache-Control:max-age%3D600"
+    with serve(tmp_path) as server:
+        get(server, path)
+        until(lambda: files(tmp_path), 20)
+    with serve(tmp_path) as server:
+        with server.client() as client:
+            client.post(path, b"x")
+        assert not is_hit(get(server, path))
+
+
 def test_a_purge_reaches_the_folder(tmp_path: Path) -> None:
     with serve(tmp_path) as server:
         get(server, "/a/gone")

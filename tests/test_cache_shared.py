@@ -105,6 +105,21 @@ def test_a_purge_on_one_is_seen_on_the_other(machines: Machines, valkey: Valkey,
     until(lambda: not is_hit(get(other, "/a/gone")), 20, "the purge at the other")
 
 
+def test_a8_an_unsafe_request_on_one_is_seen_on_the_other(
+    machines: Machines, valkey: Valkey
+) -> None:
+    one, other = machines.start(), machines.start()
+    path = "/free?h=Cache-Control:max-age%3D600"
+    get(one, path)
+    until(valkey.names, 20)
+    with other.client() as client:
+        client.post(path, b"x")
+    after = get(other, path)
+    assert not is_hit(after)
+    # Once the other hears of it, it has what was made since.
+    until(lambda: get(one, path).body == after.body, 20)
+
+
 def test_a_soft_purge_leaves_the_page_to_be_shown_once_more(
     machines: Machines, valkey: Valkey
 ) -> None:

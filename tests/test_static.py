@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from harness.operated import run_canter, until
@@ -492,6 +493,15 @@ def test_x_sendfile_sends_what_the_app_points_to(site: Path, client: Client) -> 
     assert client.get(path, method="HEAD")["Content-Length"] == str(len(content))
     several = client.get(path, "Range: bytes=0-0,-1")
     assert several.status == 206 and b"Content-Type: application/pdf" in several.body
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9.txt", "\u65e5\u672c.txt", "a long plain name and \u0142.txt"])
+def test_pointers_name_files_beyond_ascii(site: Path, client: Client, name: str) -> None:
+    (site / "private" / name).write_text(name)
+    response = client.get(f"/sendfile?path={site}/private/{quote(name)}")
+    assert (response.status, response.body) == (200, name.encode())
+    response = client.get(f"/accel?path=/protected/{quote(name)}")
+    assert (response.status, response.body) == (200, name.encode())
 
 
 def test_x_accel_redirect_sends_what_the_app_points_to(client: Client) -> None:

@@ -37,6 +37,12 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         status = "200" if canter.purge(url=dict(query)["url"], hard=True) else "404"
     if path.startswith("/crash/") and count > 1:
         os._exit(7)
+    if path.startswith("/mended/") and count == 1:
+        status = path.rsplit("/", 1)[1]
+    if path.startswith("/dies/") and not os.path.exists("died"):
+        hold(f"{path} {count}")
+        with open("died", "w"):
+            os._exit(7)
     if path.startswith("/fail/") and count > 1:
         status = "503"
     if path.startswith("/stream/"):
@@ -48,7 +54,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         return [f"{count} {json.dumps(told)}".encode()]
     start_response(f"{status} X", fields)
     names = ("HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", "HTTP_USER_AGENT", "HTTP_X_EVIL", "HTTP_HOST")
-    names += ("HTTP_X_REQUEST_ID",) * ("named" in path)
+    if "named" in path:
+        names += ("HTTP_X_REQUEST_ID", "HTTP_IF_NONE_MATCH", "HTTP_RANGE")
     told = " ".join(f"{name}={environ.get(name, '-')}" for name in names)
     body = f"{count} {environ['REQUEST_METHOD']} {environ['QUERY_STRING']} {told} {environ['REMOTE_ADDR']}"
     lines = int(next((value for name, value in query if name == "lines"), 0))

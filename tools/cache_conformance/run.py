@@ -50,6 +50,7 @@ BEYOND_WSGI = {
 """What cannot be played through WSGI at all."""
 
 BY_CHOICE = {
+    "vary-normalise-lang-order": "by choice: of languages with the same weight an app takes the first",
     "headers-store-Set-Cookie": "an answer with `Set-Cookie` is never stored",
     "other-set-cookie": "an answer with `Set-Cookie` is never stored",
 }

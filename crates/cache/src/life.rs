@@ -33,6 +33,9 @@ pub struct Life {
     pub by_rule: bool,
     /// It was declared stale before its time, by a soft purge.
     pub expired: bool,
+    /// An unsafe request made it wrong (RFC 9111, section 4.4): it is served only once the app has
+    /// confirmed it, or when that fails.
+    pub invalidated: bool,
     /// How often getting another has failed, one time after the other.
     pub failures: u8,
     /// When that may be tried again.
@@ -63,7 +66,7 @@ impl Life {
 
     /// Whether it may be served while another is got (RFC 5861, section 3).
     pub fn may_serve_while_revalidating(&self, now: Time) -> bool {
-        self.may_serve_stale(now, self.while_revalidate)
+        !self.invalidated && self.may_serve_stale(now, self.while_revalidate)
     }
 
     /// Whether it may be served because the app failed (RFC 5861, section 4).

@@ -45,6 +45,19 @@ macro_rules! reasons {
                 )
             }
 
+            /// Whether the next answer may well be kept: what failed is mostly mended soon.
+            pub const fn may_pass(self) -> bool {
+                matches!(
+                    self,
+                    Self::NoFreshness
+                        | Self::Status
+                        | Self::AlreadyStale
+                        | Self::Incomplete
+                        | Self::Superseded
+                        | Self::Failed
+                )
+            }
+
             /// What to do about it, as a sentence.
             pub const fn advice(self) -> &'static str {
                 match self { $(Self::$variant => $advice,)* }

@@ -123,7 +123,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// As RFC 9111 lets a cache behave that nobody attacks: for the conformance suite.
+    /// As RFC 9111 lets a cache behave that nobody attacks. No option leads here: the tests of the
+    /// policy show with it that what must never be stored is not then, either.
     pub fn rfc() -> Self {
         Self {
             heuristics: true,

@@ -234,6 +234,8 @@ fn read_life(bytes: &[u8], now: Time) -> Option<(Life, &[u8])> {
         allows_authorized: flags & ALLOWS_AUTHORIZED != 0,
         by_rule: flags & BY_RULE != 0,
         expired: flags & EXPIRED != 0,
+        // What is invalidated is not written.
+        invalidated: false,
         failures: 0,
         retry_at: Time::default(),
     };

@@ -459,7 +459,7 @@ fn a_pointer_to_a_file_is_never_stored() {
 }
 
 #[test]
-fn c2_a_page_that_looks_like_a_file_is_not_kept_for_a_rule() {
+fn c2_a_page_that_looks_like_a_file_is_not_kept() {
     for (path, kind, kept) in [
         ("/account/x.css", "text/html; charset=utf-8", false),
         ("/account/x.JS", "Text/HTML", false),
@@ -482,7 +482,7 @@ fn c2_a_page_that_looks_like_a_file_is_not_kept_for_a_rule() {
         };
         let expected = (!kept).then_some(Reason::TypeMismatch);
         assert_eq!(case.refusal(), expected, "{path} {kind}");
-        // C1: what the app says itself counts, whatever the URL looks like.
+        // Nor when the app says so itself: it knows of no file, and means the page.
         let response = [("Content-Type", kind), ("Cache-Control", "max-age=60")];
         let case = Case {
             path,
@@ -490,7 +490,7 @@ fn c2_a_page_that_looks_like_a_file_is_not_kept_for_a_rule() {
             response: &response,
             ..Case::default()
         };
-        assert_eq!(case.refusal(), None, "{path}");
+        assert_eq!(case.refusal(), expected, "{path} {kind}");
     }
 }
 

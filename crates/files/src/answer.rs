@@ -12,6 +12,7 @@ use canter_http::select::{Content, Selected, select};
 use canter_http::template::Template;
 
 use crate::entry::{Bytes, Entry, Form, Redirect, Scope};
+use crate::load::is_constant;
 
 /// An answer of this crate.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl FileAnswer {
                     content_type: &chosen.content_type,
                     validators: Validators {
                         etag: EntityTag::parse(chosen.etag.as_bytes()),
-                        modified: Some(entry.modified),
+                        modified: Some(entry.modified).filter(|&time| !is_constant(time)),
                     },
                 };
                 select(conditions, method, &content, now(), boundary)

@@ -17,6 +17,7 @@ mod manifest;
 mod name;
 mod open;
 mod pointed;
+mod respelled;
 mod site;
 
 use std::cell::RefCell;

@@ -173,7 +173,7 @@ impl About<'_> {
     fn form(&self, coding: Coding, file: File, identity: Identity) -> Option<Form> {
         let content_type = self.content_type();
         let bytes = read(file, identity)?;
-        let etag = self.etag(coding, identity);
+        let etag = self.etag(coding, identity, &bytes);
         let mut fields = Vec::with_capacity(10);
         let mut add = |name: &'static str, value: String, scope: Scope| {
             fields.push(Field {
@@ -187,9 +187,13 @@ impl About<'_> {
             add("Content-Encoding", coding.name().to_owned(), Scope::Content);
         }
         add("Accept-Ranges", "bytes".to_owned(), Scope::Content);
-        add("ETag", etag.clone(), Scope::Version);
-        let modified = String::from_utf8_lossy(&format_date(self.modified)).into_owned();
-        add("Last-Modified", modified, Scope::Version);
+        if !etag.is_empty() {
+            add("ETag", etag.clone(), Scope::Version);
+        }
+        if !is_constant(self.modified) {
+            let modified = String::from_utf8_lossy(&format_date(self.modified)).into_owned();
+            add("Last-Modified", modified, Scope::Version);
+        }
         if let Some(value) = self.cache_control() {
             add("Cache-Control", value, Scope::Version);
         }
@@ -253,14 +257,24 @@ impl About<'_> {
 
     /// Strong, and another one for each form (RFC 9110, section 8.8.3). By the hash where the name
     /// has one, so that machines with other clocks agree.
-    fn etag(&self, coding: Coding, identity: Identity) -> String {
+    ///
+    /// A time that says nothing is none: then the content counts, where it is at hand, and else there is
+    /// no tag.
+    fn etag(&self, coding: Coding, identity: Identity, bytes: &Bytes) -> String {
         let form = match coding {
             Coding::Identity => String::new(),
             coding => format!("-{}", coding.name()),
         };
         match &self.hash {
             Hash::Known(hash) => format!("\"{hash}-{:x}{form}\"", identity.length),
-            _ => format!("\"{:x}-{:x}{form}\"", identity.modified_ns, identity.length),
+            _ if !is_constant(identity.modified()) => {
+                format!("\"{:x}-{:x}{form}\"", identity.modified_ns, identity.length)
+            }
+            _ if identity.modified_ns == 0 => String::new(),
+            _ => match hash_of(bytes) {
+                Some(hash) => format!("\"{hash:x}-{:x}{form}\"", identity.length),
+                None => String::new(),
+            },
         }
     }
 
@@ -285,6 +299,32 @@ impl About<'_> {
             _ => is_font,
         }
     }
+}
+
+/// Of content that is at hand.
+fn hash_of(bytes: &Bytes) -> Option<u128> {
+    let whole = match bytes {
+        Bytes::Memory(bytes) => return Some(fingerprint(bytes)),
+        Bytes::Sealed(sealed) => sealed.file(),
+        Bytes::File(_) => return None,
+    };
+    let mut content = vec![0; usize::try_from(whole.metadata().ok()?.len()).ok()?];
+    whole.read_exact_at(&mut content, 0).ok()?;
+    Some(fingerprint(&content))
+}
+
+/// FNV-1a, 128 bits: it finds accidents, not forgeries.
+fn fingerprint(bytes: &[u8]) -> u128 {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
+    bytes.iter().fold(OFFSET, step)
+}
+
+/// Whether a time is one that makers of images give all files, so that these are the same bytes on each
+/// machine: none later than the first of ZIP archives, 1980-01-01 in any zone.
+pub(crate) fn is_constant(modified: u64) -> bool {
+    modified <= 315_532_800 + 86_400
 }
 
 /// Content that can act for the site when it is opened.

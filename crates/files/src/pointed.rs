@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use canter_http::{media_type, target};
 
 use crate::open::{Opened, open_below};
+use crate::respelled::respelled;
 use crate::site::Folder;
 
 /// Where the app may point.
@@ -49,6 +50,10 @@ impl Pointers {
     /// # Errors
     /// Why not, for the log.
     pub fn sendfile(&self, value: &[u8]) -> Result<Pointed, &'static str> {
+        either(value, |value| self.sendfile_as_it_is(value))
+    }
+
+    fn sendfile_as_it_is(&self, value: &[u8]) -> Result<Pointed, &'static str> {
         let path = to_path(value);
         let mut why = "it lies in none of the folders of --sendfile-root";
         for root in &self.roots {
@@ -68,6 +73,10 @@ impl Pointers {
     /// # Errors
     /// Why not, for the log.
     pub fn accel(&self, value: &[u8]) -> Result<Pointed, &'static str> {
+        either(value, |value| self.accel_as_it_is(value))
+    }
+
+    fn accel_as_it_is(&self, value: &[u8]) -> Result<Pointed, &'static str> {
         let path = value.split(|&byte| byte == b'?').next().unwrap_or_default();
         let mut decoded = Vec::new();
         if target::decode_path(path, &mut decoded).is_err() {
@@ -84,6 +93,19 @@ impl Pointers {
         }
         Err(why)
     }
+}
+
+/// With the name as it came, and else with what it was before a framework made a field of it.
+fn either(
+    value: &[u8],
+    find: impl Fn(&[u8]) -> Result<Pointed, &'static str>,
+) -> Result<Pointed, &'static str> {
+    let found = find(value);
+    if found.is_ok() {
+        return found;
+    }
+    let mut names = respelled(value).into_iter();
+    names.find_map(|name| find(&name).ok()).map_or(found, Ok)
 }
 
 fn to_path(bytes: &[u8]) -> &Path {

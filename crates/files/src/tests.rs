@@ -445,3 +445,34 @@ fn the_app_points_to_files_below_the_roots_only() {
         (1, "application/pdf")
     );
 }
+
+#[test]
+fn f2_times_that_say_nothing_are_no_validators() {
+    const IMAGE: u64 = 315_532_800;
+    let place = place("times", "static", &[("a.css", "old!")], "");
+    write(&place.path.join("a.css"), "old!", 0);
+    let got = ask(&place.files, "GET /static/a.css", "").unwrap();
+    assert_eq!(
+        (got.field("ETag"), got.field("Last-Modified")),
+        (None, None)
+    );
+    write(&place.path.join("b.css"), "old!", IMAGE);
+    let old = ask(&place.files, "GET /static/b.css", "").unwrap();
+    assert_eq!(old.field("Last-Modified"), None);
+    let tag = old.field("ETag").unwrap().to_owned();
+    let condition = format!("If-None-Match: {tag}\r\n");
+    assert_eq!(
+        ask(&place.files, "GET /static/b.css", &condition)
+            .unwrap()
+            .status,
+        304
+    );
+    // As long and as old, after a deploy.
+    write(&place.path.join("c.css"), "new!", IMAGE);
+    std::fs::rename(place.path.join("c.css"), place.path.join("b.css")).unwrap();
+    let since = "If-Modified-Since: Tue, 01 Jan 1980 00:00:00 GMT\r\n";
+    for condition in [&*condition, since] {
+        let new = ask(&place.files, "GET /static/b.css", condition).unwrap();
+        assert_eq!((new.status, &*new.body), (200, "new!"), "{condition}");
+    }
+}

@@ -12,6 +12,7 @@ mod below;
 pub(crate) mod flight;
 
 mod examine;
+mod outdated;
 mod passing;
 mod proxied;
 mod rules;
@@ -31,8 +32,8 @@ use canter_cache::status::CacheStatus;
 use canter_cache::store::{Limits, Mark};
 use canter_cache::vary::Settled;
 use canter_cache::{
-    Body, Entry, Field, Found, Handle, Life, Lines, Purge, Reason, RequestLines, Settings, Stats,
-    Store, Time,
+    Body, Entry, Field, Found, Handle, Life, Lines, Reason, RequestLines, Settings, Stats, Store,
+    Time,
 };
 use canter_channel::response::Response;
 use canter_http::coding::Coding;
@@ -47,6 +48,8 @@ use site::Site;
 
 /// How long an answer that could not be kept is remembered as such.
 const REFUSED_SECONDS: u64 = 30;
+/// The same of one that tells of a failure of the app.
+const FAILED_SECONDS: u64 = 1;
 /// How long a background task has for getting another copy before somebody else may try.
 const REFRESH_SECONDS: u64 = 60;
 
@@ -84,6 +87,8 @@ pub(crate) struct Page {
     pub life: Life,
     /// Where it is kept, if it is.
     pub handle: Option<Handle>,
+    /// What its rule gives browsers, where that is not nothing.
+    pub browser_ttl: Option<u32>,
 }
 
 /// What is known of a request that may end in the store.
@@ -102,6 +107,10 @@ pub(crate) struct Visit {
     mark: Mark,
     /// The app is told an id that the client chose: what it answers is not for others.
     pub is_named: bool,
+    /// An answer could not be kept a moment ago: nobody waits for this one.
+    pub is_alone: bool,
+    /// It has waited for a call that failed.
+    pub is_second: bool,
     /// The same among the machines that share pages.
     position: Option<Position>,
     asked: Time,
@@ -199,13 +208,6 @@ impl Pages {
         self.0.store.borrow().stats()
     }
 
-    /// Purges; how many pages were meant. After a soft purge they are shown while others are
-    /// fetched.
-    pub fn purge(&self, purge: &Purge, soft: bool) -> usize {
-        self.purge_below(purge, soft);
-        self.0.store.borrow_mut().purge(purge, soft)
-    }
-
     /// What to do with a request.
     pub(crate) fn turn(&self, request: &Request<'_>) -> Turn {
         let inner = &*self.0;
@@ -233,10 +235,12 @@ impl Pages {
         let is_covered = look.shape.is_some();
         match (lookup, found) {
             (Lookup::Hit { ttl, refresh }, Some(found)) => {
-                let page = Page::from(&found);
+                let page = Page::of(&found, &look);
                 let until = now.plus_seconds(REFRESH_SECONDS);
                 let mut store = inner.store.borrow_mut();
-                if refresh && store.claim_refresh(found.handle, now, until) {
+                // An answer to HEAD would not be another copy.
+                let fills = is_covered || request.head.method == Method::Get;
+                if refresh && fills && store.claim_refresh(found.handle, now, until) {
                     drop(store);
                     let visit = self.visit(request, look, Forward::Stale, Some(found));
                     return Turn::Refresh(page, ttl, visit);
@@ -246,12 +250,16 @@ impl Pages {
             (Lookup::Validate(forward) | Lookup::Miss(forward), found) => {
                 let refused = is_covered.then(|| inner.store.borrow_mut().refused(&look.key, now));
                 match refused.flatten() {
-                    Some(reason) => Turn::Pass(Passing::around(reason)),
-                    None if is_covered => Turn::Fetch(self.visit(request, look, forward, found)),
-                    None if found.is_none() && !self.is_worth_a_look(&look) => {
+                    Some(reason) if !reason.may_pass() => Turn::Pass(Passing::around(reason)),
+                    refused if is_covered => {
+                        let mut visit = self.visit(request, look, forward, found);
+                        visit.is_alone = refused.is_some();
+                        Turn::Fetch(visit)
+                    }
+                    _ if found.is_none() && !self.is_worth_a_look(&look) => {
                         Turn::Pass(self.passing(forward))
                     }
-                    None => Turn::App(self.visit(request, look, forward, found)),
+                    _ => Turn::App(self.visit(request, look, forward, found)),
                 }
             }
             (Lookup::Bypass(reason), _) => Turn::Pass(Passing::around(reason)),
@@ -314,6 +322,8 @@ impl Pages {
             path: request.path.to_vec(),
             method: request.head.method,
             // What is stored is confirmed under an id of ours.
+            is_alone: false,
+            is_second: false,
             is_named: request.is_named && look.shape.is_none() && found.is_none(),
             look,
             found,
@@ -333,7 +343,7 @@ impl Pages {
         let look = &visit.look;
         let fields: Vec<Field<'_>> = response.fields().collect();
         if visit.method.is_unsafe() {
-            self.invalidate(visit, look, response.facts.status, &fields);
+            self.invalidate(visit, response.facts.status, &fields);
             return Judged::Private(status);
         }
         let now = now();
@@ -367,7 +377,7 @@ impl Pages {
                             detail: Some(reason),
                             ..status
                         };
-                        Judged::Serve(Page::from(found), status)
+                        Judged::Serve(Page::of(found, look), status)
                     }
                     Freshened::Mismatch => {
                         self.0.store.borrow_mut().drop_entry(found.handle);
@@ -376,7 +386,7 @@ impl Pages {
                 };
             }
             if policy::on_failure(&found.life, Lost::Status(answer.status), now) {
-                return self.stands_in(found, Some(answer.status));
+                return self.stands_in(found, look, Some(answer.status));
             }
         }
         let made = policy::store(&asked, &look.key, &answer, rule, &settings, seed);
@@ -392,12 +402,7 @@ impl Pages {
                 Judged::Keep(Box::new(plan), CacheStatus { ttl, ..status })
             }
             Err(reason) => {
-                if look.shape.is_some() {
-                    let until = now.plus_seconds(REFUSED_SECONDS);
-                    self.0.store.borrow_mut().refuse(&look.key, reason, until);
-                } else if !reason.is_of_the_request() {
-                    self.refuse_below(look, reason);
-                }
+                self.note_refusal(visit, reason, answer.status, now);
                 let detail = Some(reason);
                 Judged::Private(CacheStatus { detail, ..status })
             }
@@ -426,6 +431,7 @@ impl Pages {
             entry: whole,
             life,
             handle,
+            browser_ttl: visit.look.browser_ttl(),
         };
         let status = CacheStatus {
             forward_status: Some(304),
@@ -437,7 +443,7 @@ impl Pages {
     }
 
     /// An old copy in place of a failure.
-    fn stands_in(&self, found: &Found, failed: Option<u16>) -> Judged {
+    fn stands_in(&self, found: &Found, look: &Look, failed: Option<u16>) -> Judged {
         let now = now();
         self.0.store.borrow_mut().refresh_failed(found.handle, now);
         let status = CacheStatus {
@@ -447,7 +453,7 @@ impl Pages {
             detail: failed.is_none().then_some(Reason::Failed),
             ..CacheStatus::default()
         };
-        Judged::Serve(Page::from(found), status)
+        Judged::Serve(Page::of(found, look), status)
     }
 
     /// What to send when the app gave no answer at all.
@@ -456,7 +462,7 @@ impl Pages {
         if !policy::on_failure(&found.life, Lost::NoAnswer, now()) {
             return None;
         }
-        match self.stands_in(found, None) {
+        match self.stands_in(found, &visit.look, None) {
             Judged::Serve(page, status) => Some((page, status)),
             _ => None,
         }
@@ -490,6 +496,7 @@ impl Pages {
             entry: whole,
             life,
             handle,
+            browser_ttl: look.browser_ttl(),
         };
         Some((page, handle.is_some()))
     }
@@ -501,31 +508,6 @@ impl Pages {
                 .store
                 .borrow_mut()
                 .add_form(handle, coding, body.clone());
-        }
-    }
-
-    /// What an unsafe request made wrong (RFC 9111, section 4.4).
-    fn invalidate(&self, visit: &Visit, look: &Look, status: u16, fields: &[Field<'_>]) {
-        let Some(url) = canter_cache::key::UrlParts::read(look.key.url()) else {
-            return;
-        };
-        let invalid = policy::invalidates(visit.method, &visit.method_text, status, fields, &url);
-        let purge = |purge: &Purge, is_covered| {
-            let count = self.0.store.borrow_mut().purge(purge, true);
-            self.invalidate_below(purge, true, count, is_covered);
-        };
-        for (path, query) in invalid.urls {
-            let key = canter_cache::Key::new(url.scheme, url.host, &path, query.as_deref());
-            let is_covered = self.0.rules.iter().any(|rule| rule.covers(url.host, &path));
-            purge(&Purge::Url(key), is_covered);
-            // A rule may count less of the query than there is.
-            if is_covered {
-                let host = Some(url.host.to_vec());
-                purge(&Purge::Path { host, path }, true);
-            }
-        }
-        for tag in invalid.tags {
-            purge(&Purge::Tag(tag), true);
         }
     }
 
@@ -564,12 +546,13 @@ impl Visit {
     }
 }
 
-impl From<&Found> for Page {
-    fn from(found: &Found) -> Self {
+impl Page {
+    fn of(found: &Found, look: &Look) -> Self {
         Self {
             entry: Arc::clone(&found.entry),
             life: found.life,
             handle: Some(found.handle),
+            browser_ttl: look.browser_ttl(),
         }
     }
 }

@@ -125,6 +125,9 @@ pub(crate) struct Origin<'a> {
     pub http2: bool,
     /// Conditions in place of the client's.
     pub conditions: &'a [(&'static [u8], Vec<u8>)],
+    /// What is stored is to be renewed: a whole answer is wanted, whatever part or condition the client
+    /// named.
+    pub is_for_the_store: bool,
     /// What it says of codings and encoded forms passes through this.
     pub codings: Codings,
     /// Where it stands in a trace, where it is a part of its own there.
@@ -269,7 +272,7 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
         | KnownName::IfUnmodifiedSince
         | KnownName::IfRange
         | KnownName::Range
-            if !origin.conditions.is_empty() =>
+            if origin.is_for_the_store =>
         {
             false
         }

@@ -152,7 +152,7 @@ fn obedient(life: &Life, control: RequestControl, now: Time) -> Lookup {
     }
     let tolerated = control
         .max_stale
-        .is_some_and(|most| life.may_serve_stale(now, most));
+        .is_some_and(|most| !life.invalidated && life.may_serve_stale(now, most));
     match plain(life, now) {
         Lookup::Validate(_) if tolerated => Lookup::Hit {
             ttl,
@@ -179,4 +179,34 @@ pub fn on_failure(life: &Life, lost: Lost, now: Time) -> bool {
         Lost::NoAnswer => true,
     };
     counts && life.may_serve_on_error(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a8_what_was_made_wrong_is_confirmed_first_and_stands_in_for_failures() {
+        let soft = Life {
+            lifetime: 60,
+            while_revalidate: 600,
+            if_error: 600,
+            expired: true,
+            ..Life::default()
+        };
+        let wrong = Life {
+            invalidated: true,
+            ..soft
+        };
+        let now = Time::from_seconds(1);
+        assert_eq!(
+            plain(&soft, now),
+            Lookup::Hit {
+                ttl: 0,
+                refresh: true
+            }
+        );
+        assert_eq!(plain(&wrong, now), Lookup::Validate(Forward::Stale));
+        assert!(on_failure(&wrong, Lost::NoAnswer, now));
+    }
 }

@@ -117,7 +117,7 @@ pub fn store<L: Lines + ?Sized>(
     let names = Names::of(fields, asked.settled)?;
     let values = names.values(asked.lines)?;
     let life = lifetime(answer, &control, rule, settings, seed)?;
-    if life.by_rule && disagrees(asked.path, fields) {
+    if disagrees(asked.path, fields) {
         return Err(Reason::TypeMismatch);
     }
     if key.is_too_long() {

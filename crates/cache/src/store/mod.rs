@@ -270,17 +270,43 @@ impl Store {
         }
     }
 
+    /// Gives that right back: what came says nothing of the entry.
+    pub fn release_refresh(&mut self, handle: Handle) {
+        if let Some(slot) = self.slots.tenant_mut(handle) {
+            slot.claimed_until = Time::default();
+        }
+    }
+
     /// Purges; how many entries were meant. A soft purge marks them stale, so that they can still
     /// be served while another is got, or when the app fails.
     pub fn purge(&mut self, purge: &Purge, soft: bool) -> usize {
+        self.each_meant(purge, |store, slot| {
+            if soft {
+                store.expire(slot);
+            } else {
+                store.remove(slot);
+            }
+        })
+    }
+
+    /// Marks what an unsafe request made wrong: it is served only once the app has confirmed it, or
+    /// when the app fails.
+    pub fn invalidate(&mut self, purge: &Purge) -> usize {
+        self.each_meant(purge, |store, slot| {
+            store.expire(slot);
+            if let Some(slot) = store.slots.get_mut(slot) {
+                slot.life.invalidated = true;
+                // The app has just answered well.
+                slot.life.failures = 0;
+            }
+        })
+    }
+
+    fn each_meant(&mut self, purge: &Purge, mut act: impl FnMut(&mut Self, u32)) -> usize {
         self.latest.add(purge);
         let meant = self.meant(purge);
         for &slot in &meant {
-            if soft {
-                self.expire(slot);
-            } else {
-                self.remove(slot);
-            }
+            act(self, slot);
         }
         self.stats.purged += meant.len() as u64;
         // The index of tags may have grown.

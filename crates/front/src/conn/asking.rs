@@ -50,6 +50,7 @@ impl<A: App> Conn<A> {
                 .filter(|it| it.is_ours())
                 .map(|it| it.context),
             conditions,
+            is_for_the_store: !conditions.is_empty(),
         }
     }
 

@@ -45,6 +45,9 @@ pub(super) enum Instead {
     ),
 }
 
+/// A call, and the visit of who only waits for it.
+type Joined<C> = (Follower<C>, Option<Box<Visit>>);
+
 impl<A: App> Conn<A> {
     /// What the page cache does with the request whose head is in the buffer. `facts` gets what is
     /// needed when the app is asked.
@@ -99,6 +102,7 @@ impl<A: App> Conn<A> {
             buf,
             path,
             https,
+            hides_codings: self.hides_codings(),
             is_named: self.is_named(facts),
             words: self.words(),
         }))
@@ -146,7 +150,7 @@ impl<A: App> Conn<A> {
         let id = RequestId::of(None);
         let message = match &visit.sent {
             Sent::Shaped(shape) => shape.message(&self.asking(&id, &conditions)),
-            Sent::Whole(..) => match self.message(facts, &id, kept, &conditions) {
+            Sent::Whole(..) => match self.message(facts, (&id, true), kept, &conditions) {
                 Some(message) => message,
                 None => return,
             },
@@ -204,23 +208,11 @@ impl<A: App> Conn<A> {
         visit: Box<Visit>,
         kept: &[u8],
     ) -> Result<After, Stop> {
-        let joined = self.shared.flights.join(visit.look.key.bytes());
-        let is_first = joined.is_none();
         let is_without_token = visit.is_without_token();
-        let mut follower = if let Some(follower) = joined {
-            follower
-        } else {
-            let Sent::Shaped(shape) = &visit.sent else {
-                return self.ask_alone(facts, kept, &[]).await;
-            };
-            let conditions = visit.conditions();
-            // As in a refresh: the client's own name for its request is not for all.
-            let id = RequestId::of(None);
-            let message = shape.message(&self.asking(&id, &conditions));
-            let call = self.submit(facts, message);
-            let pages = self.shared.settings.pages.clone();
-            start(&self.shared.flights, pages, *visit, call, false)
+        let Some((mut follower, waiting)) = self.join_or_begin(facts, visit) else {
+            return self.ask_alone(facts, kept, &[]).await;
         };
+        let is_first = waiting.is_none();
         self.place.row.enter(Phase::App, None);
         let mut watch = Watch::default();
         let version = facts.request.version;
@@ -270,12 +262,41 @@ impl<A: App> Conn<A> {
                     _ => self.ask_alone(facts, kept, &[]).await,
                 }
             }
-            Some(Outcome::Failed(failure)) if is_first => self.fail(facts, failure).await,
-            Some(Outcome::Failed(_)) | None => {
+            Some(Outcome::Failed(failure)) => match waiting {
+                // One of those who waited asks for all of them, but once: a page that ends each
+                // worker must not end one for each who wants it.
+                Some(mut visit) if !visit.is_second => {
+                    drop(follower);
+                    visit.is_second = true;
+                    Box::pin(self.fetch(facts, visit, kept)).await
+                }
+                _ => self.fail(facts, failure).await,
+            },
+            None => {
                 drop(follower);
                 self.ask_alone(facts, kept, &[]).await
             }
         }
+    }
+
+    /// Waits for the call for a page that is under way, or begins it. Who waits gets the visit back; None
+    /// when it is for one alone.
+    fn join_or_begin(&self, facts: &Facts, visit: Box<Visit>) -> Option<Joined<A::Call>> {
+        let flights = &self.shared.flights;
+        let joined = (!visit.is_alone).then(|| flights.join(visit.look.key.bytes()));
+        if let Some(follower) = joined.flatten() {
+            return Some((follower, Some(visit)));
+        }
+        let Sent::Shaped(shape) = &visit.sent else {
+            return None;
+        };
+        let conditions = visit.conditions();
+        // As in a refresh: the client's own name for its request is not for all.
+        let id = RequestId::of(None);
+        let message = shape.message(&self.asking(&id, &conditions));
+        let call = self.submit(facts, message);
+        let pages = self.shared.settings.pages.clone();
+        Some((start(flights, pages, *visit, call, false), None))
     }
 
     /// Asks the app for this client, with all that it has sent.
@@ -288,7 +309,7 @@ impl<A: App> Conn<A> {
         let is_kept = facts.visit.as_ref().is_some_and(|visit| !visit.is_named);
         let ours = (is_kept && self.is_named(facts)).then(|| RequestId::of(None));
         let id = ours.as_ref().unwrap_or(&facts.id);
-        let Some(message) = self.message(facts, id, kept, conditions) else {
+        let Some(message) = self.message(facts, (id, false), kept, conditions) else {
             return self.app_fault(facts, APP_FAULT).await;
         };
         self.place.row.enter(Phase::App, None);
@@ -348,13 +369,15 @@ impl<A: App> Conn<A> {
     fn message(
         &self,
         facts: &Facts,
-        id: &[u8],
+        (id, is_refresh): (&[u8], bool),
         kept: &[u8],
         conditions: &[(&'static [u8], Vec<u8>)],
     ) -> Option<Vec<u8>> {
         let told = self.told_by_proxy(kept);
+        let is_stored = |visit: &Visit| visit.found.is_some();
         let origin = request::Origin {
             id,
+            is_for_the_store: is_refresh || facts.visit.as_deref().is_some_and(is_stored),
             ..self.origin(facts, told.as_ref(), conditions)
         };
         let mut message = Vec::with_capacity(kept.len() + 256);

@@ -79,6 +79,7 @@ impl<A: App> Conn<A> {
             buf: &text,
             path: &path,
             https,
+            hides_codings: self.hides_codings(),
             is_named: false,
             words: None,
         };
@@ -144,6 +145,7 @@ impl<A: App> Conn<A> {
             trusted: None,
             http2: false,
             conditions,
+            is_for_the_store: false,
             codings: Codings::Pass,
             traced: None,
         };

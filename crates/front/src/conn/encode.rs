@@ -115,6 +115,12 @@ impl<A: App> Conn<A> {
         }
     }
 
+    /// Whether the app never hears which codings a client would take.
+    pub(super) fn hides_codings(&self) -> bool {
+        let compress = self.shared.settings.compress.as_ref();
+        compress.is_some_and(|compress| compress.hides)
+    }
+
     /// What the app is told of codings.
     pub(super) fn codings(&self, facts: &Facts) -> Codings {
         let Some(compress) = &self.shared.settings.compress else {

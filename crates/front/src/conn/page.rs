@@ -69,7 +69,7 @@ impl<A: App> Conn<A> {
         let length = body.len();
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        out.extend_from_slice(entry.block());
+        write_block(&mut out, page, age);
         if let Some((coding, _)) = &form {
             if !etag.is_empty() {
                 line(&mut out, b"ETag", &tag::of_form(&etag, *coding, true));
@@ -143,14 +143,14 @@ impl<A: App> Conn<A> {
         facts: &Facts,
         page: &Page,
         selected: &Selected,
-        age: u32,
+        age_seconds: u32,
     ) -> Result<After, Stop> {
         let entry = &*page.entry;
         let total = entry.body().len();
         let (range, etag, age) = (
             selected.content_range(total),
             entry.etag(Coding::Identity),
-            age.to_string(),
+            age_seconds.to_string(),
         );
         let told = (*selected == Selected::NotModified).then(|| clients_tag(facts, &etag));
         let etag = told.flatten().unwrap_or(etag);
@@ -171,10 +171,16 @@ impl<A: App> Conn<A> {
         let extra = extra
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)));
+        let (ours, told_ttl) = browsers_words(page, age_seconds).unwrap_or_default();
         let fields = entry.fields();
         let kept = fields
             .iter()
-            .copied()
+            .map(|&(name, value)| {
+                let is_ours = !ours.is_empty()
+                    && name.eq_ignore_ascii_case(b"cache-control")
+                    && value == ours.as_bytes();
+                (name, if is_ours { told_ttl.as_bytes() } else { value })
+            })
             .filter(|(name, _)| is_kept(selected, KnownName::classify(name)));
         let (length, close) = match selected {
             Selected::Part(span) => (span.len, !self.may_keep()),
@@ -209,6 +215,31 @@ impl<A: App> Conn<A> {
         sent?;
         Ok(self.after(plan.close))
     }
+}
+
+/// What the stored block says to browsers of a rule's time, and what it must say to those who get the
+/// page at this age: they count the time from the age they are told (RFC 9111, section 4.2.3).
+fn browsers_words(page: &Page, age: u32) -> Option<(String, String)> {
+    let ttl = page.browser_ttl.filter(|_| age > 0)?;
+    let told = ttl.saturating_add(age);
+    Some((format!("max-age={ttl}"), format!("max-age={told}")))
+}
+
+fn write_block(out: &mut Vec<u8>, page: &Page, age: u32) {
+    let block = page.entry.block();
+    let Some((ours, told)) = browsers_words(page, age) else {
+        return out.extend_from_slice(block);
+    };
+    let ours = format!("\r\nCache-Control: {ours}\r\n");
+    let at = block
+        .windows(ours.len())
+        .position(|part| part == ours.as_bytes());
+    let Some((before, rest)) = at.and_then(|at| block.split_at_checked(at + 2)) else {
+        return out.extend_from_slice(block);
+    };
+    out.extend_from_slice(before);
+    line(out, b"Cache-Control", told.as_bytes());
+    out.extend_from_slice(rest.get(ours.len() - 2..).unwrap_or_default());
 }
 
 /// Writes a field line.

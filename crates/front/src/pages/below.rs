@@ -9,12 +9,12 @@ use std::sync::Arc;
 use canter_base::options::CacheServer;
 use canter_cache::status::Tier;
 use canter_cache::wire::Stored;
-use canter_cache::{Entry, Life, Purge, Reason};
+use canter_cache::{Entry, Life, Purge};
 use canter_http::Method;
 use canter_tiers::{Folder, Shared};
 use tokio::sync::oneshot;
 
-use super::{Pages, REFUSED_SECONDS, Visit, now};
+use super::{Pages, Visit, now};
 use crate::pages::shape::Look;
 
 /// Somebody who waits for what another finds.
@@ -73,14 +73,6 @@ impl Pages {
         }
     }
 
-    /// The same for what an unsafe request made wrong: of pages that nobody keeps the others need not
-    /// hear.
-    pub(super) fn invalidate_below(&self, purge: &Purge, soft: bool, count: usize, covered: bool) {
-        if count > 0 || covered {
-            self.purge_below(purge, soft);
-        }
-    }
-
     /// Up to which purge of all machines is known; for what is about to be asked for.
     pub(super) fn position(&self) -> Option<canter_cache::shelf::Position> {
         self.0.below.get()?.shared.as_ref()?.position()
@@ -97,15 +89,6 @@ impl Pages {
         }
         if let Some(shared) = &below.shared {
             shared.keep(entry, life, rule, visit.position, now);
-        }
-    }
-
-    /// Remembers that an answer is not for the tiers: where no rule covers a page, only its answer
-    /// tells.
-    pub(super) fn refuse_below(&self, look: &Look, reason: Reason) {
-        if self.has_below() {
-            let until = now().plus_seconds(REFUSED_SECONDS);
-            self.0.store.borrow_mut().refuse(&look.key, reason, until);
         }
     }
 

@@ -143,7 +143,7 @@ pub(crate) fn start<C: Call + 'static>(
 ) -> Follower<C> {
     let flight = Flight::new(is_for_the_store);
     let follower = Follower::new(&flight);
-    let key = Some(visit.look.key.bytes().to_vec());
+    let key = (!visit.is_alone).then(|| visit.look.key.bytes().to_vec());
     if let Some(key) = &key {
         flights
             .0

@@ -29,6 +29,8 @@ pub(crate) struct Request<'a> {
     pub path: &'a [u8],
     /// The client's side is encrypted.
     pub https: bool,
+    /// The app is not told what the client can decode.
+    pub hides_codings: bool,
     /// The app is told an id that the client chose.
     pub is_named: bool,
     /// How the peer speaks of the client where it is a trusted proxy: its words reach the app.
@@ -44,6 +46,8 @@ pub(crate) struct Look {
     pub covering: Option<Rc<Covering>>,
     /// What the app gets, on a page that a rule covers.
     pub shape: Option<Shape>,
+    /// The app is not told what the client can decode.
+    pub hides_codings: bool,
 }
 
 /// A request with nothing in it but what is in its key.
@@ -185,6 +189,7 @@ pub(crate) fn url(site: &Site, request: &Request<'_>) -> Look {
         key: Key::new(scheme, &host, request.path, raw_query(head, buf)),
         covering: None,
         shape: None,
+        hides_codings: request.hides_codings,
     }
 }
 
@@ -223,6 +228,7 @@ pub(crate) fn plain(site: &Site, request: &Request<'_>, plain: &Plain<'_>) -> Lo
         key,
         covering: None,
         shape: None,
+        hides_codings: request.hides_codings,
     }
 }
 
@@ -302,6 +308,7 @@ fn covered(
             is_language_settled,
             is_without_token,
         }),
+        hides_codings: true,
     })
 }
 
@@ -316,13 +323,18 @@ fn language<'s>(site: &'s Site, request: &Request<'_>, cookies: Cookies<'_>) -> 
 impl Look {
     /// Which inputs the app does not see but as far as they are in the key.
     pub fn settled(&self) -> Settled {
-        self.shape
-            .as_ref()
-            .map_or_else(Settled::default, |shape| Settled {
-                cookies: true,
-                encodings: true,
-                language: shape.is_language_settled,
-            })
+        let shape = self.shape.as_ref();
+        Settled {
+            cookies: shape.is_some(),
+            encodings: self.hides_codings,
+            language: shape.is_some_and(|shape| shape.is_language_settled),
+        }
+    }
+
+    /// What its rule gives browsers, where that is not nothing.
+    pub fn browser_ttl(&self) -> Option<u32> {
+        let ttl = self.covering.as_ref()?.rule.browser_ttl;
+        ttl.filter(|&ttl| ttl > 0)
     }
 }
 
