@@ -101,7 +101,13 @@ def _describe_static(settings: Any, found: Described) -> None:
     if _own(settings, "USE_FINDERS", settings.DEBUG):
         folders += [(url + prefix, root) for url in urls for prefix, root in _finder_folders()]
     collected = settings.STATIC_ROOT
-    if collected:
+    secret = _held_by(collected, settings) if collected else None
+    if secret:
+        found.notes.append(
+            f"STATIC_ROOT {str(collected)!r} holds {secret}, which would be public: nothing of it is served; "
+            "set STATIC_ROOT to a folder for static files alone"
+        )
+    elif collected:
         folders += [(url, os.path.abspath(collected)) for url in urls]
         if not is_fresh and not _has_files(collected):
             found.notes.append(
@@ -116,7 +122,13 @@ def _describe_static(settings: Any, found: Described) -> None:
     for url, folder in folders:
         found.add("static", url, folder)
     own_root = _own(settings, "ROOT")
-    if own_root:
+    secret = _held_by(own_root, settings) if own_root else None
+    if secret:
+        found.notes.append(
+            f"WHITENOISE_ROOT {str(own_root)!r} holds {secret}, which would be public: nothing of it is served; "
+            "set WHITENOISE_ROOT to a folder for public files alone"
+        )
+    elif own_root:
         found.add("root", "/", os.path.abspath(own_root))
         folders.append(("/", os.path.abspath(own_root)))
     if not folders:
@@ -131,6 +143,19 @@ def _describe_static(settings: Any, found: Described) -> None:
             "static files are answered before Django sees the request: "
             "WhiteNoiseMiddleware may be dropped from MIDDLEWARE"
         )
+
+
+def _held_by(folder: Any, settings: Any) -> str | None:
+    """What of the project is in a folder whose files would all be public."""
+    root = os.path.realpath(folder)
+    if os.path.exists(os.path.join(root, "manage.py")):
+        return "manage.py"
+    module = sys.modules.get(str(getattr(settings, "SETTINGS_MODULE", "")))
+    private = {"the settings": getattr(module, "__file__", None), "MEDIA_ROOT": settings.MEDIA_ROOT}
+    for name, path in private.items():
+        if path and (os.path.realpath(path) + os.sep).startswith(root.rstrip(os.sep) + os.sep):
+            return name
+    return None
 
 
 def _addresses(settings: Any, url: str) -> list[str]:

@@ -12,6 +12,7 @@ use canter_http::{Field, FieldClass, Head, KnownName, Reject, Version, target};
 use canter_insight::traceparent::Context;
 
 use crate::forwarded::{self, Client, Words};
+use crate::unheard;
 
 /// The longest request id that is taken over from a client.
 const LONGEST_ID: usize = 128;
@@ -291,9 +292,17 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
             origin
                 .trusted
                 .is_some_and(|words| words.header == ForwardedHeader::XForwarded)
-                || !speaks_for_the_client(field.known, name)
+                || !is_left_out(field.known, name, origin)
         }
     }
+}
+
+fn is_left_out(known: KnownName, name: &[u8], origin: &Origin<'_>) -> bool {
+    let is_left_out = speaks_for_the_client(known, name);
+    if is_left_out && origin.trusted.is_none() {
+        unheard::note(name, &origin.client.address);
+    }
+    is_left_out
 }
 
 /// Names by which proxies tell an app what they know of the client.

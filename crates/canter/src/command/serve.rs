@@ -5,13 +5,12 @@
 
 mod banner;
 mod holder;
+mod pid_file;
 pub mod python;
 pub mod sockets;
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,6 +23,8 @@ use canter_workers::notify::Notify;
 use canter_workers::supervisor::{self, Ended, Hooks, Plan};
 use canter_workers::zygote::{Loaded, Python};
 use rustix::fs::Mode;
+
+pub use pid_file::PidFile;
 
 use crate::{admin, front_process, pooling, tiers, tls};
 
@@ -323,37 +324,10 @@ fn service_manager() -> Option<Notify> {
     }
 }
 
-/// A file with the number of this process, removed at the end.
-pub struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Writes it; nobody ever reads half of it.
-    pub fn write(path: &Path) -> Result<Self, Fault> {
-        // Beside it first: a reader never sees half a number.
-        let mut beside = OsString::from(path);
-        beside.push(format!(".{}", std::process::id()));
-        let written = fs::File::create(&beside)
-            .and_then(|mut file| writeln!(file, "{}", std::process::id()))
-            .and_then(|()| fs::rename(&beside, path));
-        written.map(|()| Self(path.to_path_buf())).map_err(|error| {
-            let _ = fs::remove_file(&beside);
-            Fault::new(
-                Exit::File,
-                format!("cannot write the pid file `{}`: {error}", path.display()),
-            )
-            .from("`--pid`")
-        })
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
@@ -396,17 +370,5 @@ mod tests {
             variables(&config),
             [("SECRET".to_owned(), "hush".to_owned())]
         );
-    }
-
-    #[test]
-    fn a_pid_file_holds_the_number_and_goes_at_the_end() {
-        let path = std::env::temp_dir().join(format!("canter-pid-{}", std::process::id()));
-        let file = PidFile::write(&path).unwrap();
-        let own = format!("{}\n", std::process::id());
-        assert_eq!(fs::read_to_string(&path).unwrap(), own);
-        drop(file);
-        assert!(!path.exists());
-        let fault = PidFile::write(Path::new("/nonexistent/pid")).err().unwrap();
-        assert_eq!(fault.exit, Exit::File);
     }
 }
