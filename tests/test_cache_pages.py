@@ -21,7 +21,7 @@ import canter
 import pytest
 from harness.control import Reins
 from harness.operated import PROGRAM, until
-from harness.pages import is_hit, status
+from harness.pages import count, is_hit, status
 from harness.raw import Client, Response
 from harness.server import Server
 
@@ -67,10 +67,6 @@ def server(all_reins: Reins) -> Iterator[Server]:
 def client(server: Server) -> Iterator[Client]:
     with server.client() as client:
         yield client
-
-
-def count(response: Response) -> int:
-    return int(response.text.split()[0])
 
 
 def test_a_rule_makes_the_second_request_a_hit_without_the_app(client: Client) -> None:

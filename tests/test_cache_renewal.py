@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from harness.control import Reins
 from harness.operated import until
-from harness.pages import is_hit, status
-from harness.raw import Client, Response
+from harness.pages import count, is_hit, status
+from harness.raw import Client
 from harness.server import Server
 
 RULES = """
@@ -47,10 +47,6 @@ def server(all_reins: Reins) -> Iterator[Server]:
 def client(server: Server) -> Iterator[Client]:
     with server.client() as client:
         yield client
-
-
-def count(response: Response) -> int:
-    return int(response.text.split()[0])
 
 
 EVIL = "//evil.example/attack"

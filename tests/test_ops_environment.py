@@ -116,3 +116,27 @@ def test_an_app_that_replaces_threads_is_refused_and_told_the_line(tmp_path: Pat
     assert "gevent's greenlets in place of Python's threads" in ended.stderr
     assert "remove line 2 of app.py, `monkey.patch_all()" in ended.stderr
     assert "Traceback" not in ended.stderr and "memory" not in ended.stderr
+
+
+SCHEME = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"by " + environ["wsgi.url_scheme"].encode()]
+"""
+
+
+def test_of_a_proxy_that_is_not_trusted_is_told_once(tmp_path: Path) -> None:
+    said = "says who its clients are"
+    with Canter(tmp_path, SCHEME, "-w", "1") as canter:
+        canter.wait_ready()
+        assert canter.get().text == "by http"
+        assert said not in canter.log
+        for _ in range(3):
+            with canter.connect() as connection, connection.makefile("rb") as answer:
+                connection.sendall(
+                    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                    b"X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
+                )
+                assert answer.read().endswith(b"by http")
+        assert "--forwarded-allow-ips '127.0.0.1'" in canter.wait_log(said)
+        assert len(canter.logged(said)) == 1

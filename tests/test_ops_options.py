@@ -119,3 +119,17 @@ def test_the_pid_file_holds_the_supervisor_and_goes_with_it(tmp_path: Path) -> N
         assert int((tmp_path / "canter.pid").read_text()) == canter.pid
         assert canter.stop() == 0
         assert not (tmp_path / "canter.pid").exists()
+
+
+def test_the_pid_file_of_a_canter_that_runs_is_not_taken(tmp_path: Path) -> None:
+    with Canter(tmp_path, APP, "--pid", "canter.pid", "-w", "1") as canter:
+        canter.wait_ready()
+        words = ("serve", "app", "--pid", "canter.pid", "--bind", "127.0.0.1:0")
+        ended = run_canter(*words, cwd=tmp_path)
+        assert ended.returncode != 0
+        assert f"process {canter.pid}, a Canter that still runs" in ended.stderr
+        assert "name another file" in ended.stderr
+        assert int((tmp_path / "canter.pid").read_text()) == canter.pid
+        (tmp_path / "canter.pid").write_text("1")
+        assert canter.stop() == 0
+        assert (tmp_path / "canter.pid").read_text() == "1"

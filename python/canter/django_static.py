@@ -101,36 +101,25 @@ def _describe_static(settings: Any, found: Described) -> None:
     if _own(settings, "USE_FINDERS", settings.DEBUG):
         folders += [(url + prefix, root) for url in urls for prefix, root in _finder_folders()]
     collected = settings.STATIC_ROOT
-    secret = _held_by(collected, settings) if collected else None
-    if secret:
-        found.notes.append(
-            f"STATIC_ROOT {str(collected)!r} holds {secret}, which would be public: nothing of it is served; "
-            "set STATIC_ROOT to a folder for static files alone"
-        )
-    elif collected:
-        folders += [(url, os.path.abspath(collected)) for url in urls]
-        if not is_fresh and not _has_files(collected):
+    public = _public("STATIC_ROOT", collected, settings, found)
+    if public:
+        folders += [(url, public) for url in urls]
+        if not is_fresh and not _has_files(public):
             found.notes.append(
                 f"STATIC_ROOT {str(collected)!r} is empty: collect the static files with "
                 "`manage.py collectstatic`, or set WHITENOISE_USE_FINDERS"
             )
-    elif not folders:
+    elif not folders and not collected:
         found.notes.append(
             "STATIC_ROOT is not set, so no static files are served: set it and collect them with "
             "`manage.py collectstatic`, or set WHITENOISE_USE_FINDERS"
         )
     for url, folder in folders:
         found.add("static", url, folder)
-    own_root = _own(settings, "ROOT")
-    secret = _held_by(own_root, settings) if own_root else None
-    if secret:
-        found.notes.append(
-            f"WHITENOISE_ROOT {str(own_root)!r} holds {secret}, which would be public: nothing of it is served; "
-            "set WHITENOISE_ROOT to a folder for public files alone"
-        )
-    elif own_root:
-        found.add("root", "/", os.path.abspath(own_root))
-        folders.append(("/", os.path.abspath(own_root)))
+    own_root = _public("WHITENOISE_ROOT", _own(settings, "ROOT"), settings, found)
+    if own_root:
+        found.add("root", "/", own_root)
+        folders.append(("/", own_root))
     if not folders:
         return
     manifest = _manifest()
@@ -145,17 +134,35 @@ def _describe_static(settings: Any, found: Described) -> None:
         )
 
 
-def _held_by(folder: Any, settings: Any) -> str | None:
-    """What of the project is in a folder whose files would all be public."""
-    root = os.path.realpath(folder)
-    if os.path.exists(os.path.join(root, "manage.py")):
-        return "manage.py"
+def _public(name: str, folder: Any, settings: Any, found: Described) -> str | None:
+    """The whole name of a folder that a setting names, if all in it may be public."""
+    if not folder:
+        return None
+    root: str = os.path.abspath(folder)
     module = sys.modules.get(str(getattr(settings, "SETTINGS_MODULE", "")))
-    private = {"the settings": getattr(module, "__file__", None), "MEDIA_ROOT": settings.MEDIA_ROOT}
-    for name, path in private.items():
-        if path and (os.path.realpath(path) + os.sep).startswith(root.rstrip(os.sep) + os.sep):
-            return name
+    if os.path.exists(os.path.join(root, "manage.py")):
+        secret = "manage.py"
+    elif _is_below(getattr(module, "__file__", None), root):
+        secret = "the settings"
+    else:
+        if _is_below(settings.MEDIA_ROOT, root):
+            found.notes.append(
+                f"{name} {str(folder)!r} holds MEDIA_ROOT: whoever knows the name of an upload gets it there, too; "
+                "keep them apart"
+            )
+        return root
+    found.notes.append(
+        f"{name} {str(folder)!r} holds {secret}, which would be public: nothing of it is served; "
+        f"set {name} to a folder for static files alone"
+    )
     return None
+
+
+def _is_below(path: Any, root: str) -> bool:
+    if not path:
+        return False
+    inside: str = os.path.realpath(path) + os.sep
+    return inside.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep)
 
 
 def _addresses(settings: Any, url: str) -> list[str]:

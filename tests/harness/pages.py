@@ -13,3 +13,8 @@ def status(response: Response) -> str:
 def is_hit(response: Response) -> bool:
     """Whether it came from the cache."""
     return status(response).startswith("canter; hit")
+
+
+def count(response: Response) -> int:
+    """Which call of the app ``pages`` made it: its first word."""
+    return int(response.text.split()[0])

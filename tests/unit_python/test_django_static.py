@@ -55,7 +55,7 @@ def test_the_folder_and_the_usual_rules(settings: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["STATIC_ROOT", "WHITENOISE_ROOT"])
-@pytest.mark.parametrize("held", ["manage.py", "the settings", "MEDIA_ROOT"])
+@pytest.mark.parametrize("held", ["manage.py", "the settings"])
 def test_a_folder_that_holds_more_than_static_files_is_not_served(
     settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, held: str
 ) -> None:
@@ -69,16 +69,26 @@ def test_a_folder_that_holds_more_than_static_files_is_not_served(
     assert [line for line in found.lines if str(folder) in line] and found.notes == []
     if held == "manage.py":
         (folder / "manage.py").touch()
-    elif held == "the settings":
+    else:
         settings.SETTINGS_MODULE = "settings_of_a_test"
         module = SimpleNamespace(__file__=str(folder / "site" / "settings.py"))
         monkeypatch.setitem(sys.modules, "settings_of_a_test", module)  # type: ignore[arg-type]
-    else:
-        settings.MEDIA_ROOT = folder / "site" / "media"
     found = describe(static=True, media=False)
     assert [line for line in found.lines if str(folder) in line] == []
     assert len(found.notes) == 1
     assert f"{setting} {str(folder)!r} holds {held}, which would be public" in found.notes[0]
+
+
+def test_static_files_that_lie_around_uploads_are_served_and_it_is_said(
+    settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a.css").touch()
+    settings.MEDIA_ROOT = tmp_path / "media"
+    found = describe(static=True, media=False)
+    assert words(found, "static") == [["/static/", str(tmp_path)]]
+    assert [note.partition(":")[0] for note in found.notes] == [
+        f"STATIC_ROOT {str(tmp_path)!r} holds MEDIA_ROOT"
+    ]
 
 
 @pytest.mark.parametrize(
