@@ -28,7 +28,8 @@ REFERER = "Referer: http://a/"
         (
             "logfmt",
             r"time=\S+Z client=127\.0\.0\.1 method=GET target=\S*/path\?q=1\S* .*"
-            r"request_id=[0-9a-f]{32} .*status=200 bytes=5 duration_ms=\d+\.\d+ cache=BYPASS cache_detail=no-freshness",
+            r"request_id=[0-9a-f]{32} .*status=200 bytes=5 duration_ms=\d+\.\d+ cache=BYPASS cache_detail=no-freshness "
+            r'route="" queries=0 router_ms=0\.000 (\w+_ms=\d+\.\d+ ?)+',
         ),
     ],
 )

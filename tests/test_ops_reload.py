@@ -155,6 +155,7 @@ def asked_of_a_zygote_that_is_replaced(canter: Canter) -> int:
     os.kill(old, signal.SIGSTOP)
     os.kill(canter.one("worker"), signal.SIGKILL)
     canter.wait_log("worker died")
+    canter.wait_log("the zygote is asked for a worker", times=2)
     canter.signal(signal.SIGHUP)
     canter.wait_log("the code was read again")
     canter.wait_ready(2)
@@ -170,7 +171,7 @@ def test_a_worker_asked_of_the_old_zygote_is_not_waited_for(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_worker_asked_of_the_old_zygote_does_not_end_the_new_one(tmp_path: Path) -> None:
-    with Canter(tmp_path, APP, "-w", "1") as canter:
+    with Canter(tmp_path, APP, "-w", "1", "--log-level", "debug") as canter:
         zygote = asked_of_a_zygote_that_is_replaced(canter)
         # Longer than a fork may take.
         with contextlib.suppress(AssertionError):

@@ -100,6 +100,8 @@ struct Session {
     needed: usize,
     /// Nothing more is to be read from either side until the task is woken again.
     client_dry: bool,
+    /// What the client has sent waits for answers, not for more bytes.
+    awaits_answers: bool,
     server_dry: bool,
 }
 

@@ -370,6 +370,13 @@ fn introduce(py: Python<'_>, number: u64) -> PyResult<ThreadFacts> {
     let threading = py.import("threading")?;
     let current = threading.call_method0("current_thread")?;
     current.setattr("name", format!("canter-{number}"))?;
+    if py.version_info() < (3, 12)
+        && let Ok(lock) = current.getattr("_set_tstate_lock")
+    {
+        // A fork of a thread that Python has not started misses this lock at its end (CPython issue
+        // 102512), and its exit code is 1.
+        lock.call0()?;
+    }
     // Threads are what the one is that starts them: those of an app are waited for at the end, as they
     // would be had the main thread run the request.
     current.setattr("_daemonic", false)?;

@@ -55,6 +55,7 @@ pub(super) async fn greet(guest: Box<Guest>) -> Option<Box<Session>> {
         needed: 0,
         account: None,
         client_dry: false,
+        awaits_answers: false,
         server_dry: false,
     });
     session.open_account();

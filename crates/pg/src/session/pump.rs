@@ -184,6 +184,7 @@ impl Session {
             if self.relay.take_wants_room() {
                 self.pool.make_way();
             }
+            self.awaits_answers = matches!(taken.want, Want::Answers);
             match taken.want {
                 Want::Answers => {
                     // To see that the client is gone takes reading on.
@@ -435,8 +436,10 @@ impl Session {
                 self.client_dry = true;
                 Ok(Did::Nothing)
             }
-            // What it sent before its goodbye is done.
-            Poll::Ready(Ok(0)) if self.client_in.data().ends_with(build::TERMINATE) => {
+            // What it sent before its goodbye is done, unless the goodbye stands in a message that is not whole.
+            Poll::Ready(Ok(0))
+                if self.awaits_answers && self.client_in.data().ends_with(build::TERMINATE) =>
+            {
                 self.client_dry = true;
                 Ok(Did::Nothing)
             }

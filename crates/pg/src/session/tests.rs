@@ -86,6 +86,27 @@ fn e1_a_client_that_leaves_in_a_transaction_is_rolled_back() {
 }
 
 #[test]
+fn e1_a_goodbye_in_the_midst_of_a_message_is_none() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut client = house.client(&[]).await;
+        client.query("begin").await;
+        let mut half = Made::query_bytes("a query of which this is the beginning");
+        half.truncate(12);
+        half.extend_from_slice(build::TERMINATE);
+        client.send(&half).await;
+        drop(client);
+        let mut next = house.client(&[]).await;
+        assert_eq!(next.query("one").await, "SELECT I");
+        assert_eq!(house.made.texts(), ["begin", "ROLLBACK", "one"]);
+    });
+}
+
+#[test]
 fn e2_a_client_that_vanishes_in_a_query_has_it_cancelled() {
     house::run(async {
         let house = House::new(Settings {

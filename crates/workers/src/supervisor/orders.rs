@@ -44,7 +44,10 @@ impl Supervisor<'_> {
         });
         match made {
             Ok(Some(pid)) => self.crew.handle(worker, Event::Forked(pid), now),
-            Ok(None) => Vec::new(),
+            Ok(None) => {
+                debug!("the zygote is asked for a worker", worker = worker.0);
+                Vec::new()
+            }
             Err(error) => {
                 error!(
                     "cannot start a worker",
