@@ -250,6 +250,24 @@ def test_check_config_loads_the_app_and_listens_on_nothing(
     assert ("ZeroDivisionError" in ended.stderr) == (code == APP)
 
 
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--certfile", "nosuch.pem"], "nosuch.pem"),
+        (["--access-logfile", "nosuch/access.log"], "nosuch/access.log"),
+        (["--temp-dir", "nosuch"], "nosuch"),
+        (["--cache-dir", "/proc/nosuch"], "/proc/nosuch"),
+    ],
+)
+def test_check_config_says_what_a_start_would_say(
+    tmp_path: Path, args: list[str], says: str
+) -> None:
+    (tmp_path / "app.py").write_text(HELLO)
+    ended = run_canter("serve", "app", "--check-config", *args, cwd=tmp_path)
+    assert ended.returncode == FILE, ended.stderr
+    assert says in ended.stderr
+
+
 def test_serve_without_an_app_and_without_manage_py_says_what_to_write(tmp_path: Path) -> None:
     ended = run_canter("serve", *LOCAL, cwd=tmp_path)
     assert ended.returncode in (USAGE, APP), ended.stderr

@@ -127,7 +127,7 @@ def disarm(error: BaseException) -> None:
     # Not its words: they may quote a value.
     print(
         f"canter: insight is off in this process, the app goes on: {type(error).__name__}{where}; "
-        "please report it, and start with --insight=false where it comes again",
+        "please report it, and start with --no-insight where it comes again",
         file=sys.stderr,
         flush=True,
     )

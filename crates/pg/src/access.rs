@@ -6,7 +6,6 @@ mod exchange;
 mod rules;
 #[cfg(test)]
 mod tests;
-mod uid;
 mod users;
 
 use std::cell::RefCell;
@@ -246,7 +245,7 @@ impl Access {
 fn runs_as_us(stream: &Stream, peer: Option<Peer>) -> bool {
     let uid = match (peer, stream.peer_addr(), stream.local_addr()) {
         (Some(peer), _, _) => Some(peer.uid),
-        (None, Some(theirs), Some(ours)) => uid::of(theirs, ours),
+        (None, Some(theirs), Some(ours)) => canter_sys::peer::owner(theirs, ours),
         _ => None,
     };
     uid.is_some_and(is_us)

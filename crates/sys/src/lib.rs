@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod fds;
 pub mod machine;
 pub mod memory;
+pub mod peer;
 pub mod process;
 pub mod program;
 pub mod resident;

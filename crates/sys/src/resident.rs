@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 
-/// Kilobytes in a page; Linux has other sizes only where it was built for them, and then this is a
-/// unit like any other.
-const PAGE_KB: u64 = 4;
+/// Kilobytes in a page: 4 on x86-64, up to 64 on other machines.
+fn page_kb() -> u64 {
+    u64::try_from(rustix::param::page_size() / 1024).unwrap_or(4)
+}
 
 /// Pages that were given to the calling thread since it began, in kilobytes (getrusage(2),
 /// `ru_minflt` of `RUSAGE_THREAD`). What it gives back does not count.
@@ -22,7 +23,7 @@ pub fn given_kb() -> u64 {
     };
     u64::try_from(usage.ru_minflt)
         .unwrap_or(0)
-        .saturating_mul(PAGE_KB)
+        .saturating_mul(page_kb())
 }
 
 /// The memory of the process that opened it, asked again and again.
@@ -46,7 +47,7 @@ impl Statm {
         let mut numbers = text.split(' ').map(str::parse::<u64>);
         let resident = numbers.nth(1)?.ok()?;
         let shared = numbers.next()?.ok()?;
-        Some(resident.saturating_sub(shared).saturating_mul(PAGE_KB))
+        Some(resident.saturating_sub(shared).saturating_mul(page_kb()))
     }
 }
 

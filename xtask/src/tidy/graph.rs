@@ -26,7 +26,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ),
     ("crates/load", &["base", "insight", "sys"]),
     ("crates/tune", &["base", "load"]),
-    ("crates/pg", &["base", "trust"]),
+    ("crates/pg", &["base", "sys", "trust"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),
     ("crates/worker", &["channel", "insight", "sys"]),
     (

@@ -182,9 +182,9 @@ fn decoded(text: &str) -> Option<String> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            let digits = std::str::from_utf8(&digits).ok()?;
-            out.push(u8::from_str_radix(digits, 16).ok()?);
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            let value = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
+            out.push(u8::try_from(value).ok()?);
         } else {
             out.push(byte);
         }
@@ -263,6 +263,7 @@ mod tests {
             "redis://h?ssl_cert_reqs=maybe",
             "unix://run/x",
             "redis://:%zz@h",
+            "redis://:%+f@h",
             "redis_url",
         ] {
             assert!(CacheUrl::parse(wrong).is_err(), "{wrong}");

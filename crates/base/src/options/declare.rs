@@ -25,12 +25,12 @@ pub struct Row {
     pub shorthand: &'static [(&'static str, &'static str)],
     /// Whether a value may stand in a file.
     pub in_file: bool,
-    /// Whether a running server takes a new value with a reload (true) or needs a restart.
-    pub live: bool,
     /// The first version that had it.
     pub since: &'static str,
     /// How it is given.
     pub shape: Shape,
+    /// What separates several values in one text; `None` where a text is one value.
+    pub separator: Option<char>,
     /// The word for a value in help.
     pub kind: &'static str,
     /// The words allowed, when there are few.
@@ -218,7 +218,6 @@ macro_rules! options {
             $(, unset: $unset:literal)?
             $(, gunicorn: [$($gunicorn:literal),+])?
             $(, shorthand: [$($flag:literal => $value:literal),+])?
-            $(, live: $live:literal)?
             $(, in_file: $in_file:literal)?
             $(,)?
         }
@@ -244,9 +243,9 @@ macro_rules! options {
             gunicorn: &[$($($gunicorn),+)?],
             shorthand: &[$($(($flag, $value)),+)?],
             in_file: !matches!(&[$($in_file)?] as &[bool], [false]),
-            live: matches!(&[$($live)?] as &[bool], [true]),
             since: $since,
             shape: <$type as Field>::SHAPE,
+            separator: <$type as Field>::SEPARATOR,
             kind: <$type as Field>::KIND,
             choices: <$type as Field>::CHOICES,
             check: |texts| <$type as Field>::read(texts).map(|value| Field::show(&value)),

@@ -40,8 +40,10 @@ A list that is given in one place replaces the list from a weaker one. Where bot
 and names the place. `canter options` shows each value and where it came from.
 
 Sizes carry a unit: `8190` (bytes), `512KiB` (1024 bytes each), `64MB` (a million bytes each).
-Durations do too: `500ms`, `30s`, `2m`, `1h`; a bare number is seconds. Lists in a variable are
-separated by commas, except for `CANTER_ENV`, which holds one pair.
+Durations do too: `500ms`, `30s`, `2m`, `1h`; a bare number is seconds.
+
+A new value takes effect when Canter is started again; `canter pool` takes over
+[many of them](pool-console.md) with a reload.
 
 `--no-…` switches a flag off that a variable or file has switched on. `canter pool` has the options
 under [Database](#database), and of the others those that its help lists. `REDIS_URL` is noted for
@@ -66,10 +68,11 @@ fn option(page: &mut String, row: &Row) {
         page.push('\n');
     }
     let _ = writeln!(page, "| | |\n| --- | --- |");
-    let _ = writeln!(page, "| flag | {letter}`--{name}{value}`{} |", also(row));
-    let _ = writeln!(page, "| variable | `{}` |", row.variable());
+    let flag = cell(&format!("{letter}`--{name}{value}`{}", also(row)));
+    let _ = writeln!(page, "| flag | {flag} |");
+    let _ = writeln!(page, "| variable | `{}`{} |", row.variable(), several(row));
     if row.in_file {
-        let _ = writeln!(page, "| file | `{}` |", toml_example(row));
+        let _ = writeln!(page, "| file | `{}` |", cell(&toml_example(row)));
     }
     let default = match row.default {
         "" => row.unset.to_owned(),
@@ -84,12 +87,22 @@ fn option(page: &mut String, row: &Row) {
             .collect();
         let _ = writeln!(page, "| in Gunicorn | {} |", names.join(", "));
     }
-    let _ = writeln!(
-        page,
-        "| takes effect | {} |",
-        if row.live { "reload" } else { "restart" }
-    );
     let _ = writeln!(page, "| since | {} |\n", row.since);
+}
+
+/// A text within a table: a bar would end its cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// How several values stand in one variable.
+fn several(row: &Row) -> &'static str {
+    match (row.shape, row.separator) {
+        (Shape::Many, Some(' ')) => "; several are separated by spaces",
+        (Shape::Many, Some(_)) => "; several are separated by commas",
+        (Shape::Many, None) => "; it holds one",
+        _ => "",
+    }
 }
 
 /// Flags beside the main one.

@@ -1002,14 +1002,15 @@ options! {
 
     /// Start again when a source file changes
     ///
-    /// For development. Every Python file the app has imported is watched.
+    /// For development. Sources, templates, translations and settings below the working directory and the
+    /// folders of `--pythonpath` are watched: `.py`, `.html`, `.jinja`, `.jinja2`, `.mo`, `.toml` and `.env`.
     reload: bool = "false" {
         group: Development, example: "true", since: "0.1.0", gunicorn: ["reload"],
     }
 
     /// Also watch this file or directory
     ///
-    /// Templates and settings files, for example. Has no effect without `--reload`.
+    /// Files with other endings, or outside of the project. Has no effect without `--reload`.
     reload_extra_file: Vec<PathBuf> = "" {
         group: Development, example: "mysite/templates", since: "0.1.0", unset: "nothing",
         gunicorn: ["reload_extra_files"],

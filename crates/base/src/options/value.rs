@@ -60,6 +60,8 @@ pub trait Value: Sized {
 pub trait Field: Sized {
     /// How flags and files give it.
     const SHAPE: Shape;
+    /// See `Value::SEPARATOR`; `None` too where there is never more than one value.
+    const SEPARATOR: Option<char> = None;
     /// See `Value::KIND`.
     const KIND: &'static str;
     /// See `Value::CHOICES`.
@@ -113,6 +115,7 @@ impl<T: Value> Field for Option<T> {
 
 impl<T: Value> Field for Vec<T> {
     const SHAPE: Shape = Shape::Many;
+    const SEPARATOR: Option<char> = T::SEPARATOR;
     const KIND: &'static str = T::KIND;
     const CHOICES: &'static [(&'static str, &'static str)] = T::CHOICES;
 

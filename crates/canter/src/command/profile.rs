@@ -135,12 +135,14 @@ fn usage(what: String) -> Fault {
 
 /// `30s`, `500ms`, `2m`, or a number of seconds.
 fn time(word: &str) -> Option<Duration> {
-    let at = word.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let at = word
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(word.len());
     let (number, unit) = word.split_at_checked(at)?;
     let number: f64 = number.parse().ok()?;
     let seconds = match unit {
         "ms" => number / 1e3,
-        "s" => number,
+        "s" | "" => number,
         "m" => number * 60.0,
         _ => return None,
     };
@@ -242,6 +244,7 @@ mod tests {
         let usual = asked("").unwrap();
         assert_eq!((usual.time.as_secs(), form(&usual).unwrap()), (30, "svg"));
         assert_eq!(asked("2m").unwrap().time.as_secs(), 120);
+        assert_eq!(asked("45").unwrap().time.as_secs(), 45);
         assert_eq!(
             asked("/run/1.sock").unwrap().address.as_deref(),
             Some("/run/1.sock")

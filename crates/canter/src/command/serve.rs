@@ -44,13 +44,14 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
         env: variables(config),
         settings: settings_json(config, &sizing, None),
     };
-    if config.check_config {
-        return check(&python);
-    }
     check_access_log(config)?;
     check_temp_dir(config)?;
     tiers::server(config)?;
     let tls = tls::Plan::new(config)?;
+    // Before anything listens, and after all that can be wrong without it.
+    if config.check_config {
+        return check(&python);
+    }
     let sockets = sockets::bind(config, inherited)?;
     let pooling = pooling::Plan::for_site(config, url_from(resolved))?;
     if let Some(pooling) = &pooling {

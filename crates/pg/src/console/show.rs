@@ -361,7 +361,7 @@ fn dns(table: &mut Table, shared: &Rc<Shared>) {
 
 /// What the process has, in pages of memory.
 fn memory(table: &mut Table) {
-    const PAGE: u64 = 4096;
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
     let kilobytes = text
         .lines()
@@ -376,8 +376,8 @@ fn memory(table: &mut Table) {
     let bytes = kilobytes.saturating_mul(1024);
     table.push([
         "process".into(),
-        PAGE.into(),
-        (bytes / PAGE).into(),
+        page.into(),
+        (bytes / page).into(),
         0.into(),
         bytes.into(),
     ]);

@@ -50,11 +50,7 @@ fn a7_a_client_is_told_what_the_server_reports_and_a_key_of_our_own() {
 #[test]
 fn b1_many_clients_share_one_server() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut clients = Vec::new();
         for _ in 0..20 {
             clients.push(house.client(&[]).await);
@@ -69,11 +65,7 @@ fn b1_many_clients_share_one_server() {
 #[test]
 fn e1_a_client_that_leaves_in_a_transaction_is_rolled_back() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         assert_eq!(client.query("begin").await, "BEGIN T");
         client.send(build::TERMINATE).await;
@@ -88,11 +80,7 @@ fn e1_a_client_that_leaves_in_a_transaction_is_rolled_back() {
 #[test]
 fn e1_a_goodbye_in_the_midst_of_a_message_is_none() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         client.query("begin").await;
         let mut half = Made::query_bytes("a query of which this is the beginning");
@@ -109,11 +97,7 @@ fn e1_a_goodbye_in_the_midst_of_a_message_is_none() {
 #[test]
 fn e2_a_client_that_vanishes_in_a_query_has_it_cancelled() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         client.query("begin").await;
         client.send(&Made::query_bytes("hang")).await;
@@ -147,11 +131,7 @@ fn e4_an_idle_transaction_ends_when_its_time_is_over() {
 #[test]
 fn e5_a_server_that_dies_is_an_error_and_the_session_goes_on() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         assert_eq!(client.query("die").await, "57P01 I");
         assert_eq!(client.query("hangup").await, "08006 I");
@@ -167,11 +147,7 @@ fn e5_a_server_that_dies_is_an_error_and_the_session_goes_on() {
 #[test]
 fn f3_a_cancel_reaches_a_client_that_waits_for_a_server() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut first = house.client(&[]).await;
         let mut second = house.client(&[]).await;
         first.query("begin").await;
@@ -209,11 +185,7 @@ fn g4_a_wait_that_takes_too_long_is_an_error_the_client_can_catch() {
 #[test]
 fn a_request_that_ends_ends_its_transaction() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         client.query("begin").await;
         client.until(Activity::IdleInTransaction).await;
@@ -229,11 +201,7 @@ fn a_request_that_ends_ends_its_transaction() {
 #[test]
 fn a11_a_drain_ends_idle_sessions_at_once_and_others_after_their_transaction() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut idle = house.client(&[]).await;
         let mut busy = house.client(&[]).await;
         busy.query("begin").await;
@@ -264,11 +232,7 @@ fn a11_a_drain_ends_pinned_sessions_that_are_idle() {
 #[test]
 fn a_request_that_ends_under_a_statement_ends_its_transaction_after_it() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         client.query("begin").await;
         client.send(&Made::query_bytes("hold")).await;
@@ -321,11 +285,7 @@ fn i4_a_panic_in_a_session_costs_that_session_and_its_server_only() {
 #[test]
 fn e5_a_server_that_is_gone_before_it_was_asked_is_replaced_unseen() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         for turn in 1..=20 {
             // The server answers this, and closes.
@@ -389,11 +349,7 @@ fn d14_who_waits_for_a_place_for_too_long_is_told_and_lives() {
 #[test]
 fn d12_a_session_that_called_nextval_gives_way_to_who_waits() {
     house::run(async {
-        let house = House::new(Settings {
-            connections: Some(1),
-            ..Settings::default()
-        })
-        .await;
+        let house = House::with_one_server().await;
         let mut client = house.client(&[]).await;
         let mut other = house.client(&[]).await;
         client.query("select nextval('s')").await;

@@ -221,7 +221,13 @@ pub fn toml_example(row: &Row) -> String {
         || (row.kind == "COUNT" && row.example.bytes().all(|byte| byte.is_ascii_digit()));
     match (bare, row.shape) {
         (true, _) => format!("{} = {}", row.name(), row.example),
-        (false, Shape::Many) => format!("{} = [\"{}\"]", row.name(), row.example),
+        (false, Shape::Many) => {
+            let parts: Vec<_> = row.separator.map_or_else(
+                || vec![row.example],
+                |separator| row.example.split(separator).map(str::trim).collect(),
+            );
+            format!("{} = [\"{}\"]", row.name(), parts.join("\", \""))
+        }
         (false, _) => format!("{} = \"{}\"", row.name(), row.example),
     }
 }

@@ -177,6 +177,15 @@ pub(super) struct House {
 }
 
 impl House {
+    /// A pooler that may have one server connection.
+    pub(super) async fn with_one_server() -> Self {
+        Self::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await
+    }
+
     pub(super) async fn new(settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

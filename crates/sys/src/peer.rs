@@ -1,6 +1,6 @@
 //! Who owns the other end of a TCP connection within this machine: the kernel tells (`diag`), or
 //! lists the owner of each socket (proc(5), `/proc/net/tcp` and `tcp6`). Leaves what that means to
-//! `Access`.
+//! the callers.
 
 mod diag;
 
@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The owner of the socket at `theirs` that is connected to `ours`; `None` when it is not on this
 /// machine, or cannot be found.
-pub(super) fn of(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
+pub fn owner(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     let (theirs, ours) = (plain(theirs), plain(ours));
     // One of this machine, in this network namespace. A stranger at another address would not be
     // listed; this says so without looking.
@@ -26,7 +26,7 @@ fn listed(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
             let lines = BufReader::new(std::fs::File::open(table).ok()?).lines();
             lines
                 .map_while(Result::ok)
-                .find_map(|line| owner(&line, theirs, ours))
+                .find_map(|line| named(&line, theirs, ours))
         })
 }
 
@@ -38,7 +38,7 @@ fn plain(address: SocketAddr) -> SocketAddr {
 /// The owner, if this line is about that socket. Its words: number, local address, remote address,
 /// state, queues, timer, retransmissions, owner, time-out, inode. A socket that is closing (`TIME_WAIT`) is listed
 /// as root's: only an established one counts.
-fn owner(line: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+fn named(line: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     const ESTABLISHED: &str = "01";
     let mut words = line.split_ascii_whitespace().skip(1);
     let (theirs, ours, state) = (words.next()?, words.next()?, words.next()?);
@@ -83,16 +83,16 @@ mod tests {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         let (four, door) = (at("127.0.0.1:40000"), at("127.0.0.1:6432"));
         let line = "  7: 0100007F:9C40 0100007F:1920 01 00000000:00000000 00:00000000 00000000  1000        0 42 1 x";
-        assert_eq!(owner(line, four, door), Some(1000));
-        assert_eq!(owner(line, door, four), None);
-        assert_eq!(owner(&line.replace(" 01 ", " 06 "), four, door), None);
-        assert_eq!(owner(&line.replace(" 42 ", " 0 "), four, door), None);
-        assert_eq!(owner(line, at("127.0.0.1:40001"), door), None);
-        assert_eq!(owner(line, four, at("127.0.0.2:6432")), None);
+        assert_eq!(named(line, four, door), Some(1000));
+        assert_eq!(named(line, door, four), None);
+        assert_eq!(named(&line.replace(" 01 ", " 06 "), four, door), None);
+        assert_eq!(named(&line.replace(" 42 ", " 0 "), four, door), None);
+        assert_eq!(named(line, at("127.0.0.1:40001"), door), None);
+        assert_eq!(named(line, four, at("127.0.0.2:6432")), None);
         let six = "  8: 0000000000000000FFFF00000100007F:9C40 0000000000000000FFFF00000100007F:1920 01 0:0 0:0 0 33 0 43";
-        assert_eq!(owner(six, four, door), Some(33));
+        assert_eq!(named(six, four, door), Some(33));
         let six = "  9: 00000000000000000000000001000000:9C40 00000000000000000000000001000000:1920 01 0:0 0:0 0 34 0 43";
-        assert_eq!(owner(six, at("[::1]:40000"), at("[::1]:6432")), Some(34));
+        assert_eq!(named(six, at("[::1]:40000"), at("[::1]:6432")), Some(34));
         let head =
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid";
         for odd in [
@@ -103,7 +103,7 @@ mod tests {
             " 7: 01:1 zz:1 01",
             "7: ü00007F:9C40 é:1 01",
         ] {
-            assert_eq!(owner(odd, four, door), None, "{odd}");
+            assert_eq!(named(odd, four, door), None, "{odd}");
         }
     }
 
@@ -117,11 +117,11 @@ mod tests {
             let client = TcpStream::connect(door).unwrap();
             let theirs = client.local_addr().unwrap();
             let uid = std::fs::metadata("/proc/self").unwrap().uid();
-            assert_eq!(of(theirs, door), Some(uid));
+            assert_eq!(owner(theirs, door), Some(uid));
             assert_eq!(listed(theirs, door), Some(uid));
-            assert_eq!(of(theirs, SocketAddr::new(door.ip(), 1)), None);
+            assert_eq!(owner(theirs, SocketAddr::new(door.ip(), 1)), None);
         }
         let far = "192.0.2.1:5555".parse().unwrap();
-        assert_eq!(of(far, "192.0.2.2:6432".parse().unwrap()), None);
+        assert_eq!(owner(far, "192.0.2.2:6432".parse().unwrap()), None);
     }
 }
