@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from canter import explain
+from canter import django, explain
 
 
 def answer(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -61,7 +61,7 @@ def _database(alias: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "vendor": wrapper.vendor,
         "conn_max_age": one.get("CONN_MAX_AGE", 0),
         "atomic_requests": bool(one.get("ATOMIC_REQUESTS")),
-        "pooled": hasattr(type(wrapper), "canter_pool"),
+        "pooled": django.is_pooled(wrapper),
     }
 
 

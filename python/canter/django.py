@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import importlib.abc
 import importlib.machinery
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from canter import insight
@@ -92,6 +93,12 @@ def pooled_databases() -> list[str]:
 def _refusal(wrapper: Any) -> str | None:
     """Why the pool will not be used for a database; None also where only a connection can tell."""
     base = sys.modules[MODULE].DatabaseWrapper
+    if _opens_itself(type(wrapper)):
+        engine = wrapper.settings_dict.get("ENGINE")
+        return (
+            f"its engine {engine!r} opens connections itself; with 'django.db.backends.postgresql', or a "
+            "backend that builds on it, all workers share a few"
+        )
     if type(wrapper).get_connection_params is not base.get_connection_params:
         # A package's own way to its parameters may ask others for them.
         return None
@@ -110,6 +117,32 @@ def _say_past_the_pool(alias: str, why: object) -> None:
 def _is_pooled_class(wrapper: object) -> bool:
     module = sys.modules.get(MODULE)
     return module is not None and isinstance(wrapper, module.DatabaseWrapper)
+
+
+def is_pooled(wrapper: object) -> bool:
+    """Whether a database's connections lead through the pool, as far as its engine shows."""
+    return hasattr(type(wrapper), "canter_pool") and not _opens_itself(type(wrapper))
+
+
+def _opens_itself(kind: type) -> bool:
+    """Whether a backend's way to a new connection does not go on to Django's, as that of
+    django-db-geventpool: nothing that it calls by name is called so."""
+    for base in kind.__mro__:
+        if "canter_pool" in vars(base):
+            return False
+        # Django's own stands in a decorator, and so may others.
+        own = inspect.unwrap(vars(base).get("get_new_connection"))  # type: ignore[arg-type]
+        code = getattr(own, "__code__", None)
+        if code is not None and not _names(code, "get_new_connection"):
+            return True
+    return False
+
+
+def _names(code: CodeType, ending: str) -> bool:
+    """Whether a function, or one within it, uses a name that ends so."""
+    return any(name.endswith(ending) for name in code.co_names) or any(
+        isinstance(inner, CodeType) and _names(inner, ending) for inner in code.co_consts
+    )
 
 
 class _OnImport(importlib.abc.MetaPathFinder):
@@ -199,7 +232,8 @@ def _connect(
             if afresh or not any(part in str(error) for part in FORGOTTEN):
                 raise
         else:
-            _mine.wrappers[wrapper.alias] = wrapper
+            if _is_mine(wrapper):
+                _mine.wrappers[wrapper.alias] = wrapper
             _keep(wrapper, connection)
             _end_loan(wrapper)
             # Where connections outlive a request anyway: what is done on a lent one nobody else sees.
@@ -211,6 +245,13 @@ def _connect(
             _end_requests_clean()
             return connection
     raise AssertionError("the second round returns or raises")
+
+
+def _is_mine(wrapper: Any) -> bool:
+    """Whether a wrapper is this thread's. A pool of the app's own has all its connections made by the
+    wrapper whose thread was the first to ask: what that one has open is not for others to end."""
+    mine: bool = wrapper._thread_ident == threading.get_ident()
+    return mine
 
 
 def _settings(wrapper: Any) -> dict[str, str]:

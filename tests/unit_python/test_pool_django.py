@@ -4,9 +4,11 @@ by the test. Leaves the real ones to ``tests/test_db_serve.py``.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import socket
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +33,9 @@ class PlayedPool(Pool):
         if self.failure is not None:
             raise self.failure
         return f"t{len(self.asked)}"
+
+    def refusal(self, given: Mapping[str, object]) -> str | None:
+        return None
 
 
 class DriverError(Exception):
@@ -87,7 +92,11 @@ def backend(failures: list[str]) -> types.ModuleType:
         close_at: float | None = 1.0
 
         def __init__(self, max_age: int | None = 0) -> None:
-            self.settings_dict = {"CONN_MAX_AGE": max_age}
+            self.settings_dict = {"CONN_MAX_AGE": max_age, "ENGINE": "played"}
+            self._thread_ident = threading.get_ident()
+
+        def get_connection_params(self) -> dict[str, Any]:
+            return {"host": "h", "user": "u"}
 
         @property
         def pool(self) -> str:
@@ -167,6 +176,46 @@ def test_a_pool_of_djangos_own_is_passed_over_only_on_pooled_connections(
     pool.failure = Refused("replication cannot be pooled")
     wrapper.connect()
     assert wrapper.pool == "of its own"
+
+
+def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As Django's ``async_unsafe``."""
+
+    @functools.wraps(function)
+    def inner(*args: Any) -> Any:
+        return function(*args)
+
+    return inner
+
+
+def test_an_engine_that_opens_its_connections_itself_is_not_told_to_be_pooled(
+    module: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class OfItsOwn(module.DatabaseWrapper):  # type: ignore[misc]
+        def get_new_connection(self, params: Mapping[str, Any]) -> Any:
+            return self.pool
+
+    class Forwarding(module.DatabaseWrapper):  # type: ignore[misc]
+        @decorated
+        def get_new_connection(self, params: Mapping[str, Any]) -> Any:
+            made = (lambda: self._get_new_connection(params),)
+            return made[0]()
+
+        def _get_new_connection(self, params: Mapping[str, Any]) -> Any:
+            return super().get_new_connection(params)
+
+    wrappers = {
+        "default": module.DatabaseWrapper(),
+        "own": OfItsOwn(),
+        "forwarding": Forwarding(),
+    }
+    monkeypatch.setitem(sys.modules, canter_django.MODULE, module)
+    played = types.SimpleNamespace(connections=wrappers)
+    monkeypatch.setitem(sys.modules, "django.db", played)  # type: ignore[arg-type]
+    assert canter_django.pooled_databases() == ["default", "forwarding"]
+    said = capfd.readouterr().err
+    assert "database 'own' is reached without the pool: its engine" in said
+    assert [canter_django.is_pooled(one) for one in wrappers.values()] == [True, False, True]
 
 
 def test_what_the_pool_refuses_goes_straight_there_and_is_said_once(
@@ -252,6 +301,23 @@ def test_a_request_ends_without_a_transaction(
     assert leave(module, status, **words).said == said
     # A wrapper in a state that nobody will end is not the next request's.
     assert ("default" in connections) == (said != ["close()"])
+
+
+def test_what_another_thread_has_open_is_left_to_it(module: Any) -> None:
+    # A pool of the app's own keeps calling the wrapper whose thread has made the pool.
+    wrapper = module.DatabaseWrapper()
+    wrapper.connect().info.transaction_status = 2
+
+    def serve() -> None:
+        wrapper.get_new_connection({"host": "h", "user": "u"})
+        canter_django.end_transactions()
+
+    request = threading.Thread(target=serve)
+    request.start()
+    request.join()
+    assert wrapper.connection.said == []
+    canter_django.end_transactions()
+    assert wrapper.connection.said == ["ROLLBACK"]
 
 
 def test_a_closed_connection_is_forgotten(module: Any) -> None:
