@@ -83,6 +83,24 @@ def test_a_large_download_arrives_intact(server: Server, reins: Reins, path: str
         assert client.get().body == b"hello"
 
 
+def test_s3_a_chunk_for_each_byte_costs_no_write_for_each(folder: Path) -> None:
+    chunks = 50_000
+    with Server(folder, "web", "--body-memory", "1kB", "--temp-dir", str(folder)) as server:
+        front = server.children()["front"][0]
+        with server.client() as client:
+            before = written(front)
+            client.send(head("POST", "/digest", "Transfer-Encoding: chunked"))
+            client.send(b"1\r\na\r\n" * chunks + b"0\r\n\r\n")
+            assert client.response()["X-Length"] == str(chunks)
+            assert written(front) - before < chunks / 10
+
+
+def written(process: int) -> int:
+    """How often a process has called the system to write (proc(5), ``syscw``)."""
+    counts = dict(line.split(": ") for line in Path(f"/proc/{process}/io").read_text().splitlines())
+    return int(counts["syscw"])
+
+
 def test_s3_a_slow_body_never_reaches_the_app_before_it_is_whole(server: Server, reins: Reins) -> None:
     body = b"slowly"
     with server.client() as slow, server.client() as other:

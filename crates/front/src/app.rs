@@ -15,6 +15,10 @@ pub trait App: Clone + 'static {
 
     /// Why requests would not be answered now, in words; None while they would.
     fn hindrance(&self) -> Option<&'static str>;
+
+    /// Called where a connection gives way to the others and the runtime may have no time to sleep:
+    /// what is due before each sleep is due then.
+    fn between_turns(&self);
 }
 
 /// A request handed in.

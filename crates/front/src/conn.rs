@@ -38,6 +38,7 @@ use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
+use crate::turns::{self, Turn};
 use buffer::Buffer;
 
 /// Why a connection ends before its time.
@@ -119,6 +120,7 @@ pub(crate) struct Conn<A: App> {
     sent: Cell<u64>,
     /// How fast the client takes a response, while it is slower than the app.
     flow: Cell<Option<Transfer>>,
+    turn: Turn,
     buffer: Buffer,
     decoder: HeadDecoder,
     head: Head,
@@ -152,6 +154,7 @@ impl<A: App> Conn<A> {
             accepted: Instant::now(),
             sent: Cell::new(0),
             flow: Cell::new(None),
+            turn: Turn::default(),
             buffer: Buffer::default(),
             decoder: HeadDecoder::new(),
             head: Head::new(),
@@ -176,7 +179,10 @@ impl<A: App> Conn<A> {
         }
         loop {
             match self.exchange().await {
-                Ok(After::Next) => {}
+                Ok(After::Next) => {
+                    self.turn.spend(turns::REQUEST);
+                    self.turn.give_way(&self.shared.app).await;
+                }
                 Ok(After::Close) => {
                     self.stream.shut_down_writing();
                     return;

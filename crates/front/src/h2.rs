@@ -28,6 +28,7 @@ use crate::server::Shared;
 use crate::settings::LINGER_TIME;
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
+use crate::turns;
 use io::Wire;
 use streams::{Active, Streams};
 
@@ -104,7 +105,11 @@ impl<A: App> Multiplexed<A> {
         loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                    watch.spend(turns::REQUEST);
                     return Poll::Ready(Event::Accepted(accepted.map(|one| one.map(Box::new))));
+                }
+                if watch.gave_way() {
+                    self.shared.app.between_turns();
                 }
                 if self.streams.may_begin(cx)
                     && let Some(waiting) = self.waiting.pop_front()

@@ -36,6 +36,7 @@ mod stream;
 mod table;
 mod tls;
 mod traced;
+mod turns;
 mod unheard;
 mod urgent;
 

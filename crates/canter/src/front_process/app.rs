@@ -45,6 +45,10 @@ impl App for Workers {
         let is_out = self.pooled.is_out();
         is_out.then_some("no connection to the database can be opened")
     }
+
+    fn between_turns(&self) {
+        super::before_sleep();
+    }
 }
 
 impl Call for WorkerCall {

@@ -64,6 +64,10 @@ impl<A: App> App for Guarded<A> {
     fn hindrance(&self) -> Option<&'static str> {
         self.app.hindrance()
     }
+
+    fn between_turns(&self) {
+        self.app.between_turns();
+    }
 }
 
 impl<C> GuardedCall<C> {

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::facts::Facts;
 use crate::settings::LOOK;
 use crate::table::Phase;
+use crate::turns;
 
 /// What came instead of, or as, a head.
 pub(super) enum Received {
@@ -63,7 +64,11 @@ impl<A: App> Conn<A> {
             if self.place.row.poll_expired(cx) {
                 return std::task::Poll::Ready(Err(Stop::Expired));
             }
-            self.stream.poll_read_ready(cx).map_err(|_| Stop::Gone)
+            let ready = self.stream.poll_read_ready(cx);
+            if ready.is_pending() {
+                self.turn.waits();
+            }
+            ready.map_err(|_| Stop::Gone)
         })
         .await
     }
@@ -191,6 +196,7 @@ impl<A: App> Conn<A> {
             }
             self.receive_some(&mut decoder, &mut store, &mut transfer)
                 .await?;
+            self.turn.give_way(&self.shared.app).await;
         }
         Ok(store.finish())
     }
@@ -218,17 +224,16 @@ impl<A: App> Conn<A> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(_) => return Some(Err(Refusal::Cut)),
             };
-            let mut rest = scratch.get(..count).unwrap_or_default();
-            while !rest.is_empty() && !decoder.is_done() {
-                let piece = match decoder.next(rest) {
-                    Ok(piece) => piece,
-                    Err(reject) => return Some(Err(Refusal::Reject(reject))),
-                };
-                if let Err(error) = store.push(piece.data, settings) {
-                    return Some(Err(Refusal::NoRoom(error)));
-                }
-                rest = rest.get(piece.consumed..).unwrap_or_default();
+            let unframed = match unframe(decoder, scratch.get_mut(..count).unwrap_or_default()) {
+                Ok(unframed) => unframed,
+                Err(reject) => return Some(Err(Refusal::Reject(reject))),
+            };
+            self.turn.spend(count + unframed.pieces * turns::CHUNK);
+            let data = scratch.get(..unframed.data).unwrap_or_default();
+            if let Err(error) = store.push(data, settings) {
+                return Some(Err(Refusal::NoRoom(error)));
             }
+            let rest = scratch.get(unframed.consumed..count).unwrap_or_default();
             Some(Ok(rest.to_vec()))
         });
         match result {
@@ -279,6 +284,7 @@ impl<A: App> Conn<A> {
         if count < most {
             self.stream.drained();
         }
+        self.turn.spend(count);
         let came = message.get(before..).unwrap_or_default();
         let came = came.get(..left).unwrap_or(came);
         if let Err(reject) = decoder.next(came) {
@@ -309,6 +315,43 @@ impl<A: App> Conn<A> {
         }
         Ok(())
     }
+}
+
+/// What [`unframe`] found.
+#[derive(Debug, PartialEq, Eq)]
+struct Unframed {
+    /// Bytes of the body, now at the beginning.
+    data: usize,
+    /// In how many pieces they came.
+    pieces: usize,
+    /// Bytes used up.
+    consumed: usize,
+}
+
+/// Moves the bytes of the body to the beginning of what was received, so that they are stored in one
+/// go: a client may send a chunk for each byte, and none is worth a call of the system.
+fn unframe(decoder: &mut BodyDecoder, came: &mut [u8]) -> Result<Unframed, Reject> {
+    let (mut data, mut pieces, mut consumed) = (0, 0, 0);
+    while let Some(rest) = came.get(consumed..)
+        && !rest.is_empty()
+        && !decoder.is_done()
+    {
+        let piece = decoder.next(rest)?;
+        let (length, used) = (piece.data.len(), piece.consumed);
+        // The body's bytes are the last of those used up, if there are any.
+        let end = consumed + used;
+        if end - length != data {
+            came.copy_within(end - length..end, data);
+        }
+        data += length;
+        pieces += 1;
+        consumed = end;
+    }
+    Ok(Unframed {
+        data,
+        pieces,
+        consumed,
+    })
 }
 
 /// The room for the `left` bytes of a body of which `came` have come: a client that only promises a

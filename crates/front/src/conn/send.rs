@@ -53,7 +53,11 @@ impl<A: App> Conn<A> {
             self.enter(Phase::Send, Instant::now(), LOOK);
         }
         self.flow.set(Some(flow));
-        self.stream.poll_write_ready(cx).map_err(|_| Stop::Gone)
+        let ready = self.stream.poll_write_ready(cx);
+        if ready.is_pending() {
+            self.turn.waits();
+        }
+        ready.map_err(|_| Stop::Gone)
     }
 
     async fn writable(&self) -> Result<(), Stop> {
@@ -67,6 +71,7 @@ impl<A: App> Conn<A> {
 
     fn count_sent(&self, count: usize) {
         self.sent.set(self.sent.get() + count as u64);
+        self.turn.spend(count);
     }
 
     /// Sends two byte strings, one after the other.
@@ -111,7 +116,10 @@ impl<A: App> Conn<A> {
             let piece = usize::try_from((end - at).min(FILE_PIECE)).unwrap_or(usize::MAX);
             match self.stream.try_send_file(file.as_fd(), &mut at, piece) {
                 Ok(0) => return Ok(false),
-                Ok(count) => self.count_sent(count),
+                Ok(count) => {
+                    self.count_sent(count);
+                    self.turn.give_way(&self.shared.app).await;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(_) => return Err(Stop::Gone),
             }
@@ -155,6 +163,10 @@ impl<A: App> Conn<A> {
                     call.set_hold(hold);
                 }
                 match self.poll_send_some(cx, &mut body) {
+                    Poll::Ready(Ok(true)) if self.turn.poll_give_way(cx).is_pending() => {
+                        self.shared.app.between_turns();
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Ok(true)) => {}
                     Poll::Ready(Ok(false)) if body.ended => {
                         return Poll::Ready(Ok((body.ending(), body.sent)));

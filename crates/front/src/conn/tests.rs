@@ -3,6 +3,7 @@
 //! Leaves what clients see to the black-box tests.
 
 mod allocations;
+mod fairness;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -34,6 +35,8 @@ impl App for Silent {
     fn hindrance(&self) -> Option<&'static str> {
         None
     }
+
+    fn between_turns(&self) {}
 }
 
 impl Call for Submission {

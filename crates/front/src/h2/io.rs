@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
+use crate::turns::Turn;
 
 /// Bytes before a frame's payload (RFC 9113, section 4.1).
 const FRAME_HEAD: usize = 9;
@@ -41,12 +42,25 @@ pub(super) struct Watch {
     /// How fast the client takes what waits for it; None while nothing does.
     flow: Cell<Option<Transfer>>,
     glitch: Cell<Option<Glitch>>,
+    turn: Turn,
+    /// The others were given their turn.
+    gave_way: Cell<bool>,
 }
 
 impl Watch {
     /// Why the connection was ended, when frames were the reason.
     pub fn glitch(&self) -> Option<Glitch> {
         self.glitch.get()
+    }
+
+    /// So much was done beside reading.
+    pub fn spend(&self, bytes: usize) {
+        self.turn.spend(bytes);
+    }
+
+    /// Whether the connection has given way to others since this was asked.
+    pub fn gave_way(&self) -> bool {
+        self.gave_way.take()
     }
 
     /// Whether the client has said that it goes.
@@ -191,6 +205,8 @@ impl Wire {
             sent: Cell::new(0),
             outgoing: Cell::default(),
             glitch: Cell::new(None),
+            turn: Turn::default(),
+            gave_way: Cell::new(false),
         });
         let wire = Self {
             stream,
@@ -214,16 +230,25 @@ impl AsyncRead for Wire {
             buf.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
+        if self.watch.turn.poll_give_way(cx).is_pending() {
+            self.watch.gave_way.set(true);
+            return Poll::Pending;
+        }
         loop {
             let room = buf.initialize_unfilled();
             match self.stream.try_read(room) {
                 Ok(count) => {
+                    self.watch.spend(count);
                     self.watch.look(room.get_mut(..count).unwrap_or_default())?;
                     buf.advance(count);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.stream.poll_read_ready(cx))?;
+                    let ready = self.stream.poll_read_ready(cx);
+                    if ready.is_pending() {
+                        self.watch.turn.waits();
+                    }
+                    ready!(ready)?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }

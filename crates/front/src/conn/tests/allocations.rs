@@ -64,6 +64,8 @@ impl App for Prompt {
     fn hindrance(&self) -> Option<&'static str> {
         None
     }
+
+    fn between_turns(&self) {}
 }
 
 impl Call for Ready {
