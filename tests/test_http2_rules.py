@@ -301,3 +301,31 @@ def test_h8_a_preface_that_is_none_is_refused(connect: type[Wire]) -> None:
     with connect() as wire:  # type: ignore[call-arg]
         wire.send(frame(PING, 0, 0, b"12345678"))
         assert any(kind == PING and flags == 1 for kind, flags, _, _ in wire.frames())
+
+
+def test_what_a_client_still_sends_when_it_is_asked_to_go_does_not_reset_the_connection(folder: Path) -> None:
+    """A reset may reach the client before the end of the last response (RFC 9112, section 9.6)."""
+    with Server(folder / "idle", APP, "--http2", "plain", "--keep-alive", "1s") as server:
+        with Wire(socket.create_connection(server.address, timeout=20)) as wire:
+            wire.send(get())
+            asked = next(payload for kind, flags, _, payload in wire.frames() if (kind, flags) == (PING, 0))
+            wire.send(frame(PING, 1, 0, asked) + frame(0xFF, 0, 0, bytes(16384)) * 8)
+            while wire.raw.recv(65536):
+                pass
+            # After a reset the system takes nothing more.
+            for _ in range(3):
+                wire.raw.sendall(frame(PING, 1, 0, asked))
+
+
+def test_a_client_that_says_it_goes_is_asked_nothing_at_once(connect: type[Wire]) -> None:
+    """It may wait for the answer to a PING of its own, as the httpwg tests of section 7 do."""
+    with connect() as wire:  # type: ignore[call-arg]
+        wire.send(frame(GOAWAY, 0, 0, bytes(8)))
+        wire.raw.settimeout(1)
+        with pytest.raises(TimeoutError):
+            while piece := wire.raw.recv(65536):
+                wire.ahead += piece
+        wire.raw.settimeout(20)
+        wire.send(frame(PING, 0, 0, b"pingpong"))
+        words = ((kind, flags) for kind, flags, _, _ in wire.frames() if kind in (PING, GOAWAY))
+        assert next(words) == (PING, 1)

@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 READER = ROOT / "examples" / "reader"
 SUITES = ROOT / "tests" / "pooler" / "suites"
+EDGE_SUITE = ROOT / "tests" / "conformance" / "edge_suite.py"
 OLDEST = (3, 10)
 #: Interpreters the tests want, the one that everything runs on first.
 WANTED = ("3.13", "3.10")
@@ -85,6 +86,7 @@ def test() -> None:
     run("differential run", [python, "tests/differential/run.py"])
     run("Django's tests through the pooler", [python, SUITES / "django_suite.py", "--fast"])
     run("psycopg's tests through the pooler", [python, SUITES / "psycopg_suite.py", "--fast"])
+    run("public suites of HTTP/2 and TLS", [python, EDGE_SUITE])
     say(f"all tests passed in {time.monotonic() - started:.0f} s")
 
 
@@ -95,7 +97,7 @@ def django_suite() -> None:
 
 def edge_suite() -> None:
     """The public suites of HTTP/2 and TLS."""
-    run("httpwg and sslyze", [setup(), ROOT / "tests" / "conformance" / "edge_suite.py"])
+    run("httpwg, sslyze and h2spec", [setup(), EDGE_SUITE])
 
 
 def psycopg_suite() -> None:

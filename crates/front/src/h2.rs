@@ -65,6 +65,8 @@ pub(crate) struct Multiplexed<A: App> {
     is_used: bool,
     /// When the client was asked to go.
     closing_since: Option<Instant>,
+    /// When the client was seen to have said that it goes.
+    leaving_since: Option<Instant>,
 }
 
 impl<A: App> Multiplexed<A> {
@@ -78,6 +80,7 @@ impl<A: App> Multiplexed<A> {
             idle_since: Instant::now(),
             is_used: false,
             closing_since: None,
+            leaving_since: None,
         }
     }
 
@@ -102,7 +105,7 @@ impl<A: App> Multiplexed<A> {
         };
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let is_cut = loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                     watch.spend(turns::REQUEST);
@@ -136,16 +139,22 @@ impl<A: App> Multiplexed<A> {
                     let active = self.streams.begin();
                     self.begin(*accepted, active);
                 }
-                Event::Accepted(_) => break,
+                Event::Accepted(_) => break false,
                 Event::Look => {
                     if !self.look(&mut connection, &watch) {
-                        break;
+                        break true;
                     }
                 }
             }
-        }
+        };
+        drop(connection);
+        self.end(&watch, is_cut).await;
+    }
+
+    /// Says why the connection ends, where its frames were the reason, and gives the client a moment to
+    /// read that, unless it `is_cut`.
+    async fn end(&self, watch: &io::Watch, is_cut: bool) {
         if let Some(glitch) = watch.glitch() {
-            drop(connection);
             self.blame(match glitch {
                 Glitch::Breach(_) => Misdeed::Malformed,
                 _ => Misdeed::Glitch,
@@ -157,6 +166,10 @@ impl<A: App> Multiplexed<A> {
                 client = self.arrival.peer.address.as_str(),
                 reason = format!("{glitch:?}").as_str()
             );
+        } else if !is_cut {
+            // The crate has said its last word, and why, if a rule was broken.
+            self.place.row.enter(Phase::Linger, None);
+            watch.linger().await;
         }
     }
 
@@ -193,7 +206,13 @@ impl<A: App> Multiplexed<A> {
             }
             self.place.row.idle(self.idle_since, limit);
         }
-        if self.shared.is_draining() || watch.is_leaving() {
+        // A client that says it goes closes the connection itself. It is asked nothing unless it stays:
+        // a PING now would come between it and the answers it waits for.
+        let has_left = watch.is_leaving() && {
+            let since = *self.leaving_since.get_or_insert(now);
+            now.duration_since(since) >= LINGER_TIME
+        };
+        if self.shared.is_draining() || has_left {
             self.close(connection);
         }
         if self.closing_since.is_some() {

@@ -89,8 +89,7 @@ impl Watch {
     }
 
     /// Tells the client why the connection ends (GOAWAY, RFC 9113, section 6.8), if that can be said
-    /// at once, then reads on for a moment: a connection that is closed with bytes unread is reset,
-    /// and the word with it.
+    /// at once, and lingers.
     pub async fn say_goodbye(&self) {
         let Some(glitch) = self.glitch.get() else {
             return;
@@ -104,6 +103,12 @@ impl Watch {
             }
             let _ = self.stream.try_write(&frame);
         }
+        self.linger().await;
+    }
+
+    /// Says that nothing more follows, then reads on for a moment: a connection that is closed with
+    /// bytes unread is reset, and the last word with it (RFC 9112, section 9.6).
+    pub async fn linger(&self) {
         self.stream.shut_down_writing();
         let _ = tokio::time::timeout(LINGER_TIME, self.pass_over(LINGER_BYTES)).await;
     }
