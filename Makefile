@@ -49,6 +49,7 @@ bench-pooler:
 
 docs:
 	cargo xtask docs
+	@.venv/bin/python tests/harness/manuals.py
 
 clean:
 	rm -rf target build .venv .venv-* bench/.work examples/reader/var

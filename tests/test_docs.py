@@ -17,6 +17,7 @@ from pathlib import Path
 
 import corpus
 import pytest
+from harness import manuals
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference" / "options.md"
@@ -270,3 +271,14 @@ def test_every_test_that_a_page_on_holes_names_exists() -> None:
     assert len(named) > 30
     assert [test for test, _ in named if test and test not in tests] == []
     assert [row for _, row in named if row and row not in rows] == []
+
+
+def test_the_page_of_commands_has_every_manual_as_it_is_printed() -> None:
+    page = manuals.PAGE.read_text(encoding="utf-8")
+    again = "run `python tests/harness/manuals.py`"
+    assert manuals.renewed(page, CANTER) == page, again
+    listed = subprocess.run([CANTER, "help"], capture_output=True, text=True, check=True).stdout
+    known = re.findall(r"^  ([a-z]+) ", listed.partition("Commands:")[2], re.MULTILINE)
+    missing = [name for name in known if f"\n## canter {name}\n" not in page]
+    elsewhere = {"bench", "tune"}
+    assert not set(missing) - elsewhere, f"{missing} have no place on {manuals.PAGE.name}"

@@ -256,7 +256,6 @@ def test_check_config_loads_the_app_and_listens_on_nothing(
         (["--certfile", "nosuch.pem"], "nosuch.pem"),
         (["--access-logfile", "nosuch/access.log"], "nosuch/access.log"),
         (["--temp-dir", "nosuch"], "nosuch"),
-        (["--cache-dir", "/proc/nosuch"], "/proc/nosuch"),
     ],
 )
 def test_check_config_says_what_a_start_would_say(

@@ -24,6 +24,10 @@ const PAGES: &[Page] = &[
     ("docs/reference/tune.md", || {
         canter_base::flags::TUNE.reference_page()
     }),
+    (
+        "docs/reference/cache-status.md",
+        canter_cache::Reason::reference_page,
+    ),
 ];
 
 /// Writes the pages that differ from what is there.

@@ -36,7 +36,7 @@ const GRAPH: &[(&str, &[&str])] = &[
             "selftest", "shield", "sys", "tiers", "trust", "tune", "workers",
         ],
     ),
-    ("xtask", &["base"]),
+    ("xtask", &["base", "cache"]),
 ];
 
 /// Compares every manifest with the table.
