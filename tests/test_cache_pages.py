@@ -8,6 +8,7 @@ Leaves the rules of HTTP to the tests of ``canter-cache`` and the conformance su
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from pathlib import Path
 import canter
 import pytest
 from harness.control import Reins
-from harness.operated import PROGRAM, until
+from harness.operated import PROGRAM, private_kilobytes, until
 from harness.pages import count, is_hit, status
 from harness.raw import Client, Response
 from harness.server import Server
@@ -101,6 +102,20 @@ def test_a1_to_a13_what_is_never_stored_is_not_even_with_a_rule(
     assert not is_hit(second) and count(second) > count(first)
     assert f"detail={word}" in status(first) or "detail=status" in status(first), status(first)
     assert "detail=" in status(second)
+
+
+def test_s4_a_part_of_a_page_is_not_kept_by_those_who_got_it(server: Server) -> None:
+    path = "/a/long?lines=3900"
+    front = server.children()["front"][0]
+    with contextlib.ExitStack() as held:
+        clients = [held.enter_context(server.client()) for _ in range(40)]
+        whole = len(clients[0].get(path).body)
+        assert whole > 200_000 and is_hit(clients[0].get(path))
+        before = private_kilobytes(front)
+        for client in clients:
+            part = client.get(path, "Range: bytes=1-")
+            assert part.status == 206 and len(part.body) == whole - 1 and is_hit(part)
+        assert private_kilobytes(front) - before < len(clients) * 50
 
 
 def test_a4_a_request_with_authorization_goes_around_a_rule(client: Client) -> None:

@@ -155,6 +155,26 @@ def test_s4_a_reader_that_keeps_the_pace_gets_everything(server: Server) -> None
         assert seen > 20_000_000
 
 
+def test_s4_the_system_holds_little_for_a_reader_that_takes_nothing(server: Server) -> None:
+    with narrow(server) as slow:
+        slow.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert slow.recv(9) == b"HTTP/1.1 "
+        # Answered by the same thread, after what it could send of that.
+        with server.client() as other:
+            assert other.get("/").status == 200
+        assert 0 < queued(server.address[1], slow.getsockname()[1]) < 400_000
+
+
+def queued(local: int, remote: int) -> int:
+    """Bytes that the system holds of a connection over IPv4 that its other end has not taken."""
+    ports = f":{local:04X}", f":{remote:04X}"
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        fields = line.split()
+        if fields[1].endswith(ports[0]) and fields[2].endswith(ports[1]):
+            return int(fields[4].split(":")[0], 16)
+    raise AssertionError("there is no such connection")
+
+
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to write to")
 def test_s6_a_folder_for_bodies_that_is_memory_is_named(folder: Path) -> None:
     with Server(folder / "memory", APP, "--temp-dir", "/dev/shm") as server:

@@ -41,6 +41,9 @@ use crate::table::{Phase, Place};
 use crate::turns::{self, Turn};
 use buffer::Buffer;
 
+/// Bytes of room for a head, or for a path, that a connection keeps for its next request.
+const KEPT_ROOM: usize = 4096;
+
 /// Why a connection ends before its time.
 #[derive(Debug, PartialEq, Eq)]
 enum Stop {
@@ -262,6 +265,15 @@ impl<A: App> Conn<A> {
             return self.administer().await;
         }
         self.handle().await
+    }
+
+    /// Gives back the room that a long head or path needed: the connection may be idle from here on.
+    fn settle_room(&mut self) {
+        for room in [&mut self.out, &mut self.path] {
+            if room.capacity() > KEPT_ROOM {
+                *room = Vec::new();
+            }
+        }
     }
 
     fn enter(&self, phase: Phase, now: Instant, limit: std::time::Duration) {

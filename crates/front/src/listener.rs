@@ -19,6 +19,15 @@ use crate::server::Shared;
 use crate::stream::Stream;
 use crate::tls::{Tls, TlsStream};
 
+/// After so long without a sign of life the system asks for one, so often, so long apart.
+const QUIET: Duration = Duration::from_secs(30);
+const SIGNS: u32 = 3;
+const BETWEEN_SIGNS: Duration = Duration::from_secs(10);
+/// How long what was sent may go unanswered, in ms: no shorter than the above, which it ends as well.
+const UNANSWERED_MS: u32 = 60_000;
+/// Bytes that the system holds of a connection beyond what its client has room for.
+const UNSENT: u32 = 128 << 10;
+
 /// How long to wait when the system has no descriptor or memory for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -57,6 +66,7 @@ impl Listener {
             // Responses leave in one write; waiting for more would only delay the last part. Sockets
             // that are accepted here inherit it (tcp(7)).
             rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
+            watch_over(&listener);
             return Ok(Self::plain(Socket::Tcp(TcpListener::from_std(listener)?)));
         }
         let listener = std::os::unix::net::UnixListener::from(fd);
@@ -116,6 +126,15 @@ impl Listener {
 
     /// Accepts until the task is dropped.
     pub(crate) async fn run<A: App>(self, shared: Rc<Shared<A>>) {
+        if let Socket::Tcp(listener) = &self.socket {
+            // It ends those who take nothing for as long, too, who may be meant to stay.
+            let most = if shared.settings.pace.least == 0 {
+                0
+            } else {
+                UNANSWERED_MS
+            };
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(listener, most);
+        }
         loop {
             match self.accept().await {
                 Ok((stream, peer)) => {
@@ -132,6 +151,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// Lets the system find out who has gone without a word, such as a telephone that is out of reach: a
+/// response that waits for its app would never. And lets it hold little for those who take
+/// their time. What a system does not know of these is left out.
+fn watch_over(listener: &std::net::TcpListener) {
+    use rustix::net::sockopt;
+    let _ = sockopt::set_socket_keepalive(listener, true);
+    let _ = sockopt::set_tcp_keepidle(listener, QUIET);
+    let _ = sockopt::set_tcp_keepintvl(listener, BETWEEN_SIGNS);
+    let _ = sockopt::set_tcp_keepcnt(listener, SIGNS);
+    let _ = canter_sys::sockets::set_most_unsent(listener, UNSENT);
 }
 
 fn start<A: App>(
@@ -269,7 +300,14 @@ mod tests {
             let client = std::net::TcpStream::connect(address).unwrap();
             let (stream, peer) = listener.accept().await.unwrap();
             assert_eq!(peer.unwrap(), client.local_addr().unwrap());
-            assert!(matches!(stream, Stream::Tcp(stream) if stream.nodelay().unwrap()));
+            let Stream::Tcp(stream) = stream else {
+                panic!()
+            };
+            assert!(stream.nodelay().unwrap());
+            // Nor does a client that has gone without a word stay for ever.
+            let asks = rustix::net::sockopt::socket_keepalive(&stream).unwrap();
+            let quiet = rustix::net::sockopt::tcp_keepidle(&stream).unwrap();
+            assert!(asks && quiet == QUIET);
         });
     }
 }

@@ -1,9 +1,9 @@
-//! Owns what the system knows of a stream socket beyond what is read and written.
+//! Owns what the system knows of a stream socket, and is told of it, beyond what is read and written.
 //! Leaves opening and using it to the callers.
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::ioctl::{Getter, Opcode, ioctl};
 
@@ -22,12 +22,55 @@ pub fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
     Ok(u64::try_from(queued).unwrap_or(0))
 }
 
+/// Sets how many bytes the system takes of a TCP socket that it has not sent yet (`TCP_NOTSENT_LOWAT`,
+/// tcp(7)); those accepted from a listening socket inherit it.
+///
+/// # Errors
+/// The system's own; a descriptor that is no TCP socket, or a system that does not know it.
+pub fn set_most_unsent(socket: impl AsFd, bytes: u32) -> io::Result<()> {
+    let most: c_int = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    // SAFETY: the descriptor is open while it is borrowed, and the option is an int, whose address and
+    // size are given. rustix has no name for this option.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const most).cast(),
+            size_of_val(&most) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn the_system_takes_little_that_it_cannot_send() {
+        let most = |limit: Option<u32>| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            if let Some(limit) = limit {
+                set_most_unsent(&listener, limit).unwrap();
+            }
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            rustix::net::sockopt::set_socket_recv_buffer_size(&client, 4096).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            server.set_nonblocking(true).unwrap();
+            while server.write(&[0; 8192]).is_ok() {}
+            unacknowledged(&server).unwrap()
+        };
+        let (without, with) = (most(None), most(Some(64 << 10)));
+        assert!(with < 256 << 10 && with < without, "{with} of {without}");
+    }
 
     #[test]
     fn what_the_peer_took_is_acknowledged_and_what_it_did_not_is_not() {

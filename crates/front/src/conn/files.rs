@@ -190,13 +190,12 @@ impl<A: App> Conn<A> {
             }
             Body::Part(span) => self.send_all(&self.out, part(span)).await,
             Body::Pieces(pieces) => {
-                for piece in *pieces {
-                    match piece {
-                        Piece::Bytes(bytes) => self.out.extend_from_slice(bytes),
-                        Piece::Content(span) => self.out.extend_from_slice(part(span)),
-                    }
-                }
-                self.send_all(&self.out, &[]).await
+                let parts = pieces.iter().map(|piece| match piece {
+                    Piece::Bytes(bytes) => bytes,
+                    Piece::Content(span) => part(span),
+                });
+                let parts: Vec<&[u8]> = parts.collect();
+                self.send_pieces(&parts).await
             }
         }
     }

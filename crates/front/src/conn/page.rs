@@ -192,25 +192,22 @@ impl<A: App> Conn<A> {
             Ok(plan) => plan,
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
-        let part = |out: &mut Vec<u8>, span: &Span| {
-            for slice in entry.body().slices(span.start, span.len) {
-                out.extend_from_slice(slice);
-            }
-        };
+        let part = |span: &Span| entry.body().slices(span.start, span.len);
+        let mut parts: Vec<&[u8]> = Vec::new();
         let has_body = plan.framing != BodyFraming::None;
         match selected {
-            Selected::Part(span) if has_body => part(&mut self.out, span),
+            Selected::Part(span) if has_body => parts.extend(part(span)),
             Selected::Parts { pieces, .. } if has_body => {
                 for piece in pieces {
                     match piece {
-                        Piece::Bytes(bytes) => self.out.extend_from_slice(bytes),
-                        Piece::Content(span) => part(&mut self.out, span),
+                        Piece::Bytes(bytes) => parts.push(bytes),
+                        Piece::Content(span) => parts.extend(part(span)),
                     }
                 }
             }
             _ => {}
         }
-        let sent = self.send_all(&self.out, &[]).await;
+        let sent = self.send_pieces(&parts).await;
         self.log(facts, selected.status(), if has_body { length } else { 0 });
         sent?;
         Ok(self.after(plan.close))

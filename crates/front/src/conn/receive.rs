@@ -78,6 +78,7 @@ impl<A: App> Conn<A> {
         // One deadline from the first byte to the last, whatever trickles in between. What a new
         // connection does with its first seconds counts, too.
         self.let_head_go();
+        self.settle_room();
         let mut began = (!self.is_used).then_some(self.accepted);
         let rests_since = self.rests_since.take();
         if self.buffer.is_empty() {
@@ -380,14 +381,9 @@ struct Store<'m> {
 impl<'m> Store<'m> {
     fn new(room: BodyRoom<'m>, announced: u64, limit: usize, budget: &Rc<Budget>) -> Self {
         let mut share = budget.share();
-        // Memory for all of it is taken at once: a body that does not find room goes to a file from
-        // its first byte. One whose length is not known may become as long as any.
-        let most = if announced > 0 {
-            announced
-        } else {
-            limit as u64
-        };
-        let fits = most <= limit as u64 && share.grow(most);
+        // Memory for all of it is taken at once, where its length is known: a body that does not find
+        // room goes to a file from its first byte.
+        let fits = announced <= limit as u64 && share.grow(announced);
         Self {
             room,
             file: None,
@@ -414,6 +410,10 @@ impl<'m> Store<'m> {
         }
         let before = self.len;
         self.len += bytes.len() as u64;
+        let is_in_memory = self.is_in_memory() && self.len <= self.limit as u64;
+        if is_in_memory && !self.take(self.len) {
+            self.limit = 0;
+        }
         if !self.may_be_as_long_as(self.len) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
@@ -437,8 +437,17 @@ impl<'m> Store<'m> {
         file.write_all(self.room.bytes())?;
         file.write_all(bytes)?;
         self.room.clear();
+        self.share.shrink(self.share.bytes());
         self.file = Some(file);
         Ok(())
+    }
+
+    /// Takes memory for a body of this length, where that was not known before: twice as much each
+    /// time, for whoever only begins one has sent next to nothing.
+    fn take(&mut self, length: u64) -> bool {
+        let had = self.share.bytes();
+        let wanted = length.max(had * 2).max(FIRST_ROOM as u64);
+        length <= had || self.share.grow(wanted.min(self.limit as u64) - had)
     }
 
     /// Whether the body is in memory, and stays there if it has the length that was announced.
@@ -450,7 +459,7 @@ impl<'m> Store<'m> {
         if let Some(file) = self.file {
             return Body::File(file, self.len, self.file_share);
         }
-        // A body of unknown length was given room for the longest.
+        // A body of unknown length was given more than it needed.
         self.share
             .shrink(self.share.bytes().saturating_sub(self.len));
         Body::InMessage(self.share)
@@ -488,5 +497,38 @@ mod tests {
         assert!(places.len() <= 2, "{} places", places.len());
         let body = store.finish();
         assert!(matches!(body, Body::InMessage(share) if share.bytes() == PROMISED as u64));
+    }
+
+    #[test]
+    fn s5_a_body_of_unknown_length_takes_of_the_budget_as_it_comes() {
+        let settings = super::super::tests::settings();
+        let (limit, budget) = (128_u64 << 10, Budget::new(1 << 18));
+        let mut message = Vec::new();
+        let mut writer = Writer::new(&mut message, &Facts::default());
+        let mut store = Store::new(writer.body_room(), 0, limit as usize, &budget);
+        assert_eq!(budget.taken(), 0);
+        for came in 1..=limit {
+            store.push(b"a", &settings).unwrap();
+            let taken = budget.taken();
+            assert!(
+                taken >= came && taken <= limit.min(2 * came.max(2048)),
+                "{came}: {taken}"
+            );
+        }
+        // What does not fit goes to a file, and gives back what it had.
+        store.push(b"a", &settings).unwrap();
+        assert_eq!(budget.taken(), 0);
+        assert!(matches!(store.finish(), Body::File(_, length, _) if length == limit + 1));
+        let mut others = budget.share();
+        assert!(others.grow((1 << 18) - 3000));
+        let (mut message, mut sent) = (Vec::new(), 0);
+        let mut writer = Writer::new(&mut message, &Facts::default());
+        let mut store = Store::new(writer.body_room(), 0, limit as usize, &budget);
+        while store.file.is_none() {
+            store.push(&[b'a'; 100], &settings).unwrap();
+            sent += 100;
+        }
+        assert!(sent > 2000 && sent < 4100, "{sent}");
+        assert!(matches!(store.finish(), Body::File(_, length, _) if length == sent));
     }
 }

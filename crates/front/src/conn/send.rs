@@ -14,7 +14,7 @@ use canter_shield::budget::Budget;
 use canter_shield::pace::Transfer;
 use canter_shield::score::Misdeed;
 
-use super::{Conn, Stop};
+use super::{Conn, KEPT_ROOM, Stop};
 use crate::app::{App, Call};
 use crate::coder::{Coder, Step};
 use crate::helper::Helper;
@@ -91,6 +91,20 @@ impl<A: App> Conn<A> {
             }
         }
         Ok(())
+    }
+
+    /// Sends what was written to `self.out`, then these. Short ones are copied behind it while there is
+    /// little of it, and none that is long ever is: many clients may take their time.
+    pub(super) async fn send_pieces(&mut self, pieces: &[&[u8]]) -> Result<(), Stop> {
+        for piece in pieces {
+            if self.out.len() + piece.len() <= KEPT_ROOM {
+                self.out.extend_from_slice(piece);
+            } else {
+                self.send_all(&self.out, piece).await?;
+                self.out.clear();
+            }
+        }
+        self.send_all(&self.out, &[]).await
     }
 
     /// Sends what goes before part of a file, and in the same packets as its beginning.
