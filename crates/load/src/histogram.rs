@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Steps to each doubling, as a power of two: of the fine kind, of the coarse.
 const FINE: u32 = 7;
-const COARSE: u32 = 4;
+pub(crate) const COARSE: u32 = 4;
 /// The last bucket ends at 2^36 microseconds, 19 hours.
 const LAST: u32 = 36;
 
@@ -122,7 +122,7 @@ impl Histogram {
 }
 
 #[inline]
-fn bucket(bits: u32, us: u64) -> usize {
+pub(crate) fn bucket(bits: u32, us: u64) -> usize {
     let doubling = us.checked_ilog2().unwrap_or(0);
     if doubling < bits {
         return us as usize;
@@ -132,7 +132,7 @@ fn bucket(bits: u32, us: u64) -> usize {
 }
 
 /// The middle of a bucket; the inverse of `bucket` as far as there is one.
-fn middle(bits: u32, index: usize) -> u64 {
+pub(crate) fn middle(bits: u32, index: usize) -> u64 {
     let steps = 1_usize << bits;
     if index < steps {
         return index as u64;

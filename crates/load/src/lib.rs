@@ -32,6 +32,7 @@ pub mod response;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod sketch;
 pub mod source;
 pub mod target;
 

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use crate::histogram::Histogram;
+use crate::plan::Plan;
 use crate::response::Bad;
+use crate::sketch::Sketch;
 
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,6 +296,9 @@ fn earlier(first: &mut Option<First>, other: Option<&First>) {
     }
 }
 
+/// Bytes for the latencies of all requests of a scenario, in all threads together.
+const EACH: usize = 3 << 20;
+
 /// What one request of the scenario came to.
 #[derive(Clone, Debug)]
 pub struct PerRequest {
@@ -301,21 +306,22 @@ pub struct PerRequest {
     pub hits: u64,
     /// Failures, 4xx and 5xx.
     pub errors: u64,
-    /// Latencies from the intended start, in steps of an eighth.
-    pub latency: Histogram,
-}
-
-impl Default for PerRequest {
-    fn default() -> Self {
-        Self {
-            hits: 0,
-            errors: 0,
-            latency: Histogram::coarse(),
-        }
-    }
+    /// Latencies from the intended start.
+    pub latency: Sketch,
 }
 
 impl PerRequest {
+    /// One for each request of the plan, for one of its threads.
+    pub fn all(plan: &Plan) -> Vec<Self> {
+        let requests = plan.scenario.requests.len();
+        let one = Self {
+            hits: 0,
+            errors: 0,
+            latency: Sketch::of_many(requests * plan.threads.max(1), EACH),
+        };
+        vec![one; requests]
+    }
+
     /// Adds another's.
     pub fn merge(&mut self, other: &Self) {
         self.hits += other.hits;
@@ -341,7 +347,7 @@ mod tests {
 
     #[test]
     fn a3_nothing_is_kept_of_a_request() {
-        let (mut tally, mut each) = (Tally::default(), PerRequest::default());
+        let (mut tally, mut each) = (Tally::default(), Sketch::of_many(1, EACH));
         let mut request = |at: u64| {
             let time = Duration::from_micros(at * 7919 % 40_000_000);
             tally.hit(if at.is_multiple_of(3) { 503 } else { 200 }, time, 9);
@@ -349,10 +355,10 @@ mod tests {
             tally.corrected.record(time);
             tally.naive.record(time);
             tally.lateness.record(time);
-            each.latency.record(time);
+            each.record(time);
         };
-        // The first error has its words, and each status its count.
-        (0..10).for_each(&mut request);
+        // The first error has its words, each status its count, and a sketch its buckets.
+        (0..5000).for_each(&mut request);
         let before = allocations();
         (0..100_000).for_each(&mut request);
         assert_eq!(allocations(), before);

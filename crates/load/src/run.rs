@@ -209,6 +209,7 @@ pub fn run(
         begin: base + plan.warmup,
         stretch: stretch(plan.load.time()),
         stop: &ended,
+        clock: Instant::now,
     };
     let pollers: Result<Vec<_>, String> =
         (0..plan.threads.max(1)).map(|_| engine::poller()).collect();
@@ -274,12 +275,14 @@ impl Gathered {
             threads: plan.threads.max(1),
             total: Tally::default(),
             warmup_hits: 0,
-            requests: vec![PerRequest::default(); plan.scenario.requests.len()],
+            requests: Vec::new(),
         }
     }
 
     fn take(&mut self, told: Told) {
         match told {
+            // The first thread's are taken as they are: of thousands, a second copy is felt.
+            Told::Requests(requests) if self.requests.is_empty() => self.requests = requests,
             Told::Requests(requests) => {
                 for (sum, more) in self.requests.iter_mut().zip(&requests) {
                     sum.merge(more);

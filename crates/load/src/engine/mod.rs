@@ -19,7 +19,7 @@ use rustix::event::{Timespec, epoll};
 
 use crate::plan::Plan;
 use crate::random::Random;
-use crate::record::{PerRequest, Tally};
+use crate::record::{Kind, PerRequest, Tally};
 use crate::scenario::{Order, Picker, Rendered};
 use crate::schedule::{Load, Stage, time_of};
 use user::{Shared, Turn, User};
@@ -50,6 +50,8 @@ pub(crate) struct Common<'a> {
     /// The length of a stretch.
     pub(crate) stretch: Duration,
     pub(crate) stop: &'a AtomicBool,
+    /// What time it is; given by tests.
+    pub(crate) clock: fn() -> Instant,
 }
 
 /// Who is next in an open model.
@@ -86,6 +88,8 @@ pub(crate) struct Engine<'a> {
     stages: Vec<Stage>,
     /// Whether the next arrival waits for a connection.
     held: bool,
+    /// Until when arrivals waited for a connection: they waited for the server.
+    freed: Instant,
     /// Requests that may still be begun.
     left: u64,
     stretch: i64,
@@ -111,7 +115,7 @@ impl<'a> Engine<'a> {
             busy: 0,
             level: 0,
             tally: Box::default(),
-            requests: vec![PerRequest::default(); plan.scenario.requests.len()],
+            requests: PerRequest::all(plan),
             buffer: vec![0; BUFFER],
             picker: Picker::new(&plan.scenario.requests),
             random: Random::new(plan.seed.wrapping_add(thread as u64 * 0x5851_f42d)),
@@ -122,6 +126,7 @@ impl<'a> Engine<'a> {
                 index: thread,
             },
             held: false,
+            freed: common.base,
             left: plan.requests.map_or(u64::MAX, share),
             stretch: i64::MIN,
             cpu: canter_sys::cpu::thread_time(),
@@ -134,9 +139,9 @@ impl<'a> Engine<'a> {
     /// Sends until the schedule is over and everything is answered, or until told to stop.
     pub(crate) fn run(mut self, out: &SyncSender<Told>) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        let mut due = Instant::now();
+        let mut due = self.now();
         loop {
-            let now = Instant::now();
+            let now = self.now();
             if now >= due {
                 self.tick(now, now.saturating_duration_since(due), out);
                 due = now + TICK;
@@ -148,25 +153,17 @@ impl<'a> Engine<'a> {
             if stopped || (self.ending && self.busy == 0) {
                 break;
             }
-            events.clear();
-            let wait = timespec(self.until_next(due, Instant::now()));
-            let spare = rustix::buffer::spare_capacity(&mut events);
-            if epoll::wait(&self.epoll, spare, Some(&wait)).is_err() {
-                // Only a signal ends a wait early.
-                continue;
-            }
-            for event in &events {
-                let hangup =
-                    epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-                let hangup = { event.flags }.intersects(hangup);
-                let index = { event.data }.u64() as usize;
-                self.on_event(index, hangup);
-            }
+            let wait = self.until_next(due, self.now());
+            self.hear(&mut events, wait);
         }
         self.tally.unfinished += self.busy as u64;
         self.tally.unsent += self.count_unsent();
         self.close_stretch(out);
         let _ = out.send(Told::Requests(std::mem::take(&mut self.requests)));
+    }
+
+    fn now(&self) -> Instant {
+        (self.common.clock)()
     }
 
     fn until_next(&self, due: Instant, now: Instant) -> Duration {
@@ -176,6 +173,22 @@ impl<'a> Engine<'a> {
                 tick.min((self.common.base + at).saturating_duration_since(now))
             }
             _ => tick,
+        }
+    }
+
+    /// Waits for the sockets, and goes on with whoever has something there.
+    fn hear(&mut self, events: &mut Vec<epoll::Event>, wait: Duration) {
+        events.clear();
+        let spare = rustix::buffer::spare_capacity(events);
+        if epoll::wait(&self.epoll, spare, Some(&timespec(wait))).is_err() {
+            // Only a signal ends a wait early.
+            return;
+        }
+        for event in events.iter() {
+            let hangup = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+            let hangup = { event.flags }.intersects(hangup);
+            let index = { event.data }.u64() as usize;
+            self.on_event(index, hangup);
         }
     }
 
@@ -200,6 +213,7 @@ impl<'a> Engine<'a> {
             begin: self.common.begin,
             planned: self.planned,
             active,
+            clock: self.common.clock,
         };
         let turn = act(user, &mut shared);
         match (was_free, user.is_free()) {
@@ -213,18 +227,20 @@ impl<'a> Engine<'a> {
     }
 
     fn on_event(&mut self, index: usize, hangup: bool) {
-        let now = Instant::now();
+        let now = self.now();
         self.turn(index, |user, shared| user.ready(shared, hangup, now));
     }
 
     /// A user has become free: it begins again, waits, or goes.
     fn after(&mut self, index: usize, turn: Turn) {
+        let now = self.now();
         if self.common.plan.is_open() {
             self.idle.push(index);
-            self.held = false;
+            if std::mem::take(&mut self.held) {
+                self.freed = now;
+            }
             return;
         }
-        let now = Instant::now();
         let pause = match turn {
             Turn::Failed => self.common.plan.think.max(BACK_OFF),
             _ => self.common.plan.think,
@@ -285,26 +301,50 @@ impl<'a> Engine<'a> {
             if intended > now || self.ending {
                 return;
             }
-            let Some(index) = self.free_user(now) else {
+            if self.left == 0 {
+                self.ending = true;
+                return;
+            }
+            let expired = now >= intended + self.common.plan.timeout;
+            let user = if expired { None } else { self.free_user(now) };
+            if user.is_none() && !expired {
                 if !self.held {
                     self.held = true;
                     self.tally.held += 1;
                 }
                 return;
-            };
-            if self.left == 0 {
-                self.ending = true;
-                return;
             }
             self.left -= 1;
-            self.tally
-                .lateness
-                .record(now.saturating_duration_since(intended));
+            if !self.held {
+                // Who waited for a connection until then waited for the server, not for us.
+                let since = intended.max(self.freed);
+                let late = now.saturating_duration_since(since);
+                self.tally.lateness.record(late);
+            }
             let slow = self.random.share() < self.common.plan.slow;
             self.next_arrival();
-            self.turn(index, |user, shared| {
-                user.begin(shared, which, intended, slow, now)
-            });
+            match user {
+                Some(index) => self.turn(index, |user, shared| {
+                    user.begin(shared, which, intended, slow, now)
+                }),
+                None => self.never_sent(which, intended, slow, now),
+            }
+        }
+    }
+
+    /// Counts an arrival whose time was over before there was a connection for it.
+    fn never_sent(&mut self, which: usize, intended: Instant, slow: bool, now: Instant) {
+        if slow {
+            self.tally.slow[1] += 1;
+            return;
+        }
+        let at = now.saturating_duration_since(self.common.begin);
+        let active = self.busy * self.common.plan.threads;
+        self.tally.fail(Kind::TimedOut, at, active);
+        let waited = now.saturating_duration_since(intended);
+        self.tally.corrected.record(waited);
+        if let Some(request) = self.requests.get_mut(which) {
+            request.errors += 1;
         }
     }
 
@@ -434,7 +474,7 @@ impl<'a> Engine<'a> {
         if !self.common.plan.is_open() || self.left == 0 {
             return 0;
         }
-        let passed = Instant::now().saturating_duration_since(self.common.base);
+        let passed = self.now().saturating_duration_since(self.common.base);
         let end = passed.min(self.common.plan.warmup + self.common.plan.load.time());
         let mut count = 0;
         while let Some((at, _)) = self.arrivals.next {
@@ -469,3 +509,6 @@ fn timespec(duration: Duration) -> Timespec {
         tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,8 @@ pub(super) struct Shared<'a> {
     pub(super) planned: Duration,
     /// Users active, or requests under way.
     pub(super) active: usize,
+    /// What time it is.
+    pub(super) clock: fn() -> Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +154,7 @@ impl User {
     ) -> Turn {
         self.which = which;
         self.intended = intended;
-        self.deadline = intended.max(now) + shared.plan.timeout;
+        self.deadline = intended + shared.plan.timeout;
         self.sent = None;
         self.slow = slow;
         self.redirects = shared.plan.redirects;
@@ -394,7 +396,7 @@ impl User {
     }
 
     fn answered(&mut self, shared: &mut Shared<'_>) -> Turn {
-        let now = Instant::now();
+        let now = (shared.clock)();
         self.state = State::Free;
         let keeps = self.keeps_fields(shared.plan);
         let head = match &mut self.http2 {
@@ -513,9 +515,10 @@ impl User {
         }
         if kind == Kind::TimedOut {
             // Whoever gave up has waited so long at least; leaving it out would flatter the server.
-            let waited = now.saturating_duration_since(self.intended);
-            shared.tally.corrected.record(waited);
-            shared.tally.naive.record(waited);
+            let since = |from| now.saturating_duration_since(from);
+            shared.tally.corrected.record(since(self.intended));
+            let sent = self.sent.unwrap_or(self.intended);
+            shared.tally.naive.record(since(sent));
         }
         if let Some(request) = shared.requests.get_mut(self.which) {
             request.errors += 1;

@@ -14,15 +14,25 @@ fn ms(time: Duration) -> f64 {
 }
 
 fn latency(histogram: &Histogram) -> Value {
+    let quantile = |share| histogram.quantile(share);
+    figures(
+        histogram.count(),
+        histogram.mean(),
+        histogram.max(),
+        quantile,
+    )
+}
+
+fn figures(count: u64, mean: Duration, max: Duration, quantile: impl Fn(f64) -> Duration) -> Value {
     json!({
-        "count": histogram.count(),
-        "mean_ms": ms(histogram.mean()),
-        "p50_ms": ms(histogram.quantile(0.5)),
-        "p90_ms": ms(histogram.quantile(0.9)),
-        "p95_ms": ms(histogram.quantile(0.95)),
-        "p99_ms": ms(histogram.quantile(0.99)),
-        "p999_ms": ms(histogram.quantile(0.999)),
-        "max_ms": ms(histogram.max()),
+        "count": count,
+        "mean_ms": ms(mean),
+        "p50_ms": ms(quantile(0.5)),
+        "p90_ms": ms(quantile(0.9)),
+        "p95_ms": ms(quantile(0.95)),
+        "p99_ms": ms(quantile(0.99)),
+        "p999_ms": ms(quantile(0.999)),
+        "max_ms": ms(max),
     })
 }
 
@@ -52,8 +62,11 @@ pub(super) fn json(report: &Report<'_>) -> Value {
         .take(200);
     let requests: Vec<Value> = requests
         .map(|(request, each)| {
+            let sketch = &each.latency;
+            let quantile = |share| sketch.quantile(share);
+            let latency = figures(sketch.count(), sketch.mean(), sketch.max(), quantile);
             json!({"request": request.label(), "hits": each.hits, "errors": each.errors,
-                   "latency": latency(&each.latency)})
+                   "latency": latency})
         })
         .collect();
     let judged: Vec<Value> = report.judged.iter().map(|judged| {

@@ -25,7 +25,7 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
     if total.held > 0 {
         said.push(format!(
             "All {} connections were in use at times, so {} arrivals had to wait for one; that wait is \
-             in the latencies.",
+             in the latencies. `--connections` allows more.",
             plan.connections,
             count(total.held)
         ));

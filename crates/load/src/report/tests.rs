@@ -53,7 +53,7 @@ fn outcome() -> Outcome {
         warmup_hits: 0,
         rows,
         row_time: Duration::from_secs(1),
-        requests: vec![PerRequest::default(); 2],
+        requests: PerRequest::all(&plan()),
         ended_early: None,
         inside: crate::inside::Inside::default(),
     }
