@@ -379,7 +379,8 @@ def test_a_wrong_command_line_starts_nothing(words: list[str], hint: str) -> Non
 @pytest.mark.parametrize("urls", [1, 5000])
 def test_a3_memory_stays_below_16_mb(urls: int, tmp_path: Path) -> None:
     """Read while it runs and has counted thousands; what counts is of fixed size, also with as many
-    URLs as a list may have, each of which is counted apart."""
+    URLs as a list may have, each of which is counted apart. What is of the program's own file depends on
+    how it was built, so of many URLs only what they take themselves is looked at."""
     listed = tmp_path / "urls.txt"
     listed.write_text("".join(f"/books/{at}/reviews/\n" for at in range(urls)))
     process: list[int] = []
@@ -392,7 +393,7 @@ def test_a3_memory_stays_below_16_mb(urls: int, tmp_path: Path) -> None:
             if count == 400:
                 started.wait(60)
                 status = Path(f"/proc/{process[0]}/status").read_text()
-                peaks.append(int(status.split("VmHWM:")[1].split()[0]))
+                peaks.append(int(status.split("VmHWM:" if urls == 1 else "RssAnon:")[1].split()[0]))
                 measured.set()
 
     with serving(handle) as url:
@@ -403,7 +404,7 @@ def test_a3_memory_stays_below_16_mb(urls: int, tmp_path: Path) -> None:
         assert measured.wait(60)
         running.send_signal(signal.SIGINT)
         running.wait(60)
-    assert max(peaks) <= 16_000, peaks
+    assert max(peaks) <= (16_000 if urls == 1 else 7_000), peaks
 
 
 @pytest.mark.slow

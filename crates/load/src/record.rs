@@ -297,7 +297,7 @@ fn earlier(first: &mut Option<First>, other: Option<&First>) {
 }
 
 /// Bytes for the latencies of all requests of a scenario, in all threads together.
-const EACH: usize = 3 << 20;
+const EACH: usize = 2 << 20;
 
 /// What one request of the scenario came to.
 #[derive(Clone, Debug)]

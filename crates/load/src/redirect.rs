@@ -20,7 +20,7 @@ pub(crate) fn next(asked: &Rendered, site: &Site, status: u16, location: &str) -
     };
     request.fields.push(("Host".to_owned(), host));
     if keeps_body {
-        request.body = asked.body.to_vec();
+        request.body = asked.body().to_vec();
     }
     Some(request)
 }

@@ -98,12 +98,11 @@ pub(crate) struct Rendered {
     /// For `Host`, or `:authority`.
     pub(crate) host: String,
     /// Lower-case names, for HTTP/2.
-    pub(crate) fields: Vec<(String, String)>,
-    /// Everything before the empty line.
-    pub(crate) head: Box<[u8]>,
-    pub(crate) body: Box<[u8]>,
+    pub(crate) fields: Box<[(String, String)]>,
     /// Head, empty line and body, for users without cookies.
     pub(crate) whole: Box<[u8]>,
+    /// Where the empty line is in it.
+    head: usize,
 }
 
 impl Rendered {
@@ -138,8 +137,7 @@ impl Rendered {
         if !keep_alive {
             head.push_str("Connection: close\r\n");
         }
-        let body: Box<[u8]> = request.body.clone().into();
-        let whole = [head.as_bytes(), b"\r\n", &body].concat();
+        let whole = [head.as_bytes(), b"\r\n", &request.body].concat();
         let lower = fields
             .into_iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value));
@@ -149,16 +147,20 @@ impl Rendered {
             path: request.path.clone(),
             host,
             fields: lower.filter(|(name, _)| !single(name)).collect(),
-            head: head.into_bytes().into(),
-            body,
             whole: whole.into(),
+            head: head.len(),
         }
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        self.whole.get(self.head + 2..).unwrap_or_default()
     }
 
     /// The bytes with a `Cookie` field.
     pub(crate) fn with_cookies(&self, cookies: &str) -> Box<[u8]> {
-        let field = [b"Cookie: ", cookies.as_bytes(), b"\r\n\r\n"].concat();
-        [&self.head[..], &field, &self.body].concat().into()
+        let field = [b"Cookie: ", cookies.as_bytes(), b"\r\n"].concat();
+        let (head, rest) = self.whole.split_at(self.head);
+        [head, &field, rest].concat().into()
     }
 }
 

@@ -136,11 +136,11 @@ impl Http2 {
         let Poll::Ready(Ok(())) = self.sender.poll_ready(&mut context) else {
             return Err(Kind::Truncated);
         };
-        let bodiless = rendered.body.is_empty();
+        let bodiless = rendered.body().is_empty();
         let sent = self.sender.send_request(request, bodiless);
         let (response, mut stream) = sent.map_err(|error| kind(&error))?;
         if !bodiless {
-            let body = Bytes::copy_from_slice(&rendered.body);
+            let body = Bytes::copy_from_slice(rendered.body());
             stream.send_data(body, true).map_err(|error| kind(&error))?;
         }
         self.stage = Stage::Head(response);

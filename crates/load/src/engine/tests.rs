@@ -108,7 +108,7 @@ fn one_after_the_other(
         NOW.with(|now| now.set(given_.base + free));
         server.write_all(ANSWER).unwrap();
         hear(&mut engine);
-        felt.push(free - due);
+        felt.push(free.abs_diff(due));
     }
     (felt, engine.tally)
 }
