@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
-from harness.operated import Canter
+from harness.operated import Canter, until
 
 APP = """
 import os
@@ -87,3 +88,13 @@ def test_what_was_imported_is_shared_by_the_workers(tmp_path: Path) -> None:
 def private_bytes(pid: int) -> int:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(size) << 10 for size in re.findall(r"Private_(?:Dirty|Clean): +(\d+) kB", text))
+
+
+def test_workers_that_still_import_the_app_hold_up_no_stop(tmp_path: Path) -> None:
+    source = f"{THREAD}import os\nif os.path.exists('slow'): time.sleep(3600)\nopen('slow', 'w')\n"
+    with Canter(tmp_path, APP + source, "-w", "2", "--graceful-timeout", "1h") as canter:
+        canter.wait_log("forking is not safe")
+        until(lambda: len(canter.named("worker")) == 2)
+        canter.signal(signal.SIGTERM)
+        assert canter.wait(5.0) == 0
+        assert "--graceful-timeout" not in canter.log

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -51,6 +52,13 @@ MOST_WORD = 60_000
 
 THREAD_END_SECONDS = 0.25
 """How long a thread that Python has joined may still be seen."""
+
+FORKABLE = ("jemalloc_bg_thd",)
+"""Names of threads that stay, of libraries that let no fork happen while they hold a lock: PyArrow
+brings jemalloc along."""
+
+TRY_SECONDS = 1.0
+"""How long a fork that is only a try may take to end."""
 
 Fds = tuple[int, int, int, int]
 
@@ -312,7 +320,7 @@ def _fork(app: Callable[..., Any], settings: Settings, link: Link, number: int, 
     go_read, go_write = os.pipe()
     pid_read, pid_write = os.pipe()
     try:
-        middle = os.fork()
+        middle = _fork_quietly()
         if middle == 0:
             _be_middle(app, settings, link, number, fds, (go_read, go_write, pid_write))
         os.close(pid_write)
@@ -389,12 +397,41 @@ def find_danger(sockets_before: set[str]) -> str | None:
             django_db.connections.close_all()
     found = []
     threads = other_threads()
+    if threads and threading.active_count() == 1:
+        _try_to_fork()
+        threads = [name for name in other_threads() if name not in FORKABLE]
     if threads:
         found.append(f"importing the app has started {_listed('thread', threads)}")
     peers = [peer for name, peer in open_sockets().items() if name not in sockets_before]
     if peers:
         found.append(f"importing the app has opened {_listed('connection', peers)}")
     return " and ".join(found) or None
+
+
+def _try_to_fork() -> None:
+    """Fork once for nothing: libraries that know of forks end their threads for one, and start them again
+    when they are used. OpenBLAS, which every app with NumPy has, is one of them."""
+    child = _fork_quietly()
+    if child == 0:
+        os._exit(0)
+    patience = time.monotonic() + TRY_SECONDS
+    # An app that ignores SIGCHLD has the kernel reap.
+    with contextlib.suppress(ChildProcessError):
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            if time.monotonic() > patience:
+                # What runs after a fork may wait for a thread that is not there.
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                break
+            time.sleep(0.001)
+
+
+def _fork_quietly() -> int:
+    """``os.fork`` without Python's warning of threads: of those that are there the log tells, where they
+    are a danger."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def other_threads() -> list[str]:
@@ -410,7 +447,7 @@ def other_threads() -> list[str]:
         others.remove(threading.get_native_id())
         if all(thread in known for thread in others) or time.monotonic() > patience:
             # Threads of native libraries are not known to Python.
-            names = [known.get(thread) or _comm(thread) for thread in others]
+            names = [known.get(thread) or _native(thread) for thread in others]
             return [name for name in names if name]
         time.sleep(0.001)
 
@@ -437,6 +474,13 @@ def _peer(fd: int) -> str:
     if isinstance(address, tuple):
         return f"{address[0]}:{address[1]}"
     return os.fsdecode(address) or "a unix socket"
+
+
+def _native(thread: int) -> str | None:
+    """What to call a thread that Python does not know; None when it has ended."""
+    name = _comm(thread)
+    # One that nobody has named is called after the process that started it.
+    return "one of a native library" if name == _comm(os.getpid()) else name
 
 
 def _comm(thread: int) -> str | None:

@@ -107,6 +107,48 @@ print(zygote.other_threads())
     assert after == "[]"
 
 
+NATIVE = """
+import ctypes, os
+from canter import zygote
+libc = ctypes.CDLL(None)
+thread = ctypes.c_ulong()
+libc.pthread_create(ctypes.byref(thread), None, libc.pause, None)
+"""
+
+ENDS_AT_FORK = """
+@ctypes.CFUNCTYPE(None)
+def prepare():
+    libc.pthread_cancel(thread)
+    libc.pthread_join(thread, None)
+libc.__register_atfork(prepare, None, None, None)
+"""
+
+SAY = """
+print(zygote.find_danger(set(zygote.open_sockets())))
+"""
+
+
+def test_threads_that_a_library_ends_for_a_fork_are_no_danger() -> None:
+    # As those of OpenBLAS, which NumPy brings along.
+    assert run_alone(NATIVE + ENDS_AT_FORK + SAY) == ["None"]
+
+
+def test_the_thread_of_an_allocator_that_knows_of_forks_is_no_danger() -> None:
+    name = "libc.pthread_setname_np(thread, b'jemalloc_bg_thd')\n"
+    assert run_alone(NATIVE + name + SAY) == ["None"]
+
+
+def test_a_librarys_thread_that_stays_is_a_danger_and_not_called_after_canter() -> None:
+    said = ["importing the app has started 1 thread (one of a native library)"]
+    assert run_alone(NATIVE + SAY) == said
+
+
+def test_a_fork_for_a_try_that_hangs_is_ended() -> None:
+    hangs = "import time\nos.register_at_fork(after_in_child=lambda: time.sleep(3600))\n"
+    quick = "zygote.TRY_SECONDS = 0.1\n"
+    assert "1 thread" in run_alone(NATIVE + hangs + quick + SAY)[0]
+
+
 def test_a_connection_is_a_danger_and_its_peer_is_named() -> None:
     before = set(zygote.open_sockets())
     with socket.create_server(("127.0.0.1", 0)) as server:

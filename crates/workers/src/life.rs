@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   Asked ──forked──▶ Starting ──ready──▶ Running ──retire──▶ Retiring
-//!     │                  │                   │                   │  drained, stop,
-//!     │ failed           │ too slow          │ broken            ▼  front lost
+//!     │                  │ too slow,         │                   │  drained, stop,
+//!     │ failed           │ stop              │ broken            ▼  front lost
 //!     ▼                  └──────▶ Killed ◀───┴────too slow── Stopping
 //!    Gone ◀──exited── (every state that has a process)
 //! ```
@@ -181,12 +181,13 @@ impl State {
             Event::Ready => (Self::Running { pid }, vec![Action::TellReady]),
             Event::Exited => (Self::Gone, vec![]),
             Event::Retire => (Self::Retiring { pid, until }, vec![Action::TellRetire]),
-            Event::FrontLost | Event::Stop => (Self::Stopping { pid, until }, vec![]),
+            Event::FrontLost => (Self::Stopping { pid, until }, vec![]),
             Event::Settled => {
                 let until = now + EXIT;
                 (Self::Stopping { pid, until }, vec![])
             }
-            Event::Kill => (Self::Killed { pid }, vec![Action::Kill(pid)]),
+            // The front has gone without a word of it: it imports the app and has nothing to finish.
+            Event::Stop | Event::Kill => (Self::Killed { pid }, vec![Action::Kill(pid)]),
             Event::Expired => (
                 Self::Killed { pid },
                 vec![Action::TellSlowStart, Action::Kill(pid)],

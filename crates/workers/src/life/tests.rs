@@ -77,8 +77,9 @@ fn every_process_can_end_at_any_time() {
 fn every_state_leads_to_an_end_on_stop_even_if_the_process_never_ends_by_itself() {
     let now = Instant::now();
     for state in reachable(now) {
-        let (stopped, _) = state.step(Event::Stop, now, &LIMITS);
-        let (ended, actions) = stopped.step(Event::Expired, now, &LIMITS);
+        let (stopped, mut actions) = state.step(Event::Stop, now, &LIMITS);
+        let (ended, more) = stopped.step(Event::Expired, now, &LIMITS);
+        actions.extend(more);
         match ended {
             State::Gone => {}
             State::Killed { pid } => {
@@ -120,6 +121,13 @@ fn a_worker_that_never_becomes_ready_is_killed() {
     let (state, actions) = walk(&[Event::Forked(pid()), Event::Expired]);
     assert_eq!(state, State::Killed { pid: pid() });
     assert_eq!(actions[1..], [Action::TellSlowStart, Action::Kill(pid())]);
+}
+
+#[test]
+fn a_worker_that_still_imports_its_app_holds_up_no_stop() {
+    let (state, actions) = walk(&[Event::Forked(pid()), Event::Stop]);
+    assert_eq!(state, State::Killed { pid: pid() });
+    assert_eq!(actions[1..], [Action::Kill(pid())]);
 }
 
 #[test]
