@@ -1,20 +1,20 @@
-"""What it costs to be watched, in processor time, which a busy machine lengthens least: a query of
-Django's ORM with and without Canter's hook, and with ``--pages`` a request to a server with and without
-``--insight``, both running, asked in turn.
+"""Owns measuring what it costs to be watched: a query of Django's ORM with and without Canter's hook, in processor
+time, and with ``--pages`` requests to a server with and without ``--insight``, in requests a second and in
+processor time. Both servers run all the time and are asked in turn.
 
-Run it with a Python that has canter and Django: ``python bench/insight.py``. Leaves throughput of a
-whole server to ``run.py``.
+Run it with a Python that has canter and Django: ``python bench/insight.py``. Leaves comparing with other servers to
+``run.py``, and statements that cost nothing to ``statements.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from django.conf import settings
 
@@ -58,21 +57,49 @@ def apart() -> None:
         list(Group.objects.filter(pk=1)[: number + 1])
 
 
-def watched(ask: Callable[[], None], request: Any) -> None:
-    """As a worker runs a request: the hook, and the report at its end."""
-    insight._local.request = request
-    insight._local.state = None
-    ask()
-    if request is not None:
+def watched(ask: Callable[[], None]) -> Callable[[], None]:
+    """As a worker runs a request: its begin, its statements, and the report at its end."""
+    hook = insight.hook
+    assert hook is not None
+    request = SimpleNamespace(resolver_match=None)
+
+    def run() -> None:
+        hook.begin(request)
+        ask()
         insight.report()
 
+    return run
 
-def cost_us(ask: Callable[[], None], request: Any, times: int) -> float:
+
+def cost_us(run: Callable[[], None], times: int) -> float:
     """Processor time of one query."""
     before = time.thread_time()
     for _ in range(times):
-        watched(ask, request)
+        run()
     return (time.thread_time() - before) * 1e6 / times / QUERIES
+
+
+def queries(rounds: int, requests: int) -> None:
+    """Each round runs the requests without the hook, then with it."""
+    with connection.schema_editor() as editor:
+        editor.create_model(Group)
+    assert insight.install() and insight.hook is not None
+    observe = insight.hook.observe
+    print(f"Python {sys.version.split()[0]}, Django {django.__version__}; microseconds of processor time a query")
+    for ask in (loop, apart):
+        run = watched(ask)
+        cost_us(run, requests)
+        plain, seen = [], []
+        for _ in range(rounds):
+            connection.execute_wrappers.clear()
+            plain.append(cost_us(ask, requests))
+            connection.execute_wrappers.append(observe)
+            seen.append(cost_us(run, requests))
+        more = [one - other for one, other in zip(seen, plain)]
+        print(
+            f"{ask.__name__:6} plain {statistics.median(plain):6.1f}  watched {statistics.median(seen):6.1f}"
+            f"  more: median {statistics.median(more):5.2f}, least rounds {min(seen) - min(plain):5.2f}"
+        )
 
 
 # --- whole requests
@@ -83,11 +110,11 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
     return [b"Hello, World!"]
 """
-CONNECTIONS = 8
+USERS = 8
 
 
 class Served:
-    """A server, asked over connections that are kept."""
+    """A server, and what asks it."""
 
     def __init__(self, folder: Path, app: str | None, path: str, *flags: str) -> None:
         program = [sys.executable, "-m", "canter", "serve", *([app] if app else []), "--bind", "127.0.0.1:0"]
@@ -97,23 +124,26 @@ class Served:
         port = None
         for line in self.process.stderr:
             found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            port = port or (int(found[1]) if found else None)
+            port = port or (found[1] if found else None)
             if "worker is ready" in line:
                 break
         assert port, "the server does not start"
-        self.clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
-        self.request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        self.url = f"http://127.0.0.1:{port}{path}"
 
-    def ask(self, times: int) -> None:
-        """So many requests on each connection."""
-        for _ in range(times):
-            for client in self.clients:
-                client.sendall(self.request)
-            for client in self.clients:
-                _read(client)
+    def ask(self, requests: int) -> tuple[float, float]:
+        """Answers a second to so many requests, and microseconds of processor time for each."""
+        program = [sys.executable, "-m", "canter", "bench", self.url, "--users", str(USERS)]
+        program += ["-n", str(requests), "-d", "10m", "--inside", "off", "--quiet", "--json", "-"]
+        before = self._spent_us()
+        done = subprocess.run(program, check=True, capture_output=True, text=True)
+        spent = self._spent_us() - before
+        told = json.loads(done.stdout)
+        if told["hits"] != requests or told["errors"] or told["timeouts"]:
+            raise RuntimeError(f"{self.url} fails: {done.stdout[:2000]}")
+        return told["rate"], spent / requests
 
-    def spent_us(self) -> float:
-        """Processor time of all its processes up to now."""
+    def _spent_us(self) -> float:
+        """Of all its processes up to now, front and workers."""
         pids = [self.process.pid]
         for pid in pids:
             for task in Path(f"/proc/{pid}/task").iterdir():
@@ -123,30 +153,8 @@ class Served:
 
     def close(self) -> None:
         """Stop it."""
-        for client in self.clients:
-            client.close()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(30)
-
-
-def _read(client: socket.socket) -> None:
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += _some(client)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200"), head
-    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-    assert length, head
-    left = int(length[1]) - len(body)
-    while left > 0:
-        left -= len(_some(client))
-
-
-def _some(client: socket.socket) -> bytes:
-    received = client.recv(1 << 16)
-    if not received:
-        raise RuntimeError("the server has closed the connection")
-    return received
 
 
 @contextlib.contextmanager
@@ -168,64 +176,49 @@ def sites() -> Iterator[dict[str, tuple[Path, str | None, str, int]]]:
         }
 
 
-def pages(rounds: int, requests: int, more: list[str]) -> None:
+def pages(rounds: int, requests: int, only: str, more: list[str]) -> None:
     """Both servers run; each round asks one and then the other, in changing order."""
-    print("processor time of front and worker for a request, microseconds")
+    print(f"one worker, two threads, {USERS} users of canter bench; CPU: front and worker, microseconds a request")
     with sites() as known:
         for name, (folder, app, path, price) in known.items():
+            if only not in name:
+                continue
             pair = [Served(folder, app, path, "--insight=false"), Served(folder, app, path, *more)]
-            times = max(2, requests // CONNECTIONS // price)
-            seen: list[list[float]] = [[], []]
+            times = max(2 * USERS, requests // price)
+            seen: list[list[tuple[float, float]]] = [[], []]
             try:
                 for one in pair:
                     one.ask(times)
                 for number in range(rounds):
                     for which in (number % 2, 1 - number % 2):
-                        before = pair[which].spent_us()
-                        pair[which].ask(times)
-                        cost = pair[which].spent_us() - before
-                        seen[which].append(cost / times / CONNECTIONS)
+                        seen[which].append(pair[which].ask(times))
             finally:
                 for one in pair:
                     one.close()
-            ratios = [on / off for off, on in zip(*seen)]
-            off, on = map(statistics.median, seen)
-            print(
-                f"{name:22} off {off:8.1f}  on {on:8.1f}  ratio: median {statistics.median(ratios):.3f}, "
-                f"of the least rounds {min(seen[1]) / min(seen[0]):.3f}"
-            )
+            for at, what in enumerate(("a second", "CPU")):
+                off, on = ([row[at] for row in rows] for rows in seen)
+                ratios = sorted(watched / plain for plain, watched in zip(off, on))
+                quarter = len(ratios) // 4
+                print(
+                    f"{name:22} {what:8} off {statistics.median(off):9.1f}  on {statistics.median(on):9.1f}"
+                    f"  on/off: median {statistics.median(ratios):.3f},"
+                    f" middle half {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}"
+                )
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--requests", type=int, default=50, help="in a round, of 20 queries each")
-    parser.add_argument("--pages", action="store_true", help="whole requests instead; try --requests 16000")
+    parser.add_argument("--requests", type=int, help="in a round: 50 of 20 queries each; with --pages 16000")
+    parser.add_argument("--pages", action="store_true", help="whole requests to servers instead")
+    parser.add_argument("--only", default="", help="with --pages: those with this in their name")
     parser.add_argument("--flag", action="append", default=[], help="more for the server that watches")
     chosen = parser.parse_args()
     if chosen.pages:
-        pages(chosen.rounds, chosen.requests, chosen.flag)
-        return 0
-    with connection.schema_editor() as editor:
-        editor.create_model(Group)
-    assert insight.install()
-    hook = insight.observe
-    request = SimpleNamespace(resolver_match=None)
-    print(f"Python {sys.version.split()[0]}, Django {django.__version__}; microseconds a query")
-    for ask in (loop, apart):
-        cost_us(ask, request, chosen.requests)
-        plain, seen = [], []
-        for _ in range(chosen.rounds):
-            connection.execute_wrappers.clear()
-            plain.append(cost_us(ask, None, chosen.requests))
-            connection.execute_wrappers.append(hook)
-            seen.append(cost_us(ask, request, chosen.requests))
-        more = [one - other for one, other in zip(seen, plain)]
-        print(
-            f"{ask.__name__:6} plain {statistics.median(plain):6.1f}  watched {statistics.median(seen):6.1f}"
-            f"  more: median {statistics.median(more):5.2f}, least rounds {min(seen) - min(plain):5.2f}"
-        )
+        pages(chosen.rounds, chosen.requests or 16_000, chosen.only, chosen.flag)
+    else:
+        queries(chosen.rounds, chosen.requests or 50)
     return 0
 
 

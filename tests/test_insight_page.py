@@ -75,6 +75,9 @@ def test_d5_the_page_fills_itself(dom: str) -> None:
     assert "one query for each row in GET /api/orders/" in dom
     assert 'select_related("customer").prefetch_related("lines__product")' in dom
     assert "reader/views/shop.py:" in dom
+    # One sentence for the site, and one for each route.
+    assert re.search(r">GET /api/orders/</th>.*?rate-limiting step: [^<]+</div></td></tr>", dom)
+    assert "<dt>Cache hits</dt><dd>0" in dom
     assert re.search(r"worker 1</th><td>\d+</td>", dom)
     assert dom.count("<svg") == 6
 

@@ -407,6 +407,8 @@ def test_l3_a_request_its_router_has_given_up_never_reaches_the_app(folder: Path
                 client.get("/micro", f"X-Request-Start: t={int((time.time() - 31) * 1e6)}").status
                 == 503
             )
+            nanoseconds = f"X-Request-Start: {time.time_ns() - 31 * 10**9}"
+            assert client.get("/render", nanoseconds).status == 503
             assert client.get("/nginx", f"X-Request-Start: t={time.time() - 31:.3f}").status == 503
             assert client.get("/fresh", start(1)).status == 200
             # A clock that is wrong says nothing: an hour ago, or in the future.
@@ -422,7 +424,7 @@ def test_l3_a_request_its_router_has_given_up_never_reaches_the_app(folder: Path
             assert stranger.get("/stranger", start(31)).status == 200
         with server.client() as client:
             calls = client.get("/calls").body
-    for path in (b"/late", b"/micro", b"/nginx"):
+    for path in (b"/late", b"/micro", b"/nginx", b"/render"):
         assert path not in calls
     for path in (b"/fresh", b"/old", b"/new", b"/word", b"/body", b"/stranger"):
         assert path in calls

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -121,6 +123,21 @@ class Stream:
         tell("closed")
 
 
+def hog(environ: Environ, start_response: Start) -> Body:
+    """Waits for the test, then computes for as long as the query says, and lets nobody else have the interpreter."""
+    hold("hog")
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        end = time.thread_time() + float(environ["QUERY_STRING"])
+        while time.thread_time() < end:
+            pass
+    finally:
+        sys.setswitchinterval(usual)
+    start_response("200 OK", TEXT)
+    return [b"hogged"]
+
+
 def fails(environ: Environ, start_response: Start) -> Body:
     raise RuntimeError("this view always fails")
 
@@ -141,6 +158,7 @@ VIEWS = {
     "/told": told,
     "/stream": stream,
     "/events": events,
+    "/hog": hog,
     "/fails": fails,
 }
 

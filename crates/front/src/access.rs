@@ -245,15 +245,14 @@ fn push_json(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::Res
         out.push_str(",\"route\":");
         push_json_string(out, &learned.route);
         write!(out, ",\"queries\":{}", learned.queries)?;
+        write!(
+            out,
+            ",\"wall_ms\":{}",
+            Thousandths(learned.phases.wall_us())
+        )?;
         for phase in Phase::ALL {
             let us = learned.phases.get(phase);
-            write!(
-                out,
-                ",\"{}_ms\":{}.{:03}",
-                phase.word(),
-                us / 1000,
-                us % 1000
-            )?;
+            write!(out, ",\"{}_ms\":{}", phase.word(), Thousandths(us))?;
         }
     }
     out.push_str("}\n");
@@ -285,9 +284,10 @@ fn push_logfmt(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::R
         out.push_str(" route=");
         push_logfmt_value(out, &learned.route);
         write!(out, " queries={}", learned.queries)?;
+        write!(out, " wall_ms={}", Thousandths(learned.phases.wall_us()))?;
         for phase in Phase::ALL {
             let us = learned.phases.get(phase);
-            write!(out, " {}_ms={}.{:03}", phase.word(), us / 1000, us % 1000)?;
+            write!(out, " {}_ms={}", phase.word(), Thousandths(us))?;
         }
     }
     out.push('\n');
@@ -324,6 +324,15 @@ fn texts(ended: &Ended<'_>) -> [(&'static str, String); 6] {
 
 fn or_dash(bytes: &[u8]) -> Escaped<'_> {
     Escaped(if bytes.is_empty() { b"-" } else { bytes })
+}
+
+/// Microseconds as milliseconds.
+struct Thousandths(u64);
+
+impl std::fmt::Display for Thousandths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
 }
 
 fn milliseconds(took: Duration) -> f64 {
@@ -444,10 +453,10 @@ mod tests {
             push_line(&mut told, AccessLogFormat::Logfmt, 0, &ended);
         });
         assert!(
-            told.contains(" route=\"/a b/\" queries=3 router_ms=0.000 "),
+            told.contains(" route=\"/a b/\" queries=3 wall_ms=0.000 router_ms=0.000 "),
             "{told}"
         );
-        assert_eq!(told.matches("_ms=").count(), 1 + Phase::ALL.len());
+        assert_eq!(told.matches("_ms=").count(), 2 + Phase::ALL.len());
         for form in [json, logfmt, told] {
             assert!(form.lines().count() == 1 && !form.contains('\x1b'));
         }

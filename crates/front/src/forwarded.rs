@@ -109,13 +109,14 @@ pub(crate) fn age(head: &Head, buf: &[u8], now: SystemTime) -> Option<Duration> 
     let value = lines(head, buf, KnownName::XRequestStart).last()?;
     let value = std::str::from_utf8(value).ok()?;
     let number: f64 = value.strip_prefix("t=").unwrap_or(value).parse().ok()?;
-    // Heroku writes milliseconds, nginx seconds with a fraction, others microseconds: the three
-    // lie far apart.
+    // Heroku writes milliseconds, nginx seconds with a fraction, Render nanoseconds, others
+    // microseconds: the four lie far apart.
     let seconds = match number {
         number if !number.is_finite() || number < 1e9 => return None,
         number if number < 1e11 => number,
         number if number < 1e14 => number / 1e3,
-        number => number / 1e6,
+        number if number < 1e17 => number / 1e6,
+        number => number / 1e9,
     };
     let start = Duration::try_from_secs_f64(seconds).ok()?;
     let age = now.duration_since(SystemTime::UNIX_EPOCH.checked_add(start)?);

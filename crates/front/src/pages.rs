@@ -203,6 +203,11 @@ impl Pages {
         *self.0.site.borrow_mut() = Some(Rc::new(site));
     }
 
+    /// Whether anything is stored at all.
+    pub fn is_on(&self) -> bool {
+        self.0.is_on
+    }
+
     /// What was counted.
     pub fn stats(&self) -> Stats {
         self.0.store.borrow().stats()

@@ -31,6 +31,8 @@ pub struct Live {
     pub running: Vec<Running>,
     /// The pool of database connections; None where there is none.
     pub pool: Option<Pool>,
+    /// The page cache; None where nothing is stored.
+    pub cache: Option<Cache>,
 }
 
 /// One process.
@@ -77,4 +79,29 @@ pub struct Pool {
     pub clients: (u32, u32),
     /// Microseconds waited in all.
     pub waited_us: u64,
+}
+
+/// The page cache in memory, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cache {
+    /// Look-ups that found a page.
+    pub hits: u64,
+    /// Look-ups that found none.
+    pub misses: u64,
+    /// Pages put in.
+    pub stored: u64,
+    /// Pages let go for want of room.
+    pub evicted: u64,
+    /// Pages there are.
+    pub pages: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+}
+
+impl Cache {
+    /// How many of 100 look-ups found a page, rounded down; None before the first look-up.
+    pub fn hit_percent(&self) -> Option<u64> {
+        let all = self.hits.saturating_add(self.misses);
+        self.hits.saturating_mul(100).checked_div(all)
+    }
 }

@@ -7,11 +7,12 @@
 //! is called first, so that after a burst the others fall idle, and end with what they hold.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use canter_channel::trace;
 use canter_sys::cpu;
 use pyo3::prelude::*;
 
@@ -33,6 +34,8 @@ pub(crate) struct Crew {
     /// Threads called to the ring that have not reached it: they wait for a CPU or the
     /// interpreter, so more of them would only wait, too.
     stepping: AtomicUsize,
+    /// When the first of them was called, as in [`trace::now_us`].
+    stepping_since: AtomicU32,
     /// One of the threads that run requests should park.
     one_too_many: AtomicBool,
     /// More threads run requests than there may be.
@@ -73,6 +76,7 @@ impl Crew {
             least: least.clamp(1, most),
             idle_limit,
             stepping: AtomicUsize::new(0),
+            stepping_since: AtomicU32::new(0),
             one_too_many: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
@@ -134,7 +138,7 @@ impl Crew {
             let mut members = crew.members();
             if let Some(parked) = members.parked.pop() {
                 drop(members);
-                crew.stepping.fetch_add(1, Ordering::AcqRel);
+                crew.note_step();
                 parked.called.store(true, Ordering::Release);
                 parked.thread.unpark();
                 continue;
@@ -146,7 +150,7 @@ impl Crew {
             members.ever += 1;
             let number = members.ever;
             drop(members);
-            crew.stepping.fetch_add(1, Ordering::AcqRel);
+            crew.note_step();
             if let Err(error) = spawn(worker, number) {
                 crew.stepping.fetch_sub(1, Ordering::AcqRel);
                 crew.refused(&error);
@@ -165,6 +169,24 @@ impl Crew {
                 "the system refuses another thread ({error}); going on with {alive}"
             ));
         }
+    }
+
+    fn note_step(&self) {
+        if self.is_settled() {
+            self.stepping_since
+                .store(trace::now_us(), Ordering::Relaxed);
+        }
+        self.stepping.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Microseconds for which a thread that was called has not got the interpreter. Whoever takes the request
+    /// instead that it was called for, that request has waited for the lock.
+    fn unsettled_for(&self) -> u32 {
+        if self.is_settled() {
+            return 0;
+        }
+        let since = self.stepping_since.load(Ordering::Relaxed);
+        trace::now_us().wrapping_sub(since)
     }
 
     /// Whether every thread that was called has arrived.
@@ -263,8 +285,9 @@ fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
     let name = format!("canter-{number}");
     let work = move || {
         // A panic here is a bug of ours; it must not take the count of threads with it.
+        let asked = trace::now_us();
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            Python::attach(|py| live(py, &shared, number))
+            Python::attach(|py| live(py, &shared, number, trace::now_us().wrapping_sub(asked)))
         }));
         shared.crew.has_ended(matches!(ended, Ok(Ending::Spare)));
         shared.ring_guard();
@@ -277,8 +300,9 @@ fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
         .map(drop)
 }
 
-/// A thread's life. It stays attached to the interpreter except where it sleeps.
-fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
+/// A thread's life. It stays attached to the interpreter except where it sleeps. `waited` is how long it
+/// waited for the interpreter's lock since it was called; its first request pays for it.
+fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u32) -> Ending {
     let facts = introduce(py, number).unwrap_or_else(|error| {
         failure::log_error(py, "a thread could not be named", &error);
         ThreadFacts {
@@ -290,7 +314,7 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
         worker.crew.stepping.fetch_sub(1, Ordering::AcqRel);
         worker.turns.adapt(py, worker.crew.busy());
         loop {
-            match next(py, worker, facts) {
+            match next(py, worker, facts, std::mem::take(&mut waited)) {
                 Next::Run(job) => run(py, worker, job),
                 Next::Park => break,
                 Next::End => return Ending::Drained,
@@ -307,9 +331,11 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64) -> Ending {
             return Ending::Drained;
         }
         worker.turns.adapt(py, worker.crew.busy());
-        if !py.detach(|| worker.crew.park()) {
+        let (is_called, called) = py.detach(|| (worker.crew.park(), trace::now_us()));
+        if !is_called {
             return Ending::Spare;
         }
+        waited = trace::now_us().wrapping_sub(called);
     }
 }
 
@@ -324,12 +350,13 @@ fn run(py: Python<'_>, worker: &Arc<Worker>, job: Job<'_>) {
 }
 
 /// Takes the place at the ring if it is free, and the next request from there.
-fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts) -> Next<'py> {
+fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) -> Next<'py> {
     let mut stand = match worker.stand.try_lock() {
         Ok(stand) => stand,
         Err(TryLockError::WouldBlock) => return Next::Park,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
     };
+    stand.waited = waited.max(worker.crew.unsettled_for());
     worker.announce_ready();
     loop {
         if worker.front_has_gone() {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use canter_base::options::Config;
 use canter_base::{debug, warn};
 use canter_front::{Insight, Pages, Profiler};
-use canter_insight::show::{Live, Pool, Process, Running};
+use canter_insight::show::{Cache, Live, Pool, Process, Running};
 use canter_workers::dispatch::{Dispatch, Notice, Reason, WorkerId};
 
 use super::pooled::Pooled;
@@ -131,6 +131,7 @@ pub fn start(
     let limit = canter_sys::machine::memory_limit().unwrap_or(0) / 1024;
     let (dispatch, processes, pool) = (dispatch.clone(), processes.clone(), pooled.clone());
     let pooled = pooled.clone();
+    let shown = pages.clone();
     let token = config.admin_token.as_ref().map(|token| token.0.clone());
     let live = move |live: &mut Live| {
         let (queued, running) = dispatch.load();
@@ -142,6 +143,7 @@ pub fn start(
         live.gauges.memory_kb = u32::try_from(memory.sum::<u64>()).unwrap_or(u32::MAX);
         live.running = running_now(&dispatch, live.watched);
         live.pool = pool.stats().map(|stats| summed(&stats));
+        live.cache = shown.is_on().then(|| cache(&shown));
     };
     let pages = pages.clone();
     let metrics = move || {
@@ -204,8 +206,21 @@ fn summed(stats: &canter_pg::PoolerStats) -> Pool {
         pool.servers.1 += one.active;
         pool.clients.0 += one.clients;
         pool.clients.1 += one.waiting;
+        pool.waited_us = pool.waited_us.saturating_add(one.wait_time.sum_us);
     }
     pool
+}
+
+fn cache(pages: &Pages) -> Cache {
+    let stats = pages.stats();
+    Cache {
+        hits: stats.hits,
+        misses: stats.misses,
+        stored: stats.stored,
+        evicted: stats.evicted,
+        pages: stats.entries as u64,
+        bytes: stats.bytes as u64,
+    }
 }
 
 fn measure_for_ever(processes: Processes, most_kb: u64) {

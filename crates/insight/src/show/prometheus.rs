@@ -42,7 +42,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "canter_requests_running",
         "gauge",
-        "Requests given to workers.",
+        "Requests that a thread runs.",
     ),
     ("canter_connections", "gauge", "Connections of clients."),
     (
@@ -65,6 +65,17 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "gauge",
         "What the requests of a route made their processes grow by.",
     ),
+    (
+        "canter_cache_memory_total",
+        "counter",
+        "What came of look-ups in the page cache, and pages put in and let go for want of room.",
+    ),
+    (
+        "canter_cache_memory_pages",
+        "gauge",
+        "Pages in the page cache.",
+    ),
+    ("canter_cache_memory_bytes", "gauge", "What they take."),
     ("canter_findings", "gauge", "Findings by rule."),
     (
         "canter_finding_lost_seconds_per_hour",
@@ -141,6 +152,24 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
             let bytes = route.grown_kb.saturating_mul(1024);
             writeln!(out, "{name}{{{}}} {bytes}", labels(route))
         }),
+        "canter_cache_memory_total" => live.cache.iter().try_for_each(|cache| {
+            let rows = [
+                ("hit", cache.hits),
+                ("miss", cache.misses),
+                ("stored", cache.stored),
+                ("evicted", cache.evicted),
+            ];
+            rows.iter()
+                .try_for_each(|(what, count)| writeln!(out, "{name}{{what=\"{what}\"}} {count}"))
+        }),
+        "canter_cache_memory_pages" => {
+            let mut cache = live.cache.iter();
+            cache.try_for_each(|cache| gauge(out, cache.pages))
+        }
+        "canter_cache_memory_bytes" => {
+            let mut cache = live.cache.iter();
+            cache.try_for_each(|cache| gauge(out, cache.bytes))
+        }
         "canter_memory_limit_bytes" => gauge(out, live.memory_limit_kb * 1024),
         "canter_findings" | "canter_finding_lost_seconds_per_hour" => {
             let found = site.findings(live.now_s);

@@ -133,6 +133,18 @@ fn now(json: &mut Json, live: &Live) {
             });
         });
     }
+    if let Some(cache) = &live.cache {
+        json.key("cache", |json| {
+            json.object(|json| {
+                json.number("hits", cache.hits)
+                    .number("misses", cache.misses);
+                json.number("stored", cache.stored)
+                    .number("evicted", cache.evicted);
+                json.number("pages", cache.pages)
+                    .number("bytes", cache.bytes);
+            });
+        });
+    }
 }
 
 fn route(json: &mut Json, route: &Route, live: &Live) {

@@ -291,17 +291,14 @@ impl Dispatch {
         self.0.borrow().is_full()
     }
 
-    /// Requests waiting in the queue, and requests given to workers.
+    /// Requests that wait for a thread, and those that one runs. What was offered to a worker and has
+    /// not begun waits like what is in the queue: it can be taken back.
     pub fn load(&self) -> (usize, usize) {
         let inner = self.0.borrow();
-        (
-            inner.queued,
-            inner
-                .workers
-                .iter()
-                .map(|worker| worker.in_flight as usize)
-                .sum(),
-        )
+        let unstarted = inner.workers.iter().map(Worker::unstarted).sum::<usize>();
+        let given = inner.workers.iter().map(|worker| worker.in_flight as usize);
+        let running = given.sum::<usize>().saturating_sub(unstarted);
+        (inner.queued + unstarted, running)
     }
 
     /// Gives the worker no more requests and tells it to end when it has finished.

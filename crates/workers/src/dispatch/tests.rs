@@ -234,6 +234,19 @@ fn a_request_whose_client_has_gone_is_never_run() {
 }
 
 #[test]
+fn what_a_worker_has_not_begun_waits_for_a_thread() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut worker = stage.worker().await;
+        let tickets: Vec<_> = (0..5).map(|_| stage.submit("/", LONG)).collect();
+        assert_eq!(stage.dispatch.load(), (5, 0));
+        let _running = worker.start().unwrap();
+        assert_eq!(stage.dispatch.load(), (4, 1));
+        drop(tickets);
+    });
+}
+
+#[test]
 fn who_lets_go_of_a_complete_answer_lets_go_of_no_other_request() {
     run(async || {
         let mut stage = Stage::new(10);

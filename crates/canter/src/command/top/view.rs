@@ -155,6 +155,15 @@ impl View {
             ),
             _ => String::new(),
         };
+        let cache = match &known["cache"] {
+            Json::Object(_) => format!(
+                "  page cache {} hits, {} misses, {} pages",
+                whole(&known["cache"], "hits"),
+                whole(&known["cache"], "misses"),
+                whole(&known["cache"], "pages")
+            ),
+            _ => String::new(),
+        };
         let totals = format!(
             "requests {}  errors {}  over 30 s {}  p50 {}  p95 {}  p99 {}  max {}",
             whole(total, "requests"),
@@ -166,7 +175,7 @@ impl View {
             span(total, "max_ms")
         );
         let plain = [
-            format!("{queued}  {running}  {connections}{pool}"),
+            format!("{queued}  {running}  {connections}{pool}{cache}"),
             memory,
             totals,
             chart(known),
@@ -311,6 +320,7 @@ mod tests {
         serde_json::json!({"version": "1", "uptime_s": 60, "routes": routes, "sentence": "all is well",
             "memory_sentence": "full in ~40 min", "growth_sentence": "GET /a/ +2 MB, 4 kB a request",
             "now": {"queued": 3, "memory_kb": 102_400, "memory_limit_kb": 512_000},
+            "cache": {"hits": 30, "misses": 10, "pages": 4, "bytes": 9000},
             "recent": {"step_s": 5, "points": [[0, 0], [5, 50], [10, 25]]},
             "processes": [{"name": "front", "pid": 7, "pss_kb": 2048}],
             "findings": [{"route": "GET /b/", "title": "one \u{1b}[2Jquery\r\n\u{9b}for each row", "count": 20,
@@ -348,6 +358,7 @@ mod tests {
             "5.0 requests/s ▁█▅ at most 10.0",
             "front",
             "all is well",
+            "page cache 30 hits, 10 misses, 4 pages",
         ] {
             assert!(all.contains(wanted), "{wanted} is not in\n{all}");
         }
