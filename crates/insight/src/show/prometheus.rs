@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use crate::phases::Phase;
 use crate::routes::Route;
-use crate::show::Live;
+use crate::show::{Cache, Live};
 use crate::site::Site;
 
 /// What is measured: name, type, and one sentence.
@@ -152,23 +152,8 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
             let bytes = route.grown_kb.saturating_mul(1024);
             writeln!(out, "{name}{{{}}} {bytes}", labels(route))
         }),
-        "canter_cache_memory_total" => live.cache.iter().try_for_each(|cache| {
-            let rows = [
-                ("hit", cache.hits),
-                ("miss", cache.misses),
-                ("stored", cache.stored),
-                ("evicted", cache.evicted),
-            ];
-            rows.iter()
-                .try_for_each(|(what, count)| writeln!(out, "{name}{{what=\"{what}\"}} {count}"))
-        }),
-        "canter_cache_memory_pages" => {
-            let mut cache = live.cache.iter();
-            cache.try_for_each(|cache| gauge(out, cache.pages))
-        }
-        "canter_cache_memory_bytes" => {
-            let mut cache = live.cache.iter();
-            cache.try_for_each(|cache| gauge(out, cache.bytes))
+        "canter_cache_memory_total" | "canter_cache_memory_pages" | "canter_cache_memory_bytes" => {
+            live.cache.iter().try_for_each(|one| cached(out, name, one))
         }
         "canter_memory_limit_bytes" => gauge(out, live.memory_limit_kb * 1024),
         "canter_findings" | "canter_finding_lost_seconds_per_hour" => {
@@ -184,6 +169,22 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
             })
         }
         _ => gauge(out, live.now_s),
+    }
+}
+
+/// A metric of the page cache.
+fn cached(out: &mut String, name: &str, cache: &Cache) -> std::fmt::Result {
+    match name {
+        "canter_cache_memory_pages" => writeln!(out, "{name} {}", cache.pages),
+        "canter_cache_memory_bytes" => writeln!(out, "{name} {}", cache.bytes),
+        _ => [
+            ("hit", cache.hits),
+            ("miss", cache.misses),
+            ("stored", cache.stored),
+            ("evicted", cache.evicted),
+        ]
+        .iter()
+        .try_for_each(|(what, count)| writeln!(out, "{name}{{what=\"{what}\"}} {count}")),
     }
 }
 

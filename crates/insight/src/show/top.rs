@@ -56,31 +56,7 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
         quantile(990),
         duration(total.slowest_us)
     )?;
-    if let Some(pool) = &live.pool {
-        writeln!(
-            out,
-            "pool {} of {} busy  {} of {} clients wait  waited {}",
-            pool.servers.1,
-            pool.servers.0,
-            pool.clients.1,
-            pool.clients.0,
-            duration(pool.waited_us)
-        )?;
-    }
-    if let Some(cache) = &live.cache {
-        writeln!(
-            out,
-            "page cache {} hits  {} misses{}  {} pages  {} kB",
-            cache.hits,
-            cache.misses,
-            match cache.hit_percent() {
-                Some(percent) => format!("  {percent} % found"),
-                None => String::new(),
-            },
-            cache.pages,
-            cache.bytes / 1024
-        )?;
-    }
+    write_beside(out, live)?;
     writeln!(out, "{}\n", total.phases.sentence())?;
     for process in &live.processes {
         let [pss, uss, rss] = process.memory_kb.map(|kb| kb / 1024);
@@ -117,6 +93,36 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
         )?;
     }
     write_findings(out, site, live)
+}
+
+/// The pool and the page cache, where there are such.
+fn write_beside(out: &mut String, live: &Live) -> std::fmt::Result {
+    if let Some(pool) = &live.pool {
+        writeln!(
+            out,
+            "pool {} of {} busy  {} of {} clients wait  waited {}",
+            pool.servers.1,
+            pool.servers.0,
+            pool.clients.1,
+            pool.clients.0,
+            duration(pool.waited_us)
+        )?;
+    }
+    if let Some(cache) = &live.cache {
+        writeln!(
+            out,
+            "page cache {} hits  {} misses{}  {} pages  {} kB",
+            cache.hits,
+            cache.misses,
+            match cache.hit_percent() {
+                Some(percent) => format!("  {percent} % found"),
+                None => String::new(),
+            },
+            cache.pages,
+            cache.bytes / 1024
+        )?;
+    }
+    Ok(())
 }
 
 fn write_findings(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
