@@ -135,6 +135,16 @@ def test_a5_a_setting_is_handled_alike_given_directly_and_in_options(
     assert client.params["DateStyle"] == "SQL, DMY"
 
 
+def test_a5_the_order_of_day_and_month_of_a_role_and_of_a_database_counts(
+    start: Any, postgres: Any, database: str
+) -> None:
+    postgres.rows(f'ALTER DATABASE "{database}" SET datestyle = \'ISO, DMY\'')
+    client = start(connections=1).raw()
+    assert client.value("SHOW datestyle") == "ISO, DMY"
+    assert client.params["DateStyle"] == "ISO, DMY"
+    assert client.value("SELECT extract(month FROM '01/02/2024'::date)") == "2"
+
+
 def test_a5_a_startup_packet_of_nearly_10000_bytes_works(single: Any) -> None:
     client = single.raw(**{"app.long": "x" * 9_800})
     assert client.value("SELECT length(current_setting('app.long'))") == "9800"

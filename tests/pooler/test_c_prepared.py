@@ -47,6 +47,40 @@ def test_c1_the_same_text_under_another_search_path_is_another_statement(single:
             assert row(run(client, "s")) == [tenant.encode()]
 
 
+@pytest.mark.parametrize(
+    ("sql", "setting", "values"),
+    [
+        ("SELECT extract(epoch FROM timestamptz '2024-01-01 00:00')::int", "TimeZone",
+         {"UTC": b"1704067200", "Asia/Tokyo": b"1704034800"}),
+        ("SELECT extract(month FROM date '01/02/2024')::int", "DateStyle",
+         {"ISO, MDY": b"1", "ISO, DMY": b"2"}),
+        (r"SELECT length('a\\b')", "standard_conforming_strings", {"on": b"4", "off": b"3"}),
+    ],
+)
+def test_c1_the_same_text_under_settings_that_read_it_otherwise(
+    single: Any, sql: str, setting: str, values: dict[str, bytes]
+) -> None:
+    clients = {value: single.raw(**{setting: value}) for value in values}
+    for _ in range(2):
+        for value, client in clients.items():
+            asked(client, p.close("s"), p.parse(sql, "s"))
+            assert row(run(client, "s")) == [values[value]]
+    # The same for one whose setting changes between.
+    client = single.raw()
+    for value in values:
+        assert code_of(client.ask(f"SET {setting} = '{value}'")) == ""
+        asked(client, p.close("s"), p.parse(sql, "s"))
+        assert row(run(client, "s")) == [values[value]]
+    client.ask("BEGIN")
+    for value in values:
+        client.send(
+            p.query(f"SET LOCAL {setting} = '{value}'"),
+            p.close("s"), p.parse(sql, "s"), p.bind("s"), p.execute(), p.sync(),
+        )
+        client.until("Z")
+        assert row(client.until("Z")) == [values[value]]
+
+
 def test_c1_a_known_statement_is_prepared_while_others_hold_every_server(single: Any) -> None:
     # libpq's PQprepare waits for the answer, maybe in the thread that is to end the others.
     first, second = single.raw(), single.raw()

@@ -30,6 +30,10 @@ TIES = [
     ("SELECT 1 AS n INTO TEMP t", "SELECT n FROM t", "DISCARD ALL"),
     ("CREATE TEMP VIEW t AS SELECT 1 AS n", "SELECT n FROM t", "DROP VIEW t"),
     ("CREATE TABLE pg_temp.t AS SELECT 1 AS n", "SELECT n FROM t", "DROP TABLE t"),
+    ("CREATE FUNCTION pg_temp.t() RETURNS int LANGUAGE sql AS 'SELECT 1'", "SELECT pg_temp.t()",
+     "DROP FUNCTION pg_temp.t()"),
+    ("CREATE TYPE pg_temp.t AS ENUM ('1')", "SELECT '1'::pg_temp.t", "DROP TYPE pg_temp.t"),
+    ("CREATE DOMAIN pg_temp.t AS int", "SELECT 1::pg_temp.t", "DISCARD TEMP"),
     ("CREATE TEMP SEQUENCE t", "SELECT 1 FROM t", "DROP SEQUENCE t"),
     ("DECLARE t CURSOR WITH HOLD FOR SELECT 1", "FETCH FIRST FROM t", "CLOSE t"),
     ("BEGIN; DECLARE t NO SCROLL CURSOR WITH HOLD FOR SELECT 1; COMMIT", "FETCH 1 FROM t",
@@ -78,6 +82,25 @@ def test_d8_to_d11_the_server_says_when_the_tie_is_gone(
     client.ask(tie)
     assert not free(single), "not tied"
     client.ask(end)
+    until(lambda: free(single), what="the server to be free again")
+
+
+@pytest.mark.pooled
+@pytest.mark.parametrize(
+    ("tie", "closes"),
+    [
+        ("DECLARE t CURSOR WITH HOLD FOR SELECT 1", pgwire.close("t", b"P")),
+        ("PREPARE t AS SELECT 1", pgwire.close("t")),
+    ],
+)
+def test_d9_d14_a_close_of_the_protocol_ends_the_tie(
+    single: Any, tie: str, closes: bytes
+) -> None:
+    client = single.raw()
+    client.ask(tie)
+    assert not free(single), "not tied"
+    client.send(closes, pgwire.sync())
+    assert kinds(client.until("Z")) == "3Z"
     until(lambda: free(single), what="the server to be free again")
 
 

@@ -187,6 +187,40 @@ def test_d3_set_config_in_a_prepared_statement_that_is_run_later(single: Any) ->
     assert mem(client) == "3MB"
 
 
+@pytest.mark.parametrize(
+    ("prepare", "execute"),
+    [
+        ("PREPARE s(text) AS SELECT set_config('app.tenant', $1, false)", "EXECUTE s('7')"),
+        ("PREPARE s(text, text) AS SELECT set_config($1, $2, false)",
+         "EXECUTE s('app.tenant', '7')"),
+        ("PREPARE s(text) AS SELECT set_config('app.tenant', $1, false)",
+         "EXPLAIN ANALYZE EXECUTE s('7')"),
+        ("PREPARE s(text) AS SELECT set_config('app.tenant', $1, false) AS n",
+         "CREATE TABLE d3 AS EXECUTE s('7')"),
+    ],
+)
+def test_d3_set_config_in_a_statement_prepared_in_sql(
+    single: Any, prepare: str, execute: str
+) -> None:
+    client, other = single.raw(), single.raw()
+    assert code_of(client.ask(prepare)) == ""
+    assert code_of(client.ask(execute)) == ""
+    assert code_of(client.ask("DEALLOCATE s")) == ""
+    assert other.value("SELECT current_setting('app.tenant', true)") in (None, "")
+    assert client.value("SELECT current_setting('app.tenant', true)") == "7"
+
+
+def test_d10_a_lock_taken_by_a_statement_prepared_in_sql(pooler: Any) -> None:
+    client, other = pooler.raw(), pooler.raw()
+    client.ask("PREPARE l AS SELECT pg_advisory_lock(11)")
+    client.ask("EXECUTE l")
+    client.ask("DEALLOCATE l")
+    for _ in range(3):
+        assert other.value("SELECT pg_try_advisory_lock(11)") == "f"
+    assert client.value("SELECT pg_advisory_unlock(11)") == "t"
+    assert other.value("SELECT pg_try_advisory_lock(11)") == "t"
+
+
 def test_d5_a_setting_in_a_commit_that_fails_reverts(single: Any) -> None:
     client, other = single.raw(), single.raw()
     client.ask("CREATE TABLE d5 (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")

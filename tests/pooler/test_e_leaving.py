@@ -78,6 +78,16 @@ def test_e2_what_a_client_sent_before_its_goodbye_is_done(single: Any) -> None:
 
 
 @pytest.mark.pooled
+def test_e2_what_a_client_sent_before_its_goodbye_is_done_also_after_a_wait(single: Any) -> None:
+    admin = single.raw()
+    admin.ask("CREATE TABLE e2_waits (n int)")
+    admin.ask("BEGIN; SELECT 1")
+    with single.raw() as client:
+        client.send(pgwire.query("INSERT INTO e2_waits VALUES (1)"), pgwire.terminate())
+    admin.ask("COMMIT")
+    until(lambda: admin.value("SELECT count(*) FROM e2_waits") == "1", what="the row")
+
+
 def test_e2_a_query_that_ends_at_the_same_time_does_no_harm(single: Any) -> None:
     for _ in range(30):
         client = single.raw()
@@ -142,6 +152,19 @@ def test_e4_an_idle_transaction_is_ended_after_its_time(start: Any) -> None:
     assert code_of(found) == "25P03"
 
 
+@pytest.mark.pooled
+def test_e4_a_query_that_answers_all_the_time_is_cancelled_after_its_time_too(start: Any) -> None:
+    client = start("--db-query-timeout", "1", connections=1).raw()
+    sql = "SELECT repeat('x', 9000), pg_sleep(0.1) FROM generate_series(1, 600)"
+    answer = client.ask(sql)
+    assert code_of(answer) == "57014"
+    assert kinds(answer).count("D") < 300
+    # Each statement has a time of its own.
+    client.ask("BEGIN")
+    for _ in range(3):
+        assert code_of(client.ask("SELECT pg_sleep(0.6)")) == ""
+
+
 def test_e4_the_servers_own_timeout_is_passed_on(single: Any) -> None:
     client, other = single.raw(), single.raw()
     client.ask("BEGIN")
@@ -179,6 +202,31 @@ def test_e5_a_server_that_dies_in_a_query_is_reported_and_replaced(single: Any) 
     single.postgres.value("SELECT pg_terminate_backend(%s)", pid)
     assert told(client) == "57P01"
     assert other.value("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize(
+    "tie",
+    [
+        "LISTEN e5",
+        "SELECT pg_advisory_lock(5)",
+        "CREATE TEMP TABLE e5 (n int)",
+        "PREPARE e5 AS SELECT 1",
+        "BEGIN; SELECT pg_advisory_lock(5)",
+    ],
+)
+def test_e5_d10_d11_a_client_whose_state_dies_with_its_server_is_told_and_closed(
+    pooler: Any, tie: str
+) -> None:
+    client = pooler.raw()
+    pid = client.value(PID)
+    assert code_of(client.ask(tie)) == ""
+    pid = client.value(PID)
+    pooler.postgres.value("SELECT pg_terminate_backend(%s, 5000)", int(pid))
+    heard = client.rest()
+    assert code_of(heard) == "57P01"
+    fields = next(one for one in heard if one.kind == "E").body
+    assert b"SFATAL\0" in fields
+    assert pooler.raw().value("SELECT 1") == "1"
 
 
 @pytest.mark.pooled

@@ -12,6 +12,7 @@
 mod again;
 mod answer;
 mod attach;
+mod bodies;
 mod extended;
 mod known;
 mod label;
@@ -33,7 +34,7 @@ use std::rc::Rc;
 /// start, `on` from the first statement that may have changed that.
 pub(crate) const TOUCHED: &str = "canter.touched";
 
-pub(crate) use attach::Leaving;
+pub(crate) use attach::{Leaving, Lost};
 pub use known::{Known, Params};
 pub use label::Label;
 pub(crate) use pending::sequences_are_read;
@@ -144,6 +145,10 @@ pub(crate) struct Relay {
     wants_room: bool,
     /// The transaction may have changed the schema.
     reshaped: bool,
+    /// It may have changed, for itself alone, how texts are read.
+    reads_apart: bool,
+    /// What is pending was answered outside of a transaction: the client counts on it.
+    kept: bool,
     /// The client is gone: nothing is asked any more, all is cleaned instead.
     leaving: bool,
     defer_begin: bool,
@@ -176,6 +181,8 @@ pub(crate) struct Relay {
 
     pending: Pending,
     pins: Flags,
+    /// What EXECUTE may touch, while statements prepared in SQL are there.
+    bodies: Option<Box<bodies::Bodies>>,
     pin_text: Option<Rc<str>>,
     probe: Option<Box<Probe>>,
     /// The error of a query of ours.
@@ -190,6 +197,7 @@ pub(crate) struct Relay {
     replay: Replay,
     again: Option<Box<Queue>>,
     counts: Counts,
+    ended: u32,
 }
 
 /// Start-up settings that Django's drivers give each connection.
@@ -225,6 +233,8 @@ impl Relay {
             barrier: false,
             wants_room: false,
             reshaped: false,
+            reads_apart: false,
+            kept: false,
             leaving: false,
             defer_begin,
             from_client: Passing::default(),
@@ -245,6 +255,7 @@ impl Relay {
             unnamed_owed: 0,
             pending: Pending::default(),
             pins: Flags::NONE,
+            bodies: None,
             pin_text: None,
             probe: None,
             hidden_error: None,
@@ -254,6 +265,7 @@ impl Relay {
             replay: Replay::Off,
             again: None,
             counts: Counts::default(),
+            ended: 0,
         }
     }
 
@@ -279,6 +291,12 @@ impl Relay {
     /// than a new one: whoever keeps connections between requests then knows not to keep this one.
     pub(crate) fn tell_when_touched(&mut self) {
         self.tells_touched = true;
+    }
+
+    /// How many statements of the client were carried out, or refused; it begins anew at the end.
+    #[inline]
+    pub(crate) fn ended(&self) -> u32 {
+        self.ended
     }
 
     /// What the client was told of its transaction.

@@ -14,8 +14,9 @@ use crate::stream::Stream;
 use crate::target::{Host, SessionAttrs, Target, TlsMode};
 
 /// Parameters that a server is opened with unless the target says otherwise: what drivers set
-/// first anyway, so that they need not.
-const DEFAULTS: [(&str, &str); 2] = [("client_encoding", "UTF8"), ("DateStyle", "ISO")];
+/// first anyway, so that they need not. No `DateStyle`: given here, it would go before the order of
+/// day and month that a role or a database has (`ALTER ROLE .. SET datestyle`).
+const DEFAULTS: [(&str, &str); 1] = [("client_encoding", "UTF8")];
 
 /// What is wanted, and until when.
 pub(super) struct Route<'a> {

@@ -133,6 +133,9 @@ impl Relay {
             return Err(broken("an answer to something else"));
         };
         let visible = front.is_visible();
+        if ends && tag != b'Z' && matches!(front, Owed::Execute) {
+            self.ended = self.ended.wrapping_add(1);
+        }
         match tag {
             b'1' => self.parsed(io),
             // The client has the answer to its first step.
@@ -248,7 +251,9 @@ impl Relay {
             Some(Owed::Hidden(hidden)) => self.hidden_done(hidden, status, io)?,
             Some(Owed::HiddenSync) | None => {}
             Some(_) => {
+                self.ended = self.ended.wrapping_add(1);
                 self.told = status;
+                self.kept |= status == TxStatus::Idle && !self.pending.is_empty();
                 if self.tells_touched && !self.pending.is_empty() {
                     self.tells_touched = false;
                     build::parameter_status(io.to_client, TOUCHED, "on");

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::owed::{Hidden, Owed};
 use super::{Io, Label, Passing, Relay, Segment};
+use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus, build};
 
 /// What is to be done with the server of a client that left.
@@ -18,6 +19,17 @@ pub(crate) enum Leaving {
     Clean,
     /// It cannot be cleaned: close it.
     Close,
+}
+
+/// What the end of its server means for a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It was told, and lives on with another one.
+    Lives,
+    /// It counts on what only that server had: it ends with this error, as on a connection of its own.
+    Ends(SqlError),
+    /// It is in the middle of a message and cannot be told anything.
+    Cut,
 }
 
 impl Relay {
@@ -58,6 +70,7 @@ impl Relay {
         if self.reshaped {
             self.schema_settles();
         }
+        self.reads_apart = false;
         self.attached = false;
         self.unnamed_here = false;
     }
@@ -85,6 +98,7 @@ impl Relay {
         self.probe = None;
         self.hidden_error = None;
         self.pending.clear();
+        self.kept = false;
     }
 
     /// Whether the client sent the beginning of a message that passes without being gathered.
@@ -118,13 +132,44 @@ impl Relay {
         self.refuse = Some(Box::new(error));
     }
 
+    /// Whether the client counts on what only this server has, or on settings that nobody has
+    /// asked for yet. A transaction takes the state it made with it, but for some kinds.
+    pub(crate) fn is_tied(&self) -> bool {
+        const OUTLIVES: Flags = Flags::UNASKABLE.with(Flags::ADVISORY).with(Flags::PREPARE);
+        !self.pins.without(Flags::SEQUENCE_WRITE).is_empty()
+            || self.probe.is_some()
+            || self.kept && self.pending.is_due(self.pins)
+            || self.told != TxStatus::Idle && self.pending.has(OUTLIVES)
+    }
+
+    /// The end of the session for who is tied to a server that ended with this error. Nothing is to
+    /// be cleaned any more.
+    fn ending(&mut self, error: &SqlError) -> SqlError {
+        let reason = self.pin_reason();
+        self.probe = None;
+        self.pins = Flags::NONE;
+        self.pending.clear();
+        let mut error = SqlError {
+            fatal: true,
+            ..error.clone()
+        };
+        if !error.code.starts_with(b"57P") {
+            error.code = *b"57P01";
+        }
+        error.detail = error.detail.or(reason);
+        error
+    }
+
     /// The server died, or was closed, under the client (E5). Every request that was sent is
-    /// answered with the error; the session lives. False when the client is in the middle of a
-    /// message and cannot be told anything.
-    pub(crate) fn lost(&mut self, error: &SqlError, io: &mut Io<'_>) -> bool {
+    /// answered with the error and the session lives, unless it has lost more than those.
+    pub(crate) fn lost(&mut self, error: &SqlError, io: &mut Io<'_>) -> Lost {
+        let ending = self.is_tied().then(|| self.ending(error));
         self.detach();
         if self.from_server.left > 0 && !self.from_server.dropped {
-            return false;
+            return Lost::Cut;
+        }
+        if let Some(error) = ending {
+            return Lost::Ends(error);
         }
         self.from_server = Passing::default();
         // What is still to come of a message that was being sent goes nowhere.
@@ -155,6 +200,7 @@ impl Relay {
                     io.known = None;
                     self.local_ready(io);
                 }
+                Owed::CopyEnd => {}
                 owed if owed.is_step() && owed.is_visible() => {
                     if !reported {
                         error.encode(io.to_client);
@@ -186,12 +232,14 @@ impl Relay {
         self.probe = None;
         self.hidden_error = None;
         self.pending.clear();
-        self.pins = crate::sql::Flags::NONE;
+        self.kept = false;
+        self.pins = Flags::NONE;
+        self.bodies = None;
         // A client that waits in a transaction learns of it with its next statement.
         if was_open && !told {
             self.fall_into_limbo(Some(error));
         }
-        true
+        Lost::Lives
     }
 
     /// Ends the COPY of a client that left. The server has ignored every `Sync` until now (B7).
@@ -241,7 +289,7 @@ impl Relay {
     /// The transaction was ended by somebody else than the client, which stays (`leave` before).
     pub(crate) fn abandoned(&mut self, error: SqlError) {
         self.leaving = false;
-        self.pins = crate::sql::Flags::NONE;
+        self.pins = Flags::NONE;
         self.pending.clear();
         self.skip = false;
         self.segment = Segment::Closed;

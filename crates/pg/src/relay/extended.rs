@@ -12,8 +12,8 @@ use super::known::Stands;
 use super::local::plain_end;
 use super::owed::{Owed, Parsed};
 use super::request::{Message, Step, violation};
-use super::statement::{self, Statement};
-use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Passing, Relay, Segment, Want};
+use super::statement::{self, Planning, Statement};
+use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Params, Passing, Relay, Segment, Want};
 use crate::sql::{self, Flags};
 use crate::wire::message::{BindHead, Named, Parse};
 use crate::wire::{SqlError, TxStatus, build, message};
@@ -188,14 +188,18 @@ impl Relay {
             self.unnamed.extend_from_slice(message.whole());
             return Ok(self.forward(message, io));
         }
-        self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
         let Ok(taken) = self.named(parse.name) else {
             return Ok(Step::Stop(Want::Answers));
         };
+        // What the client has set is known when the server told.
+        if taken.is_none() && self.probe.is_some() {
+            return Ok(Step::Stop(Want::Answers));
+        }
+        self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
         let duplicate = taken.is_some();
-        let entry = taken.unwrap_or_else(|| {
-            statement::intern(parse.text, parse.types, self.planning(), conforming)
-        });
+        let planning = self.planning(&known.params);
+        let entry = taken
+            .unwrap_or_else(|| statement::intern(parse.text, parse.types, planning, conforming));
         let mut refused = duplicate;
         match known.prepared.touch(&entry) {
             Stands::Sent(segment) if segment != self.segments => {
@@ -262,9 +266,9 @@ impl Relay {
         entry: &Rc<Statement>,
         io: &mut Io<'_>,
     ) -> Step {
-        if !self.ensure(entry, io) {
+        let Some(entry) = &self.ensure(Rc::clone(entry), io) else {
             return Step::Stop(Want::Answers);
-        }
+        };
         if let Some(known) = io.known.as_deref_mut() {
             // Closed again before the next use: who knows whether this is ever executed.
             known.prepared.now(entry, Stands::Stale);
@@ -303,28 +307,39 @@ impl Relay {
         self.unnamed.clear();
     }
 
-    /// What a plan depends on beside text and types, as a number. A transaction that changes
-    /// settings or the schema shares with nobody, nor does a client with temporary tables, whose
-    /// changes are its own.
-    pub(super) fn planning(&self) -> u64 {
-        const OWN: Flags = Flags::SETTINGS_ANY
-            .with(Flags::ROLE)
-            .with(Flags::FUNCTION)
-            .with(Flags::TEMP);
-        if self.reshaped || self.pending.has(OWN) || self.pins.any(Flags::TEMP) {
-            return self.segments.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                ^ std::ptr::from_ref(self).addr() as u64;
+    /// What a plan depends on beside text and types. A transaction that changes settings or the
+    /// schema shares with nobody, nor does a client with temporary tables, whose changes are its
+    /// own.
+    pub(super) fn planning(&self, params: &Params) -> Planning {
+        let schemas = statement::schemas();
+        let own = self.reshaped || self.pending.has(Flags::FUNCTION.with(Flags::TEMP));
+        let settings = if own || self.pins.any(Flags::TEMP) {
+            self.own_settings()
+        } else {
+            self.read_with(params)
+        };
+        Planning { schemas, settings }
+    }
+
+    /// Tells the settings that a text prepared now is read with from others.
+    fn read_with(&self, params: &Params) -> u64 {
+        const SET: Flags = Flags::SETTINGS_ANY.with(Flags::ROLE);
+        if self.reads_apart || self.pending.has(SET) {
+            return self.own_settings();
         }
         let parts = (
             self.label.get("search_path"),
             self.label.get(super::label::ROLE),
             self.label.get(super::label::AUTHORIZATION),
         );
-        let schemas = statement::schemas();
-        if schemas == 0 && parts == (None, None, None) {
-            return 0;
+        if parts == (None, None, None) {
+            return params.reading();
         }
-        BuildHasherDefault::<DefaultHasher>::default().hash_one((schemas, parts))
+        BuildHasherDefault::<DefaultHasher>::default().hash_one((params.reading(), parts))
+    }
+
+    fn own_settings(&self) -> u64 {
+        self.segments.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ std::ptr::from_ref(self).addr() as u64
     }
 
     /// Puts a `Parse` in, whose answer nobody sees.
@@ -347,22 +362,53 @@ impl Relay {
         self.owed.push(Owed::Close(Some(Rc::clone(entry))));
     }
 
-    /// Sees to it that this server has a statement; false when answers must come first.
-    fn ensure(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) -> bool {
-        let Some(known) = io.known.as_deref_mut() else {
-            return false;
-        };
-        match known.prepared.touch(entry) {
+    /// Sees to it that this server has a statement, and answers which one it is there; `None` when
+    /// answers must come first.
+    fn ensure(&mut self, entry: Rc<Statement>, io: &mut Io<'_>) -> Option<Rc<Statement>> {
+        let known = io.known.as_deref_mut()?;
+        match known.prepared.touch(&entry) {
             // In an earlier segment it may yet be skipped (C4).
-            Stands::Sent(segment) if segment != self.segments => return false,
-            Stands::Ready | Stands::Sent(_) => {}
-            Stands::Stale => {
-                self.close_stale(entry, io);
-                self.prepare(entry, io);
-            }
-            Stands::Absent => self.prepare(entry, io),
+            Stands::Sent(segment) if segment != self.segments => return None,
+            Stands::Ready | Stands::Sent(_) => return Some(entry),
+            Stands::Stale => self.close_stale(&entry, io),
+            Stands::Absent => {}
         }
-        true
+        // What the client has set is known when the server told.
+        if self.probe.is_some() {
+            return None;
+        }
+        let entry = match self.reread(&entry, io) {
+            None => entry,
+            Some(anew) => {
+                if let Some(known) = io.known.as_deref_mut() {
+                    known.prepared.remove(&entry);
+                    match known.prepared.touch(&anew) {
+                        Stands::Sent(segment) if segment != self.segments => return None,
+                        Stands::Ready | Stands::Sent(_) => return Some(anew),
+                        Stands::Stale => self.close_stale(&anew, io),
+                        Stands::Absent => {}
+                    }
+                }
+                anew
+            }
+        };
+        self.prepare(&entry, io);
+        Some(entry)
+    }
+
+    /// What is prepared now is read with the settings of now, and others may share it only if theirs
+    /// are the same: the statement to prepare instead, if they are not what they were.
+    fn reread(&self, entry: &Statement, io: &Io<'_>) -> Option<Rc<Statement>> {
+        let params = &io.known.as_deref()?.params;
+        let settings = self.read_with(params);
+        (settings != entry.settings()).then(|| {
+            let planning = Planning {
+                schemas: statement::schemas(),
+                settings,
+            };
+            let conforming = params.is_conforming();
+            statement::intern(entry.text(), entry.types(), planning, conforming)
+        })
     }
 
     /// Sees to it that this server has the client's last unnamed statement.
@@ -436,9 +482,9 @@ impl Relay {
             }
             return Ok(self.forward_bind(message, head, NOBODYS, io));
         };
-        if !self.ensure(&entry, io) {
+        let Some(entry) = self.ensure(entry, io) else {
             return Ok(Step::Stop(Want::Answers));
-        }
+        };
         self.counts.binds = self.counts.binds.wrapping_add(1);
         self.note(entry.seen(), entry.text());
         if begins {
@@ -490,11 +536,13 @@ impl Relay {
         let Ok(entry) = self.named(name) else {
             return Ok(Step::Stop(Want::Answers));
         };
-        if let Some(entry) = &entry
-            && !self.ensure(entry, io)
-        {
-            return Ok(Step::Stop(Want::Answers));
-        }
+        let entry = match entry {
+            None => None,
+            Some(entry) => match self.ensure(entry, io) {
+                None => return Ok(Step::Stop(Want::Answers)),
+                here => here,
+            },
+        };
         self.owed.push(Owed::DescribeStatement);
         let name = match &entry {
             Some(entry) => entry.name(),
@@ -507,6 +555,9 @@ impl Relay {
     fn close(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
         let name = match Named::decode(message.body()).ok_or_else(bad)? {
             Named::Portal(_) => {
+                if self.pins.any(Flags::HOLD) {
+                    self.pending.add_release(Flags::CLOSE);
+                }
                 self.owed.push(Owed::Close(None));
                 return Ok(self.forward(message, io));
             }
@@ -534,6 +585,7 @@ impl Relay {
             && (self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE))
         {
             // It may be one of SQL's PREPARE.
+            self.pending.add_release(Flags::DEALLOCATE);
             self.owed.push(Owed::Close(None));
             return Ok(self.forward(message, io));
         } else {

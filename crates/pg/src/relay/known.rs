@@ -4,10 +4,20 @@
 //! the session that leases it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 
 use super::{Label, Statement};
 use crate::wire::TxStatus;
+
+/// Settings that decide what the constants of a text mean. A server reports each of them.
+const READING: [&str; 5] = [
+    "client_encoding",
+    "standard_conforming_strings",
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+];
 
 /// What a server reported with `ParameterStatus`, in its order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +25,8 @@ pub struct Params {
     all: Vec<(Box<str>, Box<str>)>,
     /// `standard_conforming_strings` is off.
     backslashes: bool,
+    /// Tells apart what decides how a text is read.
+    reading: u64,
 }
 
 impl Params {
@@ -29,6 +41,22 @@ impl Params {
 
     /// Takes a report in; whether anything changed.
     pub fn set(&mut self, name: &str, value: &str) -> bool {
+        let changed = self.put(name, value);
+        if changed && READING.contains(&name) {
+            let read = READING.map(|name| self.get(name));
+            self.reading = BuildHasherDefault::<DefaultHasher>::default().hash_one(read);
+        }
+        changed
+    }
+
+    /// A number that is the same for equal values of all that decides how a text is read: constants
+    /// in it are turned into values when it is prepared, not when it is run.
+    #[inline]
+    pub(super) fn reading(&self) -> u64 {
+        self.reading
+    }
+
+    fn put(&mut self, name: &str, value: &str) -> bool {
         if name == "standard_conforming_strings" {
             self.backslashes = value == "off";
         }

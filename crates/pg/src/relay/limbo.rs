@@ -8,6 +8,7 @@
 use super::local::plain_end;
 use super::request::{Message, Step, violation};
 use super::{Io, Relay, Segment};
+use crate::sql::{self, Flags, Seen, Verb};
 use crate::wire::{SqlError, TxStatus, build, message};
 
 /// A lost transaction.
@@ -49,12 +50,36 @@ impl Relay {
         if text.trim_ascii().is_empty() {
             io.to_client.extend_from_slice(build::EMPTY_QUERY);
             self.local_ready(io);
-        } else if plain_end(text).is_some() {
+        } else if plain_end(text).is_some() || self.is_end(text) {
             self.leave_limbo(io);
+            self.local_ready(io);
+        } else if self.begins_with_end(text) {
+            // What follows is another transaction's, and nothing of it has run.
+            self.limbo = None;
+            self.told = TxStatus::Idle;
+            SqlError::error(
+                "25P02",
+                "the transaction is rolled back; the statements behind its end were not run",
+            )
+            .hint("send them again")
+            .encode(io.to_client);
             self.local_ready(io);
         } else {
             self.limbo_refuses(io);
         }
+    }
+
+    /// Whether the text, in whatever words, is the end of a transaction and nothing else. One with
+    /// AND CHAIN is not: what it would go on with is lost, too.
+    fn is_end(&self, text: &[u8]) -> bool {
+        let seen = sql::scan(text, self.params.is_conforming());
+        seen.statements == 1 && is_end(&seen)
+    }
+
+    /// Whether the first of several statements is.
+    fn begins_with_end(&self, text: &[u8]) -> bool {
+        let seen = sql::scan(text, self.params.is_conforming());
+        seen.statements > 1 && is_end(&seen)
     }
 
     /// A message of the extended protocol, whole.
@@ -69,12 +94,13 @@ impl Relay {
         let done: Option<&[u8]> = match message.frame.tag {
             b'P' => {
                 let parse = message::Parse::decode(body).ok_or_else(bad)?;
-                plain_end(parse.text).map(|_| self.limbo_prepared(build::PARSE_COMPLETE))
+                let ends = plain_end(parse.text).is_some() || self.is_end(parse.text);
+                ends.then(|| self.limbo_prepared(build::PARSE_COMPLETE))
             }
             b'B' => {
                 let head = message::BindHead::decode(body).ok_or_else(bad)?;
                 let known = self.names.get(head.statement);
-                let ends = known.is_some_and(|known| plain_end(known.text()).is_some());
+                let ends = known.is_some_and(|known| self.is_end(known.text()));
                 let ending = self.limbo.as_ref().is_some_and(|limbo| limbo.ending);
                 (ends || ending).then(|| self.limbo_prepared(build::BIND_COMPLETE))
             }
@@ -112,4 +138,17 @@ impl Relay {
         // As PostgreSQL answers a COMMIT in a failed transaction (B11).
         build::command_complete(io.to_client, b"ROLLBACK");
     }
+}
+
+/// Whether the first statement ends a transaction.
+fn is_end(seen: &Seen) -> bool {
+    const OTHER: Flags = Flags::SAVEPOINT
+        .with(Flags::TWO_PHASE)
+        .with(Flags::CHAIN)
+        .with(Flags::UNSURE);
+    let ends = matches!(
+        seen.verbs.first(),
+        Some(Verb::Commit | Verb::End | Verb::Rollback | Verb::Abort)
+    );
+    ends && !seen.flags.any(OTHER)
 }

@@ -98,7 +98,9 @@ impl Relay {
         if parse.name.is_empty() || self.names.contains_key(parse.name) {
             return false;
         }
-        let Some(entry) = statement::proven(parse.text, parse.types, self.planning(), pool) else {
+        let Some(entry) =
+            statement::proven(parse.text, parse.types, self.planning(&self.params), pool)
+        else {
             return false;
         };
         self.counts.client_parses = self.counts.client_parses.wrapping_add(1);

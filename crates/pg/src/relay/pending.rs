@@ -45,6 +45,8 @@ const ALL_SETTINGS: Flags = Flags::SETTINGS_UNKNOWN
 pub(super) fn is_noted(seen: &Seen) -> bool {
     const NOTED: Flags = ASKED
         .with(Flags::RELEASING)
+        .with(Flags::EXECUTE)
+        .with(Flags::READING_LOCAL)
         .with(Flags::DATABASE)
         .with(Flags::SCHEMA);
     seen.flags.any(NOTED)
@@ -73,8 +75,10 @@ const KINDS: [(Flags, &str, &str); 5] = [
     (
         Flags::TEMP,
         "temporary table",
-        "SELECT 1 FROM pg_catalog.pg_class \
-         WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()",
+        // Relations, functions, types: what DISCARD TEMP would remove, by an index.
+        "SELECT 1 FROM pg_catalog.pg_depend \
+         WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+         AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()",
     ),
     (
         Flags::ADVISORY,
@@ -129,6 +133,11 @@ impl Pending {
         self.flags = self.flags.with(Flags::ANYTHING);
     }
 
+    /// Takes in that the protocol takes away what may be a reason to stay.
+    pub(super) fn add_release(&mut self, kind: Flags) {
+        self.flags = self.flags.with(kind);
+    }
+
     /// Whether the server must be asked before it is given back.
     #[inline]
     pub(super) fn is_due(&self, pins: Flags) -> bool {
@@ -174,10 +183,13 @@ impl Pending {
     /// Takes in what may be the name of a custom setting: the server lists none of them, so each
     /// is asked for. Asking for one that is none does no harm.
     pub(super) fn add_candidate(&mut self, value: &[u8]) {
-        if let Some(name) = custom_name(value)
+        if is_custom_name(value)
+            && let Ok(name) = std::str::from_utf8(value)
             && self.names.len() < MOST_NAMES
         {
-            self.names.entry(name.into()).or_insert(false);
+            self.names
+                .entry(name.to_ascii_lowercase().into())
+                .or_insert(false);
         }
     }
 
@@ -391,18 +403,16 @@ pub(super) fn words(pins: Flags) -> impl Iterator<Item = &'static str> {
         .map(|(_, word)| word)
 }
 
-/// Two or more identifiers with dots between, in lower case: how a custom setting is called.
-fn custom_name(value: &[u8]) -> Option<String> {
+/// Whether it is two or more identifiers with dots between: how a custom setting is called.
+pub(super) fn is_custom_name(value: &[u8]) -> bool {
     const LONGEST: usize = 200;
     let is_part = |part: &[u8]| {
         let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || *b >= 0x80;
         part.first().is_some_and(|first| !first.is_ascii_digit()) && part.iter().all(fits)
     };
-    let is_name = value.len() <= LONGEST
+    value.len() <= LONGEST
         && value.contains(&b'.')
-        && value.split(|byte| *byte == b'.').all(is_part);
-    let name = std::str::from_utf8(value).ok().filter(|_| is_name)?;
-    Some(name.to_ascii_lowercase())
+        && value.split(|byte| *byte == b'.').all(is_part)
 }
 
 /// Whether the server lists it nowhere and it must be asked for by name.

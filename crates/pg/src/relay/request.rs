@@ -178,7 +178,7 @@ impl Relay {
             return self.without_server(message, io);
         }
         // Whatever the function does is not to be seen from its OID.
-        self.pending.add_anything();
+        self.note_anything();
         self.segment = Segment::Closed;
         self.owed.push(Owed::Query);
         self.forward(message, io)
@@ -254,7 +254,7 @@ impl Relay {
         if !self.attached {
             return self.without_server(message, io);
         }
-        self.pending.add_anything();
+        self.note_anything();
         self.forward_query(message, io)
     }
 
@@ -264,14 +264,19 @@ impl Relay {
         self.pending.add(seen);
         self.wants_room |= seen.flags.any(Flags::DATABASE);
         self.reshaped |= seen.flags.any(Flags::SCHEMA);
+        self.reads_apart |= seen.flags.any(Flags::READING_LOCAL);
         if !self.pending.is_empty() {
             self.note_slow(seen, text);
+        }
+        if self.bodies.is_some() && seen.flags.any(Flags::EXECUTE) {
+            self.note_execute(text);
         }
     }
 
     #[cold]
-    fn note_slow(&mut self, seen: &Seen, text: &[u8]) {
+    pub(super) fn note_slow(&mut self, seen: &Seen, text: &[u8]) {
         const SHOWN: usize = 200;
+        self.note_bodies(seen, text);
         let reasons = Flags::ASKABLE
             .with(Flags::UNASKABLE)
             .with(Flags::SEQUENCE_WRITE);

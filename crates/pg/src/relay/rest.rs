@@ -43,6 +43,7 @@ impl Relay {
         if status != TxStatus::Idle || self.segment != Segment::Closed {
             return;
         }
+        self.reads_apart = false;
         if !self.pending.is_empty() {
             self.ask(io);
         }
@@ -52,6 +53,7 @@ impl Relay {
     /// Asks what is left of what the client may have touched.
     #[cold]
     fn ask(&mut self, io: &mut Io<'_>) {
+        self.kept = false;
         self.pins = self.pins.with(self.pending.unaskable());
         if self.pending.has(Flags::DISCARD_SEQUENCES) {
             self.pins = self.pins.without(Flags::SEQUENCE_WRITE);
@@ -143,6 +145,7 @@ impl Relay {
                     known.unsure = None;
                 }
                 self.pins = Flags::NONE;
+                self.bodies = None;
                 self.pending.clear();
             }
         }
@@ -170,6 +173,7 @@ impl Relay {
             return;
         }
         self.pins = self.pins.without(asked.kinds).with(answer.pins);
+        self.settle_bodies();
         let label = answer.label(&self.label, asked.all, &self.user);
         if label != *self.label {
             self.label = if label.is_empty() {

@@ -19,10 +19,19 @@ pub struct Statement {
     name: Box<[u8]>,
     text: Box<[u8]>,
     types: Box<[u8]>,
-    planning: u64,
+    planning: Planning,
     seen: Seen,
     /// The pools whose servers have taken it.
     proven: Cell<Proven>,
+}
+
+/// What the meaning of a text depends on beside its parameter types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Planning {
+    /// How often the schema had changed.
+    pub(super) schemas: u64,
+    /// Tells settings apart.
+    pub(super) settings: u64,
 }
 
 /// As many as are worth remembering: a text is rarely used with more databases.
@@ -42,6 +51,16 @@ impl Statement {
     /// Its text.
     pub fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    /// Tells the settings it was prepared with from others.
+    pub(super) fn settings(&self) -> u64 {
+        self.planning.settings
+    }
+
+    /// The types of its parameters, as in `Parse`.
+    pub(super) fn types(&self) -> &[u8] {
+        &self.types
     }
 
     /// What running it may touch.
@@ -102,7 +121,13 @@ pub(super) fn schema_changed() {
 }
 
 impl Table {
-    fn find(&self, key: u64, text: &[u8], types: &[u8], planning: u64) -> Option<Rc<Statement>> {
+    fn find(
+        &self,
+        key: u64,
+        text: &[u8],
+        types: &[u8],
+        planning: Planning,
+    ) -> Option<Rc<Statement>> {
         let known = self.entries.get(&key)?.iter().filter_map(Weak::upgrade);
         known.into_iter().find(|known| {
             *known.text == *text && *known.types == *types && known.planning == planning
@@ -114,7 +139,7 @@ impl Table {
 pub(super) fn proven(
     text: &[u8],
     types: &[u8],
-    planning: u64,
+    planning: Planning,
     pool: PoolNumber,
 ) -> Option<Rc<Statement>> {
     TABLE.with_borrow(|table| {
@@ -125,7 +150,7 @@ pub(super) fn proven(
 }
 
 /// The entry for this text, these types and this planning state, made when there is none.
-pub fn intern(text: &[u8], types: &[u8], planning: u64, conforming: bool) -> Rc<Statement> {
+pub fn intern(text: &[u8], types: &[u8], planning: Planning, conforming: bool) -> Rc<Statement> {
     TABLE.with_borrow_mut(|table| {
         let key = table.hasher.hash_one((text, types, planning));
         if let Some(known) = table.find(key, text, types, planning) {
@@ -161,14 +186,24 @@ pub fn intern(text: &[u8], types: &[u8], planning: u64, conforming: bool) -> Rc<
 mod tests {
     use super::*;
 
+    fn planned(settings: u64) -> Planning {
+        Planning {
+            schemas: 0,
+            settings,
+        }
+    }
+
     #[test]
     fn c1_equal_text_types_and_planning_share_an_entry() {
-        let one = intern(b"select $1", b"\0\0", 7, true);
-        assert_eq!(intern(b"select $1", b"\0\0", 7, true).id(), one.id());
+        let one = intern(b"select $1", b"\0\0", planned(7), true);
+        assert_eq!(
+            intern(b"select $1", b"\0\0", planned(7), true).id(),
+            one.id()
+        );
         for other in [
-            intern(b"select $2", b"\0\0", 7, true),
-            intern(b"select $1", b"\0\x01\0\0\0\x17", 7, true),
-            intern(b"select $1", b"\0\0", 8, true),
+            intern(b"select $2", b"\0\0", planned(7), true),
+            intern(b"select $1", b"\0\x01\0\0\0\x17", planned(7), true),
+            intern(b"select $1", b"\0\0", planned(8), true),
         ] {
             assert_ne!(other.id(), one.id());
             assert_ne!(other.name(), one.name());
@@ -178,7 +213,12 @@ mod tests {
     #[test]
     fn entries_nobody_holds_do_not_pile_up() {
         for n in 0..10_000 {
-            drop(intern(format!("select {n}").as_bytes(), b"\0\0", 0, true));
+            drop(intern(
+                format!("select {n}").as_bytes(),
+                b"\0\0",
+                planned(0),
+                true,
+            ));
         }
         assert!(TABLE.with_borrow(|table| table.entries.len()) <= 2048);
     }

@@ -76,6 +76,8 @@ pub(crate) struct Handle {
     activity: Cell<Activity>,
     /// Counts changes of activity, so that the hot path reads no clock.
     changes: Cell<u32>,
+    /// How many statements had ended when it was last seen at work, and whether one ran.
+    statement: Cell<(u32, bool)>,
     orders: Cell<Orders>,
     /// Ends the session with these words.
     end: RefCell<Option<Box<SqlError>>>,
@@ -115,6 +117,7 @@ impl Handle {
             client,
             activity: Cell::default(),
             changes: Cell::new(0),
+            statement: Cell::default(),
             orders: Cell::default(),
             end: RefCell::default(),
             waker: RefCell::default(),
@@ -289,9 +292,24 @@ impl Handle {
     /// Notes what it does from now on.
     #[inline]
     pub(super) fn set_activity(&self, activity: Activity) {
-        if self.activity.replace(activity) != activity || activity == Activity::Active {
-            self.changes.set(self.changes.get().wrapping_add(1));
+        if self.activity.replace(activity) != activity {
+            self.change();
         }
+    }
+
+    /// Its server works for it since some time, or has just begun: `ended` statements were carried
+    /// out so far, and the next one is under way if `owing`. Rows that come are no change.
+    #[inline]
+    pub(super) fn set_active(&self, ended: u32, owing: bool) {
+        let before = self.statement.replace((ended, owing));
+        let goes_on = self.activity.replace(Activity::Active) == Activity::Active;
+        if !goes_on || !owing || before != (ended, owing) {
+            self.change();
+        }
+    }
+
+    fn change(&self) {
+        self.changes.set(self.changes.get().wrapping_add(1));
     }
 
     /// Notes why it is pinned, or that it is no more.

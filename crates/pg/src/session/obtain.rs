@@ -16,7 +16,7 @@ use super::pump::{Did, Event, read};
 use super::{Activity, End, Session};
 use crate::pool::{Lease, Pool};
 use crate::stream::Stream;
-use crate::wire::SqlError;
+use crate::wire::{SqlError, build};
 
 /// How long a read waits for a server of a replica before the primary serves it.
 const REPLICA_PATIENCE: Duration = Duration::from_secs(2);
@@ -180,6 +180,10 @@ fn poll_left(stream: &mut Stream, cx: &mut Context<'_>, ahead: &mut Input) -> Po
     while ahead.data().len() < MOST_AHEAD {
         match read(stream, cx, ahead, 1) {
             Poll::Pending => return Poll::Pending,
+            // It said goodbye and went: what it sent before is done, as by PostgreSQL (E2).
+            Poll::Ready(Ok(0)) if ahead.data().ends_with(build::TERMINATE) => {
+                return Poll::Pending;
+            }
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(_)) => {}
         }

@@ -12,7 +12,7 @@ use tokio::io::ReadBuf;
 use super::buffer::{Input, Output};
 use super::{Activity, End, Keep, Session};
 use crate::pool::add;
-use crate::relay::{Broken, Io, Want};
+use crate::relay::{Broken, Io, Lost, Want};
 use crate::stream::Stream;
 use crate::wire::{SqlError, TxStatus, build};
 
@@ -262,6 +262,7 @@ impl Session {
             session.gone < MOST_GONE
                 && session.client_out.is_empty()
                 && session.relay.told() == TxStatus::Idle
+                && !session.relay.is_tied()
                 && !session.relay.is_mid_message()
                 && !session.is_on_replica()
         };
@@ -327,7 +328,8 @@ impl Session {
         ))
     }
 
-    /// The server died under the client: it is told, and lives on (E5).
+    /// The server died under the client: it is told, and lives on unless it has lost more than its
+    /// requests (E5).
     pub(super) fn server_lost(&mut self, error: &SqlError) -> Step {
         if self.lost_on_trial() {
             return Ok(Did::Work);
@@ -338,8 +340,10 @@ impl Session {
         self.server_in = Input::default();
         self.server_out.clear();
         let (relay, mut io) = self.relay();
-        if !relay.lost(error, &mut io) {
-            return Err(Event::End(End::Cut));
+        match relay.lost(error, &mut io) {
+            Lost::Lives => {}
+            Lost::Ends(error) => return Err(Event::End(End::Fatal(error))),
+            Lost::Cut => return Err(Event::End(End::Cut)),
         }
         self.turn = None;
         self.handle.set_activity(Activity::Idle);
@@ -381,7 +385,8 @@ impl Session {
             return Ok(Did::Work);
         }
         if !self.relay.is_settled() || self.relay.is_client_busy() {
-            self.handle.set_activity(Activity::Active);
+            let owing = !self.relay.is_settled();
+            self.handle.set_active(self.relay.ended(), owing);
         } else if known.status != TxStatus::Idle {
             held.lease.busy = false;
             held.lease.answered();

@@ -138,7 +138,7 @@ impl Scanner<'_> {
             local = true;
         }
         if local {
-            self.seen.flags |= Flags::SETTINGS_LOCAL;
+            self.seen.flags |= Flags::SETTINGS_LOCAL | reading(token, ahead);
             return;
         }
         if token.is(b"session") && ahead.clone().next().is(b"characteristics") {
@@ -253,7 +253,11 @@ impl Scanner<'_> {
             }
         }
         if token.is(b"true") && ahead.next().kind == Kind::Close {
+            let known = name.filter(|name| simple && !reads(name));
             self.seen.flags |= Flags::SETTINGS_LOCAL;
+            if known.is_none() {
+                self.seen.flags |= Flags::READING_LOCAL;
+            }
             return;
         }
         match name {
@@ -272,6 +276,38 @@ const SET_CONFIG_TOKENS: usize = 48;
 fn is_assigned(ahead: Lexer<'_>) -> bool {
     let next = ahead.clone().next();
     matches!(next.kind, Kind::Dot | Kind::Equals) || next.is(b"to")
+}
+
+/// Whether this setting decides how a text is read.
+fn reads(name: &[u8]) -> bool {
+    const ALL: [&[u8]; 8] = [
+        b"search_path",
+        b"role",
+        b"session_authorization",
+        b"timezone",
+        b"datestyle",
+        b"intervalstyle",
+        b"standard_conforming_strings",
+        b"client_encoding",
+    ];
+    ALL.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// `SET LOCAL` of such a setting, or of one with a grammar of its own that is such.
+fn reading(token: Token<'_>, ahead: Lexer<'_>) -> Flags {
+    let next = ahead.clone().next();
+    let special = token.is(b"time") && next.is(b"zone")
+        || token.is(b"session") && next.is(b"authorization")
+        || token.is(b"names")
+        || token.is(b"schema");
+    let named = token
+        .identifier()
+        .is_none_or(|name| reads(name) || !name.is_ascii());
+    if special || named || token.kind == Kind::Unicode {
+        Flags::READING_LOCAL
+    } else {
+        Flags::NONE
+    }
 }
 
 fn is_query(verb: Verb) -> bool {

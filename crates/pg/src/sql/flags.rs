@@ -64,7 +64,7 @@ flags! {
     UNLISTEN = 19;
     /// `NOTIFY` or `pg_notify`.
     NOTIFY = 20;
-    /// SQL `PREPARE name AS ..`; the flags of its body are set too and hold for each `EXECUTE`.
+    /// SQL `PREPARE name AS ..`; the flags of its body are set too: they hold for each `EXECUTE`.
     PREPARE = 21;
     /// SQL `EXECUTE name`.
     EXECUTE = 22;
@@ -117,6 +117,9 @@ flags! {
     /// A backslash inside a plain string: how the text reads depends on
     /// `standard_conforming_strings`.
     BACKSLASH = 45;
+    /// One of `SETTINGS_LOCAL` may decide how later texts are read: where names are looked for, what
+    /// constants mean.
+    READING_LOCAL = 47;
 }
 
 impl Flags {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::relay::{Io, Known, Label, Leaving, Params, Relay, Want};
+use crate::relay::{Io, Known, Label, Leaving, Lost, Params, Relay, Want};
 use crate::wire::{SqlError, TxStatus, build};
 
 /// How bytes are cut before the relay sees them.
@@ -164,7 +164,7 @@ impl Driver {
     }
 
     /// The server dies.
-    pub(super) fn lose(&mut self, error: &SqlError) -> bool {
+    pub(super) fn lose(&mut self, error: &SqlError) -> Lost {
         self.leased = false;
         self.server_in.clear();
         self.to_server.clear();

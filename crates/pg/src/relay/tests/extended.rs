@@ -1,6 +1,7 @@
 //! Prepared statements and the extended protocol.
 
 use super::driver::*;
+use crate::relay::Lost;
 use crate::wire::{SqlError, build};
 
 fn prepared(d: &mut Driver, text: &str) -> String {
@@ -441,7 +442,7 @@ fn c10_a_segment_without_its_sync_is_run_again_too() {
         d.to_server.clear();
         d.to_client.clear();
         d.client(&run("s")).server(&e("0A000", "x"));
-        assert!(d.lose(&SqlError::error("08006", "gone")));
+        assert_eq!(d.lose(&SqlError::error("08006", "gone")), Lost::Lives);
         d.told(&[e("08006", "gone"), z(b'I')].concat());
     }
 }
@@ -503,4 +504,77 @@ fn c12_names_texts_and_binds_longer_than_a_buffer() {
         let expected = format!("{}\0{ours}\0{}", "p".repeat(9_000), "v".repeat(200_000));
         d.sent(&message(b'B', expected.as_bytes()));
     }
+}
+
+/// The name that a server with these parameters is given for this text.
+fn named_with(d: &mut Driver, params: &[(&str, &str)], text: &str) -> String {
+    d.known.params = crate::relay::Params::new(params.iter().copied());
+    d.known.prepared.clear();
+    d.to_server.clear();
+    let own = params.iter().map(|(_, value)| *value).collect::<String>();
+    d.client(&[parse(&own, text), SYNC.to_vec()].concat());
+    let name = server_name(&std::mem::take(&mut d.to_server));
+    d.server(&[PARSED, &z(b'I')].concat()).released();
+    d.to_client.clear();
+    name
+}
+
+#[test]
+fn c1_clients_whose_settings_read_a_text_otherwise_share_no_statement() {
+    const TEXT: &str = "select timestamptz '2024-01-01 00:00'";
+    let mut d = Driver::new(Cut::Whole);
+    let base = [("TimeZone", "UTC"), ("DateStyle", "ISO, MDY")];
+    let ours = named_with(&mut d, &base, TEXT);
+    for (name, value) in [
+        ("TimeZone", "Asia/Tokyo"),
+        ("DateStyle", "ISO, DMY"),
+        ("IntervalStyle", "sql_standard"),
+        ("standard_conforming_strings", "off"),
+        ("client_encoding", "LATIN1"),
+    ] {
+        let other = [&base[..], &[(name, value)]].concat();
+        assert_ne!(named_with(&mut d, &other, TEXT), ours, "{name}");
+    }
+    let same = [&base[..], &[("application_name", "x")]].concat();
+    assert_eq!(named_with(&mut d, &same, TEXT), ours);
+}
+
+#[test]
+fn c1_a_local_setting_reads_apart_until_its_transaction_is_over() {
+    const TEXT: &str = "select date '01/02/2024'";
+    let base = [("TimeZone", "UTC")];
+    let mut d = Driver::new(Cut::Whole);
+    let ours = named_with(&mut d, &base, TEXT);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    let local = q("SET LOCAL datestyle = 'SQL, DMY'");
+    let steps = [parse("s", TEXT), SYNC.to_vec()].concat();
+    d.to_server.clear();
+    d.client(&[local, steps.clone()].concat());
+    let sent = std::mem::take(&mut d.to_server);
+    let at = sent.windows(7).position(|part| part == b"canter_").unwrap();
+    assert_ne!(server_name(&sent[at..]), ours);
+    d.server(&[cz("SET", b'T'), [PARSED, &z(b'T')].concat()].concat());
+    d.client(&q("commit"))
+        .server(&cz("COMMIT", b'I'))
+        .released();
+    let after = [&base[..], &[("application_name", "x")]].concat();
+    assert_eq!(named_with(&mut d, &after, TEXT), ours);
+}
+
+#[test]
+fn c1_a_statement_is_prepared_for_others_as_they_would_read_it() {
+    const TEXT: &str = "select time '01:00'";
+    let base = [("TimeZone", "UTC")];
+    let mut d = Driver::new(Cut::Whole);
+    let ours = named_with(&mut d, &base, TEXT);
+    d.client(&[parse("s", TEXT), SYNC.to_vec()].concat());
+    d.server(&[PARSED, &z(b'I')].concat());
+    // The client's time zone is another one now, and so is its server.
+    d.known.params = crate::relay::Params::new([("TimeZone", "Asia/Tokyo")]);
+    d.known.prepared.clear();
+    d.to_server.clear();
+    d.client(&run("s"));
+    let sent = std::mem::take(&mut d.to_server);
+    assert_ne!(server_name(&sent), ours);
+    assert!(show(&sent).contains(TEXT.split('\'').next().unwrap()));
 }

@@ -3,6 +3,7 @@
 
 use super::driver::*;
 use crate::relay::Label;
+use crate::relay::Lost;
 use crate::wire::build;
 
 /// What runs the text of a `Parse` without a name.
@@ -228,7 +229,10 @@ fn c4_a_server_that_dies_gives_names_back_in_the_same_order() {
         ]
         .concat();
         d.client(&[steps, SYNC.to_vec()].concat());
-        assert!(d.lose(&crate::wire::SqlError::error("08006", "gone")));
+        assert_eq!(
+            d.lose(&crate::wire::SqlError::error("08006", "gone")),
+            Lost::Lives
+        );
         let kept = d.relay.statement(b"a").map(|kept| kept.text().to_vec());
         assert_eq!(kept.as_deref(), Some(&b"select c4 lost"[..]));
     }

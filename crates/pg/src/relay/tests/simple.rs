@@ -2,6 +2,7 @@
 
 use super::driver::*;
 use crate::relay::Leaving;
+use crate::relay::Lost;
 use crate::wire::{SqlError, build};
 
 #[test]
@@ -153,7 +154,7 @@ fn b8_a_row_passes_in_pieces_without_being_gathered() {
     d.server(&[7; 100]).told(&[7; 100]);
     assert!(!d.relay.is_settled());
     // The client is in the middle of a message: nothing can be said to it.
-    assert!(!d.lose(&SqlError::error("08006", "gone")));
+    assert_eq!(d.lose(&SqlError::error("08006", "gone")), Lost::Cut);
 }
 
 #[test]
@@ -174,15 +175,58 @@ fn e5_a_dead_server_is_an_error_and_the_session_lives() {
         let error = e("57P01", "gone");
         let mut d = Driver::new(cut);
         d.client(&[q("a"), q("b")].concat());
-        assert!(d.lose(&gone));
+        assert_eq!(d.lose(&gone), Lost::Lives);
         d.told(&[error.clone(), z(b'I'), error.clone(), z(b'I')].concat());
         d.client(&[parse("", "x"), bind("", ""), execute("")].concat());
         d.server(PARSED).told(PARSED);
-        assert!(d.lose(&gone));
+        assert_eq!(d.lose(&gone), Lost::Lives);
         d.told(&error);
         d.client(&bind("", "")).client(SYNC).told(&z(b'I'));
         d.client(&q("x")).sent(&q("x"));
     }
+}
+
+#[test]
+fn e5_b7_a_copy_whose_server_dies_at_its_end_is_one_error() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&q("copy t from stdin"));
+        d.server(&message(b'G', b"\0\0\0")).to_client.clear();
+        d.client(&[message(b'd', b"1\n"), message(b'c', b"")].concat());
+        assert_eq!(d.lose(&SqlError::error("57P01", "gone")), Lost::Lives);
+        d.told(&[e("57P01", "gone"), z(b'I')].concat());
+    }
+}
+
+#[test]
+fn e5_a_lost_transaction_is_ended_in_any_words() {
+    for (text, done) in [
+        ("/* route=/x */ ROLLBACK", true),
+        ("ROLLBACK AND NO CHAIN", true),
+        ("-- done\nCOMMIT ;", true),
+        ("end work", true),
+        ("ROLLBACK TO a", false),
+        ("COMMIT PREPARED 'x'", false),
+        ("ROLLBACK AND CHAIN", false),
+    ] {
+        let mut d = Driver::new(Cut::Whole);
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.lose(&SqlError::error("57P01", "gone"));
+        d.client(&q("x")).to_client.clear();
+        d.client(&q(text));
+        let told = std::mem::take(&mut d.to_client);
+        let expected = if done { cz("ROLLBACK", b'I') } else { z(b'E') };
+        assert!(told.ends_with(&expected), "{text}: {}", show(&told));
+    }
+    // What stands behind its end is not run, and the client is free of it.
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.lose(&SqlError::error("57P01", "gone"));
+    d.client(&q("ROLLBACK; BEGIN"));
+    let told = std::mem::take(&mut d.to_client);
+    assert!(show(&told).contains("25P02") && told.ends_with(&z(b'I')));
+    d.to_server.clear();
+    d.client(&q("x")).sent(&q("x"));
 }
 
 #[test]
@@ -193,7 +237,7 @@ fn e5_a_transaction_that_was_lost_refuses_everything_until_it_is_ended() {
             d.client(&q("begin"))
                 .server(&cz("BEGIN", b'T'))
                 .told(&cz("BEGIN", b'T'));
-            assert!(d.lose(&SqlError::fatal("57P01", "gone")));
+            assert_eq!(d.lose(&SqlError::fatal("57P01", "gone")), Lost::Lives);
             d.told(b"");
             d.client(&q("x"))
                 .told(&[e("57P01", "gone"), z(b'E')].concat());

@@ -1,6 +1,8 @@
 //! Settings, pins and the questions about them.
 
 use super::driver::*;
+use crate::relay::Lost;
+use crate::wire::SqlError;
 
 fn probe(d: &mut Driver, rows: &[&[&str]]) {
     let mut answer = message(b'T', b"\0\0");
@@ -149,6 +151,146 @@ fn d3_a_setting_named_by_a_parameter_is_carried_and_never_seen_by_another_client
             .released();
         other.to_client.clear();
         other.client(&q("y")).sent(&q("y"));
+    }
+}
+
+#[test]
+fn d3_what_a_statement_prepared_in_sql_sets_is_asked_for_when_it_is_executed() {
+    for (prepares, executes, asked) in [
+        (
+            "PREPARE p(text) AS SELECT set_config('app.tenant',$1,false)",
+            "EXECUTE p('7')",
+            "current_setting('app.tenant',true)",
+        ),
+        (
+            "PREPARE p(text,text) AS SELECT set_config($1,$2,false)",
+            "EXECUTE p('app.tenant','7')",
+            "current_setting('app.tenant',true)",
+        ),
+        (
+            "PREPARE p AS SELECT pg_advisory_lock(1)",
+            "EXPLAIN ANALYZE EXECUTE p",
+            "pg_locks",
+        ),
+        (
+            "PREPARE p AS SELECT mine()",
+            "CREATE TABLE t AS EXECUTE p",
+            "pg_locks",
+        ),
+        (
+            "DO $$BEGIN EXECUTE 'PREPARE p AS SELECT 1'; END$$",
+            "EXECUTE p",
+            "source OPERATOR(pg_catalog.=) 'session'",
+        ),
+    ] {
+        let mut d = Driver::new(Cut::Whole);
+        d.client(&q(prepares)).server(&cz("PREPARE", b'I')).held();
+        probe(&mut d, &[&["p", "SQL PREPARE", "true"]]);
+        d.held();
+        d.to_server.clear();
+        d.client(&q(executes)).sent(&q(executes));
+        d.server(&cz("SELECT 1", b'I')).held();
+        let sql = d.sql();
+        assert!(sql.contains(asked), "{executes}: {sql}");
+        // Nothing of it is remembered when they are gone.
+        probe(&mut d, &[&["p", "SQL PREPARE", "true"]]);
+        d.client(&q("DEALLOCATE p"));
+        d.server(&cz("DEALLOCATE", b'I'));
+        probe(&mut d, &[]);
+        d.released();
+        d.to_server.clear();
+        d.client(&q("EXECUTE p")).sent(&q("EXECUTE p"));
+        d.server(&[e("26000", "x"), z(b'I')].concat())
+            .sent(b"")
+            .released();
+    }
+}
+
+fn ends(d: &mut Driver) {
+    let error = SqlError::fatal("08006", "gone");
+    let Lost::Ends(error) = d.lose(&error) else {
+        panic!("the session lives on without its state");
+    };
+    assert!(error.fatal);
+    assert_eq!(error.code_str(), "57P01");
+}
+
+#[test]
+fn e5_a_session_whose_state_dies_with_its_server_ends() {
+    for cut in CUTS {
+        let pinned = |text: &str, word: &str| {
+            let mut d = Driver::new(cut);
+            d.client(&q(text)).server(&cz("X", b'I'));
+            probe(&mut d, &[&["p", word, "true"]]);
+            d.held();
+            d
+        };
+        ends(&mut pinned("LISTEN c", "LISTEN"));
+        let mut d = pinned("SELECT pg_advisory_lock(1)", "advisory lock");
+        // A request under way is answered with the same words.
+        d.client(&q("select 1"));
+        d.to_client.clear();
+        ends(&mut d);
+        d.told(b"");
+        // What was answered, and is about to be asked for.
+        let mut d = Driver::new(cut);
+        d.client(&q("SET ROLE x")).server(&cz("SET", b'I')).held();
+        ends(&mut d);
+        // The same with the next request under way: nothing was asked yet.
+        let mut d = Driver::new(cut);
+        d.client(&[q("SET ROLE x"), q("select 1")].concat());
+        d.server(&cz("SET", b'I'));
+        ends(&mut d);
+        // A lock outlives its transaction.
+        let mut d = Driver::new(cut);
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&q("SELECT pg_advisory_lock(1)"))
+            .server(&cz("X", b'T'));
+        ends(&mut d);
+    }
+}
+
+#[test]
+fn e5_a_session_that_lost_only_what_its_client_is_told_of_lives() {
+    let gone = SqlError::error("57P01", "gone");
+    // A setting that was never set.
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("SET ROLE x"));
+    assert_eq!(d.lose(&gone), Lost::Lives);
+    d.told(&[e("57P01", "gone"), z(b'I')].concat());
+    // One that went with its transaction.
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.client(&q("SET ROLE x")).server(&cz("SET", b'T'));
+    assert_eq!(d.lose(&gone), Lost::Lives);
+    // A sequence: `currval` is an error then.
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("SELECT nextval('s')"))
+        .server(&cz("X", b'I'))
+        .held();
+    assert_eq!(d.lose(&gone), Lost::Lives);
+}
+
+#[test]
+fn d9_d14_the_protocol_ends_a_tie_as_sql_does() {
+    for (tie, word, closes) in [
+        (
+            "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+            "cursor with hold",
+            close('P', "c"),
+        ),
+        ("PREPARE p AS SELECT 1", "SQL PREPARE", close('S', "p")),
+    ] {
+        let mut d = Driver::new(Cut::Whole);
+        d.client(&q(tie)).server(&cz("X", b'I'));
+        probe(&mut d, &[&["p", word, "true"]]);
+        d.held().to_server.clear();
+        let all = [closes, SYNC.to_vec()].concat();
+        d.client(&all).sent(&all);
+        d.server(&[CLOSED, &z(b'I')].concat()).held();
+        assert!(d.sql().contains(word));
+        probe(&mut d, &[&["p", word, "false"]]);
+        d.released();
     }
 }
 
