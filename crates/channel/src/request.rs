@@ -198,10 +198,21 @@ const FILE: u8 = 1;
 /// The path of a message, without looking at anything else of it; None when a length points outside.
 #[must_use]
 pub fn path(message: &[u8]) -> Option<&[u8]> {
+    path_and_client(message).map(|(path, _)| path)
+}
+
+/// The path of a message and its client's address; None when a length points outside.
+#[must_use]
+pub fn path_and_client(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = Reader(message.get(TEXTS_AT..)?);
-    let (method, target, path) = (rest.u16().ok()?, rest.u16().ok()?, rest.u16().ok()?);
-    let start = TEXTS_AT + 2 * TEXTS + usize::from(method) + usize::from(target);
-    message.get(start..start + usize::from(path))
+    let mut length = || rest.u16().ok().map(usize::from);
+    let before = length()? + length()?;
+    let (path, query, client) = (length()?, length()?, length()?);
+    let texts = message.get(TEXTS_AT + 2 * TEXTS + before..)?;
+    Some((
+        texts.get(..path)?,
+        texts.get(path + query..)?.get(..client)?,
+    ))
 }
 
 /// A message received.

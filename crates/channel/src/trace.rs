@@ -35,9 +35,8 @@ impl Trace {
     /// cannot have begun before it was handed in, nor in the future.
     pub fn note_started(&self, stamps: (u32, u32), now: Moment) {
         // It may have begun since the clock was asked, while answers were brought home.
-        let (now, ago) = (now.at, now.us.wrapping_sub(stamps.0));
-        let ago = if ago > u32::MAX / 2 { 0 } else { ago };
-        let ago = Duration::from_micros(ago.into());
+        let ago = Duration::from_micros(now.us_since(stamps.0).into());
+        let now = now.at;
         let submitted = self.submitted.get().unwrap_or(now);
         let started = now.checked_sub(ago).unwrap_or(submitted).max(submitted);
         self.started.set(Some(started));
@@ -74,6 +73,14 @@ impl Moment {
             at: Instant::now(),
             us: now_us(),
         }
+    }
+
+    /// Microseconds since a stamp of a worker ([`now_us`]), which is not taken on trust: none where it
+    /// lies in the future.
+    #[must_use]
+    pub fn us_since(self, stamp: u32) -> u32 {
+        let ago = self.us.wrapping_sub(stamp);
+        if ago > u32::MAX / 2 { 0 } else { ago }
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod breaker;
 pub mod budget;
 pub mod conform;
+pub mod cost;
 pub mod frames;
 mod hpack;
 pub mod pace;

@@ -127,16 +127,20 @@ impl Inner {
             0
         };
         if last {
-            self.finish(at, head.slot, key);
+            self.finish(at, head.slot, key, *now.get_or_insert_with(Moment::now));
         }
         brought
     }
 
-    fn finish(&mut self, at: usize, slot: SlotId, key: Key) {
+    fn finish(&mut self, at: usize, slot: SlotId, key: Key, now: Moment) {
         let Some(entry) = self.entries.try_remove(key) else {
             return;
         };
         self.served += 1;
+        if let Some(worker) = self.workers.get(at) {
+            let (started, _) = worker.end.stamps(slot);
+            self.costs.learn(entry.kind, now.us_since(started));
+        }
         if self.poison.has_suspects() {
             self.poison.succeeded(fingerprint(&entry.message));
         }

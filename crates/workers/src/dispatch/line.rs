@@ -1,4 +1,5 @@
-//! Owns the order in which requests wait: those that are urgent first, each kind as it came.
+//! Owns the order in which requests wait: those that are urgent first, then classes of cost in turn
+//! (`canter_shield::cost`), each kind as it came; and who gives way to whom.
 //! Leaves what a request is, and who may wait, to `mod`.
 //!
 //! It may hold keys whose entry has left; those are skipped by whoever takes them.
@@ -6,65 +7,212 @@
 use std::collections::VecDeque;
 
 use canter_channel::call::{Answer, Failure};
+use canter_shield::cost::{CLASSES, Class, Turns};
 
-use super::{Inner, Key, WorkerId};
+use super::{DEPTH, Entry, Inner, Key, SHALLOW, WorkerId};
 use crate::dispatch::Place;
+use crate::dispatch::worker::{Standing, Worker};
+
+/// Requests after which what was given to workers counts as begun.
+const RECENT: u64 = 2048;
 
 /// A request, and the number that tells it from the next user of its entry.
 type Waiting = (Key, u64);
+
+/// What goes ahead of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// Of everything else.
+    Urgent,
+    /// With others of about the same cost.
+    Of(Class),
+}
 
 /// The queue.
 #[derive(Default)]
 pub(super) struct Line {
     urgent: VecDeque<Waiting>,
-    others: VecDeque<Waiting>,
+    others: [VecDeque<Waiting>; CLASSES],
+    turns: Turns,
 }
 
 impl Line {
-    fn of(&mut self, urgent: bool) -> &mut VecDeque<Waiting> {
-        if urgent {
-            &mut self.urgent
-        } else {
-            &mut self.others
+    fn of(&mut self, rank: Rank) -> &mut VecDeque<Waiting> {
+        let Rank::Of(class) = rank else {
+            return &mut self.urgent;
+        };
+        if self.waiting(class) == 0 {
+            self.turns.begins(class);
+        }
+        match self.others.get_mut(class.index()) {
+            Some(others) => others,
+            // There is a place for each class.
+            None => &mut self.urgent,
         }
     }
 
-    pub fn push(&mut self, waiting: Waiting, urgent: bool) {
-        self.of(urgent).push_back(waiting);
+    pub fn push(&mut self, waiting: Waiting, rank: Rank) {
+        self.of(rank).push_back(waiting);
     }
 
     /// Back to the head of its kind: it was given out and taken back.
-    pub fn put_back(&mut self, waiting: Waiting, urgent: bool) {
-        self.of(urgent).push_front(waiting);
+    pub fn put_back(&mut self, waiting: Waiting, rank: Rank) {
+        self.of(rank).push_front(waiting);
     }
 
-    pub fn first(&self) -> Option<Waiting> {
-        self.urgent.front().or(self.others.front()).copied()
+    pub fn first(&self) -> Option<(Waiting, Rank)> {
+        if let Some(first) = self.urgent.front() {
+            return Some((*first, Rank::Urgent));
+        }
+        let class = self.turns.next(|class| self.waiting(class) > 0)?;
+        let first = self.others.get(class.index())?.front()?;
+        Some((*first, Rank::Of(class)))
     }
 
-    pub fn drop_first(&mut self) {
-        if self.urgent.pop_front().is_none() {
-            self.others.pop_front();
+    pub fn drop_first(&mut self, rank: Rank) {
+        self.of(rank).pop_front();
+    }
+
+    /// One of these was given out while others wait.
+    pub fn served(&mut self, rank: Rank) {
+        if let Rank::Of(class) = rank {
+            self.turns.served(class);
         }
     }
 
-    /// How many urgent ones wait.
-    pub fn urgent(&self) -> usize {
-        self.urgent.len()
+    /// How many go before one more of these.
+    pub fn before(&self, rank: Rank) -> usize {
+        match rank {
+            Rank::Urgent => self.urgent.len(),
+            Rank::Of(class) => {
+                self.urgent.len() + self.turns.before(class, |other| self.waiting(other))
+            }
+        }
     }
 
-    fn last_of_others(&mut self) -> Option<Waiting> {
-        self.others.pop_back()
+    /// Whether one more of these would be the first.
+    fn goes_first(&mut self, rank: Rank) -> bool {
+        let Rank::Of(class) = rank else {
+            return self.urgent.is_empty();
+        };
+        if !self.urgent.is_empty() || self.waiting(class) > 0 {
+            return false;
+        }
+        self.turns.begins(class);
+        let next = |other| other == class || self.waiting(other) > 0;
+        self.turns.next(next) == Some(class)
+    }
+
+    /// Whether what waits is dearer, some of it.
+    fn has_dearer(&self, class: Class) -> bool {
+        let mut dearer = Class::all().filter(|other| *other > class);
+        dearer.any(|other| self.waiting(other) > 0)
+    }
+
+    fn waiting(&self, class: Class) -> usize {
+        self.others.get(class.index()).map_or(0, VecDeque::len)
+    }
+
+    /// The newest of the dearest that gives way to these.
+    fn last_behind(&mut self, rank: Rank) -> Option<Waiting> {
+        let gives_way = |class: &Class| match rank {
+            Rank::Urgent => true,
+            Rank::Of(cheaper) => *class > cheaper,
+        };
+        let mut dearest = Class::all().rev().filter(gives_way);
+        dearest.find_map(|class| self.others.get_mut(class.index())?.pop_back())
     }
 }
 
 impl Inner {
-    /// Refuses the newest request that is not urgent, to make room for one that is; false when none
-    /// waits.
-    pub(super) fn refuse_one(&mut self) -> bool {
-        while let Some((key, number)) = self.line.last_of_others() {
+    /// Whether anybody waits who is to go before one more of these.
+    pub(super) fn is_behind(&mut self, rank: Rank) -> bool {
+        match rank {
+            Rank::Urgent => self.line.before(rank) > 0,
+            Rank::Of(_) => self.queued > 0 && !self.line.goes_first(rank),
+        }
+    }
+
+    /// Whether one of these goes ahead of what is dearer and waits, here or at workers.
+    pub(super) fn is_amid_dearer(&self, rank: Rank) -> bool {
+        let Rank::Of(class) = rank else { return false };
+        self.has_given_dearer(class) || (self.queued > 0 && self.line.has_dearer(class))
+    }
+
+    fn has_given_dearer(&self, class: Class) -> bool {
+        let dearest = self.dearest_given;
+        dearest.is_some_and(|(number, dear)| dear.is_far_above(class) && self.is_recent(number))
+    }
+
+    fn is_recent(&self, number: u64) -> bool {
+        self.next_number - number < RECENT
+    }
+
+    /// Notes that it was given to a worker.
+    pub(super) fn has_given(&mut self, number: u64, rank: Rank) {
+        if self.queued > 0 {
+            self.line.served(rank);
+        }
+        let Rank::Of(class) = rank else { return };
+        let dearest = self.dearest_given;
+        let dearest = dearest.filter(|(number, _)| self.is_recent(*number));
+        if class > Class::default() && dearest.is_none_or(|(_, dearest)| class >= dearest) {
+            self.dearest_given = Some((number, class));
+        }
+    }
+
+    pub(super) fn depth(&self) -> u32 {
+        if self.settings.has_priorities {
+            SHALLOW
+        } else {
+            DEPTH
+        }
+    }
+
+    /// How many may lie in a worker's ring for one more of these to be given.
+    pub(super) fn depth_for(&self, rank: Rank) -> u32 {
+        match rank {
+            Rank::Urgent => DEPTH,
+            // What was taken back to let it pass lies there still.
+            Rank::Of(_) if self.is_amid_dearer(rank) => 2 * self.depth(),
+            Rank::Of(_) => self.depth(),
+        }
+    }
+
+    /// Takes what is dearer than these, and not begun, back from the workers, that one of these need not
+    /// wait behind it whoever gets it; true when there was any.
+    pub(super) fn overtake(&mut self, rank: Rank) -> bool {
+        let Rank::Of(class) = rank else { return false };
+        if !self.has_given_dearer(class) {
+            return false;
+        }
+        let is_dearer =
+            |entry: &Entry| matches!(entry.rank, Rank::Of(other) if other.is_far_above(class));
+        let mut back = Vec::new();
+        for worker in &mut self.workers {
+            if worker.standing != Standing::Open || worker.end.untaken() == 0 {
+                continue;
+            }
+            let mut kept = VecDeque::new();
+            for key in std::mem::take(&mut worker.offered) {
+                match self.entries.get(key) {
+                    Some(entry) if is_dearer(entry) && take_from(worker, entry) => back.push(key),
+                    _ => kept.push_back(key),
+                }
+            }
+            worker.offered = kept;
+        }
+        let any = !back.is_empty();
+        self.return_to_line(back);
+        any
+    }
+
+    /// Refuses the newest of the dearest requests that give way to one of these, to make room for it;
+    /// false when none waits.
+    pub(super) fn refuse_one(&mut self, rank: Rank) -> bool {
+        while let Some((key, number)) = self.line.last_behind(rank) {
             // Its entry may have left, and be another's now.
-            let is_this = |entry: &super::Entry| entry.number == number;
+            let is_this = |entry: &Entry| entry.number == number;
             if !self.entries.get(key).is_some_and(is_this) {
                 continue;
             }
@@ -90,9 +238,7 @@ impl Inner {
             && let Some(key) = worker.offered.pop_front()
         {
             if let Some(entry) = self.entries.get(key)
-                && let Place::Given(at, slot) = entry.place
-                && at == id
-                && worker.reclaim(slot)
+                && take_from(worker, entry)
             {
                 back.push(key);
             }
@@ -103,15 +249,24 @@ impl Inner {
     }
 
     /// Puts requests that had been given out back to the head of the queue, in order of arrival.
-    pub(super) fn put_back(&mut self, mut keys: Vec<Key>) {
+    pub(super) fn put_back(&mut self, keys: Vec<Key>) {
+        self.return_to_line(keys);
+        self.pump();
+    }
+
+    fn return_to_line(&mut self, mut keys: Vec<Key>) {
         keys.sort_by_key(|&key| self.entries.get(key).map(|entry| entry.number));
         for key in keys.into_iter().rev() {
             if let Some(entry) = self.entries.get_mut(key) {
                 entry.place = Place::Queued;
-                self.line.put_back((key, entry.number), entry.urgent);
+                self.line.put_back((key, entry.number), entry.rank);
                 self.queued += 1;
             }
         }
-        self.pump();
     }
+}
+
+/// Takes a request back that a worker was offered; false when it is not there, or has begun.
+fn take_from(worker: &mut Worker, entry: &Entry) -> bool {
+    matches!(entry.place, Place::Given(at, slot) if at == worker.id && worker.reclaim(slot))
 }

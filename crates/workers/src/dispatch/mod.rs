@@ -18,6 +18,7 @@ mod ticket;
 mod worker;
 
 use std::cell::RefCell;
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,12 +26,13 @@ use std::time::{Duration, Instant};
 use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::control::ProfileOrder;
 use canter_channel::trace::Trace;
-use canter_channel::{Control, Look, SlotId};
+use canter_channel::{Control, Look, SlotId, request};
+use canter_shield::cost::{self, Costs};
 use canter_shield::wait;
 use slab::Slab;
 
 use crate::poison::Poison;
-use line::Line;
+use line::{Line, Rank};
 pub use named::Named;
 use named::{describe, fingerprint};
 pub use run::{Adopted, before_sleep};
@@ -174,7 +176,9 @@ struct Entry {
     message: Vec<u8>,
     file: Option<OwnedFd>,
     place: Place,
-    urgent: bool,
+    rank: Rank,
+    /// By what its cost is known again.
+    kind: cost::Kind,
     submitted: Instant,
     deadline: Option<Instant>,
     /// Until the router in front gives up.
@@ -212,6 +216,10 @@ struct Inner {
     jitter: u64,
     /// How long those at the end would wait.
     waits: wait::Queue,
+    /// What requests cost.
+    costs: Costs,
+    /// The newest of the dearest requests that workers were given of late, and its class.
+    dearest_given: Option<(u64, cost::Class)>,
     /// Requests answered to their end, ever.
     served: u64,
     started: Instant,
@@ -236,6 +244,8 @@ impl Dispatch {
             clock: clock::Ticker::default(),
             jitter,
             waits: wait::Queue::new(wait::Patience::default()),
+            costs: Costs::new(RandomState::new().hash_one(jitter)),
+            dearest_given: None,
             served: 0,
             started: Instant::now(),
         })))
@@ -328,13 +338,21 @@ impl Inner {
         mailbox: &Rc<RefCell<Mailbox>>,
     ) -> Option<(Key, u64)> {
         let now = submission.at;
+        let whose = request::path_and_client(&submission.message);
+        let kind = whose.map(|(path, client)| self.costs.kind(path, client));
+        let kind = kind.unwrap_or_default();
+        let rank = if submission.urgent {
+            Rank::Urgent
+        } else {
+            Rank::Of(self.costs.class(kind))
+        };
         let refused = if self.stopping {
             Some(Failure::Stopping)
         } else if self.poison.has_suspects()
             && self.poison.refuses(fingerprint(&submission.message), now)
         {
             Some(Failure::Refused)
-        } else if !self.has_room(&submission, now) {
+        } else if !self.has_room(&submission, rank, now) {
             Some(Failure::QueueFull)
         } else {
             None
@@ -353,7 +371,8 @@ impl Inner {
             message: submission.message,
             file: submission.file,
             place: Place::Queued,
-            urgent: submission.urgent,
+            rank,
+            kind,
             submitted: now,
             deadline: submission.deadline,
             wanted_until: submission.wanted_until,
@@ -364,13 +383,10 @@ impl Inner {
             looks: slow::Looks::default(),
             trace: submission.trace,
         });
-        let is_behind = if submission.urgent {
-            self.line.urgent() > 0
-        } else {
-            self.queued > 0
-        };
+        let is_behind = self.is_behind(rank);
+        let has_overtaken = !is_behind && self.overtake(rank);
         if is_behind || !self.give(key) {
-            self.line.push((key, number), submission.urgent);
+            self.line.push((key, number), rank);
             self.queued += 1;
             if submission.urgent {
                 // Those before it may all have left: then nobody else would look.
@@ -378,23 +394,24 @@ impl Inner {
             } else {
                 self.want_waking();
             }
+        } else if has_overtaken {
+            self.pump();
         }
         Some((key, number))
     }
 
-    /// Whether it may wait. Where others are refused an urgent one takes the place of one of them.
-    fn has_room(&mut self, submission: &Submission, now: Instant) -> bool {
+    /// Whether it may wait. Where others are refused one that goes ahead of them takes the place of one.
+    fn has_room(&mut self, submission: &Submission, rank: Rank, now: Instant) -> bool {
         let is_full = self.is_full();
-        if is_full && !submission.urgent {
+        let passes = self.is_amid_dearer(rank);
+        if is_full && !submission.urgent && !passes {
             return false;
         }
-        let before = if submission.urgent {
-            self.line.urgent()
-        } else {
-            self.queued
-        };
-        self.is_worth_waiting(before, submission.begin_until(), now)
-            && (!is_full || self.refuse_one())
+        // Nearly always: nobody waits.
+        let waits = self.queued > 0;
+        let before = if waits { self.line.before(rank) } else { 0 };
+        self.is_worth_waiting(before, passes, submission.begin_until(), now)
+            && (!is_full || self.refuse_one(rank))
     }
 
     /// Whether as many requests wait as may. Those offered to a worker that has not begun them wait,
@@ -414,11 +431,18 @@ impl Inner {
             && self.queued + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
     }
 
-    /// Whether one more would be served in useful time, behind so many that wait already.
-    fn is_worth_waiting(&mut self, before: usize, deadline: Option<Instant>, now: Instant) -> bool {
+    /// Whether one more would be served in useful time, behind so many that wait already; `passes` if
+    /// it goes ahead of what is at workers, too.
+    fn is_worth_waiting(
+        &mut self,
+        before: usize,
+        passes: bool,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> bool {
         let given: u32 = self.workers.iter().map(|worker| worker.in_flight).sum();
         // Nearly always: nobody waits.
-        if before == 0 && given < BUSY {
+        if before == 0 && (given < BUSY || passes) {
             return true;
         }
         let now_ms = now.duration_since(self.started).as_millis() as u64;
@@ -435,8 +459,10 @@ impl Inner {
 
     /// Offers the request to the best worker; false when none can take it now.
     fn give(&mut self, key: Key) -> bool {
-        let urgent = self.entries.get(key).is_some_and(|entry| entry.urgent);
-        let depth = if urgent { DEPTH } else { self.depth() };
+        let Some(rank) = self.entries.get(key).map(|entry| entry.rank) else {
+            return false;
+        };
+        let depth = self.depth_for(rank);
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
@@ -459,6 +485,7 @@ impl Inner {
             }
         };
         entry.place = Place::Given(worker.id, slot);
+        let number = entry.number;
         let (served, id, replacing) = (worker.served, worker.id, worker.replacing.is_some());
         if worker.pushed >= WAKE_AFTER {
             worker.pushed = 0;
@@ -467,21 +494,14 @@ impl Inner {
         if may_wait {
             self.clock.start();
         }
+        self.has_given(number, rank);
         self.count_served(id, served, replacing);
         true
     }
 
-    fn depth(&self) -> u32 {
-        if self.settings.has_priorities {
-            SHALLOW
-        } else {
-            DEPTH
-        }
-    }
-
     /// Gives waiting requests to workers with room.
     fn pump(&mut self) {
-        while let Some((key, number)) = self.line.first() {
+        while let Some(((key, number), rank)) = self.line.first() {
             let wanted = self
                 .entries
                 .get(key)
@@ -493,7 +513,7 @@ impl Inner {
                 }
                 self.queued -= 1;
             }
-            self.line.drop_first();
+            self.line.drop_first(rank);
         }
     }
 

@@ -14,6 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::*;
 
 mod broken;
+mod cost;
 mod room;
 mod urgent;
 

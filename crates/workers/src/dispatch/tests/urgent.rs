@@ -3,7 +3,11 @@
 use super::*;
 
 /// Starts what the worker was offered, in its order, and answers it at once; their paths.
-async fn served(worker: &mut Played, names: &mut Vec<(u64, String)>, count: usize) -> Vec<String> {
+pub(super) async fn served(
+    worker: &mut Played,
+    names: &mut Vec<(u64, String)>,
+    count: usize,
+) -> Vec<String> {
     let mut order = Vec::new();
     while order.len() < count {
         let Some(request) = worker.start() else {

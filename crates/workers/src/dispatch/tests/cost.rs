@@ -1,0 +1,102 @@
+//! Owns the tests of what is cheap and what is dear.
+
+use super::urgent::served;
+use super::*;
+
+impl Stage {
+    /// Such requests have cost so much of late.
+    fn teach(&self, path: &str, us: u32) {
+        let costs = &mut self.dispatch.0.borrow_mut().costs;
+        let kind = costs.kind(path.as_bytes(), b"192.0.2.1");
+        costs.learn(kind, us);
+    }
+
+    fn class(&self, path: &str) -> usize {
+        let costs = &self.dispatch.0.borrow().costs;
+        costs
+            .class(costs.kind(path.as_bytes(), b"192.0.2.1"))
+            .index()
+    }
+
+    /// Hands so many of the same in, and notes their numbers.
+    fn submit_all(&self, path: &str, count: usize, names: &mut Vec<(u64, String)>) -> Vec<Ticket> {
+        let tickets: Vec<_> = (0..count).map(|_| self.submit(path, LONG)).collect();
+        let numbers = tickets.iter().filter_map(Ticket::number);
+        names.extend(numbers.map(|number| (number, path.to_owned())));
+        tickets
+    }
+}
+
+#[test]
+fn s4_a_visitor_waits_behind_no_large_response_that_has_not_begun() {
+    run(async || {
+        let mut stage = Stage::new(3000);
+        let (mut first, mut second) = (stage.worker().await, stage.worker().await);
+        stage.teach("/big", 8000);
+        stage.teach("/", 200);
+        let mut names = Vec::new();
+        // More than both rings take, and all from the same address.
+        let _big = stage.submit_all("/big", 2000, &mut names);
+        let running = [first.start(), second.start()].map(Option::unwrap);
+        let _visits = stage.submit_all("/", 4, &mut names);
+        for (worker, request) in [(&mut first, running[0]), (&mut second, running[1])] {
+            names.retain(|(number, _)| *number != request.number);
+            worker.answer(request);
+        }
+        let mut order = served(&mut first, &mut names, 2).await;
+        order.extend(served(&mut second, &mut names, 2).await);
+        assert_eq!(order, ["/", "/", "/", "/"]);
+        // Nothing is lost, and nothing comes twice.
+        while !names.is_empty() {
+            for worker in [&mut first, &mut second] {
+                let Some(request) = worker.start() else {
+                    tokio::task::yield_now().await;
+                    before_sleep();
+                    continue;
+                };
+                let at = |(number, _): &(u64, String)| *number == request.number;
+                names.swap_remove(names.iter().position(at).unwrap());
+                worker.answer(request);
+            }
+        }
+        assert_eq!(stage.dispatch.load().0, 0);
+    });
+}
+
+#[test]
+fn s4_a_full_queue_refuses_a_large_response_for_a_visitor() {
+    run(async || {
+        let stage = Stage::new(3);
+        stage.teach("/big", 8000);
+        stage.teach("/", 200);
+        let mut names = Vec::new();
+        let mut big = stage.submit_all("/big", 3, &mut names);
+        let visit = stage.submit("/", LONG);
+        let full = Some(Failure::QueueFull);
+        assert!(visit.is_queued());
+        assert_eq!(failure_of(&answer_of(&mut big[2]).await), full);
+        let mut one_more = stage.submit("/big", LONG);
+        assert_eq!(failure_of(&answer_of(&mut one_more).await), full);
+        assert_eq!(stage.dispatch.load(), (3, 0));
+    });
+}
+
+#[test]
+fn what_a_request_costs_is_learned_from_the_time_it_runs() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut worker = stage.worker().await;
+        for (path, least) in [("/", Duration::ZERO), ("/big", Duration::from_millis(9))] {
+            let mut ticket = stage.submit(path, LONG);
+            let request = worker.start().unwrap();
+            let began = Instant::now();
+            while began.elapsed() < least {
+                std::hint::spin_loop();
+            }
+            worker.answer(request);
+            answer_of(&mut ticket).await;
+        }
+        assert!(stage.class("/big") >= 4);
+        assert!(stage.class("/") < stage.class("/big"));
+    });
+}
