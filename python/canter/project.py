@@ -176,7 +176,7 @@ def load_app(directory: str) -> tuple[str, Callable[..., Any]]:
         app = load(name)
     except LoadError as error:
         if of_commands is None or VARIABLE in os.environ or not _asks_for_settings(error):
-            raise
+            raise _with_settings(error, name, of_commands) from error.__cause__
         os.environ[VARIABLE] = of_commands
         app = load(name)
     served = os.environ.get(VARIABLE)
@@ -188,6 +188,18 @@ def load_app(directory: str) -> tuple[str, Callable[..., Any]]:
             flush=True,
         )
     return name, app
+
+
+def _with_settings(error: LoadError, name: str, of_commands: str | None) -> LoadError:
+    """The error together with how to run with the settings of manage.py, where it had others: those for
+    production ask for what a developer's machine does not have."""
+    served = os.environ.get(VARIABLE)
+    if error.__cause__ is None or of_commands is None or served in (None, of_commands):
+        return error
+    return LoadError(
+        f"{error}; it had the settings {served!r}, which {name.partition(':')[0]} names; "
+        f"with those of manage.py: {VARIABLE}={of_commands} canter serve"
+    )
 
 
 def _asks_for_settings(error: LoadError) -> bool:

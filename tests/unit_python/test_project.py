@@ -207,6 +207,22 @@ def test_a_wsgi_module_that_fails_otherwise_is_imported_once(tmp_path: Path) -> 
         load_app(str(tmp_path))
 
 
+def test_settings_that_fail_and_are_not_those_of_manage_py_are_named(tmp_path: Path) -> None:
+    package = project(tmp_path, STARTPROJECT)
+    # As cookiecutter-django's, on a machine without production's variables.
+    fails = "raise ValueError('Set the DJANGO_SECRET_KEY environment variable')"
+    source = SERVED.format(first=f"os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'production')\n{fails}")
+    (tmp_path / package / "wsgi.py").write_text(source)
+    with pytest.raises(LoadError, match="DJANGO_SECRET_KEY") as caught:
+        load_app(str(tmp_path))
+    what, _, hint = str(caught.value).partition("; ")
+    assert what.endswith("DJANGO_SECRET_KEY environment variable")
+    assert f"'production', which {package}.wsgi names" in hint
+    assert f"DJANGO_SETTINGS_MODULE={package}.settings canter serve" in hint
+    # What failed is shown as before.
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 def test_a_folder_without_a_project_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="name the app, such as canter serve mysite.wsgi"):
         find_app(str(tmp_path))
