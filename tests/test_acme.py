@@ -109,6 +109,17 @@ def test_h10_a_restart_asks_for_nothing_while_there_is_time(folder: Path, acme: 
     assert len(acme.orders) == 1 and len(acme.accounts) == 1
 
 
+def test_h10_an_account_that_the_authority_has_forgotten_is_replaced(folder: Path, acme: Acme) -> None:
+    kept = folder / "forgotten"
+    with Site(folder / "known", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]))
+    acme.accounts.clear()
+    files(kept)[f"{NAME}.pem"].unlink()
+    with Site(folder / "unknown", acme, kept) as site:
+        until(lambda: len(acme.issued) == 2 and site.has(acme.issued[1]))
+    assert len(acme.accounts) == 1
+
+
 def test_h10_two_names_have_a_certificate_each(folder: Path, acme: Acme) -> None:
     with Site(folder / "two", acme, folder / "both", NAME, "other.localhost") as site:
         until(lambda: len(acme.issued) == 2)

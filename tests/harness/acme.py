@@ -170,6 +170,8 @@ class Acme:
         self._nonces.remove(header["nonce"])
         if ("jwk" in header) == ("kid" in header) or ("jwk" in header) != (path == "/account"):
             raise Problem(400, "malformed", "jwk and kid are in each other's place")
+        if "kid" in header and header["kid"] not in self.accounts:
+            raise Problem(400, "accountDoesNotExist", "an account nobody has")
         jwk = header.get("jwk") or self.accounts[header["kid"]]["jwk"]
         numbers = ec.EllipticCurvePublicNumbers(
             int.from_bytes(unb64(jwk["x"]), "big"),
@@ -196,7 +198,7 @@ class Acme:
     def _account(self, payload: Any, headers: dict[str, str]) -> tuple[int, Any]:
         if not payload.get("termsOfServiceAgreed"):
             raise Problem(403, "userActionRequired", "the terms are not agreed to")
-        kid = f"{self.url}/account/{len(self.accounts) + 1}"
+        kid = f"{self.url}/account/{secrets.token_urlsafe(8)}"
         self.accounts[kid] = payload
         headers["Location"] = kid
         return 201, {"status": "valid", "contact": payload.get("contact", [])}

@@ -122,8 +122,20 @@ impl Plan {
 
     /// Gets a new certificate when it is time; says when to look again.
     async fn look(&self, site: &mut Site, account: &mut Option<Account>, challenges: &Challenges) {
-        let outcome = tokio::time::timeout(PATIENCE, self.try_look(site, account, challenges));
-        let failure = match outcome.await {
+        let attempt = async {
+            match self.try_look(site, account, challenges).await {
+                // It was wiped, as those for tests are, or the account was closed: another is made.
+                Err(failure) if failure.contains(NO_ACCOUNT) && account.is_some() => {
+                    *account = None;
+                    self.store
+                        .forget_account()
+                        .map_err(|error| format!("{failure}; account.json stays: {error}"))?;
+                    self.try_look(site, account, challenges).await
+                }
+                outcome => outcome,
+            }
+        };
+        let failure = match tokio::time::timeout(PATIENCE, attempt).await {
             Ok(Ok(next)) => {
                 site.failures = 0;
                 site.next = next;
@@ -195,6 +207,9 @@ impl Plan {
         Ok(account)
     }
 }
+
+/// What an authority says that does not know our account (RFC 8555, section 6.7).
+const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
 /// One name, as it stands.
 struct Site {

@@ -60,6 +60,11 @@ impl Store {
         write(&self.account_file(), &serde_json::to_vec(credentials)?)
     }
 
+    /// From now on there is no account.
+    pub fn forget_account(&self) -> io::Result<()> {
+        remove(&self.account_file())
+    }
+
     /// How often in a row the authority has refused this name, and when the last time was.
     pub fn failures(&self, name: &str) -> Option<(u32, SystemTime)> {
         let path = self.failures_file(name);
@@ -73,10 +78,7 @@ impl Store {
         if count > 0 {
             return write(&path, format!("{count}\n").as_bytes());
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove(&path)
     }
 
     fn failures_file(&self, name: &str) -> PathBuf {
@@ -85,6 +87,14 @@ impl Store {
 
     fn account_file(&self) -> PathBuf {
         self.0.join("account.json")
+    }
+}
+
+/// Removes a file, if there is one.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
