@@ -285,6 +285,22 @@ LIES = [
     "Script-Name: /evil",
     "X_Forwarded_For: 6.6.6.6",
     "Proxy: http://evil",
+    "CF-Connecting-IP: 6.6.6.6",
+    "CF-Connecting-IPv6: 2001:db8::6",
+    "True-Client-IP: 6.6.6.6",
+    "Fastly-Client-IP: 6.6.6.6",
+    "Fly-Client-IP: 6.6.6.6",
+    "Client-IP: 6.6.6.6",
+    "X-Client-IP: 6.6.6.6",
+    "X-Cluster-Client-IP: 6.6.6.6",
+    "X-Forwarded: for=6.6.6.6",
+    "Forwarded-For: 6.6.6.6",
+    "X-Original-Forwarded-For: 6.6.6.6",
+    "X-Envoy-External-Address: 6.6.6.6",
+    "X-Original-URL: /evil",
+    "X-Rewrite-URL: /evil",
+    "Remote-User: evil",
+    "X-Remote-User: evil",
 ]
 
 

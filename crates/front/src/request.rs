@@ -298,7 +298,8 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
 }
 
 fn is_left_out(known: KnownName, name: &[u8], origin: &Origin<'_>) -> bool {
-    let is_left_out = speaks_for_the_client(known, name);
+    let is_left_out = speaks_for_the_client(known, name)
+        || (origin.trusted.is_none() && known == KnownName::Other && names_the_client(name));
     if is_left_out && origin.trusted.is_none() {
         unheard::note(name, &origin.client.address);
     }
@@ -329,6 +330,29 @@ pub(crate) fn speaks_for_the_client(known: KnownName, name: &[u8]) -> bool {
         _ => return false,
     };
     starts.iter().any(|start| starts_with(name, start))
+}
+
+/// Names by which services in front of a site, and older proxies, say who the client is, who has logged
+/// in, or what was asked for. They are nothing to us, but apps read them: a trusted peer's pass.
+fn names_the_client(name: &[u8]) -> bool {
+    let names: &[&[u8]] = match name.first().map(u8::to_ascii_lowercase) {
+        Some(b'c') => &[b"cf-connecting-ip", b"cf-connecting-ipv6", b"client-ip"],
+        Some(b'f') => &[b"fastly-client-ip", b"fly-client-ip", b"forwarded-for"],
+        Some(b'r') => &[b"remote-user"],
+        Some(b't') => &[b"true-client-ip"],
+        Some(b'x') => &[
+            b"x-client-ip",
+            b"x-cluster-client-ip",
+            b"x-envoy-external-address",
+            b"x-forwarded",
+            b"x-original-forwarded-for",
+            b"x-original-url",
+            b"x-remote-user",
+            b"x-rewrite-url",
+        ],
+        _ => return false,
+    };
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn starts_with(name: &[u8], start: &[u8]) -> bool {
