@@ -9,6 +9,7 @@ import http.client
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,30 @@ def test_s13_the_connection_idle_longest_makes_room(folder: Path) -> None:
             assert stack.enter_context(server.client()).get("/").status == 200
             assert clients[0].is_closed()
             assert clients[4].get("/").status == 200
+
+
+def test_s13_a_full_table_of_slow_transfers_makes_room(folder: Path) -> None:
+    flags = ("--max-connections", "4", "--rate-grace", "1s", "--min-rate", "10")
+    with Server(folder / "drips", APP, *flags) as server, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(server.client()) for _ in range(4)]
+        for client in slow:
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\nab")
+        stop = threading.Event()
+
+        def drip() -> None:
+            while not stop.wait(0.1):
+                for client in slow:
+                    with contextlib.suppress(OSError):
+                        client.socket.sendall(b"a" * 5)
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            with server.client() as other:
+                assert other.get("/").status == 200
+        finally:
+            stop.set()
+            dripping.join()
 
 
 def test_s13_a_connection_that_has_just_come_does_not_make_room_for_the_next(folder: Path) -> None:

@@ -24,8 +24,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use canter_http::{Head, HeadDecoder, Reject};
+use canter_shield::budget::Share;
 use canter_shield::pace::Transfer;
-use canter_shield::score::Misdeed;
+use canter_shield::score::{Misdeed, network_of};
 
 use crate::app::App;
 use crate::facts::Facts;
@@ -127,6 +128,8 @@ pub(crate) struct Conn<A: App> {
     buffer: Buffer,
     decoder: HeadDecoder,
     head: Head,
+    /// For what the buffer holds beyond what every connection may.
+    room: Option<Share>,
     /// The head of the request that is being answered is still at the beginning of the buffer.
     holds_head: bool,
     /// Room for a response head, kept between requests.
@@ -161,6 +164,7 @@ impl<A: App> Conn<A> {
             buffer: Buffer::default(),
             decoder: HeadDecoder::new(),
             head: Head::new(),
+            room: None,
             holds_head: false,
             out: Vec::new(),
             path: Vec::new(),
@@ -168,6 +172,9 @@ impl<A: App> Conn<A> {
             is_used: false,
             rests_since: None,
         };
+        if let Some(ip) = conn.arrival.peer_ip.filter(|_| !conn.arrival.trusted) {
+            conn.place.row.comes_from(Some(network_of(ip)));
+        }
         conn.keep(ahead);
         conn
     }
@@ -199,7 +206,7 @@ impl<A: App> Conn<A> {
     /// Goes on as HTTP/2, in a task of its own: this one's memory is of no use to it.
     fn multiplex(self) {
         let ahead = self.buffer.filled().to_vec();
-        let connection = Multiplexed::new(self.arrival, self.shared, self.place);
+        let connection = Multiplexed::new(self.arrival, self.shared, self.place, self.accepted);
         tokio::task::spawn_local(connection.serve(self.stream, ahead));
     }
 
@@ -253,7 +260,16 @@ impl<A: App> Conn<A> {
             Ok(receive::Received::Head) => {}
             Ok(receive::Received::End) => return Ok(After::Close),
             Ok(receive::Received::Reject(reject)) => return self.reject(reject).await,
-            Err(Stop::Expired) if self.decoder.is_inside_request(self.buffer.filled()) => {
+            Ok(receive::Received::NoRoom) => {
+                (self.buffer, self.room) = (Buffer::default(), None);
+                return self
+                    .refuse(None, 503, "there is no room for a head this long")
+                    .await;
+            }
+            Err(Stop::Expired)
+                if self.decoder.is_inside_request(self.buffer.filled())
+                    && !self.place.row.is_evicted() =>
+            {
                 self.blame_peer(Misdeed::Slow);
                 return self
                     .refuse(None, 408, "the request was not sent in time")

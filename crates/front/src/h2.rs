@@ -70,14 +70,16 @@ pub(crate) struct Multiplexed<A: App> {
 }
 
 impl<A: App> Multiplexed<A> {
-    pub fn new(arrival: Arrival, shared: Rc<Shared<A>>, place: Place) -> Self {
+    /// A connection that was accepted then: its first request is due as soon as one of HTTP/1.1 is,
+    /// whatever of that time the handshakes took.
+    pub fn new(arrival: Arrival, shared: Rc<Shared<A>>, place: Place, accepted: Instant) -> Self {
         Self {
             arrival,
             shared,
             place,
             streams: Rc::default(),
             waiting: VecDeque::new(),
-            idle_since: Instant::now(),
+            idle_since: accepted,
             is_used: false,
             closing_since: None,
             leaving_since: None,
@@ -98,8 +100,9 @@ impl<A: App> Multiplexed<A> {
             .max_pending_accept_reset_streams(RESET_STREAMS)
             .max_concurrent_reset_streams(RESET_STREAMS)
             .max_local_error_reset_streams(Some(BROKEN_STREAMS));
+        let left = limit.saturating_sub(self.idle_since.elapsed());
         let Ok(Ok(mut connection)) =
-            tokio::time::timeout(limit, builder.handshake::<_, Bytes>(wire)).await
+            tokio::time::timeout(left, builder.handshake::<_, Bytes>(wire)).await
         else {
             return;
         };
@@ -187,7 +190,7 @@ impl<A: App> Multiplexed<A> {
 
     /// What must be seen to now and then; false when the connection must end at once.
     fn look(&mut self, connection: &mut Connection<Wire, Bytes>, watch: &io::Watch) -> bool {
-        if watch.is_too_slow() {
+        if watch.is_too_slow() || self.place.row.is_evicted() {
             return false;
         }
         if watch.is_stalled() {
@@ -198,7 +201,10 @@ impl<A: App> Multiplexed<A> {
         let expired = self.place.row.is_expired();
         if self.streams.active() > 0 || !self.waiting.is_empty() {
             self.idle_since = now;
-            self.place.row.enter(Phase::App, None);
+            self.place.row.enter(self.phase(watch), None);
+            self.place
+                .row
+                .progress(watch.sending().unwrap_or_else(|| watch.came()));
         } else {
             let limit = self.shared.idle_limit(self.is_used);
             if expired || now.duration_since(self.idle_since) >= limit {
@@ -223,6 +229,17 @@ impl<A: App> Multiplexed<A> {
         let stays = |since: Instant| now.duration_since(since) >= LINGER_TIME;
         let is_busy = self.streams.active() > 0 || !self.waiting.is_empty();
         is_busy || !self.closing_since.is_some_and(stays)
+    }
+
+    /// What the connection as a whole waits for.
+    fn phase(&self, watch: &io::Watch) -> Phase {
+        if watch.sending().is_some() {
+            Phase::Send
+        } else if self.streams.received() > 0 {
+            Phase::Body
+        } else {
+            Phase::App
+        }
     }
 
     /// Asks the client to send nothing new (GOAWAY twice, section 6.8) and goes on with the rest.

@@ -21,12 +21,16 @@ use crate::listener::Listener;
 use crate::pages::flight::Flights;
 use crate::settings::Settings;
 use crate::steps::hints::Learned;
-use crate::table::Table;
+use crate::table::{Slow, Table};
 
 /// How often connections are looked at for time limits.
 const SWEEP: Duration = Duration::from_millis(250);
 /// How often an idle connection is looked for while there is no room for another.
 const LOOK_FOR_IDLE: Duration = Duration::from_millis(20);
+
+/// Times the slowest pace, below which a connection may have to leave while there is no room for
+/// another.
+const SLOW: u64 = 16;
 
 /// How long a connection stays idle while memory is short.
 const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
@@ -41,6 +45,8 @@ pub(crate) struct Shared<A: App> {
     pub guard: Rc<Guard>,
     /// Memory for bodies on their way, of all clients together.
     pub memory: Rc<Budget>,
+    /// Bytes of bodies that were announced and will go to files, and have not come.
+    pub promised: Rc<Budget>,
     pub clock: DateClock,
     pub helper: Helper,
     /// Links that answers had, for those who ask next.
@@ -60,6 +66,7 @@ impl<A: App> Shared<A> {
             table: Table::new(settings.max_connections),
             guard: Guard::new(settings.guard.clone()),
             memory: Budget::with_files(settings.memory, settings.file_memory),
+            promised: Budget::new(u64::MAX),
             settings,
             app,
             clock: DateClock::new(),
@@ -126,7 +133,7 @@ impl<A: App> Shared<A> {
     }
 
     /// Waits until there is room for another connection: the one idle longest is closed for it, as
-    /// soon as any is idle.
+    /// soon as any is idle, or else one of a slow client.
     pub async fn room(&self) {
         while !self.table.has_room() {
             // Those that become idle meanwhile do not say so.
@@ -134,11 +141,18 @@ impl<A: App> Shared<A> {
         }
     }
 
-    /// Closes the connection that has been idle longest, and waits until one has left, but no
-    /// longer than `limit`.
+    /// Closes the connection that has been idle longest, or else that of a slow client, and waits
+    /// until one has left, but no longer than `limit`.
     pub async fn close_one(&self, limit: Duration) {
         let before = self.table.len();
-        self.table.close_oldest_idle();
+        if !self.table.close_oldest_idle() {
+            let pace = &self.settings.pace;
+            let slow = Slow {
+                grace: Duration::from_millis(pace.grace_ms),
+                pace: pace.least.saturating_mul(SLOW),
+            };
+            self.table.close_slowest(&slow, Instant::now());
+        }
         let left = std::future::poll_fn(|cx| {
             if self.table.len() < before {
                 return Poll::Ready(());

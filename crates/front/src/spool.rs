@@ -89,6 +89,15 @@ impl Spool {
         }
     }
 
+    /// Adds bytes at the end that memory is not to hold.
+    pub fn spill(&mut self, bytes: Vec<u8>, dir: &Path) {
+        if let Err(error) = self.write(&bytes, dir) {
+            self.trouble = Some(error);
+            self.share.force(bytes.len() as u64);
+            self.overflow.push_back(bytes);
+        }
+    }
+
     fn take(&mut self, len: usize) -> bool {
         if self.share.grow(len as u64) {
             return true;

@@ -2,6 +2,8 @@
 //! Leaves what a connection does when its time is over to `conn`.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -25,19 +27,72 @@ pub(crate) enum Phase {
     Linger,
 }
 
+impl Phase {
+    /// Whether it is the client who is waited for, in the middle of something.
+    fn is_the_clients(self) -> bool {
+        matches!(self, Self::Head | Self::Body | Self::Send | Self::Linger)
+    }
+}
+
+/// A connection that has to leave when there is no room and none is idle: at work with its client for
+/// longer than `grace`, and slower than `pace`, in bytes per second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slow {
+    pub grace: Duration,
+    pub pace: u64,
+}
+
 /// One connection as others see it. Its own task writes it, the sweep reads it.
 pub(crate) struct Row {
     phase: Cell<Phase>,
     deadline: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
     expired: Cell<bool>,
+    /// It has to leave: its place is needed.
+    evicted: Cell<bool>,
+    /// It is one of several of a connection, which has a row of its own.
+    is_stream: bool,
+    /// The network it comes from, where it counts for one.
+    network: Cell<Option<IpAddr>>,
+    /// Since when its client is waited for in the middle of this, and bytes that moved, then and now.
+    busy_since: Cell<Instant>,
+    moved: Cell<(Option<u64>, u64)>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Row {
+    /// Says from which network the connection comes.
+    pub fn comes_from(&self, network: Option<IpAddr>) {
+        self.network.set(network);
+    }
+
+    /// So many bytes have moved in this phase; counted from the first time this is said.
+    pub fn progress(&self, moved: u64) {
+        let (first, _) = self.moved.get();
+        self.moved.set((first.or(Some(moved)), moved));
+    }
+
+    /// Whether its place is needed, so that it has to end at once.
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.get()
+    }
+
+    fn is_slow(&self, slow: &Slow, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.busy_since.get());
+        let (first, last) = self.moved.get();
+        let moved = last.saturating_sub(first.unwrap_or(last));
+        self.phase.get().is_the_clients()
+            && !self.evicted.get()
+            && age >= slow.grace
+            && u128::from(moved) * 1000 < u128::from(slow.pace) * age.as_millis()
+    }
+
     /// Says what the connection does from now on, and until when.
     pub fn enter(&self, phase: Phase, deadline: Option<Instant>) {
-        self.phase.set(phase);
+        if self.phase.replace(phase) != phase && phase.is_the_clients() {
+            self.busy_since.set(Instant::now());
+            self.moved.set((None, 0));
+        }
         self.deadline.set(deadline);
         self.expired.set(false);
     }
@@ -132,6 +187,11 @@ impl Table {
             deadline: Cell::new(None),
             idle_since: Cell::new(Instant::now()),
             expired: Cell::new(false),
+            evicted: Cell::new(false),
+            is_stream,
+            network: Cell::new(None),
+            busy_since: Cell::new(Instant::now()),
+            moved: Cell::new((None, 0)),
             waker: RefCell::new(None),
         });
         let key = self.rows.borrow_mut().insert(Rc::clone(&row));
@@ -163,6 +223,29 @@ impl Table {
         // Not the one whose time is over first: a new connection has less of it.
         let oldest = idle.min_by_key(|row| row.idle_since.get());
         oldest.inspect(|row| row.expire()).is_some()
+    }
+
+    /// Ends the connection of a slow client, to make room where none is idle: of the network that has
+    /// most of them, the one that is at it longest. False when there is none.
+    pub fn close_slowest(&self, slow: &Slow, now: Instant) -> bool {
+        let rows = self.rows.borrow();
+        let all = rows.iter().map(|(_, row)| row);
+        let slow: Vec<&Rc<Row>> = all
+            .filter(|row| !row.is_stream && row.is_slow(slow, now))
+            .collect();
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for network in slow.iter().filter_map(|row| row.network.get()) {
+            *counts.entry(network).or_default() += 1;
+        }
+        // Whoever is spoken for by a proxy counts for itself.
+        let count = |row: &Row| row.network.get().map_or(1, |network| counts[&network]);
+        let worst = slow
+            .iter()
+            .min_by_key(|row| (std::cmp::Reverse(count(row)), row.busy_since.get()));
+        let Some(worst) = worst else { return false };
+        worst.evicted.set(true);
+        worst.expire();
+        true
     }
 
     /// Closes all idle connections.
@@ -216,6 +299,46 @@ mod tests {
             assert!(!new.row.is_expired());
         }
         assert!(table.close_oldest_idle() && new.row.is_expired() && !table.close_oldest_idle());
+    }
+
+    #[test]
+    fn s13_of_slow_clients_the_one_that_is_at_it_longest_of_the_greediest_network_makes_room() {
+        let table = Table::new(9);
+        let slow = Slow {
+            grace: SHORT,
+            pace: 1000,
+        };
+        let network = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let of = |last, phase| {
+            let place = table.enter();
+            place.row.comes_from(network(last));
+            place.row.enter(phase, None);
+            place
+        };
+        let alone = of(1, Phase::Body);
+        let [first, second] = [of(2, Phase::Send), of(2, Phase::Body)];
+        let (fast, app) = (of(2, Phase::Body), of(2, Phase::App));
+        let stream = table.enter_stream();
+        stream.row.enter(Phase::Body, None);
+        let now = Instant::now();
+        // Nobody before the grace is over.
+        assert!(!table.close_slowest(&slow, now));
+        let later = now + 2 * SHORT;
+        for place in [&first, &second, &fast] {
+            place.row.progress(500);
+        }
+        fast.row.progress(500 + 30_000);
+        second.row.progress(500 + 10_000);
+        for worst in [&first, &alone, &second] {
+            assert!(!worst.row.is_evicted() && table.close_slowest(&slow, later));
+            assert!(worst.row.is_evicted() && worst.row.is_expired());
+        }
+        assert!(!table.close_slowest(&slow, later));
+        assert!(
+            ![&fast, &app, &stream]
+                .iter()
+                .any(|place| place.row.is_evicted())
+        );
     }
 
     #[test]

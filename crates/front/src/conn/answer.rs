@@ -27,6 +27,7 @@ use super::send::{Ending, Streamed};
 use super::watch::Watch;
 use super::{After, Conn, Stop, cached, page};
 use crate::app::App;
+use crate::coder::Coder;
 use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
 use crate::insight::server_timing;
@@ -357,30 +358,49 @@ impl<A: App> Conn<A> {
             } else {
                 body
             };
+            let length = body.len();
             // One short string costs the system less than two.
-            let sent = if body.len() <= SHORT_BODY {
+            let sent = if length <= SHORT_BODY {
                 self.out.extend_from_slice(body);
                 self.send_all(&self.out, &[]).await
             } else {
-                self.send_all(&self.out, body).await
+                let body_at = answer.body_at;
+                // The one that is not sent is not kept while the client takes its time.
+                let (bytes, at) = match encoded {
+                    Some(encoded) => {
+                        drop(message);
+                        (encoded, 0)
+                    }
+                    None => (message, body_at),
+                };
+                self.send_held(bytes, at).await
             };
-            self.rests_since = Some(self.log(facts, status, body.len() as u64));
+            self.rests_since = Some(self.log(facts, status, length as u64));
             sent?;
             return Ok(self.after(plan.close));
         }
+        let begun = body.to_vec();
+        drop(message);
+        let coder = coder.filter(|_| plan.framing != BodyFraming::None);
+        self.stream_answer(facts, (status, &plan), begun, coder, call)
+            .await
+    }
+
+    /// Sends an answer of which this has come, and the rest as it comes.
+    async fn stream_answer(
+        &mut self,
+        facts: &Facts,
+        (status, plan): (u16, &ResponsePlan),
+        begun: Vec<u8>,
+        coder: Option<Coder>,
+        call: &mut A::Call,
+    ) -> Result<After, Stop> {
         let head = std::mem::take(&mut self.out);
         let head_len = head.len() as u64;
-        let mut streamed = Streamed::new(
-            plan.framing,
-            head,
-            &self.shared.settings,
-            &self.shared.memory,
-        );
-        if plan.framing != BodyFraming::None {
-            streamed.coder = coder;
-        }
-        streamed.add(body.to_vec(), &self.shared.settings);
-        drop(message);
+        let (settings, memory) = (&self.shared.settings, &self.shared.memory);
+        let mut streamed = Streamed::new(plan.framing, head, settings, memory);
+        streamed.coder = coder;
+        streamed.add(begun, settings);
         let result = self.send_stream(streamed, call).await;
         let bytes = result
             .as_ref()

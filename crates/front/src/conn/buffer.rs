@@ -88,7 +88,13 @@ impl Buffer {
     pub fn settle(&mut self) {
         self.release();
         let filled = self.end - self.start;
-        if self.bytes.len() >= 2 * (filled + SPARE) {
+        // A long head may have many beside it; a short one is not worth a copy each time.
+        let most = if self.bytes.len() > FIRST {
+            filled + 2 * SPARE
+        } else {
+            2 * (filled + SPARE) - 1
+        };
+        if self.bytes.len() > most {
             let mut few = Vec::with_capacity(filled + SPARE);
             few.extend_from_slice(self.filled());
             few.resize(filled + SPARE, 0);
@@ -98,9 +104,13 @@ impl Buffer {
     }
 
     /// The room in memory.
-    #[cfg(test)]
     pub fn held(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// What it holds beyond what each connection may.
+    pub fn beyond(&self) -> u64 {
+        self.held().saturating_sub(FIRST) as u64
     }
 }
 
@@ -154,5 +164,15 @@ mod tests {
         buffer.received(40);
         buffer.settle();
         assert!(buffer.filled() == [b'a'; 40] && buffer.held() <= 40 + SPARE);
+        let mut sent = 40;
+        while sent < 40_000 {
+            let count = buffer.room().len().min(300);
+            buffer.room()[..count].fill(b'b');
+            buffer.received(count);
+            sent += count;
+            buffer.settle();
+            assert!(buffer.held() <= (sent + 2 * SPARE).max(FIRST), "{sent}");
+        }
+        assert_eq!(buffer.filled().len(), sent);
     }
 }

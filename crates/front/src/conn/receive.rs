@@ -27,6 +27,8 @@ pub(super) enum Received {
     End,
     /// Something that is no request.
     Reject(Reject),
+    /// The beginning of a head, and there is no memory to wait for the rest.
+    NoRoom,
 }
 
 /// A whole request body.
@@ -105,11 +107,28 @@ impl<A: App> Conn<A> {
                 let limit = self.shared.settings.head_limit(self.buffer.filled().len());
                 self.enter(Phase::Head, began, limit);
             }
+            if !self.take_room() {
+                return Ok(Received::NoRoom);
+            }
             if self.read_closed || self.read_more().await? == 0 {
                 self.read_closed = true;
                 return Ok(Received::End);
             }
         }
+    }
+
+    /// Takes of the memory of all clients what a long head has made the buffer grow by; false when it
+    /// is not there. What each connection has anyway is not counted.
+    fn take_room(&mut self) -> bool {
+        let beyond = self.buffer.beyond();
+        if beyond == 0 {
+            self.room = None;
+            return true;
+        }
+        let room = self.room.get_or_insert_with(|| self.shared.memory.share());
+        let had = room.bytes();
+        room.shrink(had.saturating_sub(beyond));
+        had >= beyond || room.grow(beyond - had)
     }
 
     /// Keeps the head until the answer is judged, where that may need it, and lets it go otherwise.
@@ -165,10 +184,15 @@ impl<A: App> Conn<A> {
         if !self.shared.takes_body((announced > 0).then_some(announced)) {
             return Err(Refusal::NoRoom(io::ErrorKind::OutOfMemory.into()));
         }
-        if announced > settings.body_memory as u64 && !temp::has_room(&settings.temp_dir, announced)
-        {
-            // Before any of it is read: what cannot be kept is not worth the client's time.
-            return Err(Refusal::NoRoom(io::ErrorKind::StorageFull.into()));
+        let mut promised = self.shared.promised.share();
+        if announced > settings.body_memory as u64 {
+            // Before any of it is read: what cannot be kept is not worth the client's time. Nor is what
+            // others were let begin to send still there to be promised.
+            let wanted = self.shared.promised.taken().saturating_add(announced);
+            if !temp::has_room(&settings.temp_dir, wanted) {
+                return Err(Refusal::NoRoom(io::ErrorKind::StorageFull.into()));
+            }
+            promised.force(announced);
         }
         let mut store = Store::new(room, announced, settings.body_memory, &self.shared.memory);
         if !store.may_be_as_long_as(announced) {
@@ -197,6 +221,8 @@ impl<A: App> Conn<A> {
             }
             self.receive_some(&mut decoder, &mut store, &mut transfer)
                 .await?;
+            let left = announced.saturating_sub(store.len);
+            promised.shrink(promised.bytes().saturating_sub(left));
             self.turn.give_way(&self.shared.app).await;
         }
         Ok(store.finish())
@@ -252,6 +278,10 @@ impl<A: App> Conn<A> {
     async fn wait_for_body(&mut self, moved: u64, transfer: &mut Transfer) -> Result<(), Refusal> {
         self.buffer.release();
         loop {
+            if self.place.row.is_evicted() {
+                return Err(Refusal::Cut);
+            }
+            self.place.row.progress(moved);
             if transfer.is_too_slow(&self.shared.settings.pace, self.millis(), moved) {
                 return Err(Refusal::Late);
             }

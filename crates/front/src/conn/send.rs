@@ -44,6 +44,11 @@ impl<A: App> Conn<A> {
             Transfer::new(self.millis(), self.taken())
         });
         while self.place.row.poll_expired(cx) {
+            if self.place.row.is_evicted() {
+                self.stream.reset_on_close();
+                return Poll::Ready(Err(Stop::Expired));
+            }
+            self.place.row.progress(self.taken());
             if flow.is_too_slow(&self.shared.settings.pace, self.millis(), self.taken()) {
                 // Otherwise the system would go on holding what was written, and trying to send it.
                 self.stream.reset_on_close();
@@ -91,6 +96,74 @@ impl<A: App> Conn<A> {
             }
         }
         Ok(())
+    }
+
+    /// Sends what was written to `self.out`, then these bytes from `at` on. What the client does not
+    /// take at once counts among the memory of all clients, and for a stream of HTTP/2 among that
+    /// of its connection; where either is used up, it goes to a file.
+    pub(super) async fn send_held(&self, bytes: Vec<u8>, at: usize) -> Result<(), Stop> {
+        let (mut first, mut second) = (&self.out[..], bytes.get(at..).unwrap_or_default());
+        self.flow.set(None);
+        while !first.is_empty() || !second.is_empty() {
+            match self.stream.try_write_two(first, second) {
+                Ok(count) => {
+                    let of_first = count.min(first.len());
+                    first = first.get(of_first..).unwrap_or_default();
+                    second = second.get(count - of_first..).unwrap_or_default();
+                    self.count_sent(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut share = self.shared.memory.share();
+                    let turn = self.arrival.turn.as_ref();
+                    let may_hold = turn.is_none_or(|turn| turn.hold(bytes.len()));
+                    if may_hold && share.grow(bytes.len() as u64) {
+                        return self.send_all(first, second).await;
+                    }
+                    let rest = [first, second].concat();
+                    drop(bytes);
+                    return self.send_spilled(rest).await;
+                }
+                Err(_) => return Err(Stop::Gone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends bytes at the client's pace from a file, so that they cost no memory.
+    async fn send_spilled(&self, bytes: Vec<u8>) -> Result<(), Stop> {
+        let settings = &self.shared.settings;
+        let mut body = Streamed::new(
+            BodyFraming::UntilClose,
+            Vec::new(),
+            settings,
+            &self.shared.memory,
+        );
+        body.spool.spill(bytes, &settings.temp_dir);
+        body.ended = true;
+        body.warn_of_trouble();
+        std::future::poll_fn(|cx| {
+            loop {
+                match self.poll_send_some(cx, &mut body) {
+                    Poll::Ready(Ok(true)) if self.poll_give_way(cx).is_pending() => {
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Err(stop)) => return Poll::Ready(Err(stop)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Pending where the others have their turn first.
+    fn poll_give_way(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = self.turn.poll_give_way(cx);
+        if ready.is_pending() {
+            self.shared.app.between_turns();
+        }
+        ready
     }
 
     /// Sends what was written to `self.out`, then these. Short ones are copied behind it while there is
@@ -158,12 +231,7 @@ impl<A: App> Conn<A> {
                     };
                     body.take(answer, &self.shared.settings);
                 }
-                if let Some(error) = body.spool.take_trouble() {
-                    canter_base::warn!(
-                        "no room to store a response: its app waits for the client instead",
-                        error = &error.to_string()
-                    );
-                }
+                body.warn_of_trouble();
                 body.poll_encode(cx, &self.shared.helper, &self.shared.settings);
                 let most = if held {
                     RESPONSE_DISK / 2
@@ -177,8 +245,7 @@ impl<A: App> Conn<A> {
                     call.set_hold(hold);
                 }
                 match self.poll_send_some(cx, &mut body) {
-                    Poll::Ready(Ok(true)) if self.turn.poll_give_way(cx).is_pending() => {
-                        self.shared.app.between_turns();
+                    Poll::Ready(Ok(true)) if self.poll_give_way(cx).is_pending() => {
                         return Poll::Pending;
                     }
                     Poll::Ready(Ok(true)) => {}
@@ -269,6 +336,16 @@ impl Streamed {
             ended,
             failed: false,
             sent: 0,
+        }
+    }
+
+    /// Says once why the file could not be written.
+    fn warn_of_trouble(&mut self) {
+        if let Some(error) = self.spool.take_trouble() {
+            canter_base::warn!(
+                "no room to store a response: its app waits for the client instead",
+                error = &error.to_string()
+            );
         }
     }
 

@@ -194,6 +194,24 @@ fn s6_an_upload_that_memory_in_the_place_of_a_disk_cannot_hold_is_refused_before
 }
 
 #[test]
+fn s5_what_one_upload_was_promised_of_the_disk_another_is_not() {
+    let shared = Rc::new(Shared::new(settings(), Silent, None));
+    let ask =
+        |length: u64| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let mut others = shared.promised.share();
+    assert_eq!(answer(&shared, ask(200_000).as_bytes()), None);
+    assert_eq!(shared.promised.taken(), 0);
+    others.force(1 << 60);
+    let refused = answer(&shared, ask(200_000).as_bytes());
+    assert_eq!(refused.as_deref(), Some("HTTP/1.1 503 Service Unavailable"));
+    assert_eq!(answer(&shared, ask(100_000).as_bytes()), None);
+    drop(others);
+    serve(ask(200_000).as_bytes(), |shared| {
+        assert_eq!(shared.promised.taken(), 200_000);
+    });
+}
+
+#[test]
 fn l9_short_memory_takes_no_large_uploads_and_keeps_no_idle_connections() {
     let shared = Rc::new(Shared::new(settings(), Silent, None));
     let most = shared.memory.most();
@@ -247,6 +265,120 @@ fn an_encoder_counts_and_without_room_the_answer_goes_as_it_is() {
     assert_eq!(fields, [own[0], own[1], vary]);
     drop(first);
     assert_eq!(shared.memory.taken(), 0);
+}
+
+#[test]
+fn s1_long_heads_that_do_not_end_share_the_memory_of_all() {
+    let settings = Settings {
+        memory: 200_000,
+        ..settings()
+    };
+    let shared = Rc::new(Shared::new(settings, Silent, None));
+    let mut sent = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+    while sent.len() < 30_000 {
+        sent.extend_from_slice(format!("X-Long: {}\r\n", "a".repeat(2000)).as_bytes());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..20 {
+        let (near, far) = pipe::pair();
+        assert_eq!(near.try_write(&sent).unwrap(), sent.len());
+        let conn = Conn::new(Stream::Pipe(far), arrival(), Rc::clone(&shared), &[]);
+        let mut serving = Box::pin(conn.serve());
+        runtime.block_on(async {
+            std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx).is_pending())).await
+        });
+        let said = near.take().unwrap_or_default();
+        refused += usize::from(said.starts_with(b"HTTP/1.1 503"));
+        held.push((near, serving));
+    }
+    assert!((10..20).contains(&refused), "{refused}");
+    assert!(shared.memory.taken() <= 200_000);
+    drop(held);
+    assert_eq!(shared.memory.taken(), 0);
+}
+
+/// Answers with a body of this length.
+#[derive(Clone)]
+struct Answering(usize);
+
+struct Ready(Option<Answer>);
+
+impl App for Answering {
+    type Call = Ready;
+
+    fn submit(&self, _: Submission) -> Ready {
+        let facts = canter_channel::response::Facts {
+            status: 200,
+            reason: b"OK",
+        };
+        let mut message = Vec::new();
+        canter_channel::response::Writer::new(&mut message, &facts);
+        message.resize(message.len() + self.0, b'a');
+        Ready(Some(Answer::Head {
+            message,
+            last: true,
+        }))
+    }
+
+    fn hindrance(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn between_turns(&self) {}
+}
+
+impl Call for Ready {
+    fn poll_answer(&mut self, _: &mut Context<'_>) -> Poll<Answer> {
+        self.0.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn set_hold(&self, _: bool) {}
+
+    fn is_queued(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn s5_a_response_that_waits_for_its_client_counts_and_goes_to_a_file_without_room() {
+    const LENGTH: usize = 200_000;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    for (memory, counted) in [(1 << 20, true), (1 << 10, false)] {
+        let settings = Settings {
+            memory,
+            ..settings()
+        };
+        let shared = Rc::new(Shared::new(settings, Answering(LENGTH), None));
+        let (near, far) = pipe::pair();
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        near.try_write(request).unwrap();
+        let conn = Conn::new(Stream::Pipe(far), arrival(), Rc::clone(&shared), &[]);
+        let mut serving = Box::pin(conn.serve());
+        runtime.block_on(async {
+            let mut came = Vec::new();
+            let mut is_over = false;
+            while !is_over {
+                std::future::poll_fn(|cx| {
+                    is_over = serving.as_mut().poll(cx).is_ready();
+                    Poll::Ready(())
+                })
+                .await;
+                let taken = shared.memory.taken();
+                assert!(is_over || (taken >= LENGTH as u64) == counted, "{taken}");
+                came.extend(near.take().unwrap_or_default());
+            }
+            let body = came.iter().rev().take_while(|byte| **byte == b'a').count();
+            assert_eq!((body, shared.memory.taken()), (LENGTH, 0));
+        });
+    }
 }
 
 /// A thousand idle connections are a thousand of these.

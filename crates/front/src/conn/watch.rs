@@ -20,7 +20,7 @@ use super::{Conn, Stop};
 use crate::app::{App, Call};
 
 /// Bytes of pipelined requests taken in advance while one is answered.
-const AHEAD: usize = 16 * 1024;
+const AHEAD: usize = 4 * 1024;
 /// How long a request of a half-closed connection waits before the client is asked for a sign of
 /// life, and between two looks.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -37,6 +37,7 @@ pub(super) struct Watch {
     frames: RefCell<Frames>,
     start: Instant,
     sent: Cell<u64>,
+    came: Cell<u64>,
     outgoing: Cell<Outgoing>,
     pace: Pace,
     /// How fast the client takes what waits for it; None while nothing does.
@@ -86,6 +87,16 @@ impl Watch {
             self.stream.reset_on_close();
         }
         slow
+    }
+
+    /// Whether the client is waited for to take what was written, and the bytes that it has taken.
+    pub fn sending(&self) -> Option<u64> {
+        self.flow.get().map(|_| self.taken())
+    }
+
+    /// Bytes that have come.
+    pub fn came(&self) -> u64 {
+        self.came.get()
     }
 
     /// Tells the client why the connection ends (GOAWAY, RFC 9113, section 6.8), if that can be said
@@ -208,6 +219,7 @@ impl Wire {
             frames: RefCell::new(Frames::new(budget, 0)),
             start: Instant::now(),
             sent: Cell::new(0),
+            came: Cell::new(0),
             outgoing: Cell::default(),
             glitch: Cell::new(None),
             turn: Turn::default(),
@@ -244,6 +256,7 @@ impl AsyncRead for Wire {
             match self.stream.try_read(room) {
                 Ok(count) => {
                     self.watch.spend(count);
+                    self.watch.came.set(self.watch.came.get() + count as u64);
                     self.watch.look(room.get_mut(..count).unwrap_or_default())?;
                     buf.advance(count);
                     return Poll::Ready(Ok(()));

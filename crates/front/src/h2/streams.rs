@@ -15,12 +15,18 @@ use std::task::{Context, Poll, Waker};
 /// Streams at work, of which nothing was taken yet, on a connection that has shown nothing.
 const FIRST: usize = 24;
 
+/// Bytes of whole responses that one connection has in memory while its client does not take them.
+const MOST_HELD: usize = 512 << 10;
+
 /// What is known of a connection's streams.
 #[derive(Default)]
 pub(super) struct Streams {
     active: Cell<usize>,
+    received: Cell<usize>,
     /// Those of them of which the client has taken nothing.
     untaken: Cell<usize>,
+    /// Bytes of responses that wait for the client in memory.
+    held: Cell<usize>,
     /// Responses that the client has taken something of, ever.
     taken: Cell<usize>,
     /// Who waits for a turn: the connection, and requests whose body has come.
@@ -31,6 +37,11 @@ impl Streams {
     /// Streams at work.
     pub fn active(&self) -> usize {
         self.active.get()
+    }
+
+    /// Those of them whose request is still being received, or waits for its turn.
+    pub fn received(&self) -> usize {
+        self.received.get()
     }
 
     /// Whether one more may begin; the caller is woken when this may have changed.
@@ -56,9 +67,11 @@ impl Streams {
     /// One more is received, and waits for its turn once it is whole.
     pub fn receive(self: &Rc<Self>) -> Rc<Active> {
         self.active.set(self.active.get() + 1);
+        self.received.set(self.received.get() + 1);
         Rc::new(Active {
             streams: Rc::clone(self),
             stage: Cell::new(Stage::Received),
+            held: Cell::new(0),
         })
     }
 }
@@ -78,6 +91,7 @@ enum Stage {
 pub(crate) struct Active {
     streams: Rc<Streams>,
     stage: Cell<Stage>,
+    held: Cell<usize>,
 }
 
 impl Active {
@@ -88,6 +102,17 @@ impl Active {
             self.streams.taken.set(taken.saturating_add(1));
             self.enter(Stage::Taken);
         }
+    }
+
+    /// Whether so many bytes of the response may wait in memory; they count until the stream's end.
+    pub fn hold(&self, bytes: usize) -> bool {
+        let held = self.streams.held.get() + bytes;
+        let fits = held <= MOST_HELD;
+        if fits {
+            self.streams.held.set(held);
+            self.held.set(self.held.get() + bytes);
+        }
+        fits
     }
 
     /// Nobody waits for the response any more.
@@ -110,10 +135,15 @@ impl Active {
 
     fn enter(&self, stage: Stage) {
         let untaken = self.streams.untaken.get();
-        match (self.stage.replace(stage), stage) {
+        let before = self.stage.replace(stage);
+        match (before, stage) {
             (Stage::Received, Stage::Begun) => self.streams.untaken.set(untaken + 1),
             (Stage::Begun, Stage::Taken) => self.streams.untaken.set(untaken.saturating_sub(1)),
             _ => {}
+        }
+        if before == Stage::Received {
+            let received = self.streams.received.get();
+            self.streams.received.set(received.saturating_sub(1));
         }
         if stage == Stage::Taken {
             let waiting = std::mem::take(&mut *self.streams.waiting.borrow_mut());
@@ -126,6 +156,8 @@ impl Drop for Active {
     fn drop(&mut self) {
         let active = self.streams.active.get();
         self.streams.active.set(active.saturating_sub(1));
+        let held = self.streams.held.get();
+        self.streams.held.set(held.saturating_sub(self.held.get()));
         self.leave();
     }
 }
@@ -151,6 +183,17 @@ mod tests {
         assert!(!may_begin(&streams));
         drop(held);
         assert!(may_begin(&streams) && streams.active() == 0 && streams.untaken.get() == 0);
+    }
+
+    #[test]
+    fn h5_responses_that_wait_hold_so_much_memory_of_a_connection_and_no_more() {
+        let streams = Rc::new(Streams::default());
+        let [first, second] = [streams.begin(), streams.begin()];
+        assert!(first.hold(MOST_HELD - 10) && !second.hold(11) && second.hold(10));
+        drop(first);
+        assert!(second.hold(MOST_HELD - 10));
+        drop(second);
+        assert_eq!(streams.held.get(), 0);
     }
 
     #[test]
