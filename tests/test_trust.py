@@ -285,22 +285,16 @@ LIES = [
     "Script-Name: /evil",
     "X_Forwarded_For: 6.6.6.6",
     "Proxy: http://evil",
-    "CF-Connecting-IP: 6.6.6.6",
-    "CF-Connecting-IPv6: 2001:db8::6",
-    "True-Client-IP: 6.6.6.6",
-    "Fastly-Client-IP: 6.6.6.6",
-    "Fly-Client-IP: 6.6.6.6",
-    "Client-IP: 6.6.6.6",
-    "X-Client-IP: 6.6.6.6",
-    "X-Cluster-Client-IP: 6.6.6.6",
-    "X-Forwarded: for=6.6.6.6",
-    "Forwarded-For: 6.6.6.6",
-    "X-Original-Forwarded-For: 6.6.6.6",
-    "X-Envoy-External-Address: 6.6.6.6",
-    "X-Original-URL: /evil",
-    "X-Rewrite-URL: /evil",
-    "Remote-User: evil",
-    "X-Remote-User: evil",
+]
+# What other services say it with.
+LIES += [
+    f"{name}: 6.6.6.6"
+    for name in (
+        "CF-Connecting-IP", "CF-Connecting-IPv6", "True-Client-IP", "Fastly-Client-IP",
+        "Fly-Client-IP", "Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Forwarded",
+        "Forwarded-For", "X-Original-Forwarded-For", "X-Envoy-External-Address",
+        "X-Original-URL", "X-Rewrite-URL", "Remote-User", "X-Remote-User",
+    )  # fmt: skip
 ]
 
 
