@@ -144,7 +144,6 @@ def test_a8_an_unsafe_request_invalidates_its_page(client: Client) -> None:
     assert not is_hit(after) and count(after) > count(first)
 
 
-
 def test_a9_a_get_with_a_body_is_not_looked_up(client: Client) -> None:
     client.get("/a/fat")
     client.send("GET /a/fat HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc")

@@ -145,7 +145,7 @@ def _public(name: str, folder: Any, settings: Any, found: Described) -> str | No
     elif _is_below(getattr(module, "__file__", None), root):
         secret = "the settings"
     else:
-        if _is_below(settings.MEDIA_ROOT, root):
+        if name != "MEDIA_ROOT" and _is_below(settings.MEDIA_ROOT, root):
             found.notes.append(
                 f"{name} {str(folder)!r} holds MEDIA_ROOT: whoever knows the name of an upload gets it there, too; "
                 "keep them apart"
@@ -153,7 +153,7 @@ def _public(name: str, folder: Any, settings: Any, found: Described) -> str | No
         return root
     found.notes.append(
         f"{name} {str(folder)!r} holds {secret}, which would be public: nothing of it is served; "
-        f"set {name} to a folder for static files alone"
+        f"set {name} to a folder for {'uploads' if name == 'MEDIA_ROOT' else 'static files'} alone"
     )
     return None
 
@@ -285,8 +285,9 @@ def _describe_media(settings: Any, found: Described) -> None:
     if not folder or not urls:
         found.notes.append("--media auto has no effect: MEDIA_ROOT or MEDIA_URL is not set")
         return
-    for url in urls:
-        found.add("media", url, os.path.abspath(folder))
+    public = _public("MEDIA_ROOT", folder, settings, found)
+    for url in urls if public else ():
+        found.add("media", url, public)
 
 
 def main() -> int:

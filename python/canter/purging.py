@@ -18,6 +18,10 @@ class PurgeError(Exception):
 
 Words = Union[str, Iterable[str]]
 
+# Of the words that the server takes at once, and of the request line that it reads.
+MOST_WORDS = 200
+MOST_BYTES = 6000
+
 
 def purge(
     *,
@@ -52,13 +56,13 @@ def purge(
         pairs.append(("all", "1"))
     if not pairs:
         raise ValueError("say what to purge: url, prefix, host, tag or everything")
-    if hard:
-        pairs.append(("hard", "1"))
-    query = urllib.parse.urlencode(pairs, quote_via=urllib.parse.quote)
+    last = "&hard=1" if hard else ""
+    words = (f"{name}={urllib.parse.quote(word, safe='')}" for name, word in pairs)
+    queries = [query + last for query in _batches(words)]
     if server is None and token is None and "CANTER_PURGE_SERVER" not in os.environ:
         path = _private_socket()
         if path is not None:
-            return _ask_here(path, query, timeout)
+            return sum(_ask_here(path, query, timeout) for query in queries)
     token = token or os.environ.get("CANTER_CACHE_TOKEN")
     if not token:
         raise PurgeError(
@@ -69,7 +73,21 @@ def purge(
     server = server or os.environ.get("CANTER_PURGE_SERVER") or f"http://127.0.0.1:{port}"
     if not server.startswith("http://"):
         raise ValueError(f"the server is an address such as http://127.0.0.1:8000, not {server!r}")
-    return _ask(server, token, query, timeout)
+    return sum(_ask(server, token, query, timeout) for query in queries)
+
+
+def _batches(words: Iterable[str]) -> list[str]:
+    """As many queries as need be: the server takes so many words, and a request line so long, at once."""
+    found: list[str] = []
+    count = 0
+    for word in words:
+        if found and count < MOST_WORDS and len(found[-1]) + len(word) < MOST_BYTES:
+            found[-1] += "&" + word
+            count += 1
+        else:
+            found.append(word)
+            count = 1
+    return found
 
 
 def _private_socket() -> str | None:

@@ -54,7 +54,7 @@ def test_the_folder_and_the_usual_rules(settings: Any, tmp_path: Path) -> None:
     assert found.notes == []
 
 
-@pytest.mark.parametrize("setting", ["STATIC_ROOT", "WHITENOISE_ROOT"])
+@pytest.mark.parametrize("setting", ["STATIC_ROOT", "WHITENOISE_ROOT", "MEDIA_ROOT"])
 @pytest.mark.parametrize("held", ["manage.py", "the settings"])
 def test_a_folder_that_holds_more_than_static_files_is_not_served(
     settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, held: str
@@ -65,7 +65,9 @@ def test_a_folder_that_holds_more_than_static_files_is_not_served(
     for other in (folder, settings.STATIC_ROOT):
         (other / "a.css").touch()
     setattr(settings, setting, str(folder))
-    found = describe(static=True, media=False)
+    media = setting == "MEDIA_ROOT"
+    settings.MEDIA_URL = "media/"
+    found = describe(static=True, media=media)
     assert [line for line in found.lines if str(folder) in line] and found.notes == []
     if held == "manage.py":
         (folder / "manage.py").touch()
@@ -73,7 +75,7 @@ def test_a_folder_that_holds_more_than_static_files_is_not_served(
         settings.SETTINGS_MODULE = "settings_of_a_test"
         module = SimpleNamespace(__file__=str(folder / "site" / "settings.py"))
         monkeypatch.setitem(sys.modules, "settings_of_a_test", module)  # type: ignore[arg-type]
-    found = describe(static=True, media=False)
+    found = describe(static=True, media=media)
     assert [line for line in found.lines if str(folder) in line] == []
     assert len(found.notes) == 1
     assert f"{setting} {str(folder)!r} holds {held}, which would be public" in found.notes[0]

@@ -2,7 +2,8 @@
 //! part of this crate that touches files; every call may block, so that it is to be driven by a
 //! thread of its own, with a [`Job`] at a time.
 //!
-//! Each entry is a file, named by fingerprints of its URL and of what else selects it. A file is
+//! Each entry is a file, named by fingerprints of its path, its host, its whole URL and what else selects
+//! it, so that a purge of any of these reads nothing. A file is
 //! written beside its place and moved there, never changed, and read as bytes that anybody may have
 //! written: what is not whole, not for its name, or no longer of use is removed.
 //! Nothing is flushed: what a power cut leaves behind is found out by its checksum.
@@ -17,7 +18,7 @@ use std::time::SystemTime;
 
 use crate::entry::Entry;
 use crate::hash::fingerprint;
-use crate::key::Key;
+use crate::key::{Key, LONGEST_KEY, UrlParts};
 use crate::life::Life;
 use crate::store::Purge;
 use crate::time::Time;
@@ -52,24 +53,30 @@ pub struct Disk {
     folder: PathBuf,
     limit: u64,
     bytes: u64,
-    /// The URL's fingerprint first, so that all of one URL stand together.
+    /// Ordered by path first, then host, so that all of one path, and of one URL, stand together.
     files: BTreeMap<Name, Kept>,
     /// From the last use to the file, the oldest first.
     uses: BTreeMap<u64, Name>,
     clock: u64,
 }
 
-/// What a file is named by: its URL, and the rest of its key with what it varies on.
+/// What a file is named by: its URL (32 bits each for path and host, 64 for all of it), and the rest of
+/// its key with what it varies on.
 type Name = (u128, u64);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Kept {
     bytes: u64,
     used: u64,
+    /// Fingerprints of its tags; None for what was there before this process, until it is looked at.
+    tags: Option<Box<[u64]>>,
 }
 
 /// Variants of one URL that are read at once, at most.
 const MOST_VARIANTS: usize = 64;
+
+/// Key, what it varies on, and tags take less of a file.
+const LONGEST_START: u64 = 4 * LONGEST_KEY as u64;
 
 /// A file of more bytes is none of ours.
 const LARGEST_FILE: u64 = 64 << 20;
@@ -118,7 +125,7 @@ impl Disk {
         }
         found.sort_unstable();
         for (_, name, len) in found {
-            disk.note(name, len);
+            disk.note(name, len, None);
         }
         disk.shrink();
         Ok(disk)
@@ -132,7 +139,7 @@ impl Disk {
                 self.keep(&entry, &life, rule);
                 Done::Kept
             }
-            Job::Purge(purge) => Done::Purged(self.purge(&purge, now)),
+            Job::Purge(purge) => Done::Purged(self.purge(&purge)),
         }
     }
 
@@ -169,7 +176,11 @@ impl Disk {
     }
 
     fn of_url(&self, url: u128) -> impl Iterator<Item = Name> {
-        let files = self.files.range((url, 0)..=(url, u64::MAX));
+        self.between(url, url)
+    }
+
+    fn between(&self, first: u128, last: u128) -> impl Iterator<Item = Name> {
+        let files = self.files.range((first, 0)..=(last, u64::MAX));
         files.map(|(name, _)| *name)
     }
 
@@ -209,7 +220,7 @@ impl Disk {
         match self.write(name, &bytes) {
             Ok(()) => {
                 self.forget(name);
-                self.note(name, len);
+                self.note(name, len, Some(entry.tags().map(tag_print).collect()));
                 self.shrink();
             }
             // The old copy may be wrong now.
@@ -239,24 +250,72 @@ impl Disk {
         done
     }
 
-    fn purge(&mut self, purge: &Purge, now: Time) -> usize {
+    fn purge(&mut self, purge: &Purge) -> usize {
         let meant: Vec<Name> = match purge {
             Purge::Url(key) => self.of_url(url_name(key.url())).collect(),
-            Purge::Everything => self.files.keys().copied().collect(),
-            Purge::Tag(_) | Purge::Path { .. } | Purge::Prefix { .. } | Purge::Host(_) => {
-                let names: Vec<Name> = self.files.keys().copied().collect();
-                let means = |name: &Name| {
-                    // What cannot be read is of no use either.
-                    self.read(*name, now)
-                        .is_none_or(|stored| purge.means(&stored.entry))
+            // Two that share a fingerprint go together, which costs one of them a miss.
+            Purge::Path { host, path } => {
+                let first = u128::from(print(path)) << 96;
+                let (first, rest) = match host {
+                    Some(host) => (first | u128::from(print(host)) << 64, u128::MAX >> 64),
+                    None => (first, u128::MAX >> 32),
                 };
-                names.into_iter().filter(means).collect()
+                self.between(first, first | rest).collect()
+            }
+            Purge::Host(host) => {
+                let host = print(host);
+                let names = self.files.keys().copied();
+                names.filter(|name| host_of(*name) == host).collect()
+            }
+            Purge::Tag(tag) => {
+                self.learn_tags();
+                let tag = tag_print(tag);
+                let has = |kept: &Kept| kept.tags.as_ref().is_some_and(|tags| tags.contains(&tag));
+                let files = self.files.iter().filter(|(_, kept)| has(kept));
+                files.map(|(name, _)| *name).collect()
+            }
+            Purge::Everything => self.files.keys().copied().collect(),
+            Purge::Prefix { .. } | Purge::Several(_) => {
+                let names = self.files.keys().copied();
+                let means = |name: &Name| {
+                    let start = self.start(*name);
+                    let found = start.as_deref().and_then(wire::peek);
+                    // What cannot be read is of no use either.
+                    found.is_none_or(|(url, tags)| purge.means_stored(url, tags))
+                };
+                names.filter(means).collect()
             }
         };
         for &name in &meant {
             self.remove(name);
         }
         meant.len()
+    }
+
+    /// Looks once at what was there before this process; what cannot be read goes.
+    fn learn_tags(&mut self) {
+        let unknown = self.files.iter().filter(|(_, kept)| kept.tags.is_none());
+        let unknown: Vec<Name> = unknown.map(|(name, _)| *name).collect();
+        for name in unknown {
+            let start = self.start(name);
+            let found = start.as_deref().and_then(wire::peek);
+            match found.map(|(_, tags)| tags.map(tag_print).collect()) {
+                Some(tags) => {
+                    if let Some(kept) = self.files.get_mut(&name) {
+                        kept.tags = Some(tags);
+                    }
+                }
+                None => self.remove(name),
+            }
+        }
+    }
+
+    /// The first bytes of a file: as many as key and tags may take.
+    fn start(&self, name: Name) -> Option<Vec<u8>> {
+        let file = File::open(self.path(name)).ok()?;
+        let mut bytes = Vec::new();
+        file.take(LONGEST_START).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
 
     fn shrink(&mut self) {
@@ -279,22 +338,22 @@ impl Disk {
         }
     }
 
-    fn note(&mut self, name: Name, len: u64) {
-        self.count(name, blocks(len));
+    fn note(&mut self, name: Name, len: u64, tags: Option<Box<[u64]>>) {
+        self.count(name, blocks(len), tags);
     }
 
-    fn count(&mut self, name: Name, bytes: u64) {
+    fn count(&mut self, name: Name, bytes: u64, tags: Option<Box<[u64]>>) {
         self.clock += 1;
         let used = self.clock;
-        self.files.insert(name, Kept { bytes, used });
+        self.files.insert(name, Kept { bytes, used, tags });
         self.uses.insert(used, name);
         self.bytes += bytes;
     }
 
     fn touch(&mut self, name: Name) {
-        if let Some(kept) = self.files.get(&name).copied() {
+        if let Some(kept) = self.files.get(&name).cloned() {
             self.forget(name);
-            self.count(name, kept.bytes);
+            self.count(name, kept.bytes, kept.tags);
         }
     }
 
@@ -313,7 +372,22 @@ const fn blocks(len: u64) -> u64 {
 }
 
 fn url_name(url: &[u8]) -> u128 {
-    fingerprint(std::iter::once(url))
+    let parts = UrlParts::read(url).map(|parts| (print(parts.path), print(parts.host)));
+    let (path, host) = parts.unwrap_or_default();
+    let whole = fingerprint(std::iter::once(url)) as u64;
+    u128::from(path) << 96 | u128::from(host) << 64 | u128::from(whole)
+}
+
+fn host_of((url, _): Name) -> u32 {
+    (url >> 64) as u32
+}
+
+fn print(text: &[u8]) -> u32 {
+    (fingerprint(std::iter::once(text)) >> 96) as u32
+}
+
+fn tag_print(tag: &[u8]) -> u64 {
+    fingerprint(std::iter::once(tag)) as u64
 }
 
 fn name_of(entry: &Entry) -> Name {

@@ -5,7 +5,7 @@ use canter_http::coding::Coding;
 
 use crate::block::{line, read_block};
 use crate::body::{Body, Forms, heap};
-use crate::key::{Key, take};
+use crate::key::Key;
 use crate::lines::{Field, Lines};
 
 /// A response as it is stored. It never changes: what changes about it is made anew, with the same
@@ -104,12 +104,7 @@ impl Entry {
 
     /// Its tags, as [`crate::tags`] writes them.
     pub fn tags(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.part(4);
-        std::iter::from_fn(move || {
-            let (tag, after) = take(rest)?;
-            rest = after;
-            Some(tag)
-        })
+        crate::tags::each(self.part(4))
     }
 
     /// The status.

@@ -44,6 +44,9 @@ impl Scheme {
 /// The longest key, in bytes.
 pub const LONGEST_KEY: usize = 16 * 1024;
 
+/// The longest URL in one, in bytes: what a purge names is kept and told in full, by the thousand.
+pub const LONGEST_URL: usize = 2048;
+
 /// A key, whole and comparable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
@@ -95,7 +98,7 @@ impl Key {
 
     /// Whether it is longer than a key may be.
     pub fn is_too_long(&self) -> bool {
-        self.bytes.len() > LONGEST_KEY
+        self.bytes.len() > LONGEST_KEY || self.url > LONGEST_URL
     }
 
     /// Reads what [`Key::bytes`] gave, when the URL ends at `url`.

@@ -36,6 +36,8 @@ pub struct Life {
     /// An unsafe request made it wrong (RFC 9111, section 4.4): it is served only once the app has
     /// confirmed it, or when that fails.
     pub invalidated: bool,
+    /// [`crate::Store::age`] declared it stale: what lies below memory is as old.
+    pub aged: bool,
     /// How often getting another has failed, one time after the other.
     pub failures: u8,
     /// When that may be tried again.

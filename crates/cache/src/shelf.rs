@@ -9,7 +9,7 @@ use crate::hash::{checksum, fingerprint};
 use crate::key::{Key, LONGEST_KEY, push, take};
 use crate::life::Life;
 use crate::lines::Lines;
-use crate::store::Purge;
+use crate::store::{Purge, Several};
 use crate::time::Time;
 use crate::vary;
 use crate::wire::{self, Stored};
@@ -166,6 +166,10 @@ pub fn write_purge(order: &PurgeOrder) -> Vec<u8> {
             out.push(b't');
             push(&mut out, tag);
         }
+        Purge::Several(several) => {
+            out.push(b's');
+            push(&mut out, several.bytes());
+        }
         Purge::Everything => out.push(b'a'),
     }
     let kind = if order.soft { b's' } else { b'h' };
@@ -206,6 +210,10 @@ pub fn read_purge(bytes: &[u8]) -> Option<PurgeOrder> {
         }
         b'h' => take(rest).map(|(host, rest)| (Purge::Host(host.to_vec()), rest))?,
         b't' => take(rest).map(|(tag, rest)| (Purge::Tag(tag.to_vec()), rest))?,
+        b's' => {
+            let (bits, rest) = take(rest)?;
+            (Purge::Several(Several::from_bytes(bits)?), rest)
+        }
         b'a' => (Purge::Everything, rest),
         _ => return None,
     };
@@ -235,6 +243,7 @@ mod tests {
             Purge::Prefix { host: None, path },
             Purge::Host(b"a.org".to_vec()),
             Purge::Tag(b"tnews".to_vec()),
+            Purge::Several(Several::default()),
             Purge::Everything,
         ] {
             let order = PurgeOrder {

@@ -1,7 +1,7 @@
 //! Names under which responses can be purged together: owns reading them from `Surrogate-Key`,
 //! `Cache-Tag` and `Cache-Groups` (RFC 9875). Finding what has them is left to the store.
 
-use crate::key::{UrlParts, push};
+use crate::key::{UrlParts, push, take};
 use crate::lines::{Field, Lines};
 use crate::structured::strings;
 
@@ -53,6 +53,16 @@ pub(crate) fn groups(fields: &[Field<'_>], name: &str) -> Vec<Vec<u8>> {
 
 fn is_tag(tag: &&[u8]) -> bool {
     !tag.is_empty() && tag.len() <= LONGEST_TAG
+}
+
+/// From the form that [`write`] gives.
+pub(crate) fn each(tags: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = tags;
+    std::iter::from_fn(move || {
+        let (tag, after) = take(rest)?;
+        rest = after;
+        Some(tag)
+    })
 }
 
 /// In the form an entry holds.

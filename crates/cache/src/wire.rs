@@ -13,7 +13,7 @@ use crate::block::{Edits, read_block, read_lines, stored};
 use crate::body::Body;
 use crate::entry::{Blob, Entry};
 use crate::hash::checksum;
-use crate::key::{Key, LONGEST_KEY, UrlParts, push, take};
+use crate::key::{Key, LONGEST_KEY, LONGEST_URL, UrlParts, push, take};
 use crate::life::Life;
 use crate::text::MOST_SECONDS;
 use crate::time::Time;
@@ -126,6 +126,19 @@ pub fn read(bytes: &[u8], now: Time) -> Option<Stored> {
     })
 }
 
+/// The URL side of the key and the tags of an entry whose first bytes these are; None when they are too
+/// few or not of one. Nothing of it is believed: it serves to find what may be meant by a purge.
+pub fn peek(bytes: &[u8]) -> Option<(&[u8], impl Iterator<Item = &[u8]>)> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let mut rest = rest.get(8 + 4 + LIFE + 2 + 1..)?;
+    let mut parts = [&b""[..]; 5];
+    for part in &mut parts {
+        (*part, rest) = take(rest)?;
+    }
+    let [url, _, _, _, tags] = parts;
+    Some((url, crate::tags::each(tags)))
+}
+
 /// Reads an entry that must be the one for this key.
 pub fn read_for(bytes: &[u8], key: &Key, now: Time) -> Option<Stored> {
     let stored = read(bytes, now)?;
@@ -151,6 +164,7 @@ fn is_sound(blob: &Blob<'_>, status: u16, made_tag: u8) -> bool {
         && made_tag <= 1
         && kept == fields.len()
         && UrlParts::read(blob.url).is_some()
+        && blob.url.len() <= LONGEST_URL
         && blob.url.len() + blob.inputs.len() <= LONGEST_KEY
         && is_selection(blob.names, blob.values)
         && (blob.etag.is_empty() || EntityTag::parse(blob.etag).is_some())
@@ -185,6 +199,9 @@ const ALWAYS_VALIDATE: u8 = 2;
 const ALLOWS_AUTHORIZED: u8 = 4;
 const BY_RULE: u8 = 8;
 const EXPIRED: u8 = 16;
+
+/// Bytes of a life.
+const LIFE: usize = 8 + 4 * 4 + 1;
 
 /// Failures to get another are this process's alone.
 fn write_life(out: &mut Vec<u8>, life: &Life) {
@@ -236,6 +253,7 @@ fn read_life(bytes: &[u8], now: Time) -> Option<(Life, &[u8])> {
         expired: flags & EXPIRED != 0,
         // What is invalidated is not written.
         invalidated: false,
+        aged: false,
         failures: 0,
         retry_at: Time::default(),
     };

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use canter_cache::disk::{Disk, Done, Job};
+use canter_cache::store::Several;
 use canter_cache::{Purge, Time, tags};
 use canter_http::check::Xorshift;
 use common::{Case, NOW};
@@ -216,6 +217,69 @@ fn purges_reach_the_disk() {
         };
         assert_eq!((count, disk.len()), (expected, 3 - expected), "{purge:?}");
         assert_eq!(files(&folder.0).len(), disk.len());
+    }
+}
+
+#[test]
+fn a_purge_of_a_page_or_a_tag_reads_no_other_file() {
+    let folder = Folder::new("reads");
+    let mut disk = Disk::open(&folder.0, 1 << 20).unwrap();
+    let path = |host: Option<&[u8]>| Purge::Path {
+        host: host.map(<[u8]>::to_vec),
+        path: b"/a".to_vec(),
+    };
+    let one = Case {
+        path: "/a",
+        query: Some("x=1"),
+        response: &[("Cache-Control", "max-age=60"), ("Surrogate-Key", "one")],
+        ..Case::default()
+    };
+    for (purge, count) in [
+        (path(Some(b"example.com")), 2),
+        (path(None), 2),
+        (path(Some(b"other")), 0),
+        (Purge::Host(b"other".to_vec()), 0),
+        (Purge::Tag(tags::site_tag(b"one")), 1),
+    ] {
+        // What is read and is nothing is removed: so nothing may be read of this one.
+        keep(&mut disk, &at("/b"), "b");
+        let of_b = files(&folder.0).remove(0);
+        fs::write(&of_b, b"nonsense").unwrap();
+        keep(&mut disk, &at("/a"), "a");
+        keep(&mut disk, &one, "a");
+        let Done::Purged(purged) = disk.run(Job::Purge(purge.clone()), NOW) else {
+            panic!("another answer");
+        };
+        assert_eq!((purged, disk.len()), (count, 3 - count), "{purge:?}");
+        assert!(of_b.exists(), "{purge:?}");
+        disk.run(Job::Purge(Purge::Everything), NOW);
+    }
+}
+
+#[test]
+fn a_purge_finds_what_was_there_before_a_restart() {
+    let folder = Folder::new("before");
+    let mut several = Several::default();
+    assert!(several.add(&Purge::Tag(tags::site_tag(b"all"))));
+    let path = Purge::Path {
+        host: Some(b"example.com".to_vec()),
+        path: b"/a".to_vec(),
+    };
+    for purge in [
+        path,
+        Purge::Host(b"example.com".to_vec()),
+        Purge::Tag(tags::site_tag(b"all")),
+        Purge::Several(several),
+    ] {
+        let mut disk = Disk::open(&folder.0, 1 << 20).unwrap();
+        keep(&mut disk, &at("/a"), "a");
+        drop(disk);
+        let mut disk = Disk::open(&folder.0, 1 << 20).unwrap();
+        disk.run(Job::Purge(Purge::Tag(tags::site_tag(b"none"))), NOW);
+        assert_eq!(disk.len(), 1);
+        disk.run(Job::Purge(purge.clone()), NOW);
+        assert!(disk.is_empty(), "{purge:?}");
+        assert!(files(&folder.0).is_empty(), "{purge:?}");
     }
 }
 

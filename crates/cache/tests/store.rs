@@ -9,7 +9,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use canter_cache::store::{Limits, Store};
+use canter_cache::store::{Limits, Several, Store};
 use canter_cache::{Body, Entry, Field, Found, Handle, Key, Life, Purge, Reason, Scheme, tags};
 use canter_http::check::Xorshift;
 use canter_http::coding::Coding;
@@ -233,7 +233,8 @@ fn what_the_app_confirmed_before_a_soft_purge_stays_stale_after_it() {
 
 #[test]
 fn what_was_purged_while_it_was_made_is_not_stored() {
-    let mut store = small();
+    // Of the usual size: a small one takes one name for another more often.
+    let mut store = Store::new(Limits::default());
     let begun = store.mark();
     let (entry, life) = at("/a").entry("old");
     store.purge(&Purge::Url(at("/b").key()), false);
@@ -243,12 +244,84 @@ fn what_was_purged_while_it_was_made_is_not_stored() {
     assert_eq!(late, Err(Reason::Superseded));
     let now = store.mark();
     assert!(store.put(entry.clone(), life, 0, 0, now).is_ok());
-    // Longer ago than purges are remembered.
-    for _ in 0..100 {
-        store.purge(&Purge::Url(at("/b").key()), false);
+    // However many others were purged since: it is remembered by name.
+    let other = |number: u32| {
+        let path = format!("/{number}");
+        Key::new(Scheme::Https, b"example.com", path.as_bytes(), None)
+    };
+    for number in 0..100 {
+        store.purge(&Purge::Url(other(number)), false);
+    }
+    assert!(store.put(entry.clone(), life, 0, 0, now).is_ok());
+    store.purge(&Purge::Url(at("/a").key()), false);
+    for number in 0..10_000 {
+        store.purge(&Purge::Url(other(number)), false);
     }
     let late = store.put(entry, life, 0, 0, now);
     assert_eq!(late, Err(Reason::Superseded));
+}
+
+#[test]
+fn what_every_kind_of_purge_meant_while_it_was_made_is_not_stored() {
+    let mut several = Several::default();
+    assert!(several.add(&Purge::Host(b"example.com".to_vec())));
+    let path = |host: Option<&[u8]>, path: &[u8]| Purge::Path {
+        host: host.map(<[u8]>::to_vec),
+        path: path.to_vec(),
+    };
+    let prefix = |path: &[u8]| Purge::Prefix {
+        host: None,
+        path: path.to_vec(),
+    };
+    for (purge, is_meant) in [
+        (path(Some(b"example.com"), b"/a"), true),
+        (path(None, b"/a"), true),
+        (path(Some(b"other"), b"/a"), false),
+        (prefix(b"/"), true),
+        (prefix(b"/b"), false),
+        (Purge::Host(b"example.com".to_vec()), true),
+        (Purge::Tag(tags::site_tag(b"one")), true),
+        (Purge::Tag(tags::site_tag(b"two")), false),
+        (Purge::Several(several), true),
+        (Purge::Several(Several::default()), false),
+        (Purge::Everything, true),
+    ] {
+        let mut store = small();
+        let case = Case {
+            path: "/a",
+            response: &[("Cache-Control", "max-age=60"), ("Surrogate-Key", "one")],
+            ..Case::default()
+        };
+        let begun = store.mark();
+        let (entry, life) = case.entry("old");
+        assert!(store.put(entry.clone(), life, 0, 0, begun).is_ok());
+        assert_eq!(
+            store.purge(&purge, false),
+            usize::from(is_meant),
+            "{purge:?}"
+        );
+        let late = store.put(entry, life, 0, 0, begun);
+        assert_eq!(late.is_err(), is_meant, "{purge:?}");
+    }
+}
+
+#[test]
+fn what_may_have_changed_is_shown_once_more_and_what_is_being_made_is_stored() {
+    let mut store = small();
+    let begun = store.mark();
+    let handle = put(&mut store, &at("/a"), "a");
+    let purge = Purge::Url(at("/a").key());
+    store.age(&purge, NOW);
+    let found = store.get(handle).unwrap();
+    assert!(!found.life.is_fresh(NOW) && !found.life.invalidated);
+    // Another copy is being got: that one is not made old by each login meanwhile.
+    let until = NOW.plus_seconds(30);
+    assert!(store.claim_refresh(handle, NOW, until));
+    store.age(&purge, NOW);
+    assert!(!store.claim_refresh(handle, NOW, until));
+    let (entry, life) = at("/a").entry("new");
+    let handle = store.put(entry, life, 0, 0, begun).unwrap();
+    assert!(store.get(handle).unwrap().life.is_fresh(NOW));
 }
 
 #[test]

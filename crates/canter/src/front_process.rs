@@ -58,6 +58,9 @@ const MOST_NAMED: usize = 20;
 /// Between asking the workers to end and leaving: they notice by themselves, too.
 const FAREWELL: Duration = Duration::from_millis(20);
 
+/// What purges have at least to reach the folder and the other machines.
+const LAST_PURGES: Duration = Duration::from_millis(500);
+
 /// Runs the front until it is told to stop; ends the process.
 pub fn run(
     start: FrontStart,
@@ -320,6 +323,9 @@ impl Stop {
         }
         let left = over.saturating_duration_since(tokio::time::Instant::now());
         joined.collector.finish(left).await;
+        // Also when connections took all the time there was.
+        let left = over.saturating_duration_since(tokio::time::Instant::now());
+        joined.pages.finish(left.max(LAST_PURGES)).await;
         say(&joined.link, ToSupervisor::Drained);
         exit_now(0);
     }

@@ -4,13 +4,14 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use canter_base::warn;
 use canter_cache::disk::{Disk, Done, Job};
+use canter_cache::store::Several;
 use canter_cache::wire::Stored;
 use canter_cache::{Entry, Key, Life, Purge, Time};
 use tokio::sync::oneshot;
@@ -21,11 +22,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const MOST: usize = 256;
 /// Bytes of entries that wait, which memory may have given up meanwhile.
 const MOST_BYTES: usize = 16 << 20;
-/// And before purges become one of everything.
+/// And before purges are put together.
 const MOST_PURGES: usize = 4096;
+/// Between two looks whether the thread is done, at the end.
+const LOOK: Duration = Duration::from_millis(2);
 
-/// One job, when it was given, and who waits for it.
-type Order = (Job, Time, Option<oneshot::Sender<Done>>);
+/// One job, when it was given, and who waits for it. No job stands for the purges put together.
+type Order = (Option<Job>, Time, Option<oneshot::Sender<Done>>);
 
 /// The folder; a clone is another handle to it.
 #[derive(Clone)]
@@ -47,8 +50,9 @@ struct Told {
     waiting: AtomicUsize,
     /// What the entries among them take.
     waiting_bytes: AtomicUsize,
-    /// Everything is to be purged before the next job.
-    wipe: AtomicBool,
+    /// Purges put together, for which one order waits: behind all entries that were given before them,
+    /// since none is taken while so many wait.
+    together: Mutex<Option<Purge>>,
     files: AtomicUsize,
     bytes: AtomicU64,
 }
@@ -73,19 +77,19 @@ impl Folder {
                 }
             };
             for (job, now, asked) in jobs {
-                if ours.wipe.swap(false, Ordering::AcqRel) {
-                    disk.run(Job::Purge(Purge::Everything), now);
+                let bytes = job.as_ref().map_or(0, size);
+                let job = job.or_else(|| ours.take_together().map(Job::Purge));
+                if let Some(job) = job {
+                    let done = disk.run(job, now);
+                    if let Some(asked) = asked {
+                        // Whoever asked may have left.
+                        let _ = asked.send(done);
+                    }
                 }
-                let bytes = size(&job);
-                let done = disk.run(job, now);
-                ours.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
-                ours.waiting.fetch_sub(1, Ordering::AcqRel);
                 ours.files.store(disk.len(), Ordering::Relaxed);
                 ours.bytes.store(disk.bytes(), Ordering::Relaxed);
-                if let Some(asked) = asked {
-                    // Whoever asked may have left.
-                    let _ = asked.send(done);
-                }
+                ours.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+                ours.waiting.fetch_sub(1, Ordering::AcqRel);
             }
         };
         let thread = std::thread::Builder::new().name("pages".to_owned());
@@ -106,8 +110,8 @@ impl Folder {
         }))
     }
 
-    fn order(&self, job: Job, now: Time, asked: Option<oneshot::Sender<Done>>) {
-        let (told, bytes) = (&self.0.told, size(&job));
+    fn order(&self, job: Option<Job>, now: Time, asked: Option<oneshot::Sender<Done>>) {
+        let (told, bytes) = (&self.0.told, job.as_ref().map_or(0, size));
         told.waiting.fetch_add(1, Ordering::AcqRel);
         told.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
         if self.0.orders.send((job, now, asked)).is_err() {
@@ -128,7 +132,7 @@ impl Folder {
         }
         if !self.is_busy(MOST) && !self.0.is_late.get() {
             let (asked, done) = oneshot::channel();
-            self.order(Job::Load(key.clone()), now, Some(asked));
+            self.order(Some(Job::Load(key.clone())), now, Some(asked));
             match tokio::time::timeout(PATIENCE, done).await {
                 Ok(Ok(Done::Loaded(loaded))) => found = loaded,
                 // There is no folder.
@@ -156,16 +160,34 @@ impl Folder {
             }
             return;
         }
-        self.order(Job::Keep(Arc::clone(entry), *life, rule), now, None);
+        let job = Job::Keep(Arc::clone(entry), *life, rule);
+        self.order(Some(job), now, None);
     }
 
     /// Removes what a purge means.
     pub fn purge(&self, purge: &Purge, now: Time) {
-        if self.is_busy(MOST_PURGES) {
-            self.0.told.wipe.store(true, Ordering::Release);
+        if purge.names_nothing() {
             return;
         }
-        self.order(Job::Purge(purge.clone()), now, None);
+        if !self.is_busy(MOST_PURGES) {
+            return self.order(Some(Job::Purge(purge.clone())), now, None);
+        }
+        if self.0.told.put_together(purge) {
+            self.order(None, now, None);
+        }
+    }
+
+    /// Waits until the thread has done all that it was given, for so long at most: what was purged
+    /// would be there again after a restart.
+    pub async fn finish(&self, limit: Duration) {
+        let done = async {
+            while self.is_busy(1) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(limit, done).await.is_err() {
+            warn!("purges have not reached the folder for pages: purge again after the start");
+        }
     }
 
     /// What was counted, for Prometheus.
@@ -190,10 +212,80 @@ impl Folder {
     }
 }
 
+impl Told {
+    fn take_together(&self) -> Option<Purge> {
+        let held = self.together.lock();
+        held.unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Adds a purge to those put together; whether it is the first of them.
+    fn put_together(&self, purge: &Purge) -> bool {
+        let held = self.together.lock();
+        let mut held = held.unwrap_or_else(PoisonError::into_inner);
+        let is_first = held.is_none();
+        *held = Some(match held.take() {
+            None => several([purge]),
+            Some(before) => several([&before, purge]),
+        });
+        is_first
+    }
+}
+
+/// Purges in one; everything where one of them has no name.
+fn several<'a>(purges: impl IntoIterator<Item = &'a Purge>) -> Purge {
+    let mut several = Several::default();
+    if purges.into_iter().all(|purge| several.add(purge)) {
+        Purge::Several(several)
+    } else {
+        Purge::Everything
+    }
+}
+
 /// What a job that waits holds.
 fn size(job: &Job) -> usize {
     match job {
         Job::Keep(entry, ..) => entry.cost(),
         Job::Load(_) | Job::Purge(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use canter_cache::Scheme;
+
+    use super::*;
+
+    fn page(number: usize) -> Purge {
+        let path = format!("/{number}");
+        Purge::Url(Key::new(Scheme::Http, b"a", path.as_bytes(), None))
+    }
+
+    #[test]
+    fn purges_that_wait_are_put_together_and_become_everything_only_where_they_have_no_name() {
+        let told = Told::default();
+        assert!(told.put_together(&page(1)) && !told.put_together(&page(2)));
+        assert!(matches!(told.take_together(), Some(Purge::Several(_))));
+        assert!(told.take_together().is_none());
+        assert!(told.put_together(&page(1)));
+        assert!(!told.put_together(&Purge::Prefix {
+            host: None,
+            path: b"/".to_vec(),
+        }));
+        assert_eq!(told.take_together(), Some(Purge::Everything));
+    }
+
+    #[test]
+    fn all_that_was_given_is_done_at_the_end() {
+        let id = std::process::id();
+        let path = std::env::temp_dir().join(format!("canter-tiers-finish-{id}"));
+        let folder = Folder::start(path.clone(), 1 << 20);
+        for number in 0..2000 {
+            folder.purge(&page(number), Time::from_seconds(1));
+        }
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        runtime.block_on(folder.finish(Duration::from_secs(60)));
+        assert!(!folder.is_busy(1));
+        let _ = std::fs::remove_dir_all(path);
     }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use canter_base::options::CacheServer;
 use canter_base::{info, warn};
 use canter_cache::shelf::{self, Item, Position, PurgeOrder};
+use canter_cache::store::Several;
 use canter_cache::wire::Stored;
 use canter_cache::{Entry, Key, Life, Lines, Purge, Time};
 use tokio::sync::oneshot;
@@ -43,12 +44,13 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 const MOST_OUT: usize = 8 << 20;
 /// A larger entry is not shared.
 const LARGEST: usize = 4 << 20;
-/// Purges of our own that the server has not taken yet.
-const MOST_OWN: usize = 256;
-/// A purge that takes more is told to the others as one of everything, so that the log is short.
-const LARGEST_ORDER: usize = 4 << 10;
-/// What has come and is no whole reply yet: more than the longest we ask for, the whole log.
-const MOST_CAME: usize = KEPT * LARGEST_ORDER + (4 << 20);
+/// Purges of our own that the server has not taken yet, before they are put together.
+const MOST_OWN: usize = 4096;
+/// What has come and is no whole reply yet: more than the longest we ask for, the whole log with an address
+/// of two kilobytes in each purge, and less than a server lets wait for one who subscribes (32 MB).
+const MOST_CAME: usize = 24 << 20;
+/// Between two looks whether the server has taken our purges, at the end.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Nothing is kept longer.
 const LONGEST: u64 = 7 * 86_400;
 /// Pieces taken from the socket in one turn.
@@ -224,6 +226,9 @@ impl Shared {
     /// Tells the other machines of a purge, now or when the server is reached again.
     pub fn purge(&self, purge: &Purge, soft: bool) {
         let inner = &*self.0;
+        if purge.names_nothing() {
+            return;
+        }
         let order = |purge, soft| {
             shelf::write_purge(&PurgeOrder {
                 purge,
@@ -233,19 +238,36 @@ impl Shared {
         };
         let mut state = inner.state.borrow_mut();
         if state.own.len() >= MOST_OWN {
-            // More than can be remembered: all of it, at the next connection.
-            state.own = VecDeque::from([order(Purge::Everything, false)]);
-            state.is_overrun = true;
+            // In one, at the next connection.
+            let together = order(together(&state.own, purge), false);
+            state.own = VecDeque::from([together]);
+            state.untold.clear();
+            state.is_overrun = state.is_told;
             return;
         }
-        let mut bytes = order(purge.clone(), soft);
-        if bytes.len() > LARGEST_ORDER {
-            bytes = order(Purge::Everything, soft);
+        let bytes = order(purge.clone(), soft);
+        if !state.is_told && !state.untold.insert(bytes.clone()) {
+            return;
         }
         state.own.push_back(bytes.clone());
         if state.is_up {
             state.tell(&inner.names, &bytes);
         }
+    }
+
+    /// Waits until the server has taken the purges of this machine, for so long at most.
+    pub async fn finish(&self, limit: Duration) {
+        let is_done = || {
+            let state = self.0.state.borrow();
+            state.own.is_empty() || !state.is_up
+        };
+        let done = async {
+            while !is_done() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        // Those that it has not taken are lost with this process.
+        let _ = tokio::time::timeout(limit, done).await;
     }
 
     /// What was counted, for Prometheus.
@@ -518,6 +540,19 @@ impl Shared {
     }
 }
 
+/// Purges in one; everything where one of them is no single thing.
+fn together(own: &VecDeque<Vec<u8>>, last: &Purge) -> Purge {
+    let mut several = Several::default();
+    let own = own.iter().map(|bytes| shelf::read_purge(bytes));
+    let mut own = own.map(|order| order.map(|order| order.purge));
+    let is_whole = own.all(|purge| purge.is_some_and(|purge| several.add(&purge)));
+    if is_whole && several.add(last) {
+        Purge::Several(several)
+    } else {
+        Purge::Everything
+    }
+}
+
 impl Inner {
     fn name(&self, name: u128) -> Vec<u8> {
         format!("{}{name:032x}", self.names.prefix).into_bytes()
@@ -547,6 +582,8 @@ impl Inner {
         resp::command(&mut state.out, &[b"SUBSCRIBE", &self.names.channel]);
         // Before anything is taken from there, the others must have heard of our purges: one that
         // is not taken is told again at the next connection, and until then there is none.
+        state.is_told = true;
+        state.untold.clear();
         for order in state.own.clone() {
             state.tell(&self.names, &order);
         }

@@ -2,7 +2,7 @@
 //! reply, and the commands of the log of purges. Leaves the connection, and what replies mean, to
 //! `shared`.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::task::Waker;
 use std::time::Instant;
@@ -26,6 +26,7 @@ pub struct Names {
 
 /// Of one connection, and what outlives it.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct State {
     /// The server is known to answer.
     pub is_up: bool,
@@ -37,6 +38,11 @@ pub struct State {
     pub log: Log,
     /// Purges of ours that the server has not confirmed.
     pub own: VecDeque<Vec<u8>>,
+    /// Those among them that have not been told at this connection: told once, equal ones need not be
+    /// told again.
+    pub untold: HashSet<Vec<u8>>,
+    /// There is a connection, at which they are told.
+    pub is_told: bool,
     /// There were more of them than it took.
     pub is_overrun: bool,
     /// Who waits until the log is known up to now.
@@ -65,6 +71,7 @@ impl State {
     /// Forgets the connection.
     pub fn reset(&mut self) {
         self.is_up = false;
+        self.is_told = false;
         self.is_overrun = false;
         self.out = Vec::new();
         self.due.clear();

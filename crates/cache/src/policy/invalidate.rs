@@ -14,6 +14,9 @@ pub struct Invalid {
     /// Its own URL, and those of the same origin that the answer names: path, decoded, and query.
     /// Empty when nothing is to be done.
     pub urls: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Where a redirect of the same origin leads. Nobody says that it has changed: after a comment it has,
+    /// after a login it has not (section 4.4: a cache MAY).
+    pub redirect: Option<(Vec<u8>, Option<Vec<u8>>)>,
     /// Tags, as [`crate::tags`] writes them.
     pub tags: Vec<Vec<u8>>,
 }
@@ -32,14 +35,21 @@ pub fn invalidates(
         return Invalid::default();
     }
     let mut urls = vec![(url.path.to_vec(), url.query.map(<[u8]>::to_vec))];
-    for name in ["location", "content-location"] {
+    let mut redirect = None;
+    for name in ["content-location", "location"] {
         let named = fields.value_of(name).and_then(|text| resolve(text, url));
-        urls.extend(named.filter(|named| !urls.contains(named)));
+        let named = named.filter(|named| !urls.contains(named));
+        if name == "location" && status >= 300 {
+            redirect = named;
+        } else {
+            urls.extend(named);
+        }
     }
     let groups = tags::groups(fields, "cache-group-invalidation");
     let tags = groups.iter().map(|name| tags::group_tag(url, name));
     Invalid {
         urls,
+        redirect,
         tags: tags.collect(),
     }
 }
@@ -197,9 +207,12 @@ mod tests {
             (Method::Other, "M-SEARCH"),
         ] {
             let invalid = of(method, text, 303);
-            assert_eq!(invalid.urls.len(), 2, "{method:?}");
+            assert_eq!(invalid.urls.len(), 1, "{method:?}");
             assert_eq!(invalid.urls[0].1.as_deref(), Some(&b"x=1"[..]));
-            assert_eq!(invalid.urls[1].0, b"/blog/7/");
+            assert_eq!(invalid.redirect, Some((b"/blog/7/".to_vec(), None)));
+            let made = of(method, text, 201);
+            assert_eq!((made.urls.len(), made.redirect), (2, None));
+            assert_eq!(made.urls[1].0, b"/blog/7/");
             assert_eq!(invalid.tags, [b"ghttps://a.example/posts".to_vec()]);
             assert_eq!(of(method, text, 500), Invalid::default());
             assert_eq!(of(method, text, 404), Invalid::default());

@@ -9,6 +9,9 @@ mod evict;
 mod list;
 mod memory;
 mod purge;
+mod purging;
+mod recent;
+mod several;
 mod slots;
 mod tag_index;
 
@@ -18,7 +21,10 @@ use std::sync::Arc;
 use canter_http::coding::Coding;
 use hashbrown::HashTable;
 
-pub use purge::{Mark, Purge};
+pub use purge::Purge;
+pub use purging::Mark;
+pub use recent::Recent;
+pub use several::Several;
 pub use slots::Handle;
 
 use crate::body::Body;
@@ -32,7 +38,7 @@ use crate::time::Time;
 use crate::vary;
 use list::{List, NIL};
 use memory::{Ghosts, Refusals};
-use purge::Latest;
+use purging::Paths;
 use slots::{ByRule, Queue, Slot, Slots};
 use tag_index::TagIndex;
 
@@ -100,7 +106,10 @@ pub struct Store {
     tags: TagIndex,
     ghosts: Ghosts,
     refusals: Refusals,
-    latest: Latest,
+    paths: Paths,
+    recent: Recent,
+    /// How many purges there were.
+    purges: u64,
     stats: Stats,
 }
 
@@ -120,7 +129,9 @@ impl Store {
             tags: TagIndex::default(),
             ghosts: Ghosts::new((limits.bytes / 1024).max(64)),
             refusals: Refusals::new((limits.bytes / 4096).clamp(64, 16_384)),
-            latest: Latest::default(),
+            paths: Paths::default(),
+            recent: Recent::new((limits.bytes / 2048).clamp(256, 16_384)),
+            purges: 0,
             stats: Stats::default(),
         }
     }
@@ -161,11 +172,6 @@ impl Store {
         self.found(handle.slot())
     }
 
-    /// A moment to hand to [`Store::put`]: taken when the app is asked.
-    pub fn mark(&self) -> Mark {
-        self.latest.mark()
-    }
-
     /// Puts a response in, in place of the one for the same key and variant. `rule` is the page
     /// rule it came under and `most_of_rule` how many entries that may have, zero for any number.
     /// It is not stored when it was purged since `begun`, or when it is too large.
@@ -177,7 +183,7 @@ impl Store {
         most_of_rule: usize,
         begun: Mark,
     ) -> Result<Handle, Reason> {
-        if self.latest.hit(begun, &entry) {
+        if self.recent.last(&entry) > begun.0 {
             return Err(Reason::Superseded);
         }
         let cost = entry.cost();
@@ -277,83 +283,6 @@ impl Store {
         }
     }
 
-    /// Purges; how many entries were meant. A soft purge marks them stale, so that they can still
-    /// be served while another is got, or when the app fails.
-    pub fn purge(&mut self, purge: &Purge, soft: bool) -> usize {
-        self.each_meant(purge, |store, slot| {
-            if soft {
-                store.expire(slot);
-            } else {
-                store.remove(slot);
-            }
-        })
-    }
-
-    /// Marks what an unsafe request made wrong: it is served only once the app has confirmed it, or
-    /// when the app fails.
-    pub fn invalidate(&mut self, purge: &Purge) -> usize {
-        self.each_meant(purge, |store, slot| {
-            store.expire(slot);
-            if let Some(slot) = store.slots.get_mut(slot) {
-                slot.life.invalidated = true;
-                // The app has just answered well.
-                slot.life.failures = 0;
-            }
-        })
-    }
-
-    fn each_meant(&mut self, purge: &Purge, mut act: impl FnMut(&mut Self, u32)) -> usize {
-        self.latest.add(purge);
-        let meant = self.meant(purge);
-        for &slot in &meant {
-            act(self, slot);
-        }
-        self.stats.purged += meant.len() as u64;
-        // The index of tags may have grown.
-        self.shrink();
-        meant.len()
-    }
-
-    /// Marks an entry stale. Who has a handle to it asked the app before the purge, and must not
-    /// make it fresh with the answer.
-    fn expire(&mut self, slot: u32) {
-        let Some(handle) = self.slots.renew(slot) else {
-            return;
-        };
-        let Some(tenant) = self.slots.get_mut(slot) else {
-            return;
-        };
-        tenant.life.expired = true;
-        tenant.claimed_until = Time::default();
-        let entry = Arc::clone(&tenant.entry);
-        for tag in entry.tags() {
-            self.tags.remove(tag);
-            let is_live = |tenant| self.slots.is_live(tenant);
-            self.tags.add(tag, handle.tenant(), is_live);
-        }
-    }
-
-    fn meant(&self, purge: &Purge) -> Vec<u32> {
-        let means = |slot: &u32| {
-            let slot = self.slots.get(*slot);
-            slot.is_some_and(|slot| purge.means(&slot.entry))
-        };
-        match purge {
-            Purge::Url(key) => self.variants(key.url()).filter(means).collect(),
-            Purge::Tag(tag) => {
-                let tenants = self.tags.tenants(tag).into_iter();
-                let live = tenants.filter(|&tenant| self.slots.is_live(tenant));
-                let mut slots: Vec<u32> = live.map(|(slot, _)| slot).filter(means).collect();
-                slots.sort_unstable();
-                slots.dedup();
-                slots
-            }
-            Purge::Path { .. } | Purge::Prefix { .. } | Purge::Host(_) | Purge::Everything => {
-                self.slots.all().filter(means).collect()
-            }
-        }
-    }
-
     /// Remembers until `until` that an answer for this key could not be stored.
     pub fn refuse(&mut self, key: &Key, reason: Reason, until: Time) {
         self.refusals.add(self.key_hash(key), reason, until);
@@ -393,6 +322,8 @@ impl Store {
             + self.tags.cost()
             + self.ghosts.cost()
             + self.refusals.cost()
+            + self.paths.cost()
+            + self.recent.cost()
             + rules
     }
 
@@ -491,6 +422,7 @@ impl Store {
         let hash = self.seed.hash(&[entry.url()]);
         let head = self.head_of(entry.url());
         let tags: Vec<Vec<u8>> = entry.tags().map(<[u8]>::to_vec).collect();
+        let url = entry.url().to_vec();
         let handle = self.slots.add(Slot {
             entry: Arc::new(entry),
             life,
@@ -515,6 +447,7 @@ impl Store {
             let is_live = |tenant| self.slots.is_live(tenant);
             self.tags.add(tag, handle.tenant(), is_live);
         }
+        self.paths.add(&mut self.slots, &url, slot);
         let by_rule = self.rules.entry(rule).or_default();
         by_rule.push(&mut ByRule(&mut self.slots), slot);
         if self.ghosts.take(hash) {
@@ -582,6 +515,7 @@ impl Store {
         for tag in entry.tags() {
             self.tags.remove(tag);
         }
+        self.paths.remove(&mut self.slots, entry.url(), slot);
         self.entry_bytes -= cost;
         self.slots.free(slot);
     }

@@ -1,10 +1,10 @@
-//! Which stored responses a purge means: owns the words for it and remembering the latest, so that
-//! what was made before a purge is not stored after it.
-
-use std::collections::VecDeque;
+//! What a purge may name, and which stored responses it means. Finding these is left to whoever keeps
+//! them, remembering purges to [`super::recent`].
 
 use crate::entry::Entry;
-use crate::key::{Key, UrlParts};
+use crate::key::{Key, LONGEST_URL, UrlParts};
+use crate::store::several::Several;
+use crate::tags::LONGEST_TAG;
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,71 +29,97 @@ pub enum Purge {
     Host(Vec<u8>),
     /// A tag, as [`crate::tags`] writes it.
     Tag(Vec<u8>),
+    /// More than were remembered singly.
+    Several(Several),
     /// Everything.
     Everything,
+}
+
+/// What purges name of an entry, one by one. A purge with a name means the entries with that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name<'a> {
+    Url(&'a [u8]),
+    Path(Option<&'a [u8]>, &'a [u8]),
+    Host(&'a [u8]),
+    Tag(&'a [u8]),
+}
+
+impl<'a> Name<'a> {
+    /// For hashing: another name has other parts, and they do not run together.
+    pub fn parts(self) -> [&'a [u8]; 4] {
+        match self {
+            Self::Url(url) => [b"u", b"", b"\0", url],
+            Self::Path(Some(host), path) => [b"p", host, b"\0", path],
+            Self::Path(None, path) => [b"a", b"", b"\0", path],
+            Self::Host(host) => [b"h", b"", b"\0", host],
+            Self::Tag(tag) => [b"t", b"", b"\0", tag],
+        }
+    }
+}
+
+/// All names of something stored.
+pub(crate) fn names<'a>(
+    url: &'a [u8],
+    tags: impl Iterator<Item = &'a [u8]>,
+) -> impl Iterator<Item = Name<'a>> {
+    let parts = UrlParts::read(url).map(|parts| {
+        [
+            Name::Path(Some(parts.host), parts.path),
+            Name::Path(None, parts.path),
+            Name::Host(parts.host),
+        ]
+    });
+    std::iter::once(Name::Url(url))
+        .chain(parts.into_iter().flatten())
+        .chain(tags.map(Name::Tag))
 }
 
 impl Purge {
     /// Whether an entry is meant.
     pub fn means(&self, entry: &Entry) -> bool {
-        self.means_parts(entry.url(), || entry.tags().any(|tag| self.is_tag(tag)))
+        self.means_stored(entry.url(), entry.tags())
     }
 
-    fn is_tag(&self, tag: &[u8]) -> bool {
-        matches!(self, Self::Tag(own) if own == tag)
-    }
-
-    fn means_parts(&self, url: &[u8], has_tag: impl FnOnce() -> bool) -> bool {
-        let of_host = |host: &Option<Vec<u8>>, parts: &UrlParts<'_>| {
-            host.as_deref().is_none_or(|host| host == parts.host)
-        };
-        let parts = UrlParts::read(url);
-        match (self, parts) {
-            (Self::Everything, _) => true,
-            (Self::Url(key), _) => key.url() == url,
-            (Self::Tag(_), _) => has_tag(),
-            (Self::Path { host, path }, Some(parts)) => of_host(host, &parts) && parts.path == path,
-            (Self::Prefix { host, path }, Some(parts)) => {
-                of_host(host, &parts) && parts.path.starts_with(path)
+    /// The same of what has this URL side of a key and these tags.
+    pub(crate) fn means_stored<'a>(
+        &self,
+        url: &'a [u8],
+        tags: impl Iterator<Item = &'a [u8]>,
+    ) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Prefix { host, path } => UrlParts::read(url).is_some_and(|parts| {
+                host.as_deref().is_none_or(|host| host == parts.host)
+                    && parts.path.starts_with(path)
+            }),
+            Self::Several(several) => names(url, tags).any(|name| several.has(name)),
+            named => {
+                let own = named.name();
+                names(url, tags).any(|name| Some(name) == own)
             }
-            (Self::Host(host), Some(parts)) => parts.host == host,
-            (_, None) => false,
         }
     }
-}
 
-/// The latest purges, with the number of each.
-#[derive(Debug, Default)]
-pub(super) struct Latest {
-    purges: VecDeque<Purge>,
-    /// The number of the next.
-    next: u64,
-}
-
-/// A moment between purges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Mark(u64);
-
-impl Latest {
-    const MOST: usize = 64;
-
-    pub fn mark(&self) -> Mark {
-        Mark(self.next)
-    }
-
-    pub fn add(&mut self, purge: &Purge) {
-        if self.purges.len() == Self::MOST {
-            self.purges.pop_front();
+    /// What it names, where that is one thing.
+    pub(crate) fn name(&self) -> Option<Name<'_>> {
+        match self {
+            Self::Url(key) => Some(Name::Url(key.url())),
+            Self::Path { host, path } => Some(Name::Path(host.as_deref(), path)),
+            Self::Host(host) => Some(Name::Host(host)),
+            Self::Tag(tag) => Some(Name::Tag(tag)),
+            Self::Prefix { .. } | Self::Several(_) | Self::Everything => None,
         }
-        self.purges.push_back(purge.clone());
-        self.next += 1;
     }
 
-    /// Whether something that was begun at `mark` has been purged since. Who began before all that
-    /// is remembered is told so, too.
-    pub fn hit(&self, mark: Mark, entry: &Entry) -> bool {
-        let since = self.next.saturating_sub(mark.0);
-        let since = usize::try_from(since).unwrap_or(usize::MAX);
-        since > self.purges.len() || self.purges.iter().rev().take(since).any(|p| p.means(entry))
+    /// Whether nothing can be stored that it means, because it names something too long for that.
+    pub fn names_nothing(&self) -> bool {
+        match self {
+            Self::Url(key) => key.url().len() > LONGEST_URL,
+            Self::Path { path, .. } | Self::Prefix { path, .. } => path.len() > LONGEST_URL,
+            Self::Host(host) => host.len() > LONGEST_URL,
+            // The site's own have a letter before them, groups their origin.
+            Self::Tag(tag) => tag.len() > LONGEST_TAG + LONGEST_URL,
+            Self::Several(_) | Self::Everything => false,
+        }
     }
 }

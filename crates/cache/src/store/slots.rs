@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::list::{Link, Links};
+use super::list::{Link, Links, NIL};
 use super::tag_index::Tenant;
 use crate::entry::Entry;
 use crate::life::Life;
@@ -57,6 +57,7 @@ struct Place {
     generation: u32,
     queue: Link,
     rule: Link,
+    path: Link,
 }
 
 /// All slots.
@@ -147,6 +148,12 @@ impl Slots {
         }
     }
 
+    /// The next of the same path.
+    pub fn after_in_path(&self, slot: u32) -> u32 {
+        let place = self.places.get(slot as usize);
+        place.map_or(NIL, |place| place.path.after)
+    }
+
     pub fn cost(&self) -> usize {
         self.places.capacity() * size_of::<Place>() + self.free.capacity() * size_of::<u32>()
     }
@@ -165,5 +172,14 @@ pub(super) struct ByRule<'a>(pub &'a mut Slots);
 impl Links for ByRule<'_> {
     fn link(&mut self, slot: u32) -> Option<&mut Link> {
         Some(&mut self.0.places.get_mut(slot as usize)?.rule)
+    }
+}
+
+/// The links of the lists by path.
+pub(super) struct ByPath<'a>(pub &'a mut Slots);
+
+impl Links for ByPath<'_> {
+    fn link(&mut self, slot: u32) -> Option<&mut Link> {
+        Some(&mut self.0.places.get_mut(slot as usize)?.path)
     }
 }

@@ -50,7 +50,7 @@ impl<A: App> Conn<A> {
     pub(super) fn start_refresh(&self, visit: Visit, submission: Submission) {
         let shared = Rc::clone(&self.shared);
         let pages = shared.settings.pages.clone();
-        if !pages.has_below() {
+        if !pages.may_be_below(&visit) {
             let call = shared.app.submit(submission);
             drop(start(&shared.flights, pages, visit, call, true));
             return;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use canter_base::options::CacheServer;
 use canter_cache::status::Tier;
@@ -73,6 +74,22 @@ impl Pages {
         }
     }
 
+    /// Lets the folder and the other machines have what they were told of, for so long at most.
+    pub async fn finish(&self, limit: Duration) {
+        let Some(below) = self.0.below.get() else {
+            return;
+        };
+        let over = Instant::now() + limit;
+        if let Some(shared) = &below.shared {
+            shared.finish(limit).await;
+        }
+        if let Some(folder) = &below.folder {
+            folder
+                .finish(over.saturating_duration_since(Instant::now()))
+                .await;
+        }
+    }
+
     /// Up to which purge of all machines is known; for what is about to be asked for.
     pub(super) fn position(&self) -> Option<canter_cache::shelf::Position> {
         self.0.below.get()?.shared.as_ref()?.position()
@@ -100,7 +117,10 @@ impl Pages {
 
     /// Whether a page that is not in memory may be in a tier below it.
     pub(crate) fn may_be_below(&self, visit: &Visit) -> bool {
-        matches!(visit.method, Method::Get | Method::Head) && self.is_worth_a_look(&visit.look)
+        let is_aged = visit.found.as_ref().is_some_and(|found| found.life.aged);
+        matches!(visit.method, Method::Get | Method::Head)
+            && !is_aged
+            && self.is_worth_a_look(&visit.look)
     }
 
     /// Gets into memory what the tiers have for a request; which of them had something. Whoever wants

@@ -1,10 +1,11 @@
 //! Owns what makes stored pages old before their time: purges, unsafe requests, and answers that are not
 //! what is stored. Leaves finding them to the store, and the tiers below memory to `below`.
 
+use canter_cache::inputs::normal_query;
 use canter_cache::key::UrlParts;
 use canter_cache::{Field, Key, Purge, Reason, Time, policy};
 
-use super::{FAILED_SECONDS, Pages, REFUSED_SECONDS, Visit};
+use super::{FAILED_SECONDS, Pages, REFUSED_SECONDS, Visit, now};
 
 impl Pages {
     /// Purges; how many pages were meant. After a soft purge they are shown while others are
@@ -14,6 +15,25 @@ impl Pages {
         self.0.store.borrow_mut().purge(purge, soft)
     }
 
+    /// A purge as somebody gave it, and as pages of a rule are kept: of their query only what counts, in
+    /// order.
+    pub(crate) fn as_kept(&self, purge: Purge) -> Vec<Purge> {
+        let normal = |key: &Key| {
+            let url = UrlParts::read(key.url())?;
+            let mut rules = self.0.rules.iter();
+            let rule = rules.find(|rule| rule.covers(url.host, url.path))?;
+            let query = normal_query(url.query?, &rule.query);
+            let query = (!query.is_empty()).then_some(&*query);
+            let kept = Key::new(url.scheme, url.host, url.path, query);
+            (kept != *key).then_some(Purge::Url(kept))
+        };
+        let kept = match &purge {
+            Purge::Url(key) => normal(key),
+            _ => None,
+        };
+        std::iter::once(purge).chain(kept).collect()
+    }
+
     /// What an unsafe request made wrong (RFC 9111, section 4.4). Memory may hold nothing of what the
     /// tiers and other machines hold, so that each of them hears of it.
     pub(super) fn invalidate(&self, visit: &Visit, status: u16, fields: &[Field<'_>]) {
@@ -21,22 +41,48 @@ impl Pages {
             return;
         };
         let invalid = policy::invalidates(visit.method, &visit.method_text, status, fields, &url);
+        let named = |path: Vec<u8>, query: Option<&[u8]>| {
+            // A rule may count less of the query than there is.
+            if self.0.rules.iter().any(|rule| rule.covers(url.host, &path)) {
+                let host = Some(url.host.to_vec());
+                Purge::Path { host, path }
+            } else {
+                Purge::Url(Key::new(url.scheme, url.host, &path, query))
+            }
+        };
         let invalidate = |purge: &Purge| {
             self.purge_below(purge, false);
             self.0.store.borrow_mut().invalidate(purge);
         };
         for (path, query) in invalid.urls {
-            let key = Key::new(url.scheme, url.host, &path, query.as_deref());
-            invalidate(&Purge::Url(key));
-            // A rule may count less of the query than there is.
-            if self.0.rules.iter().any(|rule| rule.covers(url.host, &path)) {
-                let host = Some(url.host.to_vec());
-                invalidate(&Purge::Path { host, path });
-            }
+            invalidate(&named(path, query.as_deref()));
         }
         for tag in invalid.tags {
             invalidate(&Purge::Tag(tag));
         }
+        if let Some((path, query)) = invalid.redirect {
+            let purge = named(path, query.as_deref());
+            if self.changes_the_visitor(fields) {
+                self.0.store.borrow_mut().age(&purge, now());
+            } else {
+                invalidate(&purge);
+            }
+        }
+    }
+
+    /// Whether an answer sets the cookie of a session or of a language, as that of a login, a logout and
+    /// a choice of language does: who has a session gets no stored page, and the choice has pages of its
+    /// own.
+    fn changes_the_visitor(&self, fields: &[Field<'_>]) -> bool {
+        let site = self.0.site.borrow();
+        let Some(site) = site.as_ref() else {
+            return false;
+        };
+        let set = fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(b"set-cookie"));
+        let mut names = set.filter_map(|(_, value)| value.split(|&byte| byte == b'=').next());
+        names.any(|name| site.is_of_the_visitor(name.trim_ascii()))
     }
 
     /// Remembers that an answer is not for others, so that nobody waits for the next one, and what it

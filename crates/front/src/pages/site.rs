@@ -35,6 +35,9 @@ pub(crate) struct Site {
     pub debug: bool,
 }
 
+/// Where Django keeps the messages for a visitor's next page.
+const MESSAGES: &[u8] = b"messages";
+
 /// Cookies that mean a session in apps that are not Django's.
 const USUAL_SESSIONS: [&str; 5] = [
     "sessionid",
@@ -91,6 +94,13 @@ impl Site {
             "debug" => self.debug = true,
             _ => {}
         }
+    }
+
+    /// Whether a cookie says who a visitor is, or which language they read. One with messages does not:
+    /// a form that was taken sets it as well.
+    pub fn is_of_the_visitor(&self, cookie: &[u8]) -> bool {
+        let is_session = self.private_cookies.iter().any(|own| own == cookie);
+        (is_session && cookie != MESSAGES) || self.language_cookie.as_deref() == Some(cookie)
     }
 
     /// Whether the app would serve this host, which is in lower case. One that it refuses need not

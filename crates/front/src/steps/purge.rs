@@ -18,6 +18,8 @@ const USAGE: &str =
 /// The most words in one request.
 const MOST: usize = 200;
 
+const TOO_MANY: &str = "more than 200 words in one request: say them in several";
+
 /// Purges what the query names. Without a token the address is the app's.
 pub(crate) fn answer(pages: &Pages, token: Option<&str>, head: &Head, buf: &[u8]) -> Option<Local> {
     let token = token?;
@@ -71,7 +73,7 @@ fn is_same(given: &[u8], own: &[u8]) -> bool {
 /// Purges what a query names; how many pages there were, or what is wrong with it.
 pub(crate) fn run(pages: &Pages, query: &[u8]) -> Result<usize, &'static str> {
     let mut purges = Vec::new();
-    let mut is_hard = false;
+    let (mut is_hard, mut words) = (false, 0);
     for pair in query
         .split(|&byte| byte == b'&')
         .filter(|pair| !pair.is_empty())
@@ -86,15 +88,18 @@ pub(crate) fn run(pages: &Pages, query: &[u8]) -> Result<usize, &'static str> {
             is_hard = value == b"1";
             continue;
         }
+        words += 1;
         match read(name, &value) {
+            _ if words > MOST => return Err(TOO_MANY),
             Some(found) => purges.extend(found),
             None => return Err(USAGE),
         }
     }
-    if purges.is_empty() || purges.len() > MOST {
+    if purges.is_empty() {
         return Err(USAGE);
     }
-    let counts = purges.iter().map(|purge| pages.purge(purge, !is_hard));
+    let purges = purges.into_iter().flat_map(|purge| pages.as_kept(purge));
+    let counts = purges.map(|purge| pages.purge(&purge, !is_hard));
     Ok(counts.sum())
 }
 
@@ -107,29 +112,58 @@ fn read(name: &[u8], value: &[u8]) -> Option<Vec<Purge>> {
                 Some(at) => (target.get(..at)?, Some(target.get(at + 1..)?)),
                 None => (target, None),
             };
-            match (hosts, query) {
+            let purge = |path: Vec<u8>| match (&hosts, query) {
                 (Some((scheme, host)), Some(query)) => {
-                    vec![Purge::Url(Key::new(scheme, &host, path, Some(query)))]
+                    Purge::Url(Key::new(*scheme, host, &path, Some(query)))
                 }
                 // Without a query all are meant.
-                (hosts, _) => vec![Purge::Path {
-                    host: hosts.map(|(_, host)| host),
-                    path: path.to_vec(),
-                }],
-            }
+                (hosts, _) => Purge::Path {
+                    host: hosts.as_ref().map(|(_, host)| host.clone()),
+                    path,
+                },
+            };
+            forms(path).into_iter().map(purge).collect()
         }
         b"prefix" => {
             let (hosts, path) = split(value)?;
-            vec![Purge::Prefix {
-                host: hosts.map(|(_, host)| host),
-                path: path.to_vec(),
-            }]
+            let host = hosts.map(|(_, host)| host);
+            let purge = |path| Purge::Prefix {
+                host: host.clone(),
+                path,
+            };
+            forms(path).into_iter().map(purge).collect()
         }
-        b"host" if !value.is_empty() => vec![Purge::Host(value.to_ascii_lowercase())],
+        b"host" if !value.is_empty() => {
+            // Which scheme is not said: with the port of either it may stand without one.
+            let hosts = [Scheme::Http, Scheme::Https].map(|scheme| plain_host(scheme, value));
+            let mut hosts = [
+                value.to_ascii_lowercase().into(),
+                hosts[0].clone(),
+                hosts[1].clone(),
+            ];
+            hosts.sort_unstable();
+            let mut hosts = hosts.to_vec();
+            hosts.dedup();
+            hosts
+                .into_iter()
+                .map(|host| Purge::Host(host.into_owned()))
+                .collect()
+        }
         b"tag" if !value.is_empty() => vec![Purge::Tag(site_tag(value))],
         b"all" if value == b"1" => vec![Purge::Everything],
         _ => return None,
     })
+}
+
+/// A path as it may be kept: as it stands, and as the app gets it where that differs. What `reverse()`
+/// gives is escaped, what somebody types mostly is not.
+fn forms(path: &[u8]) -> Vec<Vec<u8>> {
+    let unescaped = decoded(path);
+    if unescaped == path {
+        vec![unescaped]
+    } else {
+        vec![path.to_vec(), unescaped]
+    }
 }
 
 type Origin = Option<(Scheme, Vec<u8>)>;
@@ -200,6 +234,24 @@ mod tests {
         let key = Key::new(Scheme::Https, b"a.org", b"/x", Some(b"b=1"));
         let found = read(b"url", b"https://a.org/x?b=1");
         assert_eq!(found, Some(vec![Purge::Url(key)]));
+        let key = |path: &str| Key::new(Scheme::Https, b"a.org", path.as_bytes(), Some(b"b=%31"));
+        let found = read(b"url", b"https://a.org/caf%C3%A9?b=%31");
+        let keys = ["/caf%C3%A9", "/caf\u{e9}"].map(|path| Purge::Url(key(path)));
+        assert_eq!(found, Some(keys.to_vec()));
+        let path = |path: &str| Purge::Path {
+            host: None,
+            path: path.as_bytes().to_vec(),
+        };
+        let found = read(b"url", b"/caf%C3%A9/");
+        assert_eq!(found, Some(vec![path("/caf%C3%A9/"), path("/caf\u{e9}/")]));
+        let prefix = |path: &str| Purge::Prefix {
+            host: None,
+            path: path.as_bytes().to_vec(),
+        };
+        let found = read(b"prefix", b"/a%20b/");
+        assert_eq!(found, Some(vec![prefix("/a%20b/"), prefix("/a b/")]));
+        let hosts = ["a.org", "a.org:443"].map(|host| Purge::Host(host.as_bytes().to_vec()));
+        assert_eq!(read(b"host", b"A.org:443"), Some(hosts.to_vec()));
     }
 
     #[test]
