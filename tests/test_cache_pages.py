@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -500,37 +499,6 @@ def test_p_the_app_purges_its_pages_without_a_token_and_a_network(client: Client
     assert is_hit(client.get("/p/own"))
     assert client.get("/purging?url=/p/own").status == 200
     assert not is_hit(client.get("/p/own"))
-
-
-def test_p_commands_of_the_same_user_purge_without_a_token(
-    all_reins: Reins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Servers of other tests are not found: each has its own folder for the private socket."""
-    for name in ("CANTER_SOCKET", "CANTER_CACHE_TOKEN", "CANTER_PURGE_SERVER"):
-        monkeypatch.delenv(name, raising=False)
-    # The path of a socket is short.
-    with tempfile.TemporaryDirectory() as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        with pytest.raises(canter.PurgeError, match="no server of this user"):
-            canter.purge(everything=True)
-        flags = ("--cache-rule", "/* ttl=10m")
-        env = {"XDG_RUNTIME_DIR": runtime}
-        with Server(tmp_path, "pages", *flags, env=env) as server, server.client() as client:
-            for purge in (
-                lambda: subprocess.check_output([PROGRAM, "purge", "/x", "--hard"], text=True, timeout=60),
-                lambda: f"{canter.purge(url='/x', hard=True)} pages\n",
-            ):
-                client.get("/x")
-                assert is_hit(client.get("/x"))
-                assert purge() == "1 pages\n"
-                assert not is_hit(client.get("/x"))
-            done = subprocess.run([PROGRAM, "purge", "relative"], capture_output=True, text=True, timeout=60)
-            assert done.returncode != 0 and "say what to purge" in done.stderr
-            with pytest.raises(canter.PurgeError, match="say what to purge"):
-                canter.purge(url="relative")
-            # The same words are of no use at the site's own address.
-            assert client.post("/-/canter/purge?all=1", b"", "X-Canter: 1").status == 404
-            assert is_hit(client.get("/x"))
 
 
 def cpu_seconds(process: int) -> float:

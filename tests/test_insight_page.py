@@ -163,6 +163,14 @@ def test_d5_plan_and_acknowledgement_are_a_key_away_and_the_focus_stays(server: 
         assert not browser.run(f"{loop}.querySelector('h3').textContent").startswith("acknowledged: ")
 
 
+def test_d2_the_browsers_own_tools_show_where_the_time_went(server: Server) -> None:
+    with Browser(f"{server.url}/recent/") as browser:
+        told = browser.wait("performance.getEntriesByType('navigation')[0]?.serverTiming.map(it => [it.name, it.duration, it.description])")
+    names = {name: (duration, description) for name, duration, description in told}
+    assert {"queue", "app", "sql"} <= set(names) and names["app"][0] > 0, told
+    assert names["sql"][1].endswith(" queries")
+
+
 def test_d5_a_request_that_runs_is_seen_by_the_stream_while_it_runs(server: Server) -> None:
     with Browser(f"{server.url}/-/canter") as browser:
         browser.wait(READY)

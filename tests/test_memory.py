@@ -55,6 +55,26 @@ def test_d6_a_worker_that_keeps_too_much_is_replaced_and_no_request_is_lost(tmp_
         server.wait_log("worker is ready worker=2")
 
 
+def test_d6_it_is_replaced_also_where_nothing_else_is_gathered(tmp_path: Path) -> None:
+    with Server(tmp_path, APP, "--max-memory-per-worker", "50MB", "--insight=false") as server:
+        old = shop.get(server, "/")[2]
+        (front,) = server.children()["front"]
+
+        def has_measured() -> bool:
+            """The thread that measures has slept twice since the worker came."""
+            for task in Path(f"/proc/{front}/task").iterdir():
+                if (task / "comm").read_text() == "memory\n":
+                    text = (task / "status").read_text()
+                    return int(re.findall(r"\nvoluntary_ctxt_switches:\s*(\d+)", text)[0]) >= 2
+            return False
+
+        until(has_measured, SLOW, "a measurement")
+        for _ in range(3):
+            shop.get(server, "/leak")
+        until(lambda: shop.get(server, "/")[2] != old, SLOW, "another worker")
+        server.wait_log("worker is ready worker=2")
+
+
 def test_d6_what_was_loaded_before_the_fork_stays_shared_when_the_collector_runs(
     tmp_path: Path,
 ) -> None:

@@ -40,8 +40,9 @@ def purge(
     ``url`` is a path (on all hosts, with any query) or a whole URL. Pages are kept to be shown while
     they are fetched anew, unless ``hard``.
 
-    Without ``server`` and ``token`` it is the server that runs this code, or the only one of this user
-    on this machine. Otherwise it is ``server``, ``CANTER_PURGE_SERVER`` or ``http://127.0.0.1:8000``
+    Without ``server`` and ``token`` it is the server that runs this code, or the one of this user that was
+    started in this folder; no other is taken for it. ``server`` may be the path of another's private socket.
+    Otherwise it is ``server``, ``CANTER_PURGE_SERVER`` or ``http://127.0.0.1:8000``
     (with ``PORT``, that port), with ``token`` or ``CANTER_CACHE_TOKEN``.
     """
     # Not before it is needed: importing canter costs every worker, and this does not.
@@ -59,14 +60,19 @@ def purge(
     last = "&hard=1" if hard else ""
     words = (f"{name}={urllib.parse.quote(word, safe='')}" for name, word in pairs)
     queries = [query + last for query in _batches(words)]
+    if server is not None and server.startswith("/"):
+        return sum(_ask_here(server, query, timeout) for query in queries)
+    others: list[str] = []
     if server is None and token is None and "CANTER_PURGE_SERVER" not in os.environ:
-        path = _private_socket()
+        path, others = _private_socket()
         if path is not None:
             return sum(_ask_here(path, query, timeout) for query in queries)
     token = token or os.environ.get("CANTER_CACHE_TOKEN")
     if not token:
         raise PurgeError(
-            "no server of this user is found here, and there is no token for another: "
+            "no server of this user was started in this folder; name one of these as `server`: " + ", ".join(others)
+            if others
+            else "no server of this user is found here, and there is no token for another: "
             "set CANTER_CACHE_TOKEN, for the server as well"
         )
     port = os.environ.get("PORT", "8000")
@@ -90,11 +96,14 @@ def _batches(words: Iterable[str]) -> list[str]:
     return found
 
 
-def _private_socket() -> str | None:
-    """Where the server that runs this code is asked, or the only one of this user here."""
+def _private_socket() -> tuple[str | None, list[str]]:
+    """Where the server that runs this code is asked, or the one that was started in this folder; and all of
+    this user, where neither is known."""
     own = os.environ.get("CANTER_SOCKET")
-    if own and os.path.exists(own):
-        return own
+    if own is not None:
+        if not own:
+            raise PurgeError("the server that runs this has no private socket: its log says why")
+        return own, []
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and os.path.isdir(runtime):
         folder = os.path.join(runtime, "canter")
@@ -104,12 +113,22 @@ def _private_socket() -> str | None:
         about = os.lstat(folder)
         # Others could put a socket of their own into a folder that is open to them.
         if about.st_uid != os.geteuid() or about.st_mode & 0o077:
-            return None
-        found = [os.path.join(folder, name) for name in os.listdir(folder)]
+            return None, []
+        found = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    except OSError:
+        return None, []
+    alive = [path for path in found if _answers(path)]
+    mine = [path for path in alive if _home_of(path) == os.getcwd()]
+    return (mine[0], []) if len(mine) == 1 else (None, alive)
+
+
+def _home_of(path: str) -> str | None:
+    """Where the server of a private socket was started."""
+    pid = os.path.splitext(os.path.basename(path))[0]
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return None
-    alive = [path for path in found if _answers(path)]
-    return alive[0] if len(alive) == 1 else None
 
 
 def _answers(path: str) -> bool:

@@ -27,11 +27,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// None where nothing is gathered.
-    pub fn new(config: &Config) -> Result<Option<Self>, Fault> {
-        if !config.insight {
-            return Ok(None);
-        }
+    /// Opens them. The private socket is there also where nothing is gathered: by it pages are purged.
+    pub fn new(config: &Config) -> Result<Self, Fault> {
         let opened = sockets::bind_admin(&config.admin_bind, config)?;
         for address in opened.addresses() {
             info!("the dashboard is open", address = address.as_str());
@@ -50,11 +47,11 @@ impl Plan {
                 plan.private = Some(path);
             }
             Err(error) => warn!(
-                "`canter top` will not find this server: no socket for it",
+                "`canter top` and `canter purge` will not find this server: no socket for it",
                 reason = error.as_str()
             ),
         }
-        Ok(Some(plan))
+        Ok(plan)
     }
 
     /// The private socket, where there is one.
@@ -128,6 +125,12 @@ pub fn servers() -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// Where the server of this socket of the folder was started; None where it has gone.
+pub fn home_of(socket: &Path) -> Option<PathBuf> {
+    let pid: u32 = socket.file_stem()?.to_str()?.parse().ok()?;
+    fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
 /// Removes what servers that were killed have left.

@@ -254,8 +254,8 @@ or would be hardly shorter. A form is as old as its file: one that is older is n
 const PURGE_MANUAL: &str = "\
 canter purge [URL...] [OPTIONS]
 
-Asks a server for pages to be fetched anew: the one of this user that runs on this machine, or one
-that runs with `--cache-token`. A URL is a path, on all hosts and with any query, or a whole address.
+Asks a server for pages to be fetched anew: the one of this user that was started in this folder, or one
+that runs with `--cache-token`. No other is taken for it. A URL is a path, on all hosts and with any query, or a whole address.
 Pages are still shown while they are fetched anew, and when the app fails, unless `--hard` is given.
 
       --prefix PATH     all paths that begin so
@@ -263,8 +263,9 @@ Pages are still shown while they are fetched anew, and when the app fails, unles
       --tag TAG         pages with this tag (`Surrogate-Key`, `Cache-Tag`, `tags` of a rule)
       --all             everything
       --hard            forget the pages at once
-      --server URL      where it is, such as `http://127.0.0.1:8000`; if left out, the only server of
-                        this user here
+      --address WHICH   another server of this user here: the number of its process, the folder in
+                        which it was started, or the path of its private socket
+      --server URL      one elsewhere, such as `http://127.0.0.1:8000`
       --token TEXT      its `--cache-token`, for `--server`; better in the variable
                         `CANTER_CACHE_TOKEN`
 ";

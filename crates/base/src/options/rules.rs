@@ -74,6 +74,11 @@ pub fn check(config: &Config) -> Result<(), Broken> {
         "certificates come from files (`certfile`) or from an authority (`tls-acme`), not from both",
     )?;
     rule(
+        config.insight || config.admin_bind.is_empty(),
+        &["admin_bind", "insight"],
+        "`admin-bind` is for what `insight` gathers, which is `false`: leave one of the two out",
+    )?;
+    rule(
         config.limit_request_line <= config.limit_request_header,
         &["limit_request_header", "limit_request_line"],
         "`limit-request-line` is larger than `limit-request-header`, which includes it",

@@ -891,7 +891,8 @@ options! {
     /// Django's requests and statements are watched without any settings: which route, which line
     /// and which statement takes the time. Values in statements are never kept. The page, and what
     /// programs read below it, is for the user who runs Canter on this machine, for `--admin-bind`, and
-    /// for whoever has `--admin-token`.
+    /// for whoever has `--admin-token`. Without it `--max-memory-per-worker` and `canter purge` work as
+    /// before, and `--admin-bind` and `--otlp-endpoint` have nothing to tell.
     insight: bool = "true" {
         group: Logging, example: "false", since: "0.1.0",
     }

@@ -21,16 +21,16 @@ use lexopt::prelude::{Long, Value};
 use serde_json::Value as Json;
 
 use super::findings::{self, Act};
-use super::text;
-use crate::admin;
+use super::{text, which};
 
 /// `canter help top`.
 pub const TOP_MANUAL: &str = "\
 canter top [ADDRESS] [--once] [--token TOKEN]
 
 Shows what a server of this user on this machine is doing, every two seconds: requests, latencies,
-the queue, memory, the routes and findings that take most of the time. ADDRESS is the path of a
-socket or HOST:PORT of `--admin-bind`; it may be left out when one server runs.
+the queue, memory, the routes and findings that take most of the time. ADDRESS is HOST:PORT of
+`--admin-bind`, the number of a server's process, the folder in which it was started, or the path of its
+socket; it may be left out when one server runs, and means that of this folder when several do.
 
   --once           print it once and end; what is no terminal gets the same text every two seconds
   --token TOKEN    the server's `--admin-token`, where it asks for one, as at HOST:PORT of a container;
@@ -407,13 +407,13 @@ fn exchange(address: Option<&str>, method: &str, path: &str) -> Result<String, T
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{mark}{key}Connection: close\r\n\r\n"
     );
     let mut bytes = Vec::new();
-    if let Some(address) = address.filter(|address| !address.contains('/')) {
+    if let Some(address) = address.filter(|address| which::is_network(address)) {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(request.as_bytes())?;
         stream.read_to_end(&mut bytes)?;
     } else {
-        let mut stream = UnixStream::connect(socket(address).map_err(Trouble::Fault)?)?;
+        let mut stream = UnixStream::connect(which::socket(address).map_err(Trouble::Fault)?)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(request.as_bytes())?;
         stream.read_to_end(&mut bytes)?;
@@ -438,32 +438,6 @@ fn readable(token: String) -> Result<String, Trouble> {
     let fault = usage("the token has a character that no token has".to_owned())
         .hint("it is the word of the server's `--admin-token`, without spaces");
     Err(Trouble::Fault(fault))
-}
-
-/// The socket that is meant: the one named, or the only one there is.
-pub(crate) fn socket(address: Option<&str>) -> Result<PathBuf, Fault> {
-    if let Some(address) = address {
-        let path = address.strip_prefix("unix:").unwrap_or(address);
-        return Ok(path.into());
-    }
-    let mut found = admin::servers();
-    match (found.pop(), found.as_slice()) {
-        (Some(only), []) => Ok(only),
-        (None, _) => Err(Fault::new(
-            Exit::Unreachable,
-            format!(
-                "no server of this user runs here: {} has no socket",
-                admin::folder().display()
-            ),
-        )
-        .hint("start one with `canter serve`, or give the address of `--admin-bind`")),
-        (Some(last), others) => {
-            let all = others.iter().chain([&last]);
-            let names: Vec<_> = all.map(|path| path.display().to_string()).collect();
-            Err(usage("several servers run here".to_owned())
-                .hint(format!("name one of them: {}", names.join(", "))))
-        }
-    }
 }
 
 #[cfg(test)]

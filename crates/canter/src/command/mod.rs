@@ -13,6 +13,7 @@ pub mod selftest;
 pub mod serve;
 pub mod top;
 pub mod tune;
+pub mod which;
 
 pub use serve::sockets;
 

@@ -14,8 +14,7 @@ use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
 use serde_json::Value as Json;
 
-use super::insight;
-use crate::admin;
+use super::{insight, which};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8000";
 const TOKEN: &str = "CANTER_CACHE_TOKEN";
@@ -33,28 +32,28 @@ struct Wish {
 /// Where the server is.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
-    /// On this machine, by its private socket.
-    Here,
+    /// On this machine, by its private socket: that of this folder, or the one that is named.
+    Here(Option<String>),
     /// At an address, for whoever knows the token.
     At { server: String, token: String },
 }
 
 /// Asks the server to purge, and says how many pages that were.
 pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
-    let wish = read(args, std::env::var(TOKEN).ok(), admin::servers().len())?;
+    let wish = read(args, std::env::var(TOKEN).ok(), which::count_at_home())?;
     let count = match &wish.place {
-        Place::Here => ask_here(&wish.query)?,
+        Place::Here(address) => ask_here(address.as_deref(), &wish.query)?,
         Place::At { server, token } => ask(server, token, &wish.query)?,
     };
     let _ = writeln!(std::io::stdout().lock(), "{count} pages");
     Ok(Exit::Ok)
 }
 
-/// Reads the words; `here` is how many servers of this user run on this machine.
+/// Reads the words; `here` is how many servers of this user were started in this folder.
 fn read(args: &[OsString], token: Option<String>, here: usize) -> Result<Wish, Fault> {
     let wrong = |error: lexopt::Error| misread("purge", &error);
     let mut parser = Parser::from_args(args);
-    let (mut server, mut token) = (None, token);
+    let (mut server, mut token, mut address) = (None, token, None);
     let mut is_named = false;
     let mut query = String::new();
     let mut add = |name: &str, value: OsString| {
@@ -64,7 +63,7 @@ fn read(args: &[OsString], token: Option<String>, here: usize) -> Result<Wish, F
     };
     let (mut is_hard, mut is_any) = (false, false);
     while let Some(arg) = parser.next().map_err(wrong)? {
-        is_any |= !matches!(arg, Long("server" | "token" | "hard"));
+        is_any |= !matches!(arg, Long("server" | "token" | "hard" | "address"));
         match arg {
             Value(url) => add("url", url),
             Long("prefix") => add("prefix", parser.value().map_err(wrong)?),
@@ -72,6 +71,10 @@ fn read(args: &[OsString], token: Option<String>, here: usize) -> Result<Wish, F
             Long("tag") => add("tag", parser.value().map_err(wrong)?),
             Long("all") => add("all", "1".into()),
             Long("hard") => is_hard = true,
+            Long("address") => {
+                let value = parser.value().map_err(wrong)?;
+                address = Some(value.to_string_lossy().into_owned());
+            }
             Long("server") => {
                 let value = parser.value().map_err(wrong)?;
                 server = Some(value.to_string_lossy().into_owned());
@@ -91,9 +94,16 @@ fn read(args: &[OsString], token: Option<String>, here: usize) -> Result<Wish, F
     if is_hard {
         add("hard", "1".into());
     }
-    let is_here = server.is_none() && !is_named && (here == 1 || token.is_none());
-    if is_here {
-        let place = Place::Here;
+    let is_away = server.is_some() || is_named;
+    if is_away && address.is_some() {
+        return Err(Fault::usage(
+            "`--address` is a server of this user here, `--server` one elsewhere",
+        )
+        .from("command line")
+        .hint("give one of the two"));
+    }
+    if address.is_some() || !is_away && (here == 1 || token.is_none()) {
+        let place = Place::Here(address);
         return Ok(Wish { place, query });
     }
     let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -119,8 +129,13 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-fn ask_here(query: &str) -> Result<u64, Fault> {
-    let answer = insight::tell(None, &format!("/-/canter/purge?{query}"))?;
+fn ask_here(address: Option<&str>, query: &str) -> Result<u64, Fault> {
+    let network = address.filter(|address| which::is_network(address));
+    let place = match network {
+        Some(address) => address.to_owned(),
+        None => format!("unix:{}", which::own_socket(address)?.display()),
+    };
+    let answer = insight::tell(Some(&place), &format!("/-/canter/purge?{query}"))?;
     let told: Json = serde_json::from_str(&answer).unwrap_or_default();
     told["purged"].as_u64().ok_or_else(|| {
         let what = told["error"].as_str().unwrap_or(&answer);
@@ -208,11 +223,14 @@ mod tests {
             ("--all", token(), 0, false),
             ("--all --server http://h:1", token(), 1, false),
             ("--all --token x", None, 1, false),
+            ("--all --address 4711", token(), 0, true),
         ] {
             let args: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
             let found = read(&args, token, here).unwrap();
-            assert_eq!(found.place == Place::Here, is_here, "{words} {here}");
+            let place = matches!(found.place, Place::Here(_));
+            assert_eq!(place, is_here, "{words} {here}");
         }
+        assert!(wish("--all --address 4711 --server http://h:1").is_err());
         let named = ["--all".into(), "--server".into(), "http://h:1".into()];
         assert!(read(&named, None, 1).is_err());
     }

@@ -63,9 +63,9 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     }
     let admin = admin::Plan::new(config)?;
     // By which the app itself reaches the server: `canter.purge()`.
-    let private = admin.as_ref().and_then(admin::Plan::private);
-    let private = private.map(|path| ("CANTER_SOCKET".to_owned(), path));
-    python.env.extend(private);
+    // Empty where there is none, so that no other server is taken for this one.
+    let private = admin.private().unwrap_or_default();
+    python.env.push(("CANTER_SOCKET".to_owned(), private));
     let pid_file = config.pid.as_deref().map(PidFile::write).transpose()?;
     let mut addresses = sockets.addresses().to_vec();
     let redirects = tls.iter().flat_map(tls::Plan::redirects);
@@ -83,7 +83,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     let hooks = Hooks {
         front: &|start| {
             let (pooling, tls) = (pooling.as_ref(), tls.as_ref());
-            front_process::run(start, config, &sizing, pooling, tls, admin.as_ref())
+            front_process::run(start, config, &sizing, pooling, tls, Some(&admin))
         },
         loaded: &|loaded: &Loaded| tell_loaded(loaded, config),
     };

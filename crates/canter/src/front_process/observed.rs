@@ -119,15 +119,20 @@ pub fn start(
     (pooled, pages): (&Pooled, &Pages),
     profiler: &Rc<Profiler>,
 ) -> Option<Rc<Insight>> {
+    let most_kb = config.max_memory_per_worker.0 / 1024;
+    if config.insight || most_kb > 0 {
+        measure_for_ever(processes.clone(), most_kb);
+    }
+    if most_kb > 0 {
+        let replacing = replace_large(dispatch.clone(), processes.clone(), most_kb);
+        tokio::task::spawn_local(replacing);
+    }
     if !config.insight {
         return None;
     }
     let asked = dispatch.clone();
     profiler.connect(move |order| asked.profile(order).into_iter().map(|id| id.0).collect());
     processes.add(std::process::id(), "front".to_owned());
-    let most_kb = config.max_memory_per_worker.0 / 1024;
-    measure_for_ever(processes.clone(), most_kb);
-    let (watched, asked) = (processes.clone(), dispatch.clone());
     let limit = canter_sys::machine::memory_limit().unwrap_or(0) / 1024;
     let (dispatch, processes, pool) = (dispatch.clone(), processes.clone(), pooled.clone());
     let pooled = pooled.clone();
@@ -157,10 +162,6 @@ pub fn start(
         loop {
             tokio::time::sleep(TICK).await;
             ticking.tick();
-            for (worker, own_kb) in watched.too_large(most_kb) {
-                debug!("a worker is too large", worker = worker.0, own_kb = own_kb);
-                asked.replace(worker, Reason::Large);
-            }
             let is_due = forecast.elapsed() > MEMORY
                 && warned.is_none_or(|at: Instant| at.elapsed() > WARNING);
             if !is_due {
@@ -183,6 +184,17 @@ pub fn start(
         }
     });
     Some(insight)
+}
+
+/// Has workers replaced that keep more than they may, whether or not anything else is gathered.
+async fn replace_large(dispatch: Dispatch, processes: Processes, most_kb: u64) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        for (worker, own_kb) in processes.too_large(most_kb) {
+            debug!("a worker is too large", worker = worker.0, own_kb = own_kb);
+            dispatch.replace(worker, Reason::Large);
+        }
+    }
 }
 
 fn running_now(dispatch: &Dispatch, watched: bool) -> Vec<Running> {

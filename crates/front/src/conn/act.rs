@@ -27,7 +27,7 @@ thread_local! {
 /// Status, and JSON.
 pub(super) type Told = (u16, String);
 
-fn error(status: u16, what: &str) -> Told {
+pub(super) fn error(status: u16, what: &str) -> Told {
     let mut text = "{\"error\":".to_owned();
     push_json_string(&mut text, what);
     text.push('}');
@@ -67,12 +67,6 @@ impl<A: App> Conn<A> {
                 }
             }
             b"/explain" => self.explain(insight, query).await,
-            b"/purge" if self.may_change(insight) => {
-                match purge::run(&self.shared.settings.pages, query) {
-                    Ok(count) => (200, format!("{{\"purged\":{count}}}")),
-                    Err(what) => error(400, what),
-                }
-            }
             b"/staff" if self.may_change(insight) => match Staff::read(query) {
                 Some(asked) => {
                     if asked.fresh {
@@ -91,8 +85,16 @@ impl<A: App> Conn<A> {
     }
 
     /// Being on this machine is not enough, for other users are: the private socket is the user's own.
-    fn may_change(&self, insight: &Insight) -> bool {
+    pub(super) fn may_change(&self, insight: &Insight) -> bool {
         self.arrival.commands || self.shows_key(insight)
+    }
+
+    /// Purges pages.
+    pub(super) fn purge(&self, query: &[u8]) -> Told {
+        match purge::run(&self.shared.settings.pages, query) {
+            Ok(count) => (200, format!("{{\"purged\":{count}}}")),
+            Err(what) => error(400, what),
+        }
     }
 
     async fn explain(&self, insight: &Insight, query: &[u8]) -> Told {

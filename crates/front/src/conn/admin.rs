@@ -43,6 +43,9 @@ This is for the user that runs the server, who asks from this machine without a 
 - or start the server with `--admin-bind 127.0.0.1:PORT`, which all users of the machine may ask.
 ";
 
+/// What is said where insight is off.
+const NOTHING_GATHERED: &str = "this server was started with `--insight=false`: it gathers nothing";
+
 /// What a browser keeps that has shown the token.
 const COOKIE: &str = "canter_admin";
 /// Between two events.
@@ -289,6 +292,8 @@ impl<A: App> Conn<A> {
                     self.turn_away(&insight, facts.client)
                 } else if path == b"/profile" && self.is_own_page() {
                     Some(begin_profile(&insight, &query))
+                } else if path == b"/purge" && is_act && self.may_change(&insight) {
+                    Some(Made::told(self.purge(&query)))
                 } else if is_act {
                     self.act(&insight, &path, &query).await.map(Made::told)
                 } else {
@@ -317,6 +322,16 @@ impl<A: App> Conn<A> {
                     self.turn_away(&insight, facts.client)
                 }
             }
+            // Only the private socket is left, and what needs nothing gathered.
+            (None, Some(path)) if path == b"/purge" && is_act => {
+                Some(Made::told(self.purge(&query)))
+            }
+            (None, Some(path)) if path == b"/cache" && is_read => {
+                let url = query.strip_prefix(b"url=").unwrap_or_default();
+                let text = self.examine(facts, &decoded(url)).await;
+                Some(Made::new("text/plain; charset=utf-8", text))
+            }
+            (None, Some(_)) => Some(Made::told(super::act::error(409, NOTHING_GATHERED))),
             _ => None,
         };
         let made = made.unwrap_or_else(Made::missing);

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::super::bench::{self, files, plan};
 use super::kernel;
-use crate::command::insight;
+use crate::command::which;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ fn look(door: &Door, begin: Instant) -> Result<Look, Fault> {
 fn door(given: &Given) -> Result<Door, Fault> {
     let word = given.words.first().map(String::as_str);
     match word {
-        Some(address) if !address.contains('/') => {
+        Some(address) if which::is_network(address) => {
             let found = std::net::ToSocketAddrs::to_socket_addrs(&address)
                 .ok()
                 .and_then(|mut all| all.next());
@@ -99,6 +99,6 @@ fn door(given: &Given) -> Result<Door, Fault> {
                 )
             })
         }
-        other => insight::socket(other).map(Door::Socket),
+        other => which::socket(other).map(Door::Socket),
     }
 }
