@@ -212,6 +212,34 @@ def test_c5_a_name_in_use_and_a_name_unknown(single: Any) -> None:
     client.ask("ROLLBACK")
 
 
+@pytest.mark.pooled
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DO $$BEGIN EXECUTE 'DEALLOCATE ALL'; END$$",
+        f"SELECT '{'x' * (1 << 20)}'; DEALLOCATE ALL",
+    ],
+    ids=["do", "long"],
+)
+def test_c5_a_statement_that_went_away_unseen_is_prepared_anew(single: Any, sql: str) -> None:
+    client, other = single.raw(), single.raw()
+    asked(other, p.parse("SELECT 'c5'", "s"))
+    assert row(run(other, "s")) == [b"c5"]
+    assert code_of(client.ask(sql)) == ""
+    assert row(run(other, "s")) == [b"c5"]
+
+
+@pytest.mark.pooled
+def test_c5_no_client_takes_the_statements_of_others_away(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    asked(other, p.parse("SELECT 'c5'", "s"))
+    for sql in ("DEALLOCATE {}", "DEALLOCATE {}; SELECT 1", "EXECUTE {}", "PREPARE {} AS SELECT 1"):
+        for number in range(1, 9):
+            assert code_of(client.ask(sql.format(f"canter_{number}"))) == "26000"
+    assert row(run(other, "s")) == [b"c5"]
+    assert client.value("SELECT 1") == "1"
+
+
 def test_c6_close_of_the_unknown_succeeds_and_of_a_portal_closes_no_statement(
     single: Any,
 ) -> None:

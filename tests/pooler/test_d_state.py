@@ -210,6 +210,53 @@ def test_d3_set_config_in_a_statement_prepared_in_sql(
     assert client.value("SELECT current_setting('app.tenant', true)") == "7"
 
 
+def test_d1_a_setting_that_a_trigger_changes_stays_with_its_client(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    client.ask("CREATE TABLE d1 (n int)")
+    client.ask(
+        "CREATE FUNCTION d1_zone() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        " PERFORM set_config('TimeZone', 'Asia/Tokyo', false); RETURN NULL; END$$;"
+        " CREATE TRIGGER d1 AFTER INSERT ON d1 EXECUTE FUNCTION d1_zone()"
+    )
+    assert code_of(client.ask("INSERT INTO d1 VALUES (1)")) == ""
+    for _ in range(2):
+        assert other.value("SHOW timezone") != "Asia/Tokyo"
+        assert client.value("SHOW timezone") == "Asia/Tokyo"
+
+
+def test_d2_a_custom_setting_that_is_empty_is_set_on_every_server(pooler: Any) -> None:
+    client, others = pooler.raw(), [pooler.raw(), pooler.raw()]
+    client.ask("SET d2.tenant = ''")
+    for other in others:
+        other.ask("BEGIN; SELECT 1")
+        assert other.value("SELECT 1") == "1"
+        other.ask("COMMIT")
+        holder = pooler.raw()
+        holder.ask("BEGIN; SELECT 1")
+        assert client.value("SELECT current_setting('d2.tenant')") == ""
+        holder.ask("COMMIT")
+
+
+@pytest.mark.parametrize("sql", ["RESET ROLE", "DISCARD ALL", "SET role TO DEFAULT"])
+def test_d6_a_role_given_at_the_start_is_back_after_a_reset(
+    start: Any, postgres: Any, database: str, sql: str
+) -> None:
+    way = start(connections=1, url=url_as_superuser(postgres, database))
+    client = way.raw(user="postgres", role="site")
+    assert client.value("SELECT current_user") == "site"
+    client.ask("SET ROLE guest")
+    assert code_of(client.ask(sql)) == ""
+    assert client.value("SELECT current_user") == "site"
+    client.ask("SET ROLE guest")
+    client.ask("RESET ALL")
+    assert client.value("SELECT current_user") == "guest"
+    client.ask("BEGIN")
+    client.ask(sql if sql != "DISCARD ALL" else "RESET ROLE")
+    assert client.value("SELECT current_user") == "site"
+    client.ask("ROLLBACK")
+    assert client.value("SELECT current_user") == "guest"
+
+
 def test_d10_a_lock_taken_by_a_statement_prepared_in_sql(pooler: Any) -> None:
     client, other = pooler.raw(), pooler.raw()
     client.ask("PREPARE l AS SELECT pg_advisory_lock(11)")

@@ -185,6 +185,9 @@ pub(crate) struct Relay {
     bodies: Option<Box<bodies::Bodies>>,
     pin_text: Option<Rc<str>>,
     probe: Option<Box<Probe>>,
+    /// What puts start-up values back, and how often that or the settings were sent.
+    restoring: Vec<u8>,
+    tries: u8,
     /// The error of a query of ours.
     hidden_error: Option<Box<SqlError>>,
     /// A `BEGIN` that was answered and not yet sent.
@@ -258,6 +261,8 @@ impl Relay {
             bodies: None,
             pin_text: None,
             probe: None,
+            restoring: Vec::new(),
+            tries: 0,
             hidden_error: None,
             begin: None,
             limbo: None,

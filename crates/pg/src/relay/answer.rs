@@ -226,6 +226,9 @@ impl Relay {
             return Ok(Way::Drop { ends: false });
         }
         Rc::make_mut(&mut self.params).set(name, value);
+        if !self.owed.is_empty() {
+            self.pending.add_reported(name);
+        }
         Ok(Way::Pass { ends: false })
     }
 
@@ -320,12 +323,22 @@ impl Relay {
             Some(Owed::Parse(parsed)) if parsed.refused && error.code() == *b"42P05" => {
                 parsed.name.clone()
             }
-            Some(Owed::Bind(Some(statement))) if error.code() == *b"0A000" => {
+            Some(Owed::Bind(Some(statement)) | Owed::DescribeStatement(Some(statement)))
+                if matches!(&error.code(), b"0A000" | b"26000") =>
+            {
+                let gone = error.code() == *b"26000";
                 if let Some(known) = io.known.as_deref_mut() {
-                    known.prepared.now(statement, Stands::Stale);
+                    if gone {
+                        // Something that nobody saw took it away, and others with it.
+                        known.prepared.remove(statement);
+                    } else {
+                        known.prepared.now(statement, Stands::Stale);
+                    }
                 }
-                // Somebody else changed the schema.
-                statement::schema_changed();
+                if !gone {
+                    // Somebody else changed the schema.
+                    statement::schema_changed();
+                }
                 if self.replay != Replay::Off {
                     self.take_it_back(io);
                     return Ok(Way::Drop { ends: false });

@@ -528,7 +528,7 @@ impl Relay {
             }
             Named::Statement(b"") => {
                 let name = self.ensure_unnamed(io);
-                self.owed.push(Owed::DescribeStatement);
+                self.owed.push(Owed::DescribeStatement(None));
                 return Ok(describe_statement(message, name, io));
             }
             Named::Statement(name) => name,
@@ -543,7 +543,7 @@ impl Relay {
                 here => here,
             },
         };
-        self.owed.push(Owed::DescribeStatement);
+        self.owed.push(Owed::DescribeStatement(entry.clone()));
         let name = match &entry {
             Some(entry) => entry.name(),
             None if name.starts_with(OURS) => NOBODYS,

@@ -4,9 +4,10 @@
 //! Owns when that is the same as what the server would have said (B13, C8).
 
 use super::owed::Owed;
-use super::request::Message;
+use super::request::{Message, Step};
 use super::{Io, Relay, Segment, statement};
 use crate::sql::{self, Begin, Flags, Isolation, Seen, Verb};
+use crate::wire::frame::Frame;
 use crate::wire::message::Parse;
 use crate::wire::{TxStatus, build};
 
@@ -113,6 +114,19 @@ impl Relay {
     fn answer_deallocate(&mut self, text: &[u8], io: &mut Io<'_>) -> bool {
         let seen = sql::scan(text, self.params.is_conforming());
         seen.statements == 1 && self.deallocate(&seen, io)
+    }
+
+    /// A name of ours is not the client's to use: the server is asked for one that nobody has, and
+    /// says so where the client expects it (C5).
+    #[cold]
+    pub(super) fn refuse_name(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        let mut query = Vec::new();
+        build::query(&mut query, b"DEALLOCATE \"canter_?\"");
+        if let Ok(Some(frame)) = Frame::decode(&query) {
+            let rest = &query;
+            self.forward_query(Message { frame, rest }, io);
+        }
+        Step::Took(message.whole().len())
     }
 
     /// Takes names away that only this client has; whether that was all there was to do.

@@ -27,8 +27,8 @@ pub(super) enum Owed {
     },
     /// `Bind`; with the statement it is for, when it is one of the shared ones.
     Bind(Option<Rc<Statement>>),
-    /// `Describe` of a statement: two messages.
-    DescribeStatement,
+    /// `Describe` of a statement, with it when it is one of the shared ones: two messages.
+    DescribeStatement(Option<Rc<Statement>>),
     /// `Describe` of a portal.
     DescribePortal,
     /// `Execute`.
@@ -113,13 +113,13 @@ impl Owed {
             | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
             | (Self::Bind(_), b'2')
             | (Self::Close(_), b'3')
-            | (Self::DescribeStatement | Self::DescribePortal, b'T' | b'n')
+            | (Self::DescribeStatement(_) | Self::DescribePortal, b'T' | b'n')
             | (Self::Execute, b'C' | b'I' | b's') => Some(true),
             (
                 Self::Query | Self::Hidden(_),
                 b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c' | b'V',
             )
-            | (Self::DescribeStatement, b't')
+            | (Self::DescribeStatement(_), b't')
             | (Self::Execute, b'D' | b'G' | b'H' | b'd' | b'c') => Some(false),
             _ => None,
         }

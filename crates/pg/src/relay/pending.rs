@@ -14,12 +14,25 @@ use crate::wire::{build, message};
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     flags: Flags,
-    /// Settings by name; whether back to the start value.
-    names: BTreeMap<Box<str>, bool>,
+    /// Settings by name.
+    names: BTreeMap<Box<str>, How>,
     /// All settings were RESET, and the client's own were not put back yet.
     reset_all: bool,
     /// How often what takes all prepared statements away was sent and may not have been carried out.
     discards: u32,
+}
+
+/// How a setting may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// A text says so.
+    Set,
+    /// Back to its start value.
+    Reset,
+    /// The server reported another value, whoever set it: a trigger, or the end of a transaction.
+    Reported,
+    /// It may be the name of one.
+    Guess,
 }
 
 /// Kinds of state that need the server's word afterwards.
@@ -119,8 +132,11 @@ impl Pending {
             .any(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL));
         self.discards = self.discards.saturating_add(discards.into());
         for setting in &seen.settings {
-            let reset = setting.change == Change::Reset;
-            self.names.insert(setting.name.clone(), reset);
+            let how = match setting.change {
+                Change::Set => How::Set,
+                Change::Reset => How::Reset,
+            };
+            self.names.insert(setting.name.clone(), how);
         }
         if self.names.len() > MOST_NAMES {
             self.names.clear();
@@ -189,8 +205,30 @@ impl Pending {
         {
             self.names
                 .entry(name.to_ascii_lowercase().into())
-                .or_insert(false);
+                .or_insert(How::Guess);
         }
+    }
+
+    /// The server reported a change of a setting while it worked for the client (D1): who set it need
+    /// not be seen in a text.
+    pub(super) fn add_reported(&mut self, name: &str) {
+        const FIXED: [&str; 4] = [
+            "server_version",
+            "server_encoding",
+            "integer_datetimes",
+            "in_hot_standby",
+        ];
+        if FIXED.contains(&name) {
+            return;
+        }
+        if matches!(name, "is_superuser" | AUTHORIZATION) {
+            self.flags = self.flags.with(Flags::ROLE);
+            return;
+        }
+        self.flags = self.flags.with(Flags::SETTINGS);
+        self.names
+            .entry(name.to_ascii_lowercase().into())
+            .or_insert(How::Reported);
     }
 
     /// Kinds of state that nobody can be asked about and that are there now (D12).
@@ -205,7 +243,32 @@ impl Pending {
             || self
                 .names
                 .iter()
-                .any(|(name, reset)| *reset && start.get(name).is_some())
+                .any(|(name, how)| *how == How::Reset && start.get(name).is_some())
+    }
+
+    /// The SQL that gives a client its start-up role back after a RESET (D6), unless it has another
+    /// one: RESET may have been rolled back. `user` is who the server logged in as. RESET ALL leaves
+    /// roles alone.
+    pub(super) fn restore_roles(&self, start: &Label, user: &str, out: &mut Vec<u8>) {
+        for (name, none) in [(AUTHORIZATION, user), (ROLE, "none")] {
+            let reset = self.names.get(name) == Some(&How::Reset);
+            let (true, Some(value)) =
+                (reset || self.flags.any(Flags::DISCARD_ALL), start.get(name))
+            else {
+                continue;
+            };
+            if !out.is_empty() {
+                out.push(b';');
+            }
+            out.extend_from_slice(b"SELECT pg_catalog.set_config(");
+            build::literal(out, name.as_bytes());
+            out.push(b',');
+            build::literal(out, value.as_bytes());
+            out.extend_from_slice(b",false) WHERE pg_catalog.current_setting(");
+            build::literal(out, name.as_bytes());
+            out.extend_from_slice(b") OPERATOR(pg_catalog.=) ");
+            build::literal(out, none.as_bytes());
+        }
     }
 
     /// The SQL that puts them back; they then count as set.
@@ -217,14 +280,14 @@ impl Pending {
             let reset = self
                 .names
                 .iter()
-                .filter(|(_, reset)| **reset)
+                .filter(|(_, how)| **how == How::Reset)
                 .map(|(name, _)| &**name);
             start.restore(reset, &mut sql);
         }
         self.reset_all = false;
         for (name, _) in start.iter() {
-            if let Some(reset) = self.names.get_mut(name) {
-                *reset = false;
+            if let Some(how) = self.names.get_mut(name) {
+                *how = How::Set;
             }
         }
         sql
@@ -251,17 +314,27 @@ impl Pending {
                     .to_vec(),
             );
             for name in custom {
-                self.names.entry(name.into()).or_insert(false);
+                // An empty one is still set, unless all were RESET.
+                let how = if self.flags.any(Flags::RESET_ALL) {
+                    How::Guess
+                } else {
+                    How::Set
+                };
+                let known = self.names.entry(name.into()).or_insert(how);
+                if *known == How::Guess {
+                    *known = how;
+                }
             }
         }
         let roles = all || self.flags.any(Flags::ROLE);
         for name in [ROLE, AUTHORIZATION].into_iter().filter(|_| roles) {
-            self.names.insert(name.into(), false);
+            self.names.insert(name.into(), How::Set);
         }
-        for (name, reset) in &self.names {
+        for (name, how) in &self.names {
             let mut part = Vec::new();
             // A plain name that was RESET counts only while it is set for the session.
-            if *reset && !name.contains('.') && !is_role(name) {
+            let was_set = !matches!(how, How::Reset | How::Reported);
+            if !was_set && !name.contains('.') && !is_role(name) {
                 part.extend_from_slice(b"SELECT 's',");
                 build::literal(&mut part, name.as_bytes());
                 part.extend_from_slice(
@@ -273,7 +346,11 @@ impl Pending {
                 part.push(b')');
             } else if !all || name.contains('.') || is_role(name) {
                 // Text against the name's own type: `name` would cut long ones off.
-                part.extend_from_slice(b"SELECT 's',");
+                let set: &[u8] = match how {
+                    How::Set | How::Reported => b"SELECT 's',",
+                    How::Reset | How::Guess => b"SELECT 'g',",
+                };
+                part.extend_from_slice(set);
                 build::literal(&mut part, name.as_bytes());
                 part.extend_from_slice(b",pg_catalog.current_setting(");
                 build::literal(&mut part, name.as_bytes());
@@ -339,7 +416,7 @@ impl Answer {
             return false;
         };
         match columns.as_slice() {
-            [Some(b"s"), Some(name), value] => {
+            [Some(tag @ (b"s" | b"g")), Some(name), value] => {
                 let Some(name) = text(name) else {
                     return false;
                 };
@@ -350,7 +427,11 @@ impl Answer {
                     },
                     None => None,
                 };
-                self.settings.push((name, value));
+                // A custom setting that was RESET is empty for ever, as is one that another client
+                // had; one that was SET to nothing is what its client wants.
+                let value: Option<Box<str>> = value;
+                let counts = *tag == b"s" || value.as_deref() != Some("");
+                self.settings.push((name, value.filter(|_| counts)));
             }
             [Some(b"p"), Some(word), Some(value)] => {
                 let kind = KINDS.iter().find(|(_, known, _)| known.as_bytes() == *word);
@@ -374,8 +455,6 @@ impl Answer {
             let value = value.as_deref().filter(|value| match &**name {
                 ROLE => *value != "none",
                 AUTHORIZATION => *value != user,
-                // A custom setting that was RESET is empty for ever.
-                custom if custom.contains('.') => !value.is_empty(),
                 _ => true,
             });
             label.set(name, value);

@@ -229,13 +229,16 @@ impl Relay {
                 return Ok(Step::Took(message.whole().len()));
             }
         }
+        if seen.flags.any(Flags::POOLERS) {
+            return Ok(self.refuse_name(message, io));
+        }
         self.note(&seen, text);
         Ok(self.forward_query(message, io))
     }
 
     /// Its `ReadyForQuery` ends a segment that was begun before it, without a `Sync` (B3), and it
     /// takes the unnamed statement away (C11).
-    fn forward_query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+    pub(super) fn forward_query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
         self.forget_unnamed();
         self.unnamed_here = false;
         self.segment = Segment::Closed;

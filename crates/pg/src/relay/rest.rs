@@ -33,9 +33,17 @@ impl Relay {
             return;
         }
         if !self.pending.is_empty() && self.pending.resets(&self.start) {
-            let sql = self.pending.restore(&self.start);
+            let mut roles = Vec::new();
+            self.pending
+                .restore_roles(&self.start, &self.user, &mut roles);
+            let mut sql = self.pending.restore(&self.start);
+            if !sql.is_empty() && !roles.is_empty() {
+                sql.push(b';');
+            }
+            sql.append(&mut roles);
             if !sql.is_empty() {
                 self.hidden_query(Hidden::Restore, &sql, io);
+                self.restoring = sql;
                 self.barrier = true;
                 return;
             }
@@ -126,9 +134,11 @@ impl Relay {
                 )));
             }
             // A restoration in a transaction fails with everything else of it.
-            (Hidden::Begin | Hidden::Rollback, None) | (Hidden::Restore, _) => {}
-            (Hidden::Label, Some(error)) => self.refuse = Some(error),
+            (Hidden::Begin | Hidden::Rollback, None) => {}
+            (Hidden::Restore, error) => self.restored(error, status, io),
+            (Hidden::Label, Some(error)) => self.label_refused(error, io),
             (Hidden::Label, None) => {
+                self.tries = 0;
                 if let Some(known) = io.known.as_deref_mut() {
                     known.label = Rc::clone(&self.label);
                     known.unsure = known.unsure.filter(|number| *number == self.number);
@@ -150,6 +160,36 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    /// Start-up values are back, or not: a short `statement_timeout` is over our queries, too. One
+    /// that failed in a transaction failed with everything else of it.
+    fn restored(&mut self, error: Option<Box<SqlError>>, status: TxStatus, io: &mut Io<'_>) {
+        let cancelled = error.is_some_and(|error| error.code == *b"57014");
+        if cancelled && status == TxStatus::Idle && self.tries < MOST_TRIES {
+            self.tries += 1;
+            let sql = std::mem::take(&mut self.restoring);
+            self.hidden_query(Hidden::Restore, &sql, io);
+            self.restoring = sql;
+            self.barrier = true;
+            return;
+        }
+        self.tries = 0;
+        self.restoring = Vec::new();
+    }
+
+    /// A server would not take this client's settings. Those of who had it before may be the reason:
+    /// a short `statement_timeout` is over the way out of it, too.
+    fn label_refused(&mut self, error: Box<SqlError>, io: &mut Io<'_>) {
+        let timed = |label: &Label| label.get("statement_timeout").is_some();
+        let known = io.known.as_deref();
+        let may_be_time = known.is_some_and(|known| timed(&known.label)) || timed(&self.label);
+        if error.code == *b"57014" && may_be_time && self.tries < MOST_TRIES {
+            self.tries += 1;
+            return self.attach(io);
+        }
+        self.tries = 0;
+        self.refuse = Some(error);
     }
 
     /// The server told what is left.

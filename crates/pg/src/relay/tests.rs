@@ -6,5 +6,6 @@ mod extended;
 mod fuzz;
 mod model;
 mod segments;
+mod shared;
 mod simple;
 mod state;

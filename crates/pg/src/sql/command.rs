@@ -72,6 +72,15 @@ impl Scanner<'_> {
 
     fn prepared_name(&mut self, token: Token<'_>) {
         self.seen.prepared = folded_name(token);
+        self.pooler_name(token);
+    }
+
+    /// Statements of all clients have such names on servers.
+    pub fn pooler_name(&mut self, token: Token<'_>) {
+        let name = folded_name(token);
+        if name.is_some_and(|name| name.starts_with("canter_")) {
+            self.seen.flags |= Flags::POOLERS;
+        }
     }
 
     fn discard(&mut self) {
@@ -114,7 +123,10 @@ impl Scanner<'_> {
             token = ahead.next();
         }
         match verb(token) {
-            Verb::Execute => self.seen.flags |= Flags::EXECUTE,
+            Verb::Execute => {
+                self.seen.flags |= Flags::EXECUTE;
+                self.pooler_name(ahead.next());
+            }
             Verb::Create => self.seen.flags |= Flags::SCHEMA,
             inner => self.reads = is_query(inner),
         }

@@ -120,6 +120,8 @@ flags! {
     /// One of `SETTINGS_LOCAL` may decide how later texts are read: where names are looked for, what
     /// constants mean.
     READING_LOCAL = 47;
+    /// The name in a `PREPARE`, `EXECUTE` or `DEALLOCATE` is one of the pooler's (`canter_…`).
+    POOLERS = 48;
 }
 
 impl Flags {

@@ -227,6 +227,7 @@ impl<'t> Scanner<'t> {
                 self.due();
                 if self.verb == Verb::Create && self.previous.is(b"as") {
                     self.seen.flags |= Flags::EXECUTE;
+                    self.pooler_name(self.lexer.clone().next());
                 }
             }
             b"into" => {

@@ -206,6 +206,89 @@ fn d3_what_a_statement_prepared_in_sql_sets_is_asked_for_when_it_is_executed() {
     }
 }
 
+#[test]
+fn d1_what_the_server_reports_is_asked_for_whoever_set_it() {
+    for cut in CUTS {
+        let mut d = Driver::with(cut, &[("timezone", "UTC")], false);
+        d.client(&q("INSERT INTO t VALUES (1)"));
+        d.to_server.clear();
+        let reported = message(b'S', b"TimeZone\0Asia/Tokyo\0");
+        d.server(&[reported, cz("INSERT 0 1", b'I')].concat())
+            .held();
+        let sql = d.sql();
+        assert!(
+            sql.contains("'timezone'") && sql.contains("'session'"),
+            "{sql}"
+        );
+        probe(&mut d, &[&["s", "timezone", "Asia/Tokyo"]]);
+        d.released();
+        assert_eq!(d.relay.label().get("timezone"), Some("Asia/Tokyo"));
+    }
+}
+
+#[test]
+fn d2_a_custom_setting_that_is_empty_is_set() {
+    for (text, tag, there) in [
+        ("SET app.tenant = ''", "s", Some("")),
+        ("RESET app.tenant", "g", None),
+        ("SELECT mine('app.tenant')", "g", None),
+    ] {
+        let mut d = Driver::new(Cut::Whole);
+        d.client(&q(text)).server(&cz("X", b'I'));
+        probe(&mut d, &[&[tag, "app.tenant", ""]]);
+        d.released();
+        assert_eq!(d.relay.label().get("app.tenant"), there, "{text}");
+    }
+}
+
+#[test]
+fn d6_reset_gives_a_client_its_start_up_role_back() {
+    for text in ["RESET ROLE", "DISCARD ALL"] {
+        let mut d = Driver::with(Cut::Whole, &[("role", "web")], false);
+        d.client(&q(text)).sent(&q(text)).server(&cz(text, b'I'));
+        assert_eq!(
+            d.sql(),
+            "SELECT pg_catalog.set_config('role','web',false) \
+             WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none'"
+        );
+        d.server(&cz("SELECT 1", b'I')).held();
+        assert!(d.sql().contains("current_setting('role',true)"));
+        probe(&mut d, &[&["s", "role", "web"]]);
+        assert_eq!(d.relay.label().get("role"), Some("web"));
+    }
+    let mut d = Driver::with(Cut::Whole, &[("role", "web")], false);
+    d.client(&q("RESET ALL")).sent(&q("RESET ALL"));
+    d.server(&cz("RESET", b'I'));
+    assert!(d.sql().starts_with("SELECT 's',name,setting"));
+}
+
+#[test]
+fn d7_settings_that_a_time_out_of_somebody_cancels_are_set_again() {
+    let cancelled = [
+        e("57014", "canceling statement due to statement timeout"),
+        z(b'I'),
+    ]
+    .concat();
+    let mut d = Driver::new(Cut::Whole);
+    d.known.label = crate::relay::Label::new([("statement_timeout", "1ms")]);
+    d.client(&q("x")).sent(&q("RESET \"statement_timeout\";"));
+    d.server(&cancelled)
+        .sent(&q("RESET \"statement_timeout\";"));
+    d.server(&cz("RESET", b'I')).sent(&q("x")).told(b"");
+    // Without one it was a cancel, and the client's own statement is over.
+    let mut d = Driver::new(Cut::Whole);
+    d.known.label = crate::relay::Label::new([("work_mem", "1MB")]);
+    d.client(&q("x")).server(&cancelled);
+    assert!(d.relay.is_refused());
+    // What a RESET took is put back in the end.
+    let mut d = Driver::with(Cut::Whole, &[("timezone", "UTC")], false);
+    d.client(&q("RESET timezone"));
+    d.to_server.clear();
+    d.server(&cz("RESET", b'I'));
+    let restores = std::mem::take(&mut d.to_server);
+    d.server(&cancelled).sent(&restores);
+}
+
 fn ends(d: &mut Driver) {
     let error = SqlError::fatal("08006", "gone");
     let Lost::Ends(error) = d.lose(&error) else {

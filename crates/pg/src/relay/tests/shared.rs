@@ -1,0 +1,138 @@
+//! Statements that clients share: whose they are, and when they are gone.
+
+use super::driver::*;
+
+fn prepared(d: &mut Driver, text: &str) -> String {
+    d.client(&[parse("s", text), SYNC.to_vec()].concat());
+    let name = server_name(&std::mem::take(&mut d.to_server));
+    let done = [PARSED, &z(b'I')].concat();
+    d.server(&done).told(&done).released();
+    name
+}
+
+fn run(name: &str) -> Vec<u8> {
+    [bind("", name), execute(""), SYNC.to_vec()].concat()
+}
+
+fn done() -> Vec<u8> {
+    [BOUND, &cz("SELECT 1", b'I')].concat()
+}
+
+#[test]
+fn c5_a_statement_that_went_away_unseen_is_prepared_anew() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select c5");
+        d.client(&run("s")).sent(&run(&ours));
+        d.server(&[e("26000", "gone"), z(b'I')].concat()).told(b"");
+        let anew = [close('S', &ours), parse(&ours, "select c5"), run(&ours)].concat();
+        d.sent(&anew);
+        d.server(&[CLOSED, PARSED, &done()].concat())
+            .told(&done())
+            .released();
+        // In a transaction the client is told; the next one finds it.
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&run("s"));
+        d.to_server.clear();
+        d.to_client.clear();
+        d.server(&[e("26000", "gone"), z(b'E')].concat())
+            .told(&[e("26000", "gone"), z(b'E')].concat());
+        d.client(&q("rollback")).server(&cz("ROLLBACK", b'I'));
+        d.to_server.clear();
+        d.client(&run("s"))
+            .sent(&[parse(&ours, "select c5"), run(&ours)].concat());
+    }
+}
+
+#[test]
+fn c5_a_name_of_ours_is_nobodys() {
+    for text in [
+        "DEALLOCATE canter_1",
+        "deallocate prepare CANTER_1; select 1",
+        "PREPARE canter_1 AS SELECT 1",
+        "EXECUTE \"canter_1\"",
+        "EXPLAIN EXECUTE canter_1",
+        "CREATE TABLE t AS EXECUTE canter_1",
+    ] {
+        let mut d = Driver::new(Cut::Whole);
+        d.client(&q(text)).sent(&q("DEALLOCATE \"canter_?\""));
+        let refused = [e("26000", "x"), z(b'I')].concat();
+        d.server(&refused).told(&refused).released();
+    }
+    let mut d = Driver::new(Cut::Whole);
+    let text = "PREPARE p AS SELECT * FROM canter_1";
+    d.client(&q(text)).sent(&q(text));
+}
+
+/// The name that a server with these parameters is given for this text.
+fn named_with(d: &mut Driver, params: &[(&str, &str)], text: &str) -> String {
+    d.known.params = crate::relay::Params::new(params.iter().copied());
+    d.known.prepared.clear();
+    d.to_server.clear();
+    let own = params.iter().map(|(_, value)| *value).collect::<String>();
+    d.client(&[parse(&own, text), SYNC.to_vec()].concat());
+    let name = server_name(&std::mem::take(&mut d.to_server));
+    d.server(&[PARSED, &z(b'I')].concat()).released();
+    d.to_client.clear();
+    name
+}
+
+#[test]
+fn c1_clients_whose_settings_read_a_text_otherwise_share_no_statement() {
+    const TEXT: &str = "select timestamptz '2024-01-01 00:00'";
+    let mut d = Driver::new(Cut::Whole);
+    let base = [("TimeZone", "UTC"), ("DateStyle", "ISO, MDY")];
+    let ours = named_with(&mut d, &base, TEXT);
+    for (name, value) in [
+        ("TimeZone", "Asia/Tokyo"),
+        ("DateStyle", "ISO, DMY"),
+        ("IntervalStyle", "sql_standard"),
+        ("standard_conforming_strings", "off"),
+        ("client_encoding", "LATIN1"),
+    ] {
+        let other = [&base[..], &[(name, value)]].concat();
+        assert_ne!(named_with(&mut d, &other, TEXT), ours, "{name}");
+    }
+    let same = [&base[..], &[("application_name", "x")]].concat();
+    assert_eq!(named_with(&mut d, &same, TEXT), ours);
+}
+
+#[test]
+fn c1_a_local_setting_reads_apart_until_its_transaction_is_over() {
+    const TEXT: &str = "select date '01/02/2024'";
+    let base = [("TimeZone", "UTC")];
+    let mut d = Driver::new(Cut::Whole);
+    let ours = named_with(&mut d, &base, TEXT);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    let local = q("SET LOCAL datestyle = 'SQL, DMY'");
+    let steps = [parse("s", TEXT), SYNC.to_vec()].concat();
+    d.to_server.clear();
+    d.client(&[local, steps.clone()].concat());
+    let sent = std::mem::take(&mut d.to_server);
+    let at = sent.windows(7).position(|part| part == b"canter_").unwrap();
+    assert_ne!(server_name(&sent[at..]), ours);
+    d.server(&[cz("SET", b'T'), [PARSED, &z(b'T')].concat()].concat());
+    d.client(&q("commit"))
+        .server(&cz("COMMIT", b'I'))
+        .released();
+    let after = [&base[..], &[("application_name", "x")]].concat();
+    assert_eq!(named_with(&mut d, &after, TEXT), ours);
+}
+
+#[test]
+fn c1_a_statement_is_prepared_for_others_as_they_would_read_it() {
+    const TEXT: &str = "select time '01:00'";
+    let base = [("TimeZone", "UTC")];
+    let mut d = Driver::new(Cut::Whole);
+    let ours = named_with(&mut d, &base, TEXT);
+    d.client(&[parse("s", TEXT), SYNC.to_vec()].concat());
+    d.server(&[PARSED, &z(b'I')].concat());
+    // The client's time zone is another one now, and so is its server.
+    d.known.params = crate::relay::Params::new([("TimeZone", "Asia/Tokyo")]);
+    d.known.prepared.clear();
+    d.to_server.clear();
+    d.client(&run("s"));
+    let sent = std::mem::take(&mut d.to_server);
+    assert_ne!(server_name(&sent), ours);
+    assert!(show(&sent).contains(TEXT.split('\'').next().unwrap()));
+}
