@@ -107,7 +107,7 @@ def test_requests_wait_no_longer_than_the_timeout(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("prlimit"), reason="needs prlimit")
 @pytest.mark.parametrize("most", [50, 10_000])
-def test_many_connections_with_few_descriptors_neither_spin_nor_end_service(
+def test_s13_many_connections_with_few_descriptors_neither_spin_nor_end_service(
     tmp_path: Path, most: int
 ) -> None:
     wrapper = ["prlimit", "--nofile=96:96"]
