@@ -18,8 +18,10 @@ import h2.connection
 import h2.events
 import h2.settings
 import pytest
+from harness import shop
 from harness.benched import OK, Handler, always, report, requests, serving
 from harness.certificates import Authority
+from harness.server import Server
 
 
 def test_a8_login_understands_the_form_of_django() -> None:
@@ -57,6 +59,38 @@ def test_a8_login_understands_the_form_of_django() -> None:
         wrong = report(url, *words, "--login-data", "username=u&password=x")
     assert wrong["failures"].keys() == {"login failed"}
     assert wrong["hits"] == 0
+
+
+ACCOUNTS = """
+from django.contrib.auth import get_user_model
+for number in range(2):
+    get_user_model().objects.create_superuser(f"u{number}", password="p w=1")
+"""
+
+# Who is logged in, by the sessions that the site has.
+SESSIONS = """
+from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
+people = {str(it.pk): it.username for it in get_user_model().objects.all()}
+found = sorted(people[it.get_decoded()["_auth_user_id"]] for it in Session.objects.all())
+assert found == ["u0", "u1"], found
+"""
+
+
+def test_a8_users_log_in_to_django_itself_and_each_keeps_its_own_session(tmp_path: Path) -> None:
+    site = shop.copy(tmp_path, (1, 1, 1))
+    shop.manage(site, "shell", "-v", "0", "-c", ACCOUNTS)
+    words = ["--users", "2", "-n", "20", "--login", "/login/"]
+    with Server(site, "") as server:
+        # Who is not logged in is sent away from there.
+        page = f"{server.url}/admin/"
+        stranger = report(page, "--users", "1", "-n", "1")
+        assert stranger["statuses"].get("2xx", 0) == 0
+        told = report(page, *words, "--login-data", "username=u{n}&password=p w=1")
+        assert (told["statuses"]["2xx"], told["errors"], told["steps"]) == (20, 0, 4), told
+        shop.manage(site, "shell", "-v", "0", "-c", SESSIONS)
+        wrong = report(page, *words, "--login-data", "username=u{n}&password=wrong")
+    assert wrong["failures"] == {"login failed": 20} and wrong["hits"] == 0
 
 
 def test_some_users_are_on_a_bad_line_and_counted_apart() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from harness import shop
-from harness.browser import CHROMIUM, Browser
+from harness.browser import CHROMIUM, FAINT, Browser
 from harness.server import Server
 
 pytestmark = pytest.mark.skipif(
@@ -98,33 +98,6 @@ def test_d5_everything_has_a_name_for_those_who_do_not_see_it(dom: str) -> None:
 
 
 READY = "document.body?.dataset.ready === 'yes'"
-
-# The contrast of each text with what lies behind it (WCAG 2.2, sections 1.4.3 and the definition of
-# relative luminance); text that is too faint, with its ratio.
-FAINT = """
-(() => {
-  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = node => {
-    for (; node; node = node.parentElement) {
-      const found = parts(getComputedStyle(node).backgroundColor);
-      if (found.length === 3 || found[3] > 0) return found;
-    }
-    return [255, 255, 255];
-  };
-  const out = [];
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some(it => it.nodeType === 3 && it.data.trim());
-    if (!own || ["SCRIPT", "STYLE"].includes(node.tagName) || !node.getClientRects().length) continue;
-    const [one, other] = [light(parts(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
-    const ratio = (one + 0.05) / (other + 0.05);
-    if (ratio < 4.5) out.push([node.textContent.slice(0, 40), ratio]);
-  }
-  return out;
-})()
-"""
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])

@@ -10,6 +10,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,33 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 PATIENCE = 60.0
 """A browser on a busy machine takes its time."""
+
+FAINT = """
+(() => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const found = parts(getComputedStyle(node).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const out = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some(it => it.nodeType === 3 && it.data.trim());
+    if (!own || ["SCRIPT", "STYLE"].includes(node.tagName) || !node.getClientRects().length) continue;
+    const [one, other] = [light(parts(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (other + 0.05);
+    if (ratio < 4.5) out.push([node.textContent.slice(0, 40), ratio]);
+  }
+  return out;
+})()
+"""
+"""The contrast of each text with what lies behind it (WCAG 2.2, sections 1.4.3 and the definition of
+relative luminance); text that is too faint, with its ratio."""
 
 
 class Browser:
@@ -128,3 +156,22 @@ class Browser:
     def _whole(self) -> dict[str, float]:
         size = self.tell("Page.getLayoutMetrics")["cssContentSize"]
         return {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+
+
+def read_by_day_and_by_night(page: Path, pictures: Path) -> None:
+    """A report in one file: on a desk by day and on a phone by night all of it is there, can be read, and
+    nothing is fetched from elsewhere. Leaves a picture of each."""
+    for width, dark in [(1280, False), (390, True)]:
+        with Browser(page.resolve().as_uri(), width=width, dark=dark) as browser:
+            browser.wait("document.readyState === 'complete' && !!document.querySelector('svg')")
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            paper = browser.run("getComputedStyle(document.body).backgroundColor")
+            light = sum(map(int, re.findall(r"\d+", paper)[:3])) > 3 * 128
+            assert light != dark, paper
+            assert browser.run(FAINT) == []
+            assert browser.run("performance.getEntriesByType('resource').map(it => it.name)") == []
+            assert browser.run("[...document.querySelectorAll('svg')].every(it => it.getClientRects().length)")
+            # Charts are scrolled on a phone, not made so small that nobody can read them.
+            sizes = browser.run("[...document.querySelectorAll('svg text')].map(it => it.getBoundingClientRect().height)")
+            assert min(sizes) >= 8, sizes
+            browser.picture(pictures / f"{page.stem}-{'dark' if dark else 'light'}.png")

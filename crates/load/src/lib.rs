@@ -39,4 +39,4 @@ pub mod target;
 pub use login::Login;
 pub use plan::Plan;
 pub use random::Random;
-pub use run::{Outcome, run};
+pub use run::{Outcome, Pause, run, run_with_pauses};

@@ -2,7 +2,7 @@
 //! Leaves showing it to the report.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,8 @@ use crate::scenario::Rendered;
 const MOST_ROWS: usize = 300;
 /// How often a watcher hears of the run.
 const WATCH: Duration = Duration::from_millis(200);
+/// How long a pause waits for threads to tell what they counted.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One stretch of time.
 #[derive(Clone, Debug)]
@@ -187,6 +189,14 @@ pub struct Progress<'a> {
     pub waiting: bool,
 }
 
+/// Who may pause a run.
+pub struct Pause<'a> {
+    /// A pause is wanted; taken back when it begins.
+    pub wanted: &'a AtomicBool,
+    /// Hears what came of the run so far, and answers whether it goes on. The run waits for it.
+    pub hold: &'a mut dyn FnMut(&Outcome) -> bool,
+}
+
 /// Runs a plan. `stop` ends it at once; `watch` hears of it several times a second and ends it by
 /// a reason.
 pub fn run(
@@ -195,12 +205,23 @@ pub fn run(
     watcher: Watcher,
     watch: &mut dyn FnMut(&Progress<'_>) -> Option<String>,
 ) -> Result<Outcome, String> {
+    run_with_pauses(plan, stop, None, watcher, watch)
+}
+
+/// The same; in a pause nothing is begun, and its time is in nothing that is told.
+pub fn run_with_pauses(
+    plan: &Plan,
+    stop: &AtomicBool,
+    mut pause: Option<Pause<'_>>,
+    watcher: Watcher,
+    watch: &mut dyn FnMut(&Progress<'_>) -> Option<String>,
+) -> Result<Outcome, String> {
     let requests = &plan.scenario.requests;
     let rendered: Vec<Rendered> = requests
         .iter()
         .map(|request| Rendered::new(request, &plan.site, plan.keep_alive))
         .collect();
-    let ended = AtomicBool::new(false);
+    let (ended, paused) = (AtomicBool::new(false), AtomicBool::new(false));
     let base = Instant::now();
     let common = Common {
         plan,
@@ -209,6 +230,7 @@ pub fn run(
         begin: base + plan.warmup,
         stretch: stretch(plan.load.time()),
         stop: &ended,
+        pause: &paused,
         clock: Instant::now,
     };
     let pollers: Result<Vec<_>, String> =
@@ -216,6 +238,7 @@ pub fn run(
     let mut gathered = Gathered::new(plan, common.stretch);
     let watched = watcher.start();
     let mut why = None;
+    let mut begin = common.begin;
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(64);
         for (thread, poller) in pollers?.into_iter().enumerate() {
@@ -231,9 +254,23 @@ pub fn run(
                 Err(RecvTimeoutError::Disconnected) => return Ok::<(), String>(()),
                 Err(RecvTimeoutError::Timeout) => {
                     next = Instant::now() + WATCH;
-                    let progress = gathered.progress(plan, common.begin);
+                    let progress = gathered.progress(plan, begin);
                     why = why.take().or_else(|| watch(&progress));
                 }
+            }
+            if why.is_none()
+                && let Some(pause) = &mut pause
+                && pause.wanted.swap(false, Ordering::Relaxed)
+            {
+                let since = Instant::now();
+                paused.store(true, Ordering::Relaxed);
+                let passed = since.saturating_duration_since(begin);
+                let so_far = gathered.so_far(plan, passed, &receiver);
+                if !(pause.hold)(&so_far) {
+                    why = Some("ended by hand".to_owned());
+                }
+                begin += since.elapsed();
+                paused.store(false, Ordering::Relaxed);
             }
             if stop.load(Ordering::Relaxed) && why.is_none() {
                 why = Some("ended by hand".to_owned());
@@ -244,7 +281,7 @@ pub fn run(
         }
     })?;
     let inside = watched.finish();
-    let passed = Instant::now().saturating_duration_since(common.begin);
+    let passed = Instant::now().saturating_duration_since(begin);
     Ok(gathered.finish(plan, passed, why, inside))
 }
 
@@ -253,6 +290,7 @@ fn stretch(time: Duration) -> Duration {
     (time / 60).clamp(Duration::from_millis(100), Duration::from_secs(1))
 }
 
+#[derive(Clone)]
 struct Gathered {
     rows: Vec<Row>,
     row_time: Duration,
@@ -288,6 +326,8 @@ impl Gathered {
                     sum.merge(more);
                 }
             }
+            // It came too late to be waited for.
+            Told::Paused => {}
             Told::Stretch(..0, tally) => self.warmup_hits += tally.hits,
             Told::Stretch(stretch, tally) => {
                 while stretch / self.factor >= MOST_ROWS as i64 {
@@ -302,6 +342,26 @@ impl Gathered {
                     row.add(&tally, self.threads);
                 }
                 self.total.merge(&tally);
+            }
+        }
+    }
+
+    /// What came of the run until it was paused.
+    fn so_far(&mut self, plan: &Plan, passed: Duration, receiver: &Receiver<Told>) -> Outcome {
+        self.take_all(receiver);
+        let why = Some("it is paused".to_owned());
+        self.clone().finish(plan, passed, why, Inside::default())
+    }
+
+    /// Takes what the threads have counted until each of them is paused or over.
+    fn take_all(&mut self, receiver: &Receiver<Told>) {
+        let mut paused = 0;
+        while paused < self.threads {
+            match receiver.recv_timeout(PATIENCE) {
+                Ok(Told::Paused) => paused += 1,
+                Ok(told) => self.take(told),
+                // A thread that is over says no more; the others have answered long ago.
+                Err(_) => return,
             }
         }
     }

@@ -212,7 +212,7 @@ const VERDICT: &[Flag] = &[
     flag(
         "fail-if",
         "CONDITION",
-        "Exit code 8 when it is true: `p95>400ms` (also `p99.9`), `max>2s`, `errors>1%`, `timeouts>0`, `rate<100/s`. May be given several times. When the generator was the limit there is no verdict, and the exit code is 8 as well.",
+        "Exit code 8 when it is true: `p95>400ms` (also `p99.9`), `max>2s`, `errors>1%`, `timeouts>0`, `rate<100/s`. May be given several times. When the generator was the limit there is no verdict, and the exit code is 8 as well; without a condition nothing is judged, and it is 0.",
     ),
     flag(
         "abort-on-fail",
@@ -257,8 +257,8 @@ pub const BENCH: Tool = Tool {
     usage: "canter bench [URL] [FLAGS]",
     about: "Loads a site and says what it took: how many requests, how fast, and where it broke. URL is \
             http://127.0.0.1:8000/ if left out. Latencies are measured from the time each request should \
-            have been sent. Only this machine is loaded, or a host that has agreed. Ctrl-C ends the run \
-            with the report so far.",
+            have been sent. Only this machine is loaded, or a host that has agreed. Ctrl-C pauses \
+            it on a terminal and ends it elsewhere, with the report so far.",
     groups: &[
         ("How much", LOAD),
         ("What is asked for", REQUESTS),

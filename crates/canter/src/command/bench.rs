@@ -1,7 +1,7 @@
 //! `canter bench`: loads a site and says what it took.
 //!
 //! Owns what happens in which order: read, ask for consent, run, report, judge. Leaves reading flags to
-//! `bench/plan.rs`, progress to `bench/live.rs`, `--compare` to `bench/versus.rs`, finding a server that
+//! `bench/plan.rs`, progress to `bench/live.rs`, pauses to `bench/pause.rs`, `--compare` to `bench/versus.rs`, finding a server that
 //! tells about itself to `bench/nearby.rs`, and the load itself to `canter_load`.
 
 use std::ffi::OsString;
@@ -17,12 +17,13 @@ use canter_load::goal::{Goal, Judged};
 use canter_load::inside::Watcher;
 use canter_load::report::Report;
 use canter_load::target::Site;
-use canter_load::{Outcome, Plan};
+use canter_load::{Outcome, Pause, Plan};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(crate) mod files;
 mod live;
 mod nearby;
+mod pause;
 pub(crate) mod plan;
 mod versus;
 
@@ -39,12 +40,37 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
     let files = Files::open(&given)?;
     let _ = canter_sys::machine::raise_open_files();
     consent(&plan, &given)?;
-    let stop = on_signals()?;
     if given.has("compare") {
+        let stop = on_signals()?;
         return versus::of_sites(&given, &plan, &stop);
     }
-    let mut live = live::Live::new(given.has("quiet"));
-    let run = canter_load::run(&plan, &stop, watcher(&given, &plan)?, &mut |progress| {
+    let quiet = given.has("quiet");
+    let (stop, interrupted) = if pause::is_possible(quiet) {
+        let stop = Arc::default();
+        on_signal(SIGTERM, &stop)?;
+        (stop, Some(pause::on_ctrl_c()?))
+    } else {
+        (on_signals()?, None)
+    };
+    let mut live = live::Live::new(quiet);
+    let mut hold = |so_far: &Outcome| {
+        let judged = conditions.judge(so_far);
+        let report = Report {
+            plan: &plan,
+            outcome: so_far,
+            judged: &judged,
+        };
+        let text = report.text();
+        interrupted
+            .as_ref()
+            .is_some_and(|it| pause::goes_on(&text, it, &stop))
+    };
+    let pauses = interrupted.as_ref().map(|wanted| Pause {
+        wanted,
+        hold: &mut hold,
+    });
+    let watcher = watcher(&given, &plan)?;
+    let run = canter_load::run_with_pauses(&plan, &stop, pauses, watcher, &mut |progress| {
         live.show(progress);
         conditions.broken(progress)
     });
@@ -152,11 +178,17 @@ fn consent(plan: &Plan, given: &Given) -> Result<(), Fault> {
 pub(crate) fn on_signals() -> Result<Arc<AtomicBool>, Fault> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| Fault::internal(format!("cannot take signals: {error}")))?;
+        on_signal(signal, &stop)?;
     }
     Ok(stop)
+}
+
+/// The signal sets the flag; once more while it is set, and it ends the program.
+fn on_signal(signal: i32, flag: &Arc<AtomicBool>) -> Result<(), Fault> {
+    signal_hook::flag::register_conditional_default(signal, Arc::clone(flag))
+        .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
+        .map(|_| ())
+        .map_err(|error| Fault::internal(format!("cannot take signals: {error}")))
 }
 
 /// Who is asked about itself: what was named, or the Canter that is loaded, if it can be found.

@@ -35,8 +35,10 @@ const BUFFER: usize = 64 << 10;
 pub(crate) enum Told {
     /// What was counted in a stretch of time; stretches before 0 are warm-up.
     Stretch(i64, Box<Tally>),
-    /// What each request came to, at the end.
+    /// What each request came to, at the end or since a pause.
     Requests(Vec<PerRequest>),
+    /// Nothing is begun any more until the pause is over, and all that was counted has been told.
+    Paused,
 }
 
 /// What all threads of a run share.
@@ -50,6 +52,8 @@ pub(crate) struct Common<'a> {
     /// The length of a stretch.
     pub(crate) stretch: Duration,
     pub(crate) stop: &'a AtomicBool,
+    /// Begin nothing while this is set: the clock of the schedule stands still.
+    pub(crate) pause: &'a AtomicBool,
     /// What time it is; given by tests.
     pub(crate) clock: fn() -> Instant,
 }
@@ -95,6 +99,10 @@ pub(crate) struct Engine<'a> {
     stretch: i64,
     cpu: Duration,
     ending: bool,
+    /// Since when it is paused.
+    paused: Option<Instant>,
+    /// How long all pauses that are over were.
+    away: Duration,
 }
 
 impl<'a> Engine<'a> {
@@ -131,6 +139,8 @@ impl<'a> Engine<'a> {
             stretch: i64::MIN,
             cpu: canter_sys::cpu::thread_time(),
             ending: false,
+            paused: None,
+            away: Duration::ZERO,
         };
         engine.next_arrival();
         engine
@@ -145,6 +155,9 @@ impl<'a> Engine<'a> {
             if now >= due {
                 self.tick(now, now.saturating_duration_since(due), out);
                 due = now + TICK;
+            }
+            if self.common.pause.load(Ordering::Relaxed) != self.paused.is_some() {
+                self.pause_or_go_on(now, out);
             }
             if self.common.plan.is_open() {
                 self.send_due(now);
@@ -166,11 +179,38 @@ impl<'a> Engine<'a> {
         (self.common.clock)()
     }
 
+    fn pause_or_go_on(&mut self, now: Instant, out: &SyncSender<Told>) {
+        match self.paused.take() {
+            None => {
+                self.paused = Some(now);
+                self.close_stretch(out);
+                let fresh = PerRequest::all(self.common.plan);
+                let requests = std::mem::replace(&mut self.requests, fresh);
+                let _ = out.send(Told::Requests(requests));
+                let _ = out.send(Told::Paused);
+            }
+            Some(since) => {
+                let away = now.saturating_duration_since(since);
+                self.away += away;
+                self.freed = now;
+                for wait in self.users.iter_mut().filter_map(|user| user.wait.as_mut()) {
+                    *wait += away;
+                }
+            }
+        }
+    }
+
+    /// How much later everything is than planned, for the pauses.
+    fn away(&self, now: Instant) -> Duration {
+        let since = self.paused.unwrap_or(now);
+        self.away + now.saturating_duration_since(since)
+    }
+
     fn until_next(&self, due: Instant, now: Instant) -> Duration {
         let tick = due.saturating_duration_since(now);
         match self.arrivals.next {
-            Some((at, _)) if !self.held && self.common.plan.is_open() => {
-                tick.min((self.common.base + at).saturating_duration_since(now))
+            Some((at, _)) if !self.held && self.paused.is_none() && self.common.plan.is_open() => {
+                tick.min((self.common.base + self.away + at).saturating_duration_since(now))
             }
             _ => tick,
         }
@@ -199,6 +239,7 @@ impl<'a> Engine<'a> {
         } else {
             self.level
         };
+        let begin = self.common.begin + self.away(self.now());
         let Some(user) = self.users.get_mut(index) else {
             return;
         };
@@ -210,7 +251,7 @@ impl<'a> Engine<'a> {
             tally: &mut self.tally,
             requests: &mut self.requests,
             buffer: &mut self.buffer,
-            begin: self.common.begin,
+            begin,
             planned: self.planned,
             active,
             clock: self.common.clock,
@@ -233,7 +274,8 @@ impl<'a> Engine<'a> {
 
     /// A user has become free: it begins again, waits, or goes.
     fn after(&mut self, index: usize, turn: Turn) {
-        let now = self.now();
+        // In a pause the time stands still.
+        let now = self.paused.unwrap_or_else(|| self.now());
         if self.common.plan.is_open() {
             self.idle.push(index);
             if std::mem::take(&mut self.held) {
@@ -248,7 +290,7 @@ impl<'a> Engine<'a> {
         let Some(user) = self.users.get_mut(index) else {
             return;
         };
-        if pause.is_zero() {
+        if pause.is_zero() && self.paused.is_none() {
             self.begin_user(index, now, now);
         } else {
             user.wait = Some(now + pause);
@@ -296,8 +338,11 @@ impl<'a> Engine<'a> {
 
     /// Starts every arrival that is due, as far as there are connections.
     fn send_due(&mut self, now: Instant) {
+        if self.paused.is_some() {
+            return;
+        }
         while let Some((at, which)) = self.arrivals.next {
-            let intended = self.common.base + at;
+            let intended = self.common.base + self.away + at;
             if intended > now || self.ending {
                 return;
             }
@@ -338,7 +383,7 @@ impl<'a> Engine<'a> {
             self.tally.slow[1] += 1;
             return;
         }
-        let at = now.saturating_duration_since(self.common.begin);
+        let at = now.saturating_duration_since(self.common.begin + self.away);
         let active = self.busy * self.common.plan.threads;
         self.tally.fail(Kind::TimedOut, at, active);
         let waited = now.saturating_duration_since(intended);
@@ -406,8 +451,9 @@ impl<'a> Engine<'a> {
         if !plan.is_open() {
             self.tally.lateness.record(late);
         }
-        let passed = now.saturating_duration_since(common.begin);
-        let warm = now < common.begin;
+        let begin = common.begin + self.away(now);
+        let passed = now.saturating_duration_since(begin);
+        let warm = now < begin;
         let stretch = if warm {
             -1
         } else {
@@ -446,6 +492,9 @@ impl<'a> Engine<'a> {
     }
 
     fn start_users(&mut self, now: Instant) {
+        if self.paused.is_some() {
+            return;
+        }
         let wanted = self.wanted();
         while self.users.len() < wanted {
             self.add_user(now);
@@ -474,7 +523,8 @@ impl<'a> Engine<'a> {
         if !self.common.plan.is_open() || self.left == 0 {
             return 0;
         }
-        let passed = self.now().saturating_duration_since(self.common.base);
+        let now = self.now();
+        let passed = now.saturating_duration_since(self.common.base + self.away(now));
         let end = passed.min(self.common.plan.warmup + self.common.plan.load.time());
         let mut count = 0;
         while let Some((at, _)) = self.arrivals.next {

@@ -27,6 +27,7 @@ struct Given {
     plan: Plan,
     rendered: Vec<Rendered>,
     stop: AtomicBool,
+    pause: AtomicBool,
     base: Instant,
 }
 
@@ -55,6 +56,7 @@ impl Given {
             plan,
             rendered,
             stop: AtomicBool::new(false),
+            pause: AtomicBool::new(false),
             base: given(),
         }
     }
@@ -67,6 +69,7 @@ impl Given {
             begin: self.base,
             stretch: Duration::from_secs(60),
             stop: &self.stop,
+            pause: &self.pause,
             clock: given,
         }
     }
@@ -177,4 +180,51 @@ fn a10_the_time_out_of_who_waits_for_a_connection_counts_from_the_intended_start
     assert_eq!(felt.count(), 10);
     let (least, most) = (felt.quantile(0.0), felt.max());
     assert!(least >= 499 * MS && most < 512 * MS, "{least:?} {most:?}");
+}
+
+#[test]
+fn a_pause_is_in_no_latency_and_shifts_what_is_due() {
+    let given_ = Given::new(100, Duration::from_secs(30));
+    let common = given_.common();
+    let mut engine = Engine::new(&common, 0, poller().unwrap());
+    let (out, told) = sync_channel(64);
+    let mut server: Option<TcpStream> = None;
+    let mut ask = |engine: &mut Engine<'_>, time: Duration| {
+        given_.send_due(engine, time);
+        let server = server.get_or_insert_with(|| {
+            hear(engine);
+            given_.listener.accept().unwrap().0
+        });
+        assert!(server.read(&mut [0; 4096]).unwrap() > 0);
+        server.write_all(ANSWER).unwrap();
+        NOW.with(|now| now.set(given_.base + time + 2 * MS));
+        hear(engine);
+    };
+    for at in 0..10 {
+        ask(&mut engine, 10 * MS * at);
+    }
+    NOW.with(|now| now.set(given_.base + 95 * MS));
+    engine.pause_or_go_on(given(), &out);
+    for second in 1..60 {
+        given_.send_due(&mut engine, Duration::from_secs(second));
+        engine.tick(given(), Duration::ZERO, &out);
+    }
+    assert!(!engine.ending && engine.busy == 0);
+    // What would have been due 5 ms later is due 5 ms after the pause.
+    NOW.with(|now| now.set(given_.base + 60_095 * MS));
+    engine.pause_or_go_on(given(), &out);
+    given_.send_due(&mut engine, 60_099 * MS);
+    assert_eq!(engine.busy, 0);
+    for at in 0..10 {
+        ask(&mut engine, 60_100 * MS + 10 * MS * at);
+    }
+    engine.close_stretch(&out);
+    let mut felt = Histogram::default();
+    for told in told.try_iter() {
+        if let Told::Stretch(_, tally) = told {
+            felt.merge(&tally.corrected);
+        }
+    }
+    assert_eq!(felt.count(), 20);
+    assert!(felt.max() < 3 * MS, "{:?}", felt.max());
 }

@@ -46,7 +46,8 @@ main{max-width:900px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;marg
 .sub{color:var(--soft);margin:2px 0 20px}.limit{border-left:4px solid var(--bad);padding-left:12px}\
 .tiles{display:flex;flex-wrap:wrap;gap:10px 34px;margin:22px 0}.tiles b{display:block;font-size:26px;\
 font-weight:600;line-height:1.2;font-variant-numeric:tabular-nums}.tiles span{color:var(--soft);font-size:14px}\
-figure{margin:26px 0 0}figcaption{font-weight:600;margin-bottom:4px}svg{width:100%;height:auto;display:block}\
+figure{margin:26px 0 0;overflow-x:auto}figcaption{font-weight:600;margin-bottom:4px}svg{width:100%;\
+min-width:640px;height:auto;display:block}\
 .k{font-weight:400;font-size:14px;margin-left:12px;color:var(--soft)}.k::before{content:'';display:inline-block;\
 width:14px;height:3px;margin-right:6px;vertical-align:4px;background:currentColor}\
 .k.a::before{background:var(--a)}.k.b::before{background:var(--b)}.k.c::before{background:var(--c)}\
@@ -59,6 +60,7 @@ width:14px;height:3px;margin-right:6px;vertical-align:4px;background:currentColo
 .h:hover{fill:var(--ink);opacity:.07}.scroll{overflow-x:auto}table{border-collapse:collapse;margin:10px 0 0;\
 font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 14px 4px 0;border-bottom:1px solid var(--line)}\
 th{color:var(--soft);font-weight:400;font-size:14px}th:first-child,td:first-child{text-align:left}\
+table.n td:not(:first-child){white-space:nowrap}\
 h2{font-size:18px;margin:34px 0 4px}.bad{color:var(--bad)}code{font-size:14px}pre{overflow-x:auto;padding:12px;\
 border:1px solid var(--line)}tr.pick td{font-weight:600}";
 
@@ -227,7 +229,7 @@ fn marks(report: &Report<'_>, who: &str) -> Vec<Mark> {
 
 fn latency_table(report: &Report<'_>, out: &mut String) {
     let total = &report.outcome.total;
-    out.push_str("<h2>Latency</h2><div class=\"scroll\"><table><tr><th></th>");
+    out.push_str("<h2>Latency</h2><div class=\"scroll\"><table class=\"n\"><tr><th></th>");
     let shares = [
         ("p50", 0.5),
         ("p90", 0.9),
@@ -280,7 +282,7 @@ fn requests_table(report: &Report<'_>, out: &mut String) {
         return;
     }
     out.push_str(
-        "<h2>Requests</h2><div class=\"scroll\"><table><tr><th>request</th><th>answers</th>\
+        "<h2>Requests</h2><div class=\"scroll\"><table class=\"n\"><tr><th>request</th><th>answers</th>\
          <th>errors</th><th>p50</th><th>p95</th></tr>",
     );
     for (request, each) in report

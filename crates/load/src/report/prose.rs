@@ -10,6 +10,11 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
     let (plan, outcome) = (report.plan, report.outcome);
     let total = &outcome.total;
     let mut said = Vec::new();
+    if let Some(why) = outcome.generator_limit(plan) {
+        said.push(format!(
+            "No verdict on the server: {why}. What was measured here is the generator."
+        ));
+    }
     if let Some(why) = &outcome.ended_early {
         said.push(format!("The run did not go to its end: {why}."));
     }
@@ -37,12 +42,19 @@ pub(super) fn prose(report: &Report<'_>) -> Vec<String> {
         ));
     }
     said.extend(cause(&outcome.inside));
-    if let Some(why) = outcome.generator_limit(plan) {
-        said.push(format!(
-            "No verdict on the server: {why}. What was measured here is the generator."
-        ));
-    }
+    said.extend(how_judged(report));
     said
+}
+
+/// What a condition on latency is worth where a slow server is asked less often.
+fn how_judged(report: &Report<'_>) -> Option<String> {
+    let mut goals = report.judged.iter().map(|judged| judged.goal.as_str());
+    let latency = goals.any(|goal| goal.starts_with('p') || goal.starts_with("max"));
+    (latency && !report.plan.is_open()).then(|| {
+        "Latency was judged with users that wait for their answers, so a slow server was asked less often; \
+         `--rate` asks as visitors do."
+            .to_owned()
+    })
 }
 
 /// Why there is nothing to tell.

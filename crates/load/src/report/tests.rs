@@ -174,7 +174,7 @@ fn a_generator_that_was_the_limit_gives_no_verdict() {
     assert!(
         report
             .prose()
-            .last()
+            .first()
             .unwrap()
             .starts_with("No verdict on the server: the generator used 95 %")
     );
@@ -188,6 +188,28 @@ fn a_generator_that_was_the_limit_gives_no_verdict() {
             .unwrap()
             .contains("30 ms late")
     );
+}
+
+#[test]
+fn latency_judged_with_users_who_wait_says_so() {
+    let (mut plan, outcome) = (plan(), outcome());
+    let said = |plan: &Plan, goal: &str| {
+        let judged = [Goal::parse(goal)
+            .unwrap()
+            .judge(&outcome.total, outcome.time)];
+        let report = Report {
+            plan,
+            outcome: &outcome,
+            judged: &judged,
+        };
+        report
+            .prose()
+            .join(" ")
+            .contains("`--rate` asks as visitors do")
+    };
+    assert!(said(&plan, "p95>1s") && said(&plan, "max>1s") && !said(&plan, "errors>1%"));
+    plan.load = Load::Rate(stages("5/s", Duration::from_secs(20), true).unwrap());
+    assert!(!said(&plan, "p95>1s"));
 }
 
 #[test]
