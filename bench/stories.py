@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def _tell(story: Story, stage: Stage, options: argparse.Namespace) -> bool:
         told = story.tell(stage)
         if options.grid and story.has_grid and told.found is not None:
             told.parts.append(grid.compare(stage, told))
-    except (RuntimeError, OSError, ValueError, LookupError) as error:
+    except (RuntimeError, OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
         # One story's trouble is not the next one's.
         say(f"  {type(error).__name__}: {error}")
         return False

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import tomli
 from harness.operated import PROGRAM, until
+from harness.pooler import url_of
+from harness.postgres import Postgres
 from harness.server import APPS, Server
 
 QUICK = ("--time", "20s", "--window", "500ms", "--seed", "7", "--most-workers", "2")
@@ -22,7 +24,8 @@ def words(tmp_path: Path, paths: str, *flags: str, app: str = "fourpages") -> li
     urls = tmp_path / "urls.txt"
     urls.write_text(paths)
     serve = ["--", "--pythonpath", str(APPS), "--python", sys.executable]
-    return [str(PROGRAM), "tune", app, "--url-list", str(urls), *QUICK, *flags, *serve]
+    listed = ["--url-list", str(urls)] if "--access-log" not in flags else []
+    return [str(PROGRAM), "tune", app, *listed, *QUICK, *flags, *serve]
 
 
 def tune(tmp_path: Path, paths: str, *flags: str, app: str = "fourpages") -> subprocess.CompletedProcess[str]:
@@ -35,8 +38,8 @@ def tune(tmp_path: Path, paths: str, *flags: str, app: str = "fourpages") -> sub
     )
 
 
-def told(tmp_path: Path, paths: str, *flags: str) -> dict[str, Any]:
-    done = tune(tmp_path, paths, "--json", "-", "--quiet", *flags)
+def told(tmp_path: Path, paths: str, *flags: str, app: str = "fourpages") -> dict[str, Any]:
+    done = tune(tmp_path, paths, "--json", "-", "--quiet", *flags, app=app)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
@@ -77,6 +80,38 @@ def test_b6_a_page_that_waits_gets_threads_and_a_file_that_serve_reads(tmp_path:
     text = page.read_text()
     assert "<svg" in text and "http" not in text.replace("http://www.w3.org", "")
     assert left_behind(tmp_path) == []
+
+
+SHORT = ("--time", "12s")
+
+
+def test_b3_arrivals_and_a_limit_on_latency(tmp_path: Path) -> None:
+    """40 arrivals a second of a page that waits 50 ms: one thread answers 20, and all others wait ever longer."""
+    report = told(tmp_path, "/api\n", "--rate", "40/s", "--p95", "300ms", *SHORT)
+    choice = report["choice"]
+    assert choice is not None and choice["workers"] * choice["threads"] >= 2, report["prose"]
+    assert rate(report, choice["workers"], choice["threads"]) is not None
+    lone = [it for it in report["trials"] if (it["workers"], it["threads"]) == (1, 1) and it["measured"]]
+    assert all(trial["fails"] and trial["fails"]["wall"] == "latency" for trial in lone), lone
+    chosen = [it for it in report["trials"] if (it["workers"], it["threads"]) == (choice["workers"], choice["threads"])]
+    assert min(it["measured"]["p95_ms"] for it in chosen if it["measured"]) <= 300
+
+
+def test_b3_connections_to_the_database_are_a_wall(
+    postgres: Postgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query of 50 ms and two connections: no configuration has more of them."""
+    monkeypatch.setenv("DATABASE_URL", url_of(postgres, database))
+    report = told(
+        tmp_path, "/sleep/0.05/\n", "--users", "6", "--db-connections", "2", *SHORT, app="dbsite"
+    )
+    assert report["choice"] is not None, report["prose"]
+    used = [trial["measured"]["connections"] for trial in report["trials"] if trial["measured"]]
+    assert used and 1 <= max(used) <= 2, used
+    # Two at a time, 50 ms each.
+    best = max(trial["measured"]["rate"] for trial in report["trials"] if trial["measured"])
+    assert best <= 41, best
+    assert "db-connections = 2" in report["file"], report["file"]
 
 
 def test_b2_a_computing_page_is_measured_in_pairs_and_one_thread_is_enough(tmp_path: Path) -> None:
