@@ -11,6 +11,7 @@ mod access;
 mod acknowledged;
 pub mod app;
 mod clock;
+mod closing;
 mod coder;
 mod conn;
 mod facts;

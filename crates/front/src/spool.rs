@@ -13,6 +13,8 @@ use std::rc::Rc;
 use canter_shield::budget::{Budget, Share};
 use canter_sys::temp;
 
+use crate::closing;
+
 /// A piece up to this length goes to memory whatever the budget says: a head, mostly.
 const SMALL: usize = 8 * 1024;
 
@@ -191,6 +193,14 @@ impl Spool {
     /// Bytes in the temporary file that are still to be sent.
     pub fn in_file(&self) -> u64 {
         self.written - self.read
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            closing::close(file);
+        }
     }
 }
 

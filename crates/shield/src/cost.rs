@@ -170,9 +170,14 @@ impl Turns {
 
     /// Whose turn it is of those for which `waits`: who has had least, and of these the cheapest.
     pub fn next(&self, waits: impl Fn(Class) -> bool) -> Option<Class> {
-        Class::all()
-            .filter(|class| waits(*class))
-            .min_by_key(|class| (self.had.get(class.index()).copied(), *class))
+        let mut next = None;
+        let mut least = u64::MAX;
+        for (class, had) in Class::all().zip(self.had) {
+            if had < least && waits(class) {
+                (next, least) = (Some(class), had);
+            }
+        }
+        next
     }
 
     /// How many go before one more of `class`, of `waiting` in each: all of its own, and of every other
@@ -180,6 +185,9 @@ impl Turns {
     #[must_use]
     pub fn before(&self, class: Class, waiting: impl Fn(Class) -> usize) -> usize {
         let own = waiting(class);
+        if own == 0 {
+            return 0;
+        }
         let time = own << class.0;
         let others = Class::all().filter(|other| *other != class);
         let others = others.map(|other| waiting(other).min(time >> other.0));

@@ -27,6 +27,7 @@ use super::send::{Ending, Streamed};
 use super::watch::Watch;
 use super::{After, Conn, Stop, cached, page};
 use crate::app::App;
+use crate::closing;
 use crate::coder::Coder;
 use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
@@ -261,8 +262,10 @@ impl<A: App> Conn<A> {
                 Some(instead) => self.answer_instead(facts, &message, instead).await,
             },
             Answer::File { message, file } => {
-                self.send_file_answer(facts, &message, &File::from(file))
-                    .await
+                let file = File::from(file);
+                let sent = self.send_file_answer(facts, &message, &file).await;
+                closing::close(file);
+                sent
             }
             Answer::Chunk { .. } | Answer::Hints(_) => self.app_fault(facts, APP_FAULT).await,
         }
