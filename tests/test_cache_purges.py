@@ -1,6 +1,6 @@
 """What makes stored pages old before their time: unsafe requests, what their answers name, and purges by
-address, host and tag. Names begin with the letter and number of what they check (A never stored, P
-purging).
+address, host and tag; and answers in other forms than a short whole one: parts, files, streams. Names begin with the letter and number of what they check (A never stored, D freshness
+and validators, P purging).
 
 Leaves the tiers below memory to ``test_cache_disk`` and ``test_cache_shared``.
 """
@@ -82,6 +82,56 @@ def test_p_a_purge_finds_a_page_as_its_address_is_written(
     purged = client.post(f"/-/purge?hard=1&{word}", b"", f"Authorization: Bearer {TOKEN}")
     assert purged.status == 200 and purged.text.split()[-1] != "0"
     assert client.get(path).body != first.body
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['If-None-Match: {etag}', "Range: bytes=0-0", 'If-Match: "x"', "Range: bytes=9999999-"],
+)
+def test_d4_word_of_a_stored_page_varies_as_the_page_does(client: Client, line: str) -> None:
+    path = "/d/varies?lines=100&h=Vary:Accept-Language"
+    client.get(path)
+    whole = client.get(path, "Accept-Encoding: gzip")
+    assert is_hit(whole) and "Accept-Encoding" in " ".join(whole.all("Vary"))
+    told = client.get(path, "Accept-Encoding: gzip", line.format(etag=whole["ETag"]))
+    assert told.status in (206, 304, 412, 416)
+    assert told.status in (412, 416) or "Accept-Language" in " ".join(told.all("Vary"))
+    assert "Accept-Encoding" in " ".join(told.all("Vary"))
+
+
+def test_d7_a_body_that_came_in_a_file_is_kept_or_said_to_be_too_large(client: Client) -> None:
+    kept, large = "/d/file?lines=5000", "/d/large?lines=20000&h=Surrogate-Key:x"
+    first = client.get(kept)
+    assert "stored" in status(first) and len(first.body) > 300_000
+    again = client.get(kept)
+    assert is_hit(again) and again.body == first.body
+    plain = "/file?lines=5000&h=Cache-Control:max-age%3D60"
+    assert "stored" in status(client.get(plain)) and is_hit(client.get(plain))
+    told = client.get(large)
+    assert status(told).endswith("detail=too-large") and told.all("Surrogate-Key") == []
+    assert status(client.get(large)).startswith("canter; fwd=bypass")
+
+
+def test_a8_an_unsafe_request_that_is_answered_by_a_file_invalidates(client: Client) -> None:
+    path = "/a/report?lines=5000"
+    first = client.get(path)
+    assert is_hit(client.get(path))
+    client.post(path, b"x")
+    assert client.get(path).body != first.body
+
+
+def test_d5_a_stream_tells_browsers_what_the_stored_page_does(
+    server: Server, reins: Reins
+) -> None:
+    with server.client() as client:
+        client.send(
+            "GET /stream/told?h=Cache-Control:max-age%3D86400&h=Expires:0 HTTP/1.1\r\n"
+            "Host: test\r\nConnection: close\r\n\r\n"
+        )
+        head = client.head()
+        assert head.all("Cache-Control") == ["max-age=0"] and head.all("Expires") == []
+        reins.held().go()
+        client.rest()
 
 
 def test_p_many_words_are_purged_in_several_requests(server: Server, client: Client) -> None:

@@ -8,7 +8,7 @@
 //! written: what is not whole, not for its name, or no longer of use is removed.
 //! Nothing is flushed: what a power cut leaves behind is found out by its checksum.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -58,6 +58,9 @@ pub struct Disk {
     /// From the last use to the file, the oldest first.
     uses: BTreeMap<u64, Name>,
     clock: u64,
+    /// Files that the system would not remove: they are nothing here, and would be something again after
+    /// a restart.
+    stuck: BTreeSet<Name>,
 }
 
 /// What a file is named by: its URL (32 bits each for path and host, 64 for all of it), and the rest of
@@ -72,11 +75,14 @@ struct Kept {
     tags: Option<Box<[u64]>>,
 }
 
+/// Files that are tried once more with each job.
+const FEW: usize = 16;
+
 /// Variants of one URL that are read at once, at most.
 const MOST_VARIANTS: usize = 64;
 
 /// Key, what it varies on, and tags take less of a file.
-const LONGEST_START: u64 = 4 * LONGEST_KEY as u64;
+const LONGEST_START: u64 = 8 * LONGEST_KEY as u64;
 
 /// A file of more bytes is none of ours.
 const LARGEST_FILE: u64 = 64 << 20;
@@ -97,6 +103,7 @@ impl Disk {
             files: BTreeMap::new(),
             uses: BTreeMap::new(),
             clock: 0,
+            stuck: BTreeSet::new(),
         };
         let mut found = Vec::new();
         for shelf in fs::read_dir(folder)?.flatten() {
@@ -133,6 +140,7 @@ impl Disk {
 
     /// Does one job. A disk that fails costs hits and nothing else, so there is no error.
     pub fn run(&mut self, job: Job, now: Time) -> Done {
+        self.remove_stuck(FEW);
         match job {
             Job::Load(key) => Done::Loaded(self.load(&key, now)),
             Job::Keep(entry, life, rule) => {
@@ -140,6 +148,19 @@ impl Disk {
                 Done::Kept
             }
             Job::Purge(purge) => Done::Purged(self.purge(&purge)),
+        }
+    }
+
+    /// How many files could not be removed that mean nothing any more.
+    pub fn stuck(&self) -> usize {
+        self.stuck.len()
+    }
+
+    /// Tries once more to remove these, so many at most.
+    pub fn remove_stuck(&mut self, most: usize) {
+        let some: Vec<Name> = self.stuck.iter().copied().take(most).collect();
+        for name in some {
+            self.unlink(name);
         }
     }
 
@@ -219,6 +240,7 @@ impl Disk {
         }
         match self.write(name, &bytes) {
             Ok(()) => {
+                self.stuck.remove(&name);
                 self.forget(name);
                 self.note(name, len, Some(entry.tags().map(tag_print).collect()));
                 self.shrink();
@@ -327,8 +349,20 @@ impl Disk {
     }
 
     fn remove(&mut self, name: Name) {
-        let _ = fs::remove_file(self.path(name));
+        self.unlink(name);
         self.forget(name);
+    }
+
+    fn unlink(&mut self, name: Name) {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        match fs::remove_file(self.path(name)) {
+            Err(error) if !matches!(error.kind(), NotFound | NotADirectory) => {
+                self.stuck.insert(name);
+            }
+            _ => {
+                self.stuck.remove(&name);
+            }
+        }
     }
 
     fn forget(&mut self, name: Name) {

@@ -140,11 +140,13 @@ reasons! {
     Pointer "pointer" "The response points to a file to send, which was not resolved."
         "See that the file lies below STATIC_ROOT, MEDIA_ROOT or a `--sendfile-root`.",
     TooLarge "too-large" "The response is larger than one entry may be."
-        "Give the cache more room with `--cache-size`.",
+        "Nothing larger than 1 MiB is kept, nor than an eighth of `--cache-size`.",
     HeadTooLarge "head-too-large" "The fields of the response are larger than one entry's may be."
         "Send fewer or shorter fields.",
     KeyTooLarge "key-too-large" "The URL and what else is in the key are longer than a key may be."
         "Let the rule count fewer parameters with `query=`.",
+    TooManyTags "too-many-tags" "The response has more or longer tags than one entry may have."
+        "Send fewer than 32 kB of tags, each shorter than 1 kB.",
     Superseded "superseded" "The page was purged while it was made."
         "Nothing to do: the next one is kept.",
     Failed "failed" "The app failed."

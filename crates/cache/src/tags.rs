@@ -5,11 +5,11 @@ use crate::key::{UrlParts, push, take};
 use crate::lines::{Field, Lines};
 use crate::structured::strings;
 
-/// More tags than this one response does not get.
-pub const MOST_TAGS: usize = 64;
+/// All tags of one response, in bytes, with what stands before each.
+pub const MOST_TAG_BYTES: usize = 32 * 1024;
 
 /// The longest tag.
-pub const LONGEST_TAG: usize = 256;
+pub const LONGEST_TAG: usize = 1024;
 
 /// A tag as the app named it, for the whole site.
 pub fn site_tag(name: &[u8]) -> Vec<u8> {
@@ -22,8 +22,8 @@ pub fn group_tag(url: &UrlParts<'_>, name: &[u8]) -> Vec<u8> {
     [b"g", scheme, b"://", url.host, b"/", name].concat()
 }
 
-/// The tags of a response.
-pub fn of(fields: &[Field<'_>], url: &UrlParts<'_>) -> Vec<Vec<u8>> {
+/// The tags of a response; None when they are too many or too long: what a purge might miss is not kept.
+pub fn of(fields: &[Field<'_>], url: &UrlParts<'_>) -> Option<Vec<Vec<u8>>> {
     let spaced = fields
         .values("surrogate-key")
         .flat_map(|line| line.split(u8::is_ascii_whitespace));
@@ -31,7 +31,7 @@ pub fn of(fields: &[Field<'_>], url: &UrlParts<'_>) -> Vec<Vec<u8>> {
         .values("cache-tag")
         .flat_map(|line| line.split(|&byte| byte == b','))
         .map(crate::text::trim);
-    let mut tags: Vec<Vec<u8>> = spaced.chain(commas).filter(is_tag).map(site_tag).collect();
+    let mut tags: Vec<Vec<u8>> = spaced.chain(commas).filter(is_some).map(site_tag).collect();
     tags.extend(
         groups(fields, "cache-groups")
             .iter()
@@ -39,20 +39,21 @@ pub fn of(fields: &[Field<'_>], url: &UrlParts<'_>) -> Vec<Vec<u8>> {
     );
     tags.sort_unstable();
     tags.dedup();
-    tags.truncate(MOST_TAGS);
-    tags
+    let bytes: usize = tags.iter().map(|tag| tag.len() + 4).sum();
+    let longest = LONGEST_TAG + url.host.len() + "ghttps:///".len();
+    (bytes <= MOST_TAG_BYTES && tags.iter().all(|tag| tag.len() <= longest)).then_some(tags)
 }
 
 /// The strings of a field of RFC 9875; none when it is not well formed.
 pub(crate) fn groups(fields: &[Field<'_>], name: &str) -> Vec<Vec<u8>> {
     let joined = fields.values(name).collect::<Vec<_>>().join(&b", "[..]);
     let mut found = strings(&joined).unwrap_or_default();
-    found.retain(|name| is_tag(&name.as_slice()));
+    found.retain(|name| is_some(&name.as_slice()));
     found
 }
 
-fn is_tag(tag: &&[u8]) -> bool {
-    !tag.is_empty() && tag.len() <= LONGEST_TAG
+fn is_some(tag: &&[u8]) -> bool {
+    !tag.is_empty()
 }
 
 /// From the form that [`write`] gives.
@@ -89,7 +90,7 @@ mod tests {
             (b"Cache-Groups", b"\"scripts\""),
             (b"cache-groups", b"\"two\";q"),
         ];
-        let tags = of(&fields, &url);
+        let tags = of(&fields, &url).unwrap();
         let expected = [
             "ghttps://a.example/scripts",
             "ghttps://a.example/two",
@@ -104,21 +105,24 @@ mod tests {
     }
 
     #[test]
-    fn d9_a_malformed_group_list_is_ignored_and_tags_are_bounded() {
+    fn d9_a_malformed_group_list_is_ignored_and_no_tag_is_left_out() {
         let key = Key::new(Scheme::Http, b"a", b"/", None);
         let url = UrlParts::read(key.url()).unwrap();
         let many = (0..200)
             .map(|n| format!("t{n}"))
             .collect::<Vec<_>>()
             .join(" ");
-        let long = "x".repeat(LONGEST_TAG + 1);
-        let fields: [Field<'_>; 3] = [
+        let long = "x".repeat(LONGEST_TAG + 100);
+        let fields: [Field<'_>; 2] = [
             (b"Cache-Groups", b"scripts"),
             (b"Surrogate-Key", many.as_bytes()),
-            (b"Cache-Tag", long.as_bytes()),
         ];
-        let tags = of(&fields, &url);
-        assert_eq!(tags.len(), MOST_TAGS);
+        let tags = of(&fields, &url).unwrap();
+        assert_eq!(tags.len(), 200);
         assert!(tags.iter().all(|tag| tag.starts_with(b"tt")));
+        assert_eq!(of(&[(b"Cache-Tag", long.as_bytes())], &url), None);
+        let many = (0..4000).map(|n| format!("{n:08}")).collect::<Vec<_>>();
+        let many = many.join(" ");
+        assert_eq!(of(&[(b"Surrogate-Key", many.as_bytes())], &url), None);
     }
 }

@@ -257,6 +257,25 @@ fn a_purge_of_a_page_or_a_tag_reads_no_other_file() {
 }
 
 #[test]
+fn what_the_disk_refuses_to_remove_is_nothing_and_goes_when_it_can() {
+    let folder = Folder::new("refuses");
+    let mut disk = Disk::open(&folder.0, 1 << 20).unwrap();
+    keep(&mut disk, &at("/a"), "a");
+    let file = files(&folder.0).remove(0);
+    let bytes = fs::read(&file).unwrap();
+    // A folder in its place cannot be removed as a file is.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    disk.run(Job::Purge(Purge::Everything), NOW);
+    assert_eq!((disk.len(), disk.stuck()), (0, 1));
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    assert!(load(&mut disk, &at("/a"), NOW).is_empty());
+    assert_eq!(disk.stuck(), 0);
+    assert!(!file.exists());
+}
+
+#[test]
 fn a_purge_finds_what_was_there_before_a_restart() {
     let folder = Folder::new("before");
     let mut several = Several::default();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use canter_http::{media_type, target};
 
+use crate::load::is_constant;
 use crate::open::{Opened, open_below};
 use crate::respelled::respelled;
 use crate::site::Folder;
@@ -27,7 +28,7 @@ pub struct Pointed {
     /// Its bytes.
     pub length: u64,
     /// Seconds since 1970.
-    pub modified: u64,
+    pub modified: Option<u64>,
     /// With its quotation marks.
     pub etag: String,
     /// By its name.
@@ -126,11 +127,17 @@ fn open(root: &Path, name: &Path) -> Result<Pointed, &'static str> {
             } else {
                 ""
             };
+            // The same time stands on each version of a file that came out of an archive.
+            let says = !is_constant(identity.modified());
             Ok(Pointed {
                 file,
                 length: identity.length,
-                modified: identity.modified().min(crate::unix_now()),
-                etag: format!("\"{:x}-{:x}\"", identity.modified_ns, identity.length),
+                modified: says.then(|| identity.modified().min(crate::unix_now())),
+                etag: if says {
+                    format!("\"{:x}-{:x}\"", identity.modified_ns, identity.length)
+                } else {
+                    String::new()
+                },
                 content_type: format!("{kind}{charset}"),
             })
         }

@@ -10,6 +10,7 @@
 
 mod below;
 pub(crate) mod flight;
+mod forms;
 
 mod examine;
 mod outdated;
@@ -36,7 +37,6 @@ use canter_cache::{
     Time,
 };
 use canter_channel::response::Response;
-use canter_http::coding::Coding;
 use canter_http::{Head, Method};
 
 pub(crate) use examine::Examined;
@@ -65,6 +65,7 @@ struct Inner {
     site: RefCell<Option<Rc<Site>>>,
     store: RefCell<Store>,
     below: OnceCell<below::Below>,
+    forms: forms::UnderWay,
     seed: Cell<u64>,
     /// `Cache-Status` of requests that passed by.
     words: passing::Words,
@@ -191,6 +192,7 @@ impl Pages {
             site: RefCell::default(),
             store: RefCell::new(Store::new(limits)),
             below: OnceCell::new(),
+            forms: forms::UnderWay::default(),
             seed: Cell::new(crate::request::random()),
             words: passing::Words::default(),
         }))
@@ -504,16 +506,6 @@ impl Pages {
             browser_ttl: look.browser_ttl(),
         };
         Some((page, handle.is_some()))
-    }
-
-    /// Keeps an encoded form of a stored page.
-    pub(crate) fn add_form(&self, page: &Page, coding: Coding, body: &Body) {
-        if let Some(handle) = page.handle {
-            self.0
-                .store
-                .borrow_mut()
-                .add_form(handle, coding, body.clone());
-        }
     }
 
     fn seed(&self) -> u64 {

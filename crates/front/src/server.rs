@@ -48,7 +48,7 @@ pub(crate) struct Shared<A: App> {
     /// Bytes of bodies that were announced and will go to files, and have not come.
     pub promised: Rc<Budget>,
     pub clock: DateClock,
-    pub helper: Helper,
+    pub helper: Rc<Helper>,
     /// Links that answers had, for those who ask next.
     pub learned: Learned,
     /// Pages that are fetched for several.
@@ -62,6 +62,7 @@ pub(crate) struct Shared<A: App> {
 
 impl<A: App> Shared<A> {
     pub fn new(settings: Settings, app: A, access: Option<Rc<AccessLog>>) -> Self {
+        let helper = Rc::new(Helper::default());
         Self {
             table: Table::new(settings.max_connections),
             guard: Guard::new(settings.guard.clone()),
@@ -70,9 +71,9 @@ impl<A: App> Shared<A> {
             settings,
             app,
             clock: DateClock::new(),
-            helper: Helper::default(),
+            flights: Rc::new(Flights::new(Rc::clone(&helper))),
+            helper,
             learned: Learned::default(),
-            flights: Rc::default(),
             access,
             draining: Cell::new(false),
             pressure: Cell::default(),

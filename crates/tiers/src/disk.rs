@@ -76,15 +76,27 @@ impl Folder {
                     return;
                 }
             };
+            let mut is_told = false;
             for (job, now, asked) in jobs {
                 let bytes = job.as_ref().map_or(0, size);
                 let job = job.or_else(|| ours.take_together().map(Job::Purge));
+                if job.is_none() {
+                    disk.remove_stuck(usize::MAX);
+                }
                 if let Some(job) = job {
                     let done = disk.run(job, now);
                     if let Some(asked) = asked {
                         // Whoever asked may have left.
                         let _ = asked.send(done);
                     }
+                }
+                if disk.stuck() > 0 && !is_told {
+                    is_told = true;
+                    let path = path.display().to_string();
+                    warn!(
+                        "purged pages cannot be removed from the folder for pages: empty it before the next start",
+                        path = path.as_str()
+                    );
                 }
                 ours.files.store(disk.len(), Ordering::Relaxed);
                 ours.bytes.store(disk.bytes(), Ordering::Relaxed);
@@ -180,6 +192,8 @@ impl Folder {
     /// Waits until the thread has done all that it was given, for so long at most: what was purged
     /// would be there again after a restart.
     pub async fn finish(&self, limit: Duration) {
+        // What could not be removed is tried once more.
+        self.order(None, Time::default(), None);
         let done = async {
             while self.is_busy(1) {
                 tokio::time::sleep(LOOK).await;

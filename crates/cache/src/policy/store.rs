@@ -151,7 +151,7 @@ pub fn store<L: Lines + ?Sized>(
         etag,
         block,
         origin: origin(fields, browser.is_some()),
-        tags: tags::of(fields, &url),
+        tags: tags::of(fields, &url).ok_or(Reason::TooManyTags)?,
         length,
         largest_body: settings.largest_body,
     })

@@ -305,7 +305,7 @@ impl<A: App> Conn<A> {
     }
 
     /// Adds what was made here to a head that is written: it need not be checked as an app's fields are.
-    fn add_own_fields(&mut self, facts: &Facts) {
+    pub(super) fn add_own_fields(&mut self, facts: &Facts) {
         let timing = server_timing(facts);
         if timing.is_none() && facts.cache_status.is_none() {
             return;

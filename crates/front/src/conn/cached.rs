@@ -3,6 +3,7 @@
 //! Leaves decisions to `pages`, bytes to `send`.
 
 use std::fmt::Write as _;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::{Facts, Told};
-use crate::pages::flight::{Follower, Outcome, go_on, start};
+use crate::pages::flight::{Follower, Outcome, body_of_file, go_on, start};
 use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
 use crate::request::RequestId;
 use crate::table::Phase;
@@ -243,13 +244,14 @@ impl<A: App> Conn<A> {
                 };
                 self.send_page(facts, &page, status).await
             }
-            Some(Outcome::Stream(head, status)) => {
+            Some(Outcome::Stream(head, status, browser_ttl)) => {
                 let status = CacheStatus {
                     collapsed: !is_first,
                     stored: is_first,
                     ..status
                 };
-                self.send_shared(facts, &head, status, follower).await
+                self.send_shared(facts, &head, (status, browser_ttl), follower)
+                    .await
             }
             Some(Outcome::Private(status, answer)) => {
                 facts.cache_status = status_text(&status);
@@ -345,13 +347,20 @@ impl<A: App> Conn<A> {
         {
             return self.send_page(facts, &page, status).await;
         }
-        if let Answer::Head { message, last } = &first {
-            match self.judged(facts, message, *last) {
+        if let Answer::Head { message, .. } | Answer::File { message, .. } = &first {
+            let is_whole = matches!(&first, Answer::Head { last: true, .. });
+            match self.judged(facts, message, is_whole) {
                 Some(Instead::Page(page, status)) => {
                     return self.send_page(facts, &page, status).await;
                 }
                 Some(Instead::Again) => return self.ask_again(facts, kept).await,
                 Some(Instead::Shared(visit, plan, status)) => {
+                    if let Answer::File { file, .. } = &first {
+                        let kept = (visit, plan, status);
+                        facts.cache_status = self.keep_file(message, file, kept).await;
+                        self.let_head_go();
+                        return self.deliver(facts, first, &mut call).await;
+                    }
                     let message = message.clone();
                     return self
                         .send_kept(facts, message, (visit, plan, status), call)
@@ -362,6 +371,32 @@ impl<A: App> Conn<A> {
         }
         self.let_head_go();
         self.deliver(facts, first, &mut call).await
+    }
+
+    /// Keeps an answer whose body lies in a file, where it is not too large; what is told of it.
+    async fn keep_file(
+        &self,
+        message: &[u8],
+        file: &OwnedFd,
+        (visit, plan, status): (
+            Box<Visit>,
+            Box<canter_cache::policy::Plan>,
+            CacheStatus<'static>,
+        ),
+    ) -> Option<Told> {
+        let pages = &self.shared.settings.pages;
+        let response = Response::read(message).ok()?;
+        let part = message.get(response.body_at..).unwrap_or_default();
+        let most = plan.largest_body();
+        let told = match body_of_file(&self.shared.helper, part, file, most).await {
+            Some(body) => {
+                let kept = pages.keep(&visit, *plan, body);
+                let stored = kept.is_some_and(|(_, stored)| stored);
+                CacheStatus { stored, ..status }
+            }
+            None => pages.note_too_large(&visit, response.facts.status),
+        };
+        status_text(&told)
     }
 
     /// The message of the request whose head is in `kept`; with conditions of ours in place of the
@@ -451,11 +486,13 @@ impl<A: App> Conn<A> {
             return self.app_fault(facts, APP_FAULT).await;
         };
         let head = message.get(..response.body_at).unwrap_or_default().to_vec();
+        let browser_ttl = visit.look.rules_browser_ttl();
         let mut follower = go_on(pages, *visit, (plan, status), message, call);
         let mut watch = Watch::default();
         self.next_answer(&mut follower, &mut watch, facts.request.version)
             .await?;
-        self.send_shared(facts, &head, status, follower).await
+        self.send_shared(facts, &head, (status, browser_ttl), follower)
+            .await
     }
 
     /// Sends a body as it comes to all who want it.
@@ -463,7 +500,7 @@ impl<A: App> Conn<A> {
         &mut self,
         facts: &mut Facts,
         head: &[u8],
-        status: CacheStatus<'static>,
+        (status, browser_ttl): (CacheStatus<'static>, Option<u32>),
         mut follower: Follower<A::Call>,
     ) -> Result<After, Stop> {
         facts.cache_status = status_text(&status);
@@ -472,6 +509,7 @@ impl<A: App> Conn<A> {
         };
         let code = answer.facts.status;
         let mut form: Form = self.form(facts, &answer, None);
+        form.tell_browsers(browser_ttl);
         let coder = self.coder(&mut form);
         let plan = match self.encode(facts, &answer, &form, None) {
             Ok(plan) => plan,

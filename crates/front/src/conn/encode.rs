@@ -39,6 +39,8 @@ pub(super) struct Form {
     vary: Option<Vec<u8>>,
     /// In place of the app's own.
     etag: Option<Vec<u8>>,
+    /// What browsers are told of their time, in place of what the app says.
+    browser: Option<Vec<u8>>,
 }
 
 impl Form {
@@ -75,12 +77,22 @@ impl Form {
         self
     }
 
+    /// Tells browsers the time that a page's rule gives them, as the stored page does.
+    pub fn tell_browsers(&mut self, ttl: Option<u32>) {
+        self.browser = ttl.map(|ttl| format!("max-age={ttl}").into_bytes());
+    }
+
     /// The fields of the answer in this form.
     pub fn fields<'f>(
         &'f self,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     ) -> impl Iterator<Item = (&'f [u8], &'f [u8])> {
         let changes = self.coding.is_some() || self.vary.is_some() || self.etag.is_some();
+        let is_replaced = |name: &[u8]| {
+            let mut names = [&b"cache-control"[..], b"expires", b"pragma"].into_iter();
+            self.browser.is_some() && names.any(|own| name.eq_ignore_ascii_case(own))
+        };
+        let fields = fields.filter(move |(name, _)| !is_replaced(name));
         let kept = fields.filter(move |(name, _)| {
             !changes
                 || match KnownName::classify(name) {
@@ -91,7 +103,8 @@ impl Form {
                 }
         });
         let coding = self.coding.map(|coding| coding.name().as_bytes());
-        let own: [(&[u8], Option<&[u8]>); 3] = [
+        let own: [(&[u8], Option<&[u8]>); 4] = [
+            (b"Cache-Control", self.browser.as_deref()),
             (b"Content-Encoding", coding),
             (b"Vary", self.vary.as_deref()),
             (b"ETag", self.etag.as_deref()),
@@ -210,39 +223,60 @@ impl<A: App> Conn<A> {
         self.shared.helper.run(work).await.flatten()
     }
 
+    /// Whether another client may get a stored page in another form.
+    pub(super) fn page_varies(&self, facts: &Facts, page: &Page) -> bool {
+        self.verdict_of_page(facts, page) != Verdict::Leave
+    }
+
+    fn verdict_of_page(&self, facts: &Facts, page: &Page) -> Verdict {
+        let Some(compress) = self.compress().filter(|_| !page.entry.is_encoded()) else {
+            return Verdict::Leave;
+        };
+        let length = page.entry.body().len();
+        let fields = page.entry.fields();
+        let told = policy::Answer::read(page.entry.status(), fields, Some(length));
+        compress.policy.judge(facts.wish, &told)
+    }
+
     /// The form of a stored page that this client gets, and whether another may get another.
     pub(super) async fn form_of_page(
         &self,
         facts: &Facts,
         page: &Page,
     ) -> (Option<(Coding, Body)>, bool) {
-        let Some(compress) = self.compress().filter(|_| !page.entry.is_encoded()) else {
-            return (None, false);
-        };
-        let length = page.entry.body().len();
-        let fields = page.entry.fields();
-        let told = policy::Answer::read(page.entry.status(), fields, Some(length));
-        let coding = match compress.policy.judge(facts.wish, &told) {
+        let coding = match self.verdict_of_page(facts, page) {
             Verdict::Leave => return (None, false),
             Verdict::Encode(coding) => coding,
             Verdict::Vary => return (None, true),
         };
+        let Some(compress) = self.compress() else {
+            return (None, false);
+        };
         if let Some(body) = page.entry.content(coding) {
             return (Some((coding, body.clone())), true);
         }
+        let pages = &self.shared.settings.pages;
+        let making = match pages.form(page, coding).await {
+            Ok(body) => return (Some((coding, body)), true),
+            Err(making) => making,
+        };
         // A page for everybody holds nobody's secret: its length may be known.
-        let content: Vec<u8> = page.entry.body().chunks().collect::<Vec<_>>().concat();
-        let level = compress.level;
-        let encoded = if content.len() <= level.quick() {
+        let (content, level) = (page.entry.body().clone(), compress.level);
+        let is_quick = content.len() <= level.quick() as u64;
+        let work = move || {
+            let content: Vec<u8> = content.chunks().collect::<Vec<_>>().concat();
             encode(&content, coding, level, Pad::NONE).ok()
+        };
+        let encoded = if is_quick {
+            work()
         } else {
-            let work = move || encode(&content, coding, level, Pad::NONE).ok();
             self.shared.helper.run(work).await.flatten()
         };
         let body = encoded.map(Body::new);
         if let Some(body) = &body {
-            self.shared.settings.pages.add_form(page, coding, body);
+            pages.add_form(page, coding, body);
         }
+        drop(making);
         (body.map(|body| (coding, body)), true)
     }
 

@@ -19,7 +19,7 @@ use canter_http::{
 
 use super::answer::{APP_FAULT, HSTS, SHORT_BODY, hsts};
 use super::encode::Form;
-use super::{After, Conn, Stop};
+use super::{After, Conn, Stop, cached};
 use crate::app::App;
 use crate::clock::unix_seconds;
 use crate::facts::Facts;
@@ -296,19 +296,19 @@ impl<A: App> Conn<A> {
         answer: &Response<'_>,
         pointed: &Pointed,
     ) -> Result<After, Stop> {
-        let modified = date::format_date(pointed.modified);
+        let modified = pointed.modified.map(date::format_date);
         let own: [(&[u8], &[u8]); 3] = [
             (b"Content-Type", pointed.content_type.as_bytes()),
             (b"ETag", pointed.etag.as_bytes()),
-            (b"Last-Modified", &modified),
+            (b"Last-Modified", modified.as_ref().map_or(&[], |text| text)),
         ];
         let fields: Vec<_> = answer
             .fields()
             .filter(|(name, _)| !is_pointer(name))
             .collect();
-        let missing = own.into_iter().filter(|(name, _)| {
+        let missing = own.into_iter().filter(|(name, value)| {
             let mut fields = fields.iter();
-            !fields.any(|(known, _)| known.eq_ignore_ascii_case(name))
+            !value.is_empty() && !fields.any(|(known, _)| known.eq_ignore_ascii_case(name))
         });
         let fields: Vec<_> = fields.iter().copied().chain(missing).collect();
         let part = FilePart {
@@ -405,7 +405,7 @@ impl<A: App> Conn<A> {
         let kept = fields
             .iter()
             .copied()
-            .filter(|(name, _)| is_kept(&selected, known(name)));
+            .filter(|(name, _)| cached::is_for_clients(name) && is_kept(&selected, known(name)));
         let (length, body) = match &selected {
             Selected::Whole => (
                 part.len,
@@ -430,6 +430,7 @@ impl<A: App> Conn<A> {
             Ok(plan) => plan,
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
+        self.add_own_fields(facts);
         let (length, body) = if plan.framing == BodyFraming::None {
             (0, Body::None)
         } else {

@@ -158,7 +158,10 @@ impl<A: App> Conn<A> {
             Selected::Parts { content_type, .. } => Some(content_type.as_bytes()),
             _ => None,
         };
-        let extra: [(&[u8], Option<&[u8]>); 5] = [
+        // As the whole page has it (RFC 9110, section 15.4.5).
+        let varies = self.page_varies(facts, page);
+        let extra: [(&[u8], Option<&[u8]>); 6] = [
+            (b"Vary", varies.then_some(b"Accept-Encoding")),
             (b"ETag", Some(&*etag).filter(|etag| !etag.is_empty())),
             (b"Age", Some(age.as_bytes())),
             (b"Content-Range", range.as_ref().map(String::as_bytes)),

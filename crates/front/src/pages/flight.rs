@@ -7,24 +7,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use canter_cache::Body;
 use canter_cache::policy::Plan;
 use canter_cache::status::CacheStatus;
-use canter_cache::{Body, Reason};
 use canter_channel::call::{Answer, Failure};
-use canter_channel::response::Response;
+use canter_channel::response::{FilePart, Response};
 
 use super::{Judged, Page, Pages, Visit};
 use crate::app::Call;
+use crate::helper::Helper;
 
 /// What has come of a call.
 pub(crate) enum Outcome<C> {
     /// A page for all.
     Page(Page, CacheStatus<'static>),
-    /// The head of an answer for all; its body follows.
-    Stream(Rc<Vec<u8>>, CacheStatus<'static>),
+    /// The head of an answer for all, and what its rule gives browsers; its body follows.
+    Stream(Rc<Vec<u8>>, CacheStatus<'static>, Option<u32>),
     /// An answer for one alone. Who asked first may take it.
     Private(CacheStatus<'static>, Option<Box<(Answer, C)>>),
     /// No answer.
@@ -108,11 +112,12 @@ impl<C> Flight<C> {
 }
 
 /// The calls that are under way, by the keys of their pages.
-pub(crate) struct Flights<C>(RefCell<HashMap<Vec<u8>, Rc<Flight<C>>>>);
+pub(crate) struct Flights<C>(RefCell<HashMap<Vec<u8>, Rc<Flight<C>>>>, Rc<Helper>);
 
-impl<C> Default for Flights<C> {
-    fn default() -> Self {
-        Self(RefCell::default())
+impl<C> Flights<C> {
+    /// None yet. The helper reads what lies in files.
+    pub fn new(helper: Rc<Helper>) -> Self {
+        Self(RefCell::default(), helper)
     }
 }
 
@@ -152,7 +157,7 @@ pub(crate) fn start<C: Call + 'static>(
     }
     let flights = Rc::clone(flights);
     tokio::task::spawn_local(async move {
-        fly(&flight, &pages, &visit, call).await;
+        fly(&flight, &pages, &visit, call, &flights.1).await;
         if let Some(key) = key {
             let mut flights = flights.0.borrow_mut();
             if flights
@@ -200,61 +205,83 @@ async fn next<C: Call>(flight: &Flight<C>, call: &mut C) -> Option<Answer> {
     .await
 }
 
-async fn fly<C: Call>(flight: &Rc<Flight<C>>, pages: &Pages, visit: &Visit, mut call: C) {
+async fn fly<C: Call>(
+    flight: &Rc<Flight<C>>,
+    pages: &Pages,
+    visit: &Visit,
+    mut call: C,
+    helper: &Helper,
+) {
     let Some(answer) = next(flight, &mut call).await else {
         return;
     };
-    let (message, last) = match answer {
-        Answer::Head { message, last } => (message, last),
+    let (message, last, file) = match answer {
+        Answer::Head { message, last } => (message, last, None),
+        Answer::File { message, file } => (message, true, Some(file)),
         Answer::Failed(failure) => {
             return flight.settle(match pages.failed(visit) {
                 Some((page, status)) => Outcome::Page(page, status),
                 None => Outcome::Failed(failure),
             });
         }
-        // Larger than anything that is kept.
-        answer @ (Answer::File { .. } | Answer::Chunk { .. } | Answer::Hints(_)) => {
-            let status = CacheStatus {
-                forward: Some(visit.forward),
-                detail: Some(Reason::TooLarge),
-                ..CacheStatus::default()
-            };
-            return flight.settle(Outcome::Private(status, Some(Box::new((answer, call)))));
+        Answer::Chunk { .. } | Answer::Hints(_) => {
+            return flight.settle(Outcome::Failed(Failure::Aborted));
         }
     };
     let Ok(response) = Response::read(&message) else {
         return flight.settle(Outcome::Failed(Failure::Aborted));
     };
+    let whole = |message, file| match file {
+        Some(file) => Answer::File { message, file },
+        None => Answer::Head { message, last },
+    };
     match pages.judge(visit, &response) {
         Judged::Private(status) => {
-            let answer = Answer::Head { message, last };
+            let answer = whole(message, file);
             flight.settle(Outcome::Private(status, Some(Box::new((answer, call)))));
         }
         Judged::Serve(page, status) => flight.settle(Outcome::Page(page, status)),
         // Everybody asks for themselves, and what was stored is gone.
         Judged::Again => flight.settle(Outcome::Private(CacheStatus::default(), None)),
         Judged::Keep(plan, status) if last => {
+            let code = response.facts.status;
             let body = message.get(response.body_at..).unwrap_or_default();
-            if body.len() as u64 > plan.largest_body() {
-                let status = CacheStatus {
-                    detail: Some(Reason::TooLarge),
-                    ..status
-                };
-                let answer = Answer::Head { message, last };
+            let body = match &file {
+                Some(file) => body_of_file(helper, body, file, plan.largest_body()).await,
+                None if body.len() as u64 > plan.largest_body() => None,
+                None => Some(Body::new(body)),
+            };
+            let Some(body) = body else {
+                let status = pages.note_too_large(visit, code);
+                let answer = whole(message, file);
                 return flight.settle(Outcome::Private(status, Some(Box::new((answer, call)))));
-            }
-            flight.settle(match pages.keep(visit, *plan, Body::new(body)) {
+            };
+            flight.settle(match pages.keep(visit, *plan, body) {
                 Some((page, stored)) => Outcome::Page(page, CacheStatus { stored, ..status }),
-                None => Outcome::Private(
-                    status,
-                    Some(Box::new((Answer::Head { message, last }, call))),
-                ),
+                None => Outcome::Private(status, Some(Box::new((whole(message, file), call)))),
             });
         }
         Judged::Keep(plan, status) => {
             collect(flight, pages, visit, (plan, status), message, call).await;
         }
     }
+}
+
+/// A body that lies in a file, where it is small enough to be kept. `part` says where.
+pub(crate) async fn body_of_file(
+    helper: &Helper,
+    part: &[u8],
+    file: &OwnedFd,
+    most: u64,
+) -> Option<Body> {
+    let part = FilePart::read(part).ok().filter(|part| part.len <= most)?;
+    let file = File::from(file.try_clone().ok()?);
+    let read = move || {
+        let mut bytes = vec![0; usize::try_from(part.len).ok()?];
+        file.read_exact_at(&mut bytes, part.offset).ok()?;
+        Some(Body::new(bytes))
+    };
+    helper.run(read).await.flatten()
 }
 
 /// Hands a body on as it comes, and keeps it when it is whole.
@@ -269,14 +296,21 @@ async fn collect<C: Call>(
     let Ok(response) = Response::read(&message) else {
         return flight.settle(Outcome::Failed(Failure::Aborted));
     };
-    let body_at = response.body_at;
+    let (body_at, code) = (response.body_at, response.facts.status);
     let most = plan.largest_body();
     let begun = message.split_off(body_at);
     add(flight, begun, most);
-    flight.settle(Outcome::Stream(Rc::new(message), status));
-    let mut is_held = false;
+    let browser_ttl = visit.look.rules_browser_ttl();
+    flight.settle(Outcome::Stream(Rc::new(message), status, browser_ttl));
+    let (mut is_held, mut is_noted) = (false, false);
     loop {
-        let hold = flight.count.get() > 0 && flight.holding.get() == flight.count.get();
+        if flight.body.borrow().is_lost && !is_noted {
+            is_noted = true;
+            pages.note_too_large(visit, code);
+        }
+        let (holding, count) = (flight.holding.get(), flight.count.get());
+        // What is too large to be kept lies here for the slowest of them.
+        let hold = count > 0 && (holding == count || (holding > 0 && flight.body.borrow().is_lost));
         if hold != is_held {
             is_held = hold;
             call.set_hold(hold);
@@ -358,7 +392,7 @@ impl<C> Follower<C> {
     pub fn outcome(&self) -> Option<Outcome<C>> {
         Some(match self.flight.outcome.borrow_mut().as_mut()? {
             Outcome::Page(page, status) => Outcome::Page(page.clone(), *status),
-            Outcome::Stream(head, status) => Outcome::Stream(Rc::clone(head), *status),
+            Outcome::Stream(head, status, ttl) => Outcome::Stream(Rc::clone(head), *status, *ttl),
             Outcome::Private(status, answer) => Outcome::Private(*status, answer.take()),
             Outcome::Failed(failure) => Outcome::Failed(*failure),
         })

@@ -3,6 +3,7 @@
 
 use canter_cache::inputs::normal_query;
 use canter_cache::key::UrlParts;
+use canter_cache::status::CacheStatus;
 use canter_cache::{Field, Key, Purge, Reason, Time, policy};
 
 use super::{FAILED_SECONDS, Pages, REFUSED_SECONDS, Visit, now};
@@ -83,6 +84,16 @@ impl Pages {
             .filter(|(name, _)| name.eq_ignore_ascii_case(b"set-cookie"));
         let mut names = set.filter_map(|(_, value)| value.split(|&byte| byte == b'=').next());
         names.any(|name| site.is_of_the_visitor(name.trim_ascii()))
+    }
+
+    /// The same of one that is larger than an entry may be; what is told of it.
+    pub(crate) fn note_too_large(&self, visit: &Visit, status: u16) -> CacheStatus<'static> {
+        self.note_refusal(visit, Reason::TooLarge, status, now());
+        CacheStatus {
+            forward: Some(visit.forward),
+            detail: Some(Reason::TooLarge),
+            ..CacheStatus::default()
+        }
     }
 
     /// Remembers that an answer is not for others, so that nobody waits for the next one, and what it

@@ -331,7 +331,12 @@ impl Look {
         }
     }
 
-    /// What its rule gives browsers, where that is not nothing.
+    /// What its rule gives browsers.
+    pub fn rules_browser_ttl(&self) -> Option<u32> {
+        self.covering.as_ref()?.rule.browser_ttl
+    }
+
+    /// The same where it is not nothing.
     pub fn browser_ttl(&self) -> Option<u32> {
         let ttl = self.covering.as_ref()?.rule.browser_ttl;
         ttl.filter(|&ttl| ttl > 0)
