@@ -13,12 +13,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from harness.dbsite import facts, is_running, where
 from harness.operated import PATIENCE, PROGRAM, clean_env, run_canter, together, until
 from harness.pooler import url_of
-from harness.postgres import PASSWORD, Postgres
+from harness.postgres import PASSWORD, Postgres, knows_tls
 from harness.raw import head
 from harness.server import Server
 
@@ -101,6 +102,34 @@ def test_a_password_and_options_are_taken_over(
     found = facts(serve(databases={"default": entry}))
     assert is_pooled(found)
     assert (found["user"], found["path"], found["application"]) == ("by_scram", "one,two", "shop")
+
+
+@pytest.mark.parametrize("conn_max_age", [0, 600, None])
+def test_a_project_with_dj_database_url_is_pooled(
+    serve: Serve, postgres: Postgres, database: str, conn_max_age: int | None
+) -> None:
+    words = {"conn_max_age": conn_max_age, "conn_health_checks": True}
+    url = f"postgres://by_scram:{quote(PASSWORD, safe='')}@127.0.0.1:{postgres.port}/{database}"
+    server = serve("--db-connections", "1", dj=words, env={"DATABASE_URL": url})
+    for _ in range(2):
+        found = facts(server)
+        assert is_pooled(found) and not found["lent"]
+        assert (found["user"], found["database"]) == ("by_scram", database)
+    assert len(postgres.backends(database)) == 1
+    server.wait_log("databases=default ")
+
+
+@pytest.mark.skipif(not knows_tls(), reason="this PostgreSQL was built without TLS")
+def test_ssl_require_of_dj_database_url_is_for_the_way_to_the_server(
+    serve: Serve, postgres: Postgres, database: str
+) -> None:
+    words = {"conn_max_age": 600, "ssl_require": True}
+    url = f"postgres://by_tls@127.0.0.1:{postgres.port}/{database}"
+    found = facts(serve("--db-connections", "1", dj=words, env={"DATABASE_URL": url}))
+    # This role is let in over TLS alone.
+    assert is_pooled(found) and found["user"] == "by_tls"
+    sql = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'by_tls'"
+    assert postgres.rows(sql) == [(True,)]
 
 
 def test_a_service_and_a_password_file_lead_there(

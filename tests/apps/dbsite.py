@@ -33,6 +33,11 @@ def from_url(url: str) -> dict[str, Any]:
 
 
 databases = SITE.get("databases") or {"default": from_url(os.environ["DATABASE_URL"])}
+if "dj" in SITE:
+    # As Heroku's guide has it; what stands in `SITE` are the words that projects give it.
+    import dj_database_url
+
+    databases = {"default": dj_database_url.config(**SITE["dj"])}
 settings.configure(
     ALLOWED_HOSTS=["*"],
     DATABASES=databases,

@@ -138,6 +138,8 @@ class Pooler(Way):
         url: str | None = None,
         env: Mapping[str, str] | None = None,
         bind: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+        keep: tuple[int, ...] = (),
     ) -> None:
         super().__init__(postgres, dbname, folder, 5432)
         self.tcp: tuple[str, int] = ("127.0.0.1", 0)
@@ -146,7 +148,8 @@ class Pooler(Way):
         self._doors = bind or (f"unix:{self.path}", "127.0.0.1:0")
         words = [word for door in self._doors for word in ("--bind-postgres", door)]
         self.process = subprocess.Popen(
-            [PROGRAM, "pool", *words, *cap, *flags],
+            [*before, PROGRAM, "pool", *words, *cap, *flags],
+            pass_fds=keep,
             cwd=folder,
             env=clean_env(**{"DATABASE_URL": url or url_of(postgres, dbname), **(env or {})}),
             stdout=subprocess.DEVNULL,

@@ -180,6 +180,32 @@ def test_b8_a_parameter_of_64_mib_streams_in_bounded_memory(single: Any) -> None
 
 
 @pytest.mark.pooled
+def test_b8_an_unnamed_statement_of_64_mib_streams_in_bounded_memory(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    client.ask("SELECT 1")
+    before = single.memory()
+    most = 0
+    head, tail = b"\0SELECT $1::int + length('", b"')\0\0\0"
+    client.send(b"P" + struct.pack("!i", 4 + len(head) + 64 * MIB + len(tail)) + head)
+    for _ in range(64):
+        client.send(b"x" * MIB)
+        most = max(most, single.memory())
+    client.send(tail + pgwire.sync())
+    assert kinds(client.until("Z")) == "1Z"
+    # Prepared and not yet run, it has its server to itself.
+    for step in (pgwire.bind("", [b"1"]), pgwire.execute(), pgwire.sync()):
+        client.send(step)
+    answer = client.until("Z")
+    assert [one.values for one in answer if one.kind == "D"] == [[str(64 * MIB + 1).encode()]]
+    assert most - before < 8 * MIB
+    assert other.value("SELECT 1") == "1"
+    # With a name it would have to be kept.
+    client.send(pgwire.parse(b"SELECT '" + b"x" * (17 * MIB) + b"'", "s"), pgwire.sync())
+    assert code_of(client.until("Z")) == "54000"
+    assert client.value("SELECT 1") == "1"
+
+
+@pytest.mark.pooled
 def test_b9_a_client_that_does_not_read_stops_the_server_and_not_the_others(pooler: Any) -> None:
     slow, other = pooler.raw(), pooler.raw()
     before = pooler.memory()

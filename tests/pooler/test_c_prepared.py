@@ -294,6 +294,36 @@ def test_c8_deallocate_of_a_protocol_name(pooler: Any) -> None:
     assert code_of(one.ask("DEALLOCATE _pg3_0")) == "26000"
 
 
+@pytest.mark.parametrize("name", ["", "d"])
+def test_c8_deallocate_takes_a_name_away_when_it_is_run(pooler: Any, name: str) -> None:
+    client = pooler.raw()
+    asked(client, p.parse("SELECT 1", "s"))
+    asked(client, p.parse("DEALLOCATE s", name))
+    assert row(run(client, "s")) == [b"1"]
+    asked(client, p.parse("DEALLOCATE s", "again"))
+    client.send(p.bind("again"), p.sync())
+    assert kinds(client.until("Z")) == "2Z"
+    assert row(run(client, "s")) == [b"1"]
+    client.send(p.bind("again"), p.execute(), p.sync())
+    assert kinds(client.until("Z")) == "2CZ"
+    assert code_of(run(client, "s")) == "26000"
+    client.send(p.bind("again"), p.execute(), p.sync())
+    assert code_of(client.until("Z")) == "26000"
+    asked(client, p.parse("SELECT 3", "s"))
+    assert row(run(client, "s")) == [b"3"]
+
+
+def test_c4_a_rollback_in_front_of_a_name_in_one_segment(pooler: Any) -> None:
+    client, other = pooler.raw(), pooler.raw()
+    asked(other, p.parse("SELECT 4", "known"))
+    client.ask("BEGIN")
+    asked(client, p.parse("SELECT 4", "known"))
+    client.ask("SELECT 1/0")
+    client.send(p.extended("ROLLBACK"), p.parse("SELECT 4", "s"), p.sync())
+    assert kinds(client.until("Z")) == "12nC1Z"
+    assert row(run(client, "s")) == [b"4"]
+
+
 @pytest.mark.parametrize("sql", ["DEALLOCATE ALL", "DISCARD ALL", "deallocate prepare all"])
 def test_c8_deallocate_all_is_this_clients_view(pooler: Any, sql: str) -> None:
     one, two = pooler.raw(), pooler.raw()

@@ -417,3 +417,110 @@ def test_e2_a_client_that_leaves_while_its_bytes_wait_is_noticed(single: Any) ->
     client.close()
     single.no_longer_running("pg_sleep")
     assert other.value("SELECT 7") == "7"
+
+
+@pytest.mark.parametrize("sql", ["RESET TimeZone", "RESET ALL", "SET TIME ZONE DEFAULT",
+                                 "SET search_path = x; RESET TIMEZONE; RESET search_path"])
+def test_d6_statements_behind_a_reset_find_the_clients_own_start(single: Any, sql: str) -> None:
+    client, other = single.raw(TimeZone="Asia/Tokyo"), single.raw()
+    client.ask("SET timezone = 'Europe/Rome'")
+    answer = client.ask(f"SELECT 'é'; {sql}; SHOW timezone; SELECT 2")
+    assert [m.values[0] for m in answer if m.kind == "D"] == ["é".encode(), b"Asia/Tokyo", b"2"]
+    assert client.value("SHOW timezone") == "Asia/Tokyo"
+    assert other.value("SHOW timezone") == "UTC"
+    # A word of ours moves no position.
+    text = f"SELECT 'é'; {sql}; SELECT nobody"
+    failed = client.ask(text)
+    assert failed[-2].fields["P"] == str(text.index("nobody") + 1)
+
+
+@pytest.mark.parametrize(
+    ("sql", "zone"),
+    [
+        ("RESET ALL; SET timezone = 'Europe/Oslo'", "Europe/Oslo"),
+        ("RESET timezone; SELECT 1/0", "Europe/Rome"),
+        ("RESET ALL; SELECT 1/0", "Europe/Rome"),
+        ("BEGIN; RESET timezone; ROLLBACK; SELECT 1", "Europe/Rome"),
+        ("BEGIN; RESET timezone; COMMIT; SELECT 1/0", "Asia/Tokyo"),
+        ("SELECT 1; RESET timezone -- at last", "Asia/Tokyo"),
+    ],
+)
+def test_d6_a_reset_among_others_leaves_what_the_server_would(
+    single: Any, sql: str, zone: str
+) -> None:
+    client, other = single.raw(TimeZone="Asia/Tokyo"), single.raw()
+    client.ask("SET timezone = 'Europe/Rome'")
+    client.ask(sql)
+    for _ in range(2):
+        assert client.value("SHOW timezone") == zone
+        assert other.value("SHOW timezone") == "UTC"
+
+
+def test_d6_a_reset_that_was_undone_restores_nothing_in_a_pipeline(single: Any) -> None:
+    client, other = single.raw(TimeZone="Asia/Tokyo"), single.raw()
+    client.ask("SET timezone = 'Europe/Rome'")
+    client.send(pgwire.extended("RESET timezone") + pgwire.extended("SELECT 1/0"), pgwire.sync())
+    client.until("Z")
+    assert client.value("SHOW timezone") == "Europe/Rome"
+    assert other.value("SHOW timezone") == "UTC"
+
+
+@pytest.mark.parametrize("sql", ["RESET TimeZone; SELECT 1", "SET lock_timeout = 5; SELECT 1",
+                                 "RESET ALL; SELECT 1", "SELECT 1; SET lock_timeout TO DEFAULT"])
+@pytest.mark.pooled
+def test_d14_settings_among_other_statements_pin_nobody(single: Any, sql: str) -> None:
+    client, other = single.raw(TimeZone="Asia/Tokyo"), single.raw()
+    for _ in range(2):
+        client.ask(sql)
+        assert other.value("SELECT 1") == "1"
+
+
+FOREIGN = [
+    ("SET search_path TO \"größe\"", "SHOW search_path", '"größe"'),
+    ("SET my.word = 'größe'", "SHOW my.word", "größe"),
+    ("SELECT set_config('my.word', 'größe', false)", "SHOW my.word", "größe"),
+    ("SET my.größe = 'ß'", "SHOW my.größe", "ß"),
+    ("SELECT set_config('my.größe', 'ß', false)", "SHOW my.größe", "ß"),
+]
+
+
+@pytest.mark.parametrize(("sql", "show", "expected"), FOREIGN)
+@pytest.mark.parametrize("encoding", ["LATIN1", "UTF8"])
+def test_d2_settings_in_other_letters_are_carried_or_keep_their_server(
+    pooler: Any, encoding: str, sql: str, show: str, expected: str
+) -> None:
+    codec = {"LATIN1": "latin-1", "UTF8": "utf-8"}[encoding]
+    client = pooler.raw(client_encoding=encoding)
+    others = [pooler.raw(client_encoding=one) for one in ("UTF8", "LATIN1", "EUC_JP")]
+
+    def ask(text: str) -> list[bytes | None]:
+        client.send(pgwire.query(text.encode(codec)))
+        answer = client.until("Z")
+        assert code_of(answer) == ""
+        return [column for m in answer if m.kind == "D" for column in m.values]
+
+    ask(sql)
+    for _ in range(2):
+        assert ask(show) == [expected.encode(codec)]
+        for other in others:
+            assert other.value("SHOW search_path") == '"$user", public'
+            assert other.value("SELECT coalesce(current_setting('my.word', true), '')") == ""
+
+
+@pytest.mark.parametrize("role", ["chefín", "日本"])
+def test_d2_a_role_in_other_letters(single: Any, postgres: Any, role: str) -> None:
+    codes = {"chefín": ("LATIN1", "latin-1"), "日本": ("EUC_JP", "euc_jp")}
+    encoding, codec = codes[role]
+    postgres.rows(f'CREATE ROLE "{role}"')
+    postgres.rows(f'GRANT "{role}" TO site')
+    try:
+        client, other = single.raw(client_encoding=encoding), single.raw()
+        client.send(pgwire.query(f'SET ROLE "{role}"'.encode(codec)))
+        assert code_of(client.until("Z")) == ""
+        for _ in range(2):
+            client.send(pgwire.query("SELECT current_user"))
+            rows = [m for m in client.until("Z") if m.kind == "D"]
+            assert rows[0].values == [role.encode(codec)]
+            assert other.value("SELECT current_user") == "site"
+    finally:
+        postgres.rows(f'DROP ROLE "{role}"')

@@ -165,6 +165,21 @@ def test_e4_a_query_that_answers_all_the_time_is_cancelled_after_its_time_too(st
         assert code_of(client.ask("SELECT pg_sleep(0.6)")) == ""
 
 
+@pytest.mark.pooled
+def test_e4_a_transaction_that_takes_too_long_is_ended(start: Any) -> None:
+    way = start("--db-transaction-timeout", "300ms", connections=1)
+    client, other = way.raw(), way.raw()
+    client.ask("CREATE TABLE e4 (n int)")
+    client.ask("BEGIN; INSERT INTO e4 VALUES (1)")
+    client.send(pgwire.query("SELECT pg_sleep(100)"))
+    assert code_of(client.rest()) == "25P04"
+    assert other.value("SELECT count(*) FROM e4") == "0"
+    way.settled()
+    # Queries that follow each other are a transaction each.
+    for _ in range(10):
+        assert other.value("SELECT pg_sleep(0.05)") == ""
+
+
 def test_e4_the_servers_own_timeout_is_passed_on(single: Any) -> None:
     client, other = single.raw(), single.raw()
     client.ask("BEGIN")

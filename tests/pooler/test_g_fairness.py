@@ -102,6 +102,18 @@ def test_g4_waiting_too_long_is_an_error_that_says_why(start: Any) -> None:
     assert waiting.value("SELECT 3") == "3"
 
 
+def test_g4_who_waits_is_told_so_once(start: Any) -> None:
+    way = start("--db-wait-notify", SHORT, connections=1)
+    holder, waiting = held(way), way.raw()
+    waiting.send(pgwire.query("SELECT 2"))
+    notice = waiting.receive()
+    assert (notice.kind, notice.fields["S"]) == ("N", "NOTICE")
+    assert "no server connection is free" in notice.text
+    assert "1 of 1" in notice.fields["D"]
+    holder.ask("COMMIT")
+    assert kinds(waiting.until("Z")) == "TDCZ"
+
+
 def test_g4_through_psycopg_it_is_an_operational_error(start: Any) -> None:
     way = start("--db-wait-timeout", SHORT, connections=1)
     holder = held(way)

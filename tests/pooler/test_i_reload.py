@@ -89,11 +89,15 @@ def test_i2_a_reload_takes_limits_over_and_keeps_connections(
         assert config(way, "query_wait_timeout") == "9"
         assert config(way, "max_client_conn") == "77"
         assert config(way, "max_db_connections") == "2"
-        options.write("db_prepared_statements = 5")
+        command(way, "SET max_prepared_statements = 9")
+        options.write("db_prepared_statements = 5", 'db_admin_users = ["ops"]')
         reload(way)
-        way.wait_log("--db-prepared-statements")
+        way.wait_log("--db-admin-users")
         assert config(way, "query_wait_timeout") == "30", "left out means the default"
-        assert config(way, "max_prepared_statements") == "200"
+        assert config(way, "max_prepared_statements") == "5"
+        command(way, "SET max_prepared_statements = 9")
+        reload(way)
+        assert config(way, "max_prepared_statements") == "5", "the console's word is forgotten"
         busy.execute("SELECT 1")
         busy.commit()
 

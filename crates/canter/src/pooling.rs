@@ -73,6 +73,13 @@ struct OpenDoor {
 impl Plan {
     /// For `canter serve`; `None` when there is nothing to pool and no door to open.
     pub fn for_site(config: &Config, from: UrlFrom) -> Result<Option<Self>, Fault> {
+        let is_inherited = |address: &Address| matches!(address, Address::Inherited(_));
+        if config.bind_postgres.iter().any(is_inherited) {
+            let what = "`canter serve` takes inherited sockets for the site alone";
+            return Err(Fault::usage(what)
+                .from("`--bind-postgres`")
+                .hint("`canter pool --bind-postgres fd://3` takes them"));
+        }
         let private = match config.db_pool {
             DbPool::Auto => private(config)?,
             DbPool::Off => None,
@@ -364,9 +371,11 @@ pub fn settings(config: &Config) -> Settings {
         max_clients: config.db_max_clients as usize,
         client_idle_timeout: config.db_client_idle_timeout,
         wait_timeout: config.db_wait_timeout,
+        wait_notify: config.db_wait_notify,
         lifetime: config.db_lifetime,
         idle_timeout: config.db_idle_timeout,
         idle_transaction_timeout: config.db_idle_in_transaction_timeout,
+        transaction_timeout: config.db_transaction_timeout,
         query_timeout: config.db_query_timeout,
         pin_cap: config.db_pin_limit,
         prepared: config.db_prepared_statements as usize,

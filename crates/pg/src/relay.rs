@@ -14,15 +14,18 @@ mod answer;
 mod attach;
 mod bodies;
 mod extended;
+mod inserted;
 mod known;
 mod label;
 mod limbo;
 mod local;
+mod long;
 mod owed;
 mod pending;
 mod request;
 mod rest;
 mod statement;
+mod takers;
 #[cfg(test)]
 mod tests;
 
@@ -46,11 +49,13 @@ use again::Replay;
 use limbo::Limbo;
 use owed::Queue;
 use pending::{Pending, Probe};
+use takers::Taker;
 
 /// A request up to this length is read before it goes on; a longer one is passed through unread
 /// and may have touched anything.
 const GATHER: usize = 1 << 20;
-/// The longest statement that can be prepared by name: its text must be kept.
+/// The longest statement whose text is kept: one with a name cannot be longer, one without has its
+/// server to itself until it was used.
 const GATHER_PARSE: usize = 16 << 20;
 /// A `Bind` up to this length is read before it goes on.
 const GATHER_BIND: usize = 8 << 10;
@@ -112,6 +117,18 @@ enum Segment {
     Server,
 }
 
+/// Whether the client's unnamed statement is one that passed unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Long {
+    /// It is not.
+    #[default]
+    No,
+    /// It was not used yet: no other server can have it.
+    Fresh,
+    /// It was: like most it will not be used again.
+    Used,
+}
+
 thread_local! {
     static NUMBERS: Cell<u64> = const { Cell::new(0) };
 }
@@ -170,11 +187,14 @@ pub(crate) struct Relay {
     names: HashMap<Box<[u8]>, Rc<Statement>>,
     /// How many were given without a word to the server, in segments that may yet fail.
     names_owed: u32,
+    /// Portals of this transaction that are a `DEALLOCATE`.
+    takers: Vec<Taker>,
     /// The last unnamed `Parse`, whole, whether this server has it, and whether running it may touch
     /// anything.
     unnamed: Vec<u8>,
     unnamed_here: bool,
     unnamed_touches: bool,
+    unnamed_long: Long,
     /// The segment it was sent in, and how many such `Parse` are not answered.
     unnamed_segment: u64,
     unnamed_owed: u32,
@@ -251,9 +271,11 @@ impl Relay {
             tells_touched: false,
             names: HashMap::new(),
             names_owed: 0,
+            takers: Vec::new(),
             unnamed: Vec::new(),
             unnamed_here: false,
             unnamed_touches: false,
+            unnamed_long: Long::No,
             unnamed_segment: 0,
             unnamed_owed: 0,
             pending: Pending::default(),
@@ -330,17 +352,25 @@ impl Relay {
     /// Whether the server may be given back now.
     #[inline]
     pub(crate) fn may_release(&self, known: &Known) -> bool {
-        self.is_resting(known) && self.pins.is_empty()
+        self.is_resting(known) && !self.is_kept()
     }
 
     /// Whether the client is between transactions, but its server cannot be given back.
     pub(crate) fn is_pinned(&self, known: &Known) -> bool {
-        self.is_resting(known) && !self.pins.is_empty()
+        self.is_resting(known) && self.is_kept()
+    }
+
+    /// Whether something keeps its server when no transaction does.
+    #[inline]
+    fn is_kept(&self) -> bool {
+        !self.pins.is_empty() || self.unnamed_long == Long::Fresh
     }
 
     /// Whether it is pinned only because `currval` or `lastval` may follow `nextval` (D12).
     pub(crate) fn is_softly_pinned(&self, known: &Known) -> bool {
-        self.is_resting(known) && self.pins == Flags::SEQUENCE_WRITE
+        self.is_resting(known)
+            && self.pins == Flags::SEQUENCE_WRITE
+            && self.unnamed_long != Long::Fresh
     }
 
     /// Whether it waits by nature for something to happen, or holds something for as long as its
@@ -369,7 +399,8 @@ impl Relay {
     /// Why it is pinned: the kinds of state, and the SQL that made the last of them.
     pub(crate) fn pin_reason(&self) -> Option<String> {
         if self.pins.is_empty() {
-            return None;
+            let long = "a statement that is too long to be kept, and was not used yet";
+            return (self.unnamed_long == Long::Fresh).then(|| long.to_owned());
         }
         let words: Vec<_> = pending::words(self.pins).collect();
         let text = self.pin_text.as_deref().unwrap_or_default();

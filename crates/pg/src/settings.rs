@@ -24,6 +24,8 @@ pub struct Settings {
     pub min_connections: u32,
     /// How long a client waits for a server connection before it gets an error; zero for ever.
     pub wait_timeout: Duration,
+    /// How long it waits before it is told so; zero for never.
+    pub wait_notify: Duration,
     /// The age at which a server connection is replaced, zero for a second; each one gets ±10 %.
     pub lifetime: Duration,
     /// How long a server connection may be idle; zero for ever.
@@ -32,6 +34,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long a transaction may be idle; zero for ever.
     pub idle_transaction_timeout: Duration,
+    /// How long a transaction may take; zero for ever.
+    pub transaction_timeout: Duration,
     /// How long one query may run; zero for ever.
     pub query_timeout: Duration,
     /// How long a client may be connected without a statement; zero for ever. Not for those of the
@@ -68,10 +72,12 @@ impl Default for Settings {
             connections: None,
             min_connections: 0,
             wait_timeout: Duration::from_secs(30),
+            wait_notify: Duration::from_secs(5),
             lifetime: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(15),
             idle_transaction_timeout: Duration::ZERO,
+            transaction_timeout: Duration::ZERO,
             query_timeout: Duration::ZERO,
             client_idle_timeout: Duration::ZERO,
             pin_cap: None,
@@ -98,9 +104,11 @@ pub struct Live {
     pub(crate) connections: Changed<u32>,
     pub(crate) min_connections: Cell<Option<u32>>,
     pub(crate) wait_timeout: Cell<Option<Duration>>,
+    pub(crate) wait_notify: Cell<Option<Duration>>,
     pub(crate) lifetime: Cell<Option<Duration>>,
     pub(crate) idle_timeout: Cell<Option<Duration>>,
     pub(crate) idle_transaction_timeout: Cell<Option<Duration>>,
+    pub(crate) transaction_timeout: Cell<Option<Duration>>,
     pub(crate) query_timeout: Cell<Option<Duration>>,
     pub(crate) client_idle_timeout: Cell<Option<Duration>>,
     pub(crate) pin_cap: Changed<u32>,
@@ -116,6 +124,8 @@ impl Live {
         self.connections.set(Some(new.connections));
         self.min_connections.set(Some(new.min_connections));
         self.wait_timeout.set(Some(new.wait_timeout));
+        self.wait_notify.set(Some(new.wait_notify));
+        self.transaction_timeout.set(Some(new.transaction_timeout));
         self.lifetime.set(Some(new.lifetime));
         self.idle_timeout.set(Some(new.idle_timeout));
         let idle_transaction = Some(new.idle_transaction_timeout);
@@ -126,6 +136,7 @@ impl Live {
         self.pin_idle_timeout.set(Some(new.pin_idle_timeout));
         self.max_clients.set(Some(new.max_clients));
         self.login_timeout.set(Some(new.login_timeout));
+        self.prepared.set(Some(new.prepared));
     }
 }
 
@@ -147,6 +158,23 @@ impl Settings {
 
     pub(crate) fn wait_timeout(&self) -> Duration {
         self.live.wait_timeout.get().unwrap_or(self.wait_timeout)
+    }
+
+    pub(crate) fn wait_notify(&self) -> Duration {
+        self.live.wait_notify.get().unwrap_or(self.wait_notify)
+    }
+
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        let live = self.live.transaction_timeout.get();
+        live.unwrap_or(self.transaction_timeout)
+    }
+
+    /// How long a client waits at most.
+    pub(crate) fn patience(&self) -> Duration {
+        match self.wait_timeout() {
+            Duration::ZERO => Duration::MAX,
+            limit => limit,
+        }
     }
 
     pub(crate) fn lifetime(&self) -> Duration {

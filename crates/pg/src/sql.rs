@@ -11,7 +11,7 @@ mod statement;
 mod words;
 
 pub use flags::Flags;
-pub use seen::{Begin, Change, Isolation, Route, Seen, Setting, Verb, Verbs};
+pub use seen::{Begin, Change, Isolation, Reset, Route, Seen, Setting, Verb, Verbs};
 
 /// Reads `text` (one simple query or one Parse, without its terminating NUL) as PostgreSQL's
 /// lexer would with this value of `standard_conforming_strings`.

@@ -590,7 +590,7 @@ fn a_door_that_lets_strangers_in_is_refused() {
         ("--bind-postgres :6432", true),
         ("--db-auth cert --bind-postgres :6432", false),
         ("--bind-postgres 127.0.0.1:8000", false),
-        ("--bind-postgres fd://3", false),
+        ("--bind-postgres fd://3", true),
         ("--db-connections 5 --db-pin-limit 6", false),
         ("--db-wait-timeout 0", false),
     ] {

@@ -107,14 +107,6 @@ fn database(config: &Config) -> Result<(), Broken> {
         &["bind_postgres", "bind"],
         "`bind-postgres` names an address that is taken already",
     )?;
-    rule(
-        !config
-            .bind_postgres
-            .iter()
-            .any(|address| matches!(address, Address::Inherited(_))),
-        &["bind_postgres"],
-        "`bind-postgres` does not take inherited sockets",
-    )?;
     let trusts = config.db_auth == Some(DbAuth::Trust);
     rule(
         !trusts

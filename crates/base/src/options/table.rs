@@ -716,7 +716,8 @@ options! {
     /// Offer the pool to other programs at this address; may be given several times
     ///
     /// For `psql`, a Celery worker or a cron job: `127.0.0.1:6432`, or a unix socket such as
-    /// `unix:/run/canter/.s.PGSQL.6432`. Clients get the database of `--database-url`. PgBouncer
+    /// `unix:/run/canter/.s.PGSQL.6432`. Clients get the database of `--database-url`. `canter pool` takes
+    /// a socket that is open already, too: `fd://3`, as from systemd. PgBouncer
     /// has `listen_addr`, `listen_port` and `unix_socket_dir` for it.
     bind_postgres: Vec<Address> = "" {
         group: Database, example: "127.0.0.1:6432", since: "0.1.0",
@@ -729,6 +730,15 @@ options! {
     /// client stays connected. PgBouncer has `query_wait_timeout` for it.
     db_wait_timeout: Duration = "30s" {
         group: Database, example: "10s", since: "0.1.0",
+    }
+
+    /// Waiting time after which a query's client is told that it waits; 0 means never
+    ///
+    /// The client gets a NOTICE that says who uses the connections, once for each wait, and waits on.
+    /// It is meant for people at `psql`; Django and most programs pass over it. PgBouncer has
+    /// `query_wait_notify` for it.
+    db_wait_notify: Duration = "5s" {
+        group: Database, example: "1s", since: "0.1.0",
     }
 
     /// A replica of the database, for reads
@@ -772,6 +782,15 @@ options! {
     /// PgBouncer has `idle_transaction_timeout` for it.
     db_idle_in_transaction_timeout: Duration = "0" {
         group: Database, example: "30s", since: "0.1.0",
+    }
+
+    /// How long a transaction may take in all; 0 means for ever
+    ///
+    /// When the time is over what runs is cancelled, the transaction is rolled back, and its client is
+    /// disconnected with SQLSTATE 25P04. A query outside of a transaction is one of its own. PgBouncer
+    /// has `transaction_timeout` for it.
+    db_transaction_timeout: Duration = "0" {
+        group: Database, example: "1m", since: "0.1.0",
     }
 
     /// How long one query may run before it is cancelled; 0 means for ever

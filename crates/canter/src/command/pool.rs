@@ -170,7 +170,7 @@ fn refresh(reread: Reread) -> Refresh {
 }
 
 /// Options that a reload takes over; the others are of the doors and of the process.
-const TAKEN_OVER: [&str; 13] = [
+const TAKEN_OVER: [&str; 16] = [
     "database_url",
     "db_client_idle_timeout",
     "db_connections",
@@ -180,9 +180,12 @@ const TAKEN_OVER: [&str; 13] = [
     "db_max_clients",
     "db_min_connections",
     "db_pin_limit",
+    "db_prepared_statements",
     "db_query_timeout",
     "db_replica",
     "db_replica_max_lag",
+    "db_transaction_timeout",
+    "db_wait_notify",
     "db_wait_timeout",
 ];
 

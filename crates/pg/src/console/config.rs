@@ -46,7 +46,7 @@ const fn fixed(key: &'static str, read: fn(&Settings) -> String) -> Row {
     }
 }
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 21] = [
     fixed("admin_users", |settings| settings.admin_users.join(", ")),
     live(
         "client_idle_timeout",
@@ -111,6 +111,11 @@ const ROWS: [Row; 19] = [
         |shared, text| set(&shared.settings.live.query_timeout, time(text)),
     ),
     live(
+        "query_wait_notify",
+        |settings| seconds(settings.wait_notify()),
+        |shared, text| set(&shared.settings.live.wait_notify, time(text)),
+    ),
+    live(
         "query_wait_timeout",
         |settings| seconds(settings.wait_timeout()),
         |shared, text| set(&shared.settings.live.wait_timeout, time(text)),
@@ -130,6 +135,11 @@ const ROWS: [Row; 19] = [
     ),
     fixed("stats_period", |_| seconds(PERIOD)),
     fixed("stats_users", |settings| settings.stats_users.join(", ")),
+    live(
+        "transaction_timeout",
+        |settings| seconds(settings.transaction_timeout()),
+        |shared, text| set(&shared.settings.live.transaction_timeout, time(text)),
+    ),
 ];
 
 /// Fills the table of `SHOW CONFIG`.

@@ -112,7 +112,10 @@ async fn settle(mut messages: Messages) -> Result<Ready, Failed> {
                     Failed::of_io(&io::ErrorKind::InvalidData.into(), "parameter")
                 })?;
                 params.retain(|(known, _)| known != name);
-                params.push((name.to_owned(), value.to_owned()));
+                // What a database without an encoding says need not be text.
+                if let Ok(value) = std::str::from_utf8(value) {
+                    params.push((name.to_owned(), value.to_owned()));
+                }
                 if params.len() > MOST_PARAMS {
                     return Err(unexpected(tag));
                 }

@@ -238,6 +238,19 @@ impl<C: Connect> Pool<C> {
         }
     }
 
+    /// Has those told who wait longer than this.
+    pub(crate) fn tell_since(&self, now: Instant, limit: Duration) {
+        if limit.is_zero() || self.max_wait(now) < limit {
+            return;
+        }
+        for waiter in self.queue.borrow().iter() {
+            if now.saturating_duration_since(waiter.since) < limit {
+                break;
+            }
+            waiter.tell();
+        }
+    }
+
     /// Forgets places whose client has left.
     pub(crate) fn tidy(&self) {
         self.queue.borrow_mut().retain(|waiter| waiter.is_waiting());

@@ -107,6 +107,19 @@ impl<C: Connect> Pool<C> {
         )
     }
 
+    /// What a client is told that waits on.
+    pub(crate) fn wait_notice(&self, now: Instant) -> SqlError {
+        let message = if self.is_paused() {
+            format!(
+                "database \"{}\" is paused: the query waits",
+                self.key.database
+            )
+        } else {
+            "no server connection is free: the query waits for one".to_owned()
+        };
+        SqlError::error("00000", message).detail(self.state(now))
+    }
+
     /// `12 of 12 connections in use by ...; longest transaction 4.2 s in SELECT ...; 31 waiting`
     pub(crate) fn state(&self, now: Instant) -> String {
         let (host, in_use) = (&self.host, self.in_use.borrow());

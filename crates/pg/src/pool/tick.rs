@@ -71,6 +71,7 @@ impl<C: Connect> Pool<C> {
     fn tick(self: &Rc<Self>, now: Instant) {
         self.tidy();
         self.fail_since(now, self.patience());
+        self.tell_since(now, self.host.settings.wait_notify());
         let idle_timeout = self.host.settings.idle_timeout();
         let unused = self.clients.get() == 0
             && self.waiting() == 0
@@ -148,10 +149,7 @@ impl<C: Connect> Pool<C> {
 
     /// How long its clients are held.
     fn patience(&self) -> Duration {
-        let all = match self.host.settings.wait_timeout() {
-            Duration::ZERO => Duration::MAX,
-            limit => limit,
-        };
+        let all = self.host.settings.patience();
         if self.ever_connected.get() || self.last_refusal.borrow().is_none() {
             all
         } else {

@@ -20,11 +20,21 @@ enum Slot<C: Connect> {
     Gone,
 }
 
+/// Whether a client was told that it waits.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Told {
+    #[default]
+    No,
+    Due,
+    Yes,
+}
+
 /// A place in the queue.
 pub(crate) struct Waiter<C: Connect> {
     /// Smaller is older, over all pools of a host.
     pub(crate) ticket: u64,
     pub(crate) since: Instant,
+    told: Cell<Told>,
     slot: RefCell<Slot<C>>,
 }
 
@@ -33,12 +43,25 @@ impl<C: Connect> Waiter<C> {
         Rc::new(Self {
             ticket,
             since,
+            told: Cell::default(),
             slot: RefCell::new(Slot::Waiting(None)),
         })
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(*self.slot.borrow(), Slot::Waiting(_))
+    }
+
+    /// It shall tell its client that it waits; once.
+    pub(crate) fn tell(&self) {
+        if let Slot::Waiting(waker) = &mut *self.slot.borrow_mut()
+            && self.told.get() == Told::No
+        {
+            self.told.set(Told::Due);
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+        }
     }
 
     /// Ends the wait. Only for one that is waiting.
@@ -71,6 +94,15 @@ impl<C: Connect> Wait<C> {
     /// When it began.
     pub(crate) fn since(&self) -> Instant {
         self.waiter.since
+    }
+
+    /// What its client is to be told now, while it waits on.
+    pub(crate) fn take_notice(&self) -> Option<SqlError> {
+        if self.waiter.told.get() != Told::Due {
+            return None;
+        }
+        self.waiter.told.set(Told::Yes);
+        Some(self.pool.wait_notice(Instant::now()))
     }
 
     /// The end of the wait. Whose it is is asked for only then: nothing of a session that waits is

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::again::Replay;
 use super::known::Stands;
 use super::owed::{Hidden, Owed, Parsed};
-use super::{Broken, GATHER_ERROR, Io, Passing, Relay, Segment, TOUCHED, statement};
+use super::{Broken, GATHER_ERROR, Io, Long, Passing, Relay, Segment, TOUCHED, statement};
 use crate::sql::Flags;
 use crate::wire::frame::Frame;
 use crate::wire::{Diagnostic, SqlError, TxStatus, build, message};
@@ -67,7 +67,9 @@ impl Relay {
             };
             let way = match frame.tag {
                 // Most of all bytes: rows for the client.
-                b'D' | b'd' if matches!(self.owed.front(), Some(Owed::Query | Owed::Execute)) => {
+                b'D' | b'd'
+                    if matches!(self.owed.front(), Some(Owed::Query(None) | Owed::Execute)) =>
+                {
                     Way::Pass { ends: false }
                 }
                 _ => {
@@ -133,15 +135,23 @@ impl Relay {
             return Err(broken("an answer to something else"));
         };
         let visible = front.is_visible();
-        if ends && tag != b'Z' && matches!(front, Owed::Execute) {
+        if ends && tag != b'Z' && matches!(front, Owed::Execute | Owed::Deallocate(_)) {
             self.ended = self.ended.wrapping_add(1);
         }
+        if let Some(Owed::Query(Some(inserted))) = self.owed.front_mut()
+            && inserted.hides(tag)
+        {
+            return Ok(Way::Drop { ends });
+        }
+        let Some(front) = self.owed.front() else {
+            return Err(broken("an answer to nothing"));
+        };
         match tag {
             b'1' => self.parsed(io),
             // The client has the answer to its first step.
             b'2' => self.replay = Replay::Off,
             b'G' => self.copy_in_begins(io),
-            b'C' if self.copy_ended && matches!(front, Owed::Query) => {
+            b'C' if self.copy_ended && matches!(front, Owed::Query(_)) => {
                 // Another COPY may follow in the same query, with an end of its own.
                 self.copy_ended = false;
                 self.owed.drop_copy_end();
@@ -182,7 +192,7 @@ impl Relay {
         if let (Some(Owed::Parse(parsed)), Some(known)) =
             (self.owed.front(), io.known.as_deref_mut())
         {
-            known.prepared.now(&parsed.statement, Stands::Ready);
+            known.prepared.is_there(&parsed.statement);
             if let Some(pool) = self.pool {
                 parsed.statement.prove(pool);
             }
@@ -220,12 +230,12 @@ impl Relay {
         let Some(known) = io.known.as_deref_mut() else {
             return Ok(Way::Drop { ends: false });
         };
-        Rc::make_mut(&mut known.params).set(name, value);
+        Rc::make_mut(&mut known.params).report(name, value);
         // What our own queries change is told when they are through.
         if self.owed.front().is_some_and(|owed| !owed.is_visible()) {
             return Ok(Way::Drop { ends: false });
         }
-        Rc::make_mut(&mut self.params).set(name, value);
+        Rc::make_mut(&mut self.params).report(name, value);
         if !self.owed.is_empty() {
             self.pending.add_reported(name);
         }
@@ -247,6 +257,9 @@ impl Relay {
         }
         if self.reshaped && status == TxStatus::Idle {
             self.schema_settles();
+        }
+        if status == TxStatus::Idle {
+            self.takers.clear();
         }
         let done = self.owed.pop();
         (self.copy_in, self.copy_ended) = (false, false);
@@ -293,7 +306,7 @@ impl Relay {
                     self.names_owed = self.names_owed.saturating_sub(1);
                     io.to_client.extend_from_slice(build::PARSE_COMPLETE);
                 }
-                Some(Owed::CopyEnd | Owed::Deallocated(_) | Owed::Replaced(_)) => {}
+                Some(Owed::CopyEnd | Owed::Replaced(_)) => {}
                 _ => return,
             }
             self.owed.pop();
@@ -312,8 +325,12 @@ impl Relay {
                 return Ok(Way::Drop { ends: false });
             }
             Some(Owed::HiddenSync) => return Ok(Way::Drop { ends: false }),
-            Some(Owed::Query) => {
+            Some(Owed::Query(inserted)) => {
                 self.copy_in = false;
+                if let Some(inserted) = inserted {
+                    inserted.encode_error(body, io.to_client);
+                    return Ok(Way::Drop { ends: false });
+                }
                 return Ok(Way::Pass { ends: false });
             }
             Some(Owed::Sync) => return Ok(Way::Pass { ends: false }),
@@ -401,6 +418,7 @@ impl Relay {
                     self.unnamed_here = false;
                     if !hidden {
                         self.unnamed.clear();
+                        self.unnamed_long = Long::No;
                     }
                 }
             }
@@ -412,7 +430,7 @@ impl Relay {
                 self.names_owed = self.names_owed.saturating_sub(1);
                 self.names.remove(&name);
             }
-            Owed::Closed(gone) | Owed::Deallocated(gone) => drop(self.names.insert(gone.0, gone.1)),
+            Owed::Closed(gone) | Owed::Deallocate(gone) => drop(self.names.insert(gone.0, gone.1)),
             Owed::Close(Some(statement)) => {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.prepared.is_stale(&statement);

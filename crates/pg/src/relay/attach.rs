@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::owed::{Hidden, Owed};
-use super::{Io, Label, Passing, Relay, Segment};
+use super::{Io, Label, Long, Passing, Relay, Segment};
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus, build};
 
@@ -73,6 +73,8 @@ impl Relay {
         self.reads_apart = false;
         self.attached = false;
         self.unnamed_here = false;
+        self.takers.clear();
+        self.unnamed_long = Long::No;
     }
 
     /// What was sent came to nothing, and the client has seen none of it: as if it had not been
@@ -191,7 +193,7 @@ impl Relay {
         let lost = self.owed.take_all();
         for owed in &lost {
             match owed {
-                Owed::Query | Owed::Sync => {
+                Owed::Query(_) | Owed::Sync => {
                     if !reported {
                         error.encode(io.to_client);
                     }

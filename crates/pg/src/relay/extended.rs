@@ -13,7 +13,7 @@ use super::local::plain_end;
 use super::owed::{Owed, Parsed};
 use super::request::{Message, Step, violation};
 use super::statement::{self, Planning, Statement};
-use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Params, Passing, Relay, Segment, Want};
+use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Params, Passing, Relay, Segment, Want};
 use crate::sql::{self, Flags};
 use crate::wire::message::{BindHead, Named, Parse};
 use crate::wire::{SqlError, TxStatus, build, message};
@@ -34,7 +34,7 @@ fn describe_statement(message: Message<'_>, name: &[u8], io: &mut Io<'_>) -> Ste
 }
 
 /// Answers must come before it is known what a name stands for.
-struct InDoubt;
+pub(super) struct InDoubt;
 
 /// Whether the message has to do with a statement that has a name.
 #[cold]
@@ -66,7 +66,7 @@ impl Relay {
     ) -> Result<Step, SqlError> {
         let total = message.frame.total();
         let needed = match message.frame.tag {
-            b'P' if total > GATHER_PARSE => return Ok(self.refuse_long_parse(message, io)),
+            b'P' if total > GATHER_PARSE => return Ok(self.long_parse(message, io)),
             // A short one is gathered, so that it can be sent again (C10).
             b'B' if total <= GATHER_BIND => total,
             // Only the two names at its start.
@@ -109,29 +109,18 @@ impl Relay {
             b'D' => self.describe(message, io),
             b'C' => self.close(message, io),
             _ => {
-                self.owed.push(Owed::Execute);
+                let owed = if self.takers.is_empty() {
+                    Owed::Execute
+                } else {
+                    self.executed(message, io)
+                };
+                self.owed.push(owed);
                 Ok(self.forward(message, io))
             }
         }
     }
 
-    fn refuse_long_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
-        if !self.owed.is_empty() {
-            return Step::Stop(Want::Answers);
-        }
-        SqlError::error("54000", "the statement is too long to be prepared")
-            .hint("send it as a simple query")
-            .encode(io.to_client);
-        self.segment = if self.attached {
-            Segment::Server
-        } else {
-            Segment::Local
-        };
-        self.skip = true;
-        self.drop_message(message)
-    }
-
-    fn limbo_refuses_step(&mut self, io: &mut Io<'_>) {
+    pub(super) fn limbo_refuses_step(&mut self, io: &mut Io<'_>) {
         SqlError::error("25P02", "current transaction is aborted").encode(io.to_client);
         self.segment = Segment::Local;
         self.skip = true;
@@ -176,12 +165,6 @@ impl Relay {
         let conforming = known.params.is_conforming();
         if parse.name.is_empty() {
             let seen = sql::scan(parse.text, conforming);
-            if seen.flags.any(Flags::DEALLOCATE) && seen.statements == 1 {
-                let name = seen.prepared.as_deref().unwrap_or_default().as_bytes();
-                if let Some(entry) = self.names.get(name).map(Rc::clone) {
-                    return Ok(self.deallocate_extended(message, name, &entry, io));
-                }
-            }
             // It is noted when it is bound: nothing runs before, and it may run more than once.
             self.unnamed_touches = super::pending::is_noted(&seen);
             self.replace_unnamed();
@@ -200,27 +183,31 @@ impl Relay {
         let planning = self.planning(&known.params);
         let entry = taken
             .unwrap_or_else(|| statement::intern(parse.text, parse.types, planning, conforming));
-        let mut refused = duplicate;
         match known.prepared.touch(&entry) {
-            Stands::Sent(segment) if segment != self.segments => {
+            Stands::Sent(segment) | Stands::Going(segment) if segment != self.segments => {
                 return Ok(Step::Stop(Want::Answers));
             }
             // Whether it may be answered here depends on what earlier requests came to.
             Stands::Ready | Stands::Sent(_) if !duplicate && self.owed.has_cycle() => {
                 return Ok(Step::Stop(Want::Answers));
             }
-            Stands::Ready | Stands::Sent(_) if !duplicate => {
-                if known.status != TxStatus::Failed || plain_end(parse.text).is_some() {
-                    self.names.insert(parse.name.into(), entry);
-                    self.owed.push(Owed::Named(parse.name.into()));
-                    self.names_owed += 1;
-                    self.settle(io);
-                    return Ok(Step::Took(message.whole().len()));
-                }
-                // In a failed transaction the server refuses it before it looks at the name.
-                refused = true;
+            // In a failed transaction the server refuses it, unless this segment has ended that by
+            // now: it decides.
+            Stands::Ready
+                if !duplicate
+                    && known.status == TxStatus::Failed
+                    && plain_end(parse.text).is_none() =>
+            {
+                self.close_stale(&entry, io);
             }
-            Stands::Stale => {
+            Stands::Ready | Stands::Sent(_) if !duplicate => {
+                self.names.insert(parse.name.into(), entry);
+                self.owed.push(Owed::Named(parse.name.into()));
+                self.names_owed += 1;
+                self.settle(io);
+                return Ok(Step::Took(message.whole().len()));
+            }
+            Stands::Stale | Stands::Going(_) => {
                 self.close_stale(&entry, io);
                 if duplicate {
                     self.prepare(&entry, io);
@@ -231,7 +218,7 @@ impl Relay {
         }
         // For a name that is taken this is the second Parse of one name on the server too, which
         // refuses it where the client expects it, unless the text is wrong as well (C5).
-        if !refused {
+        if !duplicate {
             if let Some(known) = io.known.as_deref_mut() {
                 known.prepared.sent(&entry, self.segments);
             }
@@ -243,14 +230,14 @@ impl Relay {
         self.owed.push(Owed::Parse(Box::new(Parsed {
             statement: entry,
             name,
-            refused,
+            refused: duplicate,
         })));
         Ok(Step::Took(message.whole().len()))
     }
 
     /// What the client calls so; an error while an earlier segment decides.
     #[inline]
-    fn named(&self, name: &[u8]) -> Result<Option<Rc<Statement>>, InDoubt> {
+    pub(super) fn named(&self, name: &[u8]) -> Result<Option<Rc<Statement>>, InDoubt> {
         let entry = self.names.get(name).map(Rc::clone);
         if (entry.is_none() || self.names_owed > 0) && self.owed.doubts(name) {
             return Err(InDoubt);
@@ -258,34 +245,8 @@ impl Relay {
         Ok(entry)
     }
 
-    /// `DEALLOCATE` of a name that only this client knows: the server is told ours (C8).
-    fn deallocate_extended(
-        &mut self,
-        message: Message<'_>,
-        name: &[u8],
-        entry: &Rc<Statement>,
-        io: &mut Io<'_>,
-    ) -> Step {
-        let Some(entry) = &self.ensure(Rc::clone(entry), io) else {
-            return Step::Stop(Want::Answers);
-        };
-        if let Some(known) = io.known.as_deref_mut() {
-            // Closed again before the next use: who knows whether this is ever executed.
-            known.prepared.now(entry, Stands::Stale);
-        }
-        let text = [b"DEALLOCATE ", entry.name()].concat();
-        self.unnamed_touches = true;
-        self.replace_unnamed();
-        statement::push_parse(b"", &text, b"\0\0", &mut self.unnamed);
-        io.to_server.extend_from_slice(&self.unnamed);
-        if let Some(gone) = self.names.remove_entry(name) {
-            self.owed.push(Owed::Deallocated(Box::new(gone)));
-        }
-        Step::Took(message.whole().len())
-    }
-
     /// An unnamed `Parse` is sent.
-    fn replace_unnamed(&mut self) {
+    pub(super) fn replace_unnamed(&mut self) {
         self.forget_unnamed();
         self.unnamed_here = true;
         self.unnamed_segment = self.segments;
@@ -305,6 +266,7 @@ impl Relay {
             self.owed.push(Owed::Replaced(before.into()));
         }
         self.unnamed.clear();
+        self.unnamed_long = Long::No;
     }
 
     /// What a plan depends on beside text and types. A transaction that changes settings or the
@@ -364,13 +326,19 @@ impl Relay {
 
     /// Sees to it that this server has a statement, and answers which one it is there; `None` when
     /// answers must come first.
-    fn ensure(&mut self, entry: Rc<Statement>, io: &mut Io<'_>) -> Option<Rc<Statement>> {
+    pub(super) fn ensure(
+        &mut self,
+        entry: Rc<Statement>,
+        io: &mut Io<'_>,
+    ) -> Option<Rc<Statement>> {
         let known = io.known.as_deref_mut()?;
         match known.prepared.touch(&entry) {
             // In an earlier segment it may yet be skipped (C4).
-            Stands::Sent(segment) if segment != self.segments => return None,
+            Stands::Sent(segment) | Stands::Going(segment) if segment != self.segments => {
+                return None;
+            }
             Stands::Ready | Stands::Sent(_) => return Some(entry),
-            Stands::Stale => self.close_stale(&entry, io),
+            Stands::Stale | Stands::Going(_) => self.close_stale(&entry, io),
             Stands::Absent => {}
         }
         // What the client has set is known when the server told.
@@ -383,9 +351,13 @@ impl Relay {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.prepared.remove(&entry);
                     match known.prepared.touch(&anew) {
-                        Stands::Sent(segment) if segment != self.segments => return None,
+                        Stands::Sent(segment) | Stands::Going(segment)
+                            if segment != self.segments =>
+                        {
+                            return None;
+                        }
                         Stands::Ready | Stands::Sent(_) => return Some(anew),
-                        Stands::Stale => self.close_stale(&anew, io),
+                        Stands::Stale | Stands::Going(_) => self.close_stale(&anew, io),
                         Stands::Absent => {}
                     }
                 }
@@ -425,18 +397,26 @@ impl Relay {
         b""
     }
 
-    /// The client's last unnamed statement is bound: takes in what running it may touch.
+    /// The client's last unnamed statement is bound: takes in what running it may touch. The name
+    /// that it takes away, if it is a `DEALLOCATE`.
     #[cold]
-    fn note_unnamed(&mut self, io: &Io<'_>) {
+    fn note_unnamed(&mut self, io: &Io<'_>) -> Option<Box<str>> {
         let conforming = io
             .known
             .as_ref()
             .is_none_or(|known| known.params.is_conforming());
         let unnamed = std::mem::take(&mut self.unnamed);
+        let mut takes = None;
         if let Some(parse) = unnamed.get(5..).and_then(Parse::decode) {
-            self.note(&sql::scan(parse.text, conforming), parse.text);
+            let seen = sql::scan(parse.text, conforming);
+            self.note(&seen, parse.text);
+            takes = seen.deallocates().map(Box::from);
+        } else if self.unnamed_long != Long::No {
+            self.pending.add_anything();
+            self.unnamed_long = Long::Used;
         }
         self.unnamed = unnamed;
+        takes
     }
 
     /// `begins`: it is the first message of its segment.
@@ -451,8 +431,13 @@ impl Relay {
         if head.length > message.frame.body as usize {
             return Err(bad());
         }
-        if head.statement.is_empty() && self.unnamed_touches {
-            self.note_unnamed(io);
+        self.takers.retain(|taker| *taker.portal != *head.portal);
+        if head.statement.is_empty()
+            && self.unnamed_touches
+            && let Some(name) = self.note_unnamed(io)
+            && let Some(step) = self.bind_deallocate(message, head, &name, io)
+        {
+            return Ok(step);
         }
         // Settings may be named by its parameters, so all of it is needed.
         let named = self
@@ -465,7 +450,7 @@ impl Relay {
                 return Ok(Step::Stop(Want::Bytes(message.frame.total())));
             }
             message::bound(message.body().get(head.length..).unwrap_or_default())
-                .for_each(|value| self.pending.add_candidate(value));
+                .for_each(|value| self.pending.add_candidate(value, self.params.is_utf8()));
         }
         if head.statement.is_empty() {
             let name = self.ensure_unnamed(io);
@@ -482,6 +467,11 @@ impl Relay {
             }
             return Ok(self.forward_bind(message, head, NOBODYS, io));
         };
+        if let Some(name) = entry.seen().deallocates()
+            && let Some(step) = self.bind_deallocate(message, head, name, io)
+        {
+            return Ok(step);
+        }
         let Some(entry) = self.ensure(entry, io) else {
             return Ok(Step::Stop(Want::Answers));
         };
@@ -496,7 +486,7 @@ impl Relay {
     }
 
     /// Sends a `Bind` on with another name of its statement.
-    fn forward_bind(
+    pub(super) fn forward_bind(
         &mut self,
         message: Message<'_>,
         head: BindHead<'_>,

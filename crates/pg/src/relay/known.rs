@@ -27,6 +27,30 @@ pub struct Params {
     backslashes: bool,
     /// Tells apart what decides how a text is read.
     reading: u64,
+    encoding: Encoding,
+}
+
+/// What `client_encoding` means for whoever reads the bytes of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Encoding {
+    #[default]
+    Utf8,
+    /// Another one, in which a byte of ASCII is a character of ASCII.
+    Other,
+    /// One in which it may be the second half of a character: never a quote, but a backslash.
+    Shifting,
+}
+
+impl Encoding {
+    fn of(name: &str) -> Self {
+        match name {
+            "UTF8" => Self::Utf8,
+            "BIG5" | "GBK" | "GB18030" | "JOHAB" | "SHIFT_JIS_2004" | "SJIS" | "UHC" => {
+                Self::Shifting
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Params {
@@ -43,10 +67,14 @@ impl Params {
     pub fn set(&mut self, name: &str, value: &str) -> bool {
         let changed = self.put(name, value);
         if changed && READING.contains(&name) {
-            let read = READING.map(|name| self.get(name));
-            self.reading = BuildHasherDefault::<DefaultHasher>::default().hash_one(read);
+            self.read_otherwise();
         }
         changed
+    }
+
+    fn read_otherwise(&mut self) {
+        let read = READING.map(|name| self.get(name));
+        self.reading = BuildHasherDefault::<DefaultHasher>::default().hash_one(read);
     }
 
     /// A number that is the same for equal values of all that decides how a text is read: constants
@@ -57,8 +85,10 @@ impl Params {
     }
 
     fn put(&mut self, name: &str, value: &str) -> bool {
-        if name == "standard_conforming_strings" {
-            self.backslashes = value == "off";
+        match name {
+            "standard_conforming_strings" => self.backslashes = value == "off",
+            "client_encoding" => self.encoding = Encoding::of(value),
+            _ => {}
         }
         match self.all.iter_mut().find(|(known, _)| &**known == name) {
             Some((_, known)) if &**known == value => return false,
@@ -66,6 +96,38 @@ impl Params {
             None => self.all.push((name.into(), value.into())),
         }
         true
+    }
+
+    /// Takes a server's report in. In another encoding than UTF-8 only ASCII can be read: any other
+    /// value is nobody's to tell again.
+    pub fn report(&mut self, name: &str, value: &[u8]) {
+        let text = std::str::from_utf8(value).ok();
+        if let Some(text) = text.filter(|text| self.is_utf8() || text.is_ascii()) {
+            self.set(name, text);
+        } else {
+            self.all.retain(|(known, _)| &**known != name);
+            self.read_otherwise();
+        }
+    }
+
+    /// Whether texts of the session are in UTF-8.
+    #[inline]
+    pub fn is_utf8(&self) -> bool {
+        self.encoding == Encoding::Utf8
+    }
+
+    /// Whether in this text a backslash may be the second half of a character, which the server
+    /// reads before anything else.
+    #[cold]
+    pub fn may_hide(&self, text: &[u8]) -> bool {
+        self.encoding == Encoding::Shifting && text.contains(&b'\\') && !text.is_ascii()
+    }
+
+    /// Names and values that can be told in the session's encoding, in the order of the server.
+    pub fn tellable(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_utf8 = self.is_utf8();
+        self.iter()
+            .filter(move |(_, value)| is_utf8 || value.is_ascii())
     }
 
     /// The value of a parameter; case matters.
@@ -133,6 +195,8 @@ pub(super) enum Stands {
     Ready,
     /// Its `Parse` was sent in this segment (a number of the session) and is not answered.
     Sent(u64),
+    /// Likewise, and what takes it away again was sent behind it.
+    Going(u64),
     /// It is there, but its plan is of no use any more (C10).
     Stale,
 }
@@ -142,6 +206,8 @@ struct Entry {
     statement: Rc<Statement>,
     used: u64,
     stands: Stands,
+    /// `Parse`s that were sent and are not answered.
+    unanswered: u32,
 }
 
 /// The statements prepared on one server connection, the least recently used one known.
@@ -177,15 +243,42 @@ impl Prepared {
     /// Its `Parse` is sent in this segment.
     pub(super) fn sent(&mut self, statement: &Rc<Statement>, segment: u64) {
         self.clock += 1;
+        let before = self.entries.get(&statement.id());
         let entry = Entry {
             statement: Rc::clone(statement),
             used: self.clock,
             stands: Stands::Sent(segment),
+            unanswered: before.map_or(0, |before| before.unanswered) + 1,
         };
         self.entries.insert(statement.id(), entry);
     }
 
-    /// Its `Parse` was answered, or its plan turned out stale.
+    /// A `Parse` of it was answered.
+    pub(super) fn is_there(&mut self, statement: &Statement) {
+        let Some(entry) = self.entries.get_mut(&statement.id()) else {
+            return;
+        };
+        entry.unanswered = entry.unanswered.saturating_sub(1);
+        if entry.unanswered == 0 {
+            entry.stands = match entry.stands {
+                Stands::Going(_) => Stands::Stale,
+                Stands::Sent(_) => Stands::Ready,
+                other => other,
+            };
+        }
+    }
+
+    /// What takes it away was sent: it is closed before its next use, whatever comes of that.
+    pub(super) fn goes(&mut self, statement: &Statement) {
+        if let Some(entry) = self.entries.get_mut(&statement.id()) {
+            entry.stands = match entry.stands {
+                Stands::Sent(segment) | Stands::Going(segment) => Stands::Going(segment),
+                _ => Stands::Stale,
+            };
+        }
+    }
+
+    /// Its plan turned out stale.
     pub(super) fn now(&mut self, statement: &Statement, stands: Stands) {
         if let Some(entry) = self.entries.get_mut(&statement.id()) {
             entry.stands = stands;
@@ -194,7 +287,9 @@ impl Prepared {
 
     /// It is there, to be closed before its next use.
     pub(super) fn is_stale(&mut self, statement: &Rc<Statement>) {
+        self.remove(statement);
         self.sent(statement, 0);
+        self.is_there(statement);
         self.now(statement, Stands::Stale);
     }
 

@@ -113,9 +113,7 @@ impl Label {
         }
         for (name, _) in self.iter().filter(|(name, _)| is_plain(name)) {
             if wanted.get(name).is_none() {
-                out.extend_from_slice(b"RESET ");
-                push_name(out, name);
-                out.push(b';');
+                push_reset(out, name);
             }
         }
         let mut first = true;
@@ -130,24 +128,43 @@ impl Label {
             out.push(b';');
         }
         if authorization {
-            push_set(out, "SET SESSION AUTHORIZATION ", wanted.get(AUTHORIZATION));
+            push_role(out, AUTHORIZATION, wanted.get(AUTHORIZATION));
         }
         if role {
-            push_set(out, "SET ROLE ", wanted.get(ROLE));
+            push_role(out, ROLE, wanted.get(ROLE));
         }
     }
 
-    /// Appends SQL that sets all of `names` that this label has: after a RESET, a client's own
-    /// start-up values are due again (D6).
-    pub fn restore<'a>(&self, names: impl IntoIterator<Item = &'a str>, out: &mut Vec<u8>) {
+    /// Appends SQL that sets those of `names` that this label has: after a RESET, a client's own
+    /// start-up values are due again (D6). With `asks`, only those that are not set for the session
+    /// now: a RESET may have been rolled back, or a SET have followed it.
+    pub fn restore<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+        asks: bool,
+        out: &mut Vec<u8>,
+    ) {
         let mut first = true;
         for name in names {
             if let Some(value) = self.get(name).filter(|_| is_plain(name)) {
                 out.extend_from_slice(if first { b"SELECT " } else { b"," });
+                if asks {
+                    push_is_reset(out, name);
+                }
                 push_set_config(out, name, value);
+                if asks {
+                    out.extend_from_slice(b" END");
+                }
                 first = false;
             }
         }
+    }
+
+    /// The names of its settings that are no roles.
+    pub fn plain_names(&self) -> impl Iterator<Item = &str> {
+        self.iter()
+            .map(|(name, _)| name)
+            .filter(|name| is_plain(name))
     }
 }
 
@@ -160,25 +177,86 @@ fn is_plain(name: &str) -> bool {
     name != ROLE && name != AUTHORIZATION
 }
 
-fn push_set(out: &mut Vec<u8>, command: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        out.extend_from_slice(command.as_bytes());
+fn push_role(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    let Some(value) = value else { return };
+    if value.is_ascii() {
+        let command: &[u8] = if name == ROLE {
+            b"SET ROLE "
+        } else {
+            b"SET SESSION AUTHORIZATION "
+        };
+        out.extend_from_slice(command);
         // NONE is a key word here, not the role of that name.
         if value == "none" {
             out.extend_from_slice(b"NONE");
         } else {
             build::identifier(out, value.as_bytes());
         }
-        out.push(b';');
+    } else {
+        out.extend_from_slice(b"SELECT ");
+        push_set_config(out, name, value);
+    }
+    out.push(b';');
+}
+
+fn push_reset(out: &mut Vec<u8>, name: &str) {
+    if name.is_ascii() {
+        out.extend_from_slice(b"RESET ");
+        push_name(out, name);
+    } else {
+        out.extend_from_slice(b"SELECT pg_catalog.set_config(");
+        push_text(out, name);
+        out.extend_from_slice(b",NULL,false) IS NULL");
+    }
+    out.push(b';');
+}
+
+/// Its result, too, is ASCII unless the value is: a client's encoding need not have all letters.
+fn push_set_config(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b"pg_catalog.set_config(");
+    push_text(out, name);
+    out.push(b',');
+    push_text(out, value);
+    out.extend_from_slice(b",false)");
+    if !value.is_ascii() {
+        out.extend_from_slice(b" IS NULL");
     }
 }
 
-fn push_set_config(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b"pg_catalog.set_config(");
-    build::literal(out, name.as_bytes());
-    out.push(b',');
-    build::literal(out, value.as_bytes());
-    out.extend_from_slice(b",false)");
+/// The beginning of a CASE for a setting that is not set for the session. The server lists no custom
+/// ones, of which nothing is left when they are reset.
+fn push_is_reset(out: &mut Vec<u8>, name: &str) {
+    const LISTED: &[u8] =
+        b"EXISTS(SELECT 1 FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) \
+          OPERATOR(pg_catalog.=) ";
+    out.extend_from_slice(b"CASE WHEN NOT ");
+    out.extend_from_slice(LISTED);
+    push_text(out, name);
+    out.extend_from_slice(b" AND source OPERATOR(pg_catalog.=) 'session')");
+    if name.contains('.') {
+        out.extend_from_slice(b" AND (");
+        out.extend_from_slice(LISTED);
+        push_text(out, name);
+        out.extend_from_slice(b") OR pg_catalog.length(pg_catalog.current_setting(");
+        push_text(out, name);
+        out.extend_from_slice(b",true)) OPERATOR(pg_catalog.>) 0 IS NOT TRUE)");
+    }
+    out.extend_from_slice(b" THEN ");
+}
+
+/// Appends an expression for a text, in ASCII: it means the same in every `client_encoding` and in
+/// every encoding of a database.
+pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
+    if text.is_ascii() {
+        return build::literal(out, text.as_bytes());
+    }
+    out.extend_from_slice(b"pg_catalog.convert_from(pg_catalog.decode('");
+    for byte in text.bytes() {
+        for digit in [byte >> 4, byte & 15] {
+            out.push(b"0123456789abcdef"[usize::from(digit)]);
+        }
+    }
+    out.extend_from_slice(b"','hex'),'UTF8')");
 }
 
 /// A dotted name is one identifier for each part.

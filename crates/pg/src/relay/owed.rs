@@ -6,12 +6,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Statement;
+use super::inserted::Inserted;
 
 /// A request that was sent and not yet answered, or an answer of ours that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Owed {
-    /// `Query` or `FunctionCall`: ends with `ReadyForQuery`.
-    Query,
+    /// `Query` or `FunctionCall`: ends with `ReadyForQuery`. With what we put into its text.
+    Query(Option<Box<Inserted>>),
     /// `Sync`: ends with `ReadyForQuery`; errors before it skip up to here.
     Sync,
     /// A query of ours.
@@ -39,9 +40,8 @@ pub(super) enum Owed {
     Local(&'static [u8]),
     /// As `Local`, for a statement's name taken away with `Close`: put back if it is skipped.
     Closed(Box<(Box<[u8]>, Rc<Statement>)>),
-    /// Nothing is owed, but the name that `DEALLOCATE` is about to take away is put back if that is
-    /// skipped.
-    Deallocated(Box<(Box<[u8]>, Rc<Statement>)>),
+    /// `Execute` of a `DEALLOCATE`: the name that it takes away is put back if it fails.
+    Deallocate(Box<(Box<[u8]>, Rc<Statement>)>),
     /// Nothing is owed, but what was the unnamed statement before the next request is so again if
     /// that is skipped.
     Replaced(Box<[u8]>),
@@ -88,7 +88,7 @@ impl Owed {
     #[inline]
     pub(super) fn is_visible(&self) -> bool {
         match self {
-            Self::Hidden(_) | Self::HiddenSync | Self::Deallocated(_) | Self::Replaced(_) => false,
+            Self::Hidden(_) | Self::HiddenSync | Self::Replaced(_) => false,
             Self::ParseUnnamed { hidden } => !hidden,
             Self::Close(ours) => ours.is_none(),
             Self::Parse(parsed) => parsed.name.is_some(),
@@ -101,7 +101,7 @@ impl Owed {
     pub(super) fn is_step(&self) -> bool {
         !matches!(
             self,
-            Self::Query | Self::Sync | Self::Hidden(_) | Self::HiddenSync
+            Self::Query(_) | Self::Sync | Self::Hidden(_) | Self::HiddenSync
         )
     }
 
@@ -109,14 +109,14 @@ impl Owed {
     #[inline]
     pub(super) fn ends_with(&self, tag: u8) -> Option<bool> {
         match (self, tag) {
-            (Self::Query | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
+            (Self::Query(_) | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
             | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
             | (Self::Bind(_), b'2')
             | (Self::Close(_), b'3')
             | (Self::DescribeStatement(_) | Self::DescribePortal, b'T' | b'n')
-            | (Self::Execute, b'C' | b'I' | b's') => Some(true),
+            | (Self::Execute | Self::Deallocate(_), b'C' | b'I' | b's') => Some(true),
             (
-                Self::Query | Self::Hidden(_),
+                Self::Query(_) | Self::Hidden(_),
                 b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c' | b'V',
             )
             | (Self::DescribeStatement(_), b't')
@@ -144,6 +144,10 @@ impl Queue {
         self.0.front()
     }
 
+    pub(super) fn front_mut(&mut self) -> Option<&mut Owed> {
+        self.0.front_mut()
+    }
+
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Owed> {
         self.0.pop_front()
@@ -169,7 +173,7 @@ impl Queue {
         let end = self.0.iter().rposition(|owed| !owed.is_step());
         let earlier = self.0.iter().take(end.unwrap_or(0));
         earlier.into_iter().any(|owed| match owed {
-            Owed::Closed(gone) | Owed::Deallocated(gone) => *gone.0 == *name,
+            Owed::Closed(gone) | Owed::Deallocate(gone) => *gone.0 == *name,
             Owed::Named(given) => **given == *name,
             Owed::Parse(parsed) => parsed.name.as_deref() == Some(name),
             _ => false,

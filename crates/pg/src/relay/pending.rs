@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::Label;
-use super::label::{AUTHORIZATION, ROLE};
+use super::label::{AUTHORIZATION, ROLE, push_text};
 use crate::sql::{Change, Flags, Seen};
-use crate::wire::{build, message};
+use crate::wire::message;
 
 /// What may have been touched.
 #[derive(Debug, Default)]
@@ -45,7 +45,8 @@ const ASKED: Flags = Flags::ANYTHING
     .with(Flags::SEQUENCE_WRITE)
     .with(Flags::SEQUENCE_READ)
     .with(Flags::DISCARD_SEQUENCES)
-    .with(Flags::UNASKABLE);
+    .with(Flags::UNASKABLE)
+    .with(Flags::FOREIGN);
 
 /// Kinds after which any setting may have changed.
 const ALL_SETTINGS: Flags = Flags::SETTINGS_UNKNOWN
@@ -57,6 +58,7 @@ const ALL_SETTINGS: Flags = Flags::SETTINGS_UNKNOWN
 /// Whether a session must remember that this was run.
 pub(super) fn is_noted(seen: &Seen) -> bool {
     const NOTED: Flags = ASKED
+        // DEALLOCATE among them.
         .with(Flags::RELEASING)
         .with(Flags::EXECUTE)
         .with(Flags::READING_LOCAL)
@@ -122,7 +124,7 @@ impl Pending {
 
     #[cold]
     fn add_slow(&mut self, seen: &Seen) {
-        self.flags = self.flags.with(seen.flags);
+        self.flags = self.flags.with(seen.flags.without(Flags::FOREIGN));
         if seen.flags.any(Flags::SEQUENCE_READ) {
             SEQUENCES_ARE_READ.set(true);
         }
@@ -152,6 +154,11 @@ impl Pending {
     /// Takes in that the protocol takes away what may be a reason to stay.
     pub(super) fn add_release(&mut self, kind: Flags) {
         self.flags = self.flags.with(kind);
+    }
+
+    /// A setting was named in letters that only the server can read.
+    pub(super) fn add_foreign(&mut self) {
+        self.flags = self.flags.with(Flags::FOREIGN);
     }
 
     /// Whether the server must be asked before it is given back.
@@ -198,9 +205,13 @@ impl Pending {
 
     /// Takes in what may be the name of a custom setting: the server lists none of them, so each
     /// is asked for. Asking for one that is none does no harm.
-    pub(super) fn add_candidate(&mut self, value: &[u8]) {
-        if is_custom_name(value)
-            && let Ok(name) = std::str::from_utf8(value)
+    pub(super) fn add_candidate(&mut self, value: &[u8], is_utf8: bool) {
+        if !is_custom_name(value) {
+            return;
+        }
+        if !is_utf8 && !value.is_ascii() {
+            self.add_foreign();
+        } else if let Ok(name) = std::str::from_utf8(value)
             && self.names.len() < MOST_NAMES
         {
             self.names
@@ -233,8 +244,11 @@ impl Pending {
 
     /// Kinds of state that nobody can be asked about and that are there now (D12).
     pub(super) fn unaskable(&self) -> Flags {
-        self.flags
-            .only(Flags::UNASKABLE.with(Flags::SEQUENCE_WRITE))
+        self.flags.only(
+            Flags::UNASKABLE
+                .with(Flags::SEQUENCE_WRITE)
+                .with(Flags::FOREIGN),
+        )
     }
 
     /// Whether some of a client's start-up values may be due again.
@@ -261,13 +275,13 @@ impl Pending {
                 out.push(b';');
             }
             out.extend_from_slice(b"SELECT pg_catalog.set_config(");
-            build::literal(out, name.as_bytes());
+            push_text(out, name);
             out.push(b',');
-            build::literal(out, value.as_bytes());
+            push_text(out, value);
             out.extend_from_slice(b",false) WHERE pg_catalog.current_setting(");
-            build::literal(out, name.as_bytes());
+            push_text(out, name);
             out.extend_from_slice(b") OPERATOR(pg_catalog.=) ");
-            build::literal(out, none.as_bytes());
+            push_text(out, none);
         }
     }
 
@@ -275,22 +289,36 @@ impl Pending {
     pub(super) fn restore(&mut self, start: &Label) -> Vec<u8> {
         let mut sql = Vec::new();
         if self.reset_all {
-            start.restore(start.iter().map(|(name, _)| name), &mut sql);
+            start.restore(start.plain_names(), true, &mut sql);
         } else {
             let reset = self
                 .names
                 .iter()
                 .filter(|(_, how)| **how == How::Reset)
                 .map(|(name, _)| &**name);
-            start.restore(reset, &mut sql);
+            start.restore(reset, true, &mut sql);
         }
-        self.reset_all = false;
-        for (name, _) in start.iter() {
-            if let Some(how) = self.names.get_mut(name) {
+        self.are_restored(start);
+        for name in [ROLE, AUTHORIZATION] {
+            if let Some(how) = self
+                .names
+                .get_mut(name)
+                .filter(|_| start.get(name).is_some())
+            {
                 *how = How::Set;
             }
         }
         sql
+    }
+
+    /// The client's own start-up values, but for roles, were put back: they count as set.
+    pub(super) fn are_restored(&mut self, start: &Label) {
+        self.reset_all = false;
+        for name in start.plain_names() {
+            if let Some(how) = self.names.get_mut(name) {
+                *how = How::Set;
+            }
+        }
     }
 
     /// Forgets everything.
@@ -299,11 +327,12 @@ impl Pending {
     }
 
     /// The question, and what it asks. `custom` are the dotted names ever set by this client:
-    /// the server does not list them.
+    /// the server does not list them. In another encoding than UTF-8 it asks for UTF-8 in ASCII.
     pub(super) fn question<'a>(
         &mut self,
         pins: Flags,
         custom: impl Iterator<Item = &'a str>,
+        is_utf8: bool,
     ) -> (Vec<u8>, Asked) {
         let all = self.flags.any(ALL_SETTINGS);
         let mut parts: Vec<Vec<u8>> = Vec::new();
@@ -336,13 +365,13 @@ impl Pending {
             let was_set = !matches!(how, How::Reset | How::Reported);
             if !was_set && !name.contains('.') && !is_role(name) {
                 part.extend_from_slice(b"SELECT 's',");
-                build::literal(&mut part, name.as_bytes());
+                push_text(&mut part, name);
                 part.extend_from_slice(
                     b",(SELECT setting FROM pg_catalog.pg_settings \
                        WHERE source OPERATOR(pg_catalog.=) 'session' \
                        AND pg_catalog.lower(name) OPERATOR(pg_catalog.=) ",
                 );
-                build::literal(&mut part, name.as_bytes());
+                push_text(&mut part, name);
                 part.push(b')');
             } else if !all || name.contains('.') || is_role(name) {
                 // Text against the name's own type: `name` would cut long ones off.
@@ -351,9 +380,9 @@ impl Pending {
                     How::Reset | How::Guess => b"SELECT 'g',",
                 };
                 part.extend_from_slice(set);
-                build::literal(&mut part, name.as_bytes());
+                push_text(&mut part, name);
                 part.extend_from_slice(b",pg_catalog.current_setting(");
-                build::literal(&mut part, name.as_bytes());
+                push_text(&mut part, name);
                 part.extend_from_slice(b",true)");
             } else {
                 continue;
@@ -366,7 +395,17 @@ impl Pending {
                 parts.push(format!("SELECT 'p','{word}',EXISTS({sql})::pg_catalog.text").into());
             }
         }
-        (parts.join(&b" UNION ALL "[..]), Asked { all, kinds: asked })
+        let mut sql = parts.join(&b" UNION ALL "[..]);
+        if !is_utf8 && !sql.is_empty() {
+            sql = [
+                b"SELECT k,pg_catalog.encode(pg_catalog.convert_to(n,'UTF8'),'hex'),\
+                  pg_catalog.encode(pg_catalog.convert_to(v,'UTF8'),'hex') FROM (",
+                &*sql,
+                b") AS q(k,n,v)",
+            ]
+            .concat();
+        }
+        (sql, Asked { all, kinds: asked })
     }
 
     fn asked_kinds(&self, pins: Flags) -> Flags {
@@ -403,19 +442,50 @@ pub(super) struct Probe {
 /// What a server answered.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
+    /// Names and values come as hexadecimal digits.
+    in_hex: bool,
     settings: Vec<(Box<str>, Option<Box<str>>)>,
     /// The kinds of state there are.
     pub(super) pins: Flags,
 }
 
 impl Answer {
+    /// None yet.
+    pub(super) fn new(is_utf8: bool) -> Self {
+        Self {
+            in_hex: !is_utf8,
+            ..Self::default()
+        }
+    }
+
+    /// As if nothing had come yet.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(!self.in_hex);
+    }
+
     /// Takes in one `DataRow`; whether it made sense.
     pub(super) fn add(&mut self, row: &[u8]) -> bool {
-        let text = |value: &[u8]| Some(Box::from(std::str::from_utf8(value).ok()?));
-        let Some(columns) = message::columns(row) else {
+        if !self.in_hex {
+            return message::columns(row).is_some_and(|columns| self.add_columns(&columns));
+        }
+        let Some((kind, rest)) = message::columns(row).and_then(|columns| {
+            let (&kind, rest) = columns.split_first()?;
+            Some((
+                kind,
+                rest.iter()
+                    .map(|digits| digits.map_or(Some(None), |digits| unhex(digits).map(Some)))
+                    .collect::<Option<Vec<_>>>()?,
+            ))
+        }) else {
             return false;
         };
-        match columns.as_slice() {
+        let rest = rest.iter().map(Option::as_deref);
+        self.add_columns(&std::iter::once(kind).chain(rest).collect::<Vec<_>>())
+    }
+
+    fn add_columns(&mut self, columns: &[Option<&[u8]>]) -> bool {
+        let text = |value: &[u8]| Some(Box::from(std::str::from_utf8(value).ok()?));
+        match columns {
             [Some(tag @ (b"s" | b"g")), Some(name), value] => {
                 let Some(name) = text(name) else {
                     return false;
@@ -465,7 +535,11 @@ impl Answer {
 
 /// The words for a set of kinds.
 pub(super) fn words(pins: Flags) -> impl Iterator<Item = &'static str> {
-    const UNASKABLE: [(Flags, &str); 5] = [
+    const UNASKABLE: [(Flags, &str); 6] = [
+        (
+            Flags::FOREIGN,
+            "setting named in another encoding than UTF-8",
+        ),
         (Flags::LOAD, "LOAD"),
         (Flags::SETSEED, "setseed"),
         (Flags::REPLICATION, "replication slot or origin"),
@@ -480,6 +554,16 @@ pub(super) fn words(pins: Flags) -> impl Iterator<Item = &'static str> {
         .chain(UNASKABLE)
         .filter(move |(flag, _)| pins.any(*flag))
         .map(|(_, word)| word)
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let bytes = digits.chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    });
+    bytes.collect()
 }
 
 /// Whether it is two or more identifiers with dots between: how a custom setting is called.

@@ -6,8 +6,9 @@
 use std::rc::Rc;
 
 use super::again::Replay;
+use super::inserted::Inserted;
 use super::owed::Owed;
-use super::{GATHER, Io, Passing, Relay, Segment, Taken, Want};
+use super::{GATHER, Io, Long, Passing, Relay, Segment, Taken, Want};
 use crate::sql::{self, Flags, Seen};
 use crate::wire::frame::Frame;
 use crate::wire::{SqlError, build, message};
@@ -180,7 +181,7 @@ impl Relay {
         // Whatever the function does is not to be seen from its OID.
         self.note_anything();
         self.segment = Segment::Closed;
-        self.owed.push(Owed::Query);
+        self.owed.push(Owed::Query(None));
         self.forward(message, io)
     }
 
@@ -225,6 +226,7 @@ impl Relay {
             }
             if self.deallocate(&seen, io) {
                 self.unnamed.clear();
+                self.unnamed_long = Long::No;
                 self.unnamed_here = false;
                 return Ok(Step::Took(message.whole().len()));
             }
@@ -233,19 +235,32 @@ impl Relay {
             return Ok(self.refuse_name(message, io));
         }
         self.note(&seen, text);
+        if !seen.resets.is_empty()
+            && let Some((text, inserted)) =
+                Inserted::into(text, &seen.resets, &self.start, &self.params)
+        {
+            self.pending.are_restored(&self.start);
+            self.begins_query(Some(Box::new(inserted)));
+            build::query(io.to_server, &text);
+            return Ok(Step::Took(message.whole().len()));
+        }
         Ok(self.forward_query(message, io))
     }
 
     /// Its `ReadyForQuery` ends a segment that was begun before it, without a `Sync` (B3), and it
     /// takes the unnamed statement away (C11).
     pub(super) fn forward_query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        self.begins_query(None);
+        self.forward(message, io)
+    }
+
+    fn begins_query(&mut self, inserted: Option<Box<Inserted>>) {
         self.forget_unnamed();
         self.unnamed_here = false;
         self.segment = Segment::Closed;
         self.replay = Replay::Off;
         self.hold_back_after_reset();
-        self.owed.push(Owed::Query);
-        self.forward(message, io)
+        self.owed.push(Owed::Query(inserted));
     }
 
     /// A query that is too long to be kept: it passes unread and may have touched anything.
@@ -265,6 +280,9 @@ impl Relay {
     #[inline]
     pub(super) fn note(&mut self, seen: &Seen, text: &[u8]) {
         self.pending.add(seen);
+        if !self.params.is_utf8() {
+            self.note_foreign(seen, text);
+        }
         self.wants_room |= seen.flags.any(Flags::DATABASE);
         self.reshaped |= seen.flags.any(Flags::SCHEMA);
         self.reads_apart |= seen.flags.any(Flags::READING_LOCAL);
@@ -276,6 +294,17 @@ impl Relay {
         }
     }
 
+    /// A text in another encoding than UTF-8.
+    #[cold]
+    fn note_foreign(&mut self, seen: &Seen, text: &[u8]) {
+        if seen.flags.any(Flags::FOREIGN) {
+            self.pending.add_foreign();
+        }
+        if self.params.may_hide(text) {
+            self.pending.add_anything();
+        }
+    }
+
     #[cold]
     pub(super) fn note_slow(&mut self, seen: &Seen, text: &[u8]) {
         const SHOWN: usize = 200;
@@ -283,14 +312,14 @@ impl Relay {
         let reasons = Flags::ASKABLE
             .with(Flags::UNASKABLE)
             .with(Flags::SEQUENCE_WRITE);
-        if seen.flags.any(reasons) {
-            let shown = text.get(..SHOWN).unwrap_or(text);
-            self.pin_text = Some(Rc::from(&*String::from_utf8_lossy(shown)));
-        }
         if seen.flags.any(Flags::SETTINGS_UNKNOWN) {
             for piece in text.split(|byte| *byte == b'\'') {
-                self.pending.add_candidate(piece);
+                self.pending.add_candidate(piece, self.params.is_utf8());
             }
+        }
+        if seen.flags.any(reasons) || self.pending.has(Flags::FOREIGN) {
+            let shown = text.get(..SHOWN).unwrap_or(text);
+            self.pin_text = Some(Rc::from(&*String::from_utf8_lossy(shown)));
         }
     }
 

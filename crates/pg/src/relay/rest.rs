@@ -63,6 +63,7 @@ impl Relay {
     fn ask(&mut self, io: &mut Io<'_>) {
         self.kept = false;
         self.pins = self.pins.with(self.pending.unaskable());
+        let is_utf8 = self.params.is_utf8();
         if self.pending.has(Flags::DISCARD_SEQUENCES) {
             self.pins = self.pins.without(Flags::SEQUENCE_WRITE);
         }
@@ -77,13 +78,13 @@ impl Relay {
                 .iter()
                 .map(|(name, _)| name)
                 .filter(|name| name.contains('.'));
-            let (sql, asked) = self.pending.question(self.pins, custom);
+            let (sql, asked) = self.pending.question(self.pins, custom, is_utf8);
             if !sql.is_empty() {
                 self.hidden_query(Hidden::Probe, &sql, io);
                 self.probe = Some(Box::new(Probe {
                     sql,
                     asked,
-                    answer: Answer::default(),
+                    answer: Answer::new(is_utf8),
                     tries: 1,
                 }));
             }
@@ -201,7 +202,7 @@ impl Relay {
         // times, and cannot be put aside without changing what is asked for.
         if error.is_some_and(|error| error.code == *b"57014") && probe.tries < MOST_TRIES {
             probe.tries += 1;
-            probe.answer = Answer::default();
+            probe.answer.forget();
             self.hidden_query(Hidden::Probe, &probe.sql, io);
             self.probe = Some(probe);
             return;
@@ -239,7 +240,7 @@ impl Relay {
             known.params = Rc::clone(&self.params);
             return;
         }
-        for (name, value) in known.params.iter() {
+        for (name, value) in known.params.tellable() {
             if self.params.get(name) != Some(value) {
                 build::parameter_status(io.to_client, name, value);
             }

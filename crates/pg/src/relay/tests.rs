@@ -2,6 +2,7 @@
 
 mod driver;
 mod early;
+mod encodings;
 mod extended;
 mod fuzz;
 mod model;

@@ -67,8 +67,8 @@ impl Server {
         Ok(())
     }
 
-    fn reported(&mut self, (name, value): (&str, &str)) {
-        std::rc::Rc::make_mut(&mut self.known.params).set(name, value);
+    fn reported(&mut self, (name, value): (&str, &[u8])) {
+        std::rc::Rc::make_mut(&mut self.known.params).report(name, value);
     }
 }
 

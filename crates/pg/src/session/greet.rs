@@ -75,7 +75,7 @@ pub(super) async fn greet(guest: Box<Guest>) -> Option<Box<Session>> {
         super::leave::leave(session, End::Cut).await;
         return None;
     }
-    for (name, value) in session.relay.params().iter() {
+    for (name, value) in session.relay.params().tellable() {
         build::parameter_status(&mut out, name, value);
     }
     if session.handle.owner().is_some() {

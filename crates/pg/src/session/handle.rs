@@ -61,6 +61,8 @@ pub(crate) struct Orders {
     pub(crate) give_way: bool,
     /// It has been in this state for too long.
     pub(crate) expired: Option<Activity>,
+    /// Its transaction takes too long.
+    pub(crate) overdue: bool,
     /// It panics, to see what that costs.
     #[cfg(test)]
     pub(crate) fault: bool,
@@ -78,6 +80,8 @@ pub(crate) struct Handle {
     changes: Cell<u32>,
     /// How many statements had ended when it was last seen at work, and whether one ran.
     statement: Cell<(u32, bool)>,
+    /// Counts transactions that are over.
+    rests: Cell<u32>,
     orders: Cell<Orders>,
     /// Ends the session with these words.
     end: RefCell<Option<Box<SqlError>>>,
@@ -118,6 +122,7 @@ impl Handle {
             activity: Cell::default(),
             changes: Cell::new(0),
             statement: Cell::default(),
+            rests: Cell::new(0),
             orders: Cell::default(),
             end: RefCell::default(),
             waker: RefCell::default(),
@@ -191,6 +196,11 @@ impl Handle {
         self.changes.get()
     }
 
+    /// Changes with each transaction that is over.
+    pub(super) fn rests(&self) -> u32 {
+        self.rests.get()
+    }
+
     /// Why it is pinned.
     pub(crate) fn pin(&self) -> Option<Rc<str>> {
         self.pin.borrow().clone()
@@ -241,6 +251,11 @@ impl Handle {
     /// It has been in this state for longer than it may.
     pub(super) fn expire(&self, activity: Activity) {
         self.order(|orders| orders.expired = Some(activity));
+    }
+
+    /// Its transaction takes longer than it may.
+    pub(super) fn overdue(&self) {
+        self.order(|orders| orders.overdue = true);
     }
 
     fn order(&self, give: impl FnOnce(&mut Orders)) {
@@ -294,6 +309,9 @@ impl Handle {
     pub(super) fn set_activity(&self, activity: Activity) {
         if self.activity.replace(activity) != activity {
             self.change();
+        }
+        if matches!(activity, Activity::Idle | Activity::Pinned) {
+            self.rests.set(self.rests.get().wrapping_add(1));
         }
     }
 

@@ -127,7 +127,12 @@ impl Session {
     /// Whether there are limits that only who reads along can keep.
     fn is_timed(&self) -> bool {
         let settings = &self.shared.settings;
-        !settings.query_timeout().is_zero() || !settings.idle_transaction_timeout().is_zero()
+        let limits = [
+            settings.query_timeout(),
+            settings.idle_transaction_timeout(),
+            settings.transaction_timeout(),
+        ];
+        limits.iter().any(|limit| !limit.is_zero())
     }
 
     fn hand_over(&mut self, lease: &mut Lease) -> io::Result<()> {

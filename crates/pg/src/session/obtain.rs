@@ -40,7 +40,9 @@ impl Session {
         let broke = match timeout(REPLICA_PATIENCE, self.wait(replica)).await {
             Ok(Err(broke)) => Some(broke),
             Ok(Ok(Ok(lease))) => {
-                self.attach_wanted(lease);
+                if let Some(lease) = self.unless_cancelled(lease) {
+                    self.attach_wanted(lease);
+                }
                 return Ok(());
             }
             _ => None,
@@ -80,6 +82,9 @@ impl Session {
         let got = match wait.poll_lease(cx, &self.who) {
             Poll::Ready(got) => Ok(got),
             Poll::Pending => {
+                if let Some(notice) = wait.take_notice() {
+                    notice.encode_notice(self.client_out.tail());
+                }
                 // Answers to what it sent before.
                 while let Did::Work = self.poll_client_out(cx)? {}
                 Err(ready!(self.poll_interruption(cx)))
@@ -93,13 +98,30 @@ impl Session {
     /// A wait is over: a server is there, or the relay refuses the request.
     fn waited(&mut self, got: Result<Result<Lease, SqlError>, Broke>) -> Result<(), End> {
         match got {
-            Ok(Ok(lease)) => self.attach(lease),
+            Ok(Ok(lease)) => {
+                if let Some(lease) = self.unless_cancelled(lease) {
+                    self.attach(lease);
+                }
+            }
             Ok(Err(error)) => self.refused(error),
             Err(Broke::Cancelled) => self.refused(cancelled()),
             Err(Broke::Left) => return Err(End::Vanished),
             Err(Broke::Ended(error)) => return Err(End::Fatal(error)),
         }
         Ok(())
+    }
+
+    /// The server that was waited for, unless a cancel came between its being handed over and now: it
+    /// found nothing that runs, and what it was for must not run after it.
+    fn unless_cancelled(&mut self, lease: Lease) -> Option<Lease> {
+        if !self.handle.orders().cancel {
+            return Some(lease);
+        }
+        self.handle.clear(|orders| orders.cancel = false);
+        lease.unused();
+        lease.give_back();
+        self.refused(cancelled());
+        None
     }
 
     /// A wait that failed is an error of the statement: the client can catch it.

@@ -70,7 +70,7 @@ impl Session {
         self.handle.set_activity(Activity::Waiting);
         let host = Rc::clone(&self.pool.host);
         host.pins.press();
-        let limit = self.shared.settings.wait_timeout;
+        let limit = self.shared.settings.patience();
         let mut turn = pin!(timeout(limit, host.pin_turn()));
         let got = poll_fn(|cx| {
             if let Poll::Ready(got) = turn.as_mut().poll(cx) {

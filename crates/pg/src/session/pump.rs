@@ -102,6 +102,18 @@ impl Session {
                 return self.expired(activity);
             }
         }
+        if orders.overdue {
+            self.handle.clear(|orders| orders.overdue = false);
+            // It may have ended meanwhile.
+            if self.lease.is_some()
+                && (self.relay.told() != TxStatus::Idle || self.relay.is_client_busy())
+            {
+                return Some(Event::End(End::Fatal(SqlError::fatal(
+                    "25P04",
+                    "terminating connection due to transaction timeout of the pooler",
+                ))));
+            }
+        }
         #[cfg(test)]
         assert!(!orders.fault, "a fault for a test");
         // A statement that runs is waited for: what it belongs to is rolled back after it.

@@ -5,6 +5,7 @@ mod house;
 use std::time::Duration;
 
 use house::{House, Made};
+use tokio::task::yield_now;
 
 use crate::session::Activity;
 use crate::settings::Settings;
@@ -129,6 +130,54 @@ fn e4_an_idle_transaction_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn e4_a_transaction_that_takes_too_long_ends_busy_or_not() {
+    house::run(async {
+        let settings = Settings {
+            transaction_timeout: Duration::from_millis(1),
+            connections: Some(1),
+            ..Settings::default()
+        };
+        let house = House::new(settings).await;
+        let mut idle = house.client(&[]).await;
+        idle.query("begin").await;
+        assert_eq!(idle.end().await, "25P04");
+        let mut busy = house.client(&[]).await;
+        busy.send(&Made::query_bytes("hang")).await;
+        assert_eq!(busy.end().await, "25P04");
+        assert_eq!(house.client(&[]).await.query("one").await, "SELECT I");
+        assert_eq!(
+            house.made.texts(),
+            ["begin", "ROLLBACK", "hang", "ROLLBACK", "one"]
+        );
+        assert_eq!(house.made.cancels.get(), 1);
+    });
+}
+
+#[test]
+fn g4_who_waits_is_told_once_and_waits_on() {
+    house::run(async {
+        let settings = Settings {
+            wait_notify: Duration::from_millis(1),
+            connections: Some(1),
+            ..Settings::default()
+        };
+        let house = House::new(settings).await;
+        let mut first = house.client(&[]).await;
+        let mut second = house.client(&[]).await;
+        first.query("begin").await;
+        for _ in 0..2 {
+            second.send(&Made::query_bytes("one")).await;
+            let notice = second.notice().await;
+            assert!(notice.message.contains("no server connection is free"));
+            assert!(notice.detail.is_some_and(|text| text.contains("1 of 1")));
+            first.query("commit").await;
+            assert_eq!(second.answer().await, "SELECT I");
+            first.query("begin").await;
+        }
+    });
+}
+
+#[test]
 fn e5_a_server_that_dies_is_an_error_and_the_session_goes_on() {
     house::run(async {
         let house = House::with_one_server().await;
@@ -157,6 +206,37 @@ fn f3_a_cancel_reaches_a_client_that_waits_for_a_server() {
         assert_eq!(second.answer().await, "57014 I");
         assert_eq!(first.query("commit").await, "COMMIT I");
         assert_eq!(second.query("one").await, "SELECT I");
+    });
+}
+
+#[test]
+fn f3_a_cancel_reaches_a_client_that_was_just_handed_its_server() {
+    house::run(async {
+        let house = House::new(Settings {
+            connections: Some(1),
+            ..Settings::default()
+        })
+        .await;
+        let mut first = house.client(&[]).await;
+        let mut second = house.client(&[]).await;
+        first.query("begin").await;
+        second.send(&Made::query_bytes("hang")).await;
+        second.until(Activity::Waiting).await;
+        first.send(&Made::query_bytes("commit")).await;
+        let is_waiting = || {
+            house
+                .pooler
+                .stats()
+                .pools
+                .iter()
+                .any(|pool| pool.waiting > 0)
+        };
+        while is_waiting() {
+            yield_now().await;
+        }
+        house.pooler.0.sessions.cancel(&second.key());
+        assert!(second.answer().await.starts_with("57014"));
+        assert_eq!(first.answer().await, "COMMIT I");
     });
 }
 

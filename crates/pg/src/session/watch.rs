@@ -24,6 +24,9 @@ struct Entry {
     settings: Rc<Settings>,
     changes: u32,
     since: Instant,
+    rests: u32,
+    /// When its transaction began, or a little later.
+    begun: Instant,
 }
 
 #[derive(Default)]
@@ -51,6 +54,8 @@ pub(super) fn watch(handle: &Rc<Handle>, settings: &Rc<Settings>, now: Instant) 
             settings: Rc::clone(settings),
             changes: handle.changes(),
             since: now,
+            rests: handle.rests(),
+            begun: now,
         }))
     })
 }
@@ -90,6 +95,7 @@ async fn tick() {
 
 impl Entry {
     fn look(&mut self, now: Instant) {
+        self.look_at_transaction(now);
         let changes = self.handle.changes();
         if changes != self.changes {
             (self.changes, self.since) = (changes, now);
@@ -114,6 +120,23 @@ impl Entry {
         if !limit.is_zero() && now.saturating_duration_since(self.since) >= limit {
             self.since = now;
             self.handle.expire(activity);
+        }
+    }
+
+    fn look_at_transaction(&mut self, now: Instant) {
+        let rests = self.handle.rests();
+        let is_open = matches!(
+            self.handle.activity(),
+            Activity::Active | Activity::IdleInTransaction
+        );
+        if !is_open || rests != self.rests {
+            (self.rests, self.begun) = (rests, now);
+            return;
+        }
+        let limit = self.settings.transaction_timeout();
+        if !limit.is_zero() && now.saturating_duration_since(self.begun) >= limit {
+            self.begun = now;
+            self.handle.overdue();
         }
     }
 }

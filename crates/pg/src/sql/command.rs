@@ -3,7 +3,7 @@
 
 use super::lex::{Kind, Lexer, Token};
 use super::statement::{Scanner, verb};
-use super::{Begin, Change, Flags, Isolation, Verb};
+use super::{Begin, Change, Flags, Isolation, Reset, Verb};
 
 impl Scanner<'_> {
     /// Notes what the command touches by its name and its first words.
@@ -170,6 +170,7 @@ impl Scanner<'_> {
         let token = ahead.next();
         if token.is(b"all") {
             self.seen.flags |= Flags::RESET_ALL | Flags::SETTINGS_UNKNOWN;
+            self.reset = Some(Reset::default());
         } else if token.is(b"transaction") && !is_assigned(ahead) {
             self.seen.flags |= Flags::SETTINGS_LOCAL;
         } else {
@@ -201,7 +202,7 @@ impl Scanner<'_> {
         if value.is(b"default") || value.is(b"local") || bare {
             change = Change::Reset;
         }
-        self.seen.setting(name, change);
+        self.changes(name, change);
     }
 
     fn dotted_setting(&mut self, token: Token<'_>, mut ahead: Lexer<'_>, mut change: Change) {
@@ -232,7 +233,19 @@ impl Scanner<'_> {
         if value.is(b"default") {
             change = Change::Reset;
         }
-        self.seen.setting(&name, change);
+        self.changes(&name, change);
+    }
+
+    fn changes(&mut self, name: &[u8], change: Change) {
+        if change == Change::Reset
+            && let Ok(name) = std::str::from_utf8(name)
+        {
+            self.reset = Some(Reset {
+                name: Some(name.to_ascii_lowercase().into()),
+                ..Reset::default()
+            });
+        }
+        self.seen.setting(name, change);
     }
 
     /// `set_config(name, value, is_local)`, with the lexer behind the bracket.

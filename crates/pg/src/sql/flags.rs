@@ -117,6 +117,8 @@ flags! {
     /// A backslash inside a plain string: how the text reads depends on
     /// `standard_conforming_strings`.
     BACKSLASH = 45;
+    /// A setting whose name is not ASCII: in another encoding than UTF-8 only the server can read it.
+    FOREIGN = 46;
     /// One of `SETTINGS_LOCAL` may decide how later texts are read: where names are looked for, what
     /// constants mean.
     READING_LOCAL = 47;

@@ -169,6 +169,11 @@ impl<'t> Lexer<'t> {
         }
     }
 
+    /// Where the next token is looked for.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// Whether these bytes stand anywhere in the text.
     pub fn mentions(&self, bytes: &[u8]) -> bool {
         memmem::find(self.text, bytes).is_some()

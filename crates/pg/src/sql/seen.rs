@@ -19,6 +19,8 @@ pub struct Seen {
     /// The settings it changes for the session, as far as the text names them; see
     /// [`Flags::SETTINGS_UNKNOWN`]. Each name once, folded to lower case.
     pub settings: Vec<Setting>,
+    /// The `RESET`s of a text with several statements, in order.
+    pub resets: Vec<Reset>,
     /// The name in a single `PREPARE`, `EXECUTE` or `DEALLOCATE`, as PostgreSQL would fold it.
     pub prepared: Option<Box<str>>,
 }
@@ -26,6 +28,9 @@ pub struct Seen {
 impl Seen {
     /// Notes a change of the setting `name` as somebody wrote it.
     pub(super) fn setting(&mut self, name: &[u8], change: Change) {
+        if !name.is_ascii() {
+            self.flags |= Flags::FOREIGN;
+        }
         let Ok(name) = std::str::from_utf8(name) else {
             self.flags |= Flags::SETTINGS_UNKNOWN;
             return;
@@ -50,6 +55,12 @@ impl Seen {
         self.keep(&name, change);
     }
 
+    /// The name that the text takes away, if it is a single `DEALLOCATE` of one.
+    pub fn deallocates(&self) -> Option<&str> {
+        let is_one = self.flags.any(Flags::DEALLOCATE) && self.statements == 1;
+        self.prepared.as_deref().filter(|_| is_one)
+    }
+
     fn keep(&mut self, name: &str, change: Change) {
         self.flags |= Flags::SETTINGS;
         if let Some(known) = self.settings.iter_mut().find(|known| &*known.name == name) {
@@ -66,6 +77,19 @@ impl Seen {
 
     /// So many names are kept; with more, `Flags::SETTINGS_UNKNOWN` is set too.
     pub const SETTINGS_MOST: usize = 8;
+}
+
+/// A statement, one of several, that puts settings back to what they were at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reset {
+    /// The setting, in lower case; `None` for all.
+    pub name: Option<Box<str>>,
+    /// Its number among the statements of the text, from 0.
+    pub statement: u32,
+    /// Where it ends in the text: behind its semicolon.
+    pub end: usize,
+    /// Whether it has one.
+    pub is_closed: bool,
 }
 
 /// One setting of the session that a text changes.

@@ -3,7 +3,7 @@
 
 use super::lex::{Kind, Lexer, Token};
 use super::words::{self, Call};
-use super::{Flags, Route, Seen, Verb};
+use super::{Flags, Reset, Route, Seen, Verb};
 
 /// A scan under way.
 pub struct Scanner<'t> {
@@ -11,6 +11,8 @@ pub struct Scanner<'t> {
     pub seen: Seen,
     /// Whether the statement may run on a replica, as far as it was read.
     pub reads: bool,
+    /// The setting that the statement puts back, or all.
+    pub reset: Option<Reset>,
     /// Whether it calls functions that nobody knows.
     calls: bool,
     verb: Verb,
@@ -68,6 +70,7 @@ impl<'t> Scanner<'t> {
             lexer,
             seen: Seen::default(),
             reads: false,
+            reset: None,
             calls: false,
             verb: Verb::Other,
             brackets: 0,
@@ -108,6 +111,9 @@ impl<'t> Scanner<'t> {
             // From then on a plain `CREATE TABLE` makes a temporary one.
             self.seen.flags |= Flags::TEMP;
         }
+        if self.seen.statements < 2 || self.seen.flags.any(Flags::UNSURE) {
+            self.seen.resets = Vec::new();
+        }
         if self.seen.statements != 1 {
             self.seen.begin = None;
             self.seen.prepared = None;
@@ -138,9 +144,19 @@ impl<'t> Scanner<'t> {
         self.verb = verb(token);
         self.seen.statements = self.seen.statements.saturating_add(1);
         self.seen.verbs.push(self.verb);
+        self.reset = None;
         self.command(self.verb);
+        let reset = self.reset.take();
         while self.take(token) {
             token = self.lexer.next();
+        }
+        if let Some(reset) = reset {
+            self.seen.resets.push(Reset {
+                statement: self.seen.statements - 1,
+                end: self.lexer.at(),
+                is_closed: token.kind == Kind::Semicolon,
+                ..reset
+            });
         }
         if self.place.updates && self.place.pg_settings {
             // A rule turns `UPDATE pg_settings` into set_config.

@@ -60,8 +60,17 @@ impl SqlError {
 
     /// Appends it as an `ErrorResponse`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        build::message(out, b'E', |out| {
-            let severity: &[u8] = if self.fatal { b"FATAL" } else { b"ERROR" };
+        let severity: &[u8] = if self.fatal { b"FATAL" } else { b"ERROR" };
+        self.encode_as(b'E', severity, out);
+    }
+
+    /// Appends it as a `NoticeResponse`: nothing went wrong.
+    pub fn encode_notice(&self, out: &mut Vec<u8>) {
+        self.encode_as(b'N', b"NOTICE", out);
+    }
+
+    fn encode_as(&self, tag: u8, severity: &[u8], out: &mut Vec<u8>) {
+        build::message(out, tag, |out| {
             field(out, b'S', severity);
             field(out, b'V', severity);
             field(out, b'C', &self.code);

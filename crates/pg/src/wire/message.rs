@@ -106,11 +106,10 @@ pub fn command_tag(mut body: &[u8]) -> Option<&[u8]> {
     take_cstr(&mut body)
 }
 
-/// Name and value of a `ParameterStatus`.
-pub fn parameter_status(mut body: &[u8]) -> Option<(&str, &str)> {
+/// Name and value of a `ParameterStatus`; the value is in the session's `client_encoding`.
+pub fn parameter_status(mut body: &[u8]) -> Option<(&str, &[u8])> {
     let name = std::str::from_utf8(take_cstr(&mut body)?).ok()?;
-    let value = std::str::from_utf8(take_cstr(&mut body)?).ok()?;
-    Some((name, value))
+    Some((name, take_cstr(&mut body)?))
 }
 
 /// The columns of a `DataRow`; `None` inside for NULL.

@@ -124,25 +124,30 @@ pub fn take_inherited(config: &Config) -> Result<Sockets, Fault> {
     };
     for address in &config.bind {
         if let Address::Inherited(number) = address {
-            let fault = |what: &str| {
-                Fault::new(Exit::Bind, format!("descriptor {number} {what}")).hint(
-                    "whoever starts Canter must open it, listen on it, and leave it open; \
-                     systemd does so from a `.socket` unit",
-                )
-            };
-            let listener = i32::try_from(*number)
-                .ok()
-                .and_then(|number| process::take_inherited(number).ok())
-                .ok_or_else(|| fault("is not open"))?;
-            if !sockopt::socket_acceptconn(&listener).unwrap_or(false) {
-                return Err(fault("is not a listening socket"));
-            }
-            set_nonblocking(&listener).map_err(|_| fault("cannot be used"))?;
-            let address = inherited_address(&listener, *number, purpose);
-            sockets.push(listener, address);
+            take(&mut sockets, *number)?;
         }
     }
     Ok(sockets)
+}
+
+fn take(sockets: &mut Sockets, number: u32) -> Result<(), Fault> {
+    let fault = |what: &str| {
+        Fault::new(Exit::Bind, format!("descriptor {number} {what}")).hint(
+            "whoever starts Canter must open it, listen on it, and leave it open; \
+             systemd does so from a `.socket` unit",
+        )
+    };
+    let listener = i32::try_from(number)
+        .ok()
+        .and_then(|number| process::take_inherited(number).ok())
+        .ok_or_else(|| fault("is not open"))?;
+    if !sockopt::socket_acceptconn(&listener).unwrap_or(false) {
+        return Err(fault("is not a listening socket"));
+    }
+    set_nonblocking(&listener).map_err(|_| fault("cannot be used"))?;
+    let address = inherited_address(&listener, number, sockets.purpose);
+    sockets.push(listener, address);
+    Ok(())
 }
 
 /// Opens every other address.
@@ -190,6 +195,10 @@ fn bind_all(sockets: &mut Sockets, addresses: &[Address], config: &Config) -> Re
             Address::Unix(path) => {
                 let mode = config.unix_socket_mode.map(|mode| mode.0);
                 bind_unix(sockets, path, mode, backlog)?;
+            }
+            // `canter pool` has no others, and takes them before it opens anything.
+            Address::Inherited(number) if matches!(sockets.purpose, Purpose::Postgres) => {
+                take(sockets, *number)?;
             }
             Address::Inherited(_) => {}
         }

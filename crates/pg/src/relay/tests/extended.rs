@@ -4,7 +4,7 @@ use super::driver::*;
 use crate::relay::Lost;
 use crate::wire::{SqlError, build};
 
-fn prepared(d: &mut Driver, text: &str) -> String {
+pub(super) fn prepared(d: &mut Driver, text: &str) -> String {
     d.client(&[parse("s", text), SYNC.to_vec()].concat());
     let name = server_name(&std::mem::take(&mut d.to_server));
     let done = [PARSED, &z(b'I')].concat();
@@ -12,11 +12,11 @@ fn prepared(d: &mut Driver, text: &str) -> String {
     name
 }
 
-fn run(name: &str) -> Vec<u8> {
+pub(super) fn run(name: &str) -> Vec<u8> {
     [bind("", name), execute(""), SYNC.to_vec()].concat()
 }
 
-fn done() -> Vec<u8> {
+pub(super) fn done() -> Vec<u8> {
     [BOUND, &cz("SELECT 1", b'I')].concat()
 }
 
@@ -200,37 +200,6 @@ fn c5_an_unknown_name_goes_to_the_server_but_never_one_of_ours() {
 }
 
 #[test]
-fn c6_close_succeeds_whatever_it_names_and_is_local() {
-    for cut in CUTS {
-        let mut d = Driver::new(cut);
-        prepared(&mut d, "select c6");
-        let leases = d.leases;
-        d.client(
-            &[
-                close('S', "s"),
-                close('S', "x"),
-                close('P', "s"),
-                SYNC.to_vec(),
-            ]
-            .concat(),
-        );
-        d.told(&[CLOSED, CLOSED, CLOSED, &z(b'I')].concat())
-            .sent(b"");
-        assert_eq!(d.leases, leases);
-        // In a segment with an error before it, it did not happen.
-        let ours = prepared(&mut d, "select c6 again");
-        d.client(&[bind("", "s"), close('S', "s"), SYNC.to_vec()].concat());
-        d.server(&[e("22023", "x"), z(b'I')].concat());
-        d.to_server.clear();
-        d.client(&run("s")).sent(&run(&ours));
-        // The portal of the same name is another thing.
-        d.server(&done());
-        d.client(&[close('P', "s"), SYNC.to_vec()].concat());
-        d.client(&run("s"));
-    }
-}
-
-#[test]
 fn c7_the_oldest_statements_are_closed_between_transactions() {
     let mut d = Driver::new(Cut::Whole);
     d.known = crate::relay::Known::new(std::rc::Rc::clone(&d.known.params), 2);
@@ -285,22 +254,46 @@ fn c8_deallocate_takes_the_name_from_this_client_only() {
 #[test]
 fn c8_deallocate_by_the_extended_protocol_names_the_statement_on_the_server() {
     for cut in CUTS {
-        let mut d = Driver::new(cut);
-        let ours = prepared(&mut d, "select c8 extended");
-        let rest = [bind("", ""), execute(""), SYNC.to_vec()].concat();
-        d.client(&[parse("", "DEALLOCATE s"), rest.clone()].concat());
-        d.sent(&[parse("", &format!("DEALLOCATE {ours}")), rest].concat());
-        d.server(&[PARSED, BOUND, &cz("DEALLOCATE", b'I')].concat())
-            .released();
-        d.client(&[parse("s", "select c8 extended"), SYNC.to_vec()].concat());
-        d.sent(
-            &[
-                close('S', &ours),
-                parse(&ours, "select c8 extended"),
-                SYNC.to_vec(),
-            ]
-            .concat(),
-        );
+        for named in ["", "d"] {
+            let mut d = Driver::new(cut);
+            let ours = prepared(&mut d, "select c8 extended");
+            d.client(&[parse(named, "DEALLOCATE s"), SYNC.to_vec()].concat());
+            let theirs = match named {
+                "" => String::new(),
+                _ => server_name(&d.to_server),
+            };
+            d.sent(&[parse(&theirs, "DEALLOCATE s"), SYNC.to_vec()].concat());
+            let parsed = [PARSED, &z(b'I')].concat();
+            d.server(&parsed).told(&parsed).released();
+            // Parsed is not run, and neither is bound.
+            d.client(&run("s")).sent(&run(&ours)).server(&done());
+            d.told(&done());
+            let on_server = parse("", &format!("DEALLOCATE {ours}"));
+            let bound = [on_server.clone(), bind("", ""), SYNC.to_vec()].concat();
+            d.client(&[bind("", named), SYNC.to_vec()].concat());
+            d.sent(&bound).server(&[PARSED, BOUND, &z(b'I')].concat());
+            d.told(&[BOUND, &z(b'I')].concat()).released();
+            d.client(&run("s")).sent(&run(&ours)).server(&done());
+            d.told(&done());
+            // Nor when it failed.
+            d.client(&run(named));
+            let all = [on_server, bind("", ""), execute(""), SYNC.to_vec()].concat();
+            d.sent(&all);
+            let failed = [BOUND, &e("57014", "x"), &z(b'I')].concat();
+            d.server(&[PARSED, &failed].concat()).told(&failed);
+            let anew = [close('S', &ours), parse(&ours, "select c8 extended")].concat();
+            d.client(&run("s")).sent(&[&anew[..], &run(&ours)].concat());
+            d.server(&[CLOSED, PARSED, &done()].concat()).told(&done());
+            d.client(&run(named)).sent(&all);
+            let gone = [BOUND, &cz("DEALLOCATE", b'I')].concat();
+            d.server(&[PARSED, &gone].concat()).told(&gone).released();
+            d.client(&run("s")).sent(&run("s"));
+            d.server(&[e("26000", "x"), z(b'I')].concat())
+                .to_client
+                .clear();
+            d.client(&[parse("s", "select c8 extended"), SYNC.to_vec()].concat());
+            d.sent(&[&anew[..], SYNC].concat());
+        }
     }
 }
 

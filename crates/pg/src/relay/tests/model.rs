@@ -126,8 +126,13 @@ impl Server {
                 self.statements.remove(&b"a"[..]).ok_or("26000")?;
                 return Ok(c("DEALLOCATE"));
             }
+            _ if text.starts_with("DEALLOCATE ") => {
+                let name = &text.as_bytes()["DEALLOCATE ".len()..];
+                self.statements.remove(name).ok_or("26000")?;
+                return Ok(c("DEALLOCATE"));
+            }
             "reset timezone" => return Ok(c("RESET")),
-            _ if text.starts_with("SELECT 's'") => return Ok(c("SELECT 0")),
+            _ if text.starts_with("SELECT ") => return Ok(c("SELECT 0")),
             _ => {}
         }
         Ok([row(&[text]), c("SELECT 1")].concat())
@@ -192,7 +197,7 @@ impl Server {
                 let text = self.portals.get(&portal).ok_or("34000")?.clone();
                 let done = self.run(&text)?;
                 // Such a portal runs once.
-                if text == b"deallocate all" {
+                if text.to_ascii_lowercase().starts_with(b"deallocate") {
                     self.portals.insert(portal, b"done".to_vec());
                 }
                 Ok(done)
@@ -220,6 +225,11 @@ fn request(state: &mut u64, pipelined: bool) -> Vec<u8> {
     ];
     let name = names[random(state) as usize % names.len()];
     let text = texts[random(state) as usize % texts.len()];
+    if name.is_empty() && random(state).is_multiple_of(16) {
+        // Bound before its name is there it finds none, which differs.
+        let once = [parse("", "deallocate a"), bind("", ""), execute("")];
+        return [&once.concat()[..], SYNC, &parse("", "one")].concat();
+    }
     if pipelined && name.is_empty() {
         return [parse("", text), bind("", ""), execute("")].concat();
     }
@@ -318,9 +328,15 @@ fn compare(seed: u64, pipelined: bool) {
     );
 }
 
+/// `CANTER_MODEL_SEEDS` asks for more.
+fn seeds() -> u64 {
+    let asked = std::env::var("CANTER_MODEL_SEEDS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(2000)
+}
+
 #[test]
 fn b2_c2_a_client_cannot_tell_the_relay_from_a_server_of_its_own() {
-    for seed in 0..1500 {
+    for seed in 0..seeds() {
         compare(seed, false);
     }
 }
@@ -328,7 +344,7 @@ fn b2_c2_a_client_cannot_tell_the_relay_from_a_server_of_its_own() {
 #[test]
 fn b3_c4_a_pipelining_client_cannot_either() {
     // One in a thousand takes a name twice behind a ROLLBACK without its Sync, which differs.
-    for seed in 0..1000 {
+    for seed in 0..seeds() {
         compare(seed, true);
     }
 }

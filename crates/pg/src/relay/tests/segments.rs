@@ -2,6 +2,7 @@
 //! whatever waits for an answer inside of one would wait for ever.
 
 use super::driver::*;
+use super::extended;
 use crate::relay::Label;
 use crate::relay::Lost;
 use crate::wire::build;
@@ -25,7 +26,9 @@ fn zoned(cut: Cut) -> Driver {
     Driver::with(cut, &[("timezone", "Europe/Paris")], false)
 }
 
-const BACK: &str = "SELECT pg_catalog.set_config('timezone','Europe/Paris',false)";
+const BACK: &str = "SELECT CASE WHEN NOT EXISTS(SELECT 1 FROM pg_catalog.pg_settings \
+    WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) 'timezone' AND source OPERATOR(pg_catalog.=) 'session') \
+    THEN pg_catalog.set_config('timezone','Europe/Paris',false) END";
 
 #[test]
 fn d6_b3_a_reset_by_the_extended_protocol_goes_on_to_its_sync() {
@@ -317,4 +320,122 @@ fn b3_more_steps_than_may_be_owed_get_their_answers_without_a_sync() {
     d.server(&[PARSED, BOUND, PARSED].concat());
     assert_eq!(d.to_client.len(), 5 * 20_002);
     assert!(d.known.label.is_empty() && Label::same(&d.known.label, d.relay.label()));
+}
+
+#[test]
+fn c8_a_portal_that_deallocates_finds_nothing_when_the_name_is_gone() {
+    let mut d = Driver::new(Cut::Whole);
+    let ours = extended::prepared(&mut d, "select c8 portal");
+    d.client(&q("begin"))
+        .server(&cz("BEGIN", b'T'))
+        .to_server
+        .clear();
+    d.client(&[parse("", "DEALLOCATE s"), bind("p", ""), SYNC.to_vec()].concat());
+    d.server(&[PARSED, PARSED, BOUND, &z(b'T')].concat());
+    d.to_server.clear();
+    d.client(&[close('S', "s"), execute("p"), SYNC.to_vec()].concat());
+    d.sent(&[close('S', &ours), execute("p"), SYNC.to_vec()].concat());
+}
+
+#[test]
+fn c4_a_pipelined_rollback_ends_the_failed_transaction_before_the_next_parse() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = extended::prepared(&mut d, "select c4 rollback");
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&q("fail"))
+            .server(&[e("22012", "x"), z(b'E')].concat());
+        d.to_client.clear();
+        d.to_server.clear();
+        let rollback = [parse("", "rollback"), bind("", ""), execute("")].concat();
+        d.client(&[&rollback[..], &parse("t", "select c4 rollback"), SYNC].concat());
+        // Whether the transaction has failed is the server's to say.
+        let anew = [close('S', &ours), parse(&ours, "select c4 rollback")].concat();
+        d.sent(&[&rollback[..], &anew, SYNC].concat());
+        d.server(&[PARSED, BOUND, &c("ROLLBACK"), CLOSED, PARSED, &z(b'I')].concat());
+        d.told(&[PARSED, BOUND, &c("ROLLBACK"), PARSED, &z(b'I')].concat())
+            .released();
+        d.client(&extended::run("t"))
+            .sent(&extended::run(&ours))
+            .server(&extended::done());
+        // And without it, it says so.
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&q("fail"))
+            .server(&[e("22012", "x"), z(b'E')].concat());
+        d.to_client.clear();
+        d.to_server.clear();
+        d.client(&[parse("u", "select c4 rollback"), SYNC.to_vec()].concat());
+        d.sent(&[&anew[..], SYNC].concat());
+        let refused = [e("25P02", "x"), z(b'E')].concat();
+        d.server(&[CLOSED, &refused].concat()).told(&refused);
+    }
+}
+
+#[test]
+fn c12_a_statement_too_long_to_be_kept_passes_and_has_its_server_until_it_was_used() {
+    let text = format!("select '{}'", "t".repeat(crate::relay::GATHER_PARSE));
+    let long = parse("", &text);
+    let (head, tail) = long.split_at(100);
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&head[..5]).sent(b"").released();
+    d.client(&head[5..]).sent(head).client(tail).sent(tail);
+    d.client(SYNC)
+        .sent(SYNC)
+        .server(&[PARSED, &z(b'I')].concat());
+    // No other server could be given it.
+    d.told(&[PARSED, &z(b'I')].concat()).held();
+    assert!(d.relay.pin_reason().is_some());
+    d.client(&extended::run(""))
+        .sent(&extended::run(""))
+        .server(&extended::done())
+        .held();
+    // Run, it may have touched anything.
+    assert!(d.sql().contains("pg_listening_channels"));
+    d.server(&cz("SELECT 0", b'I')).released();
+    d.client(&extended::run(""))
+        .sent(&extended::run("canter_?"));
+    // One that fails is none.
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&[&long[..], SYNC].concat());
+    d.server(&[e("42601", "x"), z(b'I')].concat()).released();
+    // Another statement takes its place.
+    d.client(&[&long[..], SYNC].concat());
+    d.server(&[PARSED, &z(b'I')].concat()).held();
+    d.client(&q("one")).server(&cz("ONE", b'I')).released();
+    // One with a name is refused, since it is to be found on every server.
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&[&parse("s", &text)[..], SYNC].concat());
+    assert!(show(&d.to_client).contains("54000"));
+    d.sent(b"").released();
+}
+
+#[test]
+fn c6_close_succeeds_whatever_it_names_and_is_local() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        extended::prepared(&mut d, "select c6");
+        let leases = d.leases;
+        d.client(
+            &[
+                close('S', "s"),
+                close('S', "x"),
+                close('P', "s"),
+                SYNC.to_vec(),
+            ]
+            .concat(),
+        );
+        d.told(&[CLOSED, CLOSED, CLOSED, &z(b'I')].concat())
+            .sent(b"");
+        assert_eq!(d.leases, leases);
+        // In a segment with an error before it, it did not happen.
+        let ours = extended::prepared(&mut d, "select c6 again");
+        d.client(&[bind("", "s"), close('S', "s"), SYNC.to_vec()].concat());
+        d.server(&[e("22023", "x"), z(b'I')].concat());
+        d.to_server.clear();
+        d.client(&extended::run("s")).sent(&extended::run(&ours));
+        // The portal of the same name is another thing.
+        d.server(&extended::done());
+        d.client(&[close('P', "s"), SYNC.to_vec()].concat());
+        d.client(&extended::run("s"));
+    }
 }

@@ -4,7 +4,7 @@ use super::driver::*;
 use crate::relay::Lost;
 use crate::wire::SqlError;
 
-fn probe(d: &mut Driver, rows: &[&[&str]]) {
+pub(super) fn probe(d: &mut Driver, rows: &[&[&str]]) {
     let mut answer = message(b'T', b"\0\0");
     for row_of in rows {
         answer.extend(row(row_of));
@@ -100,10 +100,9 @@ fn d6_reset_gives_the_client_its_own_start_back() {
             .sent(&q("RESET timezone"));
         let reported = message(b'S', b"TimeZone\0UTC\0");
         d.server(&[c("RESET"), reported.clone(), z(b'I')].concat());
-        assert_eq!(
-            d.sql(),
-            "SELECT pg_catalog.set_config('timezone','Europe/Paris',false)"
-        );
+        let sql = d.sql();
+        let put_back = "pg_catalog.set_config('timezone','Europe/Paris',false)";
+        assert!(sql.contains(put_back), "{sql}");
         d.to_client.clear();
         let back = message(b'S', b"TimeZone\0Europe/Paris\0");
         d.server(&[row(&["x"]), c("SELECT 1"), back.clone(), z(b'I')].concat());
@@ -552,4 +551,36 @@ fn a7_parameters_of_another_server_are_told() {
     d.known.params = crate::relay::Params::new([("TimeZone", "UTC"), ("server_version", "17.0")]);
     d.client(&q("x"))
         .told(&message(b'S', b"server_version\x0017.0\0"));
+}
+
+#[test]
+fn d6_statements_behind_a_reset_find_the_clients_own_start() {
+    for cut in CUTS {
+        let mut d = Driver::with(cut, &[("timezone", "Europe/Paris")], false);
+        let (head, tail) = (
+            "/* é */ select 0; RESET timezone;",
+            " select now(); nonsense",
+        );
+        let put_back = " SELECT pg_catalog.set_config('timezone','Europe/Paris',false);";
+        d.client(&q(&format!("{head}{tail}")));
+        d.sent(&q(&format!("{head}{put_back}{tail}")));
+        let of = |value: &str| [message(b'T', b"\0\0"), row(&[value]), c("SELECT 1")].concat();
+        d.server(&[of("0"), c("RESET"), of("Europe/Paris"), of("now")].concat());
+        d.told(&[of("0"), c("RESET"), of("now")].concat());
+        // Characters are counted, from 1.
+        let sent = format!("{head}{put_back} select now(); ").chars().count() + 1;
+        let meant = format!("{head} select now(); ").chars().count() + 1;
+        let error = |at: usize| {
+            let fields = format!("SERROR\0VERROR\0C42601\0Mx\0P{at}\0\0");
+            [message(b'E', fields.as_bytes()), z(b'I')].concat()
+        };
+        d.server(&error(sent)).told(&error(meant));
+        // All is asked for: what was rolled back is not known.
+        assert!(d.sql().contains("current_setting('timezone',true)"));
+        d.server(&cz("SELECT 0", b'I')).released();
+        // Nothing to put back: the text is its own.
+        let mut d = Driver::with(cut, &[("timezone", "Europe/Paris")], false);
+        let text = "RESET lock_timeout; select 1";
+        d.client(&q(text)).sent(&q(text));
+    }
 }

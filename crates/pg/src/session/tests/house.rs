@@ -313,6 +313,14 @@ impl Client {
         format!("{came_to} closed")
     }
 
+    /// The next message, which is a notice.
+    pub(super) async fn notice(&mut self) -> SqlError {
+        let next = self.next().await;
+        let (tag, body) = next.expect("the connection is open");
+        assert_eq!(tag, b'N');
+        SqlError::decode(&body)
+    }
+
     /// The SQLSTATE the connection was ended with.
     pub(super) async fn end(&mut self) -> String {
         let mut came_to = String::new();
@@ -321,6 +329,18 @@ impl Client {
             came_to = SqlError::decode(&body).code_str().to_owned();
         }
         came_to
+    }
+
+    /// What a cancel request for it has.
+    pub(super) fn key(&self) -> BackendKey {
+        let mut rest = &self.greeting[..];
+        while let Some(frame) = Frame::decode(rest).unwrap() {
+            if frame.tag == b'K' {
+                return BackendKey::decode(frame.body_of(rest).unwrap()).unwrap();
+            }
+            rest = &rest[frame.total()..];
+        }
+        panic!("the greeting has no key");
     }
 
     pub(super) async fn until(&self, activity: Activity) {

@@ -1,0 +1,55 @@
+//! A `Parse` that is too long to be kept.
+//!
+//! Owns letting it pass without a name, and refusing it with one. What is bound to it is
+//! `super::extended`'s.
+
+use super::again::Replay;
+use super::request::{Message, Step};
+use super::{Io, Long, Relay, Segment, Want};
+use crate::wire::SqlError;
+use crate::wire::frame::Frame;
+
+impl Relay {
+    /// A statement too long to be kept: without a name it passes unread, and has its server to itself
+    /// until it was run.
+    pub(super) fn long_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        let Some(first) = message.rest.get(Frame::HEADER) else {
+            return Step::Stop(Want::Bytes(Frame::HEADER + 1));
+        };
+        if *first != 0 {
+            return self.refuse_long_parse(message, io);
+        }
+        if self.limbo.is_some() {
+            self.limbo_refuses_step(io);
+            return self.drop_message(message);
+        }
+        if !self.attached {
+            return self.without_server(message, io);
+        }
+        if self.segment != Segment::Server {
+            self.segment = Segment::Server;
+            self.segments += 1;
+        }
+        self.replay = Replay::Off;
+        self.replace_unnamed();
+        self.unnamed_long = Long::Fresh;
+        self.unnamed_touches = true;
+        self.forward(message, io)
+    }
+
+    fn refuse_long_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+        if !self.owed.is_empty() {
+            return Step::Stop(Want::Answers);
+        }
+        SqlError::error("54000", "the statement is too long to be prepared")
+            .hint("send it as a simple query")
+            .encode(io.to_client);
+        self.segment = if self.attached {
+            Segment::Server
+        } else {
+            Segment::Local
+        };
+        self.skip = true;
+        self.drop_message(message)
+    }
+}
