@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import tomli
+from harness.browser import CHROMIUM, read_by_day_and_by_night
 from harness.operated import PROGRAM, until
 from harness.pooler import url_of
 from harness.postgres import Postgres
@@ -80,6 +81,8 @@ def test_b6_a_page_that_waits_gets_threads_and_a_file_that_serve_reads(tmp_path:
     text = page.read_text()
     assert "<svg" in text and "http" not in text.replace("http://www.w3.org", "")
     assert left_behind(tmp_path) == []
+    if CHROMIUM:
+        read_by_day_and_by_night(page, tmp_path)
 
 
 SHORT = ("--time", "12s")

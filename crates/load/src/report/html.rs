@@ -60,7 +60,7 @@ width:14px;height:3px;margin-right:6px;vertical-align:4px;background:currentColo
 .h:hover{fill:var(--ink);opacity:.07}.scroll{overflow-x:auto}table{border-collapse:collapse;margin:10px 0 0;\
 font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 14px 4px 0;border-bottom:1px solid var(--line)}\
 th{color:var(--soft);font-weight:400;font-size:14px}th:first-child,td:first-child{text-align:left}\
-table.n td:not(:first-child){white-space:nowrap}\
+main>table{display:block;overflow-x:auto}h1,.sub,p{overflow-wrap:anywhere}table.n td:not(:first-child){white-space:nowrap}\
 h2{font-size:18px;margin:34px 0 4px}.bad{color:var(--bad)}code{font-size:14px}pre{overflow-x:auto;padding:12px;\
 border:1px solid var(--line)}tr.pick td{font-weight:600}";
 
