@@ -8,10 +8,12 @@ use crate::findings::{Findings, Key, identity};
 use crate::forecast;
 use crate::history::{Gauges, History};
 use crate::observation::{Group, Name, Observation, Place, Told};
+use crate::phases::{PHASES, Phases};
 use crate::releases::Before;
 use crate::routes::{Answers, Route, Routes, is_timeout};
 use crate::rules::{Verdict, judge, judge_growth, judge_request};
 use crate::statement::Traits;
+use crate::window::Window;
 
 /// Statements whose text is kept.
 const MOST_STATEMENTS: usize = 1000;
@@ -37,6 +39,22 @@ pub struct Counted {
     pub total_us: u64,
     /// The longest.
     pub max_us: u64,
+    /// Runs, and microseconds in them, by the hour.
+    hour: (Window<4>, Window<4>),
+}
+
+impl Counted {
+    /// Runs of the last hour, and microseconds in them.
+    pub fn last_hour(&self, now_s: u64) -> (u64, u64) {
+        (self.hour.0.sum(now_s), self.hour.1.sum(now_s))
+    }
+}
+
+/// All requests together, by the hour.
+#[derive(Debug, Default)]
+struct Hour {
+    requests: Window,
+    phases: [Window; PHASES],
 }
 
 /// Everything that is known.
@@ -49,6 +67,7 @@ pub struct Site {
     /// How many requests were observed.
     observed: u64,
     routes: Routes,
+    hour: Hour,
     findings: Findings,
     history: History,
     acknowledged: HashSet<String>,
@@ -88,6 +107,7 @@ impl Site {
             calls: 0,
             total_us: 0,
             max_us: 0,
+            hour: Default::default(),
         });
     }
 
@@ -124,6 +144,10 @@ impl Site {
     pub fn observe(&mut self, now_s: u64, observation: &Observation<'_>) -> bool {
         let wall = observation.phases.wall_us();
         self.observed += 1;
+        self.hour.requests.add(now_s, 1);
+        for (window, us) in self.hour.phases.iter_mut().zip(observation.phases.0) {
+            window.add(now_s, us);
+        }
         self.history.add(
             &observation.phases,
             observation.queries,
@@ -173,6 +197,8 @@ impl Site {
                 counted.calls += u64::from(group.count);
                 counted.total_us = counted.total_us.saturating_add(group.total_us);
                 counted.max_us = counted.max_us.max(group.max_us);
+                counted.hour.0.add(now.0, group.count.into());
+                counted.hour.1.add(now.0, group.total_us);
                 traits = counted.told.traits;
             }
             if let Some(verdict) = judge(group, traits) {
@@ -287,6 +313,12 @@ impl Site {
         self.routes.total()
     }
 
+    /// Requests of the last hour, and where their time went.
+    pub fn last_hour(&self, now_s: u64) -> (u64, Phases) {
+        let phases = self.hour.phases.map(|window| window.sum(now_s));
+        (self.hour.requests.sum(now_s), Phases(phases))
+    }
+
     /// The routes, in order of appearance.
     pub fn routes(&self) -> &[Route] {
         self.routes.rows()
@@ -366,7 +398,10 @@ impl Site {
     /// Bytes that are held, about: for the bound on memory.
     pub fn bytes(&self) -> usize {
         let text = |string: &String| string.capacity() + size_of::<String>();
-        let statements = self.statements.values().map(|it| text(&it.told.text) + 96);
+        let statements = self
+            .statements
+            .values()
+            .map(|it| text(&it.told.text) + 96 + 2 * size_of::<Window<4>>());
         let places = self.places.values();
         let places =
             places.map(|(_, it)| text(&it.file) + text(&it.function) + text(&it.source) + 40);

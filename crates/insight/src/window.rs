@@ -1,20 +1,29 @@
-//! Owns sums over the last hour, in twelve parts of five minutes.
+//! Owns sums over the last hour, in parts: twelve of five minutes, or fewer where there are many sums.
 //! Leaves what is summed to its callers.
 
-const PARTS: usize = 12;
-const PART_S: u64 = 300;
 /// Less than this is no ground to speak of an hour.
 const LEAST_S: u64 = 60;
 
 /// A sum over the last hour.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Window {
+#[derive(Clone, Copy, Debug)]
+pub struct Window<const PARTS: usize = 12> {
     parts: [u64; PARTS],
     /// The part that was added to last, counted from the start of time.
     newest: u64,
 }
 
-impl Window {
+impl<const PARTS: usize> Default for Window<PARTS> {
+    fn default() -> Self {
+        Self {
+            parts: [0; PARTS],
+            newest: 0,
+        }
+    }
+}
+
+impl<const PARTS: usize> Window<PARTS> {
+    const PART_S: u64 = 3600 / PARTS as u64;
+
     /// Adds at a time.
     pub fn add(&mut self, now_s: u64, amount: u64) {
         self.forget(now_s);
@@ -35,7 +44,7 @@ impl Window {
     }
 
     fn forget(&mut self, now_s: u64) {
-        self.forget_to(now_s / PART_S);
+        self.forget_to(now_s / Self::PART_S);
     }
 
     fn forget_to(&mut self, part: u64) {
@@ -48,16 +57,19 @@ impl Window {
         self.newest = self.newest.max(part);
     }
 
-    /// What an hour comes to, when counting began at `since_s`.
-    pub fn per_hour(&self, now_s: u64, since_s: u64) -> u64 {
+    /// What was added in the last hour.
+    pub fn sum(&self, now_s: u64) -> u64 {
         let mut copy = *self;
         copy.forget(now_s);
-        let sum = copy
-            .parts
-            .iter()
-            .fold(0_u64, |sum, part| sum.saturating_add(*part));
+        let parts = copy.parts.iter();
+        parts.fold(0_u64, |sum, part| sum.saturating_add(*part))
+    }
+
+    /// What an hour comes to, when counting began at `since_s`.
+    pub fn per_hour(&self, now_s: u64, since_s: u64) -> u64 {
+        let sum = self.sum(now_s);
         // The oldest part is whole, the newest is not: eleven and a piece.
-        let window = (PARTS as u64 - 1) * PART_S + now_s % PART_S + 1;
+        let window = (PARTS as u64 - 1) * Self::PART_S + now_s % Self::PART_S + 1;
         let seen = now_s
             .saturating_sub(since_s)
             .clamp(LEAST_S, window.max(LEAST_S));
@@ -71,13 +83,14 @@ mod tests {
 
     #[test]
     fn an_hour_is_told_from_what_was_seen_and_forgotten_after() {
-        let mut window = Window::default();
+        let mut window = <Window>::default();
         window.add(1000, 10);
         assert_eq!(window.per_hour(1000, 1000), 600);
+        assert_eq!((window.sum(1000), window.sum(1000 + 2 * 3600)), (10, 0));
         window.add(1000 + 1800, 10);
         assert_eq!(window.per_hour(2800, 1000), 40);
         assert_eq!(window.per_hour(1000 + 2 * 3600, 1000), 0);
-        let (mut early, mut late) = (Window::default(), Window::default());
+        let (mut early, mut late) = (<Window>::default(), <Window>::default());
         early.add(1000, 10);
         late.add(2800, 20);
         for (one, other) in [(early, late), (late, early)] {

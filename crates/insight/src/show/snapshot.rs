@@ -33,6 +33,17 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
         } else {
             json.text("sentence", &Phases::default().sentence());
         }
+        let (requests, phases) = site.last_hour(live.now_s);
+        json.key("hour", |json| {
+            json.object(|json| {
+                json.number("requests", requests);
+                json.list("phases_ms", |json| {
+                    for us in phases.0 {
+                        json.element(us / 1000);
+                    }
+                });
+            });
+        });
         json.list("phases", |json| {
             for phase in Phase::ALL {
                 json.text_element(phase.word());
@@ -57,6 +68,9 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
                     json.text("id", &format!("{name:016x}"));
                     json.text("sql", &counted.told.text);
                     json.number("calls", counted.calls);
+                    let (calls, us) = counted.last_hour(live.now_s);
+                    json.number("calls_hour", calls);
+                    json.ms("hour_ms", us);
                     json.ms("total_ms", counted.total_us);
                     json.ms("max_ms", counted.max_us);
                 });

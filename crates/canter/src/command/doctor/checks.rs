@@ -71,12 +71,18 @@ impl Known<'_> {
         self.measured["routes"].as_array().into_iter().flatten()
     }
 
-    /// Milliseconds in an hour that all requests spend in a phase, and its share of all their time.
+    /// Requests of the last hour.
+    fn requests(&self) -> u64 {
+        self.measured["hour"]["requests"].as_u64().unwrap_or(0)
+    }
+
+    /// Milliseconds in an hour that all requests spend in a phase, and its share of all their time; both of
+    /// the last hour, so that what was mended is soon forgotten.
     fn phase(&self, word: &str) -> (f64, f64) {
-        let total = &self.measured["total"];
+        let (total, last) = (&self.measured["total"], &self.measured["hour"]);
         let names = self.measured["phases"].as_array();
         let place = names.and_then(|names| names.iter().position(|name| name == word));
-        let spent: Vec<f64> = total["phases_ms"]
+        let spent: Vec<f64> = last["phases_ms"]
             .as_array()
             .into_iter()
             .flatten()
@@ -94,9 +100,15 @@ impl Known<'_> {
         let rows = self.measured["statements"].as_array().into_iter().flatten();
         let rows = rows.filter(|row| row["sql"].as_str().is_some_and(|sql| sql.contains(name)));
         rows.fold((0, 0.0), |(calls, ms), row| {
-            let more = row["calls"].as_u64().unwrap_or(0);
-            (calls + more, ms + row["total_ms"].as_f64().unwrap_or(0.0))
+            let more = row["calls_hour"].as_u64().unwrap_or(0);
+            (calls + more, ms + row["hour_ms"].as_f64().unwrap_or(0.0))
         })
+    }
+
+    /// What was counted in the last hour, as of a whole one: the server may not run for that long yet.
+    fn whole_hour(&self, ms: f64) -> f64 {
+        let uptime = self.measured["uptime_s"].as_f64().unwrap_or(0.0);
+        ms * 3600.0 / uptime.clamp(60.0, 3600.0)
     }
 
     /// What was counted since the start, as of an hour.
@@ -193,7 +205,10 @@ fn steps(known: &Known<'_>) -> Vec<Advice> {
             ..advice(
                 word,
                 title,
-                format!("{what}: {:.0} % of all their time", share * 100.0),
+                format!(
+                    "{what}: {:.0} % of all their time in the last hour",
+                    share * 100.0
+                ),
                 remedy,
             )
         })
@@ -281,11 +296,13 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
     let (calls, ms) = known.table("django_session");
     if known.settings["has_sessions"] == true && engine.ends_with("backends.db") && calls > 0 {
         found.push(Advice {
-            gain_ms: Some(known.per_hour(ms)),
+            gain_ms: Some(known.whole_hour(ms)),
             ..advice(
                 "sessions",
                 "sessions are read from the database in each request",
-                format!("SESSION_ENGINE is {engine}: {calls} statements, {ms:.0} ms"),
+                format!(
+                    "SESSION_ENGINE is {engine}: {calls} statements, {ms:.0} ms in the last hour"
+                ),
                 "SESSION_ENGINE = \"django.contrib.sessions.backends.cached_db\"",
             )
         });
@@ -299,14 +316,14 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
         ));
     }
     let (calls, ms) = known.table("auth_user");
-    let requests = known.measured["total"]["requests"].as_u64().unwrap_or(0);
+    let requests = known.requests();
     if calls * 2 > requests && calls >= 100 {
         found.push(Advice {
-            gain_ms: Some(known.per_hour(ms)),
+            gain_ms: Some(known.whole_hour(ms)),
             ..advice(
                 "users",
                 "the user is read from the database in most requests",
-                format!("{calls} statements on auth_user in {requests} requests, {ms:.0} ms"),
+                format!("{calls} statements on auth_user in {requests} requests, {ms:.0} ms in the last hour"),
                 "read request.user only where it is needed, or keep what pages show of it in the session",
             )
         });

@@ -17,7 +17,8 @@ fn healthy() -> Json {
 
 fn measured() -> Json {
     json!({"uptime_s": 3600, "phases": ["app", "gil", "queue", "pool"],
-           "total": {"requests": 1000, "time_per_hour_ms": 100_000.0, "phases_ms": [96_000, 2000, 1000, 1000]},
+           "total": {"requests": 9000, "time_per_hour_ms": 100_000.0, "phases_ms": [0, 500_000, 0, 0]},
+           "hour": {"requests": 1000, "phases_ms": [96_000, 2000, 1000, 1000]},
            "routes": [{"route": "/news/<pk>/", "compared": 100, "same": 10, "time_per_hour_ms": 9000.0}],
            "findings": [], "statements": []})
 }
@@ -97,7 +98,7 @@ fn each_setting_is_said_where_it_is_due() {
 #[test]
 fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
     let mut found = measured();
-    found["total"]["phases_ms"] = json!([40_000, 30_000, 0, 30_000]);
+    found["hour"]["phases_ms"] = json!([40_000, 30_000, 0, 30_000]);
     found["findings"] = json!([
         {"id": "aa", "rule": "n_plus_one", "title": "one query for each row", "route": "GET /api/",
          "count": 20, "file": "v.py", "line": 4, "advice": "select_related(\"x\")", "lost_per_hour_ms": 90_000.0},
@@ -106,8 +107,7 @@ fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
         {"id": "cc", "rule": "slow", "acknowledged": true, "lost_per_hour_ms": 99_999.0}]);
     found["routes"] = json!([{"route": "/news/<pk>/", "compared": 100, "same": 90,
                               "time_per_hour_ms": 50_000.0}]);
-    found["statements"] =
-        json!([{"sql": "SELECT a FROM django_session", "calls": 500, "total_ms": 2000.0}]);
+    found["statements"] = json!([{"sql": "SELECT a FROM django_session", "calls": 9000, "total_ms": 90_000.0, "calls_hour": 500, "hour_ms": 2000.0}]);
     let mut settings = healthy();
     settings["session_engine"] = json!("django.contrib.sessions.backends.db");
     settings["debug"] = json!(true);
@@ -124,4 +124,29 @@ fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
     assert!(told[3].evidence.contains("30 %") && told[3].title == "too many threads");
     assert_eq!(told[5].gain_ms, Some(2000.0));
     assert!(told[6].remedy.contains("canter queries --explain bb"));
+}
+
+#[test]
+fn a_queue_and_users_that_are_read_are_said_and_forgotten_with_the_hour() {
+    let mut found = measured();
+    found["hour"]["phases_ms"] = json!([60_000, 0, 40_000, 0]);
+    found["statements"] = json!([{"sql": "SELECT a FROM auth_user", "calls": 9000, "total_ms": 900.0,
+                                  "calls_hour": 800, "hour_ms": 400.0}]);
+    let told = advise(&healthy(), &found, &[]);
+    let ids: Vec<_> = told.iter().map(|one| one.id).collect();
+    assert_eq!(ids, ["queue", "users"]);
+    assert_eq!(told[0].gain_ms, Some(40_000.0));
+    assert!(
+        told[1]
+            .evidence
+            .contains("800 statements on auth_user in 1000 requests")
+    );
+    // Mended an hour ago: what was counted since the start says nothing any more.
+    found["hour"] = json!({"requests": 1000, "phases_ms": [100_000, 0, 0, 0]});
+    found["statements"][0]["calls_hour"] = json!(0);
+    assert_eq!(ids_of(&found), [""; 0]);
+}
+
+fn ids_of(found: &Json) -> Vec<&'static str> {
+    ids(&healthy(), found)
 }
