@@ -426,6 +426,7 @@ impl Relay {
                 self.unnamed = before.into_vec();
                 self.unnamed_touches = true;
             }
+            Owed::BindTaker(portal) => self.takers.retain(|taker| taker.portal != portal),
             Owed::Named(name) => {
                 self.names_owed = self.names_owed.saturating_sub(1);
                 self.names.remove(&name);

@@ -40,6 +40,8 @@ pub(super) enum Owed {
     Local(&'static [u8]),
     /// As `Local`, for a statement's name taken away with `Close`: put back if it is skipped.
     Closed(Box<(Box<[u8]>, Rc<Statement>)>),
+    /// `Bind` of a `DEALLOCATE` to this portal, which takes nothing away if that is skipped.
+    BindTaker(Box<[u8]>),
     /// `Execute` of a `DEALLOCATE`: the name that it takes away is put back if it fails.
     Deallocate(Box<(Box<[u8]>, Rc<Statement>)>),
     /// Nothing is owed, but what was the unnamed statement before the next request is so again if
@@ -111,7 +113,7 @@ impl Owed {
         match (self, tag) {
             (Self::Query(_) | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
             | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
-            | (Self::Bind(_), b'2')
+            | (Self::Bind(_) | Self::BindTaker(_), b'2')
             | (Self::Close(_), b'3')
             | (Self::DescribeStatement(_) | Self::DescribePortal, b'T' | b'n')
             | (Self::Execute | Self::Deallocate(_), b'C' | b'I' | b's') => Some(true),

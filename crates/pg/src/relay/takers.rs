@@ -51,7 +51,7 @@ impl Relay {
             there,
         });
         let step = self.forward_bind(message, head, b"", io);
-        self.owed.push(Owed::Bind(None));
+        self.owed.push(Owed::BindTaker(head.portal.into()));
         Some(step)
     }
 

@@ -439,3 +439,26 @@ fn c6_close_succeeds_whatever_it_names_and_is_local() {
         d.client(&extended::run("s"));
     }
 }
+
+#[test]
+fn c8_a_portal_of_the_same_name_is_not_the_one_that_was_skipped() {
+    let mut d = Driver::new(Cut::Whole);
+    extended::prepared(&mut d, "select c8 skipped");
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    let other = [parse("", "rollback"), bind("p", ""), SYNC.to_vec()].concat();
+    d.client(&other);
+    d.server(&[PARSED, BOUND, &z(b'T')].concat());
+    let skipped = [parse("", "bad"), parse("", "DEALLOCATE s"), bind("p", "")].concat();
+    d.client(&[&skipped[..], SYNC].concat());
+    d.server(&[e("42601", "x"), z(b'E')].concat());
+    d.client(&[execute("p"), SYNC.to_vec()].concat());
+    d.server(&cz("ROLLBACK", b'I')).released();
+    // The name is there still.
+    d.to_server.clear();
+    d.client(&extended::run("s"));
+    assert!(
+        show(&d.to_server).contains("canter_"),
+        "{}",
+        show(&d.to_server)
+    );
+}
