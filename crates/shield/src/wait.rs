@@ -37,6 +37,10 @@ pub struct Queue {
     served: u64,
     /// Served per 1000 s, smoothed; 0 while it is not known.
     rate: u64,
+    /// While the rate is not known: an answer has been seen, and what comes after it is counted.
+    counting: bool,
+    /// When it was asked last.
+    asked_ms: u64,
     /// Since when no wait was short; None while waits are short.
     long_since_ms: Option<u64>,
     standing: bool,
@@ -46,6 +50,10 @@ pub struct Queue {
 const WINDOW_MS: u64 = 250;
 /// A window longer than this says nothing of now.
 const STALE_MS: u64 = 2_000;
+/// So many answers tell a rate that is not known yet; where they take longer than [`SLOW_MS`], those that
+/// came until then.
+const ENOUGH: u64 = 16;
+const SLOW_MS: u64 = 1_000;
 
 impl Queue {
     /// A queue that is empty.
@@ -55,6 +63,8 @@ impl Queue {
             window_ms: 0,
             served: 0,
             rate: 0,
+            counting: false,
+            asked_ms: 0,
             long_since_ms: None,
             standing: false,
         }
@@ -116,6 +126,9 @@ impl Queue {
     }
 
     fn roll(&mut self, served: u64, now_ms: u64) {
+        if self.rate == 0 {
+            return self.begin(served, now_ms);
+        }
         let took = now_ms.saturating_sub(self.window_ms);
         if took < WINDOW_MS {
             return;
@@ -124,10 +137,10 @@ impl Queue {
         if took > STALE_MS {
             // Nobody asked for a while, so nobody waited for long.
             self.rate = 0;
+            self.counting = false;
+            self.asked_ms = now_ms;
             self.long_since_ms = None;
             self.standing = false;
-        } else if self.rate == 0 {
-            self.rate = now;
         } else {
             // A window in which nothing was served says little: something long may run.
             self.rate = if now == 0 {
@@ -137,6 +150,24 @@ impl Queue {
             };
         }
         (self.served, self.window_ms) = (served, now_ms);
+    }
+
+    /// Learns a rate that is not known. What passes before the first answer is the time of one request, and
+    /// says nothing of how many will be served beside each other: all wait for it after a start.
+    fn begin(&mut self, served: u64, now_ms: u64) {
+        let silent = now_ms.saturating_sub(self.asked_ms);
+        self.asked_ms = now_ms;
+        if !self.counting || silent >= SLOW_MS {
+            self.counting = served > self.served && silent < STALE_MS;
+            (self.served, self.window_ms) = (served, now_ms);
+            return;
+        }
+        let took = now_ms.saturating_sub(self.window_ms);
+        let count = served.saturating_sub(self.served);
+        if took >= WINDOW_MS && (count >= ENOUGH || took >= SLOW_MS) {
+            self.rate = count.saturating_mul(1_000_000) / took;
+            (self.served, self.window_ms) = (served, now_ms);
+        }
     }
 }
 
@@ -231,6 +262,44 @@ mod tests {
     fn l2_what_can_be_served_is_never_refused() {
         let ran = run(95, 100);
         assert!(ran.used > 0.93 && ran.longest < 100 && ran.refused == 0);
+    }
+
+    /// So many users each ask again as soon as they are answered, or refused; the first answer comes
+    /// late, all others at `capacity` a second. How many were refused in ten seconds.
+    fn refused_after_a_start(users: u64, capacity: u64, first_ms: u64) -> u64 {
+        let mut queue = Queue::new(Patience::default());
+        let begin = 60_000;
+        let (mut waiting, mut served, mut refused) = (0, 1000, 0);
+        for _ in 0..users {
+            assert!(queue.admits(waiting, served, None, begin));
+            waiting += 1;
+        }
+        let mut answered = 0;
+        for now in begin + first_ms..begin + first_ms + 10_000 {
+            let due = 1 + (now - begin - first_ms) * capacity / 1000;
+            while answered < due {
+                answered += 1;
+                served += 1;
+                waiting -= 1;
+                // Refused, it asks again in the next millisecond; here it is let in then.
+                refused += u64::from(!queue.admits(waiting, served, None, now));
+                waiting += 1;
+            }
+        }
+        refused
+    }
+
+    #[test]
+    fn l2_a_late_first_answer_refuses_nobody_that_is_served_in_time() {
+        for (users, capacity) in [(300, 3000), (200, 150), (30, 20), (5, 3)] {
+            for first_ms in [0, 100, 240, 260, 300, 500, 999, 1000, 1500, 2500, 8000] {
+                let refused = refused_after_a_start(users, capacity, first_ms);
+                assert_eq!(
+                    refused, 0,
+                    "{users} at {capacity}/s, first after {first_ms}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -211,8 +211,9 @@ impl Inner {
             return;
         };
         let Place::Given(id, slot) = entry.place else {
+            let rank = entry.rank;
             self.fail_unstarted(key);
-            self.queued -= 1;
+            self.leaves_line(rank);
             return;
         };
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {

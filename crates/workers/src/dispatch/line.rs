@@ -2,7 +2,8 @@
 //! (`canter_shield::cost`), each kind as it came; and who gives way to whom.
 //! Leaves what a request is, and who may wait, to `mod`.
 //!
-//! It may hold keys whose entry has left; those are skipped by whoever takes them.
+//! It may hold keys whose entry has left; those count for nothing, are skipped by whoever takes them, and
+//! are swept when there are many.
 
 use std::collections::VecDeque;
 
@@ -11,10 +12,17 @@ use canter_shield::cost::{CLASSES, Class, Turns};
 
 use super::{DEPTH, Entry, Inner, Key, SHALLOW, WorkerId};
 use crate::dispatch::Place;
-use crate::dispatch::worker::{Standing, Worker};
+use crate::dispatch::worker::{Offer, Standing, Worker};
 
 /// Requests after which what was given to workers counts as begun.
 const RECENT: u64 = 2048;
+
+/// After so many others have overtaken a request at its worker, it stays there: what never ends to come must
+/// not keep it from its thread for ever.
+const MOST_OVERTAKEN: u8 = 16;
+
+/// Keys whose entry has left are swept when they are more than those that wait, and than this.
+const SWEPT: usize = 64;
 
 /// A request, and the number that tells it from the next user of its entry.
 type Waiting = (Key, u64);
@@ -31,19 +39,24 @@ pub(super) enum Rank {
 /// The queue.
 #[derive(Default)]
 pub(super) struct Line {
-    urgent: VecDeque<Waiting>,
-    others: [VecDeque<Waiting>; CLASSES],
+    urgent: Kind,
+    others: [Kind; CLASSES],
     turns: Turns,
 }
 
+/// Those of one rank.
+#[derive(Default)]
+struct Kind {
+    keys: VecDeque<Waiting>,
+    /// How many of them wait still.
+    live: usize,
+}
+
 impl Line {
-    fn of(&mut self, rank: Rank) -> &mut VecDeque<Waiting> {
+    fn of(&mut self, rank: Rank) -> &mut Kind {
         let Rank::Of(class) = rank else {
             return &mut self.urgent;
         };
-        if self.waiting(class) == 0 {
-            self.turns.begins(class);
-        }
         match self.others.get_mut(class.index()) {
             Some(others) => others,
             // There is a place for each class.
@@ -52,25 +65,59 @@ impl Line {
     }
 
     pub fn push(&mut self, waiting: Waiting, rank: Rank) {
-        self.of(rank).push_back(waiting);
+        if let Rank::Of(class) = rank
+            && self.waiting(class) == 0
+        {
+            self.turns.begins(class);
+        }
+        let kind = self.of(rank);
+        kind.keys.push_back(waiting);
+        kind.live += 1;
     }
 
     /// Back to the head of its kind: it was given out and taken back.
     pub fn put_back(&mut self, waiting: Waiting, rank: Rank) {
-        self.of(rank).push_front(waiting);
+        if let Rank::Of(class) = rank
+            && self.waiting(class) == 0
+        {
+            self.turns.begins(class);
+        }
+        let kind = self.of(rank);
+        kind.keys.push_front(waiting);
+        kind.live += 1;
     }
 
     pub fn first(&self) -> Option<(Waiting, Rank)> {
-        if let Some(first) = self.urgent.front() {
-            return Some((*first, Rank::Urgent));
+        if self.urgent.live > 0 {
+            return Some((*self.urgent.keys.front()?, Rank::Urgent));
         }
         let class = self.turns.next(|class| self.waiting(class) > 0)?;
-        let first = self.others.get(class.index())?.front()?;
+        let first = self.others.get(class.index())?.keys.front()?;
         Some((*first, Rank::Of(class)))
     }
 
     pub fn drop_first(&mut self, rank: Rank) {
-        self.of(rank).pop_front();
+        self.of(rank).keys.pop_front();
+    }
+
+    /// One of these waits no more: given out, refused, or gone. Its key is taken out by whoever has it, or
+    /// left to be passed over; true when so many of those are left that [`Line::sweep`] is due.
+    pub fn left(&mut self, rank: Rank) -> bool {
+        let kind = self.of(rank);
+        kind.live -= 1;
+        kind.keys.len() > 2 * kind.live + SWEPT
+    }
+
+    /// Forgets the keys of these that do not wait.
+    pub fn sweep(&mut self, rank: Rank, waits: impl FnMut(&Waiting) -> bool) {
+        self.of(rank).keys.retain(waits);
+    }
+
+    /// The keys it holds, of those that have left too.
+    #[cfg(test)]
+    pub fn keys(&self) -> usize {
+        let others = self.others.iter().map(|kind| kind.keys.len());
+        self.urgent.keys.len() + others.sum::<usize>()
     }
 
     /// One of these was given out while others wait.
@@ -83,9 +130,9 @@ impl Line {
     /// How many go before one more of these.
     pub fn before(&self, rank: Rank) -> usize {
         match rank {
-            Rank::Urgent => self.urgent.len(),
+            Rank::Urgent => self.urgent.live,
             Rank::Of(class) => {
-                self.urgent.len() + self.turns.before(class, |other| self.waiting(other))
+                self.urgent.live + self.turns.before(class, |other| self.waiting(other))
             }
         }
     }
@@ -93,9 +140,9 @@ impl Line {
     /// Whether one more of these would be the first.
     fn goes_first(&mut self, rank: Rank) -> bool {
         let Rank::Of(class) = rank else {
-            return self.urgent.is_empty();
+            return self.urgent.live == 0;
         };
-        if !self.urgent.is_empty() || self.waiting(class) > 0 {
+        if self.urgent.live > 0 || self.waiting(class) > 0 {
             return false;
         }
         self.turns.begins(class);
@@ -110,17 +157,20 @@ impl Line {
     }
 
     fn waiting(&self, class: Class) -> usize {
-        self.others.get(class.index()).map_or(0, VecDeque::len)
+        self.others.get(class.index()).map_or(0, |kind| kind.live)
     }
 
     /// The newest of the dearest that gives way to these.
-    fn last_behind(&mut self, rank: Rank) -> Option<Waiting> {
+    fn last_behind(&mut self, rank: Rank) -> Option<(Waiting, Rank)> {
         let gives_way = |class: &Class| match rank {
             Rank::Urgent => true,
             Rank::Of(cheaper) => *class > cheaper,
         };
         let mut dearest = Class::all().rev().filter(gives_way);
-        dearest.find_map(|class| self.others.get_mut(class.index())?.pop_back())
+        dearest.find_map(|class| {
+            let last = self.others.get_mut(class.index())?.keys.pop_back()?;
+            Some((last, Rank::Of(class)))
+        })
     }
 }
 
@@ -186,21 +236,33 @@ impl Inner {
         if !self.has_given_dearer(class) {
             return false;
         }
-        let is_dearer =
-            |entry: &Entry| matches!(entry.rank, Rank::Of(other) if other.is_far_above(class));
+        let is_dearer = |entry: &Entry| {
+            entry.overtaken < MOST_OVERTAKEN
+                && matches!(entry.rank, Rank::Of(other) if other.is_far_above(class))
+        };
         let mut back = Vec::new();
         for worker in &mut self.workers {
             if worker.standing != Standing::Open || worker.end.untaken() == 0 {
                 continue;
             }
             let mut kept = VecDeque::new();
-            for key in std::mem::take(&mut worker.offered) {
-                match self.entries.get(key) {
-                    Some(entry) if is_dearer(entry) && take_from(worker, entry) => back.push(key),
-                    _ => kept.push_back(key),
+            for offer in std::mem::take(&mut worker.offered) {
+                if !worker.has_unstarted(offer) {
+                    continue;
+                }
+                match self.entries.get(offer.key) {
+                    Some(entry) if is_dearer(entry) && take_from(worker, entry) => {
+                        back.push(offer.key);
+                    }
+                    _ => kept.push_back(offer),
                 }
             }
             worker.offered = kept;
+        }
+        for &key in &back {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.overtaken += 1;
+            }
         }
         let any = !back.is_empty();
         self.return_to_line(back);
@@ -210,14 +272,14 @@ impl Inner {
     /// Refuses the newest of the dearest requests that give way to one of these, to make room for it;
     /// false when none waits.
     pub(super) fn refuse_one(&mut self, rank: Rank) -> bool {
-        while let Some((key, number)) = self.line.last_behind(rank) {
+        while let Some(((key, number), rank)) = self.line.last_behind(rank) {
             // Its entry may have left, and be another's now.
             let is_this = |entry: &Entry| entry.number == number;
             if !self.entries.get(key).is_some_and(is_this) {
                 continue;
             }
             let entry = self.entries.remove(key);
-            self.queued -= 1;
+            self.leaves_line(rank);
             if let Some(mailbox) = &entry.mailbox {
                 let refusal = Answer::Failed(Failure::QueueFull);
                 mailbox.borrow_mut().deliver(refusal);
@@ -235,7 +297,7 @@ impl Inner {
         };
         let mut back = Vec::new();
         while back.len() < most
-            && let Some(key) = worker.offered.pop_front()
+            && let Some(Offer { key, .. }) = worker.offered.pop_front()
         {
             if let Some(entry) = self.entries.get(key)
                 && take_from(worker, entry)
@@ -252,6 +314,18 @@ impl Inner {
     pub(super) fn put_back(&mut self, keys: Vec<Key>) {
         self.return_to_line(keys);
         self.pump();
+    }
+
+    /// One that waited in the line waits there no more.
+    pub(super) fn leaves_line(&mut self, rank: Rank) {
+        self.queued -= 1;
+        if self.line.left(rank) {
+            let entries = &self.entries;
+            self.line.sweep(rank, |&(key, number)| {
+                let entry = entries.get(key);
+                entry.is_some_and(|entry| entry.number == number && entry.place == Place::Queued)
+            });
+        }
     }
 
     fn return_to_line(&mut self, mut keys: Vec<Key>) {

@@ -177,6 +177,8 @@ struct Entry {
     file: Option<OwnedFd>,
     place: Place,
     rank: Rank,
+    /// How many have gone past it after it was given to a worker.
+    overtaken: u8,
     /// By what its cost is known again.
     kind: cost::Kind,
     submitted: Instant,
@@ -372,6 +374,7 @@ impl Inner {
             file: submission.file,
             place: Place::Queued,
             rank,
+            overtaken: 0,
             kind,
             submitted: now,
             deadline: submission.deadline,
@@ -388,7 +391,7 @@ impl Inner {
         if is_behind || !self.give(key) {
             self.line.push((key, number), rank);
             self.queued += 1;
-            if submission.urgent {
+            if submission.urgent || has_overtaken {
                 // Those before it may all have left: then nobody else would look.
                 self.pump();
             } else {
@@ -511,9 +514,11 @@ impl Inner {
                     self.want_waking();
                     return;
                 }
-                self.queued -= 1;
+                self.line.drop_first(rank);
+                self.leaves_line(rank);
+            } else {
+                self.line.drop_first(rank);
             }
-            self.line.drop_first(rank);
         }
     }
 
@@ -534,8 +539,8 @@ impl Inner {
         entry.mailbox = None;
         match entry.place {
             Place::Queued => {
-                self.entries.remove(key);
-                self.queued -= 1;
+                let entry = self.entries.remove(key);
+                self.leaves_line(entry.rank);
             }
             Place::Given(id, slot) => {
                 let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) else {

@@ -22,6 +22,18 @@ pub(super) enum Standing {
     Draining,
 }
 
+/// Offered requests, beside those in flight, that are kept before those that have begun are swept.
+const UNSWEPT: usize = 32;
+
+/// A request that was offered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer {
+    pub key: Key,
+    slot: SlotId,
+    /// Of all in the worker's life: keys and slots are used again.
+    count: u64,
+}
+
 /// One worker.
 pub(super) struct Worker {
     pub id: WorkerId,
@@ -32,12 +44,12 @@ pub(super) struct Worker {
     control: OwnedFd,
     files: OwnedFd,
     /// Which request each slot in use carries; short while traffic is light.
-    slots: Vec<Option<Key>>,
+    slots: Vec<Option<Offer>>,
     free: Vec<SlotId>,
     /// Taken back by the front; free once the worker has come past their records.
     reclaimed: VecDeque<SlotId>,
     /// Offered requests, oldest first, that may not have started; started ones are swept lazily.
-    pub offered: VecDeque<Key>,
+    pub offered: VecDeque<Offer>,
     /// Requests in its slots, offered and started.
     pub in_flight: u32,
     /// Requests whose deadline passed while they ran and that have not ended since.
@@ -120,11 +132,24 @@ impl Worker {
             self.free.push(slot);
             return None;
         }
+        let offer = Offer {
+            key,
+            slot,
+            count: self.served,
+        };
         if let Some(row) = self.slots.get_mut(slot.index()) {
-            *row = Some(key);
+            *row = Some(offer);
         }
-        self.offered.push_back(key);
         self.in_flight += 1;
+        // A busy ring never runs empty, and what has begun would be kept for ever.
+        if self.offered.len() > 2 * (self.in_flight as usize + UNSWEPT) {
+            while let Some(&first) = self.offered.front()
+                && !self.has_unstarted(first)
+            {
+                self.offered.pop_front();
+            }
+        }
+        self.offered.push_back(offer);
         self.served += 1;
         self.pushed += 1;
         Some(slot)
@@ -158,8 +183,7 @@ impl Worker {
 
     /// The request of a slot, once it has begun.
     pub fn started_at(&self, slot: SlotId) -> Option<Key> {
-        let row = self.slots.get(slot.index()).copied().flatten();
-        row.filter(|_| self.end.has_started(slot))
+        self.key_at(slot).filter(|_| self.end.has_started(slot))
     }
 
     /// The requests that this thread has begun.
@@ -167,8 +191,14 @@ impl Worker {
         let slots = SlotId::all().zip(&self.slots);
         slots.filter_map(move |(slot, row)| {
             let is_its = self.end.has_started(slot) && self.end.thread(slot) == thread;
-            row.filter(|_| is_its)
+            row.filter(|_| is_its).map(|offer| offer.key)
         })
+    }
+
+    /// Whether the request is in its slot still and has not begun.
+    pub fn has_unstarted(&self, offer: Offer) -> bool {
+        let row = self.slots.get(offer.slot.index()).copied().flatten();
+        row.is_some_and(|row| row.count == offer.count) && !self.end.has_started(offer.slot)
     }
 
     /// Requests offered to it that have not begun.
@@ -221,14 +251,15 @@ impl Worker {
 
     /// The request that a record from the worker speaks of.
     pub fn key_at(&self, slot: SlotId) -> Option<Key> {
-        self.slots.get(slot.index()).copied().flatten()
+        let offer = self.slots.get(slot.index()).copied().flatten();
+        offer.map(|offer| offer.key)
     }
 
     /// Every request it still has, with its slot.
     pub fn take_all(&mut self) -> Vec<(SlotId, Key)> {
         let all = SlotId::all().zip(&mut self.slots);
         let all = all
-            .filter_map(|(slot, row)| row.take().map(|key| (slot, key)))
+            .filter_map(|(slot, row)| row.take().map(|offer| (slot, offer.key)))
             .collect();
         self.in_flight = 0;
         self.offered.clear();

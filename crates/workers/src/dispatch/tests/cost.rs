@@ -1,5 +1,7 @@
 //! Owns the tests of what is cheap and what is dear.
 
+use std::collections::VecDeque;
+
 use super::urgent::served;
 use super::*;
 
@@ -16,6 +18,26 @@ impl Stage {
         costs
             .class(costs.kind(path.as_bytes(), b"192.0.2.1"))
             .index()
+    }
+
+    /// How many stand in the line before one more of these.
+    fn before(&self, path: &str) -> usize {
+        let inner = self.dispatch.0.borrow();
+        let kind = inner.costs.kind(path.as_bytes(), b"192.0.2.1");
+        inner.line.before(line::Rank::Of(inner.costs.class(kind)))
+    }
+
+    fn keys_in_line(&self) -> usize {
+        self.dispatch.0.borrow().line.keys()
+    }
+
+    fn offered(&self) -> usize {
+        let inner = self.dispatch.0.borrow();
+        inner
+            .workers
+            .iter()
+            .map(|worker| worker.offered.len())
+            .sum()
     }
 
     /// Hands so many of the same in, and notes their numbers.
@@ -98,5 +120,81 @@ fn what_a_request_costs_is_learned_from_the_time_it_runs() {
         }
         assert!(stage.class("/big") >= 4);
         assert!(stage.class("/") < stage.class("/big"));
+    });
+}
+
+#[test]
+fn s4_what_is_dear_has_its_turns_beside_visits_without_end() {
+    run(async || {
+        let mut stage = Stage::new(3000);
+        let mut worker = stage.worker().await;
+        stage.teach("/big", 8000);
+        stage.teach("/", 200);
+        let mut names = Vec::new();
+        let mut visits = stage.submit_all("/", 4, &mut names);
+        let mut big = stage.submit_all("/big", 3, &mut names);
+        let mut order = Vec::new();
+        // Whoever is answered asks at once again, so that there is always a visit.
+        while big.iter().any(|ticket| !order.contains(&ticket.number())) && order.len() < 400 {
+            let Some(request) = worker.start() else {
+                tokio::task::yield_now().await;
+                before_sleep();
+                continue;
+            };
+            order.push(Some(request.number));
+            worker.answer(request);
+            if let Some(at) = visits
+                .iter()
+                .position(|visit| visit.number() == Some(request.number))
+            {
+                answer_of(&mut visits[at]).await;
+                visits[at] = stage.submit("/", LONG);
+            }
+        }
+        // Each takes the time of sixteen visits, and waits for about as many.
+        assert!(
+            order.len() < 100,
+            "{} before the last large one",
+            order.len()
+        );
+        big.clear();
+    });
+}
+
+#[test]
+fn who_has_left_stands_before_nobody() {
+    run(async || {
+        let mut stage = Stage::new(3000);
+        let mut worker = stage.worker().await;
+        let mut names = Vec::new();
+        // More than the ring takes: most wait in the line.
+        let first = stage.submit_all("/", 2, &mut names);
+        let mut gone = stage.submit_all("/", 1000, &mut names);
+        assert!(stage.before("/") > 500);
+        let last = gone.pop();
+        drop(gone);
+        assert_eq!((stage.before("/"), stage.dispatch.load().0), (1, 3));
+        assert!(stage.keys_in_line() < 200, "they are swept");
+        drop((first, last));
+        assert_eq!((stage.before("/"), stage.dispatch.load().0), (0, 0));
+        assert!(worker.start().is_none());
+    });
+}
+
+#[test]
+fn what_has_begun_is_not_remembered_as_offered() {
+    run(async || {
+        let mut stage = Stage::new(3000);
+        let mut worker = stage.worker().await;
+        let mut names = Vec::new();
+        let mut waiting = VecDeque::from(stage.submit_all("/", 8, &mut names));
+        // The ring never runs empty.
+        for _ in 0..2000 {
+            let request = worker.start().unwrap();
+            worker.answer(request);
+            answer_of(&mut waiting.pop_front().unwrap()).await;
+            waiting.push_back(stage.submit("/", LONG));
+        }
+        assert!(stage.offered() < 200, "{}", stage.offered());
     });
 }
