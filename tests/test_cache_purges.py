@@ -8,6 +8,7 @@ Leaves the tiers below memory to ``test_cache_disk`` and ``test_cache_shared``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import canter
 import pytest
@@ -48,6 +49,29 @@ def test_a8_where_a_form_leads_is_fresh_and_where_a_login_leads_is_shown_once_mo
     # A message for the next page says nothing of who the visitor is.
     client.post("/a/comment?s=302&h=Location:/a/article&h=Set-Cookie:messages%3Dx", b"x")
     assert "fwd=stale" in status(client.get("/a/article"))
+
+
+@pytest.mark.parametrize(
+    ("had", "gets", "is_a_login"),
+    [
+        ("", "sessionid=x", True),
+        ("sessionid=old", "sessionid=x", True),
+        ("sessionid=x", 'sessionid=""; Max-Age=0', True),
+        ("sessionid=x", "sessionid=x; Max-Age=0", True),
+        # As with SESSION_SAVE_EVERY_REQUEST.
+        ("a=b; sessionid=x", "sessionid=x; Max-Age=1209600", False),
+        ("a=b", 'sessionid=""; Max-Age=0', False),
+    ],
+)
+def test_a8_only_another_session_is_a_login(
+    client: Client, had: str, gets: str, is_a_login: bool
+) -> None:
+    page = f"/a/kept-{len(had)}-{len(gets)}"
+    client.get(page)
+    assert is_hit(client.get(page))
+    answer = f"s=302&h=Location:{page}&h=Set-Cookie:{quote(gets)}"
+    assert client.post(f"/a/form?{answer}", b"x", f"Cookie: {had}").status == 302
+    assert is_hit(client.get(page)) == is_a_login
 
 
 def test_a8_unsafe_requests_keep_no_other_page_from_being_stored(

@@ -112,6 +112,24 @@ def app(environ, start_response):
             assert done.returncode != 0 and "--insight=false" in done.stderr
 
 
+def test_p_an_app_whose_server_has_no_private_socket_purges_with_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CANTER_CACHE_TOKEN", "CANTER_PURGE_SERVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CANTER_SOCKET", "")
+    flags = ("--cache-rule", "/* ttl=10m", "--cache-token", "a-token-for-the-tests")
+    with Server(tmp_path, "pages", *flags) as server, server.client() as client:
+        client.get("/x")
+        assert is_hit(client.get("/x"))
+        monkeypatch.setenv("PORT", str(server.port))
+        with pytest.raises(canter.PurgeError, match="no private socket.*CANTER_CACHE_TOKEN"):
+            canter.purge(url="/x", hard=True)
+        monkeypatch.setenv("CANTER_CACHE_TOKEN", "a-token-for-the-tests")
+        assert canter.purge(url="/x", hard=True) == 1
+        assert not is_hit(client.get("/x"))
+
+
 def test_the_dashboards_address_without_a_dashboard_is_refused(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("app = None\n")
     words = ["serve", "app", "--insight=false", "--admin-bind", "127.0.0.1:0"]

@@ -43,7 +43,8 @@ def purge(
     Without ``server`` and ``token`` it is the server that runs this code, or the one of this user that was
     started in this folder; no other is taken for it. ``server`` may be the path of another's private socket.
     Otherwise it is ``server``, ``CANTER_PURGE_SERVER`` or ``http://127.0.0.1:8000``
-    (with ``PORT``, that port), with ``token`` or ``CANTER_CACHE_TOKEN``.
+    (with ``PORT``, that port), with ``token`` or ``CANTER_CACHE_TOKEN``; so it is as well where the server
+    that runs this code has no private socket.
     """
     # Not before it is needed: importing canter costs every worker, and this does not.
     import urllib.parse
@@ -101,9 +102,15 @@ def _private_socket() -> tuple[str | None, list[str]]:
     this user, where neither is known."""
     own = os.environ.get("CANTER_SOCKET")
     if own is not None:
-        if not own:
-            raise PurgeError("the server that runs this has no private socket: its log says why")
-        return own, []
+        if own:
+            return own, []
+        # It is asked as from elsewhere, where that is allowed.
+        if not os.environ.get("CANTER_CACHE_TOKEN"):
+            raise PurgeError(
+                "the server that runs this has no private socket (its log says why), "
+                "and there is no token to ask it without: set CANTER_CACHE_TOKEN"
+            )
+        return None, []
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and os.path.isdir(runtime):
         folder = os.path.join(runtime, "canter")

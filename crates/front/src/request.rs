@@ -298,12 +298,17 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
 }
 
 fn is_left_out(known: KnownName, name: &[u8], origin: &Origin<'_>) -> bool {
-    let is_left_out = speaks_for_the_client(known, name)
-        || (origin.trusted.is_none() && known == KnownName::Other && names_the_client(name));
-    if is_left_out && origin.trusted.is_none() {
-        unheard::note(name, &origin.client.address);
+    let what = if speaks_for_the_client(known, name) {
+        unheard::What::Way
+    } else if origin.trusted.is_none() && known == KnownName::Other && names_the_client(name) {
+        unheard::What::Client
+    } else {
+        return false;
+    };
+    if origin.trusted.is_none() {
+        unheard::note(what, name, &origin.client.address);
     }
-    is_left_out
+    true
 }
 
 /// Names by which proxies tell an app what they know of the client.

@@ -93,6 +93,10 @@ impl Row {
             self.busy_since.set(Instant::now());
             self.moved.set((None, 0));
         }
+        if matches!(phase, Phase::Idle | Phase::App) {
+            // It has ended by itself what it was too slow at.
+            self.evicted.set(false);
+        }
         self.deadline.set(deadline);
         self.expired.set(false);
     }
@@ -339,6 +343,26 @@ mod tests {
                 .iter()
                 .any(|place| place.row.is_evicted())
         );
+    }
+
+    #[test]
+    fn s13_one_that_has_sent_what_made_it_slow_may_be_slow_again() {
+        let table = Table::new(1);
+        let slow = Slow {
+            grace: SHORT,
+            pace: 1000,
+        };
+        let later = Instant::now() + 2 * SHORT;
+        let place = table.enter();
+        for phase in [Phase::Idle, Phase::App] {
+            place.row.enter(Phase::Body, None);
+            assert!(table.close_slowest(&slow, later) && place.row.is_evicted());
+            // The last bytes came together with the word that the place is needed.
+            place.row.enter(phase, None);
+            assert!(!place.row.is_evicted());
+        }
+        place.row.enter(Phase::Send, None);
+        assert!(table.close_slowest(&slow, later));
     }
 
     #[test]

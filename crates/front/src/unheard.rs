@@ -1,5 +1,6 @@
 //! Owns saying, once, that a proxy speaks for its clients and is not heard: Django then takes each request
-//! for plain HTTP, and `SECURE_SSL_REDIRECT` sends the client round in a circle.
+//! for plain HTTP, and `SECURE_SSL_REDIRECT` sends the client round in a circle; or nobody is logged in whom
+//! the proxy has let in.
 //! Leaves who is heard to `forwarded`.
 
 use std::net::IpAddr;
@@ -7,21 +8,42 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use canter_base::warn;
 
-static SAID: AtomicBool = AtomicBool::new(false);
+/// What a field tells of. Each is said once: an app may want one of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// How its clients reached the proxy, in words that Canter reads.
+    Way,
+    /// Who a client is, or what it asked for, in words that apps read.
+    Client,
+}
+
+static SAID_OF_THE_WAY: AtomicBool = AtomicBool::new(false);
+static SAID_OF_THE_CLIENT: AtomicBool = AtomicBool::new(false);
 
 /// A field of that name was left out, for nobody trusts the peer. Cold: no client has reason to send one.
 #[cold]
-pub(crate) fn note(name: &[u8], peer: &str) {
-    if SAID.load(Ordering::Relaxed) || !is_proxy(name, peer) {
+pub(crate) fn note(what: What, name: &[u8], peer: &str) {
+    let (said, message) = match what {
+        What::Way => (
+            &SAID_OF_THE_WAY,
+            "a peer of the own network says who its clients are, and is not trusted: the app sees neither their addresses nor their https",
+        ),
+        What::Client => (
+            &SAID_OF_THE_CLIENT,
+            "a peer of the own network says in a field who its client is or what was asked for, and is not trusted: the app does not see that field",
+        ),
+    };
+    if said.load(Ordering::Relaxed) || !is_proxy(what, name, peer) {
         return;
     }
-    if !SAID.swap(true, Ordering::Relaxed) {
+    if !said.swap(true, Ordering::Relaxed) {
         let (peer, to_trust) = match peer {
             "" => ("a unix socket", "*"),
             address => (address, address),
         };
         warn!(
-            "a peer of the own network says who its clients are, and is not trusted: the app sees neither their addresses nor their https",
+            message,
+            field = String::from_utf8_lossy(name).as_ref(),
             peer = peer,
             hint = format!("if that is your proxy: --forwarded-allow-ips '{to_trust}'").as_str()
         );
@@ -29,10 +51,11 @@ pub(crate) fn note(name: &[u8], peer: &str) {
 }
 
 /// Anybody may send these fields from elsewhere.
-fn is_proxy(name: &[u8], peer: &str) -> bool {
-    let speaks = [&b"x-forwarded-proto"[..], b"x-forwarded-for"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known));
+fn is_proxy(what: What, name: &[u8], peer: &str) -> bool {
+    let speaks = what == What::Client
+        || [&b"x-forwarded-proto"[..], b"x-forwarded-for"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known));
     speaks
         && match peer.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
@@ -47,7 +70,7 @@ mod tests {
 
     #[test]
     fn only_a_peer_of_the_own_network_may_be_the_proxy() {
-        let rows = [
+        let ways = [
             ("X-Forwarded-Proto", "127.0.0.1", true),
             ("x-forwarded-for", "10.2.3.4", true),
             ("x-forwarded-for", "::ffff:192.168.0.1", true),
@@ -58,8 +81,19 @@ mod tests {
             ("x-forwarded-host", "127.0.0.1", false),
             ("script-name", "127.0.0.1", false),
         ];
-        for (name, peer, expected) in rows {
-            assert_eq!(is_proxy(name.as_bytes(), peer), expected, "{name} {peer}");
+        let clients = [
+            ("Remote-User", "127.0.0.1", true),
+            ("cf-connecting-ip", "10.2.3.4", true),
+            ("X-Original-URL", "", true),
+            ("remote-user", "192.0.2.7", false),
+        ];
+        let ways = ways.map(|row| (What::Way, row));
+        for (what, (name, peer, expected)) in ways
+            .into_iter()
+            .chain(clients.map(|row| (What::Client, row)))
+        {
+            let found = is_proxy(what, name.as_bytes(), peer);
+            assert_eq!(found, expected, "{name} {peer}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use canter_base::warn;
@@ -36,6 +37,8 @@ pub struct Folder(Rc<Inner>);
 
 struct Inner {
     orders: Sender<Order>,
+    /// None where it could not be started.
+    thread: Option<JoinHandle<()>>,
     told: Arc<Told>,
     hits: Cell<u64>,
     misses: Cell<u64>,
@@ -105,15 +108,16 @@ impl Folder {
             }
         };
         let thread = std::thread::Builder::new().name("pages".to_owned());
-        if let Err(error) = thread.spawn(work) {
+        let thread = thread.spawn(work).inspect_err(|error| {
             let reason = error.to_string();
             warn!(
                 "there is no thread for the folder for pages",
                 reason = reason.as_str()
             );
-        }
+        });
         Self(Rc::new(Inner {
             orders,
+            thread: thread.ok(),
             told,
             hits: Cell::new(0),
             misses: Cell::new(0),
@@ -194,12 +198,18 @@ impl Folder {
     pub async fn finish(&self, limit: Duration) {
         // What could not be removed is tried once more.
         self.order(None, Time::default(), None);
+        // One that has ended, or that never opened the folder, does nothing more.
+        let is_there = || {
+            let thread = self.0.thread.as_ref();
+            thread.is_some_and(|thread| !thread.is_finished())
+        };
         let done = async {
-            while self.is_busy(1) {
+            while self.is_busy(1) && is_there() {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        if tokio::time::timeout(limit, done).await.is_err() {
+        let _ = tokio::time::timeout(limit, done).await;
+        if self.is_busy(1) {
             warn!("purges have not reached the folder for pages: purge again after the start");
         }
     }
@@ -301,5 +311,22 @@ mod tests {
         runtime.block_on(folder.finish(Duration::from_secs(60)));
         assert!(!folder.is_busy(1));
         let _ = std::fs::remove_dir_all(path);
+    }
+
+    #[test]
+    fn nobody_waits_at_the_end_for_a_folder_that_never_opened() {
+        let id = std::process::id();
+        // A file stands where the folder should be.
+        let path = std::env::temp_dir().join(format!("canter-tiers-no-folder-{id}"));
+        std::fs::write(&path, b"").unwrap();
+        let folder = Folder::start(path.join("pages"), 1 << 20);
+        // As one that was given before the thread has ended, and that nobody takes any more.
+        folder.0.told.waiting.fetch_add(1, Ordering::AcqRel);
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        let (begun, limit) = (std::time::Instant::now(), Duration::from_secs(20));
+        runtime.block_on(folder.finish(limit));
+        assert!(begun.elapsed() < limit);
+        let _ = std::fs::remove_file(path);
     }
 }

@@ -425,7 +425,10 @@ options! {
     ///
     /// Only from these peers are `X-Forwarded-For`, `X-Forwarded-Proto` and their kin believed;
     /// anybody else could write what they like in them. `*` believes every peer and is right only
-    /// where nothing but the proxy can reach Canter, as on Heroku. `FORWARDED_ALLOW_IPS` is
+    /// where nothing but the proxy can reach Canter, as on Heroku. Fields that apps read of the
+    /// client (`Remote-User`, `X-Remote-User`, `CF-Connecting-IP`, `True-Client-IP`,
+    /// `X-Original-URL` and the like) reach the app from these peers alone, too; the log says once
+    /// that another peer of a private network or this machine sends some. `FORWARDED_ALLOW_IPS` is
     /// honoured.
     forwarded_allow_ips: Vec<Network> = "" {
         group: Proxies, example: "10.0.0.0/8", since: "0.1.0", unset: "nobody",

@@ -274,9 +274,8 @@ impl<A: App> Conn<A> {
         };
         let body = encoded.map(Body::new);
         if let Some(body) = &body {
-            pages.add_form(page, coding, body);
+            making.done(body);
         }
-        drop(making);
         (body.map(|body| (coding, body)), true)
     }
 

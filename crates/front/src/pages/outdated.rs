@@ -1,7 +1,7 @@
 //! Owns what makes stored pages old before their time: purges, unsafe requests, and answers that are not
 //! what is stored. Leaves finding them to the store, and the tiers below memory to `below`.
 
-use canter_cache::inputs::normal_query;
+use canter_cache::inputs::{cookies, normal_query};
 use canter_cache::key::UrlParts;
 use canter_cache::status::CacheStatus;
 use canter_cache::{Field, Key, Purge, Reason, Time, policy};
@@ -63,7 +63,7 @@ impl Pages {
         }
         if let Some((path, query)) = invalid.redirect {
             let purge = named(path, query.as_deref());
-            if self.changes_the_visitor(fields) {
+            if self.changes_the_visitor(visit, fields) {
                 self.0.store.borrow_mut().age(&purge, now());
             } else {
                 invalidate(&purge);
@@ -71,10 +71,10 @@ impl Pages {
         }
     }
 
-    /// Whether an answer sets the cookie of a session or of a language, as that of a login, a logout and
+    /// Whether an answer changes the cookie of a session or of a language, as that of a login, a logout and
     /// a choice of language does: who has a session gets no stored page, and the choice has pages of its
-    /// own.
-    fn changes_the_visitor(&self, fields: &[Field<'_>]) -> bool {
+    /// own. One that says again what the client has sent, as with `SESSION_SAVE_EVERY_REQUEST`, does not.
+    fn changes_the_visitor(&self, visit: &Visit, fields: &[Field<'_>]) -> bool {
         let site = self.0.site.borrow();
         let Some(site) = site.as_ref() else {
             return false;
@@ -82,8 +82,11 @@ impl Pages {
         let set = fields
             .iter()
             .filter(|(name, _)| name.eq_ignore_ascii_case(b"set-cookie"));
-        let mut names = set.filter_map(|(_, value)| value.split(|&byte| byte == b'=').next());
-        names.any(|name| site.is_of_the_visitor(name.trim_ascii()))
+        let mut set = set.filter_map(|(_, value)| SetCookie::read(value));
+        set.any(|set| {
+            site.is_of_the_visitor(set.name)
+                && set.changes(cookies(&visit.sent).filter(|(name, _)| *name == set.name))
+        })
     }
 
     /// The same of one that is larger than an entry may be; what is told of it.
@@ -123,4 +126,47 @@ impl Pages {
         };
         store.refuse(&look.key, reason, now.plus_seconds(seconds));
     }
+}
+
+/// What a `Set-Cookie` field says (RFC 6265, section 5.2), as far as it counts here.
+struct SetCookie<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    /// The client is to forget it.
+    is_deleted: bool,
+}
+
+impl<'a> SetCookie<'a> {
+    fn read(field: &'a [u8]) -> Option<Self> {
+        let mut parts = field.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let (name, value) = pair(parts.next()?)?;
+        let ends = |word: &[u8]| {
+            // Frameworks that delete say so, all but the oldest.
+            pair(word).is_some_and(|(name, age)| {
+                name.eq_ignore_ascii_case(b"max-age") && (age == b"0" || age.starts_with(b"-"))
+            })
+        };
+        let is_deleted = value.is_empty() || value == b"\"\"" || parts.any(ends);
+        Some(Self {
+            name,
+            value,
+            is_deleted,
+        })
+    }
+
+    /// Whether the client has another cookie from now on than these of this name, which it sent.
+    fn changes<'s>(&self, mut sent: impl Iterator<Item = (&'s [u8], &'s [u8])>) -> bool {
+        if self.is_deleted {
+            sent.next().is_some()
+        } else {
+            !sent.any(|(_, value)| value == self.value)
+        }
+    }
+}
+
+/// A name and its value, on both sides of the first `=`.
+fn pair(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&byte| byte == b'=')?;
+    let (name, value) = text.split_at_checked(at)?;
+    Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
 }
