@@ -182,13 +182,13 @@ def test_every_variable_that_a_page_names_exists(page: Page) -> None:
 
 
 def _sources() -> dict[str, str]:
-    folders = ("bench/lib", "crates", "python", "tests", "tools", "xtask", "examples")
+    folders = ("bench", "crates", "python", "tests", "tools", "xtask", "examples")
     return {
         str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
         for folder in folders
         for kind in ("*.rs", "*.py")
         for path in (ROOT / folder).rglob(kind)
-        if not {"target", "build"} & set(path.relative_to(ROOT).parts)
+        if not {"target", "build", ".work"} & set(path.relative_to(ROOT).parts)
     } | {"setup.py": ""}
 
 

@@ -29,7 +29,7 @@ REFERER = "Referer: http://a/"
             "logfmt",
             r"time=\S+Z client=127\.0\.0\.1 method=GET target=\S*/path\?q=1\S* .*"
             r"request_id=[0-9a-f]{32} .*status=200 bytes=5 duration_ms=\d+\.\d+ cache=BYPASS cache_detail=no-freshness "
-            r'route="" queries=0 router_ms=0\.000 (\w+_ms=\d+\.\d+ ?)+',
+            r'route="" queries=0 wall_ms=\d+\.\d+ router_ms=0\.000 (\w+_ms=\d+\.\d+ ?)+',
         ),
     ],
 )
@@ -53,6 +53,7 @@ def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
     assert 0 < took < 5000
     assert re.fullmatch("[0-9a-f]{32}", facts.pop("request_id"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", facts.pop("time"))
+    assert abs(facts.pop("wall_ms") - took) <= 1
     phases = [facts.pop(name) for name in list(facts) if name.endswith("_ms")]
     assert len(phases) == 9 and abs(sum(phases) - took) <= 1
     assert facts == {

@@ -43,7 +43,7 @@ def test_c11_what_fails_disarms_itself_says_so_once_and_the_app_goes_on() -> Non
     lines = [line for line in done.stderr.splitlines() if line.startswith("canter: ")]
     assert len(lines) == 1, done.stderr
     assert "insight is off in this process" in lines[0] and "ValueError at <string>:" in lines[0]
-    assert "--insight=false" in lines[0] and "hunter2" not in done.stderr
+    assert "--no-insight" in lines[0] and "hunter2" not in done.stderr
 
 
 WRAPPERS = """
