@@ -22,6 +22,7 @@ mod local;
 mod long;
 mod owed;
 mod pending;
+mod planning;
 mod request;
 mod rest;
 mod statement;
@@ -164,6 +165,8 @@ pub(crate) struct Relay {
     reshaped: bool,
     /// It may have changed, for itself alone, how texts are read.
     reads_apart: bool,
+    /// How often something was noted that may have changed how texts are read.
+    notes: u64,
     /// What is pending was answered outside of a transaction: the client counts on it.
     kept: bool,
     /// The client is gone: nothing is asked any more, all is cleaned instead.
@@ -221,6 +224,7 @@ pub(crate) struct Relay {
     again: Option<Box<Queue>>,
     counts: Counts,
     ended: u32,
+    idles: u32,
 }
 
 /// Start-up settings that Django's drivers give each connection.
@@ -257,6 +261,7 @@ impl Relay {
             wants_room: false,
             reshaped: false,
             reads_apart: false,
+            notes: 0,
             kept: false,
             leaving: false,
             defer_begin,
@@ -293,6 +298,7 @@ impl Relay {
             again: None,
             counts: Counts::default(),
             ended: 0,
+            idles: 0,
         }
     }
 
@@ -324,6 +330,12 @@ impl Relay {
     #[inline]
     pub(crate) fn ended(&self) -> u32 {
         self.ended
+    }
+
+    /// How often the client was told that it is in no transaction; it begins anew at the end.
+    #[inline]
+    pub(crate) fn idles(&self) -> u32 {
+        self.idles
     }
 
     /// What the client was told of its transaction.

@@ -238,6 +238,7 @@ impl Relay {
         Rc::make_mut(&mut self.params).report(name, value);
         if !self.owed.is_empty() {
             self.pending.add_reported(name);
+            self.notes += 1;
         }
         Ok(Way::Pass { ends: false })
     }
@@ -269,6 +270,7 @@ impl Relay {
             Some(_) => {
                 self.ended = self.ended.wrapping_add(1);
                 self.told = status;
+                self.idles = self.idles.wrapping_add(u32::from(status == TxStatus::Idle));
                 self.kept |= status == TxStatus::Idle && !self.pending.is_empty();
                 if self.tells_touched && !self.pending.is_empty() {
                     self.tells_touched = false;

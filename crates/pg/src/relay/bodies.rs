@@ -4,7 +4,7 @@
 //! relay's.
 
 use super::Relay;
-use super::pending::is_custom_name;
+use super::pending::{Probe, is_custom_name};
 use crate::sql::{Change, Flags, Seen, Setting};
 
 /// Names of settings kept; beyond them all that the session set is asked for.
@@ -71,7 +71,7 @@ impl Relay {
             return;
         }
         // A function may have prepared one of its own.
-        let unread = self.pending.has(Flags::FUNCTION);
+        let unread = self.pending.has(Flags::FUNCTION) || self.asks_for_bodies();
         let bodies = self.bodies.get_or_insert_default();
         bodies.add(seen, text);
         if unread {
@@ -82,6 +82,7 @@ impl Relay {
     /// Something is run that is not read.
     pub(super) fn note_anything(&mut self) {
         self.pending.add_anything();
+        self.notes += 1;
         if let Some(bodies) = &mut self.bodies {
             **bodies = Bodies::unread();
         }
@@ -94,13 +95,25 @@ impl Relay {
             self.pending.add(&bodies.0);
             self.note_slow(&bodies.0, text);
             self.bodies = Some(bodies);
+        } else if self.asks_for_bodies() {
+            let bodies = Bodies::unread();
+            self.pending.add(&bodies.0);
+            self.note_slow(&bodies.0, text);
         }
     }
 
-    /// The server told whether there are any.
+    /// Whether nobody knows of any, and the server is just being asked.
+    fn asks_for_bodies(&self) -> bool {
+        let asks = |probe: &Probe| probe.asked.kinds.any(Flags::PREPARE);
+        self.bodies.is_none() && self.probe.as_deref().is_some_and(asks)
+    }
+
+    /// The server told whether there are any. What was sent since it was asked may make some.
     pub(super) fn settle_bodies(&mut self) {
         if !self.pins.any(Flags::PREPARE) {
-            self.bodies = None;
+            if !self.pending.has(Flags::PREPARE.with(Flags::FUNCTION)) {
+                self.bodies = None;
+            }
         } else if self.bodies.is_none() {
             self.bodies = Some(Box::new(Bodies::unread()));
         }

@@ -4,16 +4,16 @@
 //! Owns `Parse`, `Bind`, `Describe`, `Execute` and `Close`. What their answers mean is in
 //! `super::answer`.
 
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 
 use super::again::Replay;
 use super::known::Stands;
-use super::local::plain_end;
+use super::local::{NOBODYS_TEXT, is_nobodys, plain_end};
 use super::owed::{Owed, Parsed};
+use super::pending::is_noted;
 use super::request::{Message, Step, violation};
 use super::statement::{self, Planning, Statement};
-use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Params, Passing, Relay, Segment, Want};
+use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Passing, Relay, Segment, Want, planning};
 use crate::sql::{self, Flags};
 use crate::wire::message::{BindHead, Named, Parse};
 use crate::wire::{SqlError, TxStatus, build, message};
@@ -158,18 +158,13 @@ impl Relay {
     }
 
     fn parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
-        let parse = Parse::decode(message.body()).ok_or_else(bad)?;
+        let mut parse = Parse::decode(message.body()).ok_or_else(bad)?;
         let Some(known) = io.known.as_deref_mut() else {
             return Ok(Step::Stop(Want::Server));
         };
         let conforming = known.params.is_conforming();
         if parse.name.is_empty() {
-            let seen = sql::scan(parse.text, conforming);
-            // It is noted when it is bound: nothing runs before, and it may run more than once.
-            self.unnamed_touches = super::pending::is_noted(&seen);
-            self.replace_unnamed();
-            self.unnamed.extend_from_slice(message.whole());
-            return Ok(self.forward(message, io));
+            return Ok(self.parse_unnamed(message, parse.text, conforming, io));
         }
         let Ok(taken) = self.named(parse.name) else {
             return Ok(Step::Stop(Want::Answers));
@@ -181,8 +176,14 @@ impl Relay {
         self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
         let duplicate = taken.is_some();
         let planning = self.planning(&known.params);
-        let entry = taken
-            .unwrap_or_else(|| statement::intern(parse.text, parse.types, planning, conforming));
+        let entry = taken.unwrap_or_else(|| {
+            let entry = statement::intern(parse.text, parse.types, planning, conforming);
+            if !is_nobodys(entry.seen()) {
+                return entry;
+            }
+            (parse.text, parse.types) = (NOBODYS_TEXT, b"\0\0");
+            statement::intern(parse.text, parse.types, planning, conforming)
+        });
         match known.prepared.touch(&entry) {
             Stands::Sent(segment) | Stands::Going(segment) if segment != self.segments => {
                 return Ok(Step::Stop(Want::Answers));
@@ -235,6 +236,26 @@ impl Relay {
         Ok(Step::Took(message.whole().len()))
     }
 
+    fn parse_unnamed(
+        &mut self,
+        message: Message<'_>,
+        text: &[u8],
+        conforming: bool,
+        io: &mut Io<'_>,
+    ) -> Step {
+        let seen = sql::scan(text, conforming);
+        // It is noted when it is bound: nothing runs before, and it may run more than once.
+        self.unnamed_touches = is_noted(&seen) || planning::may_read_otherwise(&seen);
+        self.replace_unnamed();
+        if is_nobodys(&seen) {
+            statement::push_parse(b"", NOBODYS_TEXT, b"\0\0", &mut self.unnamed);
+            io.to_server.extend_from_slice(&self.unnamed);
+            return Step::Took(message.whole().len());
+        }
+        self.unnamed.extend_from_slice(message.whole());
+        self.forward(message, io)
+    }
+
     /// What the client calls so; an error while an earlier segment decides.
     #[inline]
     pub(super) fn named(&self, name: &[u8]) -> Result<Option<Rc<Statement>>, InDoubt> {
@@ -267,41 +288,6 @@ impl Relay {
         }
         self.unnamed.clear();
         self.unnamed_long = Long::No;
-    }
-
-    /// What a plan depends on beside text and types. A transaction that changes settings or the
-    /// schema shares with nobody, nor does a client with temporary tables, whose changes are its
-    /// own.
-    pub(super) fn planning(&self, params: &Params) -> Planning {
-        let schemas = statement::schemas();
-        let own = self.reshaped || self.pending.has(Flags::FUNCTION.with(Flags::TEMP));
-        let settings = if own || self.pins.any(Flags::TEMP) {
-            self.own_settings()
-        } else {
-            self.read_with(params)
-        };
-        Planning { schemas, settings }
-    }
-
-    /// Tells the settings that a text prepared now is read with from others.
-    fn read_with(&self, params: &Params) -> u64 {
-        const SET: Flags = Flags::SETTINGS_ANY.with(Flags::ROLE);
-        if self.reads_apart || self.pending.has(SET) {
-            return self.own_settings();
-        }
-        let parts = (
-            self.label.get("search_path"),
-            self.label.get(super::label::ROLE),
-            self.label.get(super::label::AUTHORIZATION),
-        );
-        if parts == (None, None, None) {
-            return params.reading();
-        }
-        BuildHasherDefault::<DefaultHasher>::default().hash_one((params.reading(), parts))
-    }
-
-    fn own_settings(&self) -> u64 {
-        self.segments.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ std::ptr::from_ref(self).addr() as u64
     }
 
     /// Puts a `Parse` in, whose answer nobody sees.
@@ -412,7 +398,7 @@ impl Relay {
             self.note(&seen, parse.text);
             takes = seen.deallocates().map(Box::from);
         } else if self.unnamed_long != Long::No {
-            self.pending.add_anything();
+            self.note_anything();
             self.unnamed_long = Long::Used;
         }
         self.unnamed = unnamed;

@@ -313,13 +313,24 @@ impl Prepared {
         self.entries.len()
     }
 
-    /// Takes out the least recently used one, if there are too many (C7). Called between
+    /// Takes out those that are too many, the least recently used first (C7). Called between
     /// transactions only: to close a statement closes its portals too.
-    pub(super) fn evict(&mut self) -> Option<Rc<Statement>> {
-        if self.entries.len() <= self.most {
-            return None;
+    pub(super) fn evict(&mut self) -> Vec<Rc<Statement>> {
+        let excess = self.entries.len().saturating_sub(self.most);
+        if excess == 0 {
+            return Vec::new();
         }
-        let (&id, _) = self.entries.iter().min_by_key(|(_, entry)| entry.used)?;
-        self.entries.remove(&id).map(|entry| entry.statement)
+        let mut oldest: Vec<_> = self
+            .entries
+            .iter()
+            .map(|(id, one)| (one.used, *id))
+            .collect();
+        oldest.sort_unstable();
+        oldest
+            .into_iter()
+            .take(excess)
+            .filter_map(|(_, id)| self.entries.remove(&id))
+            .map(|entry| entry.statement)
+            .collect()
     }
 }

@@ -11,6 +11,14 @@ use crate::wire::frame::Frame;
 use crate::wire::message::Parse;
 use crate::wire::{TxStatus, build};
 
+/// What is run instead of a text with a name of ours in SQL.
+pub(super) const NOBODYS_TEXT: &[u8] = b"DEALLOCATE \"canter_?\"";
+
+/// Whether nobody may run it: a name of ours in it is none that its client could have given.
+pub(super) fn is_nobodys(seen: &Seen) -> bool {
+    seen.flags.any(Flags::POOLERS) && seen.deallocates().is_none()
+}
+
 impl Relay {
     /// Appends `ReadyForQuery` with what is true for the client.
     pub(super) fn local_ready(&mut self, io: &mut Io<'_>) {
@@ -121,7 +129,7 @@ impl Relay {
     #[cold]
     pub(super) fn refuse_name(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
         let mut query = Vec::new();
-        build::query(&mut query, b"DEALLOCATE \"canter_?\"");
+        build::query(&mut query, NOBODYS_TEXT);
         if let Ok(Some(frame)) = Frame::decode(&query) {
             let rest = &query;
             self.forward_query(Message { frame, rest }, io);

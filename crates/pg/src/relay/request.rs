@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::again::Replay;
 use super::inserted::Inserted;
 use super::owed::Owed;
-use super::{GATHER, Io, Long, Passing, Relay, Segment, Taken, Want};
+use super::{GATHER, Io, Long, Passing, Relay, Segment, Taken, Want, planning};
 use crate::sql::{self, Flags, Seen};
 use crate::wire::frame::Frame;
 use crate::wire::{SqlError, build, message};
@@ -280,6 +280,7 @@ impl Relay {
     #[inline]
     pub(super) fn note(&mut self, seen: &Seen, text: &[u8]) {
         self.pending.add(seen);
+        self.notes += u64::from(planning::may_read_otherwise(seen));
         if !self.params.is_utf8() {
             self.note_foreign(seen, text);
         }
@@ -289,7 +290,7 @@ impl Relay {
         if !self.pending.is_empty() {
             self.note_slow(seen, text);
         }
-        if self.bodies.is_some() && seen.flags.any(Flags::EXECUTE) {
+        if seen.flags.any(Flags::EXECUTE) {
             self.note_execute(text);
         }
     }
@@ -301,7 +302,7 @@ impl Relay {
             self.pending.add_foreign();
         }
         if self.params.may_hide(text) {
-            self.pending.add_anything();
+            self.note_anything();
         }
     }
 

@@ -94,15 +94,14 @@ impl Relay {
 
     /// Closes the statements that are too many for this server (C7).
     fn evict(&mut self, io: &mut Io<'_>) {
-        let mut any = false;
-        while let Some(statement) = io
-            .known
-            .as_deref_mut()
-            .and_then(|known| known.prepared.evict())
-        {
+        let Some(known) = io.known.as_deref_mut() else {
+            return;
+        };
+        let gone = known.prepared.evict();
+        let any = !gone.is_empty();
+        for statement in gone {
             build::close_statement(io.to_server, statement.name());
             self.owed.push(Owed::Close(Some(statement)));
-            any = true;
         }
         if any {
             io.to_server.extend_from_slice(build::SYNC);

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use super::local::NOBODYS_TEXT;
 use super::owed::Owed;
 use super::request::{Message, Step};
 use super::{Io, Relay, Statement, Want, statement};
@@ -33,7 +34,11 @@ impl Relay {
         let Ok(entry) = self.named(name.as_bytes()) else {
             return Some(Step::Stop(Want::Answers));
         };
-        let entry = entry?;
+        let Some(entry) = entry else {
+            // With the last one there is nothing to take away.
+            let is_ours = name.starts_with("canter_") && name != "canter_?";
+            return is_ours.then(|| self.bind_nobodys(message, head, io));
+        };
         if self.pending.discards() && !self.owed.is_empty() {
             return Some(Step::Stop(Want::Answers));
         }
@@ -53,6 +58,15 @@ impl Relay {
         let step = self.forward_bind(message, head, b"", io);
         self.owed.push(Owed::BindTaker(head.portal.into()));
         Some(step)
+    }
+
+    /// The name is one of ours, and this client has none such (C5).
+    fn bind_nobodys(&mut self, message: Message<'_>, head: BindHead<'_>, io: &mut Io<'_>) -> Step {
+        statement::push_parse(b"", NOBODYS_TEXT, b"\0\0", io.to_server);
+        self.unnamed_here = false;
+        self.owed.push(Owed::ParseUnnamed { hidden: true });
+        self.owed.push(Owed::Bind(None));
+        self.forward_bind(message, head, b"", io)
     }
 
     /// What is owed for running a portal: the name that its `DEALLOCATE` takes away comes back if it

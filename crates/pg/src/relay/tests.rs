@@ -1,5 +1,6 @@
 //! The relay driven by scripted and by made-up clients and servers, in whole pieces and in cuts.
 
+mod bodies;
 mod driver;
 mod early;
 mod encodings;

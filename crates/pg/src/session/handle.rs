@@ -82,6 +82,8 @@ pub(crate) struct Handle {
     statement: Cell<(u32, bool)>,
     /// Counts transactions that are over.
     rests: Cell<u32>,
+    /// How often its client was told that it is in no transaction.
+    idles: Cell<u32>,
     orders: Cell<Orders>,
     /// Ends the session with these words.
     end: RefCell<Option<Box<SqlError>>>,
@@ -123,6 +125,7 @@ impl Handle {
             changes: Cell::new(0),
             statement: Cell::default(),
             rests: Cell::new(0),
+            idles: Cell::new(0),
             orders: Cell::default(),
             end: RefCell::default(),
             waker: RefCell::default(),
@@ -316,13 +319,18 @@ impl Handle {
     }
 
     /// Its server works for it since some time, or has just begun: `ended` statements were carried
-    /// out so far, and the next one is under way if `owing`. Rows that come are no change.
+    /// out so far, `idles` times its transaction was over, and the next statement is under way if
+    /// `owing`. Rows that come are no change.
     #[inline]
-    pub(super) fn set_active(&self, ended: u32, owing: bool) {
+    pub(super) fn set_active(&self, ended: u32, idles: u32, owing: bool) {
         let before = self.statement.replace((ended, owing));
         let goes_on = self.activity.replace(Activity::Active) == Activity::Active;
         if !goes_on || !owing || before != (ended, owing) {
             self.change();
+        }
+        // A client that sends ahead is never seen at rest.
+        if self.idles.replace(idles) != idles {
+            self.rests.set(self.rests.get().wrapping_add(1));
         }
     }
 

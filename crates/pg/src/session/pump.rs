@@ -398,7 +398,8 @@ impl Session {
         }
         if !self.relay.is_settled() || self.relay.is_client_busy() {
             let owing = !self.relay.is_settled();
-            self.handle.set_active(self.relay.ended(), owing);
+            let relay = &self.relay;
+            self.handle.set_active(relay.ended(), relay.idles(), owing);
         } else if known.status != TxStatus::Idle {
             held.lease.busy = false;
             held.lease.answered();

@@ -154,6 +154,26 @@ fn e4_a_transaction_that_takes_too_long_ends_busy_or_not() {
 }
 
 #[test]
+fn e4_transactions_of_a_client_that_sends_ahead_are_timed_one_by_one() {
+    house::run(async {
+        let house = House::with_one_server().await;
+        let mut client = house.client(&[]).await;
+        client.query("zero").await;
+        client.until(Activity::Idle).await;
+        let before = client.handle.rests();
+        let both = [Made::query_bytes("one"), Made::query_bytes("hold")];
+        client.send(&both.concat()).await;
+        assert_eq!(client.answer().await, "SELECT I");
+        while client.handle.rests() == before {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.handle.activity(), Activity::Active);
+        house.made.release();
+        assert_eq!(client.answer().await, "SELECT I");
+    });
+}
+
+#[test]
 fn g4_who_waits_is_told_once_and_waits_on() {
     house::run(async {
         let settings = Settings {

@@ -136,3 +136,92 @@ fn c1_a_statement_is_prepared_for_others_as_they_would_read_it() {
     assert_ne!(server_name(&sent), ours);
     assert!(show(&sent).contains(TEXT.split('\'').next().unwrap()));
 }
+
+/// The name of a statement that is prepared while a local setting stands.
+fn apart(d: &mut Driver, text: &str) -> String {
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.client(&q("SET LOCAL datestyle = 'SQL, DMY'"))
+        .server(&cz("SET", b'T'));
+    d.to_server.clear();
+    d.client(&[parse("s", text), SYNC.to_vec()].concat());
+    let sent = std::mem::take(&mut d.to_server);
+    assert_eq!(sent[0], b'P', "{}", show(&sent));
+    d.server(&[PARSED, &z(b'T')].concat());
+    d.client(&q("commit")).server(&cz("COMMIT", b'I'));
+    d.released();
+    server_name(&sent)
+}
+
+#[test]
+fn c1_settings_of_a_client_that_is_gone_are_nobodys() {
+    const TEXT: &str = "select date '03/04/2024'";
+    let mut d = Driver::new(Cut::Whole);
+    let first = apart(&mut d, TEXT);
+    // Another client, where the memory of the first one was.
+    d.relay = Driver::new(Cut::Whole).relay;
+    assert_ne!(apart(&mut d, TEXT), first);
+}
+
+#[test]
+fn c1_a_statement_is_read_anew_once_for_each_change_of_settings() {
+    let mut d = Driver::new(Cut::Whole);
+    let ours = prepared(&mut d, "select date '05/06/2024'");
+    d.known.prepared.clear();
+    let set = |d: &mut Driver, text: &str| {
+        d.client(&q(text)).server(&cz("SET", b'T'));
+        d.to_server.clear();
+        d.client(&run("s"));
+        let sent = std::mem::take(&mut d.to_server);
+        let open = [BOUND, &cz("SELECT 1", b'T')].concat();
+        d.server(&[PARSED, &open].concat());
+        let name = server_name(&sent);
+        for _ in 0..3 {
+            d.client(&run("s")).sent(&run(&name)).server(&open);
+        }
+        name
+    };
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    let first = set(&mut d, "SET LOCAL datestyle = 'SQL, DMY'");
+    d.known.prepared.clear();
+    let second = set(&mut d, "ROLLBACK TO a");
+    assert!(first != ours && second != first);
+}
+
+#[test]
+fn c5_a_name_of_ours_is_nobodys_in_the_extended_protocol_too() {
+    const NOBODYS: &str = "DEALLOCATE \"canter_?\"";
+    let refused = |first: &[&[u8]]| [&first.concat()[..], &e("26000", "x"), &z(b'I')].concat();
+    for text in [
+        "EXECUTE canter_1('9')",
+        "PREPARE canter_1 AS SELECT 1",
+        "EXPLAIN EXECUTE canter_1",
+        "CREATE TABLE t AS EXECUTE canter_1",
+    ] {
+        let mut d = Driver::new(Cut::Whole);
+        let of = |text: &str| [parse("", text), run("")].concat();
+        d.client(&of(text)).sent(&of(NOBODYS));
+        let answer = refused(&[PARSED, BOUND]);
+        d.server(&answer).told(&answer).released();
+        // On another server it is the same.
+        d.client(&run("")).sent(&of(NOBODYS));
+
+        let mut d = Driver::new(Cut::Whole);
+        d.client(&[parse("s", text), run("s")].concat());
+        let ours = server_name(&d.to_server);
+        d.sent(&[parse(&ours, NOBODYS), run(&ours)].concat());
+    }
+    for name in ["", "s"] {
+        let mut d = Driver::new(Cut::Whole);
+        let text = "DEALLOCATE canter_1";
+        d.client(&[parse(name, text), run(name)].concat());
+        let ours = if name.is_empty() {
+            String::new()
+        } else {
+            server_name(&d.to_server)
+        };
+        d.sent(&[parse(&ours, text), parse("", NOBODYS), run("")].concat());
+        let answer = refused(&[PARSED, BOUND]);
+        d.server(&refused(&[PARSED, PARSED, BOUND])).told(&answer);
+        d.released();
+    }
+}
