@@ -10,6 +10,7 @@ mod seen;
 mod statement;
 mod words;
 
+pub use command::READING;
 pub use flags::Flags;
 pub use seen::{Begin, Change, Isolation, Reset, Route, Seen, Setting, Verb, Verbs};
 

@@ -5,8 +5,11 @@
 //! they move the positions in errors.
 
 use super::{Label, Params};
-use crate::sql::Reset;
+use crate::sql::{Reset, Seen};
 use crate::wire::build;
+
+/// So much is inserted into one text.
+const MOST: usize = 64 << 10;
 
 /// What was inserted into a query that is under way.
 #[derive(Debug)]
@@ -20,21 +23,25 @@ pub(super) struct Inserted {
 }
 
 impl Inserted {
-    /// The text to send for the client's, if anything is to be put back and its characters can be
-    /// counted.
+    /// The text to send for the client's, if anything is to be put back, its characters can be
+    /// counted, and it does not grow out of proportion.
     pub(super) fn into(
         text: &[u8],
         resets: &[Reset],
         start: &Label,
         params: &Params,
     ) -> Option<(Vec<u8>, Self)> {
+        if resets.len() > Seen::RESETS_MOST {
+            return None;
+        }
         let mut out = Vec::with_capacity(text.len() + 256);
         let mut inserted = Self {
             done: 0,
             ours: Vec::new(),
             places: Vec::new(),
         };
-        let mut from = 0;
+        let (mut from, mut characters) = (0, 0);
+        let mut grown = 0;
         for reset in resets {
             let mut sql = Vec::new();
             match &reset.name {
@@ -44,11 +51,11 @@ impl Inserted {
             if sql.is_empty() {
                 continue;
             }
-            let before = text.get(..reset.end)?;
+            let before = text.get(from..reset.end)?;
             if !before.is_ascii() && !params.is_utf8() {
                 return None;
             }
-            out.extend_from_slice(before.get(from..)?);
+            out.extend_from_slice(before);
             from = reset.end;
             // What is not closed may end in a comment.
             let (first, last): (&[u8], &[u8]) = if reset.is_closed {
@@ -59,7 +66,11 @@ impl Inserted {
             let length = out.len();
             out.extend_from_slice(&[first, &sql, last].concat());
             let is_begun = |byte: &&u8| **byte & 0xc0 != 0x80;
-            let characters = before.iter().filter(is_begun).count();
+            characters += before.iter().filter(is_begun).count();
+            grown += out.len() - length;
+            if grown > MOST {
+                return None;
+            }
             inserted.places.push((characters, out.len() - length));
             let ours = u32::try_from(inserted.ours.len()).ok()?;
             inserted.ours.push(reset.statement + 1 + ours);
@@ -154,6 +165,19 @@ mod tests {
         ] {
             assert!(into(text, &start).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn d6_a_text_of_very_many_resets_is_left_as_it_is() {
+        let start = [("timezone", "Europe/Paris")];
+        assert!(into(&"reset all;".repeat(64), &start).is_some());
+        assert!(into(&"reset all;".repeat(65), &start).is_none());
+        let seen = sql::scan("reset all;".repeat(100_000).as_bytes(), true);
+        assert_eq!(seen.resets.len(), 65);
+        let long = "x".repeat(1 << 10);
+        let start = [("app.name", &*long)];
+        assert!(into(&"reset all;".repeat(60), &start).is_some());
+        assert!(into(&"reset all;".repeat(64), &start).is_none());
     }
 
     #[test]

@@ -321,6 +321,15 @@ impl Pending {
         }
     }
 
+    /// So was this one, unless it is a role.
+    pub(super) fn is_restored(&mut self, name: &str, start: &Label) {
+        if start.plain_names().any(|known| known == name)
+            && let Some(how) = self.names.get_mut(name)
+        {
+            *how = How::Set;
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 
 use super::statement::{self, Planning};
 use super::{Params, Relay};
-use crate::sql::{Flags, Seen};
+use crate::sql::{Flags, READING, Seen};
 
 /// Whether a text that is prepared after this one may be read otherwise than before it: settings
 /// and tables change, and go back when a transaction or a part of it ends.
@@ -55,12 +55,8 @@ impl Relay {
         if self.reads_apart || self.pending.has(SET) {
             return self.own_settings();
         }
-        let parts = (
-            self.label.get("search_path"),
-            self.label.get(super::label::ROLE),
-            self.label.get(super::label::AUTHORIZATION),
-        );
-        if parts == (None, None, None) {
+        let parts = READING.map(|name| self.label.get(name));
+        if parts.iter().all(Option::is_none) {
             return params.reading();
         }
         hash((params.reading(), parts))

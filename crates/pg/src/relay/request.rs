@@ -239,7 +239,12 @@ impl Relay {
             && let Some((text, inserted)) =
                 Inserted::into(text, &seen.resets, &self.start, &self.params)
         {
-            self.pending.are_restored(&self.start);
+            for reset in &seen.resets {
+                match &reset.name {
+                    Some(name) => self.pending.is_restored(name, &self.start),
+                    None => self.pending.are_restored(&self.start),
+                }
+            }
             self.begins_query(Some(Box::new(inserted)));
             build::query(io.to_server, &text);
             return Ok(Step::Took(message.whole().len()));

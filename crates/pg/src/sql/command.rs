@@ -305,24 +305,38 @@ fn is_assigned(ahead: Lexer<'_>) -> bool {
 
 /// Whether this setting decides how a text is read.
 fn reads(name: &[u8]) -> bool {
-    const ALL: [&[u8]; 8] = [
-        b"search_path",
-        b"role",
-        b"session_authorization",
-        b"timezone",
-        b"datestyle",
-        b"intervalstyle",
-        b"standard_conforming_strings",
-        b"client_encoding",
+    const REPORTED: [&str; 5] = [
+        "timezone",
+        "datestyle",
+        "intervalstyle",
+        "standard_conforming_strings",
+        "client_encoding",
     ];
-    ALL.iter().any(|known| known.eq_ignore_ascii_case(name))
+    let mut all = REPORTED.iter().chain(&READING);
+    all.any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
+
+/// Settings that decide what a text means when it is prepared, beside those that a server reports:
+/// where names are looked for, who looks, what constants mean. In lower case.
+pub const READING: [&str; 10] = [
+    "array_nulls",
+    "backslash_quote",
+    "lc_monetary",
+    "restrict_nonsystem_relation_kind",
+    "role",
+    "search_path",
+    "session_authorization",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmloption",
+];
 
 /// `SET LOCAL` of such a setting, or of one with a grammar of its own that is such.
 fn reading(token: Token<'_>, ahead: Lexer<'_>) -> Flags {
     let next = ahead.clone().next();
     let special = token.is(b"time") && next.is(b"zone")
         || token.is(b"session") && next.is(b"authorization")
+        || token.is(b"xml") && next.is(b"option")
         || token.is(b"names")
         || token.is(b"schema");
     let named = token

@@ -75,6 +75,8 @@ impl Seen {
         }
     }
 
+    /// With more `RESET`s than these none is of use to anybody: one more is kept, to tell.
+    pub const RESETS_MOST: usize = 64;
     /// So many names are kept; with more, `Flags::SETTINGS_UNKNOWN` is set too.
     pub const SETTINGS_MOST: usize = 8;
 }

@@ -150,7 +150,9 @@ impl<'t> Scanner<'t> {
         while self.take(token) {
             token = self.lexer.next();
         }
-        if let Some(reset) = reset {
+        if let Some(reset) = reset
+            && self.seen.resets.len() <= Seen::RESETS_MOST
+        {
             self.seen.resets.push(Reset {
                 statement: self.seen.statements - 1,
                 end: self.lexer.at(),

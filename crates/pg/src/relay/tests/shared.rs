@@ -225,3 +225,49 @@ fn c5_a_name_of_ours_is_nobodys_in_the_extended_protocol_too() {
         d.released();
     }
 }
+
+#[test]
+fn c1_clients_whose_own_settings_read_a_text_otherwise_share_no_statement() {
+    const TEXT: &str = "select $1 = null, '{NULL}'::text[], '1,5'::money, '<a/>'::xml";
+    let named = |start: &[(&str, &str)]| {
+        let mut d = Driver::with(Cut::Whole, start, false);
+        let name = prepared(&mut d, TEXT);
+        (d, name)
+    };
+    let (_first, plain) = named(&[]);
+    let mut kept = Vec::new();
+    for (name, value) in [
+        ("transform_null_equals", "on"),
+        ("timezone_abbreviations", "Australia"),
+        ("array_nulls", "off"),
+        ("lc_monetary", "de_DE.utf8"),
+        ("xmloption", "document"),
+        ("backslash_quote", "off"),
+        ("search_path", "other"),
+    ] {
+        let (d, other) = named(&[(name, value)]);
+        assert_ne!(other, plain, "{name}");
+        assert_eq!(named(&[(name, value)]).1, other, "{name}");
+        kept.push(d);
+    }
+    assert_eq!(named(&[("work_mem", "8MB")]).1, plain);
+}
+
+#[test]
+fn c1_a_local_xml_option_reads_apart() {
+    for text in [
+        "SET LOCAL xmloption = document",
+        "SET LOCAL XML OPTION DOCUMENT",
+    ] {
+        let mut d = Driver::new(Cut::Whole);
+        let ours = prepared(&mut d, "select '<x/>'::xml");
+        d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+        d.client(&q(text)).server(&cz("SET", b'T'));
+        d.to_server.clear();
+        d.client(&[parse("t", "select '<x/>'::xml"), SYNC.to_vec()].concat());
+        assert!(
+            !d.to_server.is_empty() && server_name(&d.to_server) != ours,
+            "{text}"
+        );
+    }
+}
