@@ -89,3 +89,14 @@ fn the_example_leads_to_the_first_door() {
     assert_eq!(plan.example(), Some(example));
     assert!(!plan.connections().contains("as set"));
 }
+
+#[test]
+fn inherited_doors_are_taken_before_any_other_is_opened() {
+    let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = u32::try_from(std::os::fd::IntoRawFd::into_raw_fd(inherited)).unwrap();
+    let path = std::env::temp_dir().join(format!("canter-doors-{}", std::process::id()));
+    let addresses = [Address::Unix(path), Address::Inherited(number)];
+    let (doors, _files) = open(&addresses, &config(URL)).unwrap();
+    let reaches: Vec<_> = doors.iter().map(|door| door.reach).collect();
+    assert!(matches!(reaches[..], [Reach::Loopback, Reach::Unix]));
+}

@@ -189,16 +189,21 @@ pub fn bind_postgres(addresses: &[Address], config: &Config) -> Result<Sockets, 
 
 fn bind_all(sockets: &mut Sockets, addresses: &[Address], config: &Config) -> Result<(), Fault> {
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
+    // Those of `canter pool`, before anything opened here can get the number of one that is not
+    // there. The site's are taken earlier, and others have none.
+    if matches!(sockets.purpose, Purpose::Postgres) {
+        for address in addresses {
+            if let Address::Inherited(number) = address {
+                take(sockets, *number)?;
+            }
+        }
+    }
     for address in addresses {
         match address {
             Address::Tcp { host, port } => bind_tcp(sockets, host, *port, backlog)?,
             Address::Unix(path) => {
                 let mode = config.unix_socket_mode.map(|mode| mode.0);
                 bind_unix(sockets, path, mode, backlog)?;
-            }
-            // `canter pool` has no others, and takes them before it opens anything.
-            Address::Inherited(number) if matches!(sockets.purpose, Purpose::Postgres) => {
-                take(sockets, *number)?;
             }
             Address::Inherited(_) => {}
         }
