@@ -103,15 +103,12 @@ impl Histogram {
 
     /// The duration that a share of all did not exceed: 0.95 is p95. Zero when nothing was counted.
     pub fn quantile(&self, share: f64) -> Duration {
-        let wanted = ((self.total as f64) * share.clamp(0.0, 1.0)).ceil();
-        let mut seen = 0_u64;
-        for (index, count) in self.counts.iter().enumerate() {
-            seen += count;
-            if *count > 0 && seen as f64 >= wanted {
-                return Duration::from_micros(middle(self.bits, index).min(self.max_us));
-            }
-        }
-        self.max()
+        let filled = self.counts.iter().enumerate().filter(|(_, n)| **n > 0);
+        let index = quantile(share, self.total, filled.map(|(index, n)| (index, *n)));
+        index.map_or_else(
+            || self.max(),
+            |index| Duration::from_micros(middle(self.bits, index).min(self.max_us)),
+        )
     }
 
     /// Buckets that are not empty: the middle of each, and how many.
@@ -119,6 +116,24 @@ impl Histogram {
         let filled = self.counts.iter().enumerate().filter(|(_, n)| **n > 0);
         filled.map(|(index, count)| (Duration::from_micros(middle(self.bits, index)), *count))
     }
+}
+
+/// The bucket in which the count reaches a share of the total; None when it never does. `filled` are the
+/// buckets that are not empty, in order.
+pub(crate) fn quantile(
+    share: f64,
+    total: u64,
+    filled: impl Iterator<Item = (usize, u64)>,
+) -> Option<usize> {
+    let wanted = ((total as f64) * share.clamp(0.0, 1.0)).ceil();
+    let mut seen = 0_u64;
+    for (index, count) in filled {
+        seen += count;
+        if seen as f64 >= wanted {
+            return Some(index);
+        }
+    }
+    None
 }
 
 #[inline]

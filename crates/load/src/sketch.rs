@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::histogram::{COARSE, bucket, middle};
+use crate::histogram::{COARSE, bucket, middle, quantile};
 
 /// Counts of durations in as many buckets as it was given, or one to each doubling if those are fewer.
 #[derive(Clone, Debug)]
@@ -121,16 +121,12 @@ impl Sketch {
 
     /// The duration that a share of all did not exceed: 0.95 is p95. Zero when nothing was counted.
     pub fn quantile(&self, share: f64) -> Duration {
-        let wanted = ((self.total as f64) * share.clamp(0.0, 1.0)).ceil();
-        let mut seen = 0_u64;
-        for (index, count) in &self.counts {
-            seen += u64::from(*count);
-            if seen as f64 >= wanted {
-                let us = middle(self.bits, usize::from(*index));
-                return Duration::from_micros(us.min(self.max_us));
-            }
-        }
-        self.max()
+        let filled = self.counts.iter();
+        let filled = filled.map(|(index, count)| (usize::from(*index), u64::from(*count)));
+        quantile(share, self.total, filled).map_or_else(
+            || self.max(),
+            |index| Duration::from_micros(middle(self.bits, index).min(self.max_us)),
+        )
     }
 }
 

@@ -77,6 +77,18 @@ mod tests {
 
     use super::*;
 
+    /// Connections that nobody has accepted yet, over what this machine has of IPv4 and IPv6: the
+    /// client's end, the door, and what keeps them.
+    pub(super) fn connections()
+    -> impl Iterator<Item = (SocketAddr, SocketAddr, (TcpListener, TcpStream))> {
+        ["127.0.0.1:0", "[::1]:0"].into_iter().filter_map(|bind| {
+            let listener = TcpListener::bind(bind).ok()?;
+            let door = listener.local_addr().unwrap();
+            let client = TcpStream::connect(door).unwrap();
+            Some((client.local_addr().unwrap(), door, (listener, client)))
+        })
+    }
+
     #[test]
     #[cfg(target_endian = "little")]
     fn a8_lines_of_the_kernel() {
@@ -109,14 +121,8 @@ mod tests {
 
     #[test]
     fn a8_the_owner_of_a_real_connection_is_found_and_of_no_other() {
-        for bind in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(bind) else {
-                continue;
-            };
-            let door = listener.local_addr().unwrap();
-            let client = TcpStream::connect(door).unwrap();
-            let theirs = client.local_addr().unwrap();
-            let uid = std::fs::metadata("/proc/self").unwrap().uid();
+        let uid = std::fs::metadata("/proc/self").unwrap().uid();
+        for (theirs, door, _held) in connections() {
             assert_eq!(owner(theirs, door), Some(uid));
             assert_eq!(listed(theirs, door), Some(uid));
             assert_eq!(owner(theirs, SocketAddr::new(door.ip(), 1)), None);

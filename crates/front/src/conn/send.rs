@@ -79,18 +79,23 @@ impl<A: App> Conn<A> {
         self.turn.spend(count);
     }
 
+    /// Sends what the client takes at once of two byte strings, and leaves the rest in them.
+    fn send_some(&self, first: &mut &[u8], second: &mut &[u8]) -> io::Result<()> {
+        let count = self.stream.try_write_two(first, second)?;
+        let of_first = count.min(first.len());
+        *first = first.get(of_first..).unwrap_or_default();
+        *second = second.get(count - of_first..).unwrap_or_default();
+        self.count_sent(count);
+        Ok(())
+    }
+
     /// Sends two byte strings, one after the other.
     pub(super) async fn send_all(&self, first: &[u8], second: &[u8]) -> Result<(), Stop> {
         let (mut first, mut second) = (first, second);
         self.flow.set(None);
         while !first.is_empty() || !second.is_empty() {
-            match self.stream.try_write_two(first, second) {
-                Ok(count) => {
-                    let of_first = count.min(first.len());
-                    first = first.get(of_first..).unwrap_or_default();
-                    second = second.get(count - of_first..).unwrap_or_default();
-                    self.count_sent(count);
-                }
+            match self.send_some(&mut first, &mut second) {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(_) => return Err(Stop::Gone),
             }
@@ -105,13 +110,8 @@ impl<A: App> Conn<A> {
         let (mut first, mut second) = (&self.out[..], bytes.get(at..).unwrap_or_default());
         self.flow.set(None);
         while !first.is_empty() || !second.is_empty() {
-            match self.stream.try_write_two(first, second) {
-                Ok(count) => {
-                    let of_first = count.min(first.len());
-                    first = first.get(of_first..).unwrap_or_default();
-                    second = second.get(count - of_first..).unwrap_or_default();
-                    self.count_sent(count);
-                }
+            match self.send_some(&mut first, &mut second) {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut share = self.shared.memory.share();
                     let turn = self.arrival.turn.as_ref();

@@ -85,21 +85,15 @@ fn read(answer: &[u8], local: SocketAddr, remote: SocketAddr) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
     use std::os::unix::fs::MetadataExt as _;
 
+    use super::super::tests::connections;
     use super::*;
 
     #[test]
     fn a8_the_kernel_names_the_owner_of_a_connection_and_of_no_other() {
-        for bind in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(bind) else {
-                continue;
-            };
-            let door = listener.local_addr().unwrap();
-            let client = TcpStream::connect(door).unwrap();
-            let theirs = client.local_addr().unwrap();
-            let uid = std::fs::metadata("/proc/self").unwrap().uid();
+        let uid = std::fs::metadata("/proc/self").unwrap().uid();
+        for (theirs, door, _held) in connections() {
             let Some(found) = owner(theirs, door) else {
                 // A kernel without sock_diag: the table in /proc is looked at.
                 continue;

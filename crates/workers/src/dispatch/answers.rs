@@ -52,7 +52,7 @@ impl Inner {
                 }
             }
         }
-        if any && self.queued > 0 {
+        if any && self.line.len() > 0 {
             self.pump();
         }
         any

@@ -111,10 +111,10 @@ impl Inner {
         for id in stalled {
             self.relieve(id);
         }
-        if self.queued > 0 {
+        if self.line.len() > 0 {
             self.pump();
         }
-        if untaken_anywhere || self.queued > 0 {
+        if untaken_anywhere || self.line.len() > 0 {
             self.clock.quiet = 0;
             self.clock.busy = self.clock.busy.saturating_add(1);
         } else {

@@ -42,6 +42,8 @@ pub(super) struct Line {
     urgent: Kind,
     others: [Kind; CLASSES],
     turns: Turns,
+    /// How many wait, of all.
+    live: usize,
 }
 
 /// Those of one rank.
@@ -64,12 +66,18 @@ impl Line {
         }
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
     pub fn push(&mut self, waiting: Waiting, rank: Rank) {
         if let Rank::Of(class) = rank
             && self.waiting(class) == 0
         {
             self.turns.begins(class);
         }
+        self.live += 1;
         let kind = self.of(rank);
         kind.keys.push_back(waiting);
         kind.live += 1;
@@ -82,6 +90,7 @@ impl Line {
         {
             self.turns.begins(class);
         }
+        self.live += 1;
         let kind = self.of(rank);
         kind.keys.push_front(waiting);
         kind.live += 1;
@@ -103,6 +112,7 @@ impl Line {
     /// One of these waits no more: given out, refused, or gone. Its key is taken out by whoever has it, or
     /// left to be passed over; true when so many of those are left that [`Line::sweep`] is due.
     pub fn left(&mut self, rank: Rank) -> bool {
+        self.live -= 1;
         let kind = self.of(rank);
         kind.live -= 1;
         kind.keys.len() > 2 * kind.live + SWEPT
@@ -179,14 +189,14 @@ impl Inner {
     pub(super) fn is_behind(&mut self, rank: Rank) -> bool {
         match rank {
             Rank::Urgent => self.line.before(rank) > 0,
-            Rank::Of(_) => self.queued > 0 && !self.line.goes_first(rank),
+            Rank::Of(_) => self.line.len() > 0 && !self.line.goes_first(rank),
         }
     }
 
     /// Whether one of these goes ahead of what is dearer and waits, here or at workers.
     pub(super) fn is_amid_dearer(&self, rank: Rank) -> bool {
         let Rank::Of(class) = rank else { return false };
-        self.has_given_dearer(class) || (self.queued > 0 && self.line.has_dearer(class))
+        self.has_given_dearer(class) || (self.line.len() > 0 && self.line.has_dearer(class))
     }
 
     fn has_given_dearer(&self, class: Class) -> bool {
@@ -200,7 +210,7 @@ impl Inner {
 
     /// Notes that it was given to a worker.
     pub(super) fn has_given(&mut self, number: u64, rank: Rank) {
-        if self.queued > 0 {
+        if self.line.len() > 0 {
             self.line.served(rank);
         }
         let Rank::Of(class) = rank else { return };
@@ -318,7 +328,6 @@ impl Inner {
 
     /// One that waited in the line waits there no more.
     pub(super) fn leaves_line(&mut self, rank: Rank) {
-        self.queued -= 1;
         if self.line.left(rank) {
             let entries = &self.entries;
             self.line.sweep(rank, |&(key, number)| {
@@ -334,7 +343,6 @@ impl Inner {
             if let Some(entry) = self.entries.get_mut(key) {
                 entry.place = Place::Queued;
                 self.line.put_back((key, entry.number), entry.rank);
-                self.queued += 1;
             }
         }
     }

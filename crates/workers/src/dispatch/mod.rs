@@ -204,8 +204,6 @@ struct Inner {
     settings: Settings,
     entries: Slab<Entry>,
     line: Line,
-    /// Entries in the queue that are still wanted.
-    queued: usize,
     workers: Vec<Worker>,
     poison: Poison,
     next_number: u64,
@@ -235,7 +233,6 @@ impl Dispatch {
             settings,
             entries: Slab::new(),
             line: Line::default(),
-            queued: 0,
             workers: Vec::new(),
             poison: Poison::default(),
             next_number: 1,
@@ -310,7 +307,7 @@ impl Dispatch {
         let unstarted = inner.workers.iter().map(Worker::unstarted).sum::<usize>();
         let given = inner.workers.iter().map(|worker| worker.in_flight as usize);
         let running = given.sum::<usize>().saturating_sub(unstarted);
-        (inner.queued + unstarted, running)
+        (inner.line.len() + unstarted, running)
     }
 
     /// Gives the worker no more requests and tells it to end when it has finished.
@@ -390,7 +387,6 @@ impl Inner {
         let has_overtaken = !is_behind && self.overtake(rank);
         if is_behind || !self.give(key) {
             self.line.push((key, number), rank);
-            self.queued += 1;
             if submission.urgent || has_overtaken {
                 // Those before it may all have left: then nobody else would look.
                 self.pump();
@@ -411,7 +407,7 @@ impl Inner {
             return false;
         }
         // Nearly always: nobody waits.
-        let waits = self.queued > 0;
+        let waits = self.line.len() > 0;
         let before = if waits { self.line.before(rank) } else { 0 };
         self.is_worth_waiting(before, passes, submission.begin_until(), now)
             && (!is_full || self.refuse_one(rank))
@@ -422,7 +418,7 @@ impl Inner {
     fn is_full(&self) -> bool {
         let most = self.settings.queue_size;
         // Nearly always: the number that workers write need not be read.
-        if self.queued + self.workers.len() * (DEPTH as usize) < most {
+        if self.line.len() + self.workers.len() * (DEPTH as usize) < most {
             return false;
         }
         let untaken = self
@@ -430,8 +426,8 @@ impl Inner {
             .iter()
             .map(|worker| worker.end.untaken() as usize);
         // Counted exactly, without those taken back, only where it matters.
-        self.queued + untaken.sum::<usize>() >= most
-            && self.queued + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
+        self.line.len() + untaken.sum::<usize>() >= most
+            && self.line.len() + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
     }
 
     /// Whether one more would be served in useful time, behind so many that wait already; `passes` if

@@ -5,14 +5,13 @@
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use canter_channel::call::{Answer, Submission};
 use canter_channel::response::{Facts, Writer};
 use canter_sys::counting::{Counting, allocations};
 
-use super::{arrival, settings};
-use crate::app::{App, Call};
+use super::{Ready, arrival, settings};
+use crate::app::App;
 use crate::conn::Conn;
 use crate::insight::{Insight, Profiler};
 use crate::server::Shared;
@@ -31,8 +30,6 @@ const WARM: usize = 100;
 /// Answers at once, and writes down how often had been allocated when it was asked.
 #[derive(Clone, Default)]
 struct Prompt(Rc<RefCell<Vec<u64>>>);
-
-struct Ready(Option<Answer>);
 
 impl App for Prompt {
     type Call = Ready;
@@ -66,18 +63,6 @@ impl App for Prompt {
     }
 
     fn between_turns(&self) {}
-}
-
-impl Call for Ready {
-    fn poll_answer(&mut self, _: &mut Context<'_>) -> Poll<Answer> {
-        self.0.take().map_or(Poll::Pending, Poll::Ready)
-    }
-
-    fn set_hold(&self, _: bool) {}
-
-    fn is_queued(&self) -> bool {
-        false
-    }
 }
 
 fn all_on() -> Settings {

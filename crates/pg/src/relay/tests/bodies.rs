@@ -7,6 +7,14 @@ const PREPARED: &[&[&str]] = &[&["p", "SQL PREPARE", "true"]];
 const NONE: &[&[&str]] = &[&["p", "SQL PREPARE", "false"]];
 const ALL_SETTINGS: &str = "source OPERATOR(pg_catalog.=) 'session'";
 
+/// What `q` does is not known: all settings are asked for once it has run.
+fn execute_asks_for_all(d: &mut Driver) {
+    d.client(&q("EXECUTE q"));
+    d.to_server.clear();
+    d.server(&cz("SELECT 1", b'I'));
+    assert!(d.sql().contains(ALL_SETTINGS));
+}
+
 #[test]
 fn d3_a_question_asked_before_a_prepare_does_not_answer_for_it() {
     let mut d = Driver::new(Cut::Whole);
@@ -48,11 +56,7 @@ fn d3_a_statement_too_long_to_be_read_may_prepare_any_other() {
     d.client(&all.concat());
     d.server(&[PARSED, BOUND, &cz("PREPARE", b'I')].concat());
     probe(&mut d, PREPARED);
-    d.to_server.clear();
-    d.client(&q("EXECUTE q"));
-    d.to_server.clear();
-    d.server(&cz("SELECT 1", b'I'));
-    assert!(d.sql().contains(ALL_SETTINGS));
+    execute_asks_for_all(&mut d);
 }
 
 #[test]
@@ -67,11 +71,7 @@ fn d3_a_text_that_only_the_server_can_read_may_prepare_any_other() {
     let hides = b"SELECT E'\x83\\'; PREPARE q AS SELECT mine() --'\0";
     d.client(&message(b'Q', hides)).server(&cz("X", b'I'));
     probe(&mut d, prepared);
-    d.to_server.clear();
-    d.client(&q("EXECUTE q"));
-    d.to_server.clear();
-    d.server(&cz("SELECT 1", b'I'));
-    assert!(d.sql().contains(ALL_SETTINGS));
+    execute_asks_for_all(&mut d);
 }
 
 #[test]
