@@ -15,8 +15,14 @@ pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -
             )
         })
         .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
+        // Of equals the one that begins as what was written.
+        .min_by_key(|(distance, candidate)| (*distance, !begins_alike(&wrong, candidate)))
         .map(|(_, candidate)| candidate)
+}
+
+fn begins_alike(wrong: &[char], candidate: &str) -> bool {
+    let same = candidate.chars().zip(wrong).take_while(|(a, b)| a == *b);
+    same.count() == wrong.len()
 }
 
 /// Longer input cannot be near any name we have; the cap keeps the table small.
@@ -64,6 +70,11 @@ mod tests {
         ] {
             assert_eq!(nearest(wrong, names), meant, "{wrong}");
         }
+    }
+
+    #[test]
+    fn of_words_as_near_the_one_that_begins_so_is_meant() {
+        assert_eq!(nearest("of", ["on", "off"]), Some("off"));
     }
 
     #[test]

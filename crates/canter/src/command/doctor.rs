@@ -8,6 +8,7 @@ mod plans;
 mod site;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
@@ -80,7 +81,19 @@ fn read(args: &[OsString]) -> Result<Asked, Fault> {
             other => return Err(wrong(other.unexpected())),
         }
     }
-    Ok(asked)
+    match &asked.address {
+        Some(word) if asked.cache.is_none() && is_page(word) => {
+            Err(Fault::usage(format!("there is no socket `{word}`"))
+                .from("command line")
+                .hint(format!("about a page: `canter doctor --cache {word}`")))
+        }
+        _ => Ok(asked),
+    }
+}
+
+/// Whether it reads as the path of a page, and as nothing else.
+fn is_page(word: &str) -> bool {
+    word.starts_with('/') && !Path::new(word).exists()
 }
 
 #[cfg(test)]
@@ -95,6 +108,7 @@ mod tests {
         assert_eq!(asked.cache.as_deref(), Some("/news/"));
         assert_eq!(asked.address.as_deref(), Some("127.0.0.1:9000"));
         assert!(read(&words("--cache")).is_err() && read(&words("--cash /")).is_err());
+        assert!(read(&words("/news/")).is_err() && read(&words("/tmp")).is_ok());
         assert!(read(&words("--format json")).unwrap().as_json);
         assert!(read(&words("--format xml")).is_err());
     }

@@ -101,6 +101,10 @@ fn read(args: &[OsString]) -> Result<Asked, Fault> {
                 let word = word.to_string_lossy().into_owned();
                 match time(&word) {
                     Some(time) => asked.time = time,
+                    None if asked.address.is_some() => {
+                        return Err(usage(format!("unexpected `{word}`"))
+                            .hint("a time and one address are all that stands without a dash"));
+                    }
                     None => asked.address = Some(word),
                 }
             }
@@ -253,7 +257,7 @@ mod tests {
 
     #[test]
     fn words_that_mean_nothing_are_refused() {
-        for line in ["--mode cpu", "--rate 0", "--rate many", "--once"] {
+        for line in ["30 a b", "--mode cpu", "--rate 0", "--rate many", "--once"] {
             assert!(asked(line).is_err(), "{line}");
         }
         assert!(form(&asked("-o picture.png").unwrap()).is_err());
