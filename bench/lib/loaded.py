@@ -123,7 +123,7 @@ def long_run(usual: int) -> Callable[[Stage], Told]:
     def tell(stage: Stage) -> Told:
         requests = stage.requests or usual
         rows: list[tuple[float, int]] = []
-        with _files(stage) as server:
+        with files(stage) as server:
             words = ["bench", f"{server.url}/static/small.txt", "--users", "64", "-n", str(requests)]
             words += ["-d", f"{max(LONG_PATIENCE, requests // SLOWEST)}s", "--quiet"]
             began = time.monotonic()
@@ -152,7 +152,7 @@ def long_run(usual: int) -> Callable[[Stage], Told]:
         )
         say(f"  {told}")
         lines = [f"{at:6.0f} s  {kib / 1024:5.1f} MB" for at, kib in rows[:: max(1, len(rows) // 12)]]
-        return Told([f"    {_SERVE_FILES}\n    {command}", told, block("\n".join(lines)), WHY_FLAT])
+        return Told([f"    {SERVE_FILES}\n    {command}", told, block("\n".join(lines)), WHY_FLAT])
 
     return tell
 
@@ -162,10 +162,10 @@ Nothing is kept of a single request: each is counted into histograms of fixed si
 URL, and into a small one (4 KB) for its row of the report. There are at most 300 rows: when a run is longer than they last, two become
 one. So 50 million requests are counted into the same places as 5 million."""
 
-_SERVE_FILES = f"canter serve {RAW} --workers 1 --static-map=/static/=files"
+SERVE_FILES = f"canter serve {RAW} --workers 1 --static-map=/static/=files"
 
 
-def _files(stage: Stage) -> Server:
+def files(stage: Stage) -> Server:
     """A server of one small file, which the front sends by itself: as fast an answer as there is."""
     folder = stage.scratch / "files"
     folder.mkdir(exist_ok=True)
@@ -201,7 +201,7 @@ def cost_of_load(rounds: int, seconds: int) -> Callable[[Stage], Told]:
 
     def tell(stage: Stage) -> Told:
         costs: dict[str, list[tuple[float, float]]] = {}
-        with _files(stage) as server:
+        with files(stage) as server:
             tools = _tools(f"{server.url}/static/small.txt", seconds)
             here = {name: tool for name, tool in tools.items() if stage.environment.find(tool.words[0])}
             for number in range(rounds):
@@ -217,7 +217,7 @@ def cost_of_load(rounds: int, seconds: int) -> Callable[[Stage], Told]:
         said = f"Medians of {rounds} runs of {seconds} s each, in turn, against the same server on the same machine."
         if missing:
             said += f" Not on this machine: {', '.join(missing)}."
-        return Told([f"    {_SERVE_FILES}\n{commands}", said, block(_costs(costs))])
+        return Told([f"    {SERVE_FILES}\n{commands}", said, block(_costs(costs))])
 
     return tell
 

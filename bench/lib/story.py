@@ -15,6 +15,7 @@ from lib.loaded import cost_of_load, demo_site, long_run, ramped
 from lib.postgres import CONNECTIONS
 from lib.progress import say
 from lib.stage import Found, NothingTold, Stage, Told, block, shown
+from lib.stalled import stalled
 
 #: What every search is told of its machine: a small plan.
 WALLS = ["--memory", "512MB", "--db-connections", str(CONNECTIONS)]
@@ -76,4 +77,5 @@ STORIES = (
     Story("demo-site", "Users become more on the demo site", demo_site("demo-site")),
     Story("long-run", "Five million requests", long_run(5_000_000)),
     Story("cost-of-load", "What the load itself costs", cost_of_load(5, 5)),
+    Story("stall", "A second in which the server stands still", stalled(3)),
 )
