@@ -64,7 +64,12 @@ fn walk(root: &Path, folder: &str, files: &mut Vec<File>) -> io::Result<()> {
             }
         } else if READ.iter().any(|kind| path.ends_with(&format!(".{kind}"))) {
             // A file may be not UTF-8 on purpose (a fixture); rules about text pass it by.
-            if let Ok(text) = String::from_utf8(fs::read(entry.path())?) {
+            let bytes = match fs::read(entry.path()) {
+                // Somebody's scratch file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
+            if let Ok(text) = String::from_utf8(bytes) {
                 files.push(File { path, text });
             }
         }

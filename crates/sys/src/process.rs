@@ -56,8 +56,18 @@ pub fn spawn_with(
     let mut sources: Vec<RawFd> = Vec::with_capacity(fds.len());
     // Duplicates above every target number: a target may be another entry's source.
     let mut keep = Vec::with_capacity(fds.len());
+    let lowest = FIRST_INHERITED + RawFd::try_from(fds.len()).unwrap_or(RawFd::MAX / 2);
     for fd in fds {
-        let lowest = FIRST_INHERITED + RawFd::try_from(fds.len()).unwrap_or(RawFd::MAX / 2);
+        // The numbers of the targets are taken meanwhile: else `spawn` might give one to the pipe by
+        // which the child tells that exec failed, and the child would close that.
+        loop {
+            let held = rustix::io::fcntl_dupfd_cloexec(fd, FIRST_INHERITED)?;
+            let is_beyond = held.as_raw_fd() >= lowest;
+            keep.push(held);
+            if is_beyond {
+                break;
+            }
+        }
         let high = rustix::io::fcntl_dupfd_cloexec(fd, lowest)?;
         sources.push(high.as_raw_fd());
         keep.push(high);

@@ -83,6 +83,7 @@ mod tests {
     #[test]
     fn the_manager_hears_each_word() {
         let path = std::env::temp_dir().join(format!("canter-notify-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
         let manager = UnixDatagram::bind(&path).unwrap();
         let notify = Notify::new(path.as_os_str(), Some(2_000_000)).unwrap();
         assert_eq!(notify.watchdog, Some(Duration::from_secs(2)));

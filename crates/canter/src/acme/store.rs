@@ -143,6 +143,7 @@ mod tests {
     #[test]
     fn keys_are_for_this_user_alone_and_never_half_written() {
         let folder = std::env::temp_dir().join(format!("canter-acme-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
         let store = Store::open(Some(&folder), "https://localhost:14000/dir").unwrap();
         store.begin("example.org").unwrap();
         let path = store.certificate("example.org");

@@ -108,18 +108,23 @@ mod tests {
     fn what_a_killed_program_left_is_removed_and_what_is_in_use_is_not() {
         let place = Folder::create(None).unwrap();
         let left = Folder::create_in(&place.0).unwrap();
-        drop(UnixListener::bind(left.socket()).unwrap());
+        // Never listened at: a listener that is closed lives on in what another test is starting.
+        let kind = rustix::net::SocketType::STREAM;
+        let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None).unwrap();
+        let address = rustix::net::SocketAddrUnix::new(left.socket()).unwrap();
+        rustix::net::bind(&socket, &address).unwrap();
+        drop(socket);
         let long_ago = Timestamps {
             last_access: Timespec::default(),
             last_modification: Timespec::default(),
         };
         utimensat(CWD, left.socket(), &long_ago, AtFlags::empty()).unwrap();
-        // Bound, and about to listen.
-        let new = Folder::create_in(&place.0).unwrap();
-        drop(UnixListener::bind(new.socket()).unwrap());
         let used = Folder::create_in(&place.0).unwrap();
         let _listener = UnixListener::bind(used.socket()).unwrap();
         let starting = Folder::create_in(&place.0).unwrap();
+        // Bound, and about to listen.
+        let new = Folder::create_in(&place.0).unwrap();
+        drop(UnixListener::bind(new.socket()).unwrap());
         let own = Folder::create(Some(&place.0)).unwrap();
         assert!(own.0.starts_with(&place.0));
         assert!(!left.0.exists());

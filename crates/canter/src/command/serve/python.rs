@@ -132,14 +132,23 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// A program that another thread starts has, until it runs, what is being written here open as
+    /// well, and a file that is open for writing cannot be run (ETXTBSY, execve(2)).
+    static ALONE: Mutex<()> = Mutex::new(());
 
     /// A directory with programs that end with a given code.
-    struct Bin(PathBuf);
+    struct Bin(
+        PathBuf,
+        #[expect(dead_code, reason = "held")] MutexGuard<'static, ()>,
+    );
 
     impl Bin {
         fn new(name: &str, pythons: &[(&str, i32)]) -> Self {
             let name = format!("canter-python-{name}-{}", std::process::id());
-            let bin = Self(std::env::temp_dir().join(name));
+            let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+            let bin = Self(std::env::temp_dir().join(name), alone);
             for (python, code) in pythons {
                 let file = bin.0.join(python);
                 fs::create_dir_all(file.parent().unwrap()).unwrap();
