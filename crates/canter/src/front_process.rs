@@ -385,17 +385,17 @@ fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
             worker,
             request,
             after,
-            look,
+            sample,
         } => warn!(
             "a request is slow",
             request_id = request.id.as_str(),
             method = request.method.as_str(),
             path = request.path.as_str(),
-            route = look.route.as_str(),
+            route = sample.route.as_str(),
             after_ms = milliseconds(*after),
             worker = worker.0,
-            sql = look.sql.as_str(),
-            stack = canter_base::log::Value::Block(&look.stack)
+            sql = sample.sql.as_str(),
+            stack = canter_base::log::Value::Block(&sample.stack)
         ),
         Notice::Profile {
             worker,

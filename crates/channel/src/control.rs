@@ -8,7 +8,7 @@ use crate::wire::{Malformed, Reader};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Requests wait and none was taken for a while: see whether another thread is needed.
-    Look,
+    CheckThreads,
     /// Take no new request that is not in the ring already; end when nothing runs any more.
     Drain,
     /// Report the Python stack of the thread that runs this request.
@@ -47,7 +47,7 @@ pub enum Event {
         /// The request it was asked for.
         number: u64,
         /// What was seen.
-        look: Look,
+        sample: StackSample,
     },
     /// A piece of a profile: lines of a stack, a blank and microseconds.
     Profile {
@@ -64,7 +64,7 @@ pub enum Event {
 
 /// What a request was seen doing; what could not be told is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct StackSample {
     /// The pattern of its address.
     pub route: String,
     /// The statement it waits for, without values.
@@ -77,7 +77,7 @@ impl Control {
     /// The word as bytes.
     pub fn to_bytes(self) -> Vec<u8> {
         match self {
-            Self::Look => vec![1],
+            Self::CheckThreads => vec![1],
             Self::Drain => vec![2],
             Self::Dump { slot, number } => {
                 let mut bytes = vec![3];
@@ -108,7 +108,7 @@ impl Control {
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut rest = Reader(bytes);
         Ok(match rest.u8()? {
-            1 => Self::Look,
+            1 => Self::CheckThreads,
             2 => Self::Drain,
             3 => Self::Dump {
                 slot: SlotId::from_wire(rest.u16()?).ok_or(Malformed)?,
@@ -152,12 +152,12 @@ impl Event {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Ready => vec![1],
-            Self::Stack { number, look } => {
+            Self::Stack { number, sample } => {
                 let mut bytes = vec![2];
                 bytes.extend_from_slice(&number.to_le_bytes());
-                put_name(&mut bytes, &look.route);
-                put_name(&mut bytes, &look.sql);
-                let text = &look.stack;
+                put_name(&mut bytes, &sample.route);
+                put_name(&mut bytes, &sample.sql);
+                let text = &sample.stack;
                 let mut from = text.len().saturating_sub(MOST_TEXT);
                 while !text.is_char_boundary(from) {
                     from += 1;
@@ -186,12 +186,12 @@ impl Event {
             1 => Self::Ready,
             2 => {
                 let number = rest.u64()?;
-                let look = Look {
+                let sample = StackSample {
                     route: name(&mut rest)?,
                     sql: name(&mut rest)?,
                     stack: String::from_utf8_lossy(rest.0).into_owned(),
                 };
-                Self::Stack { number, look }
+                Self::Stack { number, sample }
             }
             3 => Self::Leaving,
             4 => Self::Profile {
@@ -221,7 +221,7 @@ mod tests {
             holder: true,
         });
         for control in [
-            Control::Look,
+            Control::CheckThreads,
             Control::Drain,
             dump,
             profile,
@@ -231,7 +231,7 @@ mod tests {
         }
         let stack = Event::Stack {
             number: 7,
-            look: Look {
+            sample: StackSample {
                 route: "/é/".to_owned(),
                 sql: "SELECT ?".to_owned(),
                 stack: "File \"a.py\"".to_owned(),
@@ -250,17 +250,17 @@ mod tests {
 
     #[test]
     fn a_long_stack_keeps_its_end() {
-        let look = Look {
+        let sample = StackSample {
             sql: "é".repeat(MOST_NAME),
             stack: format!("{}last line", "é".repeat(MOST_TEXT)),
-            ..Look::default()
+            ..StackSample::default()
         };
-        let bytes = Event::Stack { number: 1, look }.to_bytes();
-        let Ok(Event::Stack { look, .. }) = Event::read(&bytes) else {
+        let bytes = Event::Stack { number: 1, sample }.to_bytes();
+        let Ok(Event::Stack { sample, .. }) = Event::read(&bytes) else {
             panic!("not a stack");
         };
-        assert!(look.stack.len() <= MOST_TEXT && look.stack.ends_with("last line"));
-        assert!(look.sql.len() <= MOST_NAME && bytes.len() < 60_000);
+        assert!(sample.stack.len() <= MOST_TEXT && sample.stack.ends_with("last line"));
+        assert!(sample.sql.len() <= MOST_NAME && bytes.len() < 60_000);
         for cut in 1..20 {
             let _ = Event::read(&bytes[..cut]);
         }

@@ -31,7 +31,7 @@ mod slots;
 pub mod trace;
 mod wire;
 
-pub use control::{Control, Event, Look};
+pub use control::{Control, Event, StackSample};
 pub use ends::{Answers, FrontEnd, Requests, Waking, Watch, WorkerEnd, create};
 pub use layout::{ANSWERS_AT, ANSWERS_HEAD_AT, MOST_RECORD, SHARED_BYTES, SLOTS};
 pub use ring::{Broken, Full, Kind, RecordHead};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use canter_channel::{Event, Look, SlotId};
+use canter_channel::{Event, SlotId, StackSample};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::fs::{MemfdFlags, SeekFrom};
@@ -95,18 +95,18 @@ impl Dump {
     pub fn begin(worker: &Arc<Worker>, slot: SlotId, number: u64) -> Self {
         let answered = Arc::new(AtomicBool::new(false));
         let (worker, claim) = (Arc::clone(worker), Arc::clone(&answered));
-        let look = move || {
+        let take = move || {
             // None when the interpreter has ended meanwhile.
-            let look = Python::try_attach(|py| look(py, &worker, slot, number));
-            let look = look.unwrap_or_default();
+            let sample = Python::try_attach(|py| stack_sample(py, &worker, slot, number));
+            let sample = sample.unwrap_or_default();
             if !claim.swap(true, Ordering::AcqRel) {
-                worker.tell(&Event::Stack { number, look });
+                worker.tell(&Event::Stack { number, sample });
             }
         };
         // Without the helper the deadline brings the other way.
         let _ = thread::Builder::new()
             .name("canter-dump".into())
-            .spawn(look);
+            .spawn(take);
         Self {
             slot,
             number,
@@ -130,21 +130,21 @@ impl Dump {
         let stack = thread.map_or_else(String::new, |thread| worker.stacks.of_thread(thread));
         worker.tell(&Event::Stack {
             number: self.number,
-            look: Look {
+            sample: StackSample {
                 stack,
-                ..Look::default()
+                ..StackSample::default()
             },
         });
     }
 }
 
 /// What the thread that runs this request does; empty when it has ended.
-fn look(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) -> Look {
-    let see = |thread: ThreadFacts| -> PyResult<Look> {
+fn stack_sample(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) -> StackSample {
+    let see = |thread: ThreadFacts| -> PyResult<StackSample> {
         let frames = py.import("sys")?.call_method0("_current_frames")?;
         let frames = frames.cast_into::<PyDict>()?;
         let Some(frame) = frames.get_item(thread.ident)? else {
-            return Ok(Look::default());
+            return Ok(StackSample::default());
         };
         let (route, sql) = match &worker.current {
             Some(current) => current.call1(py, (thread.ident, &frame))?.extract(py)?,
@@ -154,17 +154,17 @@ fn look(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) -> Look {
             .import("traceback")?
             .call_method1("format_stack", (frame,))?
             .extract()?;
-        Ok(Look {
+        Ok(StackSample {
             route,
             sql,
             stack: lines.concat(),
         })
     };
     let Some(thread) = worker.running.thread(slot, number) else {
-        return Look::default();
+        return StackSample::default();
     };
     see(thread).unwrap_or_else(|error| {
         failure::log_error(py, "a stack could not be read", &error);
-        Look::default()
+        StackSample::default()
     })
 }

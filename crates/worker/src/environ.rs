@@ -1,5 +1,5 @@
 //! Owns turning a request's record into the environ of PEP 3333.
-//! Leaves taking the record to `stand`, and which fields reach it to the front.
+//! Leaves taking the record to `ring_reader`, and which fields reach it to the front.
 //!
 //! About 1 µs per request: one copy of a template, then only what differs. Strings are made from
 //! bytes as ISO-8859-1, as PEP 3333 ("Unicode Issues") wants them.

@@ -1,6 +1,6 @@
 //! Owns the worker's main thread: it waits for words from the front, signals and the end of
 //! threads, without the interpreter.
-//! Leaves requests to `crew`, the need for threads to `look`, stacks to `dump`.
+//! Leaves requests to `thread_pool`, the need for threads to `thread_demand`, stacks to `dump`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,11 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, getppid};
 
-use crate::crew::Crew;
 use crate::dump::Dump;
 use crate::failure;
-use crate::look::{Look, Shed};
 use crate::profile;
+use crate::thread_demand::{DemandWindow, Shed};
+use crate::thread_pool::ThreadPool;
 use crate::worker::Worker;
 
 /// While draining: how often sleepers are woken again, for one may have missed the first call.
@@ -74,7 +74,7 @@ impl Drop for Signals {
 pub(crate) struct Guard<'w> {
     worker: &'w Arc<Worker>,
     signals: Signals,
-    look: Option<Look>,
+    demand: Option<DemandWindow>,
     shed: Shed,
     dumps: Vec<Dump>,
     /// The supervisor.
@@ -88,7 +88,7 @@ impl<'w> Guard<'w> {
         Self {
             worker,
             signals,
-            look: None,
+            demand: None,
             shed: Shed::new(),
             dumps: Vec::new(),
             parent: getppid(),
@@ -98,7 +98,7 @@ impl<'w> Guard<'w> {
 
     /// Runs until the worker is drained. Does not return when threads are stuck for good.
     pub fn run(mut self) {
-        Crew::begin(self.worker);
+        ThreadPool::begin(self.worker);
         while !self.is_done() {
             let [control, signal, bell] = self.wait();
             if bell {
@@ -120,24 +120,24 @@ impl<'w> Guard<'w> {
             failure::log_text("requests did not end after the front had gone; leaving them");
             process::exit_now(EXIT_STUCK);
         }
-        if !worker.is_draining() || worker.crew.alive() > 0 || worker.profiling.is_on() {
+        if !worker.is_draining() || worker.thread_pool.alive() > 0 || worker.profiling.is_on() {
             return false;
         }
         if worker.watch.has_requests() && !worker.front_has_gone() && !worker.is_broken() {
             // Offered between the last look of the last thread and now.
-            Crew::step_up(worker, 1);
+            ThreadPool::wake_or_spawn(worker, 1);
             return false;
         }
         true
     }
 
-    /// Waits for the front, a signal or the crew, no longer than the next thing to do.
+    /// Waits for the front, a signal or the threads, no longer than the next thing to do.
     fn wait(&self) -> [bool; 3] {
         let worker = self.worker;
         let draining = worker.is_draining().then_some(DRAIN_TICK);
-        let look = self.look.as_ref().map(Look::left);
+        let window = self.demand.as_ref().map(DemandWindow::left);
         let dump = self.dumps.iter().filter_map(Dump::left).min();
-        let limit = [draining, look, dump].into_iter().flatten().min();
+        let limit = [draining, window, dump].into_iter().flatten().min();
         let nothing = PollFlags::empty();
         let control = if self.end_by.is_some() {
             nothing
@@ -166,10 +166,10 @@ impl<'w> Guard<'w> {
             Ok(_) | Err(_) => return self.front_has_gone(),
         };
         match control {
-            Ok(Control::Look) => {
+            Ok(Control::CheckThreads) => {
                 self.worker.outbox.flush(&self.worker.watch);
-                if self.look.is_none() {
-                    self.look = Some(Look::begin(self.worker));
+                if self.demand.is_none() {
+                    self.demand = Some(DemandWindow::begin(self.worker));
                 }
             }
             Ok(Control::Drain) => self.worker.drain(),
@@ -177,7 +177,7 @@ impl<'w> Guard<'w> {
                 self.dumps.push(Dump::begin(self.worker, slot, number));
             }
             Ok(Control::Profile(order)) => profile::begin(self.worker, order),
-            Ok(Control::Threads(most)) => self.worker.crew.set_most(most.into()),
+            Ok(Control::Threads(most)) => self.worker.thread_pool.set_most(most.into()),
             Err(malformed) => failure::log_text(&format!("a word from the front: {malformed}")),
         }
     }
@@ -199,9 +199,16 @@ impl<'w> Guard<'w> {
     /// Does what has become due.
     fn step(&mut self) {
         let worker = self.worker;
-        if self.look.as_ref().is_some_and(|look| look.left().is_zero()) {
+        if self
+            .demand
+            .as_ref()
+            .is_some_and(|window| window.left().is_zero())
+        {
             let shed = &mut self.shed;
-            self.look = self.look.take().and_then(|look| look.end(worker, shed));
+            self.demand = self
+                .demand
+                .take()
+                .and_then(|window| window.end(worker, shed));
         }
         for dump in &self.dumps {
             if dump.left().is_some_and(|left| left.is_zero()) {
@@ -211,7 +218,7 @@ impl<'w> Guard<'w> {
         self.dumps.retain(|dump| dump.left().is_some());
         if worker.is_draining() {
             worker.watch.wake_reader();
-            worker.crew.dismiss();
+            worker.thread_pool.wake_all();
         }
     }
 }

@@ -4,15 +4,14 @@
 //!
 //! ```text
 //!   main thread                       threads of requests (leader and followers)
-//!   `guard`: control socket,          `crew`: who stands at the ring, who is parked
-//!   signals, does it wait or compute? `stand`: takes a record, `environ` makes it a dict
+//!   `guard`: control socket,          `thread_pool`: who reads the ring, who is parked
+//!   signals, does it wait or compute? `ring_reader`: takes a record, `environ` makes it a dict
 //!                                     `respond`: calls the app, `answer` and `outbox` send
 //! ```
 
 mod answer;
 mod around;
 mod chunks;
-mod crew;
 mod dump;
 mod environ;
 mod failure;
@@ -21,17 +20,18 @@ mod growth;
 mod guard;
 mod head;
 mod hook;
-mod look;
 mod os;
 mod outbox;
 mod profile;
 mod report;
 mod respond;
+mod ring_reader;
 mod running;
-mod stand;
+mod switch_interval;
 #[cfg(feature = "testing")]
 mod testing;
-mod turns;
+mod thread_demand;
+mod thread_pool;
 mod worker;
 
 /// The worker's side of Canter, called by `canter.worker`.

@@ -16,7 +16,7 @@ use crate::around;
 use crate::chunks::{bytes_of, is_whole, iterate, sendable_file};
 use crate::environ::Made;
 use crate::failure;
-use crate::stand::Job;
+use crate::ring_reader::Job;
 use crate::worker::Worker;
 
 /// How the answer ended.

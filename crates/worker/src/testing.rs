@@ -181,7 +181,7 @@ impl TestFront {
     }
 
     fn look(&self) -> PyResult<()> {
-        self.say(Control::Look)
+        self.say(Control::CheckThreads)
     }
 
     fn drain(&self) -> PyResult<()> {
@@ -219,7 +219,7 @@ impl TestFront {
         Ok(match Event::read(&bytes[..len]) {
             Ok(Event::Ready) => Some(("Ready".to_owned(), 0, String::new())),
             Ok(Event::Leaving) => Some(("Leaving".to_owned(), 0, String::new())),
-            Ok(Event::Stack { number, look }) => Some(("Stack".to_owned(), number, look.stack)),
+            Ok(Event::Stack { number, sample }) => Some(("Stack".to_owned(), number, sample.stack)),
             Ok(Event::Profile { number, text, .. }) => Some(("Profile".to_owned(), number, text)),
             Err(malformed) => return Err(PyRuntimeError::new_err(malformed.to_string())),
         })

@@ -15,7 +15,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::event::EventfdFlags;
 
-use crate::crew::Crew;
 use crate::dump::Stacks;
 use crate::environ::Environs;
 use crate::growth::Growth;
@@ -24,9 +23,10 @@ use crate::hook::Hook;
 use crate::os;
 use crate::outbox::Outbox;
 use crate::profile::Profiling;
+use crate::ring_reader::RingReader;
 use crate::running::Running;
-use crate::stand::Stand;
-use crate::turns::Turns;
+use crate::switch_interval::SwitchInterval;
+use crate::thread_pool::ThreadPool;
 
 /// `canter.worker.WorkerSettings`, read by attribute.
 #[derive(FromPyObject)]
@@ -78,10 +78,10 @@ pub(crate) struct Worker {
     /// Where bodies go that are too large for memory.
     pub temp_dir: PathBuf,
     /// The place at the ring. Only ever tried, never waited for.
-    pub stand: Mutex<Stand>,
+    pub ring_reader: Mutex<RingReader>,
     pub outbox: Outbox,
     pub watch: Watch,
-    pub crew: Crew,
+    pub thread_pool: ThreadPool,
     pub running: Running,
     pub stacks: Stacks,
     pub control: OwnedFd,
@@ -99,7 +99,7 @@ pub(crate) struct Worker {
     /// The kernel's numbers of the threads that took the last requests, each in its turn.
     takers: [AtomicU32; TAKERS],
     last_size: AtomicU32,
-    pub turns: Turns,
+    pub switch_interval: SwitchInterval,
 }
 
 impl Worker {
@@ -135,9 +135,9 @@ impl Worker {
     }
 
     /// Whether a thread holds the place at the ring.
-    pub fn is_stood_at(&self) -> bool {
+    pub fn has_reader(&self) -> bool {
         matches!(
-            self.stand.try_lock(),
+            self.ring_reader.try_lock(),
             Err(std::sync::TryLockError::WouldBlock)
         )
     }
@@ -246,14 +246,14 @@ fn build(
         ask: application.ask,
         debug: settings.debug,
         temp_dir: settings.temp_dir.clone(),
-        stand: Mutex::new(Stand {
+        ring_reader: Mutex::new(RingReader {
             requests: end.requests,
             environs,
             waited: 0,
         }),
         outbox: Outbox::new(end.answers),
         watch: end.watch,
-        crew: Crew::new(settings.threads, settings.threads_min, idle_limit),
+        thread_pool: ThreadPool::new(settings.threads, settings.threads_min, idle_limit),
         running: Running::new(),
         stacks: Stacks::install(py)?,
         control,
@@ -268,7 +268,7 @@ fn build(
         ready: AtomicBool::new(false),
         takers: [const { AtomicU32::new(0) }; TAKERS],
         last_size: AtomicU32::new(0),
-        turns: Turns::new(),
+        switch_interval: SwitchInterval::new(),
     })
 }
 

@@ -204,9 +204,9 @@ fn running_now(dispatch: &Dispatch, watched: bool) -> Vec<Running> {
         id: slow.request.id,
         age_ms: slow.age.as_millis() as u64,
         queued: slow.queued,
-        route: slow.look.route,
-        sql: slow.look.sql,
-        stack: slow.look.stack,
+        route: slow.sample.route,
+        sql: slow.sample.sql,
+        stack: slow.sample.stack,
     });
     shown.collect()
 }

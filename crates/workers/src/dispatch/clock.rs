@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use canter_channel::call::{Answer, Failure};
-use canter_channel::{Control, Look};
+use canter_channel::{Control, StackSample};
 
 use super::slow::Answered;
 use super::worker::Standing;
@@ -101,7 +101,7 @@ impl Inner {
                 worker.stalled_ticks += 1;
                 // At once, then ever more rarely: the worker goes on by itself once it looks.
                 if worker.stalled_ticks >= 2 && worker.stalled_ticks.is_power_of_two() {
-                    worker.say(Control::Look);
+                    worker.say(Control::CheckThreads);
                 }
                 if worker.stalled_ticks >= 2 {
                     stalled.push(worker.id);
@@ -276,20 +276,20 @@ impl Inner {
     }
 
     /// The worker has told where a request of its hangs.
-    pub(super) fn stack_came(&mut self, id: WorkerId, number: u64, look: Look) {
+    pub(super) fn stack_came(&mut self, id: WorkerId, number: u64, sample: StackSample) {
         let entry = self
             .entries
             .iter_mut()
             .find(|(_, entry)| entry.number == number);
         let Some((_, entry)) = entry else { return };
-        let look = match super::slow::answered(entry, id, look, Instant::now()) {
+        let sample = match super::slow::answered(entry, id, sample, Instant::now()) {
             Answered::Told(notice) => return (self.notices)(notice),
             Answered::Shown => return,
-            Answered::Not(look) => look,
+            Answered::Not(sample) => sample,
         };
         entry.stack_asked = None;
-        if !look.stack.is_empty() {
-            let text = look.stack;
+        if !sample.stack.is_empty() {
+            let text = sample.stack;
             let request = describe(&entry.message);
             (self.notices)(Notice::Stack {
                 worker: id,

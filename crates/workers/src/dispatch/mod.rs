@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::control::ProfileOrder;
 use canter_channel::trace::Trace;
-use canter_channel::{Control, Look, SlotId, request};
+use canter_channel::{Control, SlotId, StackSample, request};
 use canter_shield::cost::{self, Costs};
 use canter_shield::wait;
 use slab::Slab;
@@ -125,7 +125,7 @@ pub enum Notice {
         /// How long ago it came.
         after: Duration,
         /// What it was seen doing.
-        look: Look,
+        sample: StackSample,
     },
     /// A piece of a profile.
     Profile {

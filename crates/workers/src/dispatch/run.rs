@@ -135,7 +135,7 @@ impl Inner {
                     self.pump();
                 }
             }
-            Event::Stack { number, look } => self.stack_came(id, number, look),
+            Event::Stack { number, sample } => self.stack_came(id, number, sample),
             Event::Profile { number, last, text } => (self.notices)(Notice::Profile {
                 worker: id,
                 number,

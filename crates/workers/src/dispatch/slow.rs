@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use canter_channel::trace::Moment;
-use canter_channel::{Control, Look};
+use canter_channel::{Control, StackSample};
 
 use super::{Dispatch, Entry, Inner, Named, Notice, Place, WorkerId};
 
@@ -29,7 +29,7 @@ pub(super) struct Looks {
     awaited: Option<Awaited>,
     asked: Option<Instant>,
     /// What was seen last.
-    seen: Look,
+    seen: StackSample,
 }
 
 /// What an answer was for.
@@ -39,7 +39,7 @@ pub(super) enum Answered {
     /// Whoever watches.
     Shown,
     /// None of these.
-    Not(Look),
+    Not(StackSample),
 }
 
 /// A request under way for a while.
@@ -52,7 +52,7 @@ pub struct Slow {
     /// It waits for a thread.
     pub queued: bool,
     /// What its thread was seen doing when it was asked last.
-    pub look: Look,
+    pub sample: StackSample,
 }
 
 impl Dispatch {
@@ -83,7 +83,7 @@ impl Dispatch {
                 request: Named::read(&entry.message),
                 age: now.duration_since(entry.submitted),
                 queued: !inner.has_begun(entry.place),
-                look: entry.looks.seen.clone(),
+                sample: entry.looks.seen.clone(),
             })
         });
         shown.collect()
@@ -158,20 +158,25 @@ impl Inner {
     }
 }
 
-/// The answer to a look.
-pub(super) fn answered(entry: &mut Entry, worker: WorkerId, look: Look, now: Instant) -> Answered {
+/// The answer to it.
+pub(super) fn answered(
+    entry: &mut Entry,
+    worker: WorkerId,
+    sample: StackSample,
+    now: Instant,
+) -> Answered {
     let awaited = entry.looks.awaited.take();
     let (Some(awaited), false) = (awaited, entry.stuck) else {
-        return Answered::Not(look);
+        return Answered::Not(sample);
     };
-    look.clone_into(&mut entry.looks.seen);
+    sample.clone_into(&mut entry.looks.seen);
     match awaited {
         Awaited::ByWatcher => Answered::Shown,
         Awaited::ByLog => Answered::Told(Notice::Slow {
             worker,
             request: Named::read(&entry.message),
             after: now.duration_since(entry.submitted),
-            look,
+            sample,
         }),
     }
 }

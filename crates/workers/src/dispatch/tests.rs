@@ -396,9 +396,9 @@ fn deadlines_pass_in_the_queue_in_the_ring_and_in_the_app() {
         assert!(worker.end.watch.is_cancelled(request.slot));
         worker.say(&Event::Stack {
             number: request.number,
-            look: Look {
+            sample: StackSample {
                 stack: "in view".to_owned(),
-                ..Look::default()
+                ..StackSample::default()
             },
         });
         let has_stack = |notices: &[Notice]| {
@@ -433,14 +433,14 @@ fn d4_a_running_request_is_told_at_each_age_and_shown_to_whoever_watches() {
         let _ticket = stage.submit("/slow?key=hunter2", LONG);
         let request = worker.start().unwrap();
         assert_eq!(asked(&worker).await, request.number);
-        let look = |sql: &str| Look {
+        let sample = |sql: &str| StackSample {
             route: "/slow".to_owned(),
             sql: sql.to_owned(),
             stack: "in view".to_owned(),
         };
         let say = |sql| Event::Stack {
             number: request.number,
-            look: look(sql),
+            sample: sample(sql),
         };
         worker.say(&say("SELECT 1"));
         stage
@@ -452,9 +452,9 @@ fn d4_a_running_request_is_told_at_each_age_and_shown_to_whoever_watches() {
                 Notice::Slow {
                     request,
                     after,
-                    look,
+                    sample,
                     ..
-                } => Some((request, *after, look)),
+                } => Some((request, *after, sample)),
                 _ => None,
             });
             let (named, after, seen) = slow.unwrap();
@@ -463,7 +463,7 @@ fn d4_a_running_request_is_told_at_each_age_and_shown_to_whoever_watches() {
                 ("GET", "/slow")
             );
             assert!(after >= Duration::from_millis(60));
-            assert_eq!(*seen, look("SELECT 1"));
+            assert_eq!(*seen, sample("SELECT 1"));
         }
         // A watcher has it asked anew, and no line is logged for that.
         let watch = || stage.dispatch.slow(Duration::ZERO, 10, true);
@@ -471,7 +471,7 @@ fn d4_a_running_request_is_told_at_each_age_and_shown_to_whoever_watches() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         worker.say(&say("SELECT 2"));
-        while watch()[0].look.sql != "SELECT 2" {
+        while watch()[0].sample.sql != "SELECT 2" {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let slow = |one: &&Notice| matches!(one, Notice::Slow { .. });
@@ -479,7 +479,7 @@ fn d4_a_running_request_is_told_at_each_age_and_shown_to_whoever_watches() {
     });
 }
 
-/// Whether a look by a watcher has made the dispatch ask.
+/// Whether a watcher has made the dispatch ask.
 fn worker_was_asked(worker: &Played, watch: &dyn Fn() -> Vec<Slow>) -> bool {
     watch();
     let mut bytes = [0; 64];

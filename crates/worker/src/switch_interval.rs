@@ -1,5 +1,5 @@
 //! Owns how long a thread may keep the interpreter's lock while others wait for it.
-//! Leaves how many threads there are to `crew`.
+//! Leaves how many threads there are to `thread_pool`.
 //!
 //! `CPython` lets each waiting thread wake after the switch interval, 5 ms unless the app says otherwise,
 //! to ask the one that runs to let go. With a hundred that wait, it is 20,000 wakings a second, and each
@@ -26,7 +26,7 @@ const FEW: usize = 12;
 
 /// Which interval is in force.
 #[derive(Debug)]
-pub(crate) struct Turns(AtomicU8);
+pub(crate) struct SwitchInterval(AtomicU8);
 
 const SHORT: u8 = 0;
 const LONG: u8 = 1;
@@ -35,7 +35,7 @@ const NOT_OURS: u8 = 2;
 /// A thread is exchanging them, which may run Python and so let others run.
 const BETWEEN: u8 = 3;
 
-impl Turns {
+impl SwitchInterval {
     pub fn new() -> Self {
         Self(AtomicU8::new(SHORT))
     }

@@ -1,9 +1,9 @@
-//! Owns the threads that run requests: one stands at the ring, others run requests, the rest are
+//! Owns the threads that run requests: one reads the ring, others run requests, the rest are
 //! parked; how they begin, change places and end.
-//! Leaves when another is needed to `look`.
+//! Leaves when another is needed to `thread_demand`.
 //!
 //! The thread that takes a request runs it (leader/follower), and takes the next without letting
-//! go of the interpreter's lock when nobody stands at the ring. The most recently parked thread
+//! go of the interpreter's lock when nobody reads the ring. The most recently parked thread
 //! is called first, so that after a burst the others fall idle, and end with what they hold.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,8 +17,8 @@ use canter_sys::cpu;
 use pyo3::prelude::*;
 
 use crate::failure;
+use crate::ring_reader::{Job, RingReader, Taken};
 use crate::running::ThreadFacts;
-use crate::stand::{Job, Stand, Taken};
 use crate::worker::Worker;
 
 /// What Linux gives a main thread, and `CPython` its own threads: deep recursion in an app behaves
@@ -26,14 +26,14 @@ use crate::worker::Worker;
 const STACK_BYTES: usize = 8 << 20;
 
 /// The threads of one worker.
-pub(crate) struct Crew {
+pub(crate) struct ThreadPool {
     members: Mutex<Members>,
     most: AtomicUsize,
     least: usize,
     idle_limit: Duration,
     /// Threads called to the ring that have not reached it: they wait for a CPU or the
     /// interpreter, so more of them would only wait, too.
-    stepping: AtomicUsize,
+    starting: AtomicUsize,
     /// When the first of them was called, as in [`trace::now_us`].
     stepping_since: AtomicU32,
     /// One of the threads that run requests should park.
@@ -67,7 +67,7 @@ enum Next<'py> {
     End,
 }
 
-impl Crew {
+impl ThreadPool {
     pub fn new(most: usize, least: usize, idle_limit: Duration) -> Self {
         let most = most.max(1);
         Self {
@@ -75,7 +75,7 @@ impl Crew {
             most: AtomicUsize::new(most),
             least: least.clamp(1, most),
             idle_limit,
-            stepping: AtomicUsize::new(0),
+            starting: AtomicUsize::new(0),
             stepping_since: AtomicU32::new(0),
             one_too_many: AtomicBool::new(false),
             over: AtomicBool::new(false),
@@ -128,32 +128,32 @@ impl Crew {
 
     /// Starts as many threads as there always are.
     pub fn begin(worker: &Arc<Worker>) {
-        Self::step_up(worker, worker.crew.least());
+        Self::wake_or_spawn(worker, worker.thread_pool.least());
     }
 
     /// Lets up to `count` more threads come to the ring.
-    pub fn step_up(worker: &Arc<Worker>, count: usize) {
+    pub fn wake_or_spawn(worker: &Arc<Worker>, count: usize) {
         for _ in 0..count {
-            let crew = &worker.crew;
-            let mut members = crew.members();
+            let pool = &worker.thread_pool;
+            let mut members = pool.members();
             if let Some(parked) = members.parked.pop() {
                 drop(members);
-                crew.note_step();
+                pool.note_starting();
                 parked.called.store(true, Ordering::Release);
                 parked.thread.unpark();
                 continue;
             }
-            if members.alive >= crew.most() {
+            if members.alive >= pool.most() {
                 return;
             }
             members.alive += 1;
             members.ever += 1;
             let number = members.ever;
             drop(members);
-            crew.note_step();
+            pool.note_starting();
             if let Err(error) = spawn(worker, number) {
-                crew.stepping.fetch_sub(1, Ordering::AcqRel);
-                crew.refused(&error);
+                pool.starting.fetch_sub(1, Ordering::AcqRel);
+                pool.refused(&error);
                 return;
             }
         }
@@ -171,12 +171,12 @@ impl Crew {
         }
     }
 
-    fn note_step(&self) {
+    fn note_starting(&self) {
         if self.is_settled() {
             self.stepping_since
                 .store(trace::now_us(), Ordering::Relaxed);
         }
-        self.stepping.fetch_add(1, Ordering::AcqRel);
+        self.starting.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Microseconds for which a thread that was called has not got the interpreter. Whoever takes the request
@@ -191,7 +191,7 @@ impl Crew {
 
     /// Whether every thread that was called has arrived.
     pub fn is_settled(&self) -> bool {
-        self.stepping.load(Ordering::Acquire) == 0
+        self.starting.load(Ordering::Acquire) == 0
     }
 
     fn has_ended(&self, was_leaving: bool) {
@@ -212,23 +212,23 @@ impl Crew {
     }
 
     /// The next thread that has answered its request parks, if another is left.
-    pub fn let_one_go(&self) {
+    pub fn park_one(&self) {
         if self.busy() > self.least() {
             self.one_too_many.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether the calling thread, which is not parked, is the one to go.
-    fn is_let_go(&self) -> bool {
+    fn should_park(&self) -> bool {
         self.one_too_many.load(Ordering::Relaxed)
             && self.one_too_many.swap(false, Ordering::Relaxed)
             && self.busy() > self.least()
     }
 
     /// Calls all parked threads, which then see that the worker is draining.
-    pub fn dismiss(&self) {
+    pub fn wake_all(&self) {
         let parked = std::mem::take(&mut self.members().parked);
-        self.stepping.fetch_add(parked.len(), Ordering::AcqRel);
+        self.starting.fetch_add(parked.len(), Ordering::AcqRel);
         for parked in parked {
             parked.called.store(true, Ordering::Release);
             parked.thread.unpark();
@@ -287,9 +287,13 @@ fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
         // A panic here is a bug of ours; it must not take the count of threads with it.
         let asked = trace::now_us();
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            Python::attach(|py| live(py, &shared, number, trace::now_us().wrapping_sub(asked)))
+            Python::attach(|py| {
+                thread_main(py, &shared, number, trace::now_us().wrapping_sub(asked))
+            })
         }));
-        shared.crew.has_ended(matches!(ended, Ok(Ending::Spare)));
+        shared
+            .thread_pool
+            .has_ended(matches!(ended, Ok(Ending::Spare)));
         shared.ring_guard();
     };
     // Nobody joins: `guard` waits until none is alive, and must not wait for one that is stuck.
@@ -302,8 +306,8 @@ fn spawn(worker: &Arc<Worker>, number: u64) -> std::io::Result<()> {
 
 /// A thread's life. It stays attached to the interpreter except where it sleeps. `waited` is how long it
 /// waited for the interpreter's lock since it was called; its first request pays for it.
-fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u32) -> Ending {
-    let facts = introduce(py, number).unwrap_or_else(|error| {
+fn thread_main(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u32) -> Ending {
+    let facts = register_with_threading(py, number).unwrap_or_else(|error| {
         failure::log_error(py, "a thread could not be named", &error);
         ThreadFacts {
             ident: 0,
@@ -311,27 +315,27 @@ fn live(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u32) -> E
         }
     });
     loop {
-        worker.crew.stepping.fetch_sub(1, Ordering::AcqRel);
-        worker.turns.adapt(py, worker.crew.busy());
+        worker.thread_pool.starting.fetch_sub(1, Ordering::AcqRel);
+        worker.switch_interval.adapt(py, worker.thread_pool.busy());
         loop {
             match next(py, worker, facts, std::mem::take(&mut waited)) {
                 Next::Run(job) => run(py, worker, job),
                 Next::Park => break,
                 Next::End => return Ending::Drained,
             }
-            if worker.crew.is_over() {
-                worker.turns.adapt(py, worker.crew.busy());
+            if worker.thread_pool.is_over() {
+                worker.switch_interval.adapt(py, worker.thread_pool.busy());
                 return Ending::Spare;
             }
-            if worker.crew.is_let_go() {
+            if worker.thread_pool.should_park() {
                 break;
             }
         }
         if worker.is_draining() {
             return Ending::Drained;
         }
-        worker.turns.adapt(py, worker.crew.busy());
-        let (is_called, called) = py.detach(|| (worker.crew.park(), trace::now_us()));
+        worker.switch_interval.adapt(py, worker.thread_pool.busy());
+        let (is_called, called) = py.detach(|| (worker.thread_pool.park(), trace::now_us()));
         if !is_called {
             return Ending::Spare;
         }
@@ -351,49 +355,49 @@ fn run(py: Python<'_>, worker: &Arc<Worker>, job: Job<'_>) {
 
 /// Takes the place at the ring if it is free, and the next request from there.
 fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) -> Next<'py> {
-    let mut stand = match worker.stand.try_lock() {
-        Ok(stand) => stand,
+    let mut reader = match worker.ring_reader.try_lock() {
+        Ok(reader) => reader,
         Err(TryLockError::WouldBlock) => return Next::Park,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
     };
-    stand.waited = waited.max(worker.crew.unsettled_for());
+    reader.waited = waited.max(worker.thread_pool.unsettled_for());
     worker.announce_ready();
     loop {
         if worker.front_has_gone() {
             return Next::End;
         }
-        match stand.take(py, worker, facts) {
+        match reader.take(py, worker, facts) {
             Ok(Taken::Job(job)) => {
-                if stand.requests.is_empty() {
+                if reader.requests.is_empty() {
                     // What was held back for company must not wait behind this request.
                     worker.outbox.flush(&worker.watch);
                 }
                 return Next::Run(job);
             }
             Ok(Taken::Skipped) => {}
-            Ok(Taken::Nothing) => rest(py, worker, &mut stand),
+            Ok(Taken::Nothing) => wait_for_request(py, worker, &mut reader),
             Err(broken) => {
                 failure::log_text(&format!("{broken}; this worker ends"));
                 worker.give_up_ring();
                 return Next::End;
             }
         }
-        if worker.is_draining() && stand.requests.is_empty() {
+        if worker.is_draining() && reader.requests.is_empty() {
             return Next::End;
         }
     }
 }
 
 /// With nothing to do at the ring.
-fn rest(py: Python<'_>, worker: &Worker, stand: &mut Stand) {
+fn wait_for_request(py: Python<'_>, worker: &Worker, reader: &mut RingReader) {
     worker.outbox.flush(&worker.watch);
     if !worker.is_draining() {
-        stand.sleep(py);
+        reader.sleep(py);
     }
 }
 
 /// Tells Python's `threading` of this thread, so that logs and stacks name it.
-fn introduce(py: Python<'_>, number: u64) -> PyResult<ThreadFacts> {
+fn register_with_threading(py: Python<'_>, number: u64) -> PyResult<ThreadFacts> {
     let threading = py.import("threading")?;
     let current = threading.call_method0("current_thread")?;
     current.setattr("name", format!("canter-{number}"))?;

@@ -1,5 +1,5 @@
 //! Owns the place at the ring of requests: who holds it takes the next record.
-//! Leaves who may stand here to `crew`, and running the request to `respond`.
+//! Leaves who may read to `thread_pool`, and running the request to `respond`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ use crate::running::ThreadFacts;
 use crate::worker::Worker;
 
 /// What one thread at a time holds.
-pub(crate) struct Stand {
+pub(crate) struct RingReader {
     pub requests: Requests,
     pub environs: Environs,
     /// How long the last wait for the interpreter's lock took; the next request pays for it.
@@ -42,7 +42,7 @@ pub(crate) enum Taken<'py> {
     Job(Job<'py>),
 }
 
-impl Stand {
+impl RingReader {
     /// Takes the next record. Allocating Python objects may run the garbage collector and with it
     /// any code of the app, so no lock but the one on this place is held, and that is only tried.
     pub fn take<'py>(

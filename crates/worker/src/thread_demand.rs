@@ -1,5 +1,5 @@
 //! Owns the question whether another thread is needed, asked while requests wait in the ring.
-//! Leaves calling threads to `crew`, and when to ask to `guard`.
+//! Leaves calling threads to `thread_pool`, and when to ask to `guard`.
 //!
 //! Another thread helps when those that run are *waiting*: for a database, a slow API, a disk.
 //! It does not help while the process computes or is queued for a CPU, nor while a thread called
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use canter_sys::cpu;
 
-use crate::crew::Crew;
+use crate::thread_pool::ThreadPool;
 use crate::worker::Worker;
 
 /// Long enough for the clocks to say something, short against what a person notices.
@@ -60,7 +60,7 @@ const MOST_GRANTED: usize = 10;
 const MOST_AT_ONCE: usize = 64;
 
 /// A window that is open.
-pub(crate) struct Look {
+pub(crate) struct DemandWindow {
     sample: Sample,
     window: Duration,
     /// Threads called when the window was opened.
@@ -161,7 +161,7 @@ fn waiting(worker: &Worker) -> usize {
 
 /// CPU time that the running requests may take together before another joins them.
 fn granted(worker: &Worker) -> Duration {
-    let running = worker.crew.busy().clamp(1, MOST_GRANTED);
+    let running = worker.thread_pool.busy().clamp(1, MOST_GRANTED);
     FAIR * u32::try_from(running).unwrap_or(1)
 }
 
@@ -179,7 +179,7 @@ fn queued(tid: u32) -> Option<Duration> {
     cpu::thread_schedstat(tid).map(|(_, queued)| queued)
 }
 
-impl Look {
+impl DemandWindow {
     /// Opens the first window.
     pub fn begin(worker: &Worker) -> Self {
         let sample = Sample::now(worker);
@@ -209,10 +209,10 @@ impl Look {
         }
         let only_the_called = taken <= self.called;
         // Hundreds of threads are no chance of a moment: requests wait, and for long.
-        let is_few = worker.crew.busy() <= FEW;
+        let is_few = worker.thread_pool.busy() <= FEW;
         let longest = if is_few { SURE } else { LONGEST_OF_MANY };
         let is_sure = !is_few || self.window >= SURE;
-        let may_help = worker.crew.is_settled() && !worker.is_stood_at();
+        let may_help = worker.thread_pool.is_settled() && !worker.has_reader();
         let now = cpu::monotonic();
         let busy = self.sample.busy(worker, is_few);
         if may_help
@@ -226,7 +226,7 @@ impl Look {
                 1
             };
             self.called = self.called.min(waiting(worker));
-            Crew::step_up(worker, self.called);
+            ThreadPool::wake_or_spawn(worker, self.called);
             shed.called(now);
             self.window = if only_the_called || !is_few {
                 FIRST_WINDOW
@@ -235,11 +235,11 @@ impl Look {
             };
         } else if may_help && computed.saturating_sub(self.still_since) >= granted(worker) {
             self.called = 1;
-            Crew::step_up(worker, 1);
+            ThreadPool::wake_or_spawn(worker, 1);
             self.still_since = computed;
         } else {
             if is_few && is_sure && taken > 0 && busy >= FULL && shed.may(now) {
-                worker.crew.let_one_go();
+                worker.thread_pool.park_one();
             }
             self.called = 0;
             self.window = (self.window * 2).min(longest);
