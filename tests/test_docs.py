@@ -25,11 +25,14 @@ CANTER = Path(sysconfig.get_path("scripts")) / "canter"
 
 #: Flags of every command, which no page lists.
 OTHER_FLAGS = {"--help"}
-#: Variables of the build (``setup.py``), of the app's side, and of the pooler's tests.
-OTHER_VARIABLES = {
+#: Variables of the build (``setup.py``) and of the app's side, which the program passes over.
+PASSED_OVER = {
     "CANTER_BUILD_PROFILE",
     "CANTER_PURGE_SERVER",
     "CANTER_SOCKET",
+}
+#: Variables of the tests.
+OTHER_VARIABLES = PASSED_OVER | {
     "CANTER_PSYCOPG_SOURCE",
     "CANTER_TEST_POOLER",
     "CANTER_TEST_POSTGRES",
@@ -104,8 +107,8 @@ PAGES = _pages()
 COMMANDS = sorted({words for page in PAGES for words in page.commands()})
 
 
-def _canter(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``canter`` where no file and no variable says anything."""
+def _canter(words: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run ``canter`` where no file says anything, and no variable but those of ``more``."""
     platform = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "DYNO", "LISTEN_FDS"}
     env = {
         key: value
@@ -113,6 +116,7 @@ def _canter(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         if key not in platform and not key.startswith("CANTER_")
     }
     env["DATABASE_URL"] = "postgresql://shop:secret@db.example.com/shop"
+    env |= more
     return subprocess.run(
         [CANTER, *words], cwd=folder, env=env, capture_output=True, text=True, timeout=30, check=False
     )
@@ -179,6 +183,12 @@ def test_every_variable_that_a_page_names_exists(page: Page) -> None:
     known = set(re.findall(r"`(CANTER_[A-Z_]+)`", REFERENCE.read_text(encoding="utf-8")))
     named = set(re.findall(r"\bCANTER_[A-Z_]*[A-Z]\b", page.text))
     assert named - known - OTHER_VARIABLES == set()
+
+
+@pytest.mark.parametrize("name", sorted(PASSED_OVER))
+def test_a_variable_that_the_pages_tell_to_set_stops_no_start(name: str, tmp_path: Path) -> None:
+    done = _canter(["options", "mysite.wsgi"], tmp_path, **{name: "http://127.0.0.1:8000"})
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _sources() -> dict[str, str]:

@@ -109,6 +109,9 @@ fn start_log(resolved: &Resolved) {
     for notice in &resolved.notices {
         canter_base::info!(notice);
     }
+    for name in &resolved.passed_over {
+        canter_base::debug!("this variable is no option of Canter", name = name);
+    }
 }
 
 /// Writes to standard output. A reader that has seen enough (`canter help | head`) is no fault.

@@ -39,6 +39,11 @@ A list that is given in one place replaces the list from a weaker one. Where bot
 `canter.toml` is read and Canter says so. An unknown name or a bad value anywhere stops the start
 and names the place. `canter options` shows each value and where it came from.
 
+Variables that begin with `CANTER_` and are no options are passed over: those of
+[the app's side](python.md#variables-in-the-apps-environment), and those that Kubernetes sets beside
+a Service whose name begins with `canter` (`CANTER_SERVICE_HOST`, `CANTER_PORT=tcp://…`,
+`CANTER_WEB_PORT_80_TCP`).
+
 Sizes carry a unit: `8190` (bytes), `512KiB` (1024 bytes each), `64MB` (a million bytes each).
 Durations do too: `500ms`, `30s`, `2m`, `1h`; a bare number is seconds.
 

@@ -43,6 +43,8 @@ pub struct Resolved {
     pub chosen: Vec<Chosen>,
     /// Sentences for the log: what was overruled, what needs nothing, what does nothing.
     pub notices: Vec<String>,
+    /// Variables that begin as ours do and are no options.
+    pub passed_over: Vec<String>,
 }
 
 /// The value of one option with its origin.
@@ -61,7 +63,7 @@ pub struct Chosen {
 pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
     let flags = layer::flags::read(inputs.args)?;
     let variables = layer::variables::read(inputs.env)?;
-    let asked = [&flags.settings, &variables]
+    let asked = [&flags.settings, &variables.settings]
         .into_iter()
         .find_map(|settings| setting_of(settings, "config"))
         .map(|setting| (PathBuf::from(setting.texts.concat()), &setting.origin));
@@ -71,7 +73,7 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
             .map(|(path, origin)| (path.as_path(), *origin)),
         inputs.read_file,
     )?;
-    let said = [&flags.settings, &variables, &file.settings]
+    let said = [&flags.settings, &variables.settings, &file.settings]
         .into_iter()
         .find_map(|settings| setting_of(settings, "platform"));
     let said = said.map_or(Ok(PlatformName::Auto), |setting| {
@@ -84,7 +86,7 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
 
     let layers = [
         &flags.settings,
-        &variables,
+        &variables.settings,
         &platform.settings,
         &file.settings,
         &platform.defaults,
@@ -118,6 +120,7 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
         platform: platform.platform,
         chosen,
         notices,
+        passed_over: variables.passed_over,
     })
 }
 
