@@ -5,6 +5,7 @@ must not be able to break. Bodies that are large or slow are in ``test_http_bodi
 from __future__ import annotations
 
 import email.utils
+import json
 import re
 import socket
 import time
@@ -194,7 +195,21 @@ def test_without_keep_alive_every_answer_closes(tmp_path: Path) -> None:
 def test_a_unix_socket_is_served(server: Server) -> None:
     with server.client(str(server.folder / "web.sock")) as client:
         assert client.get().body == b"hello"
-        assert '"REMOTE_ADDR": ""' in client.get("/environ").text
+        seen = json.loads(client.get("/environ").text)
+        assert (seen["REMOTE_ADDR"], seen["SERVER_PORT"]) == ("", "80")
+
+
+def test_behind_a_unix_socket_the_port_is_that_of_the_scheme_a_proxy_names(tmp_path: Path) -> None:
+    flags = ("--forwarded-allow-ips", "*")
+    with (
+        Server(tmp_path, "web", *flags, bind=("127.0.0.1:0", "unix:p.sock")) as server,
+        server.client(str(tmp_path / "p.sock")) as client,
+    ):
+        client.send(head("GET", "/environ", "X-Forwarded-Proto: https"))
+        seen = json.loads(client.response().text)
+        assert (seen["wsgi.url_scheme"], seen["SERVER_PORT"]) == ("https", "443")
+        client.send(head("GET", "/environ", "X-Forwarded-Proto: https", "X-Forwarded-Port: 8443"))
+        assert json.loads(client.response().text)["SERVER_PORT"] == "8443"
 
 
 def test_ipv6_and_a_second_address_are_served(server: Server) -> None:
@@ -208,6 +223,39 @@ def test_ipv6_and_a_second_address_are_served(server: Server) -> None:
             assert f'"SERVER_PORT": "{port}"' in seen
             remote = "::1" if ":" in host else "127."
             assert f'"REMOTE_ADDR": "{remote}' in seen
+
+
+# --- the longest heads
+
+
+def test_each_limit_at_its_most_lets_through_what_it_says(tmp_path: Path) -> None:
+    sizes = {"line": "64KiB", "field-size": "128KiB", "header": "128KiB", "fields": "10000"}
+    flags = [part for name, most in sizes.items() for part in (f"--limit-request-{name}", most)]
+    body = b"b" * (128 << 10)
+    with Server(tmp_path, "web", *flags) as server, server.client() as client:
+        line = "/environ?" + "q" * ((64 << 10) - len("GET /environ? HTTP/1.1"))
+        client.send(head("GET", line))
+        seen = json.loads(client.response().text)
+        assert (seen["RAW_URI"], seen["QUERY_STRING"]) == (line, line.partition("?")[2])
+        # Host: a, an empty line that does not count, and the ends of the lines.
+        name = "N" * 70_000
+        rest = (128 << 10) - len("Host: a\r\n") - len(f"{name}: \r\n")
+        client.send(head("GET", "/environ", "Host: a", f"{name}: {'v' * rest}"))
+        assert json.loads(client.response().text)[f"HTTP_{name}"] == "v" * rest
+        many = ["X: y"] * 9_999
+        client.send(head("GET", "/environ", *many))
+        assert json.loads(client.response().text)["HTTP_X"] == ",".join("y" * len(many))
+        # The body that would be part of the message has no room beside such a head.
+        long = f"Y: {'v' * (120 << 10)}"
+        client.send(head("POST", "/echo", long, f"Content-Length: {len(body)}")).send(body)
+        assert client.response().body == body
+        # All of it together is more than one message holds: an answer, and the server goes on.
+        client.send(head("GET", line, *many[:-100], f"Y: {'v' * (64 << 10)}"))
+        assert client.response().status == 431
+    with Server(tmp_path / "again", "web") as server, server.client() as client:
+        for length in (255, 256, 8000):
+            client.send(head("GET", "/environ", f"{'a' * length}: here"))
+            assert json.loads(client.response().text)["HTTP_" + "A" * length] == "here"
 
 
 # --- 100-continue

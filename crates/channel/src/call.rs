@@ -78,6 +78,8 @@ impl Answer {
 /// Why a request got no answer from the app, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
+    /// Its message is longer than a record of the channel can be.
+    TooLong,
     /// The queue is full.
     QueueFull,
     /// It waited in the queue until its deadline.

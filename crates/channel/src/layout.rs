@@ -51,7 +51,7 @@ pub(crate) struct SlotWords {
 
 /// The number of the layout: another one for each change of what follows, or of what records mean.
 /// Front and worker of two builds meet when the package is replaced under a running server.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 
 /// Where the head of the ring of answers lies, for tests that play a worker gone wrong.
 pub const ANSWERS_HEAD_AT: usize = offset_of!(Header, answers);

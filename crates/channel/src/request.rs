@@ -4,6 +4,7 @@
 //! Layout, little-endian: `Fixed` lengths and facts, then the byte strings one after the other,
 //! then the fields, then the body.
 
+use crate::layout::MOST_RECORD;
 use crate::wire::{Malformed, Reader};
 
 /// The path of what the front itself asks a worker. No client's path can be this: theirs begin with a
@@ -76,6 +77,11 @@ impl BodyRoom<'_> {
         self.out.get(self.at..).unwrap_or_default()
     }
 
+    /// The longest body that fits into one record behind what is there.
+    pub fn most(&self) -> usize {
+        MOST_RECORD.saturating_sub(self.at)
+    }
+
     /// Adds to the body.
     pub fn push(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
@@ -104,10 +110,16 @@ const PREFIX: usize = 12;
 /// Where the lengths of the byte strings begin, and how many there are.
 const TEXTS_AT: usize = PREFIX + 6;
 const TEXTS: usize = 7;
+/// Bytes of a length.
+const LENGTH: usize = size_of::<u32>();
+
+/// A length as it is written. No buffer of a request's head is longer than the number can say.
+fn length(bytes: &[u8]) -> [u8; LENGTH] {
+    (bytes.len() as u32).to_le_bytes()
+}
 
 impl<'a> Writer<'a> {
-    /// Replaces what `out` held by the beginning of a message. A byte string longer than its
-    /// length field can say is cut; the front's limits lie far below.
+    /// Replaces what `out` held by the beginning of a message.
     pub fn new(out: &'a mut Vec<u8>, facts: &Facts<'_>) -> Self {
         let texts: [&[u8]; TEXTS] = [
             facts.method,
@@ -119,18 +131,18 @@ impl<'a> Writer<'a> {
             facts.id,
         ];
         // All that has a fixed length at once; the prefix is filled in by `finish`.
-        let mut fixed = [0; TEXTS_AT + 2 * TEXTS];
+        let mut fixed = [0; TEXTS_AT + LENGTH * TEXTS];
         fixed[PREFIX] = facts.version;
         fixed[PREFIX + 1] = u8::from(facts.https);
         fixed[PREFIX + 2..][..2].copy_from_slice(&facts.client_port.to_le_bytes());
         fixed[PREFIX + 4..][..2].copy_from_slice(&facts.server_port.to_le_bytes());
         for (text, len) in texts.iter().zip(fixed[TEXTS_AT..].as_chunks_mut().0) {
-            *len = u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes();
+            *len = length(text);
         }
         out.clear();
         out.extend_from_slice(&fixed);
         for text in texts {
-            out.extend_from_slice(&text[..text.len().min(usize::from(u16::MAX))]);
+            out.extend_from_slice(text);
         }
         Self {
             out,
@@ -143,13 +155,8 @@ impl<'a> Writer<'a> {
     /// Adds a field, its name put into lower case. `repeated` says that a field of the same name
     /// went before.
     pub fn field(&mut self, name: &[u8], value: &[u8], repeated: bool) {
-        let (Ok(name_len), Ok(value_len)) = (u8::try_from(name.len()), u16::try_from(value.len()))
-        else {
-            debug_assert!(false, "the codec's limits keep fields below these lengths");
-            return;
-        };
-        self.out.push(name_len);
-        self.out.extend_from_slice(&value_len.to_le_bytes());
+        let lengths = [length(name), length(value)];
+        self.out.extend_from_slice(lengths.as_flattened());
         let at = self.out.len();
         self.out.extend_from_slice(name);
         self.out[at..].make_ascii_lowercase();
@@ -205,10 +212,10 @@ pub fn path(message: &[u8]) -> Option<&[u8]> {
 #[must_use]
 pub fn path_and_client(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = Reader(message.get(TEXTS_AT..)?);
-    let mut length = || rest.u16().ok().map(usize::from);
+    let mut length = || rest.u32().ok().map(|length| length as usize);
     let before = length()? + length()?;
     let (path, query, client) = (length()?, length()?, length()?);
-    let texts = message.get(TEXTS_AT + 2 * TEXTS + before..)?;
+    let texts = message.get(TEXTS_AT + LENGTH * TEXTS + before..)?;
     Some((
         texts.get(..path)?,
         texts.get(path + query..)?.get(..client)?,
@@ -245,7 +252,7 @@ impl<'a> Request<'a> {
         let server_port = rest.u16()?;
         let mut lens = [0; TEXTS];
         for len in &mut lens {
-            *len = usize::from(rest.u16()?);
+            *len = rest.u32()? as usize;
         }
         let [method, target, path, query, client, server, id] = lens;
         let facts = Facts {
@@ -285,8 +292,8 @@ impl<'a> Request<'a> {
     ) -> Result<&'a [u8], E> {
         let mut rest = self.rest;
         for _ in 0..self.count {
-            let name_len = usize::from(rest.u8()?);
-            let value_len = usize::from(rest.u16()?);
+            let name_len = rest.u32()? as usize;
+            let value_len = rest.u32()? as usize;
             let name = rest.bytes(name_len)?;
             each(Field {
                 name,
@@ -355,6 +362,44 @@ mod tests {
             let found = path(&message[..cut]);
             assert!(found.is_none_or(|found| found == b"/a b"), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn nothing_of_a_long_head_is_cut_or_left_out() {
+        let target = vec![b'/'; 65_536];
+        let long = vec![b'v'; 100_000];
+        let mut message = Vec::new();
+        let facts = Facts {
+            target: &target,
+            path: &target,
+            query: &long,
+            ..facts()
+        };
+        let mut writer = Writer::new(&mut message, &facts);
+        for length in [255, 256, 65_536] {
+            writer.field(&vec![b'N'; length], &long, false);
+        }
+        let room = writer.body_room();
+        // Behind two texts of its length and three fields there is none.
+        assert_eq!(room.most(), 0);
+        writer.body_is_written();
+        let request = Request::read(&message).unwrap();
+        assert_eq!(request.facts, facts);
+        assert_eq!(path(&message), Some(&target[..]));
+        for length in [255, 256, 65_536] {
+            assert_eq!(request.field(&vec![b'n'; length]), Some(&long[..]));
+        }
+    }
+
+    #[test]
+    fn a_body_of_the_most_that_fits_fills_a_record() {
+        let mut message = Vec::new();
+        let mut writer = Writer::new(&mut message, &facts());
+        let mut room = writer.body_room();
+        let most = room.most();
+        room.push(&vec![0; most]);
+        writer.body_is_written();
+        assert_eq!(message.len(), MOST_RECORD);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use pyo3::types::PyString;
 /// Names come from clients: past this many distinct ones a key is made anew each time.
 const MOST_NAMES: usize = 512;
 
+/// Longer names are nobody's habit, and could make what is remembered large.
+const LONGEST_REMEMBERED: usize = 64;
+
 /// Always remembered, so that nobody can crowd them out with made-up names.
 const COMMON: &[&str] = &[
     "accept",
@@ -84,7 +87,7 @@ impl FieldNames {
             return None;
         }
         let text = key_text(name);
-        if self.keys.len() >= MOST_NAMES {
+        if self.keys.len() >= MOST_NAMES || name.len() > LONGEST_REMEMBERED {
             return Some(PyString::new(py, &text));
         }
         let key = PyString::intern(py, &text);

@@ -229,6 +229,7 @@ fn clients(config: &Config) -> [Row; 4] {
 
 /// The upper ends are far above any use; they keep sums and allocations that follow in bounds.
 fn ranges(config: &Config) -> Vec<Range> {
+    const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
     // An absent number is in any range.
     let line = config.limit_request_line.0;
@@ -241,7 +242,7 @@ fn ranges(config: &Config) -> Vec<Range> {
         (&["threads_min"], config.threads_min.into(), 1, 10_000),
         (&["backlog"], config.backlog.into(), 1, 65_535),
         (&["queue_size"], absent(config.queue_size), 1, 1_000_000),
-        (&["limit_request_line"], line, 64, MIB),
+        (&["limit_request_line"], line, 64, 64 * KIB),
         (
             &["limit_request_fields"],
             config.limit_request_fields.into(),
@@ -252,13 +253,13 @@ fn ranges(config: &Config) -> Vec<Range> {
             &["limit_request_field_size"],
             config.limit_request_field_size.0,
             64,
-            MIB,
+            128 * KIB,
         ),
         (
             &["limit_request_header"],
             config.limit_request_header.0,
             128,
-            4 * MIB,
+            128 * KIB,
         ),
         (&["body_memory"], config.body_memory.0, 0, 256 * MIB),
         (

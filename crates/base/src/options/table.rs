@@ -330,7 +330,7 @@ options! {
 
     /// Longest request line
     ///
-    /// A longer one is answered 414.
+    /// A longer one is answered 414. At most `64KiB`.
     limit_request_line: Size = "8190" {
         group: Limits, example: "4094", since: "0.1.0", gunicorn: ["limit_request_line"],
     }
@@ -344,7 +344,7 @@ options! {
 
     /// Longest header field of a request, name and value
     ///
-    /// A longer one is answered 431. Large cookies are what mostly meets it.
+    /// A longer one is answered 431. Large cookies are what mostly meets it. At most `128KiB`.
     limit_request_field_size: Size = "8190" {
         group: Limits, example: "16KiB", since: "0.1.0", gunicorn: ["limit_request_field_size"],
     }
@@ -352,7 +352,8 @@ options! {
     /// Largest request line and header together
     ///
     /// A larger one is answered 431. This is memory that any stranger can make Canter hold for
-    /// each connection, so raise it with care.
+    /// each connection, so raise it with care. At most `128KiB`; what the app gets of line and fields,
+    /// the path decoded beside the target, may be 256 KiB together, or the answer is 431, too.
     limit_request_header: Size = "32KiB" {
         group: Limits, example: "64KiB", since: "0.1.0",
     }
@@ -1033,7 +1034,8 @@ options! {
 
     /// Also watch this file or directory
     ///
-    /// Files with other endings, or outside of the project. Has no effect without `--reload`.
+    /// Files with other endings, or outside of the project. Of a directory every file counts, also in
+    /// the folders below it, but for hidden ones. Has no effect without `--reload`.
     reload_extra_file: Vec<PathBuf> = "" {
         group: Development, example: "mysite/templates", since: "0.1.0", unset: "nothing",
         gunicorn: ["reload_extra_files"],

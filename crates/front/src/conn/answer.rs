@@ -443,6 +443,7 @@ impl<A: App> Conn<A> {
 
     pub(super) async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
         let (status, fields, text): (u16, &[LocalField], &str) = match failure {
+            Failure::TooLong => (431, &[], "line and fields are too long together"),
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
             Failure::Unwanted => {
@@ -512,8 +513,7 @@ impl<A: App> Conn<A> {
         let is_head = facts.is_some_and(|facts| facts.request.is_head);
         let is_https = facts.map_or(self.arrival.peer.https, |facts| facts.https);
         let hsts = hsts(&self.shared.settings, is_https);
-        let fields = hsts.as_slice();
-        let bytes = response::simple_response(status, fields, text, true, is_head, &date);
+        let bytes = response::simple_response(status, hsts.as_slice(), text, true, is_head, &date);
         self.place.row.enter(Phase::Send, None);
         self.send_all(&bytes, &[]).await?;
         if let Some(facts) = facts {

@@ -194,7 +194,9 @@ impl<A: App> Conn<A> {
             }
             promised.force(announced);
         }
-        let mut store = Store::new(room, announced, settings.body_memory, &self.shared.memory);
+        // Behind a long head less of a body fits into the message than the setting allows.
+        let most = settings.body_memory.min(room.most());
+        let mut store = Store::new(room, announced, most, &self.shared.memory);
         if !store.may_be_as_long_as(announced) {
             return Err(Refusal::NoRoom(io::ErrorKind::OutOfMemory.into()));
         }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use canter_channel::call::{Answer, Failure, Submission};
 use canter_channel::control::ProfileOrder;
 use canter_channel::trace::Trace;
-use canter_channel::{Control, SlotId, StackSample, request};
+use canter_channel::{Control, MOST_RECORD, SlotId, StackSample, request};
 use canter_shield::cost::{self, Costs};
 use canter_shield::wait;
 use slab::Slab;
@@ -347,6 +347,8 @@ impl Inner {
         };
         let refused = if self.stopping {
             Some(Failure::Stopping)
+        } else if submission.message.len() > MOST_RECORD {
+            Some(Failure::TooLong)
         } else if self.poison.has_suspects()
             && self.poison.refuses(fingerprint(&submission.message), now)
         {

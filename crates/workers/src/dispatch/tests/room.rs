@@ -21,3 +21,23 @@ fn what_was_taken_back_fills_a_ring_until_its_worker_has_come_past_it() {
         drop(still);
     });
 }
+
+#[test]
+fn what_is_longer_than_a_record_is_refused_and_the_rest_is_served() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut worker = stage.worker().await;
+        let mut long = stage.submit(&"/".repeat(MOST_RECORD / 2), LONG);
+        assert_eq!(
+            failure_of(&answer_of(&mut long).await),
+            Some(Failure::TooLong)
+        );
+        let mut short = stage.submit("/", LONG);
+        let request = worker.start().unwrap();
+        worker.answer(request);
+        assert!(matches!(
+            answer_of(&mut short).await,
+            Answer::Head { last: true, .. }
+        ));
+    });
+}
