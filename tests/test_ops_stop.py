@@ -4,15 +4,18 @@ process with the number 1.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from harness.operated import PROGRAM, Canter, clean_env, is_alive, together, until, waiting
+from harness.operated import PATIENCE, PROGRAM, Canter, clean_env, is_alive, together, until, waiting
 
 APP = """
 import os, time
@@ -21,6 +24,10 @@ def application(environ, start_response):
     if path == "/wait":
         open("waits", "w").close()
         time.sleep(float(word))
+    elif path == "/held":
+        open("waits", "w").close()
+        while not os.path.exists("go"):
+            time.sleep(0.005)
     elif path == "/stream":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
         return stream(int(word))
@@ -77,6 +84,35 @@ def test_connections_that_come_just_after_the_order_are_still_served(tmp_path: P
         reply = canter.get("/")
         assert reply.status == 200
         assert reply.headers["connection"] == "close"
+        assert canter.wait(5.0) == 0
+
+
+def refuses(family: int, address: object) -> bool:
+    with socket.socket(family) as client:
+        client.settimeout(PATIENCE)
+        return client.connect_ex(address) == errno.ECONNREFUSED
+
+
+def test_after_the_grace_connections_are_refused_while_what_runs_is_finished(tmp_path: Path) -> None:
+    """No system goes on completing connections that nobody would accept."""
+    flags = ("-w", "1", "--graceful-timeout", "60s", "--admin-bind", "127.0.0.1:0")
+    bind = ("127.0.0.1:0", f"unix:{tmp_path}/s", "127.0.0.2:0")
+    with Canter(tmp_path, APP, *flags, bind=bind) as canter:
+        canter.wait_ready()
+        found = sorted(set(re.findall(r"http://(127\.0\.0\.\d):(\d+)", canter.log)))
+        bound = [(host, int(port)) for host, port in found]
+        addresses: list[tuple[int, object]] = [(socket.AF_INET, address) for address in bound]
+        addresses.append((socket.AF_UNIX, f"{tmp_path}/s"))
+        # The site twice, the dashboard, the unix socket.
+        assert len(addresses) == 4 and not any(refuses(*address) for address in addresses)
+        with socket.create_connection(bound[-1], PATIENCE) as client:
+            client.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+            until((tmp_path / "waits").exists)
+            canter.signal(signal.SIGTERM)
+            for address in addresses:
+                until(lambda: refuses(*address), what=f"{address} to be refused")
+            (tmp_path / "go").touch()
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert canter.wait(5.0) == 0
 
 

@@ -2,6 +2,7 @@
 //! `--admin-bind`, and a private socket by which commands on this machine find what runs.
 //! Leaves what is shown there to the front.
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,9 +18,9 @@ use crate::command::sockets::{self, SocketFiles};
 
 /// The addresses, opened, and what must live as long as they do.
 pub struct Plan {
-    listeners: Vec<OwnedFd>,
+    listeners: RefCell<Vec<OwnedFd>>,
     /// That of the commands.
-    commands: Option<OwnedFd>,
+    commands: RefCell<Option<OwnedFd>>,
     /// Socket files, which go with the plan.
     files: Vec<SocketFiles>,
     /// Where commands and the app itself find the server.
@@ -35,14 +36,14 @@ impl Plan {
         }
         let (listeners, files) = opened.into_parts();
         let mut plan = Self {
-            listeners: listeners.into_iter().map(|(fd, _)| fd).collect(),
-            commands: None,
+            listeners: RefCell::new(listeners.into_iter().map(|(fd, _)| fd).collect()),
+            commands: RefCell::default(),
             files: vec![files],
             private: None,
         };
         match private(config) {
             Ok((path, listener, files)) => {
-                plan.commands = listener;
+                plan.commands = RefCell::new(listener);
                 plan.files.push(files);
                 plan.private = Some(path);
             }
@@ -60,13 +61,19 @@ impl Plan {
         path.to_str().map(str::to_owned)
     }
 
-    /// For a front; each gets its own.
+    /// For a front, which calls this once and whose process keeps no other copy.
     pub fn open(&self) -> io::Result<Vec<Listener>> {
-        let fds = self.listeners.iter();
-        let shown = fds.map(|fd| Ok(Listener::new(fd.try_clone()?)?.for_admin()));
-        let fds = self.commands.iter();
-        let asked = fds.map(|fd| Ok(Listener::new(fd.try_clone()?)?.for_commands()));
+        let fds = self.listeners.take().into_iter();
+        let shown = fds.map(|fd| Ok(Listener::new(fd)?.for_admin()));
+        let fds = self.commands.take().into_iter();
+        let asked = fds.map(|fd| Ok(Listener::new(fd)?.for_commands()));
         shown.chain(asked).collect()
+    }
+
+    /// Closes this process's copies of the sockets.
+    pub fn close(&self) {
+        self.listeners.take();
+        self.commands.take();
     }
 }
 

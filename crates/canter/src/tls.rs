@@ -2,6 +2,7 @@
 //! both up to date.
 //! Leaves TLS itself to `canter-front`, certificates from an authority to `acme`, and opening sockets to `command::sockets`.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Plan {
     pairs: Vec<KeyPair>,
     acme: Option<acme::Plan>,
-    redirects: Vec<(OwnedFd, String)>,
+    redirects: RefCell<Vec<(OwnedFd, String)>>,
     http2: bool,
 }
 
@@ -60,18 +61,27 @@ impl Plan {
         Ok(Some(Self {
             pairs,
             acme,
-            redirects,
+            redirects: RefCell::new(redirects),
             http2,
         }))
     }
 
     /// Where plain HTTP leads to HTTPS.
-    pub fn redirects(&self) -> impl Iterator<Item = &str> {
-        self.redirects.iter().map(|(_, address)| address.as_str())
+    pub fn redirects(&self) -> Vec<String> {
+        let redirects = self.redirects.borrow();
+        redirects
+            .iter()
+            .map(|(_, address)| address.clone())
+            .collect()
     }
 
-    /// Turns the site's listeners into TLS ones and adds those that redirect; call inside a local
-    /// runtime. From then on new certificates are taken when the files change.
+    /// Closes this process's copies of the sockets.
+    pub fn close(&self) {
+        self.redirects.take();
+    }
+
+    /// Turns the site's listeners into TLS ones and adds those that redirect, of which this process keeps
+    /// no other copy; call inside a local runtime. From then on new certificates are taken when the files change.
     ///
     /// # Errors
     /// Certificates that were well at the start and are not now; sockets that cannot be used.
@@ -85,8 +95,8 @@ impl Plan {
             .into_iter()
             .map(|listener| listener.with_tls(Some(Rc::clone(&tls))))
             .collect();
-        for (socket, _) in &self.redirects {
-            open.push(Listener::new(socket.try_clone()?)?.redirecting());
+        for (socket, _) in self.redirects.take() {
+            open.push(Listener::new(socket)?.redirecting());
         }
         tokio::task::spawn_local(follow(tls));
         if let Some(acme) = &self.acme {

@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::app::App;
 use crate::conn::{Arrival, Conn};
@@ -124,8 +125,38 @@ impl Listener {
         }
     }
 
+    /// The next one of the backlog, if there is one now. The system is asked, for what the runtime knows
+    /// of the socket may be older.
+    fn accept_now(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = acceptfrom_with(listener, flags)?;
+                let stream = TcpStream::from_std(stream.into())?;
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                Ok((Stream::Tcp(stream), peer))
+            }
+            Socket::Unix(listener) => {
+                let (stream, _) = acceptfrom_with(listener, flags)?;
+                Ok((Stream::Unix(UnixStream::from_std(stream.into())?), None))
+            }
+        }
+    }
+
+    /// Serves those who have connected already, and listens no more: what is left in the backlog then
+    /// is reset by the system, unless another process holds the socket, too.
+    pub(crate) fn finish<A: App>(self, shared: &Rc<Shared<A>>) {
+        while shared.table.has_room() {
+            match self.accept_now() {
+                Ok((stream, peer)) => start(stream, peer, &self.spoken, shared),
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Accepts until the task is dropped.
-    pub(crate) async fn run<A: App>(self, shared: Rc<Shared<A>>) {
+    pub(crate) async fn run<A: App>(self: Rc<Self>, shared: Rc<Shared<A>>) {
         if let Socket::Tcp(listener) = &self.socket {
             // It ends those who take nothing for as long, too, who may be meant to stay.
             let most = if shared.settings.pace.least == 0 {
@@ -227,7 +258,8 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
     };
     let local = introduced.local.or(ends.map(|ends| ends.local));
     let local = local.map_or_else(
-        || (b"localhost".to_vec(), 80),
+        // A unix socket has no port: the worker's side says that of the scheme.
+        || (b"localhost".to_vec(), 0),
         |local| {
             (
                 local.ip().to_canonical().to_string().into_bytes(),

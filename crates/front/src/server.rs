@@ -32,6 +32,10 @@ const LOOK_FOR_IDLE: Duration = Duration::from_millis(20);
 /// another.
 const SLOW: u64 = 16;
 
+/// How long those who came last have for a request that is on its way, before they count as idle: a turn
+/// of the runtime, in which what has come is read.
+const LAST_LOOK: Duration = Duration::from_millis(20);
+
 /// How long a connection stays idle while memory is short.
 const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 /// The longest body that is taken when there is next to none: that of a form.
@@ -172,7 +176,7 @@ impl<A: App> Shared<A> {
 /// The running front.
 pub struct Server<A: App> {
     shared: Rc<Shared<A>>,
-    accepting: Vec<JoinHandle<()>>,
+    accepting: Vec<(Rc<Listener>, JoinHandle<()>)>,
 }
 
 impl<A: App> Server<A> {
@@ -186,7 +190,11 @@ impl<A: App> Server<A> {
         let shared = Rc::new(Shared::new(settings, app, access));
         let accepting = listeners
             .into_iter()
-            .map(|listener| tokio::task::spawn_local(listener.run(Rc::clone(&shared))))
+            .map(|listener| {
+                let listener = Rc::new(listener);
+                let run = Rc::clone(&listener).run(Rc::clone(&shared));
+                (listener, tokio::task::spawn_local(run))
+            })
             .collect();
         tokio::task::spawn_local(sweep(Rc::clone(&shared)));
         Self { shared, accepting }
@@ -197,14 +205,19 @@ impl<A: App> Server<A> {
         self.shared.draining.set(true);
     }
 
-    /// Accepts no more, closes idle connections, and waits until the others are done.
+    /// Accepts those who have connected already and no more, closes idle connections, and waits until
+    /// the others are done.
     pub async fn stop(&mut self) {
         self.drain();
-        for task in self.accepting.drain(..) {
+        for (listener, task) in self.accepting.drain(..) {
             task.abort();
-            // The listening socket closes with the task.
             let _ = task.await;
+            // Nobody else holds it, now that its task has gone.
+            if let Some(listener) = Rc::into_inner(listener) {
+                listener.finish(&self.shared);
+            }
         }
+        tokio::time::sleep(LAST_LOOK).await;
         let table = &self.shared.table;
         table.close_idle();
         std::future::poll_fn(|cx| {

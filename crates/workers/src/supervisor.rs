@@ -76,6 +76,9 @@ pub struct Hooks<'a> {
     pub front: &'a dyn Fn(FrontStart) -> std::convert::Infallible,
     /// Called once, when the app is imported for the first time.
     pub loaded: &'a dyn Fn(&Loaded),
+    /// Called when no front is started any more: lets go of the listening sockets that are not among
+    /// the supervisor's, or the system would go on taking connections for nobody.
+    pub closing: &'a dyn Fn(),
 }
 
 /// How the supervisor ended.

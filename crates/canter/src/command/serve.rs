@@ -86,6 +86,10 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
             front_process::run(start, config, &sizing, pooling, tls, Some(&admin))
         },
         loaded: &|loaded: &Loaded| tell_loaded(loaded, config),
+        closing: &|| {
+            admin.close();
+            tls.iter().for_each(tls::Plan::close);
+        },
     };
     let (listeners, files) = sockets.into_parts();
     let ended = supervisor::run(plan, listeners, hooks);

@@ -107,6 +107,10 @@ impl Supervisor<'_> {
             grace_ms: millis(grace.saturating_sub(rest)),
             linger_ms: millis(linger.min(grace / 10)),
         });
+        // The front has its own and closes them when it stops accepting; no other one is started. While a
+        // copy is open here the system completes connections that nobody would ever accept.
+        self.listeners.clear();
+        (self.hooks.closing)();
         if self.front.is_none() {
             self.front_has_drained(now);
         }
