@@ -22,7 +22,10 @@ def application(environ, start_response):
         open("waits", "w").close()
         while not os.path.exists("go"):
             time.sleep(0.005)
-    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/raises":
+        raise ValueError("long " * 1000)
+    own = [("Keep-Alive", "x")] if environ["PATH_INFO"] == "/own" else []
+    start_response("200 OK", [("Content-Type", "text/plain"), *own])
     return [b"ok"]
 """
 
@@ -69,6 +72,20 @@ def test_a_log_that_nobody_reads_stops_neither_requests_nor_signals(tmp_path: Pa
         until(lambda: "lines of this log were dropped" in canter.take())
         assert canter.get().status == 200
         canter.fill()
+        assert canter.stop() == 0
+
+
+def test_what_a_worker_has_to_say_of_its_app_does_not_hold_it_up(tmp_path: Path) -> None:
+    with Unread(tmp_path, APP, "-w", "1", "--threads", "2") as canter:
+        until(lambda: "worker is ready" in canter.take())
+        canter.fill()
+        statuses = [canter.get(path).status for path in ("/raises", "/own", "/raises", "/")]
+        assert statuses == [500, 200, 500, 200]
+        until(lambda: canter.take() == canter.take())
+        assert canter.get("/raises").status == 500
+        # What nobody took is counted, and the next entry is whole.
+        until(lambda: canter.take().endswith(f"ValueError: {'long ' * 1000}\n"))
+        assert "lines of this log were dropped" in canter.text
         assert canter.stop() == 0
 
 

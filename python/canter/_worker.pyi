@@ -19,7 +19,6 @@ class StartResponse:
         status: str,
         headers: list[tuple[str, str]],
         exc_info: _ExcInfo | None = None,
-        /,
     ) -> Callable[[bytes], object]: ...
     def early_hints(self, headers: list[tuple[str, str]], /) -> None: ...
 

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from canter import __version__
+
 
 class Readable(Protocol):
     """What PEP 3333 asks of a file-like object in a file wrapper."""
@@ -98,6 +100,8 @@ def base_environ(*, several_threads: bool) -> dict[str, Any]:
         "SCRIPT_NAME": "",
         "PATH_INFO": "",
         "QUERY_STRING": "",
+        # RFC 3875, section 4.1.17, which PEP 3333 asks to follow as far as it applies.
+        "SERVER_SOFTWARE": f"canter/{__version__}",
         "wsgi.version": (1, 0),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": several_threads,

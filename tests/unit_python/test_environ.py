@@ -7,6 +7,7 @@ import tempfile
 from typing import Any
 from wsgiref.validate import validator
 
+import canter
 import pytest
 from worker_harness import Request, serving
 
@@ -54,6 +55,7 @@ def test_every_key_of_a_form_post_is_there():
         "SERVER_NAME": "example.org",
         "SERVER_PORT": "443",
         "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_SOFTWARE": f"canter/{canter.__version__}",
         "REMOTE_ADDR": "192.0.2.7",
         "REMOTE_PORT": "4711",
         "HTTP_HOST": "example.org",

@@ -231,6 +231,20 @@ def test_hop_by_hop_headers_are_dropped_and_said_once(capfd):
     assert capfd.readouterr().err.count("header proxy-authenticate") == 1
 
 
+def test_start_response_takes_its_arguments_by_the_names_of_the_pep():
+    def app(environ, start_response):
+        start_response(status="200 OK", headers=TEXT)
+        try:
+            raise ValueError("wrong")
+        except ValueError:
+            start_response(headers=TEXT, status="500 Sorry", exc_info=sys.exc_info())
+        return [b"sorry"]
+
+    with serving(app) as worker:
+        answer = worker.get()
+    assert (answer.status, answer.reason, answer.body) == (500, b"Sorry", b"sorry")
+
+
 def test_exc_info_replaces_a_head_that_is_not_sent():
     def app(environ, start_response):
         start_response("200 OK", TEXT)

@@ -67,7 +67,7 @@ pub(crate) struct StartResponse {
 
 #[pymethods]
 impl StartResponse {
-    #[pyo3(signature = (status, headers, exc_info=None, /))]
+    #[pyo3(signature = (status, headers, exc_info=None))]
     fn __call__(
         slf: Bound<'_, Self>,
         status: &Bound<'_, PyAny>,

@@ -1,8 +1,6 @@
 //! Owns what happens when an app fails: the log entry and the error page.
 //! Leaves when that is to `respond`.
 
-use std::io::Write as _;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
@@ -16,14 +14,16 @@ const MOST_TARGET: usize = 1000;
 /// its traceback.
 pub(crate) fn log(py: Python<'_>, made: &Made<'_>, what: &str, error: &PyErr) -> String {
     let traceback = traceback_text(py, error);
-    log_text(&format!(
+    let text = format!(
         "{} {} {what} (request {}): {}\n{}",
         visible(&made.method),
         visible(&made.target),
         visible(&made.id),
         summary(py, error),
         block(&traceback),
-    ));
+    );
+    // A disk may take its time, too.
+    py.detach(|| log_text(&text));
     traceback
 }
 
@@ -45,16 +45,17 @@ fn block(text: &str) -> String {
     out
 }
 
-/// Writes one log entry.
+/// Writes one log entry. A pipe or terminal that nobody reads does not hold the worker up: what it does
+/// not take is counted.
 pub(crate) fn log_text(text: &str) {
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    // With no log to write to there is nobody to tell.
-    let _ = std::io::stderr().write_all(format!("canter: {text}{end}").as_bytes());
+    canter_base::log::put(&format!("canter: {text}{end}"));
 }
 
 /// Logs a failure that belongs to no request.
 pub(crate) fn log_error(py: Python<'_>, what: &str, error: &PyErr) {
-    log_text(&format!("{what}\n{}", block(&traceback_text(py, error))));
+    let text = format!("{what}\n{}", block(&traceback_text(py, error)));
+    py.detach(|| log_text(&text));
 }
 
 /// The page a client sees; the traceback only where the developer has asked for it.

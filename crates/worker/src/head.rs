@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use canter_channel::MOST_RECORD;
@@ -12,6 +11,8 @@ use canter_channel::response::{Facts, Writer};
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
+
+use crate::failure;
 
 /// Heads longer than this are a mistake of the app; it leaves room in a record for a body.
 const MOST_HEAD: usize = MOST_RECORD / 2;
@@ -260,10 +261,9 @@ fn warn_once(name: &[u8]) {
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     if warned.insert(name.clone()) {
-        let line = format!(
-            "canter: the app sent the header {name}, which is the server's own (PEP 3333); dropped\n"
-        );
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        failure::log_text(&format!(
+            "the app sent the header {name}, which is the server's own (PEP 3333); dropped"
+        ));
     }
 }
 

@@ -28,7 +28,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("crates/tune", &["base", "load"]),
     ("crates/pg", &["base", "sys", "trust"]),
     ("crates/workers", &["base", "channel", "shield", "sys"]),
-    ("crates/worker", &["channel", "insight", "sys"]),
+    ("crates/worker", &["base", "channel", "insight", "sys"]),
     (
         "crates/canter",
         &[

@@ -29,6 +29,8 @@ enum Way {
 /// Where lines go.
 pub(super) struct Sink<T> {
     out: T,
+    /// What `out` was when the way was chosen: an app may lead its standard error elsewhere.
+    file: Option<(u64, u64)>,
     way: Way,
     /// Lines that were not taken since this was last said.
     dropped: u64,
@@ -38,17 +40,10 @@ pub(super) struct Sink<T> {
 
 impl<T: AsFd> Sink<T> {
     pub fn new(out: T) -> Self {
-        let kind = fstat(&out).map_or(FileType::Unknown, |stat| {
-            FileType::from_raw_mode(stat.st_mode)
-        });
-        let way = match kind {
-            FileType::Fifo | FileType::CharacterDevice => reopened(&out),
-            FileType::Socket => Way::Socket,
-            _ => Way::Plain,
-        };
         Self {
+            file: identity(&out),
+            way: way(&out),
             out,
-            way,
             dropped: 0,
             torn: false,
         }
@@ -56,6 +51,12 @@ impl<T: AsFd> Sink<T> {
 
     /// Writes a line, or counts it. `notice` makes the line that says how many were dropped.
     pub fn put(&mut self, line: &[u8], notice: impl FnOnce(u64) -> String) {
+        let file = identity(&self.out);
+        if file != self.file {
+            self.file = file;
+            self.way = way(&self.out);
+            self.torn = false;
+        }
         if self.dropped > 0 && self.line(notice(self.dropped).as_bytes()) {
             self.dropped = 0;
         }
@@ -110,6 +111,23 @@ impl<T: AsFd> Sink<T> {
     fn is_writable(&self) -> bool {
         let mut fds = [PollFd::new(&self.out, PollFlags::OUT)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// The device and the number of the file behind a descriptor.
+fn identity(out: &impl AsFd) -> Option<(u64, u64)> {
+    let stat = fstat(out).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+fn way(out: &impl AsFd) -> Way {
+    let kind = fstat(out).map_or(FileType::Unknown, |stat| {
+        FileType::from_raw_mode(stat.st_mode)
+    });
+    match kind {
+        FileType::Fifo | FileType::CharacterDevice => reopened(out),
+        FileType::Socket => Way::Socket,
+        _ => Way::Plain,
     }
 }
 
@@ -191,6 +209,19 @@ mod tests {
         let (reader, writer) = UnixStream::pair().unwrap();
         let reader = File::from(OwnedFd::from(reader));
         checked(Sink::new(writer), reader, "a line\n");
+    }
+
+    #[test]
+    fn a_descriptor_that_is_led_elsewhere_is_followed() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut sink = Sink::new(writer);
+        sink.put(b"one\n", notice);
+        let mut reader = File::from(reader);
+        assert_eq!(read(&mut reader, 100), "one\n");
+        let (second, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::dup2(&writer, &mut sink.out).unwrap();
+        sink.put(b"two\n", notice);
+        assert_eq!(read(&mut File::from(second), 100), "two\n");
     }
 
     #[test]
