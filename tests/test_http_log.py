@@ -176,6 +176,18 @@ def test_after_sigusr1_a_rotated_log_goes_on_in_a_new_file(tmp_path: Path) -> No
         assert "/after" not in rotated.read_text()
 
 
+def test_p14_a_field_whose_name_is_not_passed_on_is_named_once(tmp_path: Path) -> None:
+    with Server(tmp_path, "web") as server, server.client() as client:
+        for _ in range(2):
+            client.send(head("GET", "/environ", "X_Api_Key: 1", "Proxy: http://evil"))
+            assert "evil" not in (seen := client.response().text) and "API_KEY" not in seen
+        assert client.get().status == 200
+        told = server.logged("is not given to the app")
+    assert len(told) == 2, told
+    assert "field=X_Api_Key peer=127.0.0.1" in told[0] and "with - in place of _" in told[0]
+    assert "field=Proxy" in told[1] and "HTTP_PROXY" in told[1]
+
+
 def test_each_line_of_the_json_log_is_an_object(tmp_path: Path) -> None:
     with Server(tmp_path, "web", "--log-format", "json", "--log-level", "debug") as server:
         with server.client() as client:

@@ -260,7 +260,11 @@ pub(crate) fn begin<'m>(
 /// Whether the app sees this field. Names with `_` could pose as another name in the environ, and
 /// what proxies say about the client counts only from those that are trusted.
 fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
-    if field.class != FieldClass::Normal || name.eq_ignore_ascii_case(origin.id_header.as_bytes()) {
+    if field.class != FieldClass::Normal {
+        unheard::note_dropped(name, &origin.client.address);
+        return false;
+    }
+    if name.eq_ignore_ascii_case(origin.id_header.as_bytes()) {
         return false;
     }
     match field.known {

@@ -1,8 +1,9 @@
 //! Owns saying, once, that a proxy speaks for its clients and is not heard: Django then takes each request
 //! for plain HTTP, and `SECURE_SSL_REDIRECT` sends the client round in a circle; or nobody is logged in whom
-//! the proxy has let in.
-//! Leaves who is heard to `forwarded`.
+//! the proxy has let in. And that a field never reaches the app because of its name.
+//! Leaves who is heard to `forwarded`, and which names are dropped to `canter-http`.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,6 +51,51 @@ pub(crate) fn note(what: What, name: &[u8], peer: &str) {
     }
 }
 
+/// Names that are told of; more are those of somebody who makes them up.
+const MOST_NAMES: usize = 8;
+
+/// Longer ones nobody's program sends.
+const LONGEST_NAME: usize = 64;
+
+thread_local! {
+    static DROPPED: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A field was left out whose name could pass for another one in an environ (P14). Said once for each
+/// name, and of a few names. Cold, as above.
+#[cold]
+pub(crate) fn note_dropped(name: &[u8], peer: &str) {
+    if is_news(name) {
+        let hint = if name.contains(&b'_') {
+            "write its name with - in place of _"
+        } else {
+            "in the environ it would be HTTP_PROXY, a setting of many programs (CVE-2016-5385)"
+        };
+        warn!(
+            "a field whose name could pass for another one in the environ is not given to the app",
+            field = String::from_utf8_lossy(name).as_ref(),
+            peer = if peer.is_empty() {
+                "a unix socket"
+            } else {
+                peer
+            },
+            hint = hint
+        );
+    }
+}
+
+fn is_news(name: &[u8]) -> bool {
+    DROPPED.with_borrow_mut(|names| {
+        let is_new = name.len() <= LONGEST_NAME
+            && names.len() < MOST_NAMES
+            && !names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if is_new {
+            names.push(name.into());
+        }
+        is_new
+    })
+}
+
 /// Anybody may send these fields from elsewhere.
 fn is_proxy(what: What, name: &[u8], peer: &str) -> bool {
     let speaks = what == What::Client
@@ -67,6 +113,15 @@ fn is_proxy(what: What, name: &[u8], peer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dropped_name_is_told_once_and_only_of_a_few() {
+        assert!(is_news(b"X_Api_Key"));
+        assert!(!is_news(b"x_api_key"));
+        assert!(!is_news(&[b'_'; LONGEST_NAME + 1]));
+        let more = (0..100).filter(|number| is_news(format!("a_{number}").as_bytes()));
+        assert_eq!(more.count(), MOST_NAMES - 1);
+    }
 
     #[test]
     fn only_a_peer_of_the_own_network_may_be_the_proxy() {

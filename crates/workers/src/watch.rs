@@ -41,7 +41,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches the directories `roots` with all below them, and `files`.
+    /// Watches source in the directories `roots` and below them, and `files`, where a directory stands for
+    /// every file in it and below.
     pub fn new(roots: Vec<PathBuf>, files: Vec<PathBuf>) -> Self {
         let flags = CreateFlags::NONBLOCK | CreateFlags::CLOEXEC;
         let mut watch = Self {
@@ -51,14 +52,12 @@ impl Watch {
             roots: Vec::new(),
             times: BTreeMap::new(),
         };
-        let extra: Vec<PathBuf> = watch.files.clone();
-        for file in extra {
-            let directory = if file.is_dir() {
-                Some(file.as_path())
-            } else {
-                file.parent()
-            };
-            if let Some(directory) = directory {
+        for file in watch.files.clone() {
+            if file.is_dir() {
+                for directory in directories(&file) {
+                    watch.add_one(&directory);
+                }
+            } else if let Some(directory) = file.parent() {
                 watch.add_one(directory);
             }
         }
@@ -177,14 +176,20 @@ impl Watch {
                 times.insert(path, time);
             }
         };
-        for directory in self.roots.iter().flat_map(|root| directories(root)) {
+        let (folders, files): (Vec<_>, Vec<_>) = self.files.iter().partition(|file| file.is_dir());
+        for directory in self
+            .roots
+            .iter()
+            .chain(folders)
+            .flat_map(|root| directories(root))
+        {
             for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-                if is_source(&entry.path()) {
+                if entry.path().is_file() && self.counts(&entry.path()) {
                     note(entry.path());
                 }
             }
         }
-        self.files.iter().cloned().for_each(&mut note);
+        files.into_iter().cloned().for_each(&mut note);
         times
     }
 }
@@ -238,6 +243,8 @@ mod tests {
             let path = std::env::temp_dir().join(name);
             fs::create_dir_all(path.join("app/templates")).unwrap();
             fs::create_dir_all(path.join(".git")).unwrap();
+            fs::create_dir_all(path.join("given/deep")).unwrap();
+            fs::write(path.join("given/deep/rates.csv"), "1").unwrap();
             fs::write(path.join("app/views.py"), "1").unwrap();
             Self(path)
         }
@@ -247,6 +254,10 @@ mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
+    }
+
+    fn extra(place: &Place) -> Vec<PathBuf> {
+        vec![place.0.join("extra.cfg"), place.0.join("given")]
     }
 
     /// A file counts as written when the last who has it open closes it, and a program that another
@@ -267,19 +278,27 @@ mod tests {
         fs::write(place.join("app/data.json"), "{}").unwrap();
         fs::write(place.join(".git/x.py"), "{}").unwrap();
         assert_eq!(watch.changed(), None);
-        for file in ["app/new.py", "app/templates/page.html", "extra.cfg"] {
+        for file in [
+            "app/new.py",
+            "app/templates/page.html",
+            "extra.cfg",
+            "given/other.csv",
+            "given/deep/new.csv",
+        ] {
             fs::write(place.join(file), "2").unwrap();
             assert_eq!(next(&mut watch), Some(place.join(file)));
             assert_eq!(watch.changed(), None);
         }
-        fs::remove_file(place.join("app/views.py")).unwrap();
-        assert_eq!(next(&mut watch), Some(place.join("app/views.py")));
+        for file in ["app/views.py", "given/deep/rates.csv"] {
+            fs::remove_file(place.join(file)).unwrap();
+            assert_eq!(next(&mut watch), Some(place.join(file)));
+        }
     }
 
     #[test]
     fn changes_of_source_files_are_seen_by_events() {
         let place = Place::new("events");
-        let watch = Watch::new(vec![place.0.clone()], vec![place.0.join("extra.cfg")]);
+        let watch = Watch::new(vec![place.0.clone()], extra(&place));
         assert!(watch.as_fd().is_some());
         changes_are_seen(watch, &place.0);
     }
@@ -287,7 +306,7 @@ mod tests {
     #[test]
     fn changes_of_source_files_are_seen_by_looking() {
         let place = Place::new("looking");
-        let mut watch = Watch::new(vec![], vec![place.0.join("extra.cfg")]);
+        let mut watch = Watch::new(vec![], extra(&place));
         watch.inotify = None;
         watch.add(vec![place.0.clone()]);
         assert!(watch.as_fd().is_none());
