@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lib import grid, process, telling
+from lib import grid, points, process, telling
 from lib.environment import ROOT, newest_python, prepare_site
 from lib.progress import say
 from lib.stage import Stage
@@ -60,6 +60,8 @@ def _tell(story: Story, stage: Stage, options: argparse.Namespace) -> bool:
     load_before = os.getloadavg()[0]
     try:
         told = story.tell(stage)
+        if story.has_points and told.found is not None:
+            told.parts.append(points.compare(stage, told))
         if options.grid and story.has_grid and told.found is not None:
             told.parts.append(grid.compare(stage, told))
     except (RuntimeError, OSError, ValueError, LookupError, subprocess.SubprocessError) as error:

@@ -61,10 +61,13 @@ def test_a8_login_understands_the_form_of_django() -> None:
     assert wrong["hits"] == 0
 
 
-ACCOUNTS = """
+PASSWORD = "p w=1&2+3%4 \u00fc#\""
+TYPED = "p w=1%262+3%254 \u00fc#\""
+
+ACCOUNTS = f"""
 from django.contrib.auth import get_user_model
 for number in range(2):
-    get_user_model().objects.create_superuser(f"u{number}", password="p w=1")
+    get_user_model().objects.create_superuser(f"u{{number}}", password={PASSWORD!a})
 """
 
 # Who is logged in, by the sessions that the site has.
@@ -86,7 +89,7 @@ def test_a8_users_log_in_to_django_itself_and_each_keeps_its_own_session(tmp_pat
         page = f"{server.url}/admin/"
         stranger = report(page, "--users", "1", "-n", "1")
         assert stranger["statuses"].get("2xx", 0) == 0
-        told = report(page, *words, "--login-data", "username=u{n}&password=p w=1")
+        told = report(page, *words, "--login-data", f"username=u{{n}}&password={TYPED}")
         assert (told["statuses"]["2xx"], told["errors"], told["steps"]) == (20, 0, 4), told
         shop.manage(site, "shell", "-v", "0", "-c", SESSIONS)
         wrong = report(page, *words, "--login-data", "username=u{n}&password=wrong")

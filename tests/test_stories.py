@@ -192,3 +192,56 @@ def test_the_long_run_is_as_long_as_it_is_told(
     assert seen == [50_000_000]
     page = (scene.out / "long-run.md").read_text()
     assert "50,000,000 requests" in page and "--only long-run --requests 50000000" in page
+
+
+def test_b6_four_nine_and_nine_with_one_thread_are_measured_in_blocks_beside_what_was_found(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from lib import grid, points
+    from lib.stage import Found, Told
+
+    rates = {(4, 64): 400.0, (9, 64): 396.0, (9, 1): 250.0, (4, 16): 404.0}
+    order: list[tuple[int, int]] = []
+
+    def measure(stage: Any, users: int, setting: tuple[int, int], row: Any, *, see: bool) -> None:
+        assert (stage, users, see) == ("stage", 32, True)
+        # A machine that grows slower, and a hundredth of chance.
+        weather = (1 - len(order) / 100) * (1.01 if len(order) % 2 else 0.99)
+        order.append(setting)
+        row.rates.append(rates[setting] * weather)
+        row.p95.append(100.0)
+        row.memory.append(30.0 * setting[0])
+        row.cause = f"The server says: {setting[0]} workers."
+
+    monkeypatch.setattr(grid, "measure", measure)
+    page = points.compare("stage", Told(found=Found(32, 4, 16)))  # type: ignore[arg-type]
+    blocks = [order[at : at + 4] for at in range(0, len(order), 4)]
+    assert len(blocks) == grid.PAIRS and all(set(block) == set(rates) for block in blocks)
+    assert len({tuple(block) for block in blocks}) > 1, "each has an order of its own"
+    heading, sentence, *_ = page.split("\n\n")
+    assert heading == "## 4 workers with 64 threads, 9 workers with 64 threads, or 9 workers with 1 thread?"
+    assert sentence.startswith("At 32 users, 4 workers with 64 threads gave the most of the three, ")
+    assert "9 workers with 1 thread gave -3" in sentence and "with 270 MB: less" in sentence
+    assert "What tune found, 4 workers with 16 threads, gave " in sentence
+    assert "9 workers with 64 threads gave " in sentence and "no difference that can be told" in sentence
+    table = [line.split() for line in page.splitlines() if line.endswith(("tune", "three", " 8"))]
+    assert [(int(row[0]), int(row[1])) for row in table] == [(4, 64), (9, 64), (9, 1), (4, 16)]
+    assert "- 9 workers with 1 thread: The server says: 9 workers." in page
+
+
+def test_b6_the_three_are_on_the_page_of_the_mixed_story(
+    stories: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scene = Scene(tmp_path, TRIED)
+    told = []
+
+    def compare(stage: Any, found: Any) -> str:
+        told.append(found.found)
+        return "## The three"
+
+    monkeypatch.setattr(stories.points, "compare", compare)
+    assert tell(stories, monkeypatch, scene, "--only", "mixed") == 0
+    assert [(it.users, it.workers, it.threads) for it in told] == [(16, 1, 8)]
+    assert (scene.out / "mixed.md").read_text().rstrip().endswith("## The three")
+    assert tell(stories, monkeypatch, scene) == 0
+    assert len(told) == 1, "one page alone asks no such question"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,51 @@ def test_b3_connections_to_the_database_are_a_wall(
     assert "db-connections = 2" in report["file"], report["file"]
 
 
+def recorded(tmp_path: Path, form: str) -> Path:
+    """What a server wrote of a second and a half with 20 requests a second that wait 50 ms, and of some that fail."""
+    log = tmp_path / "access.log"
+    logged = ("--access-logfile", str(log), "--access-log-format", form)
+    with Server(tmp_path / "site", "fourpages", *logged) as server:
+        words = [str(PROGRAM), "bench", server.url + "/api", "--rate", "20/s", "-d", "1500ms", "--quiet"]
+        subprocess.run(words, check=True, capture_output=True, timeout=120)
+        for _ in range(3):
+            assert server.client().get("/broken").status == 500
+    return log
+
+
+@pytest.mark.parametrize(
+    ("form", "load"),
+    [("json", ("--speed", "4")), ("combined", ("--speed", "4")), ("combined", ("--users", "4"))],
+    ids=["our JSON at its times", "combined at its times", "combined in its order"],
+)
+def test_b3_a_recorded_log_is_replayed_and_what_failed_when_it_was_recorded_breaks_nothing(
+    tmp_path: Path, form: str, load: tuple[str, str]
+) -> None:
+    log = recorded(tmp_path, form)
+    report = told(tmp_path, "", "--access-log", str(log), *load, *SHORT)
+    choice = report["choice"]
+    assert choice is not None, report["prose"]
+    # 80 a second of 50 ms each are four at once.
+    assert choice["workers"] * choice["threads"] >= 4, report["prose"]
+    lone = [it for it in report["trials"] if (it["workers"], it["threads"]) == (1, 1) and it["measured"]]
+    if load[0] == "--speed":
+        assert report["level"] == 4
+        assert all(trial["fails"] and trial["fails"]["wall"] == "arrivals" for trial in lone), lone
+    prose = " ".join(report["prose"])
+    assert "Of the requests, 1 failed when asked alone: GET /broken. " in prose
+    assert re.search(r"so 9\.\d % of the log was left out", prose), prose
+
+
+def test_b3_arrivals_that_are_too_few_to_tell_anything_are_refused(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    line = '127.0.0.1 - - [22/Nov/2026:10:{:02}:00 +0000] "GET /api HTTP/1.1" 200 2 "-" "-"\n'
+    log.write_text("".join(line.format(minute) for minute in range(10)))
+    done = tune(tmp_path, "", "--access-log", str(log), "--speed", "2")
+    assert done.returncode == 2
+    assert "`--speed` is `2`: 0.03 arrivals a second are too few" in done.stderr, done.stderr
+    assert left_behind(tmp_path) == []
+
+
 def test_b2_a_computing_page_is_measured_in_pairs_and_one_thread_is_enough(tmp_path: Path) -> None:
     report = told(tmp_path, "/cpu\n", "--users", "4", "--time", "30s")
     choice = report["choice"]
@@ -187,25 +233,3 @@ def test_ctrl_c_gives_the_report_so_far_and_leaves_nothing(tmp_path: Path) -> No
     assert "did not go to its end: ended by hand" in out
     assert "workers = " in out and running.returncode == 0
     until(lambda: not left_behind(tmp_path), 20)
-
-
-def test_b7_a_running_server_is_looked_at_and_not_changed(tmp_path: Path) -> None:
-    admin = tmp_path / "admin.sock"
-    with Server(tmp_path / "site", "fourpages", "--threads", "3", "--admin-bind", f"unix:{admin}") as server:
-        loaded = subprocess.run(
-            [str(PROGRAM), "bench", server.url + "/memory", "-n", "1500", "--users", "2", "--quiet"],
-            capture_output=True, text=True, timeout=120, check=False,
-        )
-        assert "1,500 requests were answered" in loaded.stdout, loaded.stderr
-        before = server.children()
-        looked = [str(PROGRAM), "tune", "--observe", str(admin), "--time", "1s"]
-        done = subprocess.run([*looked, "--json", "-"], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        seen = json.loads(done.stdout)
-        assert seen["requests_ever"] >= 1500 and seen["workers"] == 1
-        assert seen["memory"] > 0 and isinstance(seen["advice"], list)
-        text = subprocess.run(looked, capture_output=True, text=True, timeout=60, check=False).stdout
-        assert text.startswith("Looked for ") and "Nothing" in text
-        assert server.children() == before
-    nobody = subprocess.run(looked, capture_output=True, text=True, timeout=60, check=False)
-    assert nobody.returncode == 9 and "tells nothing about itself" in nobody.stderr

@@ -18,8 +18,10 @@ from lib.cases import DJANGO
 from lib.machine import cores
 from lib.postgres import CONNECTIONS
 from lib.progress import say
-from lib.stage import Found, NothingTold, Stage, Told, block
+from lib.stage import URLS, Found, NothingTold, Stage, Told, block
 
+#: How the sentence on what held the server back begins.
+SEEN = "The server says"
 SEED = "grid"
 BLOCKS = 5
 NEAR = 0.85
@@ -34,14 +36,43 @@ Setting = tuple[int, int]
 
 @dataclass
 class Row:
-    """What was measured of a configuration."""
+    """What was measured of a configuration: answers a second, MiB, milliseconds."""
 
     rates: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
+    p95: list[float] = field(default_factory=list)
+    #: What the server said held it back, last.
+    cause: str = ""
 
     def rate(self) -> float:
         """The median."""
         return statistics.median(self.rates)
+
+
+@dataclass
+class Ratio:
+    """How much more one gave than another, in percent, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def words(self) -> str:
+        """As it stands in a report."""
+        return f"{self.mean:+.1f} % (95 % interval {self.low:+.1f} % to {self.high:+.1f} %)"
+
+
+def ratio(mine: list[float], its: list[float]) -> Ratio:
+    """Compare rates that were measured in the same `PAIRS` blocks, by the ratio within each."""
+    logs = [math.log(max(one, 1e-9) / max(other, 1e-9)) for one, other in zip(mine, its, strict=True)]
+    mean = statistics.fmean(logs)
+    half = STUDENT * statistics.stdev(logs) / math.sqrt(len(logs))
+    return Ratio(*((math.exp(mean + shift) - 1) * 100 for shift in (0, -half, half)))
+
+
+def best_of(rows: dict[Setting, Row]) -> Setting:
+    """The one with the most answers a second over all blocks."""
+    return max(rows, key=lambda it: statistics.fmean(math.log(max(rate, 1e-9)) for rate in rows[it].rates))
 
 
 def settings(found: Found) -> list[Setting]:
@@ -62,7 +93,7 @@ def compare(stage: Stage, told: Told) -> str:
     say(f"  grid: {len(all_of_them)} configurations at {found.users} users")
     order.shuffle(all_of_them)
     for setting in all_of_them:
-        _measure(stage, found, setting, rows[setting])
+        measure(stage, found.users, setting, rows[setting])
     choice = (found.workers, found.threads)
     ranked = sorted(rows, key=lambda it: rows[it].rate(), reverse=True)
     most = rows[ranked[0]].rate()
@@ -70,31 +101,42 @@ def compare(stage: Stage, told: Told) -> str:
     alive += [choice] if choice not in alive else []
     for it in alive:
         rows[it] = Row()
-    for number in range(BLOCKS):
-        say(f"  grid: block {number + 1} of {BLOCKS}, {len(alive)} configurations")
-        order.shuffle(alive)
-        for setting in alive:
-            _measure(stage, found, setting, rows[setting])
-    best = max(alive, key=lambda it: statistics.fmean(map(math.log, (max(x, 1e-9) for x in rows[it].rates))))
+    in_blocks(stage, found.users, {it: rows[it] for it in alive}, order)
+    best = best_of({it: rows[it] for it in alive})
     pair = {choice: Row(), best: Row()}
     for number in range(PAIRS if choice != best else 0):
         say(f"  grid: pair {number + 1} of {PAIRS}")
         for setting in order.sample(list(pair), 2):
-            _measure(stage, found, setting, pair[setting])
+            measure(stage, found.users, setting, pair[setting])
     return _told(found, choice, best, rows, pair)
 
 
-def _measure(stage: Stage, found: Found, setting: Setting, row: Row) -> None:
+def in_blocks(
+    stage: Stage, users: int, rows: dict[Setting, Row], order: random.Random, blocks: int = BLOCKS, *, see: bool = False
+) -> None:
+    """Measure each of them once in every block, in an order of its own."""
+    alive = list(rows)
+    for number in range(blocks):
+        say(f"  block {number + 1} of {blocks}, {len(alive)} configurations")
+        order.shuffle(alive)
+        for setting in alive:
+            measure(stage, users, setting, rows[setting], see=see)
+
+
+def measure(stage: Stage, users: int, setting: Setting, row: Row, *, see: bool = False) -> None:
+    """Load one configuration with the requests of the search; `see` asks the server what held it back."""
     workers, threads = setting
     flags = ["--workers", str(workers), "--threads", str(threads), "--db-connections", str(CONNECTIONS)]
     with stage.server(DJANGO, *flags, workers=workers) as server:
-        words = ["bench", f"{server.url}{found.path}", "--users", str(found.users), "-d", "2s"]
-        words += ["--warmup", "500ms", "--quiet", "--inside", "off", "--json", "grid.json"]
+        words = ["bench", f"{server.url}/", "--url-list", URLS, "--users", str(users), "-d", "2s"]
+        words += ["--warmup", "500ms", "--quiet", "--json", "grid.json", *([] if see else ["--inside", "off"])]
         done = stage.canter(words, 120)
         if not (stage.scratch / "grid.json").is_file():
             raise NothingTold(f"canter bench ended with {done.returncode}: {done.stderr[-600:]}")
         report = json.loads((stage.scratch / "grid.json").read_text())
         row.memory.append(process.pss_kib(server.processes.roots) / 1024)
+    row.p95.append(report["latency"]["p95_ms"])
+    row.cause = next((said for said in report["prose"] if said.startswith(SEEN)), "")
     # Answers behind the end of the window are of work begun in it: they would flatter slow servers.
     times = [each["at_s"] for each in report["rows"]]
     length = times[1] - times[0] if len(times) > 1 else report["time_s"]
@@ -104,17 +146,15 @@ def _measure(stage: Stage, found: Found, setting: Setting, row: Row) -> None:
 
 
 def _told(found: Found, choice: Setting, best: Setting, rows: dict[Setting, Row], pair: dict[Setting, Row]) -> str:
-    sentence = f"Of {len(rows)} configurations at {found.users} users, the best is {_words(best)}; "
+    sentence = f"Of {len(rows)} configurations at {found.users} users, the best is {words_of(best)}; "
     if choice == best:
         sentence += "it is the one that tune found."
     else:
-        ratios = [math.log(mine / its) for mine, its in zip(pair[choice].rates, pair[best].rates, strict=True)]
-        mean, half = statistics.fmean(ratios), STUDENT * statistics.stdev(ratios) / math.sqrt(len(ratios))
-        percent = [(math.exp(mean + shift) - 1) * 100 for shift in (0, -half, half)]
+        less = ratio(pair[choice].rates, pair[best].rates)
         mine, its = (statistics.median(pair[it].memory) for it in (choice, best))
         sentence += (
-            f"tune found {_words(choice)}: {percent[0]:+.1f} % of its answers a second (95 % interval "
-            f"{percent[1]:+.1f} % to {percent[2]:+.1f} %, {PAIRS} pairs), with {mine:.0f} MB against {its:.0f} MB."
+            f"tune found {words_of(choice)}: {less.words()} of its answers a second, {PAIRS} pairs, with {mine:.0f} MB "
+            f"against {its:.0f} MB."
         )
     say(f"  {sentence}")
     lines = [f"{'workers':>7} {'threads':>7} {'answers/s':>10} {'memory':>8} {'runs':>5}"]
@@ -127,6 +167,7 @@ def _told(found: Found, choice: Setting, best: Setting, rows: dict[Setting, Row]
     return f"## Against the whole grid\n\n{sentence}\n\n" + block("\n".join(lines))
 
 
-def _words(setting: Setting) -> str:
+def words_of(setting: Setting) -> str:
+    """A configuration in words."""
     workers, threads = setting
     return f"{workers} worker{'s' * (workers > 1)} with {threads} thread{'s' * (threads > 1)}"

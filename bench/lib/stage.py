@@ -24,15 +24,16 @@ from lib.rounds import prepare_site_data
 #: What the API takes to answer, in seconds.
 API_SECONDS = 0.1
 START_SECONDS = 60.0
+#: The requests of a search, in `scratch`.
+URLS = "urls.txt"
 #: What a command that is ended has to clear up.
 END_SECONDS = 10.0
 
 
 @dataclass
 class Found:
-    """What `canter tune` chose, for a comparison."""
+    """What `canter tune` chose for the requests in `URLS`, for a comparison."""
 
-    path: str
     users: int
     workers: int
     threads: int

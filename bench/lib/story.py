@@ -1,6 +1,7 @@
 """The stories, declared, and how a page is given to `canter tune`.
 
-What they are told on is in `stage`, loads in `loaded`, the exhaustive grid in `grid`, writing in `telling`.
+What they are told on is in `stage`, loads in `loaded`, the exhaustive grid in `grid`, the old question in `points`, writing in
+`telling`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from lib.cases import DJANGO
 from lib.loaded import cost_of_load, demo_site, long_run, ramped
 from lib.postgres import CONNECTIONS
 from lib.progress import say
-from lib.stage import Found, NothingTold, Stage, Told, block, shown
+from lib.stage import URLS, Found, NothingTold, Stage, Told, block, shown
 from lib.stalled import stalled
 
 #: What every search is told of its machine: a small plan.
@@ -33,14 +34,16 @@ class Story:
     tell: Callable[[Stage], Told]
     #: One page, so that all its configurations can be measured.
     has_grid: bool = False
+    #: Whether the configurations that people ask about are measured beside the one found.
+    has_points: bool = False
 
 
 def tuned(name: str, paths: str, *more: str) -> Callable[[Stage], Told]:
     """A page given to `canter tune`."""
 
     def tell(stage: Stage) -> Told:
-        (stage.scratch / "urls.txt").write_text(paths)
-        words = ["tune", DJANGO, "--url-list", "urls.txt", *WALLS]
+        (stage.scratch / URLS).write_text(paths)
+        words = ["tune", DJANGO, "--url-list", URLS, *WALLS]
         words += ["--time", f"{stage.seconds}s", "--window", "2s", "--seed", SEED, "--quiet", *more]
         words += ["--html", f"{name}.html"]
         done = stage.canter([*words, "--json", "tune.json"], stage.seconds * 3 + 120)
@@ -53,9 +56,9 @@ def tuned(name: str, paths: str, *more: str) -> Callable[[Stage], Told]:
             raise NothingTold(f"canter tune chose nothing: {' '.join(report['prose'])}")
         chosen = (choice["workers"], choice["threads"])
         say(f"  {chosen[0]} workers, {chosen[1]} threads; binds: {report['binding']['constraint']}")
-        parts = [f"`urls.txt`:\n\n{block(paths)}", f"    {shown(words)}", block(done.stdout)]
+        parts = [f"`{URLS}`:\n\n{block(paths)}", f"    {shown(words)}", block(done.stdout)]
         parts.append(stage.keep(f"{name}.html"))
-        return Told(parts, Found(paths.split()[0], int(report["level"]), *chosen))
+        return Told(parts, Found(int(report["level"]), *chosen))
 
     return tell
 
@@ -72,6 +75,7 @@ STORIES = (
         tuned(
             "mixed", "/hello weight=4\n/page weight=4\n/api weight=1\n/cpu weight=1\n", "--most-workers", "9"
         ),
+        has_points=True,
     ),
     Story("ramp", "Users become more until it breaks", ramped("ramp")),
     Story("demo-site", "Users become more on the demo site", demo_site("demo-site")),

@@ -19,9 +19,12 @@ if file := os.environ.get("PAGES_IMPORTS"):
         imports.write("x")
 
 
+WAITS = {"/api": 0.05, "/wait": 0.25}
+
+
 def page(path: str) -> bytes:
-    if path == "/api":
-        time.sleep(0.05)
+    if path in WAITS:
+        time.sleep(WAITS[path])
     elif path == "/database":
         with sqlite3.connect(os.environ.get("PAGES_DATABASE", ":memory:")) as database:
             return str(database.execute("select count(*) from sqlite_master").fetchone()).encode()

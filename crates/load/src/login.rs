@@ -10,22 +10,44 @@ use crate::target::Site;
 pub struct Login {
     /// Path of the page with the form, which also takes it.
     pub path: String,
-    /// What is typed: names and values; `{n}` becomes the number of the user.
-    pub fields: Vec<(String, String)>,
+    /// What is typed: names, and values in the pieces between which the number of the user stands.
+    fields: Vec<(String, Vec<String>)>,
     /// Fields of the head that every request has.
     pub headers: Vec<(String, String)>,
 }
 
 impl Login {
-    /// Reads `username=a&password=b`.
-    pub fn parse(path: &str, fields: &str) -> Option<Self> {
-        let pair = |pair: &str| {
-            let (name, value) = pair.split_once('=')?;
-            (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+    /// Reads `username=user{n}&password=secret`: `{n}` stands for the number of the user, and `%26` for the
+    /// `&` of a value, as in a URL (RFC 3986, section 2.1). A `+` is a plus: people type it in addresses.
+    ///
+    /// # Errors
+    /// In words that do not repeat a password.
+    pub fn parse(path: &str, fields: &str) -> Result<Self, String> {
+        if !crate::target::is_path(path) {
+            return Err(format!("`{path}` is no path such as `/login/`"));
+        }
+        let pair = |(at, pair): (usize, &str)| {
+            let at = at + 1;
+            let (name, value) = pair.split_once('=').ok_or_else(|| {
+                format!("field {at} has no `=`; a `&` that belongs to a value is written `%26`")
+            })?;
+            let decoded = |text: &str| {
+                decode(text).ok_or_else(|| {
+                    format!(
+                        "field {at} has a `%` that begins no character; `%` itself is written `%25`"
+                    )
+                })
+            };
+            let name = decoded(name)?;
+            if name.is_empty() {
+                return Err(format!("field {at} has no name"));
+            }
+            let pieces: Result<Vec<String>, String> = value.split("{n}").map(decoded).collect();
+            Ok((name, pieces?))
         };
-        let fields: Option<Vec<_>> = fields.split('&').map(pair).collect();
-        Some(Self {
-            path: crate::target::is_path(path).then(|| path.to_owned())?,
+        let fields: Result<Vec<_>, String> = fields.split('&').enumerate().map(pair).collect();
+        Ok(Self {
+            path: path.to_owned(),
             fields: fields?,
             headers: Vec::new(),
         })
@@ -80,10 +102,9 @@ impl Login {
 
     /// The body of the POST for a page that was got.
     fn body(&self, page: &[u8], user: usize) -> String {
-        let typed = self.fields.iter().map(|(name, value)| {
-            let value = value.replace("{n}", &user.to_string());
-            (name.clone(), value)
-        });
+        let user = user.to_string();
+        let typed = self.fields.iter();
+        let typed = typed.map(|(name, pieces)| (name.clone(), pieces.join(&user)));
         let hidden = hidden_fields(&String::from_utf8_lossy(page));
         let hidden = hidden
             .into_iter()
@@ -191,6 +212,25 @@ fn unescape(text: &str) -> String {
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
+/// What percent signs stand for; None where one stands for nothing, or the bytes are no UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            out.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let value = digit(digits[0])? * 16 + digit(digits[1])?;
+        out.push(u8::try_from(value).ok()?);
+        rest = after;
+    }
+    String::from_utf8(out).ok()
+}
+
 /// As a form is sent (`application/x-www-form-urlencoded`).
 fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -269,9 +309,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_login_is_refused() {
-        assert!(Login::parse("login", "a=b").is_none());
-        assert!(Login::parse("/login", "").is_none());
-        assert!(Login::parse("/login", "=b").is_none());
+    fn a8_any_password_can_be_typed() {
+        for (typed, sent) in [
+            ("a%26b", "a%26b"),
+            ("a=b", "a%3Db"),
+            ("a+b c", "a%2Bb+c"),
+            ("100%25", "100%25"),
+            ("%c3%BC\u{fc}", "%C3%BC%C3%BC"),
+            ("{n}-%7Bn%7D", "3-%7Bn%7D"),
+            ("", ""),
+        ] {
+            let login = Login::parse("/l", &format!("pass%20word={typed}&last=x")).unwrap();
+            let body = login.body(b"", 3);
+            assert_eq!(body, format!("pass+word={sent}&last=x"), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_login_is_refused_without_its_password() {
+        for (path, fields, why) in [
+            ("login", "a=secret", "no path"),
+            ("/login", "", "field 1 has no `=`"),
+            ("/login", "=secret", "field 1 has no name"),
+            ("/login", "u=x&p=secret&secret", "field 3 has no `=`"),
+            ("/login", "u=x&p=secret%", "field 2 has a `%`"),
+            ("/login", "u=x&p=secret%2", "field 2 has a `%`"),
+            ("/login", "u=x&p=secret%+1", "field 2 has a `%`"),
+            ("/login", "u=x&p=secret%ff", "field 2 has a `%`"),
+        ] {
+            let said = Login::parse(path, fields).unwrap_err();
+            assert!(said.contains(why), "{fields}: {said}");
+            assert!(!said.contains("secret"), "{said}");
+        }
     }
 }

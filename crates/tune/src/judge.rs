@@ -5,6 +5,11 @@
 //! slower for all of a block. The ratio of two configurations within a block is what is compared, and the
 //! mean of its logarithms has a t interval.
 
+use std::collections::BTreeMap;
+
+/// Turns of a fit; it is at its end long before.
+const ROUNDS: u32 = 50;
+
 /// How much less than another, as a share: 0 is the same, -0.1 a tenth less.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
@@ -67,6 +72,82 @@ pub fn compare(best: &[(u32, f64)], other: &[(u32, f64)]) -> Option<Interval> {
     })
 }
 
+/// How good each configuration is.
+#[derive(Clone, Debug, Default)]
+pub struct Strengths {
+    /// The logarithm of its rate, and its measurements; None where nothing was measured.
+    own: Vec<Option<(f64, f64)>>,
+    /// The standard deviation of one measurement, as a share.
+    scatter: f64,
+}
+
+impl Strengths {
+    /// Not every block has every configuration, and blocks differ, so a mean of rates would favour who was measured
+    /// in a good minute: the logarithm of each rate is taken for the sum of what its configuration and what its block
+    /// give (the two-way layout without interaction, by least squares).
+    pub fn of(all: &[Vec<(u32, f64)>]) -> Self {
+        let logs: Vec<Vec<(u32, f64)>> = all.iter().map(|runs| logarithms(runs)).collect();
+        let mut blocks: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+        let mut found = vec![0.0; all.len()];
+        for _ in 0..ROUNDS {
+            blocks.clear();
+            for (runs, own) in logs.iter().zip(&found) {
+                for (block, log) in runs {
+                    let (sum, count) = blocks.entry(*block).or_default();
+                    *sum += log - own;
+                    *count += 1.0;
+                }
+            }
+            for (runs, own) in logs.iter().zip(&mut found) {
+                let rest = runs.iter().map(|(block, log)| log - given(&blocks, *block));
+                *own = rest.sum::<f64>() / runs.len().max(1) as f64;
+            }
+        }
+        let mut squares = 0.0;
+        for (runs, own) in logs.iter().zip(&found) {
+            let rests = runs
+                .iter()
+                .map(|(block, log)| log - given(&blocks, *block) - own);
+            squares += rests.map(|rest| rest * rest).sum::<f64>();
+        }
+        let measured = logs.iter().filter(|runs| !runs.is_empty()).count();
+        let count: usize = logs.iter().map(Vec::len).sum();
+        let freedom = (count + 1).saturating_sub(measured + blocks.len());
+        let own = logs.iter().zip(found);
+        Self {
+            own: own
+                .map(|(runs, own)| (!runs.is_empty()).then_some((own, runs.len() as f64)))
+                .collect(),
+            scatter: (squares / freedom.max(1) as f64).sqrt(),
+        }
+    }
+
+    /// For an order of them; the least there is where nothing was measured.
+    pub fn rank(&self, index: usize) -> f64 {
+        self.get(index).map_or(f64::NEG_INFINITY, |(own, _)| own)
+    }
+
+    /// By which share one gives more than another, and the standard error of that.
+    pub fn more(&self, one: usize, other: usize) -> Option<(f64, f64)> {
+        let ((one, runs), (other, its)) = (self.get(one)?, self.get(other)?);
+        let error = self.scatter * (1.0 / runs + 1.0 / its).sqrt();
+        Some(((one - other).exp() - 1.0, error))
+    }
+
+    fn get(&self, index: usize) -> Option<(f64, f64)> {
+        self.own.get(index).copied().flatten()
+    }
+}
+
+fn given(blocks: &BTreeMap<u32, (f64, f64)>, block: u32) -> f64 {
+    blocks.get(&block).map_or(0.0, |(sum, count)| sum / count)
+}
+
+fn logarithms(runs: &[(u32, f64)]) -> Vec<(u32, f64)> {
+    let sound = runs.iter().filter(|(_, rate)| *rate > 0.0);
+    sound.map(|(block, rate)| (*block, rate.ln())).collect()
+}
+
 /// The 97.5 % point of Student's t.
 fn t_975(freedom: usize) -> f64 {
     const TABLE: [f64; 15] = [
@@ -105,6 +186,37 @@ mod tests {
         let less = compare(&best, &blocks(90.0, 0.02, &shared, &mut random)).unwrap();
         assert_eq!(less.standing(0.03), Standing::Worse, "{less:?}");
         assert!((less.mean + 0.1).abs() < 0.02);
+    }
+
+    #[test]
+    fn who_was_measured_in_good_minutes_only_is_not_stronger() {
+        // The second is a tenth better, and has no part in the two good blocks.
+        let all = [
+            vec![(1, 100.0), (2, 100.0), (3, 300.0), (4, 300.0)],
+            vec![(1, 110.0), (2, 110.0)],
+            vec![(3, 240.0), (4, 240.0), (5, 0.0)],
+            vec![],
+            vec![(5, 0.0)],
+        ];
+        let found = Strengths::of(&all);
+        let more = |one: usize, two: usize| found.more(one, two).unwrap();
+        assert!((more(1, 0).0 - 0.1).abs() < 1e-6, "{found:?}");
+        assert!((more(2, 0).0 + 0.2).abs() < 1e-6, "{found:?}");
+        assert!(more(1, 0).1 < 1e-6, "nothing is left to chance");
+        assert_eq!((found.more(3, 0), found.more(4, 0)), (None, None));
+        assert!(found.rank(1) > found.rank(0) && found.rank(3) < found.rank(2));
+    }
+
+    #[test]
+    fn the_error_follows_from_what_is_left_over_and_how_often_it_was_measured() {
+        let mut random = Random::new(5);
+        let shared = [1.0; 16];
+        let mut each = |rate: f64| blocks(rate, 0.06, &shared, &mut random);
+        let found = Strengths::of(&[each(100.0), each(100.0), each(90.0)]);
+        // Even chance within 6 % has a standard deviation of 1.73 %.
+        let (less, error) = found.more(2, 0).unwrap();
+        assert!((less + 0.1).abs() < 0.02, "{less}");
+        assert!((error - 0.0173 / 8_f64.sqrt()).abs() < 0.0015, "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! those is the trait [`search::Bench`].
 //!
 //! ```text
-//! space ─▶ search ─▶ Bench (a real server, or a simulated one) ─▶ judge ─▶ report
+//! space ─▶ search ─▶ Bench (a real server, or a simulated one) ─▶ choose (judge) ─▶ report
 //! ```
 #![forbid(unsafe_code)]
 // Numbers here are counts, shares and times: none is negative, none is near the end of its type.
@@ -14,6 +14,7 @@
 )]
 
 pub mod binding;
+mod choose;
 mod found;
 pub mod judge;
 pub mod measured;

@@ -15,6 +15,8 @@ pub struct Measured {
     pub rate: f64,
     /// Answers a second that should have come, where the load does not wait for answers.
     pub offered: Option<f64>,
+    /// How long it was measured.
+    pub time: Duration,
     /// Latency from the intended start, half of all.
     pub p50: Duration,
     /// 95 % of all.
@@ -54,6 +56,16 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Answers a second by which a server that keeps up may be below or above what arrives: the requests under way
+    /// at the begin and at the end are not the same number, and each varies by its root (Little's law, Poisson).
+    fn at_the_ends(&self, offered: f64) -> f64 {
+        let seconds = self.time.as_secs_f64();
+        if seconds <= 0.0 {
+            return 0.0;
+        }
+        (2.0 * offered * self.p50.as_secs_f64()).sqrt() / seconds
+    }
+
     /// The share of the machine's cores that neither the server nor the load on it used, but others.
     pub fn others_busy(&self) -> f64 {
         let ours = (self.cpu + self.load_cpu) / self.cores.max(1.0);
@@ -151,14 +163,15 @@ impl Walls {
             let how = format!("{} connections, limit {limit}", measured.connections);
             return broken(Wall::Connections, how);
         }
-        if measured.errors > self.errors || measured.answers == 0 {
+        let asked_nothing = measured.offered == Some(0.0);
+        if measured.errors > self.errors || (measured.answers == 0 && !asked_nothing) {
             let first = measured.first_error.as_deref().unwrap_or("no answers");
             let how = format!("{:.1} % errors ({first})", measured.errors * 100.0);
             return broken(Wall::Errors, how);
         }
         if let Some(offered) = measured
             .offered
-            .filter(|offered| measured.rate < offered * KEPT_UP)
+            .filter(|offered| measured.rate < offered * KEPT_UP - measured.at_the_ends(*offered))
         {
             let how = format!("{:.1} answers a second of {offered:.1}", measured.rate);
             return broken(Wall::Behind, how);
@@ -197,6 +210,7 @@ pub fn together(runs: &[&Measured]) -> Measured {
     Measured {
         rate: mean,
         offered: last.offered,
+        time: last.time,
         p50: wait(|run| run.p50),
         p95: wait(|run| run.p95),
         p99: wait(|run| run.p99),
@@ -300,6 +314,37 @@ mod tests {
             assert_eq!(broken.wall, wall);
             assert!(broken.how.contains(how), "{}", broken.how);
         }
+    }
+
+    #[test]
+    fn b3_who_keeps_up_with_arrivals_is_not_behind_for_what_is_under_way() {
+        let walls = Walls {
+            errors: 0.01,
+            ..Walls::default()
+        };
+        let behind = |offered: f64, rate: f64, p50: u64, time: Duration| {
+            let measured = Measured {
+                rate,
+                offered: Some(offered),
+                p50: Duration::from_millis(p50),
+                time,
+                ..good()
+            };
+            let broken = walls.broken(&measured);
+            broken.is_some_and(|it| it.wall == Wall::Behind)
+        };
+        // 20 arrivals of 50 ms in half a second: two are always under way, and one or two more at the end.
+        let half = Duration::from_millis(500);
+        assert!(!behind(40.0, 36.0, 50, half));
+        assert!(behind(40.0, 20.0, 250, half));
+        let long = Duration::from_secs(15);
+        assert!(behind(100.0, 90.0, 700, long) && !behind(100.0, 94.0, 100, long));
+        let none = Measured {
+            answers: 0,
+            offered: Some(0.0),
+            ..Measured::default()
+        };
+        assert_eq!(walls.broken(&none), None, "nothing was asked");
     }
 
     #[test]

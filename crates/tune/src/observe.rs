@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 /// Requests below which nothing is called superfluous: what was not needed by few may be needed by many.
 const ENOUGH: u64 = 1000;
+/// Requests below which what they cost is not told from what else a process does.
+const FEW: u64 = 100;
 /// How busy a worker may be for its work to be given to others.
 const ROOM: f64 = 0.7;
 /// A share of the requests' time that is worth a word.
@@ -56,6 +58,10 @@ pub struct Observed {
     pub queued: u64,
     /// Cores that all workers used.
     pub cpu: f64,
+    /// Requests a second in the busiest seconds that the server remembers, of the last two hours.
+    pub busiest: f64,
+    /// Cores that all workers need for so many.
+    pub needed: f64,
     /// Bytes of all processes.
     pub memory: u64,
     /// What to change.
@@ -91,9 +97,12 @@ pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
         running: peak("/now/running").max(in_history(&last.told, 10)),
         queued: peak("/now/queued").max(in_history(&last.told, 9)),
         cpu: busy.iter().sum(),
+        busiest: busiest_rate(&last.told),
+        needed: 0.0,
         memory: peak("/now/memory_kb") * 1024,
         advice: Vec::new(),
     };
+    seen.needed = needed(&seen, &workers, last);
     if workers.is_empty() {
         return None;
     }
@@ -108,6 +117,19 @@ pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
     }
     seen.advice = advice;
     Some(seen)
+}
+
+/// Cores for the busiest seconds: what a request cost while it was looked, or ever where too few came meanwhile. A
+/// quiet hour alone would say that nothing is needed.
+fn needed(seen: &Observed, workers: &[(u64, u64, u64)], last: &Look) -> f64 {
+    let each = if seen.requests >= FEW {
+        seen.cpu * seen.seconds / seen.requests as f64
+    } else {
+        let is_worker = |pid: u64| workers.iter().any(|(known, ..)| *known == pid);
+        let used = last.cpu.iter().filter(|(pid, _)| is_worker(*pid));
+        used.map(|(_, seconds)| seconds).sum::<f64>() / seen.ever.max(1) as f64
+    };
+    seen.cpu.max(each * seen.busiest)
 }
 
 /// What requests waited for.
@@ -200,16 +222,17 @@ fn pool(looks: &[Look], phases: &Shares, seen: &Observed) -> Option<Advice> {
 /// What was there and not needed.
 fn superfluous(seen: &Observed, own: u64) -> Vec<Advice> {
     let mut found = Vec::new();
-    let needed = ((seen.cpu / ROOM).ceil() as u64).clamp(1, seen.workers);
+    let needed = ((seen.needed / ROOM).ceil() as u64).clamp(1, seen.workers);
     if needed < seen.workers {
         found.push(Advice {
             about: "workers",
             change: format!("`--workers {needed}`"),
             why: format!(
-                "{} workers use {:.2} cores together; {needed} would be {:.0} % busy",
+                "{} workers use {:.2} cores together at their busiest ({} requests a second); {needed} would be {:.0} % busy",
                 seen.workers,
-                seen.cpu,
-                seen.cpu / needed as f64 * 100.0
+                seen.needed,
+                rate(seen.busiest.max(seen.requests as f64 / seen.seconds.max(1e-9))),
+                seen.needed / needed as f64 * 100.0
             ),
             saves: own * (seen.workers - needed),
         });
@@ -275,6 +298,7 @@ impl Observed {
             "seconds": self.seconds, "requests": self.requests, "requests_ever": self.ever,
             "workers": self.workers, "threads": self.threads, "running_peak": self.running,
             "queued_peak": self.queued, "cpu": self.cpu, "memory": self.memory,
+            "busiest_rate": self.busiest, "cpu_at_busiest": self.needed,
             "advice": advice.collect::<Vec<_>>(),
         });
         format!("{told:#}\n")
@@ -293,6 +317,11 @@ fn in_history(told: &Value, column: usize) -> u64 {
         .flatten()
         .filter_map(|point| point.get(column)?.as_u64());
     numbers.max().unwrap_or(0)
+}
+
+/// Requests a second in the busiest step of the history, whose second column counts them.
+fn busiest_rate(told: &Value) -> f64 {
+    in_history(told, 1) as f64 / number(told, "/recent/step_s").max(1) as f64
 }
 
 /// The process, threads and own memory of each worker.
@@ -423,6 +452,35 @@ mod tests {
         );
         let json: Value = serde_json::from_str(&seen.json()).unwrap();
         assert_eq!(json["advice"][0]["saves_bytes"], 30_000 * 1024);
+    }
+
+    #[test]
+    fn b7_a_quiet_hour_does_not_say_that_a_busy_one_needs_nothing() {
+        // 1 ms of CPU for each request, as they are looked at or ever; 900 a second at their busiest.
+        for requests in [50, 2000] {
+            let mut looks = looks(
+                requests,
+                3,
+                requests as f64 / 1e4 / 1.25,
+                [0, 0, 100, 0],
+                [0; 3],
+            );
+            for look in &mut looks {
+                look.told["recent"] =
+                    json!({"step_s": 5, "points": [[5, 10], [10, 4500], [15, 90]]});
+                look.told["total"]["requests"] =
+                    json!(look.told["total"]["requests"].as_u64().unwrap() + 10_000);
+                look.cpu.iter_mut().for_each(|(_, used)| *used += 5.0);
+            }
+            let seen = observe(&looks, 4).unwrap();
+            assert!((seen.busiest - 900.0).abs() < 1e-9);
+            assert!((seen.needed - 0.9).abs() < 0.01, "{}", seen.needed);
+            assert!(
+                seen.advice.iter().all(|advice| advice.about != "workers"),
+                "{:?}",
+                seen.advice
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Owns which configuration is measured when, and which is chosen in the end. Leaves measuring to a
-//! [`Bench`] and the statistics to `judge`.
+//! Owns which configuration is measured when. Leaves measuring to a [`Bench`], which one is chosen to `choose`, and
+//! the statistics to `judge`.
 //!
 //! One worker with one thread is probed; users are added to what Canter would run by itself until it
 //! answers no more (that is the load); a coarse round measures both ends of everything once; what is far
@@ -11,8 +11,9 @@ use canter_base::{Exit, Fault};
 use canter_load::Random;
 use canter_load::report::bytes;
 
+use crate::choose::NEAR;
 pub use crate::found::{Found, Kind, Step, Trial, Wish};
-use crate::judge::{Standing, compare};
+use crate::judge::Standing;
 use crate::measured::{Broken, Measured, Wall};
 use crate::setting::{Setting, Space};
 
@@ -21,10 +22,14 @@ const FOR_COARSE: f64 = 0.55;
 const FOR_BLOCKS: f64 = 0.85;
 /// More than this, and more users were worth while.
 const GAIN: f64 = 1.05;
-/// What one measurement finds below this share of the best is not looked at again.
-const NEAR: f64 = 0.8;
-/// Most blocks.
-const MOST_BLOCKS: u32 = 12;
+/// Fewest blocks of a round.
+const FEWEST: u32 = 3;
+/// Most blocks of a round.
+const MOST_BLOCKS: u32 = 8;
+/// Pairs below which only what is far behind is dropped: so few may look alike by chance.
+const FEW: usize = 5;
+/// Rounds for what is still open when there is nothing new to try.
+const MORE_ROUNDS: u32 = 3;
 /// Configurations that go into the blocks.
 const MOST_ALIVE: usize = 6;
 
@@ -242,10 +247,10 @@ impl Search<'_> {
         self.block(&added, Length::Short, FOR_COARSE)
     }
 
-    /// Pairs, until what is alive is clear, and then the same for what is smaller than the choice.
+    /// Pairs, until what is alive is clear; then the same for what is smaller than the choice, and again for what is
+    /// still open between the best, the choice and the smaller ones.
     fn blocks(&mut self) -> Result<(), Trouble> {
-        let mut alive = self.promising();
-        let mut fewest = 3;
+        let (mut alive, mut again) = (self.promising(), MORE_ROUNDS);
         loop {
             for count in 1..=MOST_BLOCKS {
                 if self.bench.spent() > FOR_BLOCKS || alive.is_empty() {
@@ -258,27 +263,44 @@ impl Search<'_> {
                 ));
                 self.block(&alive, Length::Full, 1.0)?;
                 self.judge();
-                if count >= fewest && self.prune(&mut alive) {
+                if count >= FEWEST && self.prune(&mut alive) {
                     break;
                 }
             }
             let (Some(choice), Some(best)) = (self.found.choice, self.found.best) else {
                 return Ok(());
             };
-            let smaller = self
-                .found
-                .trials
-                .get(choice)
-                .map(|trial| self.space.smaller(trial.setting));
-            let smaller = self.add(smaller.unwrap_or_default());
+            let setting = self.found.trials.get(choice).map(|trial| trial.setting);
+            let smaller = setting.map(|setting| self.space.smaller(setting));
+            let mut smaller = self.add(smaller.unwrap_or_default());
             if smaller.is_empty() {
-                return Ok(());
+                if self.found.sure || again == 0 {
+                    return Ok(());
+                }
+                again -= 1;
+                smaller = self.open_below(choice);
             }
             alive = vec![best, choice];
             alive.dedup();
             alive.extend(smaller);
-            fewest = 2;
         }
+    }
+
+    /// What is smaller than the choice and not clearly worse, as far as it was measured.
+    fn open_below(&self, choice: usize) -> Vec<usize> {
+        let trials = &self.found.trials;
+        let size = trials.get(choice).map(|trial| trial.setting.size());
+        let most = self.found.best().map_or(0.0, |best| best.together().rate);
+        let open = |trial: &Trial| {
+            let near = || trial.together().rate >= most * NEAR;
+            let standing = trial
+                .against_best
+                .map(|it| it.standing(self.wish.tolerance));
+            let open = standing.map_or_else(near, |it| it != Standing::Worse);
+            trial.holds() && open && Some(trial.setting.size()) < size
+        };
+        let open = trials.iter().enumerate().filter(|(_, trial)| open(trial));
+        open.map(|(index, _)| index).take(MOST_ALIVE).collect()
     }
 
     /// What is left after the rounds of single measurements.
@@ -317,22 +339,33 @@ impl Search<'_> {
         alive
     }
 
-    /// Drops what is clearly worse; true when nothing is open any more.
+    /// Drops what is clearly worse, and what is larger than the choice and clearly not better than the best: neither
+    /// can become the choice. True when nothing is open any more.
     fn prune(&mut self, alive: &mut Vec<usize>) -> bool {
         let tolerance = self.wish.tolerance;
-        let standing = |index: &usize| {
-            let trial = self.found.trials.get(*index)?;
-            trial
-                .holds()
-                .then_some(trial.against_best?.standing(tolerance))
+        let chosen = self.found.chosen().map(|trial| trial.setting.size());
+        let (best, choice) = (self.found.best, self.found.choice);
+        let trials = &self.found.trials;
+        let interval = |index: &usize| {
+            let trial = trials.get(*index)?;
+            trial.holds().then_some(trial.against_best?)
         };
-        let best = self.found.best;
-        alive.retain(|index| {
-            Some(*index) == best || standing(index).is_some_and(|it| it != Standing::Worse)
-        });
-        alive
-            .iter()
-            .all(|index| Some(*index) == best || standing(index) == Some(Standing::AsGood))
+        let has_a_part = |index: &usize| {
+            let Some(it) = interval(index) else {
+                return false;
+            };
+            let larger = trials.get(*index).map(|trial| trial.setting.size()) > chosen;
+            match it.standing(tolerance) {
+                Standing::Worse => it.pairs < FEW && it.mean > -3.0 * tolerance,
+                _ => !larger || it.high > tolerance,
+            }
+        };
+        alive.retain(|index| Some(*index) == best || Some(*index) == choice || has_a_part(index));
+        let clear = |index: &usize| {
+            let standing = interval(index).map(|it| it.standing(tolerance));
+            Some(*index) == best || standing == Some(Standing::AsGood)
+        };
+        alive.iter().all(clear)
     }
 
     /// New trials for those that have none, unless a smaller one has already broken what they would.
@@ -443,70 +476,8 @@ impl Search<'_> {
         })
     }
 
-    /// Finds the best and the smallest that is as good, from everything there is.
     fn judge(&mut self) {
-        let tolerance = self.wish.tolerance;
-        let trials = &self.found.trials;
-        let most_runs = trials
-            .iter()
-            .filter(|trial| trial.holds())
-            .map(|trial| trial.runs.len())
-            .max();
-        let most_runs = most_runs.unwrap_or(0);
-        // Once there are blocks, the best is one of those that took part.
-        let part =
-            |trial: &Trial| trial.holds() && (most_runs < 3 || trial.runs.len() * 2 >= most_runs);
-        let full = |trial: &Trial| trial.together().rate;
-        let best = (0..trials.len())
-            .filter(|index| trials.get(*index).is_some_and(part))
-            .max_by(|one, two| full(&trials[*one]).total_cmp(&full(&trials[*two])));
-        self.found.best = best;
-        let Some(reference) = best.map(|best| trials[best].clone()) else {
-            self.found.choice = None;
-            return;
-        };
-        let rates = reference.rates();
-        for trial in &mut self.found.trials {
-            trial.against_best = compare(&rates, &trial.rates());
-        }
-        let p95 = reference.together().p95;
-        let open = self.wish.kind != Kind::Users && self.wish.walls.p95.is_none();
-        let as_good = |trial: &Trial| {
-            let mean = match trial.against_best {
-                Some(interval) => interval.mean,
-                None => trial.together().rate / reference.together().rate.max(1e-9) - 1.0,
-            };
-            // Where all keep up with what arrives, only latency tells them apart.
-            let slow =
-                open && trial.together().p95.as_secs_f64() > p95.as_secs_f64() * 1.25 + 0.005;
-            part(trial) && mean >= -tolerance && !slow
-        };
-        let trials = &self.found.trials;
-        let found = (0..trials.len()).filter(|index| as_good(&trials[*index]));
-        self.found.choice = found.min_by_key(|index| trials[*index].setting.size());
-        self.found.sure = self.is_sure(most_runs);
-    }
-
-    /// Whether the choice holds against the best, and all that is smaller clearly does not.
-    fn is_sure(&self, most_runs: usize) -> bool {
-        let (Some(chosen), Some(best)) = (self.found.chosen(), self.found.best()) else {
-            return false;
-        };
-        let tolerance = self.wish.tolerance;
-        let standing = |trial: &Trial| trial.against_best.map(|it| it.standing(tolerance));
-        let holds = chosen.setting == best.setting || standing(chosen) == Some(Standing::AsGood);
-        let most = best.together().rate;
-        let settled = |trial: &Trial| {
-            let far = trial.runs.len() == 1 && trial.together().rate < most * NEAR;
-            trial.broken.is_some() || far || standing(trial) == Some(Standing::Worse)
-        };
-        let size = chosen.setting.size();
-        let mut smaller = self
-            .found
-            .trials
-            .iter()
-            .filter(|trial| trial.setting.size() < size);
-        most_runs >= 3 && holds && smaller.all(settled)
+        self.found.choose(self.wish);
     }
 
     /// Adds load to the chosen one.

@@ -12,6 +12,7 @@ const CPU: Site = Site {
     connections: 0.0,
     friction: 0.0,
     noise: 0.06,
+    soft: 0.0,
 };
 const API: Site = Site {
     cores: 2.0,
@@ -20,6 +21,7 @@ const API: Site = Site {
     connections: 0.0,
     friction: 0.0,
     noise: 0.06,
+    soft: 0.0,
 };
 const DATABASE: Site = Site {
     cores: 2.0,
@@ -28,11 +30,23 @@ const DATABASE: Site = Site {
     connections: 20.0,
     friction: 0.0,
     noise: 0.06,
+    soft: 0.0,
 };
 const ONE_CORE: Site = Site {
     cores: 1.0,
     friction: 0.001,
     ..CPU
+};
+
+/// A bit of all: the limits are reached little by little, and each thread costs the others something.
+const MIXED: Site = Site {
+    cores: 2.0,
+    cpu: 0.004,
+    wait: 0.03,
+    connections: 0.0,
+    friction: 0.003,
+    noise: 0.06,
+    soft: 0.25,
 };
 
 fn space() -> Space {
@@ -65,43 +79,56 @@ fn search(site: Site, wish: &Wish) -> (Found, u32) {
     (found, bench.loads)
 }
 
-/// The most answers of any configuration, and the least memory of those within the tolerance.
+/// The most answers of any configuration of the grid, and the least memory with which it has them.
 fn grid(site: &Site, users: f64) -> (f64, f64) {
     let all =
         (1..=8).flat_map(|workers| (0..=10).map(move |power| Setting::new(workers, 1 << power)));
     let all: Vec<Setting> = all.collect();
-    let best = all
+    let rates = all.iter().map(|setting| site.rate(*setting, users));
+    let best = rates.fold(0.0, f64::max);
+    let equal = all
         .iter()
-        .map(|setting| site.rate(*setting, users))
-        .fold(0.0, f64::max);
-    let near = all
-        .iter()
-        .filter(|setting| site.rate(**setting, users) >= best * 0.97);
-    (
-        best,
-        near.map(|setting| Site::memory(*setting))
-            .fold(f64::MAX, f64::min),
-    )
+        .filter(|setting| site.rate(**setting, users) > best * (1.0 - 1e-9));
+    let memory = equal.map(|setting| Site::memory(*setting));
+    (best, memory.fold(f64::MAX, f64::min))
+}
+
+/// Of sixty searches, how many chose what gives 3 % less than the best of the grid, and how many what needs more
+/// memory than that.
+fn misses(site: &Site) -> (u32, u32) {
+    let (best, memory) = grid(site, 64.0);
+    let (mut slower, mut larger) = (0, 0);
+    for seed in 0..60 {
+        let (found, loads) = search(*site, &wish(seed));
+        let chosen = found.chosen().unwrap().setting;
+        slower += u32::from(site.rate(chosen, 64.0) < best * 0.97);
+        larger += u32::from(Site::memory(chosen) > memory);
+        assert!(loads < 200, "{loads} measurements");
+    }
+    (slower, larger)
 }
 
 #[test]
-fn b2_the_choice_is_within_noise_of_the_grid_and_not_larger() {
+fn b2_the_choice_is_within_3_percent_of_the_grids_best_and_needs_no_more_memory() {
     for site in [CPU, API, DATABASE, ONE_CORE] {
-        let (mut slower, mut larger) = (0, 0);
-        for seed in 0..60 {
-            let (found, loads) = search(site, &wish(seed));
-            let chosen = found.chosen().unwrap().setting;
-            let (best, memory) = grid(&site, 64.0);
-            slower += u32::from(site.rate(chosen, 64.0) < best * 0.95);
-            larger += u32::from(Site::memory(chosen) > memory * 1.2);
-            assert!(loads < 150, "{loads} measurements");
-        }
-        assert!(
-            slower <= 3 && larger <= 6,
-            "{slower} slower, {larger} larger, cpu {}",
-            site.cpu
+        assert_eq!(
+            misses(&site),
+            (0, 0),
+            "cpu {}, wait {}",
+            site.cpu,
+            site.wait
         );
     }
+}
+
+/// Where one is 2.4 % below the best and the noise is 3 %, chance has a part in a few of sixty.
+#[test]
+fn b2_where_limits_are_soft_the_choice_is_still_within_3_percent() {
+    let (slower, larger) = misses(&MIXED);
+    assert!(
+        slower <= 2 && larger <= 2,
+        "{slower} slower, {larger} larger"
+    );
 }
 
 #[test]

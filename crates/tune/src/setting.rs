@@ -117,7 +117,7 @@ impl Space {
         found
     }
 
-    /// The next smaller ones: a worker less, fewer threads.
+    /// The next smaller ones: a worker less, with as many threads each or as many in all; fewer threads.
     pub fn smaller(&self, of: Setting) -> Vec<Setting> {
         let mut found = Vec::new();
         if of.workers > 1 {
@@ -125,6 +125,17 @@ impl Space {
                 &mut found,
                 Setting {
                     workers: of.workers - 1,
+                    ..of
+                },
+            );
+            self.add(
+                &mut found,
+                Setting {
+                    workers: of.workers - 1,
+                    threads: of
+                        .threads
+                        .saturating_mul(of.workers)
+                        .div_ceil(of.workers - 1),
                     ..of
                 },
             );

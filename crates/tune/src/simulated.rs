@@ -22,25 +22,33 @@ pub struct Site {
     pub friction: f64,
     /// How much a measurement may be off, as a share.
     pub noise: f64,
+    /// How soft the knee is at which a limit is reached: 0 is none, more is softer.
+    pub soft: f64,
 }
 
 pub const MB: f64 = 1e6;
 
 impl Site {
-    /// Answers a second with so many users (the least of its limits).
+    /// Answers a second with so many users: the least of its limits, and less near where two of them meet.
     pub fn rate(&self, setting: Setting, users: f64) -> f64 {
         let (workers, threads) = (f64::from(setting.workers), f64::from(setting.threads));
         let slots = (workers * threads).min(users);
         let mut each = self.cpu + self.wait;
         each *= 1.0 + self.friction * (slots - 1.0);
-        let mut rate = slots / each;
+        let mut limits = vec![slots / each];
         if self.cpu > 0.0 {
-            rate = rate.min(workers.min(self.cores) / self.cpu);
+            limits.push(workers.min(self.cores) / self.cpu);
         }
         if self.connections > 0.0 {
-            rate = rate.min(self.connections / self.wait);
+            limits.push(self.connections / self.wait);
         }
-        rate
+        let least = limits.iter().copied().fold(f64::MAX, f64::min);
+        if self.soft <= 0.0 {
+            return least;
+        }
+        let power = 1.0 / self.soft;
+        let sum: f64 = limits.iter().map(|limit| (least / limit).powf(power)).sum();
+        least / sum.powf(self.soft)
     }
 
     pub fn memory(setting: Setting) -> f64 {

@@ -126,7 +126,7 @@ const REQUESTS: &[Flag] = &[
     flag(
         "login-data",
         "FIELDS",
-        "What is typed into the form: `username=user{n}&password=secret`; `{n}` becomes the number of the user.",
+        "What is typed into the form: `username=user{n}&password=secret`; `{n}` becomes the number of the user, and `%26` in a value is `&`, `%25` is `%`, as in a URL.",
     ),
     flag(
         "cookies",

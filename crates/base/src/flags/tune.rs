@@ -41,7 +41,7 @@ const TRAFFIC: &[Flag] = &[
     flag(
         "login-data",
         "FIELDS",
-        "What is typed into the form: `username=user{n}&password=secret`.",
+        "What is typed into the form, as for `canter bench`: `username=user{n}&password=secret`; `%26` in a value is `&`, `%25` is `%`.",
     ),
     flag(
         "users",

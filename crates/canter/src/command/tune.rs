@@ -15,6 +15,7 @@ use canter_base::flags::{Given, TUNE};
 use canter_base::options::Value as _;
 use canter_base::{Exit, Fault};
 use canter_load::Plan;
+use canter_load::scenario::Order;
 use canter_load::schedule::Load;
 use canter_sys::machine;
 use canter_tune::measured::Walls;
@@ -28,6 +29,7 @@ use super::bench::{self, plan};
 mod drive;
 pub(crate) mod kernel;
 mod observe;
+mod replay;
 mod server;
 
 use drive::Drive;
@@ -36,6 +38,10 @@ use drive::Drive;
 const MOST_USERS: f64 = 512.0;
 /// More errors than this, and nothing else counts.
 const MOST_ERRORS: f64 = 0.01;
+/// The longest measurement that is made longer by itself.
+const LONGEST: Duration = Duration::from_secs(15);
+/// Arrivals in one measurement below which nothing can be told from it.
+const FEW: f64 = 10.0;
 
 /// Runs it; exit code 8 when no configuration holds.
 pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
@@ -133,7 +139,7 @@ impl Asked {
                 ));
             }
         }
-        Ok(Self {
+        let asked = Self {
             app,
             serve: words.collect(),
             requests: requests(given, &plan),
@@ -143,7 +149,46 @@ impl Asked {
             budget,
             window,
             quiet: given.has("quiet"),
-        })
+        };
+        asked.enough(given)?;
+        Ok(asked)
+    }
+
+    /// Refuses arrivals that are too few to compare anything by.
+    fn enough(&self, given: &Given) -> Result<(), Fault> {
+        let arrivals = self.wish.level.and_then(|level| self.arrivals(level));
+        let longest = self.longest();
+        let Some(arrivals) = arrivals.filter(|it| it * longest.as_secs_f64() < FEW) else {
+            return Ok(());
+        };
+        let long = if self.wish.kind == Kind::Rate {
+            "rate"
+        } else {
+            "speed"
+        };
+        let why = format!(
+            "{arrivals:.2} arrivals a second are too few to tell configurations apart in {}",
+            longest.show()
+        );
+        let hint = format!(
+            "take more of it, or a longer `--window`; without `--{long}` users are added who ask as fast as they \
+             are answered"
+        );
+        Err(plan::wrong(long, given.value(long).unwrap_or_default(), &why).hint(&hint))
+    }
+
+    /// How long one measurement may become by itself.
+    fn longest(&self) -> Duration {
+        self.window.max(LONGEST.min(self.budget / 40))
+    }
+
+    /// Requests a second at a level of the load; None where users wait for their answers.
+    fn arrivals(&self, level: f64) -> Option<f64> {
+        match (self.wish.kind, &self.plan.scenario.order) {
+            (Kind::Rate, _) => Some(level),
+            (Kind::Speed, Order::Log(log)) => Some(replay::rate(log, level)),
+            _ => None,
+        }
     }
 }
 

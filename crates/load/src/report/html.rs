@@ -25,6 +25,20 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// A sentence for HTML: what stands between backticks is code. One backtick alone stays as it is.
+pub fn sentence(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some((before, (code, after))) = rest
+        .split_once('`')
+        .and_then(|(before, after)| Some((before, after.split_once('`')?)))
+    {
+        let _ = write!(out, "{}<code>{}</code>", escape(before), escape(code));
+        rest = after;
+    }
+    out + &escape(rest)
+}
+
 /// A whole page around some content.
 pub fn page(title: &str, content: &str) -> String {
     format!(
@@ -84,8 +98,8 @@ pub(super) fn report(report: &Report<'_>) -> String {
         "<div{}>",
         if limited { " class=\"limit\"" } else { "" }
     );
-    for sentence in report.prose() {
-        let _ = writeln!(out, "<p>{}</p>", escape(&sentence));
+    for said in report.prose() {
+        let _ = writeln!(out, "<p>{}</p>", sentence(&said));
     }
     out.push_str("</div>\n");
     tiles(report, &mut out);

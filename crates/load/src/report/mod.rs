@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::run::{Outcome, Row};
 
 pub use chart::{Chart, Line, Mark};
-pub use html::{escape, page};
+pub use html::{escape, page, sentence};
 
 /// Everything there is to say about a run.
 pub struct Report<'a> {

@@ -247,6 +247,34 @@ fn every_form_is_written_and_escapes_what_came_from_outside() {
 }
 
 #[test]
+fn what_stands_between_backticks_is_code_in_a_browser() {
+    for (text, told) in [
+        ("no code", "no code"),
+        ("`--time` with more", "<code>--time</code> with more"),
+        (
+            "in `a < b` & `c`.",
+            "in <code>a &lt; b</code> &amp; <code>c</code>.",
+        ),
+        ("a ` alone", "a ` alone"),
+        ("`a` and ` alone", "<code>a</code> and ` alone"),
+        ("``", "<code></code>"),
+        ("`<b>` <b>", "<code>&lt;b&gt;</code> &lt;b&gt;"),
+    ] {
+        assert_eq!(sentence(text), told);
+    }
+    let (plan, mut outcome) = (plan(), outcome());
+    outcome.total.held = 3;
+    let report = Report {
+        plan: &plan,
+        outcome: &outcome,
+        judged: &[],
+    };
+    assert!(report.text().contains("`--connections` allows more"));
+    let html = report.html();
+    assert!(html.contains("<code>--connections</code> allows more") && !html.contains('`'));
+}
+
+#[test]
 fn a_run_without_one_answer_still_has_its_report() {
     let plan = plan();
     let mut outcome = outcome();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use canter_load::report::{Chart, Line, Mark, bytes, escape, page, rate, time};
+use canter_load::report::{Chart, Line, Mark, bytes, escape, page, rate, sentence, time};
 
 use super::{Report, in_order, standing};
 use crate::binding::binding;
@@ -18,8 +18,8 @@ pub(super) fn html(report: &Report<'_>) -> String {
         escape(report.app),
         escape(&report.how())
     );
-    for sentence in report.prose() {
-        let _ = writeln!(out, "<p>{}</p>", escape(&sentence));
+    for said in report.prose() {
+        let _ = writeln!(out, "<p>{}</p>", sentence(&said));
     }
     tiles(report, &mut out);
     if report.found.steps.len() > 1 {
@@ -275,7 +275,7 @@ fn table(report: &Report<'_>, out: &mut String) {
         let _ = writeln!(
             out,
             "<td{bad}>{}</td></tr>",
-            escape(&standing(report, index, trial))
+            sentence(&standing(report, index, trial))
         );
     }
     out.push_str("</table></div>\n");

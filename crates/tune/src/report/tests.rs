@@ -17,6 +17,7 @@ const SITE: Site = Site {
     connections: 0.0,
     friction: 0.002,
     noise: 0.03,
+    soft: 0.0,
 };
 
 /// What the chosen configuration answers where a test wants a law to be followed.
@@ -127,7 +128,11 @@ fn b2_a_search_that_was_stopped_says_so() {
 
 #[test]
 fn b2_no_configuration_that_holds_is_said_with_the_nearest() {
-    let (text, file) = told(1, None, false, |report| (report.text(), report.file()));
+    let (text, file, page) = told(1, None, false, |report| {
+        (report.text(), report.file(), report.html())
+    });
+    assert!(text.contains("`canter queries` and `canter top` show"));
+    assert!(page.contains("<code>canter queries</code> and <code>canter top</code> show"));
     assert!(
         text.contains("No configuration holds. The nearest is"),
         "{text}"

@@ -164,12 +164,10 @@ fn login(given: &Given) -> Result<Option<Login>, Fault> {
             .from("command line")
             .hint("such as `--login-data 'username=user&password=secret'`")
     })?;
-    let mut login = Login::parse(path, fields).ok_or_else(|| {
-        wrong(
-            "login-data",
-            fields,
-            "expected `username=user&password=secret`",
-        )
+    let mut login = Login::parse(path, fields).map_err(|why| {
+        Fault::usage(format!("`--login` with `--login-data`: {why}"))
+            .from("command line")
+            .hint("such as `--login /login/ --login-data 'username=user{n}&password=secret'`")
     })?;
     login.headers = headers(given)?;
     Ok(Some(login))
@@ -357,6 +355,7 @@ mod tests {
             ("127.0.0.1:9 --timeout 0s", "--timeout"),
             ("127.0.0.1:9 --slow 500%", "--slow"),
             ("127.0.0.1:9 --login /l", "--login-data"),
+            ("127.0.0.1:9 --login /l --login-data a=b&c", "field 2"),
             ("127.0.0.1:9 -H nonsense", "--header"),
             ("127.0.0.1:9 --method 1", "--method"),
             ("127.0.0.1:9 --url-list /nonexistent", "/nonexistent"),

@@ -19,23 +19,25 @@ use canter_tune::setting::Setting;
 use serde_json::Value;
 
 use super::server::{Folder, Server};
-use super::{Asked, kernel};
+use super::{Asked, FEW, kernel, replay};
 use crate::front_process::observed::threads_of;
 
 /// Answers below which a measurement is made longer, if it can be.
 const ENOUGH: f64 = 200.0;
-/// The longest measurement that is made longer by itself.
-const LONGEST: Duration = Duration::from_secs(15);
 /// Between two looks at memory: it walks page tables.
 const MEMORY: Duration = Duration::from_millis(500);
-/// Most different requests that are probed.
+/// Most different requests that are probed, of a list.
 const PROBED: usize = 100;
+/// What is sent before anything is counted.
+const WARMUP: Duration = Duration::from_millis(500);
 /// Ports of databases that are counted, beside that of `DATABASE_URL`.
 const PORTS: [u16; 3] = [5432, 3306, 1433];
 
 /// Servers, one after the other.
 pub(super) struct Drive<'a> {
     asked: &'a Asked,
+    /// What is asked for, at the server's socket.
+    plan: Plan,
     folder: Folder,
     server: Option<Server>,
     setting: Setting,
@@ -56,16 +58,24 @@ impl<'a> Drive<'a> {
                 .ok()
                 .and_then(|url| port_of(&url)),
         );
+        let folder = Folder::make()?;
+        let mut plan = asked.plan.clone();
+        plan.site.socket = Some(folder.site());
+        plan.door = Door::Socket(folder.site());
+        let left_out = &plan.scenario.left_out;
+        let left_out = (!left_out.is_empty())
+            .then(|| format!("Left out of the log: {}.", left_out.join(", ")));
         Ok(Self {
             asked,
-            folder: Folder::make()?,
+            plan,
+            folder,
             server: None,
             setting: Setting::new(1, 1),
             stop,
             begin: Instant::now(),
             ports,
             expected: None,
-            notes: Vec::new(),
+            notes: left_out.into_iter().collect(),
         })
     }
 
@@ -85,50 +95,53 @@ impl<'a> Drive<'a> {
         words
     }
 
-    fn plan(&self) -> Plan {
-        let mut plan = self.asked.plan.clone();
-        plan.site.socket = Some(self.folder.site());
-        plan.door = Door::Socket(self.folder.site());
-        plan
-    }
-
     fn inside(&self) -> Option<Value> {
         snapshot(&Door::Socket(self.folder.admin()), SNAPSHOT)
     }
 
     /// How long a measurement is to be.
-    fn window(&self, length: Length) -> Duration {
-        let window = self.asked.window;
-        let longest = window.max(LONGEST.min(self.asked.budget / 40));
+    fn window(&self, level: f64, length: Length) -> Duration {
+        let longest = self.asked.longest();
         let (p50, rate) = self.expected.unwrap_or((Duration::ZERO, ENOUGH));
-        let enough = Duration::from_secs_f64((ENOUGH / rate.max(0.1)).min(1e6));
-        let several = window.max((p50 * 6).min(longest));
+        let in_time = |count: f64, rate: f64| {
+            Duration::from_secs_f64((count / rate.max(0.1)).min(1e6)).min(longest)
+        };
+        let few = self.asked.arrivals(level).map(|rate| in_time(FEW, rate));
+        let several = self.asked.window.max((p50 * 6).min(longest));
+        let several = several.max(few.unwrap_or_default());
+        let enough = in_time(ENOUGH, rate);
         match length {
-            Length::Full => several.max(enough.min(longest)),
+            Length::Full => several.max(enough),
             Length::Short => (several / 2).max(Duration::from_secs(1)),
         }
     }
 
-    fn shape(&self, plan: &mut Plan, level: f64, time: Duration) {
+    /// Gives a plan its load; answers how many requests a second are due in the counted time.
+    fn shape(&self, plan: &mut Plan, level: f64, time: Duration) -> Option<f64> {
         let stage = Stage {
             from: level,
             to: level,
             time,
         };
-        plan.load = match self.asked.wish.kind {
-            Kind::Users => Load::Users(vec![stage]),
-            Kind::Rate => Load::Rate(vec![stage]),
+        plan.warmup = WARMUP;
+        match self.asked.wish.kind {
+            Kind::Users => {
+                plan.load = Load::Users(vec![stage]);
+                None
+            }
+            Kind::Rate => {
+                plan.load = Load::Rate(vec![stage]);
+                Some(level)
+            }
             Kind::Speed => {
                 plan.speed = level;
-                let most = time.as_secs_f64() * 1000.0 * level;
-                if let Order::Log(log) = &mut plan.scenario.order {
-                    log.retain(|(_, at)| f64::from(*at) <= most);
-                }
-                Load::Replay(time)
+                plan.load = Load::Replay(time);
+                let Order::Log(log) = &mut plan.scenario.order else {
+                    return None;
+                };
+                *log = replay::replay(log, level, WARMUP + time);
+                Some(replay::offered(log, level, WARMUP, time))
             }
-        };
-        if self.asked.wish.kind != Kind::Speed {
-            plan.warmup = Duration::from_millis(500);
         }
     }
 
@@ -155,14 +168,20 @@ impl Bench for Drive<'_> {
     }
 
     fn probe(&mut self) -> Result<Measured, Trouble> {
-        let mut plan = self.plan();
-        plan.scenario.requests.truncate(PROBED);
-        plan.scenario.order = Order::Journey;
+        let mut plan = self.plan.clone();
+        let order = std::mem::replace(&mut plan.scenario.order, Order::Journey);
+        let mut patience = Duration::from_secs(600);
+        if matches!(order, Order::Log(_)) {
+            // What visitors asked for has wrong addresses in it; each is looked at, as far as there is time.
+            patience = self.asked.budget / 10;
+        } else {
+            plan.scenario.requests.truncate(PROBED);
+        }
         plan.requests = Some(plan.scenario.requests.len() as u64);
         plan.load = Load::Users(vec![Stage {
             from: 1.0,
             to: 1.0,
-            time: Duration::from_secs(600),
+            time: patience,
         }]);
         let outcome = run(&plan, &self.stop, Watcher::default(), &mut |_| None);
         let outcome = outcome.map_err(|why| Trouble::Fault(Fault::internal(why)))?;
@@ -172,24 +191,12 @@ impl Bench for Drive<'_> {
         if let Some(trouble) = self.trouble() {
             return Err(trouble);
         }
-        let wrong = plan.scenario.requests.iter().zip(&outcome.requests);
-        let wrong: Vec<String> = wrong
-            .filter(|(_, each)| each.errors > 0)
-            .map(|(request, _)| request.label())
-            .collect();
         if outcome.total.error_share() >= 1.0 {
             return Err(Trouble::Fault(self.all_fail(&outcome)));
         }
-        if !wrong.is_empty() {
-            let more = wrong.len().saturating_sub(3);
-            let mut listed = wrong.get(..3).unwrap_or(&wrong).join(", ");
-            if more > 0 {
-                listed = format!("{listed} and {more} more");
-            }
-            let note = format!(
-                "Of the requests, {} failed when asked alone: {listed}.",
-                wrong.len()
-            );
+        let fails: Vec<bool> = outcome.requests.iter().map(|it| it.errors > 0).collect();
+        if fails.contains(&true) {
+            let note = self.leave_out(&fails);
             self.announce(&note);
             self.notes.push(note);
         }
@@ -203,9 +210,9 @@ impl Bench for Drive<'_> {
     }
 
     fn load(&mut self, level: f64, length: Length) -> Result<Measured, Trouble> {
-        let time = self.window(length);
-        let mut plan = self.plan();
-        self.shape(&mut plan, level, time);
+        let time = self.window(level, length);
+        let mut plan = self.plan.clone();
+        let offered = self.shape(&mut plan, level, time);
         let root = self.server.as_ref().map_or(0, |server| server.pid);
         let before = self.inside();
         let door = Door::Socket(self.folder.admin());
@@ -226,11 +233,12 @@ impl Bench for Drive<'_> {
         measured.load_cpu = outcome.total.busy.as_secs_f64() / outcome.time.as_secs_f64();
         measured.cores = f64::from(self.asked.space.cores);
         measured.generator = outcome.generator_at_its_end(&plan);
-        measured.offered = match self.asked.wish.kind {
-            Kind::Users => None,
-            Kind::Rate => Some(level),
-            Kind::Speed => Some(offered(&plan, time)),
-        };
+        measured.offered = offered;
+        measured.time = time;
+        if offered.is_some() {
+            // A replay ends with its last request, which may be before the end of its time.
+            measured.rate = outcome.total.good_in_time() as f64 / time.as_secs_f64();
+        }
         measured.phases = phases(before.as_ref(), self.inside().as_ref());
         looks.tell(&mut measured, self.setting);
         self.expected = Some((measured.p50, measured.rate));
@@ -273,6 +281,36 @@ impl Drive<'_> {
             // What it would not do while it runs, it may do from the start.
             Err(_) => Ok(false),
         }
+    }
+
+    /// Names the requests that failed when asked alone. They are not asked for again where a log has them: what
+    /// fails in every configuration tells none from another.
+    fn leave_out(&mut self, fails: &[bool]) -> String {
+        let failed = |which: usize| fails.get(which).is_some_and(|failed| *failed);
+        let requests = self.plan.scenario.requests.iter().enumerate();
+        let wrong: Vec<String> = requests
+            .filter(|(which, _)| failed(*which))
+            .map(|(_, request)| request.label())
+            .collect();
+        let more = wrong.len().saturating_sub(3);
+        let mut listed = wrong.get(..3).unwrap_or(&wrong).join(", ");
+        if more > 0 {
+            listed = format!("{listed} and {more} more");
+        }
+        let mut note = format!(
+            "Of the requests, {} failed when asked alone: {listed}.",
+            wrong.len()
+        );
+        if let Order::Log(log) = &mut self.plan.scenario.order {
+            let all = log.len();
+            log.retain(|(which, _)| !failed(*which as usize));
+            let share = (all - log.len()) as f64 / all.max(1) as f64 * 100.0;
+            let left_out = format!(
+                " What fails in every configuration tells none from another, so {share:.1} % of the log was left out."
+            );
+            note.push_str(&left_out);
+        }
+        note
     }
 
     fn all_fail(&self, outcome: &Outcome) -> Fault {
@@ -437,14 +475,6 @@ fn counted(outcome: &Outcome) -> Measured {
         timeouts: total.timeouts(),
         first_error: total.first_error.as_ref().map(|first| first.what.clone()),
         ..Measured::default()
-    }
-}
-
-/// Requests a second that a log has in a time.
-fn offered(plan: &Plan, time: Duration) -> f64 {
-    match &plan.scenario.order {
-        Order::Log(log) => log.len() as f64 / time.as_secs_f64(),
-        _ => 0.0,
     }
 }
 

@@ -38,6 +38,7 @@ fn wrong_words_are_refused_by_name() {
     for (line, name) in [
         ("a --url-list /nonexistent", "/nonexistent"),
         ("a --rate 5-80:60s", "--rate"),
+        ("a --rate 1/s", "too few"),
         ("a --users 1-9", "--users"),
         ("a --memory much", "--memory"),
         ("a --db-connections 0", "--db-connections"),
