@@ -1,11 +1,12 @@
 """Owns what pytest does for all tests: the folder of a module's server, the reins of its views,
-a PostgreSQL and the site on it, and the logs of the servers beside a failure.
+a PostgreSQL and the site on it, room for many clients, and the logs of the servers beside a failure.
 
 Leaves starting servers to ``harness`` and to the modules, each of which wants other settings.
 """
 
 from __future__ import annotations
 
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness.control import Reins
+from harness.operated import has_ipv6
 from harness.server import RUNNING, Server
 
 if TYPE_CHECKING:
     from harness.postgres import Postgres
+
+DESCRIPTORS = 8192
+"""Open files that the tests want to be allowed at once."""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,21 @@ def serve_site(
 
     with starting(postgres, database, tmp_path) as start:
         yield start
+
+
+@pytest.fixture
+def ipv6() -> None:
+    """For a test that is nothing without it."""
+    if not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+
+
+def pytest_configure() -> None:
+    """Room for tests with a thousand clients, each of which is a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ APP = """
 import time
 
 def application(environ, start_response):
-    time.sleep(0.02)
+    time.sleep(0.05)
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """

@@ -195,7 +195,8 @@ def test_a_reply_without_end_is_not_waited_for(machines: Machines, valkey: Valke
 
 def test_a_server_that_stops_costs_hits_and_no_errors(valkey: Valkey, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        machines = Machines(stack, tmp_path, f"unix://{valkey.path}")
+        # Time enough for a Valkey that lives, on a machine that is loaded.
+        machines = Machines(stack, tmp_path, f"unix://{valkey.path}?timeout=200ms")
         server = machines.start()
         get(server, "/a/kept")
         valkey.signal(signal.SIGSTOP)
@@ -208,14 +209,14 @@ def test_a_server_that_stops_costs_hits_and_no_errors(valkey: Valkey, tmp_path: 
             assert is_hit(get(server, "/a/kept"))
             before = time.monotonic()
             with server.client() as client:
-                for number in range(50):
+                for number in range(100):
                     assert client.get(f"/a/none-{number}").status == 200
-            # Nobody waits for a server that is known to be silent.
-            assert time.monotonic() - before < 20
+            # Nobody waits for a server that is known to be silent: that would be twenty seconds.
+            assert time.monotonic() - before < 15
         finally:
             valkey.signal(signal.SIGCONT)
         until(lambda: server.log.count("the shared cache answers") >= 2, 30)
-        assert server.log.count("the shared cache is not used") == 1
+        assert server.log.count("the shared cache is not used") >= 1
 
 
 def entry(valkey: Valkey) -> bytes:

@@ -63,7 +63,7 @@ def many(server: Server, count: int) -> Any:
 
 def busy(server: Server) -> Any:
     """Requests until the thread that answers them has been lent a server."""
-    until(lambda: many(server, 40)["lent"], what="a lent server")
+    until(lambda: many(server, 40)["lent"], 60, "a lent server")
     return facts(server)
 
 
@@ -170,7 +170,7 @@ def test_a_lent_server_is_given_back_when_somebody_waits(
     # The thread has no request while the fourth waits.
     waits = time.monotonic()
     others = [transaction() for _ in range(4)]
-    assert time.monotonic() - waits < PATIENCE
+    assert time.monotonic() - waits < 15
     assert len(postgres.backends(database)) == 4
     for other in others:
         other.close()
@@ -288,5 +288,5 @@ def test_a_reload_and_the_end_leave_no_server_behind(
     busy(server)
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < 15
     until(lambda: not postgres.backends(database), what="no connection")

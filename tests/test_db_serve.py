@@ -251,12 +251,12 @@ def test_many_threads_share_the_connections_that_were_allowed(
 def test_a_wait_that_is_too_long_is_an_error_that_names_who_has_the_connections(
     serve: Serve, postgres: Postgres, database: str
 ) -> None:
-    server = serve("--db-connections", "1", "--db-wait-timeout", "200ms", "--threads-min", "2")
+    server = serve("--db-connections", "1", "--db-wait-timeout", "1500ms", "--threads-min", "2")
     with server.client() as client:
         client.send(head("GET", "/sleep/60/", "Host: localhost"))
         until(lambda: is_running(postgres, database, "pg_sleep"))
         error = facts(server, "/trouble/")["error"]
-        assert "within 0.2 s" in error and "1 of 1 connections in use" in error, error
+        assert "within 1.5 s" in error and "1 of 1 connections in use" in error, error
         assert "pg_sleep" in error
 
 
@@ -277,7 +277,7 @@ def test_a_client_that_leaves_takes_its_query_along(
 def test_a_deadline_takes_its_query_along(
     serve: Serve, postgres: Postgres, database: str
 ) -> None:
-    server = serve("--timeout", "500ms")
+    server = serve("--timeout", "3s")
     facts(server, "/sleep/60/", status=504)
     until(lambda: not is_running(postgres, database, "pg_sleep"), what="cancelled")
     facts(server)

@@ -47,6 +47,7 @@ def application(environ, start_response):
     elif path == "/middle":
         body = [b"canter" * 40_000]
     elif path == "/slow":
+        open("slow", "w").close()
         time.sleep(0.5)
         body = [b"slow"]
     elif path == "/none":
@@ -64,7 +65,15 @@ QUICK = ("--header-timeout", "1s", "--rate-grace", "1s", "--keep-alive", "2s")
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
+    """For what is cut: its limits are those of a test that wants to see them reached."""
     with Server(folder / "server", APP, "--http2", "plain", *QUICK) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def calm(folder: Path) -> Iterator[Server]:
+    """For what is not cut, also where this machine is slow."""
+    with Server(folder / "calm", APP, "--http2", "plain", "--rate-grace", "60s") as server:
         yield server
 
 
@@ -134,6 +143,8 @@ class Peer:
         """Wait for bytes and take what they say."""
         data = self.socket.recv(65536)
         if not data:
+            # Who goes on waiting for something would do so for ever.
+            assert not self.closed, "the connection has ended"
             self.closed = True
             return
         self.raw += data
@@ -183,8 +194,8 @@ def connect(server: Server, *, window: int | None = None) -> Peer:
 
 
 @pytest.fixture
-def peer(server: Server) -> Iterator[Peer]:
-    peer = connect(server)
+def peer(calm: Server) -> Iterator[Peer]:
+    peer = connect(calm)
     with peer.socket:
         yield peer
 
@@ -229,12 +240,13 @@ def test_streams_are_answered_side_by_side(peer: Peer) -> None:
     began = time.monotonic()
     streams = [peer.ask("/slow") for _ in range(20)]
     assert [peer.reply(stream).body for stream in streams] == [b"slow"] * 20
-    assert time.monotonic() - began < 5
+    # One after the other they would take ten seconds.
+    assert time.monotonic() - began < 9
 
 
-def test_h8_what_has_no_place_in_http_2_is_refused(server: Server) -> None:
+def test_h8_what_has_no_place_in_http_2_is_refused(calm: Server) -> None:
     for name, value in (("connection", "keep-alive"), ("transfer-encoding", "chunked"), ("upgrade", "x"), ("te", "gzip")):
-        peer = connect(server)
+        peer = connect(calm)
         with peer.socket:
             peer.connection.config.validate_outbound_headers = False
             peer.connection.config.normalize_outbound_headers = False
@@ -242,8 +254,8 @@ def test_h8_what_has_no_place_in_http_2_is_refused(server: Server) -> None:
             assert reply.reset is not None or reply.status == 400, name
 
 
-def test_h8_a_wrong_length_is_refused(server: Server) -> None:
-    peer = connect(server)
+def test_h8_a_wrong_length_is_refused(calm: Server) -> None:
+    peer = connect(calm)
     with peer.socket:
         stream = peer.ask("/hash", "POST", b"abc", content_length="5")
         reply = peer.reply(stream)
@@ -257,18 +269,18 @@ def test_h8_host_and_authority_must_agree(peer: Peer) -> None:
     assert peer.get("/", host="example.org").status == 200
 
 
-def test_h8_space_around_a_value_is_malformed_and_logged(server: Server, peer: Peer) -> None:
+def test_h8_space_around_a_value_is_malformed_and_logged(calm: Server, peer: Peer) -> None:
     peer.connection.config.validate_outbound_headers = False
     peer.connection.config.normalize_outbound_headers = False
     stream = peer.ask("/", x_space=" a")
     assert peer.reply(stream).reset == h2.errors.ErrorCodes.PROTOCOL_ERROR
-    server.access_line(r"space around a value.*400|400.*space around a value")
+    calm.access_line(r"space around a value.*400|400.*space around a value")
     assert peer.get("/").status == 200
 
 
-def test_h8_what_breaks_a_rule_ends_the_connection_with_its_error_code(server: Server) -> None:
+def test_h8_what_breaks_a_rule_ends_the_connection_with_its_error_code(calm: Server) -> None:
     def code_of(*frames: bytes) -> int:
-        with connect(server).socket as raw:
+        with connect(calm).socket as raw:
             raw.sendall(b"".join(frames))
             raw.settimeout(20)
             bytes_ = b""
@@ -341,9 +353,9 @@ def is_ended(peer: Peer) -> bool:
         ("h6 window updates", [frame(8, 0, 0, b"\0\0\0\x01")]),
     ],
 )  # fmt: skip
-def test_floods_end_their_connection_and_no_other(server: Server, what: str, frames: list[bytes]) -> None:
-    witness = connect(server)
-    peer = connect(server)
+def test_floods_end_their_connection_and_no_other(calm: Server, what: str, frames: list[bytes]) -> None:
+    witness = connect(calm)
+    peer = connect(calm)
     with witness.socket, peer.socket:
         if what in ("h3 continuation", "h6 empty data"):
             peer.socket.sendall(frame(1, 0 if "h3" in what else 4, 1, b"\x83\x84\x86\x41\x01a"))
@@ -356,7 +368,7 @@ def test_floods_end_their_connection_and_no_other(server: Server, what: str, fra
                 peer.socket.sendall(one)
         except OSError:
             pass
-        peer.socket.settimeout(5)
+        peer.socket.settimeout(20)
         assert is_ended(peer)
         assert witness.get("/").body == b"hello"
 
@@ -380,8 +392,10 @@ def test_h5_a_client_that_opens_all_windows_and_reads_nothing_is_cut_and_costs_l
         raw.connect(server.address)
         peer = Peer(raw, window=2**31 - 1)
         peer.connection.increment_flow_control_window(2**31 - 1 - 65535)
-        for _ in range(100):
-            peer.ask("/big")
+        # One that is slow is cut before it has asked for all of them.
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                peer.ask("/big")
         most = 0
 
         def is_cut() -> bool:
@@ -392,15 +406,15 @@ def test_h5_a_client_that_opens_all_windows_and_reads_nothing_is_cut_and_costs_l
             poll.register(raw, 0)
             return bool(poll.poll(0))
 
-        until(is_cut, 10)
+        until(is_cut, 30)
         assert most < 6_000_000
 
 
 @pytest.mark.parametrize("path", ["/big", "/middle"])
-def test_h5_a_hostile_connection_costs_less_than_two_megabytes(server: Server, path: str) -> None:
-    front = server.children()["front"][0]
+def test_h5_a_hostile_connection_costs_less_than_two_megabytes(calm: Server, path: str) -> None:
+    front = calm.children()["front"][0]
     before = private_memory(front)
-    peers = [connect(server, window=0) for _ in range(4)]
+    peers = [connect(calm, window=0) for _ in range(4)]
     asked = []
     with contextlib.ExitStack() as held:
         for peer in peers:
@@ -410,7 +424,7 @@ def test_h5_a_hostile_connection_costs_less_than_two_megabytes(server: Server, p
         for peer, streams in zip(peers, asked, strict=True):
             while not all(peer.replies[stream].headers for stream in streams[:24]):
                 peer.step()
-        with server.client() as other:
+        with calm.client() as other:
             assert other.get("/").status == 200
         assert private_memory(front) - before < len(peers) * 2_000_000
         # Whoever takes nothing runs few apps: the rest of its requests never begin.
@@ -418,15 +432,13 @@ def test_h5_a_hostile_connection_costs_less_than_two_megabytes(server: Server, p
         assert begun <= 24 * len(peers)
 
 
-def test_h5_streams_that_wait_begin_as_others_are_taken(server: Server) -> None:
-    peer = connect(server)
-    with peer.socket:
-        streams = [peer.ask("/" if number % 2 else "/stream") for number in range(100)]
-        assert all(peer.reply(stream).status == 200 for stream in streams)
+def test_h5_streams_that_wait_begin_as_others_are_taken(peer: Peer) -> None:
+    streams = [peer.ask("/" if number % 2 else "/stream") for number in range(100)]
+    assert all(peer.reply(stream).status == 200 for stream in streams)
 
 
-def test_h1_what_is_cancelled_before_it_begins_never_runs(server: Server) -> None:
-    peer = connect(server, window=0)
+def test_h1_what_is_cancelled_before_it_begins_never_runs(calm: Server) -> None:
+    peer = connect(calm, window=0)
     with peer.socket:
         streams = [peer.ask("/cancelled") for _ in range(30)]
         while not all(peer.replies[stream].headers for stream in streams[:24]):
@@ -441,8 +453,8 @@ def test_h1_what_is_cancelled_before_it_begins_never_runs(server: Server) -> Non
         peer.connection.increment_flow_control_window(10, last)
         peer.flush()
         assert peer.reply(last).body == b"hello"
-        server.access_line("/after")
-        assert server.stdout.count("/cancelled") == 24
+        calm.access_line("/after")
+        assert calm.stdout.count("/cancelled") == 24
 
 
 def private_memory(process: int) -> int:
@@ -451,7 +463,7 @@ def private_memory(process: int) -> int:
 
 
 def test_streams_take_no_room_from_connections(folder: Path) -> None:
-    flags = ("--http2", "plain", "--max-connections", "3")
+    flags = ("--http2", "plain", "--max-connections", "3", "--rate-grace", "60s")
     with Server(folder / "roomy", APP, *flags) as server:
         peer = connect(server, window=0)
         with peer.socket:
@@ -461,8 +473,8 @@ def test_streams_take_no_room_from_connections(folder: Path) -> None:
             began = time.monotonic()
             with server.client() as other:
                 assert other.get("/").status == 200
-            # They stay for the grace of ten seconds.
-            assert time.monotonic() - began < 6
+            # They stay for the grace of a minute.
+            assert time.monotonic() - began < 30
 
 
 def test_h7_a_header_that_does_not_end_is_not_waited_for(server: Server) -> None:
@@ -470,7 +482,7 @@ def test_h7_a_header_that_does_not_end_is_not_waited_for(server: Server) -> None
     with peer.socket:
         peer.socket.sendall(frame(1, 0, 1, b"\x82\x84\x86\x41\x01a"))
         began = time.monotonic()
-        assert is_ended(peer) and time.monotonic() - began < 4
+        assert is_ended(peer) and time.monotonic() - began < 9
 
 
 def test_h7_a_body_that_trickles_is_not_waited_for(server: Server) -> None:
@@ -496,7 +508,7 @@ def test_h7_idle_connections_are_asked_to_go(server: Server) -> None:
 def test_h7_half_a_preface_is_not_waited_for(server: Server) -> None:
     with socket.create_connection(server.address, timeout=10) as raw:
         raw.sendall(b"PRI * HTTP/2.0\r\n")
-        raw.settimeout(5)
+        raw.settimeout(15)
         while raw.recv(4096):
             pass
 
@@ -506,7 +518,7 @@ def test_f7_a_stop_finishes_streams_and_says_goaway(folder: Path) -> None:
         peer = connect(server)
         with peer.socket:
             stream = peer.ask("/slow")
-            until(lambda: server.logged("worker is ready"), 5)
+            until((folder / "stopped" / "slow").exists)
             server.process.terminate()
             peer.reply(stream)
             while not peer.closed:
@@ -545,7 +557,7 @@ def is_http_1(tls: ssl.SSLSocket) -> bool:
 def test_http_2_over_tls_is_agreed_on_and_http_1_still_spoken(
     folder: Path, secured: Secured
 ) -> None:
-    with Server(folder / "tls", APP, *secured.flags, *QUICK) as server:
+    with Server(folder / "tls", APP, *secured.flags, "--rate-grace", "3s") as server:
         with secured.connect(server, "h2", "http/1.1") as tls:
             assert tls.selected_alpn_protocol() == "h2"
             peer = Peer(tls)
@@ -575,6 +587,6 @@ def test_without_leave_plain_http_2_is_not_spoken(folder: Path) -> None:
             assert raw.recv(12).startswith(b"HTTP/1.1 ")
 
 
-def test_the_log_says_which_protocol_it_was(server: Server, peer: Peer) -> None:
+def test_the_log_says_which_protocol_it_was(calm: Server, peer: Peer) -> None:
     peer.get("/logged")
-    assert '"GET /logged HTTP/2.0" 200' in server.access_line("/logged")
+    assert '"GET /logged HTTP/2.0" 200' in calm.access_line("/logged")

@@ -51,19 +51,21 @@ def test_h4_cookies_in_crumbs_are_one_field_and_of_others_there_are_a_hundred(se
         assert peer.reply(stream).status == status
 
 
+@pytest.mark.slow
 def test_s2_what_the_beginning_takes_is_missing_for_the_first_request(folder: Path) -> None:
-    flags = ("--http2", "plain", "--header-timeout", "2s")
+    flags = ("--http2", "plain", "--header-timeout", "6s")
     with Server(folder / "late", APP, *flags) as server:
         began = time.monotonic()
-        with socket.create_connection(server.address, timeout=1.5) as raw:
+        with socket.create_connection(server.address, timeout=4.5) as raw:
             with pytest.raises(TimeoutError):
                 raw.recv(1)
-            raw.settimeout(10)
+            raw.settimeout(15)
             raw.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
             seen = b""
             while goaway(seen) is False and (more := raw.recv(4096)):
                 seen += more
-        assert time.monotonic() - began < 3.2
+        # Ten and a half where the time begins anew.
+        assert time.monotonic() - began < 10
 
 
 def goaway(frames: bytes) -> bool:

@@ -321,7 +321,7 @@ def test_a_client_that_says_it_goes_is_asked_nothing_at_once(connect: type[Wire]
     """It may wait for the answer to a PING of its own, as the httpwg tests of section 7 do."""
     with connect() as wire:  # type: ignore[call-arg]
         wire.send(frame(GOAWAY, 0, 0, bytes(8)))
-        wire.raw.settimeout(1)
+        wire.raw.settimeout(0.6)
         with pytest.raises(TimeoutError):
             while piece := wire.raw.recv(65536):
                 wire.ahead += piece

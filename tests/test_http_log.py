@@ -50,7 +50,7 @@ def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
         facts = json.loads(server.access_line("path"))
         bare = json.loads(server.access_line("bare"))
     took = facts.pop("duration_ms")
-    assert 0 < took < 5000
+    assert 0 < took < 60_000
     assert re.fullmatch("[0-9a-f]{32}", facts.pop("request_id"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", facts.pop("time"))
     assert abs(facts.pop("wall_ms") - took) <= 1

@@ -50,14 +50,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_d1_who_waits_for_a_connection_of_the_pool_is_told_so(server: Server) -> None:
-    get = functools.partial(shop.get, server, "/sleep/0.5/")
+    get = functools.partial(shop.get, server, "/sleep/2/")
     together(functools.partial(get, X_Request_Id=f"pool-{n}") for n in range(2))
     found = lines(server, '"request_id":"pool-', 2)
     waited = sorted(line["pool_ms"] for line in found)
     # One of them had to wait for the other, and its wait is no time of its statement.
-    assert waited[0] < 200 and waited[1] >= 300, found
+    assert waited[0] < 1000 and waited[1] >= 1000, found
     for line in found:
-        assert line["sql_ms"] >= 400, found
+        assert line["sql_ms"] >= 1900, found
         assert abs(sum(line[f"{name}_ms"] for name in PHASES) - line["duration_ms"]) <= 1
 
 
@@ -103,7 +103,7 @@ def cached(all_reins: Reins) -> Iterator[Server]:
 import time
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
-        time.sleep(0.7)
+        time.sleep(2)
     fields = [("Content-Type", "text/plain"), ("Server-Timing", "own;dur=5")]
     if environ["PATH_INFO"] == "/private":
         fields.append(("Cache-Control", "private"))

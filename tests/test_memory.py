@@ -42,8 +42,10 @@ def test_d6_a_worker_that_keeps_too_much_is_replaced_and_no_request_is_lost(tmp_
         # What it needed at its start is known from here on.
         until(lambda: measured(server), SLOW, "the memory of the worker")
         assert shop.get(server, "/large")[2] == old
-        for _ in range(3):
-            assert shop.get(server, "/leak")[2] == old
+        assert shop.get(server, "/leak")[2] == old
+        # It may be looked at, and replaced, before it has kept all of this.
+        for _ in range(2):
+            shop.get(server, "/leak")
 
         def another() -> bool:
             status, _fields, pid = shop.get(server, "/")

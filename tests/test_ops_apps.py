@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -205,7 +204,7 @@ def view(environ, start_response, word):
 @pytest.mark.parametrize("name", VIEWS)
 def test_an_app_costs_at_most_its_own_request_when_it(tmp_path: Path, name: str) -> None:
     view, statuses, says = VIEWS[name]
-    flags = ("-w", "1", "--timeout", "2s", "--graceful-timeout", "2s")
+    flags = ("-w", "1", "--timeout", "5s", "--graceful-timeout", "2s")
     with Canter(tmp_path, BEGIN + view, *flags) as canter:
         canter.wait_ready()
         supervisor, front = canter.pid, canter.one("front")
@@ -264,11 +263,10 @@ def view(environ, start_response, word):
     return answer(start_response, "fine")
 """
     )
-    with Canter(tmp_path, source, "-w", "1", "--graceful-timeout", "10s") as canter:
+    # Longer than anybody waits for the stop.
+    with Canter(tmp_path, source, "-w", "1", "--graceful-timeout", "60s") as canter:
         assert canter.get("/thread").status == 200
-        started = time.monotonic()
         assert canter.stop() == 0
-        assert time.monotonic() - started < 5.0
 
 
 def test_a_leaking_worker_killed_by_the_system_is_replaced(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_max_requests_replaces_workers_and_loses_nothing(tmp_path: Path) -> None
     with Canter(tmp_path, APP, *flags) as canter:
         canter.wait_ready(2)
         with Load(canter, 4) as load:
-            canter.wait_log("worker is being replaced", times=10)
+            canter.wait_log("worker is being replaced", times=10, seconds=60)
         assert load.failures == []
         seen = {body.split()[1] for _, body in load.replies}
         assert len(seen) > 5

@@ -92,14 +92,6 @@ def test_several_addresses_are_served_at_once(tmp_path: Path) -> None:
             assert ask(str(tmp_path / name), socket.AF_UNIX).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.fixture
-def ipv6() -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-
-
 @pytest.mark.usefixtures("ipv6")
 def test_ipv6_is_served(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, "-w", "1", bind=["[::1]:0"]) as canter:
@@ -237,7 +229,7 @@ def test_the_service_manager_hears_ready_reloading_and_stopping(
         assert manager.recv(1000).startswith(b"READY=1")
         canter.signal(signal.SIGTERM)
         assert manager.recv(1000).startswith(b"STOPPING=1")
-        assert canter.wait(5.0) == 0
+        assert canter.wait(15) == 0
 
 
 def test_the_watchdog_is_fed_while_the_front_answers_and_not_when_it_hangs(
@@ -251,13 +243,17 @@ def test_the_watchdog_is_fed_while_the_front_answers_and_not_when_it_hangs(
         front = canter.one("front")
         os.kill(front, signal.SIGSTOP)
         until(lambda: stat_of(front)[0] == "T")
-        manager.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                manager.recv(1000)
         manager.settimeout(1.0)
-        with pytest.raises(TimeoutError):
-            manager.recv(1000)
+
+        def is_silent() -> bool:
+            try:
+                manager.recv(1000)
+            except TimeoutError:
+                return True
+            return False
+
+        # What the front answered before may be passed on late. It is asked each 200 ms.
+        until(is_silent, 4.0, "a second without a sign of life")
 
 
 def test_the_app_does_not_inherit_the_service_manager(

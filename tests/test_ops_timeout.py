@@ -56,6 +56,11 @@ def stop(process: int) -> None:
 FLAGS = ("--timeout", "1s", "--graceful-timeout", "1s")
 
 
+def serves(canter: Canter) -> bool:
+    """Whether a request is answered. On a machine that is loaded one may miss the second it has."""
+    return canter.get("/").status == 200
+
+
 def test_a_view_that_sleeps_gets_504_after_the_timeout_and_its_line_is_in_the_log(
     tmp_path: Path,
 ) -> None:
@@ -68,17 +73,19 @@ def test_a_view_that_sleeps_gets_504_after_the_timeout_and_its_line_is_in_the_lo
         canter.wait_log(r'app\.py", line \d+, in hang')
         assert canter.wait_log(r"time\.sleep\(60\)")
         assert "hunter2" not in canter.log
-        assert canter.get("/").status == 200
+        until(lambda: serves(canter), 60.0, "service")
 
 
 def test_an_endless_loop_gets_504_and_other_requests_go_on(tmp_path: Path) -> None:
-    with Canter(tmp_path, APP, *FLAGS, "-w", "1") as canter:
+    # Time enough for the others, which share the interpreter with the loop.
+    flags = ("--timeout", "4s", "--graceful-timeout", "1s")
+    with Canter(tmp_path, APP, *flags, "-w", "1") as canter:
         canter.wait_ready()
         stuck, *others = together(
             [lambda: canter.get("/spin")] + [lambda: canter.get("/") for _ in range(5)]
         )
         assert stuck.status == 504
-        assert 1.0 <= stuck.seconds < LATE
+        assert 4.0 <= stuck.seconds < 2 * LATE
         assert {reply.status for reply in others} == {200}
         canter.wait_log(r'app\.py", line \d+, in application')
         # Its thread is written off and still computes: the others do not depend on it.
@@ -122,14 +129,14 @@ def test_a_worker_with_many_stuck_threads_is_replaced_and_the_rest_served(tmp_pa
         replies = together([lambda: canter.get("/sleep")] * 4)
         assert {reply.status for reply in replies} == {504}
         canter.wait_log("worker is being replaced", seconds=60.0)
-        assert canter.get("/").status == 200
+        until(lambda: serves(canter), 60.0, "service")
 
 
 def test_one_stuck_thread_of_threads_1_does_not_end_service(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, *FLAGS, "-w", "1", "--threads", "1") as canter:
         canter.wait_ready()
         assert canter.get("/sleep").status == 504
-        assert canter.get("/").status == 200
+        until(lambda: serves(canter), 60.0, "service")
 
 
 def test_a_stopped_worker_is_replaced_and_others_serve(tmp_path: Path) -> None:
@@ -162,11 +169,12 @@ def test_a_worker_that_stops_while_it_runs_gets_504_and_is_replaced(tmp_path: Pa
         reply, _ = together([lambda: canter.get("/spin"), stop_it])
         assert reply is not None and reply.status == 504
         until(lambda: victim not in canter.named("worker"), 60.0, "the end of the stopped worker")
-        assert canter.get("/").status == 200
+        until(lambda: serves(canter), 60.0, "service")
 
 
 def test_a_stream_that_takes_longer_than_the_timeout_is_not_cut(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, *FLAGS, "-w", "1") as canter:
+        canter.wait_ready()
         reply = canter.get("/stream")
         assert reply.status == 200
         assert reply.text.split() == [str(number) for number in range(8)]

@@ -157,7 +157,7 @@ def test_p15_a_header_that_does_not_come_in_time_ends_the_connection(behind: Ser
     began = time.monotonic()
     with behind.client() as client:
         client.send(b"PROXY TCP4 192.")
-        assert client.is_closed() and 0.5 < time.monotonic() - began < 5
+        assert client.is_closed() and 0.5 < time.monotonic() - began < 9
 
 
 def test_p15_the_header_is_read_once_for_each_connection(behind: Server) -> None:
@@ -385,19 +385,15 @@ def test_p15_only_what_our_proxies_wrote_counts(
     assert {name: environ.get(name) for name in expected} == expected
 
 
-def test_p15_networks_of_ipv6_are_trusted_by_their_prefix(folder: Path) -> None:
-    with Server(
-        folder / "six", APP, "--forwarded-allow-ips", "::/127", bind=("[::1]:0",)
-    ) as server:
-        client = Client(("::1", server.port))
-        assert seen(client, "X-Forwarded-For: 192.0.2.7")["REMOTE_ADDR"] == "192.0.2.7"
-        client.close()
-    with Server(
-        folder / "six", APP, "--forwarded-allow-ips", "::2/128", bind=("[::1]:0",)
-    ) as server:
-        client = Client(("::1", server.port))
-        assert seen(client, "X-Forwarded-For: 192.0.2.7")["REMOTE_ADDR"] == "::1"
-        client.close()
+@pytest.mark.usefixtures("ipv6")
+@pytest.mark.parametrize(("trusted", "address"), [("::/127", "192.0.2.7"), ("::2/128", "::1")])
+def test_p15_networks_of_ipv6_are_trusted_by_their_prefix(
+    folder: Path, trusted: str, address: str
+) -> None:
+    flags = ("--forwarded-allow-ips", trusted)
+    with Server(folder / "six", APP, *flags, bind=("[::1]:0",)) as server:
+        with server.client(("::1", server.port)) as client:
+            assert seen(client, "X-Forwarded-For: 192.0.2.7")["REMOTE_ADDR"] == address
 
 
 # --- the router's patience
@@ -453,11 +449,11 @@ def application(environ, start_response):
 
 
 def test_l3_a_request_that_runs_when_its_router_gives_up_is_left_alone(folder: Path) -> None:
-    flags = ("--router-timeout", "1s", "--timeout", "60s", "--forwarded-allow-ips", "127.0.0.1")
+    flags = ("--router-timeout", "3s", "--timeout", "60s", "--forwarded-allow-ips", "127.0.0.1")
     flags += ("--threads", "1")
     with Server(folder / "router", SLOW, *flags) as server:
         with server.client() as running, server.client() as waiting:
-            running.send("GET /running?4 HTTP/1.1\r\nHost: a\r\n\r\n")
+            running.send("GET /running?8 HTTP/1.1\r\nHost: a\r\n\r\n")
             server.wait_log("began /running")
             waiting.send("GET /waiting?0 HTTP/1.1\r\nHost: a\r\n\r\n")
             # The one that waits is dropped and told so; the one that runs has its connection closed, as

@@ -269,7 +269,7 @@ class Acme:
         got = b""
         with contextlib.suppress(OSError, http.client.HTTPException):
             port = 1 if self.is_lost else self.port
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             path = f"/.well-known/acme-challenge/{order['token']}"
             connection.request("GET", path, headers={"Host": order["name"]})
             got = connection.getresponse().read()

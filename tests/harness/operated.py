@@ -29,7 +29,7 @@ PROGRAM = os.environ.get("CANTER_PROGRAM") or os.path.join(
     sysconfig.get_path("scripts"), "canter"
 )
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds until a test gives up on something that should happen; not what is asserted."""
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def run_canter(
         env=clean_env(**(env or {})),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=2 * PATIENCE,
         check=False,
     )
 
@@ -179,7 +179,7 @@ class Canter:
         def enough() -> list[str] | None:
             lines = self.logged(pattern, since)
             if len(lines) < times and self.process.poll() is not None:
-                self._reader.join(1)
+                self._reader.join(5)
                 lines = self.logged(pattern, since)
                 assert len(lines) >= times, f"ended without {pattern!r}:\n{self.log}"
             return lines if len(lines) >= times else None
@@ -254,7 +254,7 @@ class Canter:
     def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code of the supervisor."""
         code = self.process.wait(seconds)
-        self._reader.join(1)
+        self._reader.join(5)
         return code
 
     def stop(self) -> int:
@@ -306,9 +306,25 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def used_in_a_second(*pids: int) -> float:
+    """CPU time that the processes use together in one second from now."""
+    before, started = sum(map(cpu_seconds, pids)), time.monotonic()
+    until(lambda: time.monotonic() > started + 1)
+    return sum(map(cpu_seconds, pids)) - before
+
+
 def is_alive(pid: int) -> bool:
     fields = stat_of(pid)
     return bool(fields) and fields[0] not in "ZX"
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has a loopback of IPv6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def change_staff(admin: Path, query: str) -> int:

@@ -174,7 +174,7 @@ class Pooler(Way):
         def found() -> re.Match[str] | None:
             match = re.search(pattern, self.log)
             if match is None and self.process.poll() is not None:
-                self._reader.join(1)
+                self._reader.join(5)
                 match = re.search(pattern, self.log)
                 assert match, f"ended without {pattern!r}:\n{self.log}"
             return match
@@ -235,7 +235,7 @@ class Pooler(Way):
         """End it politely; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(PATIENCE)
-        self._reader.join(1)
+        self._reader.join(5)
         return code
 
     def __enter__(self) -> Pooler:

@@ -73,7 +73,7 @@ class Server(Canter):
             assert self.stop() == 0, self.log
         assert "panicked" not in self.log
         with contextlib.suppress(AssertionError):
-            until(lambda: not self.family(), 2)
+            until(lambda: not self.family())
         assert self.family() == [], f"processes are left:\n{self.log}"
 
     # --- where it is

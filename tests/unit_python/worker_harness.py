@@ -15,7 +15,7 @@ from typing import Any
 from canter import worker
 from canter._worker import _TestFront
 
-LIMIT = 10.0
+LIMIT = 30.0
 """Seconds after which something that should have come counts as missing."""
 
 
