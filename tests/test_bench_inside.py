@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +56,18 @@ def test_a5_the_cause_is_that_of_the_run_and_not_of_the_servers_life(folder: Pat
         alone = " ".join(told(server.url, users=1)["prose"])
     assert "rate-limiting step: waiting for a free thread" in crowded
     assert "rate-limiting step: Python code of the app" in alone
+
+
+def test_a7_where_the_database_was_the_cause_the_report_names_the_statement_and_its_line(
+    serve_site: Callable[..., Server],
+) -> None:
+    server = serve_site("--threads", "1")
+    prose = " ".join(told(f"{server.url}/sleep/0.03/")["prose"])
+    found = re.search(
+        r"of the time in which the app ran, (\d+) % was for the database, most for `SELECT pg_sleep\(.+?\)` at "
+        r"\S*dbsite\.py:\d+ in sleep \((\d+) times, (\d+) % of all SQL\)",
+        prose,
+    )
+    assert found is not None, prose
+    of_app, times, of_sql = (int(number) for number in found.groups())
+    assert of_app >= 50 and 0 < times <= 60 and of_sql >= 90, prose

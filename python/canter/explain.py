@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`""")
 
 def explain(question: Mapping[str, Any]) -> dict[str, Any]:
     """The plan of the statement that the question names, and what helps."""
+    if "django.conf" not in sys.modules:
+        return {"error": "the database is asked with Django's connections, and this app is no Django"}
     from django.db import close_old_connections
 
     name, text = int(question["name"], 16), str(question["sql"])

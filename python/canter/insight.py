@@ -49,6 +49,7 @@ _off = False
 _original: Any = None
 hook: _worker.Hook | None = None
 """What runs around each statement, once something is watched."""
+_is_wanted = False
 _is_own: dict[str, bool] = {}
 _places: dict[tuple[str, int], tuple[int, str]] = {}
 _captured: set[tuple[int, int, int]] = set()
@@ -60,7 +61,8 @@ _roots: tuple[str, ...] = ()
 
 def install() -> bool:
     """Watch the Django that was imported; false when there is none."""
-    global _original, _roots, hook
+    global _is_wanted, _original, _roots, hook
+    _is_wanted = True
     base = sys.modules.get("django.core.handlers.base")
     if base is None or _original is not None:
         return _original is not None
@@ -92,6 +94,11 @@ def install() -> bool:
     for name in ("_commit", "_rollback"):
         setattr(wrapper, name, _ending(getattr(wrapper, name), hook.end_transaction))
     return True
+
+
+def is_wanted() -> bool:
+    """Whether somebody has asked for the watch, whatever the app is."""
+    return _is_wanted
 
 
 def is_installed() -> bool:

@@ -58,6 +58,8 @@ class Application:
     sendable: Callable[[FileWrapper], tuple[int, int, int] | None] = field(default=sendable)
     report: _worker.Hook | None = None
     """Knows what the thread's request cost."""
+    reads_routes: bool = False
+    """Where nothing knows that: whether the app's routes are read from the environ."""
     current: Callable[[int, Any], tuple[str, str]] | None = None
     """Tells the route of a thread's request and the statement it waits for."""
     profile: Callable[..., str] | None = None
@@ -82,9 +84,10 @@ def run(app: Callable[..., Any], settings: WorkerSettings, fds: tuple[int, int, 
         app,
         environ,
         report=insight.hook if watched else None,
+        reads_routes=insight.is_wanted() and not watched,
         current=looking.current if watched else None,
         profile=profiler.sample,
-        ask=asked.answer if watched else None,
+        ask=asked.answer if insight.is_wanted() else None,
     )
     return _worker.serve(application, settings, fds)
 

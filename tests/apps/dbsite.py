@@ -16,6 +16,7 @@ if SITE.get("driver") == "psycopg2":
     # Django takes psycopg 3 where it can be imported.
     sys.modules["psycopg"] = None  # type: ignore[assignment]
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 
 
@@ -52,6 +53,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.signals import connection_created
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from reins import hold
 
 FACTS = {
     "backend": "pg_backend_pid()",
@@ -97,6 +99,14 @@ def opened(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"opened": created})
 
 
+async def later(request: HttpRequest) -> JsonResponse:
+    """A view that does not block, and statements that do."""
+    ask = sync_to_async(opened)
+    for _ in range(3):
+        await ask(request)
+    return JsonResponse({})
+
+
 def setting(request: HttpRequest) -> JsonResponse:
     """Leaves the session in another state than it was."""
     with connections["default"].cursor() as cursor:
@@ -114,6 +124,14 @@ def sleep(request: HttpRequest, seconds: str) -> JsonResponse:
     """A slow query."""
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT pg_sleep(%s)", [float(seconds)])
+    return JsonResponse({})
+
+
+def held(request: HttpRequest) -> JsonResponse:
+    """A transaction that goes on until the test lets it."""
+    with transaction.atomic(), connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 1")
+        hold("in a transaction")
     return JsonResponse({})
 
 
@@ -256,9 +274,11 @@ urlpatterns = [
     path("", show),
     path("at/<alias>/", show),
     path("opened/", opened),
+    path("later/", later),
     path("setting/", setting),
     path("timeout/", timeout),
     path("sleep/<seconds>/", sleep),
+    path("held/", held),
     path("trouble/", trouble),
     path("begin/<how>/", begin),
     path("iterate/", iterate),

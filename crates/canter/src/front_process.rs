@@ -8,6 +8,7 @@ mod collector;
 mod files;
 pub(crate) mod observed;
 mod pooled;
+mod pools;
 mod pressure;
 mod staff;
 mod visits;
@@ -152,7 +153,8 @@ async fn serve(
     }
     let files = files::of(config);
     let pages = tiers::below(pages(config, sizing), config);
-    let insight = observed::start(config, &dispatch, &processes, (&pooled, &pages), &profiler);
+    let beside = (&pooled, &pages, &profiler);
+    let insight = observed::start((config, sizing), &dispatch, &processes, beside);
     staff::connect(insight.as_deref(), &link, &dispatch, &pooled);
     let collector = Collector::start(config, insight.as_ref());
     let server = Server::start(

@@ -2,7 +2,7 @@
 //! group, and the texts of what is named for the first time.
 //! Leaves measuring to the worker, and what follows from it to `canter-insight`.
 //!
-//! Layout, little-endian: the numbers, then the route, then four lists, each with its length first.
+//! Layout, little-endian: the numbers, then the route, then five lists, each with its length first.
 //! It is told as far as there is room; nothing depends on it.
 
 use crate::wire::{Malformed, Reader};
@@ -35,6 +35,8 @@ pub struct Report {
     pub places: Vec<(u64, String)>,
     /// Statement, place, text.
     pub advice: Vec<(u64, u64, String)>,
+    /// How long statements took, by kind: what `canter-insight` counts in `operations`.
+    pub times: Vec<[u64; 12]>,
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -73,6 +75,20 @@ fn list<T>(
     (0..count).map(|_| read(rest)).collect()
 }
 
+fn put_numbers<const COUNT: usize>(out: &mut Vec<u8>, numbers: &[u64; COUNT]) {
+    for number in numbers {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+fn numbers<const COUNT: usize>(rest: &mut Reader<'_>) -> Result<[u64; COUNT], Malformed> {
+    let mut numbers = [0; COUNT];
+    for number in &mut numbers {
+        *number = rest.u64()?;
+    }
+    Ok(numbers)
+}
+
 impl Report {
     /// The message.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -83,11 +99,7 @@ impl Report {
             out.extend_from_slice(&number.to_le_bytes());
         }
         put_text(&mut out, &self.route);
-        put_list(&mut out, &self.groups, |out, group| {
-            for number in group {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-        });
+        put_list(&mut out, &self.groups, put_numbers);
         put_list(&mut out, &self.statements, |out, (name, bits, text)| {
             out.extend_from_slice(&name.to_le_bytes());
             out.push(*bits);
@@ -102,6 +114,7 @@ impl Report {
             out.extend_from_slice(&place.to_le_bytes());
             put_text(out, text);
         });
+        put_list(&mut out, &self.times, put_numbers);
         out
     }
 
@@ -119,18 +132,13 @@ impl Report {
             held_us: rest.u64()?,
             grown_kb: rest.u64()?.cast_signed(),
             route: text(&mut rest)?,
-            groups: list(&mut rest, |rest| {
-                let mut group = [0; 8];
-                for number in &mut group {
-                    *number = rest.u64()?;
-                }
-                Ok(group)
-            })?,
+            groups: list(&mut rest, numbers)?,
             statements: list(&mut rest, |rest| Ok((rest.u64()?, rest.u8()?, text(rest)?)))?,
             places: list(&mut rest, |rest| Ok((rest.u64()?, text(rest)?)))?,
             advice: list(&mut rest, |rest| {
                 Ok((rest.u64()?, rest.u64()?, text(rest)?))
             })?,
+            times: list(&mut rest, numbers)?,
         })
     }
 }
@@ -151,6 +159,7 @@ mod tests {
             statements: vec![(1, 3, "SELECT ?".to_owned())],
             places: vec![(2, "views.py\n4\nlist\nx".to_owned())],
             advice: vec![(1, 2, "é".to_owned())],
+            times: vec![[1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, u64::MAX]],
         }
     }
 

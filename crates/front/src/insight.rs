@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use canter_base::log::push_json_string;
 use canter_base::warn;
 use canter_channel::report::Report;
-use canter_channel::seen::Row;
+use canter_channel::seen;
 use canter_channel::trace::Trace;
 use canter_http::Method;
 use canter_insight::Phase::{App, BodyIn, Cache, Gil, Pool, Queue, Router, Sql};
 use canter_insight::forecast;
+use canter_insight::operations::Row;
 use canter_insight::otlp::{Resource, metrics};
 use canter_insight::show::Live;
 use canter_insight::statement::Traits;
@@ -259,6 +260,8 @@ impl Insight {
             queries = queries.saturating_add(seen.queries);
             writes = writes.saturating_add(seen.writes);
         }
+        let times = seen.iter().flat_map(|seen| &seen.times);
+        let times: Vec<Row> = report.times.iter().chain(times).copied().collect();
         let observation = Observation {
             method: method(facts.method),
             route: if trace.submitted.get().is_none() {
@@ -274,6 +277,7 @@ impl Insight {
             held_us: report.held_us,
             grown_kb: report.grown_kb,
             groups: &groups,
+            times: &times,
             same: facts.same.get(),
             release: trace.release.get(),
         };
@@ -408,7 +412,7 @@ fn group(row: &[u64; 8]) -> Group {
 }
 
 /// One that was seen on the wire: nobody knows from which line.
-fn seen_group(row: &Row) -> Group {
+fn seen_group(row: &seen::Row) -> Group {
     Group {
         statement: row.statement,
         place: 0,

@@ -5,6 +5,8 @@
 //! The slope is the middle one of all pairs of points (Theil and Sen): one large request, or a worker
 //! that was replaced, does not bend it as it would bend a line of least squares.
 
+pub mod threads;
+
 use std::time::Duration;
 
 use crate::routes::Route;

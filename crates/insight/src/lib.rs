@@ -7,6 +7,7 @@ pub mod forecast;
 pub mod histogram;
 pub mod history;
 pub mod observation;
+pub mod operations;
 pub mod otlp;
 pub mod phases;
 pub mod profile;

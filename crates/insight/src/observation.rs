@@ -1,6 +1,7 @@
 //! Owns what is told of one request that has ended.
 //! Leaves where it comes from to the front, and what follows from it to `site`.
 
+use crate::operations::Row;
 use crate::phases::Phases;
 use crate::statement::Traits;
 
@@ -53,6 +54,8 @@ pub struct Observation<'a> {
     pub same: Option<bool>,
     /// The statements by group.
     pub groups: &'a [Group],
+    /// How long each took, by kind.
+    pub times: &'a [Row],
     /// How often the app had been loaded when the worker that ran it was; None where nobody tells.
     pub release: Option<u32>,
 }

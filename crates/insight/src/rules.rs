@@ -44,6 +44,17 @@ impl Rule {
         }
     }
 
+    /// What helps whatever the app is made with; None where that is not known without looking.
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::NPlusOne => Some(
+                "ask once for all rows: join the table, or give the keys as one list (column = ANY(...), column IN (...))",
+            ),
+            Self::Redundant => Some("keep the first answer for the rest of the request"),
+            Self::Slow | Self::Holding | Self::More => None,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 5] = [
         Self::NPlusOne,

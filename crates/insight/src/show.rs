@@ -7,6 +7,7 @@ pub mod prometheus;
 pub mod snapshot;
 pub mod top;
 
+use crate::forecast::threads::Threads;
 use crate::history::Gauges;
 
 /// The dashboard: one page that needs nothing else. `NONCE` stands where the policy's nonce goes.
@@ -27,12 +28,25 @@ pub struct Live {
     pub memory_limit_kb: u64,
     /// The processes.
     pub processes: Vec<Process>,
+    /// The workers' threads, where it is known what one takes.
+    pub threads: Option<Threads>,
     /// Requests under way for a while, the oldest first.
     pub running: Vec<Running>,
     /// The pool of database connections; None where there is none.
     pub pool: Option<Pool>,
+    /// The same by database, as metrics have it.
+    pub pools: Vec<Connections>,
     /// The page cache; None where nothing is stored.
     pub cache: Option<Cache>,
+}
+
+impl Live {
+    /// What the threads take, for people; empty where nobody knows.
+    pub fn threads_sentence(&self) -> String {
+        let (used, limit) = (self.gauges.memory_kb.into(), self.memory_limit_kb);
+        let told = self.threads.map(|threads| threads.sentence(used, limit));
+        told.unwrap_or_default()
+    }
 }
 
 /// One process.
@@ -79,6 +93,38 @@ pub struct Pool {
     pub clients: (u32, u32),
     /// Microseconds waited in all.
     pub waited_us: u64,
+}
+
+/// The connections of a pool to one database, and what was done with them since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    /// Server and database.
+    pub name: String,
+    /// Those that are in use.
+    pub used: u32,
+    /// Those that are not.
+    pub idle: u32,
+    /// The most there may be to the server.
+    pub max: u32,
+    /// Clients that wait for one.
+    pub pending: u32,
+    /// Clients that waited in vain.
+    pub timeouts: u64,
+    /// How long clients waited; those that did not are in the first step.
+    pub wait: Spread,
+    /// How long they were used at a time.
+    pub used_for: Spread,
+}
+
+/// Durations by step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// The upper ends of the steps in microseconds.
+    pub bounds_us: &'static [u64],
+    /// How many in each, and one more for what was longer.
+    pub counts: Vec<u64>,
+    /// All together in microseconds.
+    pub total_us: u64,
 }
 
 /// The page cache in memory, since the start.

@@ -8,6 +8,7 @@ use crate::findings::{Findings, Key, identity};
 use crate::forecast;
 use crate::history::{Gauges, History};
 use crate::observation::{Group, Name, Observation, Place, Told};
+use crate::operations::Operations;
 use crate::phases::{PHASES, Phases};
 use crate::releases::Before;
 use crate::routes::{Answers, Route, Routes, is_timeout};
@@ -23,6 +24,8 @@ const MOST_PLACES: usize = 1000;
 const MOST_ADVICE: usize = 300;
 /// Findings that are told as mended.
 const MOST_MENDED: usize = 20;
+/// Places of one statement that are told apart.
+const MOST_ASKING: usize = 4;
 /// The most bytes of a piece of advice.
 const MOST_ADVICE_TEXT: usize = 600;
 
@@ -41,12 +44,54 @@ pub struct Counted {
     pub max_us: u64,
     /// Runs, and microseconds in them, by the hour.
     hour: (Window<4>, Window<4>),
+    /// Where it was asked for, those that came first.
+    asked: Vec<Asked>,
+}
+
+/// A statement's runs from one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Where in the app's code; 0 for what was seen on the wire alone.
+    pub place: Name,
+    /// How often.
+    pub calls: u64,
+    /// Microseconds in the database.
+    pub total_us: u64,
 }
 
 impl Counted {
     /// Runs of the last hour, and microseconds in them.
     pub fn last_hour(&self, now_s: u64) -> (u64, u64) {
         (self.hour.0.sum(now_s), self.hour.1.sum(now_s))
+    }
+
+    /// Where it was asked for, the dearest first.
+    pub fn asked(&self) -> Vec<Asked> {
+        let mut asked = self.asked.clone();
+        asked.sort_by_key(|it| std::cmp::Reverse(it.total_us));
+        asked
+    }
+
+    /// The same statement at a place in one request.
+    fn add(&mut self, now_s: u64, group: &Group) {
+        let calls = u64::from(group.count);
+        self.calls += calls;
+        self.total_us = self.total_us.saturating_add(group.total_us);
+        self.max_us = self.max_us.max(group.max_us);
+        self.hour.0.add(now_s, calls);
+        self.hour.1.add(now_s, group.total_us);
+        let known = self.asked.iter().position(|it| it.place == group.place);
+        let at = known.unwrap_or(self.asked.len());
+        if at == self.asked.len() && at < MOST_ASKING {
+            self.asked.push(Asked {
+                place: group.place,
+                ..Asked::default()
+            });
+        }
+        if let Some(asked) = self.asked.get_mut(at) {
+            asked.calls += calls;
+            asked.total_us = asked.total_us.saturating_add(group.total_us);
+        }
     }
 }
 
@@ -67,6 +112,7 @@ pub struct Site {
     /// How many requests were observed.
     observed: u64,
     routes: Routes,
+    operations: Operations,
     hour: Hour,
     findings: Findings,
     history: History,
@@ -108,6 +154,7 @@ impl Site {
             total_us: 0,
             max_us: 0,
             hour: Default::default(),
+            asked: Vec::new(),
         });
     }
 
@@ -144,6 +191,7 @@ impl Site {
     pub fn observe(&mut self, now_s: u64, observation: &Observation<'_>) -> bool {
         let wall = observation.phases.wall_us();
         self.observed += 1;
+        self.operations.add(observation.times);
         self.hour.requests.add(now_s, 1);
         for (window, us) in self.hour.phases.iter_mut().zip(observation.phases.0) {
             window.add(now_s, us);
@@ -194,11 +242,7 @@ impl Site {
             }
             if let Some(counted) = self.statements.get_mut(&group.statement) {
                 counted.seen = self.observed;
-                counted.calls += u64::from(group.count);
-                counted.total_us = counted.total_us.saturating_add(group.total_us);
-                counted.max_us = counted.max_us.max(group.max_us);
-                counted.hour.0.add(now.0, group.count.into());
-                counted.hour.1.add(now.0, group.total_us);
+                counted.add(now.0, group);
                 traits = counted.told.traits;
             }
             if let Some(verdict) = judge(group, traits) {
@@ -319,9 +363,19 @@ impl Site {
         (self.hour.requests.sum(now_s), Phases(phases))
     }
 
+    /// Seconds that the last hour really has: of requests, and of a statement's runs.
+    pub fn hour_s(now_s: u64) -> (u64, u64) {
+        (<Window>::seconds(now_s, 0), Window::<4>::seconds(now_s, 0))
+    }
+
     /// The routes, in order of appearance.
     pub fn routes(&self) -> &[Route] {
         self.routes.rows()
+    }
+
+    /// How long statements took, by kind.
+    pub fn operations(&self) -> &Operations {
+        &self.operations
     }
 
     /// The statements by time in the database, the dearest first.
@@ -384,10 +438,7 @@ impl Site {
                 place,
                 rule: key.rule,
                 statement: self.statements.get(&key.statement).map(|it| &it.told),
-                advice: self
-                    .advice
-                    .get(&(key.statement, key.place))
-                    .map(|(_, text)| text.as_str()),
+                advice: self.advised(key),
                 lost_per_hour_us: finding.lost_per_hour_us(now_s, 0),
                 finding,
             })
@@ -395,13 +446,20 @@ impl Site {
         told.collect()
     }
 
+    /// What helps: what the worker told, and where it saw nothing what holds for any code.
+    fn advised(&self, key: Key) -> Option<&str> {
+        let told = self.advice.get(&(key.statement, key.place));
+        let general = || key.rule.remedy().filter(|_| key.place == 0);
+        told.map(|(_, text)| text.as_str()).or_else(general)
+    }
+
     /// Bytes that are held, about: for the bound on memory.
     pub fn bytes(&self) -> usize {
         let text = |string: &String| string.capacity() + size_of::<String>();
-        let statements = self
-            .statements
-            .values()
-            .map(|it| text(&it.told.text) + 96 + 2 * size_of::<Window<4>>());
+        let statements = self.statements.values().map(|it| {
+            let asked = it.asked.capacity() * size_of::<Asked>();
+            text(&it.told.text) + 96 + 2 * size_of::<Window<4>>() + asked
+        });
         let places = self.places.values();
         let places =
             places.map(|(_, it)| text(&it.file) + text(&it.function) + text(&it.source) + 40);
@@ -417,6 +475,7 @@ impl Site {
                 .values()
                 .map(|it| text(&it.1) + 40)
                 .sum::<usize>()
+            + self.operations.bytes()
             + self.findings.len() * (size_of::<crate::findings::Finding>() + 64)
             + points.iter().sum::<usize>() * size_of::<crate::history::Point>()
     }

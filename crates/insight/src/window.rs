@@ -65,14 +65,17 @@ impl<const PARTS: usize> Window<PARTS> {
         parts.fold(0_u64, |sum, part| sum.saturating_add(*part))
     }
 
+    /// Seconds that [`Window::sum`] speaks of, when counting began at `since_s`: up to an hour.
+    pub fn seconds(now_s: u64, since_s: u64) -> u64 {
+        // The oldest part is whole, the newest is not: eleven of twelve and a piece.
+        let window = (PARTS as u64 - 1) * Self::PART_S + now_s % Self::PART_S + 1;
+        let seen = now_s.saturating_sub(since_s);
+        seen.clamp(LEAST_S, window.max(LEAST_S))
+    }
+
     /// What an hour comes to, when counting began at `since_s`.
     pub fn per_hour(&self, now_s: u64, since_s: u64) -> u64 {
-        let sum = self.sum(now_s);
-        // The oldest part is whole, the newest is not: eleven and a piece.
-        let window = (PARTS as u64 - 1) * Self::PART_S + now_s % Self::PART_S + 1;
-        let seen = now_s
-            .saturating_sub(since_s)
-            .clamp(LEAST_S, window.max(LEAST_S));
+        let (sum, seen) = (self.sum(now_s), Self::seconds(now_s, since_s));
         (u128::from(sum) * 3600 / u128::from(seen)).min(u128::from(u64::MAX)) as u64
     }
 }
@@ -101,5 +104,20 @@ mod tests {
         window.add(u64::MAX / 2, u64::MAX);
         window.add(u64::MAX / 2, u64::MAX);
         assert_eq!(window.per_hour(u64::MAX / 2, 0), u64::MAX);
+    }
+
+    #[test]
+    fn a_sum_says_of_how_many_seconds_it_is() {
+        let rows = [
+            (0, LEAST_S, LEAST_S),
+            (1000, 1000, 1000),
+            // A new part has just begun, and the oldest is gone.
+            (7200, 3301, 2701),
+            (7200 + 899, 3600, 3600),
+        ];
+        for (now_s, twelve, four) in rows {
+            let told = (<Window>::seconds(now_s, 0), Window::<4>::seconds(now_s, 0));
+            assert_eq!(told, (twelve, four), "{now_s}");
+        }
     }
 }

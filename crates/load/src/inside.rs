@@ -33,6 +33,8 @@ pub struct Sample {
     pub at: Duration,
     /// Those of `READ` that the snapshot had.
     pub numbers: Vec<(&'static str, f64)>,
+    /// The statement that most of the requests under way waited for, without values, and how many did.
+    pub waits: Option<(String, u32)>,
 }
 
 impl Sample {
@@ -103,6 +105,7 @@ fn watch(door: &Door, path: &str, over: &AtomicBool) -> Inside {
                 inside.samples.push(Sample {
                     at: begin.elapsed(),
                     numbers: numbers(&value),
+                    waits: waits(&value),
                 });
                 inside.first.get_or_insert_with(|| counts(&value));
                 inside.last = Some(value);
@@ -185,14 +188,29 @@ fn read(mut stream: impl Read) -> Result<(u16, Vec<u8>), String> {
 
 /// The counts of a snapshot, which is far larger.
 fn counts(value: &Value) -> Value {
-    let routes = value.get("routes").and_then(Value::as_array);
-    let routes = routes.into_iter().flatten();
-    let routes =
-        routes.map(|route| json!({"label": route.get("label"), "requests": route.get("requests")}));
+    let list = |value: &Value, key: &str, kept: &[&str]| -> Vec<Value> {
+        let rows = value.get(key).and_then(Value::as_array);
+        let rows = rows.into_iter().flatten().map(|row| only(row, kept));
+        rows.collect()
+    };
+    let mut statements = list(value, "statements", &["id", "calls", "total_ms", "places"]);
+    for statement in &mut statements {
+        let places = list(statement, "places", &["file", "line", "calls", "total_ms"]);
+        statement["places"] = places.into();
+    }
     json!({
         "total": {"phases_ms": value.pointer("/total/phases_ms")},
-        "routes": routes.collect::<Vec<_>>(),
+        "routes": list(value, "routes", &["label", "requests"]),
+        "statements": statements,
     })
+}
+
+/// These members of an object, as far as it has them.
+fn only(row: &Value, kept: &[&str]) -> Value {
+    let members = kept
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), row.get(key)?.clone())));
+    Value::Object(members.collect())
 }
 
 /// Milliseconds that requests spent in each phase between two snapshots.
@@ -213,6 +231,21 @@ pub fn phases(before: Option<&Value>, after: Option<&Value>) -> Vec<(String, f64
         Some((name, number(&is, at) - number(&was, at)))
     })
     .collect()
+}
+
+/// The statement that most of the requests wait for that run for a second or more.
+fn waits(value: &Value) -> Option<(String, u32)> {
+    let running = value.get("running").and_then(Value::as_array)?.iter();
+    let mut counts: Vec<(&str, u32)> = Vec::new();
+    for sql in running.filter_map(|one| one.get("sql")?.as_str()) {
+        match counts.iter_mut().find(|(known, _)| *known == sql) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((sql, 1)),
+        }
+    }
+    counts.retain(|(sql, _)| !sql.is_empty());
+    let (sql, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    Some((sql.to_owned(), count))
 }
 
 fn numbers(value: &Value) -> Vec<(&'static str, f64)> {
@@ -238,12 +271,24 @@ mod tests {
     }
 
     #[test]
+    fn a5_what_most_of_the_requests_wait_for_is_told() {
+        let running = ["", "SELECT b", "SELECT a", "SELECT b", "", ""];
+        let running = running.map(|sql| json!({"sql": sql}));
+        let told = waits(&json!({"running": running}));
+        assert_eq!(told, Some(("SELECT b".to_owned(), 2)));
+        for nothing in [json!({}), json!({"running": [{"sql": ""}, {}, 5]})] {
+            assert_eq!(waits(&nothing), None);
+        }
+    }
+
+    #[test]
     fn a_snapshot_becomes_numbers_with_names() {
         let value =
             serde_json::json!({"now": {"queued": 3, "running": "x"}, "up": 1.5, "list": [1]});
         let sample = Sample {
             at: Duration::ZERO,
             numbers: numbers(&value),
+            waits: None,
         };
         assert_eq!(sample.get("now.queued"), Some(3.0));
         for absent in ["now.running", "pool.waiting", "up"] {

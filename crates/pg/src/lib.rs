@@ -30,5 +30,6 @@ pub mod wire;
 pub use bill::{Billed, Bills};
 pub use console::{Answer, Order, Shutdown};
 pub use door::Door;
+pub use pool::{BOUNDS_US, Histogram, PoolStats};
 pub use pooler::{Pooler, PoolerStats};
 pub use settings::{Owner, Refresh, Settings};

@@ -1,24 +1,73 @@
 //! Owns telling the front what a request cost, just before its answer's last record.
 //! Leaves measuring to `hook`, and what the record looks like to the channel.
 
+use std::cell::RefCell;
+
+use canter_channel::report::Report;
 use canter_channel::{Kind, SlotId};
 use canter_insight::statement::{self, Dialect};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
 
 use crate::outbox::record;
 use crate::worker::Worker;
 
+thread_local! {
+    /// The route of this thread's request, as an app that is no Django has noted it.
+    static ROUTE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 /// Tells what the calling thread's request cost, if the app is watched. Nothing waits for it: where
 /// there is no room it is not told.
 pub(crate) fn send(py: Python<'_>, worker: &Worker, slot: SlotId, number: u64) {
-    let Some(hook) = &worker.report else {
-        return;
+    let report = match &worker.report {
+        Some(hook) => hook.get().take(py),
+        None => noted(worker),
     };
-    if let Some(mut report) = hook.get().take(py) {
+    if let Some(mut report) = report {
         report.grown_kb = worker.growth.of_request();
         let head = record(Kind::Report, false, slot, number);
         worker.outbox.offer(head, &report.to_bytes());
     }
+}
+
+/// What is known of a request of an app that is no Django; most note no route, and cost nothing.
+fn noted(worker: &Worker) -> Option<Report> {
+    let route = worker.reads_routes.then(|| ROUTE.take())?;
+    (!route.is_empty()).then(|| Report {
+        route,
+        ..Report::default()
+    })
+}
+
+/// Looks for the route of the calling thread's request where frameworks note it; the app has been called.
+pub(crate) fn note_route(worker: &Worker, environ: &Bound<'_, PyDict>) {
+    if worker.reads_routes {
+        let route = route(environ).ok().flatten().unwrap_or_default();
+        ROUTE.set(route);
+    }
+}
+
+/// The pattern of the address, never the address itself: by the app's own word, by Bottle's, by that of
+/// Werkzeug, which Flask is made with.
+fn route(environ: &Bound<'_, PyDict>) -> PyResult<Option<String>> {
+    let py = environ.py();
+    let rule = intern!(py, "rule");
+    let found = if let Some(own) = environ.get_item(intern!(py, "canter.route"))? {
+        own
+    } else if let Some(route) = environ.get_item(intern!(py, "bottle.route"))? {
+        route.getattr(rule)?
+    } else if let Some(request) = environ.get_item(intern!(py, "werkzeug.request"))? {
+        let url_rule = request.getattr(intern!(py, "url_rule"))?;
+        if url_rule.is_none() {
+            return Ok(None);
+        }
+        url_rule.getattr(rule)?
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(found.cast::<PyString>()?.to_str()?.to_owned()))
 }
 
 /// A statement without its values: its name, what it does, its text.

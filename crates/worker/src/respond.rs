@@ -16,6 +16,7 @@ use crate::around;
 use crate::chunks::{bytes_of, is_whole, iterate, sendable_file};
 use crate::environ::Made;
 use crate::failure;
+use crate::report;
 use crate::ring_reader::Job;
 use crate::worker::Worker;
 
@@ -83,6 +84,7 @@ fn run_app(
     }
     around::begin(py);
     let result = app.bind(py).call1((&made.environ, answer));
+    report::note_route(worker, &made.environ);
     let (result, outcome) = match result {
         Ok(result) => {
             let outcome = send_body(py, worker, &result, answer.get());

@@ -48,6 +48,7 @@ pub(crate) struct Application {
     file_wrapper: Py<PyAny>,
     sendable: Py<PyAny>,
     report: Option<Py<Hook>>,
+    reads_routes: bool,
     current: Option<Py<PyAny>>,
     profile: Option<Py<PyAny>>,
     ask: Option<Py<PyAny>>,
@@ -66,6 +67,8 @@ pub(crate) struct Worker {
     pub sendable: Py<PyAny>,
     /// Knows what this thread's request cost: `canter.insight.hook`.
     pub report: Option<Py<Hook>>,
+    /// Routes are read from the environ: somebody wants them, and no hook tells.
+    pub reads_routes: bool,
     pub growth: Growth,
     /// Tells the route of a thread's request and the statement it waits for: `canter.looking.current`.
     pub current: Option<Py<PyAny>>,
@@ -239,6 +242,7 @@ fn build(
         file_wrapper: application.file_wrapper,
         sendable: application.sendable,
         report: application.report,
+        reads_routes: application.reads_routes,
         growth: Growth::default(),
         current: application.current,
         profile: application.profile,

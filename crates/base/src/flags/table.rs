@@ -203,7 +203,7 @@ const REPORT: &[Flag] = &[
     flag(
         "inside",
         "URL",
-        "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running` and `pool.waiting` at their highest, and what was counted between the first answer and the last: the times `total.phases_ms` with their names in `phases`, and `findings` with `requests` of their `routes`. A Canter of this user on this machine is found and asked if left out; `off` asks nobody.",
+        "Where the server tells about itself: the URL of a JSON object on this machine, asked each second; the report says what it says held it back. Read are `now.queued`, `now.running` and `pool.waiting` at their highest, and what was counted between the first answer and the last: the times `total.phases_ms` with their names in `phases`, and `findings` with `requests` of their `routes`, and `statements` with `total_ms`, `calls` and `places`; of `running` the `sql`, for the first time-out. A Canter of this user on this machine is found and asked if left out; `off` asks nobody.",
     ),
     QUIET,
 ];

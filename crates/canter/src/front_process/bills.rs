@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use canter_channel::trace::Trace;
+use canter_insight::operations::{self, What};
 use canter_insight::statement::{Dialect, Traits, strip};
 use canter_pg::Billed;
 
@@ -27,6 +28,8 @@ pub fn note(trace: &Trace, billed: Billed<'_>) {
                 return;
             }
             let statement = strip(sql, Dialect::Postgres);
+            let what = What::of("postgresql", &statement);
+            operations::count(&mut seen.times, what, us(took));
             // All values are counted together here, so that keys are not told from what is asked in pieces.
             let traits = Traits {
                 keyed: false,
@@ -75,6 +78,8 @@ mod tests {
         let seen = trace.seen.borrow();
         let seen = seen.as_ref().unwrap();
         assert_eq!((seen.queries, seen.us), (1, 60));
+        // What only begins or ends a transaction is no operation.
+        assert_eq!((seen.times.len(), seen.times[0][1]), (1, 30));
         assert!(!seen.rows[0].text.contains("hunter2"), "{:?}", seen.rows);
     }
 }

@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use canter_base::options::Config;
+use canter_base::sizing::Sizing;
 use canter_base::{debug, warn};
 use canter_front::{Insight, Pages, Profiler};
-use canter_insight::show::{Cache, Live, Pool, Process, Running};
+use canter_insight::forecast::threads::{Cost, Threads};
+use canter_insight::show::{Cache, Live, Process, Running};
 use canter_workers::dispatch::{Dispatch, Notice, Reason, WorkerId};
 
 use super::pooled::Pooled;
+use super::pools;
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -32,7 +35,7 @@ const MOST_SHOWN: usize = 50;
 
 /// The processes by name, shared with the thread that measures them.
 #[derive(Clone, Default)]
-pub struct Processes(Arc<Mutex<BTreeMap<u32, Process>>>);
+pub struct Processes(Arc<Mutex<BTreeMap<u32, Process>>>, Arc<Mutex<Cost>>);
 
 impl Processes {
     fn with<T>(&self, use_it: impl FnOnce(&mut BTreeMap<u32, Process>) -> T) -> T {
@@ -94,6 +97,38 @@ impl Processes {
         self.with(|all| all.values().filter_map(large).collect())
     }
 
+    /// The threads of all workers, of which each may have so many; None where nobody knows what one takes.
+    fn threads(&self, most: u32) -> Option<Threads> {
+        let cost = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let each_kb = cost.each_kb()?;
+        drop(cost);
+        self.with(|all| {
+            let workers = all.values().filter(|one| is_worker(one));
+            // One of them runs no requests.
+            let threads: Vec<u32> = workers.map(|one| one.threads.saturating_sub(1)).collect();
+            let count = threads.len() as u32;
+            Some(Threads {
+                now: threads.iter().sum(),
+                most: most.saturating_mul(count),
+                workers: count,
+                each_kb,
+            })
+        })
+    }
+
+    /// What all of them map, which is cheap to know.
+    fn measure_resident(&self) {
+        let pids: Vec<u32> = self.with(|all| all.keys().copied().collect());
+        for pid in pids {
+            let resident = resident_kb(pid);
+            self.with(|all| {
+                if let Some(process) = all.get_mut(&pid) {
+                    process.memory_kb[2] = resident;
+                }
+            });
+        }
+    }
+
     fn measure(&self) {
         let pids: Vec<u32> = self.with(|all| all.keys().copied().collect());
         for pid in pids {
@@ -108,16 +143,34 @@ impl Processes {
                 }
             });
         }
+        self.note_threads();
     }
+
+    /// Remembers how many threads each worker has and what it keeps for itself.
+    fn note_threads(&self) {
+        let workers: Vec<_> = self.with(|all| {
+            let workers = all.values().filter(|one| is_worker(one));
+            let workers = workers.map(|one| (one.pid, one.threads, one.memory_kb[1]));
+            workers.collect()
+        });
+        let mut cost = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        cost.keep(|pid| workers.iter().any(|(worker, ..)| *worker == pid));
+        for (pid, threads, own_kb) in workers {
+            cost.add(pid, threads, own_kb);
+        }
+    }
+}
+
+fn is_worker(process: &Process) -> bool {
+    process.name.starts_with("worker ")
 }
 
 /// Gathers what is known of requests, if that is wanted.
 pub fn start(
-    config: &Config,
+    (config, sizing): (&Config, &Sizing),
     dispatch: &Dispatch,
     processes: &Processes,
-    (pooled, pages): (&Pooled, &Pages),
-    profiler: &Rc<Profiler>,
+    (pooled, pages, profiler): (&Pooled, &Pages, &Rc<Profiler>),
 ) -> Option<Rc<Insight>> {
     let most_kb = config.max_memory_per_worker.0 / 1024;
     if config.insight || most_kb > 0 {
@@ -138,6 +191,7 @@ pub fn start(
     let pooled = pooled.clone();
     let shown = pages.clone();
     let token = config.admin_token.as_ref().map(|token| token.0.clone());
+    let most_threads = sizing.threads;
     let live = move |live: &mut Live| {
         let (queued, running) = dispatch.load();
         live.gauges.queued = queued as u32;
@@ -146,8 +200,13 @@ pub fn start(
         live.processes = processes.with(|all| all.values().cloned().collect());
         let memory = live.processes.iter().map(|process| process.memory_kb[0]);
         live.gauges.memory_kb = u32::try_from(memory.sum::<u64>()).unwrap_or(u32::MAX);
+        let most = dispatch.threads().map_or(most_threads, u32::from);
+        live.threads = processes.threads(most);
         live.running = running_now(&dispatch, live.watched);
-        live.pool = pool.stats().map(|stats| summed(&stats));
+        if let Some(stats) = pool.stats() {
+            live.pool = Some(pools::summed(&stats));
+            live.pools = pools::connections(&stats);
+        }
         live.cache = shown.is_on().then(|| cache(&shown));
     };
     let pages = pages.clone();
@@ -211,18 +270,6 @@ fn running_now(dispatch: &Dispatch, watched: bool) -> Vec<Running> {
     shown.collect()
 }
 
-fn summed(stats: &canter_pg::PoolerStats) -> Pool {
-    let mut pool = Pool::default();
-    for one in &stats.pools {
-        pool.servers.0 += one.active + one.idle;
-        pool.servers.1 += one.active;
-        pool.clients.0 += one.clients;
-        pool.clients.1 += one.waiting;
-        pool.waited_us = pool.waited_us.saturating_add(one.wait_time.sum_us);
-    }
-    pool
-}
-
 fn cache(pages: &Pages) -> Cache {
     let stats = pages.stats();
     Cache {
@@ -247,6 +294,7 @@ fn measure_for_ever(processes: Processes, most_kb: u64) {
             // A worker that has just come is measured soon, all others in their time.
             while measured.elapsed() < MEMORY && !processes.any_is_new() {
                 std::thread::sleep(TICK);
+                processes.measure_resident();
                 if measured.elapsed() >= LARGE && processes.any_is_large(most_kb) {
                     break;
                 }
@@ -304,6 +352,43 @@ mod tests {
         assert!(threads_of(std::process::id()) >= 1);
         assert_eq!(memory_of(u32::MAX), [0; 3]);
         assert!(resident_kb(std::process::id()) >= uss / 2 && resident_kb(u32::MAX) == 0);
+    }
+
+    #[test]
+    fn d6_what_a_process_maps_is_looked_at_apart_from_what_is_dear_to_know() {
+        let processes = Processes::default();
+        processes.adopt(WorkerId(1), std::process::id());
+        processes.measure_resident();
+        let told = || processes.with(|all| all.values().next().unwrap().memory_kb);
+        let [pss, uss, rss] = told();
+        assert!(pss == 0 && uss == 0 && rss > 0, "{pss} {uss} {rss}");
+        processes.measure();
+        assert!(told()[0] > 0);
+    }
+
+    #[test]
+    fn d6_the_threads_of_workers_are_counted_with_what_one_takes() {
+        let processes = Processes::default();
+        processes.add(1, "front".to_owned());
+        processes.adopt(WorkerId(1), 11);
+        processes.adopt(WorkerId(2), 12);
+        assert_eq!(processes.threads(20), None);
+        for threads in [3, 9, 3, 9] {
+            processes.with(|all| {
+                for process in all.values_mut() {
+                    process.threads = threads;
+                    process.memory_kb[1] = 40_000 + 500 * u64::from(threads);
+                }
+            });
+            processes.note_threads();
+        }
+        let wanted = Threads {
+            now: 16,
+            most: 40,
+            workers: 2,
+            each_kb: 500,
+        };
+        assert_eq!(processes.threads(20), Some(wanted));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! OpenTelemetry where it has one. Sums are cumulative, from the start of the front on.
 //! Leaves what is counted to `site`. Field numbers: `metrics.proto`.
 
+mod database;
+
 use super::Resource;
 use super::wire::Message;
 use crate::phases::Phase;
@@ -35,6 +37,7 @@ pub fn request(resource: &Resource, site: &Site, live: &Live, time: Span) -> Vec
                 histogram.count(2, CUMULATIVE);
             });
         });
+        database::operations(scope, site, time);
         sum(scope, "canter.request.queries", "{query}", |sum| {
             for route in routes {
                 sum.nested(1, |point| {
@@ -96,28 +99,7 @@ fn moments(scope: &mut Message, live: &Live, time: Span) {
             }
         }
     });
-    let Some(pool) = &live.pool else { return };
-    // https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
-    let (servers, used) = pool.servers;
-    let name = "db.client.connection.count";
-    level(scope, name, "{connection}", |told| {
-        for (state, count) in [("used", used), ("idle", servers.saturating_sub(used))] {
-            told.nested(1, |point| {
-                point.attribute(7, "db.client.connection.pool.name", "canter");
-                point.attribute(7, "db.client.connection.state", state);
-                stamps(point, time);
-                point.fixed(6, count.into());
-            });
-        }
-    });
-    let name = "db.client.connection.pending_requests";
-    level(scope, name, "{request}", |told| {
-        told.nested(1, |point| {
-            point.attribute(7, "db.client.connection.pool.name", "canter");
-            stamps(point, time);
-            point.fixed(6, pool.clients.1.into());
-        });
-    });
+    database::pools(scope, live, time);
 }
 
 fn metric(scope: &mut Message, name: &str, unit: &str, data: impl FnOnce(&mut Message)) {
@@ -192,7 +174,7 @@ fn seconds(us: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::show::Pool;
+    use crate::show::Connections;
 
     /// The kind of data of a metric: the field that follows its name and unit.
     fn kind(message: &[u8], name: &str, unit: &str) -> Option<u8> {
@@ -207,7 +189,7 @@ mod tests {
     #[test]
     fn d3_what_rises_and_falls_and_can_be_added_is_a_sum() {
         let live = Live {
-            pool: Some(Pool::default()),
+            pools: vec![Connections::default()],
             ..Live::default()
         };
         let time = Span {
@@ -217,7 +199,12 @@ mod tests {
         let message = request(&Resource::default(), &Site::new(), &live, time);
         for (name, unit, field) in [
             ("db.client.connection.count", "{connection}", 7),
+            ("db.client.connection.max", "{connection}", 7),
             ("db.client.connection.pending_requests", "{request}", 7),
+            ("db.client.connection.timeouts", "{timeout}", 7),
+            ("db.client.connection.wait_time", "s", 9),
+            ("db.client.connection.use_time", "s", 9),
+            ("db.client.operation.duration", "s", 9),
             ("canter.requests.queued", "{request}", 5),
             ("http.server.request.duration", "s", 9),
         ] {

@@ -5,6 +5,8 @@
 //! The boundaries OpenTelemetry recommends end at 10 s; these go on to 60 s, or every request that
 //! a router gave up on would hide in `+Inf`.
 
+pub mod database;
+
 use std::fmt::Write as _;
 
 use crate::phases::Phase;
@@ -94,7 +96,7 @@ pub const BOUNDS_MS: [u64; 19] = [
 /// All of it.
 pub fn text(site: &Site, live: &Live) -> String {
     let mut out = String::with_capacity(16 * 1024);
-    for (name, kind, help) in METRICS {
+    for (name, kind, help) in METRICS.iter().chain(&database::METRICS) {
         let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         let _ = metric(&mut out, name, site, live);
     }
@@ -168,7 +170,8 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
                 writeln!(out, "{name}{{rule=\"{word}\"}} {}", Seconds(lost))
             })
         }
-        _ => gauge(out, live.now_s),
+        "canter_uptime_seconds" => gauge(out, live.now_s),
+        _ => database::metric(out, name, site, live).unwrap_or(Ok(())),
     }
 }
 
@@ -268,7 +271,7 @@ mod tests {
                 ..Live::default()
             },
         );
-        for (name, kind, _) in METRICS {
+        for (name, kind, _) in METRICS.iter().chain(&database::METRICS) {
             assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
         }
         assert!(!text.lines().any(|line| line.starts_with("forged")));
@@ -286,6 +289,6 @@ mod tests {
             "phase_seconds_total{{{route},phase=\"app\"}} 31\n"
         )));
         assert_eq!(text.matches("phase=").count(), PHASES);
-        assert!(text.ends_with("canter_uptime_seconds 7\n"));
+        assert!(text.contains("\ncanter_uptime_seconds 7\n"));
     }
 }

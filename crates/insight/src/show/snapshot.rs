@@ -2,11 +2,12 @@
 //! Leaves what is in it to `site`.
 
 use crate::history::{Point, STEPS_S};
+use crate::observation::Place;
 use crate::phases::{Phase, Phases};
 use crate::routes::Route;
 use crate::show::Live;
 use crate::show::json::Json;
-use crate::site::{Seen, Site};
+use crate::site::{Asked, Seen, Site};
 
 /// Statements that are shown.
 const MOST_STATEMENTS: usize = 50;
@@ -20,30 +21,14 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
         json.text("version", live.version);
         json.number("uptime_s", live.now_s);
         now(json, live);
-        if let Some(left) = site.memory_left_s(live.memory_limit_kb) {
-            json.number("memory_left_s", left);
-            json.text("memory_sentence", &crate::forecast::sentence(left));
-        }
-        if let Some(route) = site.grows_most().first() {
-            json.text("growth_sentence", &crate::forecast::grown(route));
-        }
+        memory(json, site, live);
         if let Some(total) = site.total() {
             json.text("sentence", &total.phases.sentence());
             json.key("total", |json| route(json, &total, live));
         } else {
             json.text("sentence", &Phases::default().sentence());
         }
-        let (requests, phases) = site.last_hour(live.now_s);
-        json.key("hour", |json| {
-            json.object(|json| {
-                json.number("requests", requests);
-                json.list("phases_ms", |json| {
-                    for us in phases.0 {
-                        json.element(us / 1000);
-                    }
-                });
-            });
-        });
+        hour(json, site, live);
         json.list("phases", |json| {
             for phase in Phase::ALL {
                 json.text_element(phase.word());
@@ -62,20 +47,7 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
             }
         });
         mended(json, site, live.now_s);
-        json.list("statements", |json| {
-            for (name, counted) in site.statements().iter().take(MOST_STATEMENTS) {
-                json.object(|json| {
-                    json.text("id", &format!("{name:016x}"));
-                    json.text("sql", &counted.told.text);
-                    json.number("calls", counted.calls);
-                    let (calls, us) = counted.last_hour(live.now_s);
-                    json.number("calls_hour", calls);
-                    json.ms("hour_ms", us);
-                    json.ms("total_ms", counted.total_us);
-                    json.ms("max_ms", counted.max_us);
-                });
-            }
-        });
+        statements(json, site, live);
         for (name, coarse, step) in [("recent", false, STEPS_S[0]), ("day", true, STEPS_S[1])] {
             json.key(name, |json| {
                 json.object(|json| {
@@ -93,6 +65,79 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
         }
     });
     json.into_text()
+}
+
+/// What memory will come to.
+fn memory(json: &mut Json, site: &Site, live: &Live) {
+    if let Some(left) = site.memory_left_s(live.memory_limit_kb) {
+        json.number("memory_left_s", left);
+        json.text("memory_sentence", &crate::forecast::sentence(left));
+    }
+    if let Some(route) = site.grows_most().first() {
+        json.text("growth_sentence", &crate::forecast::grown(route));
+    }
+    if let Some(threads) = &live.threads {
+        json.text("threads_sentence", &live.threads_sentence());
+        json.key("threads", |json| {
+            json.object(|json| {
+                let used = live.gauges.memory_kb.into();
+                json.number("now", threads.now).number("most", threads.most);
+                json.number("each_kb", threads.each_kb)
+                    .number("needed_kb", threads.needed_kb(used));
+                json.number("fit", threads.fit(used, live.memory_limit_kb));
+            });
+        });
+    }
+}
+
+/// The last hour, and how long that really was.
+fn hour(json: &mut Json, site: &Site, live: &Live) {
+    let (requests, phases) = site.last_hour(live.now_s);
+    let (seconds, statements_s) = Site::hour_s(live.now_s);
+    json.key("hour", |json| {
+        json.object(|json| {
+            json.number("seconds", seconds)
+                .number("statements_s", statements_s);
+            json.number("requests", requests);
+            json.list("phases_ms", |json| {
+                for us in phases.0 {
+                    json.element(us / 1000);
+                }
+            });
+        });
+    });
+}
+
+/// The dearest statements, and where they were asked for.
+fn statements(json: &mut Json, site: &Site, live: &Live) {
+    json.list("statements", |json| {
+        for (name, counted) in site.statements().iter().take(MOST_STATEMENTS) {
+            json.object(|json| {
+                json.text("id", &format!("{name:016x}"));
+                json.text("sql", &counted.told.text);
+                json.number("calls", counted.calls);
+                let (calls, us) = counted.last_hour(live.now_s);
+                json.number("calls_hour", calls);
+                json.ms("hour_ms", us);
+                json.ms("total_ms", counted.total_us);
+                json.ms("max_ms", counted.max_us);
+                json.list("places", |json| {
+                    for asked in counted.asked() {
+                        if let Some(place) = site.place(asked.place) {
+                            json.object(|json| asked_at(json, place, asked));
+                        }
+                    }
+                });
+            });
+        }
+    });
+}
+
+fn asked_at(json: &mut Json, place: &Place, asked: Asked) {
+    json.text("file", &place.file).number("line", place.line);
+    json.text("function", &place.function);
+    json.number("calls", asked.calls);
+    json.ms("total_ms", asked.total_us);
 }
 
 /// What changes from moment to moment, as one object: for the stream of events.

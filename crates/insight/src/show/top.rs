@@ -69,6 +69,10 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
             process.threads
         )?;
     }
+    let threads = live.threads_sentence();
+    if !threads.is_empty() {
+        writeln!(out, "{threads}")?;
+    }
     for route in site.grows_most().into_iter().take(MOST_GROWING) {
         writeln!(out, "memory grows in {}", forecast::grown(route))?;
     }
@@ -133,13 +137,15 @@ fn write_findings(out: &mut String, site: &Site, live: &Live) -> std::fmt::Resul
     for seen in found.iter().take(MOST) {
         writeln!(
             out,
-            "{:>11}  {}: {}, {} times, {}:{}",
+            "{:>11}  {}: {}, {} times, {}",
             duration(seen.lost_per_hour_us),
             seen.route.label(),
             seen.rule.sentence(),
             seen.finding.last.count,
-            seen.place.file,
-            seen.place.line
+            match seen.place.file.as_str() {
+                "" => "seen on the wire alone".to_owned(),
+                file => format!("{file}:{}", seen.place.line),
+            }
         )?;
         if let Some(advice) = seen.advice {
             writeln!(out, "{:>11}  {advice}", "")?;

@@ -1,7 +1,7 @@
 //! Owns the sentences: what a run showed and where it broke. Leaves why, as far as the server told, to
 //! `cause`, and numbers in tables to the other forms.
 
-use super::cause::cause;
+use super::cause::{at_timeout, cause};
 use super::{Report, count, rate, time};
 use crate::record::{First, Kind};
 use crate::run::Row;
@@ -193,6 +193,9 @@ fn broke(report: &Report<'_>) -> Vec<String> {
             count(total.timeouts()),
             time(report.plan.timeout)
         ));
+        // What the server said is counted from the begin of the warm-up on.
+        let at = report.plan.warmup + first.at;
+        said.extend(at_timeout(&report.outcome.inside, at));
     }
     let most = Kind::ALL.into_iter().max_by_key(|kind| total.failed(*kind));
     if let Some(kind) = most.filter(|kind| total.hits == 0 && total.failed(*kind) > 0) {

@@ -119,6 +119,7 @@ fn the_cause_is_what_the_server_says() {
         .map(|queued| crate::inside::Sample {
             at: Duration::ZERO,
             numbers: vec![("now.queued", queued), ("now.running", 8.0)],
+            waits: None,
         })
         .to_vec();
     outcome.inside.last = Some(serde_json::json!({

@@ -127,6 +127,7 @@ impl<C: Connect> Pool<C> {
         loop {
             let mut held = self.idle.borrow_mut().take(want)?;
             if held.is_alive() {
+                bump(&self.counters.at_once);
                 return Some(Lease::new(held, Rc::clone(self), who, Instant::now()));
             }
             bump(&self.counters.found_dead);

@@ -188,6 +188,7 @@ impl<C: Connect> Pool<C> {
             paused: self.is_paused(),
             disabled: self.is_disabled(),
             leases: counters.leases.get(),
+            at_once: counters.at_once.get(),
             waits: counters.waits.get(),
             wait_timeouts: counters.wait_timeouts.get(),
             connects: counters.connects.get(),

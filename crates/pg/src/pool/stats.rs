@@ -60,7 +60,9 @@ impl Recorder {
 pub(crate) struct Counters {
     /// Servers handed out.
     pub(crate) leases: Cell<u64>,
-    /// Of these, after waiting.
+    /// Of these, at once.
+    pub(crate) at_once: Cell<u64>,
+    /// Times that a client began to wait.
     pub(crate) waits: Cell<u64>,
     /// Waits that ended in the time-out error.
     pub(crate) wait_timeouts: Cell<u64>,
@@ -147,7 +149,9 @@ pub struct PoolStats {
     pub disabled: bool,
     /// Servers handed out.
     pub leases: u64,
-    /// Of these, after waiting.
+    /// Of these, at once.
+    pub at_once: u64,
+    /// Times that a client began to wait.
     pub waits: u64,
     /// Waits that ended in an error.
     pub wait_timeouts: u64,

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use canter_insight::operations::What;
 use canter_insight::statement::{Dialect, strip};
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -131,6 +132,7 @@ impl Hook {
                 params,
                 many,
                 context,
+                raised: result.as_ref().err(),
             };
             if let Err(error) = self.note(&ran, began, ended) {
                 // Somebody ends this thread's work meanwhile: that is for the app.
@@ -213,6 +215,24 @@ struct Ran<'a, 'py> {
     params: &'a Bound<'py, PyAny>,
     many: &'a Bound<'py, PyAny>,
     context: &'a Bound<'py, PyAny>,
+    raised: Option<&'a PyErr>,
+}
+
+impl Ran<'_, '_> {
+    /// Of which kind it was for metrics.
+    fn what(&self, statement: Option<&Statement>, connection: &Bound<'_, PyAny>) -> PyResult<What> {
+        let py = self.sql.py();
+        let what = if let Some(statement) = statement {
+            statement.what
+        } else {
+            let vendor = connection.getattr(intern!(py, "vendor"))?;
+            What::unread(vendor.cast::<PyString>()?.to_str()?)
+        };
+        Ok(match self.raised {
+            Some(error) => what.failed(error.get_type(py).name()?.to_str()?),
+            None => what,
+        })
+    }
 }
 
 impl Hook {
@@ -261,17 +281,18 @@ impl Hook {
     fn note(&self, ran: &Ran<'_, '_>, began: Instant, ended: Instant) -> PyResult<()> {
         let py = ran.sql.py();
         let connection = ran.context.get_item(intern!(py, "connection"))?;
+        let statement = match ran.sql.cast::<PyString>() {
+            Ok(sql) => Some(self.statement(sql, &connection)?),
+            // A driver's own kind of statement is counted only.
+            Err(_) => None,
+        };
         let run = Run {
             began,
             ended,
             in_transaction: connection
                 .getattr(intern!(py, "in_atomic_block"))?
                 .is_truthy()?,
-        };
-        let statement = match ran.sql.cast::<PyString>() {
-            Ok(sql) => Some(self.statement(sql, &connection)?),
-            // A driver's own kind of statement is counted only.
-            Err(_) => None,
+            what: ran.what(statement.as_ref().map(Bound::get), &connection)?,
         };
         if self.wants_values.load(Ordering::Relaxed)
             && let Some(statement) = &statement

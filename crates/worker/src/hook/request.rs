@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use canter_insight::operations::{self, What};
 use pyo3::prelude::*;
 
 use super::placing::Spot;
@@ -78,6 +79,7 @@ pub(crate) struct Run {
     pub began: Instant,
     pub ended: Instant,
     pub in_transaction: bool,
+    pub what: What,
 }
 
 /// What is known of the request under way.
@@ -87,6 +89,8 @@ pub(crate) struct Request {
     pub writes: u32,
     pub sql: Duration,
     pub held: Duration,
+    /// How long statements took, by kind.
+    pub times: Vec<operations::Row>,
     ended: Option<Instant>,
     /// Within a transaction since the last statement.
     in_transaction: bool,
@@ -105,14 +109,17 @@ pub(crate) struct Request {
 
 impl Request {
     pub fn clear(&mut self) {
-        let (mut rows, mut codes, groups) = (
+        let (mut rows, mut codes, mut times, groups) = (
             std::mem::take(&mut self.rows),
             std::mem::take(&mut self.codes),
+            std::mem::take(&mut self.times),
             std::mem::take(&mut self.groups),
         );
         rows.clear();
         codes.clear();
+        times.clear();
         *self = Self {
+            times,
             rows,
             codes,
             groups,
@@ -145,7 +152,9 @@ impl Request {
         };
         self.ended = Some(run.ended);
         self.queries += 1;
-        self.sql += run.ended - run.began;
+        let took = run.ended - run.began;
+        self.sql += took;
+        operations::count(&mut self.times, run.what, us(took));
         if run.in_transaction {
             if self.in_transaction && self.gap >= HELD_GAP {
                 self.held += self.gap;
@@ -253,4 +262,8 @@ impl Request {
         self.used += 1;
         Some(self.used - 1)
     }
+}
+
+pub(super) fn us(time: Duration) -> u64 {
+    time.as_micros().try_into().unwrap_or(u64::MAX)
 }

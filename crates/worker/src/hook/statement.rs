@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use canter_insight::operations::What;
 use canter_insight::statement::{Dialect, strip};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -33,6 +34,8 @@ pub(crate) struct Statement {
     /// Equal for statements that differ in values only.
     pub name: u64,
     pub bits: u8,
+    /// Of which kind it is for metrics.
+    pub what: What,
     /// Its values are looked at.
     pub is_compared: bool,
     pub is_write: bool,
@@ -58,6 +61,7 @@ impl Statement {
             vendor: vendor.to_owned(),
             name: found.fingerprint,
             bits: found.traits.to_bits(),
+            what: What::of(vendor, &found),
             is_compared: starts(&READS) && !starts(&KEPT),
             is_write: starts(&WRITES),
             keys: if traits.pages || traits.batches {

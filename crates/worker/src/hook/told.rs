@@ -3,7 +3,7 @@
 //! Leaves the way to the front to `report`.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use canter_channel::report::Report;
 use pyo3::intern;
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use super::placing::Spot;
-use super::request::{Group, HELD_GAP, Request};
+use super::request::{Group, HELD_GAP, Request, us};
 use super::{Hook, LOCAL};
 
 /// Patterns of addresses whose text is kept.
@@ -55,6 +55,7 @@ impl Hook {
             writes: counts.writes,
             sql_us: us(counts.sql),
             held_us: us(counts.held),
+            times: counts.times.clone(),
             ..Report::default()
         };
         if counts.groups().is_empty() {
@@ -208,10 +209,6 @@ fn merge(
     for (at, (sum, more)) in other.iter_mut().zip(row).enumerate().skip(2) {
         *sum = if at == 6 { more.max(*sum) } else { *sum + more };
     }
-}
-
-fn us(time: Duration) -> u64 {
-    time.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
 /// For Python: the route alone where nothing was asked for.

@@ -7,6 +7,11 @@ use super::worker::Worker;
 use super::{Dispatch, Inner};
 
 impl Dispatch {
+    /// The cap on the threads of a worker, where it was changed since the start.
+    pub fn threads(&self) -> Option<u16> {
+        self.0.borrow().threads
+    }
+
     /// From now on no worker, of now or later, runs more threads than this.
     pub fn set_threads(&self, most: u16) {
         let mut inner = self.0.borrow_mut();

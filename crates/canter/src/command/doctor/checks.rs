@@ -44,6 +44,7 @@ pub fn advise(settings: &Json, measured: &Json, plans: &[Plan]) -> Vec<Advice> {
     found.extend(findings(&known));
     found.extend(indexes(plans, |ms| known.per_hour(ms)));
     found.extend(steps(&known));
+    found.extend(threads(&known));
     found.extend(pages(&known));
     found.extend(connections(&known));
     found.extend(sessions(&known));
@@ -95,20 +96,41 @@ impl Known<'_> {
         (hour * share, share)
     }
 
-    /// Statements of the last hour that speak of a table: calls and milliseconds.
-    fn table(&self, name: &str) -> (u64, f64) {
+    /// Statements of the last hour that speak of a table: calls and milliseconds, as of the time in which
+    /// requests were counted, for statements are forgotten in larger steps.
+    fn table(&self, name: &str) -> (f64, f64) {
         let rows = self.measured["statements"].as_array().into_iter().flatten();
         let rows = rows.filter(|row| row["sql"].as_str().is_some_and(|sql| sql.contains(name)));
-        rows.fold((0, 0.0), |(calls, ms), row| {
-            let more = row["calls_hour"].as_u64().unwrap_or(0);
-            (calls + more, ms + row["hour_ms"].as_f64().unwrap_or(0.0))
-        })
+        let (calls, ms) = rows.fold((0.0, 0.0), |(calls, ms), row| {
+            let number = |key: &str| row[key].as_f64().unwrap_or(0.0);
+            (calls + number("calls_hour"), ms + number("hour_ms"))
+        });
+        let longer = self.seconds() / self.counted("statements_s");
+        (calls * longer, ms * longer)
     }
 
-    /// What was counted in the last hour, as of a whole one: the server may not run for that long yet.
+    /// What was counted in the last hour, as of a whole one: it is less where the server has not run for
+    /// that long, or where a part of it was forgotten just now.
     fn whole_hour(&self, ms: f64) -> f64 {
-        let uptime = self.measured["uptime_s"].as_f64().unwrap_or(0.0);
-        ms * 3600.0 / uptime.clamp(60.0, 3600.0)
+        ms * 3600.0 / self.seconds()
+    }
+
+    /// Seconds that the last hour really has of requests.
+    fn seconds(&self) -> f64 {
+        self.counted("seconds")
+    }
+
+    fn counted(&self, key: &str) -> f64 {
+        let seconds = self.measured["hour"][key].as_f64().unwrap_or(3600.0);
+        seconds.clamp(60.0, 3600.0)
+    }
+
+    /// The same for people: a few minutes less are an hour, too.
+    fn span(&self) -> String {
+        match (self.seconds() / 60.0).round() {
+            minutes if minutes >= 55.0 => "the last hour".to_owned(),
+            minutes => format!("the last {minutes:.0} min"),
+        }
     }
 
     /// What was counted since the start, as of an hour.
@@ -148,22 +170,27 @@ fn findings(known: &Known<'_>) -> Vec<Advice> {
     let word = |value: &Json| value.as_str().unwrap_or_default().to_owned();
     let told = open.take(5).map(|finding| {
         let (id, fix) = (word(&finding["id"]), word(&finding["advice"]));
+        let (file, sql) = (word(&finding["file"]), word(&finding["sql"]));
+        let is_django = !known.settings["django"].is_null();
         let remedy = match (fix.is_empty(), finding["rule"] == "slow") {
-            (_, true) => {
+            (_, true) if is_django => {
                 format!("`canter queries --explain {id}` tells whether an index is missing")
             }
+            (_, true) => "its plan (`EXPLAIN`) tells whether an index is missing".to_owned(),
             (false, _) => fix,
-            (true, _) => format!("look at {} first", word(&finding["file"])),
+            (true, _) if file.is_empty() => "look at what that route asks for".to_owned(),
+            (true, _) => format!("look at {file} first"),
+        };
+        // What was seen on the wire alone has no line.
+        let place = if file.is_empty() {
+            sql
+        } else {
+            format!("at {file}:{}", finding["line"])
         };
         Advice {
             id: "finding",
             title: format!("{} in {}", word(&finding["title"]), word(&finding["route"])),
-            evidence: format!(
-                "{} times in a request, at {}:{} [{id}]",
-                finding["count"],
-                word(&finding["file"]),
-                finding["line"]
-            ),
+            evidence: format!("{} times in a request, {place} [{id}]", finding["count"]),
             remedy,
             gain_ms: finding["lost_per_hour_ms"].as_f64(),
         }
@@ -206,14 +233,34 @@ fn steps(known: &Known<'_>) -> Vec<Advice> {
                 word,
                 title,
                 format!(
-                    "{what}: {:.0} % of all their time in the last hour",
-                    share * 100.0
+                    "{what}: {:.0} % of all their time in {}",
+                    share * 100.0,
+                    known.span()
                 ),
                 remedy,
             )
         })
     });
     found.collect()
+}
+
+/// All threads that may run need more memory than there is.
+fn threads(known: &Known<'_>) -> Option<Advice> {
+    let threads = &known.measured["threads"];
+    let needed = threads["needed_kb"].as_u64()?;
+    let limit = known.measured["now"]["memory_limit_kb"].as_u64()?;
+    let fit = threads["fit"].as_u64()?;
+    let said = known.measured["threads_sentence"].as_str()?;
+    (limit > 0 && needed > limit).then(|| {
+        advice(
+            "threads",
+            "memory does not suffice for all threads",
+            format!("{said}, {} run now", threads["now"]),
+            &format!(
+                "`--threads {fit}`, or more memory; `canter tune --memory` finds what pays most"
+            ),
+        )
+    })
 }
 
 /// Pages that were the same for several visitors: proof that a rule would help.
@@ -294,14 +341,15 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
         .as_str()
         .unwrap_or_default();
     let (calls, ms) = known.table("django_session");
-    if known.settings["has_sessions"] == true && engine.ends_with("backends.db") && calls > 0 {
+    if known.settings["has_sessions"] == true && engine.ends_with("backends.db") && calls > 0.0 {
         found.push(Advice {
             gain_ms: Some(known.whole_hour(ms)),
             ..advice(
                 "sessions",
                 "sessions are read from the database in each request",
                 format!(
-                    "SESSION_ENGINE is {engine}: {calls} statements, {ms:.0} ms in the last hour"
+                    "SESSION_ENGINE is {engine}: {calls:.0} statements, {ms:.0} ms in {}",
+                    known.span()
                 ),
                 "SESSION_ENGINE = \"django.contrib.sessions.backends.cached_db\"",
             )
@@ -317,13 +365,16 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
     }
     let (calls, ms) = known.table("auth_user");
     let requests = known.requests();
-    if calls * 2 > requests && calls >= 100 {
+    if calls * 2.0 > requests as f64 && calls >= 100.0 {
         found.push(Advice {
             gain_ms: Some(known.whole_hour(ms)),
             ..advice(
                 "users",
                 "the user is read from the database in most requests",
-                format!("{calls} statements on auth_user in {requests} requests, {ms:.0} ms in the last hour"),
+                format!(
+                    "{calls:.0} statements on auth_user in {requests} requests, {ms:.0} ms in {}",
+                    known.span()
+                ),
                 "read request.user only where it is needed, or keep what pages show of it in the session",
             )
         });

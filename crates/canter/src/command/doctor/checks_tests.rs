@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn healthy() -> Json {
-    json!({"debug": false, "middleware": [], "apps": ["django.contrib.staticfiles"],
+    json!({"django": "6.1", "debug": false, "middleware": [], "apps": ["django.contrib.staticfiles"],
            "session_engine": "django.contrib.sessions.backends.cached_db", "has_sessions": true,
            "session_save_every_request": false, "static_root": true,
            "static_storage": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
@@ -18,7 +18,8 @@ fn healthy() -> Json {
 fn measured() -> Json {
     json!({"uptime_s": 3600, "phases": ["app", "gil", "queue", "pool"],
            "total": {"requests": 9000, "time_per_hour_ms": 100_000.0, "phases_ms": [0, 500_000, 0, 0]},
-           "hour": {"requests": 1000, "phases_ms": [96_000, 2000, 1000, 1000]},
+           "hour": {"seconds": 3600, "statements_s": 3600, "requests": 1000,
+                    "phases_ms": [96_000, 2000, 1000, 1000]},
            "routes": [{"route": "/news/<pk>/", "compared": 100, "same": 10, "time_per_hour_ms": 9000.0}],
            "findings": [], "statements": []})
 }
@@ -142,9 +143,92 @@ fn a_queue_and_users_that_are_read_are_said_and_forgotten_with_the_hour() {
             .contains("800 statements on auth_user in 1000 requests")
     );
     // Mended an hour ago: what was counted since the start says nothing any more.
-    found["hour"] = json!({"requests": 1000, "phases_ms": [100_000, 0, 0, 0]});
+    found["hour"]["phases_ms"] = json!([100_000, 0, 0, 0]);
     found["statements"][0]["calls_hour"] = json!(0);
     assert_eq!(ids_of(&found), [""; 0]);
+}
+
+#[test]
+fn what_was_counted_in_less_than_an_hour_is_told_as_of_a_whole_one() {
+    let mut settings = healthy();
+    settings["session_engine"] = json!("django.contrib.sessions.backends.db");
+    let mut found = measured();
+    let row = |table: &str| json!({"sql": format!("SELECT a FROM {table}"), "calls_hour": 600, "hour_ms": 4500.0});
+    found["statements"] = json!([row("django_session"), row("auth_user")]);
+    let rows = [
+        (
+            3600,
+            3600,
+            Some(4500.0),
+            "600 statements on auth_user in 1000 requests, 4500 ms in the last hour",
+        ),
+        (
+            3600,
+            2700,
+            Some(6000.0),
+            "800 statements on auth_user in 1000 requests, 6000 ms in the last hour",
+        ),
+        (
+            1800,
+            1800,
+            Some(9000.0),
+            "600 statements on auth_user in 1000 requests, 4500 ms in the last 30 min",
+        ),
+    ];
+    for (seconds, statements_s, gain_ms, evidence) in rows {
+        found["hour"]["seconds"] = json!(seconds);
+        found["hour"]["statements_s"] = json!(statements_s);
+        let told = advise(&settings, &found, &[]);
+        let gains: Vec<_> = told.iter().map(|one| (one.id, one.gain_ms)).collect();
+        assert_eq!(gains, [("sessions", gain_ms), ("users", gain_ms)]);
+        assert_eq!(told[1].evidence, evidence);
+    }
+}
+
+#[test]
+fn what_was_seen_on_the_wire_is_said_by_its_text_and_with_nothing_of_django() {
+    let mut found = measured();
+    let row = |rule: &str, advice: &str| {
+        json!({"id": "aa", "rule": rule, "title": "it", "route": "GET /", "count": 6, "file": "",
+               "line": 0, "sql": "SELECT a", "advice": advice, "lost_per_hour_ms": 10.0})
+    };
+    found["findings"] = json!([
+        row("n_plus_one", "ask once"),
+        row("slow", ""),
+        row("holding", "")
+    ]);
+    let told = advise(&json!({"django": null}), &found, &[]);
+    for (one, remedy) in told
+        .iter()
+        .zip(["ask once", "its plan (`EXPLAIN`)", "look at what that"])
+    {
+        assert_eq!(one.evidence, "6 times in a request, SELECT a [aa]");
+        assert!(one.remedy.starts_with(remedy), "{}", one.remedy);
+    }
+    assert_eq!(told.len(), 3);
+}
+
+#[test]
+fn threads_that_do_not_fit_are_said_before_they_run() {
+    let mut found = measured();
+    found["threads"] =
+        json!({"now": 4, "most": 40, "each_kb": 10_240, "needed_kb": 552_960, "fit": 18});
+    found["threads_sentence"] =
+        json!("a thread takes about 10.0 MB: all 40 that may run need 540 MB of 512 MB");
+    for (limit_kb, said) in [(0, vec![]), (524_288, vec!["threads"]), (1_048_576, vec![])] {
+        found["now"] = json!({"memory_limit_kb": limit_kb});
+        assert_eq!(ids_of(&found), said);
+    }
+    found["now"] = json!({"memory_limit_kb": 524_288});
+    let told = advise(&healthy(), &found, &[]);
+    assert!(
+        told[0]
+            .evidence
+            .ends_with("need 540 MB of 512 MB, 4 run now"),
+        "{}",
+        told[0].evidence
+    );
+    assert!(told[0].remedy.starts_with("`--threads 18`"));
 }
 
 fn ids_of(found: &Json) -> Vec<&'static str> {

@@ -136,6 +136,7 @@ impl View {
         let mut memory = format!("memory {} MB{limit}", whole(now, "memory_kb") / 1024);
         for (before, key) in [
             (", ", "memory_sentence"),
+            (", ", "threads_sentence"),
             ("  grows in ", "growth_sentence"),
         ] {
             let sentence = word(known, key);

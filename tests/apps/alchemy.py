@@ -1,0 +1,76 @@
+"""A site that is no Django: SQLAlchemy at the pool's address. Owns views for ``test_insight_database.py``;
+leaves what is expected to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy import ForeignKey, create_engine, select
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+
+
+class Base(DeclarativeBase):
+    """What the tables are made of."""
+
+
+class Author(Base):
+    __tablename__ = "author"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Book(Base):
+    __tablename__ = "book"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    author_id: Mapped[int] = mapped_column(ForeignKey("author.id"))
+    author: Mapped[Author] = relationship()
+
+
+@functools.cache
+def engine() -> Engine:
+    """Of this worker: the address is known below ``canter serve`` alone."""
+    url = make_url(os.environ["CANTER_DATABASE_URL"])
+    return create_engine(url.set(drivername="postgresql+psycopg"))
+
+
+def fill(session: Session) -> str:
+    Base.metadata.create_all(engine())
+    authors = [Author(id=number, name=f"hunter2-{number}") for number in range(6)]
+    session.add_all([*authors, *(Book(id=author.id, author=author) for author in authors)])
+    session.commit()
+    return "filled"
+
+
+def books(session: Session) -> str:
+    """The author of each book, asked for one by one."""
+    return ", ".join(book.author.name for book in session.scalars(select(Book)))
+
+
+ROUTES: dict[str, tuple[str, Any, Callable[[Session], str]]] = {
+    "/fill": ("canter.route", "/fill", fill),
+    "/books/7": ("canter.route", "/books/<shelf>", books),
+    # As Bottle and as Flask note theirs.
+    "/bottle/7": ("bottle.route", SimpleNamespace(rule="/bottle/<shelf>"), books),
+    "/flask/7": (
+        "werkzeug.request",
+        SimpleNamespace(url_rule=SimpleNamespace(rule="/flask/<int:shelf>")),
+        books,
+    ),
+    "/unknown": ("werkzeug.request", SimpleNamespace(url_rule=None), books),
+    "/wrong": ("canter.route", 7, books),
+}
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    key, route, view = ROUTES[environ["PATH_INFO"]]
+    environ[key] = route
+    with Session(engine()) as session:
+        text = view(session)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [text.encode()]

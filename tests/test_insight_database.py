@@ -1,0 +1,223 @@
+"""What is known of databases: how long statements took and what the pool does, by the names of OpenTelemetry, and
+the statements of an app that is no Django. Ids are those of the acceptance list (C SQL, D observability).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import shop
+from harness.collector import Collector, attributes
+from harness.control import Reins
+from harness.operated import PATIENCE, PROGRAM, clean_env, until
+from harness.pooler import url_of
+from harness.postgres import Postgres
+from harness.server import Server
+
+JSON = ("--access-log-format", "json", "--access-logfile", "-")
+OF_DJANGO = re.compile("django|related|in_bulk|fetch_mode|QuerySet|annotate|settings", re.IGNORECASE)
+
+
+def env_of(postgres: Postgres, database: str, folder: Path) -> dict[str, str]:
+    return {"DATABASE_URL": url_of(postgres, database), "SITE": "{}", "HOME": str(folder)}
+
+
+def metrics(server: Server) -> dict[str, float]:
+    """Series of databases with their values."""
+    status, _fields, text = shop.get(server, "/-/canter/metrics")
+    assert status == 200
+    lines = (line.rpartition(" ") for line in text.splitlines() if line.startswith("db_client"))
+    return {series: float(value) for series, _, value in lines}
+
+
+def pool_of(server: Server) -> dict[str, Any]:
+    pool: dict[str, Any] = shop.data(server)["pool"]
+    return pool
+
+
+def line_of(server: Server, request_id: str) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(server.access_line(f'"request_id":"{request_id}"'))
+    return line
+
+
+# --- the pool
+
+
+def test_d3_a_wait_for_the_only_connection_is_told_while_it_lasts_and_after(
+    reins: Reins, postgres: Postgres, database: str
+) -> None:
+    flags = ("--db-connections", "1", "--threads", "2", "--threads-min", "2")
+    env = env_of(postgres, database, reins.folder)
+    with Collector() as collector:
+        otlp = ("--otlp-endpoint", collector.url)
+        with (
+            Server(reins.folder, "dbsite", *JSON, *flags, *otlp, env=env) as server,
+            server.client() as first,
+            server.client() as second,
+        ):
+            first.send("GET /held/ HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: holds\r\n\r\n")
+            held = reins.held()
+            before = pool_of(server)["waited_ms"]
+            second.send("GET /opened/ HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: waits\r\n\r\n")
+            until(lambda: pool_of(server)["waiting"] == 1, PATIENCE, "a request that waits")
+            began = time.monotonic()
+            (pool,) = (set(re.findall(r'pool_name="([^"]+)"', "".join(metrics(server)))))
+            assert pool.endswith(f"/{database}")
+
+            def told(name: str, more: str = "") -> float:
+                return metrics(server)[f'db_client_connection_{name}{{db_client_connection_pool_name="{pool}"{more}}}']
+
+            states = [told("count", f',db_client_connection_state="{state}"') for state in ("used", "idle")]
+            assert states == [1, 0]
+            assert (told("max"), told("pending_requests"), told("timeouts_total")) == (1, 1, 0)
+            waits = told("wait_time_seconds_count")
+            least = (time.monotonic() - began) * 1000
+            held.go()
+            assert (first.response().status, second.response().status) == (200, 200)
+            assert line_of(server, "waits")["pool_ms"] >= least
+            # Nobody else had the connection when the first one asked.
+            assert line_of(server, "holds")["pool_ms"] < line_of(server, "waits")["pool_ms"] + before
+            after = pool_of(server)
+            assert after["waiting"] == 0 and after["waited_ms"] >= before + least, (before, least, after)
+            assert told("pending_requests") == 0
+            assert told("wait_time_seconds_count") > waits
+            assert told("wait_time_seconds_sum") >= least / 1000
+        told_last = collector.metrics()
+    for name in ("count", "max", "pending_requests"):
+        level = told_last[f"db.client.connection.{name}"].sum
+        assert level.data_points and not level.is_monotonic
+    assert told_last["db.client.connection.timeouts"].sum.is_monotonic
+    assert told_last["db.client.connection.max"].unit == "{connection}"
+    for name in ("wait_time", "use_time"):
+        metric = told_last[f"db.client.connection.{name}"]
+        (point,) = metric.histogram.data_points
+        assert attributes(point) == {"db.client.connection.pool.name": pool}
+        assert metric.unit == "s" and point.count == sum(point.bucket_counts)
+        assert len(point.bucket_counts) == len(point.explicit_bounds) + 1 and 60.0 in point.explicit_bounds
+    assert told_last["db.client.connection.wait_time"].histogram.data_points[0].sum >= least / 1000
+
+
+def test_d3_statements_are_counted_by_database_and_by_what_they_do(
+    tmp_path: Path, postgres: Postgres, database: str
+) -> None:
+    entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db")}
+    site = {"databases": {"default": entry}}
+    name = "db_client_operation_duration_seconds_count"
+    with (
+        Collector() as collector,
+        Server(
+            tmp_path / "lite",
+            "dbsite",
+            "--otlp-endpoint",
+            collector.url,
+            env={"SITE": json.dumps(site), "HOME": str(tmp_path)},
+        ) as server,
+    ):
+        for path in ("/opened/", "/opened/", "/write/"):
+            shop.get(server, path, Host="localhost")
+        found = metrics(server)
+        assert found[f'{name}{{db_system_name="sqlite",db_operation_name="SELECT"}}'] == 2
+        # There is no such table.
+        failed = ',error_type="OperationalError"'
+        assert found[f'{name}{{db_system_name="sqlite",db_operation_name="INSERT"{failed}}}'] == 1
+        assert not any("db_client_connection" in series for series in found), "there is no pool"
+        # Each of its histograms has its end.
+        ends = [series for series in found if 'le="+Inf"' in series]
+        assert len(ends) == sum(series.startswith(name) for series in found) == 2
+    duration = collector.metrics()["db.client.operation.duration"]
+    assert duration.unit == "s"
+    points = {attributes(point)["db.operation.name"]: point for point in duration.histogram.data_points}
+    assert points["SELECT"].count == 2 and list(points["SELECT"].explicit_bounds)[0] == 0.001
+    assert attributes(points["INSERT"])["error.type"] == "OperationalError"
+    with Server(tmp_path / "site", "dbsite", env=env_of(postgres, database, tmp_path)) as server:
+        shop.get(server, "/write/", Host="localhost")
+        shop.get(server, "/raw/", Host="localhost")
+        found = metrics(server)
+        failed = ',error_type="ProgrammingError"'
+        assert found[f'{name}{{db_system_name="postgresql",db_operation_name="INSERT"{failed}}}'] == 1
+        # One of Django's, and six that were seen on the wire.
+        assert found[f'{name}{{db_system_name="postgresql",db_operation_name="SELECT"}}'] == 7
+
+
+def test_c1_statements_of_a_view_that_does_not_block_belong_to_its_request(
+    tmp_path: Path, postgres: Postgres, database: str
+) -> None:
+    with Server(tmp_path / "site", "dbsite", *JSON, env=env_of(postgres, database, tmp_path)) as server:
+        assert shop.get(server, "/later/", Host="localhost", X_Request_Id="later")[0] == 200
+        line = line_of(server, "later")
+        assert (line["route"], line["queries"]) == ("/later/", 3) and line["sql_ms"] > 0, line
+        (statement,) = [row for row in shop.data(server)["statements"] if row["sql"].startswith("SELECT")]
+        (place,) = statement["places"]
+        assert place["function"] == "opened" and place["file"].endswith("dbsite.py") and place["calls"] == 3
+
+
+# --- an app that is no Django
+
+
+def test_d3_routes_without_end_and_with_forged_names_stay_within_the_bound(tmp_path: Path) -> None:
+    source = """
+from urllib.parse import unquote
+def app(environ, start_response):
+    environ["canter.route"] = unquote(environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+    forged = "%3Cscript%3Ealert(1)%3C/script%3E%22%7D%201%0D%0Aforged%202%1B[31m"
+    with Server(tmp_path, source, *JSON) as server:
+        with server.client() as client:
+            for number in range(230):
+                assert client.get(f"/?{forged}{number}").status == 200
+        routes = shop.data(server)["routes"]
+        assert len(routes) == 201
+        (other,) = [one for one in routes if one["route"] == "other"]
+        assert other["requests"] >= 30 and sum(one["requests"] for one in routes) >= 230
+        assert all(one["route"].isprintable() for one in routes)
+        text = shop.get(server, "/-/canter/metrics")[2]
+        assert text.replace("\n", "").isprintable()
+        assert "script" in text and not any(line.startswith("forged") for line in text.splitlines())
+        assert all(line.isprintable() for line in server.access_lines())
+
+
+def test_c10_statements_of_an_app_without_django_have_a_route_and_advice_that_fits(
+    tmp_path: Path, postgres: Postgres, database: str
+) -> None:
+    pytest.importorskip("sqlalchemy", reason="NO SQLAlchemy: statements on the wire of an app like it are NOT tested")
+    env = env_of(postgres, database, tmp_path)
+    with Server(tmp_path / "site", "alchemy", *JSON, env=env) as server:
+        assert shop.get(server, "/fill")[2] == "filled"
+        for path in ("/books/7", "/bottle/7", "/flask/7", "/unknown", "/wrong"):
+            name = path.strip("/").partition("/")[0]
+            text = shop.get(server, path, X_Request_Id=name)[2]
+            assert text.count("hunter2") == 6
+            line = line_of(server, name)
+            # The books, and the author of each; none for what begins and ends transactions. psycopg forgets
+            # what it has prepared when a transaction is rolled back, which is one more.
+            assert line["queries"] in (7, 8) and line["sql_ms"] > 0, line
+        routes = {"/books/<shelf>", "/bottle/<shelf>", "/flask/<int:shelf>", "(no route)"}
+        found = [one for one in shop.data(server, "findings")["findings"] if one["rule"] == "n_plus_one"]
+        assert {one["route"].removeprefix("GET ") for one in found} >= routes, found
+        for one in found:
+            assert (one["count"], one["distinct"], one["file"]) == (6, 6, ""), one
+            assert one["sql"].startswith("SELECT author.id") and "WHERE author.id = " in one["sql"], one
+            assert "join the table" in one["advice"], one
+        name = "db_client_operation_duration_seconds_count"
+        assert metrics(server)[f'{name}{{db_system_name="postgresql",db_operation_name="SELECT"}}'] >= 35
+        address = shop.socket_of(server)
+        for command, code in (("queries", 0), ("doctor", 8)):
+            words = [PROGRAM, command, address]
+            done = subprocess.run(words, env=clean_env(), capture_output=True, text=True, timeout=PATIENCE)
+            assert done.returncode == code, done
+            assert "SELECT author.id" in done.stdout and "join the table" in done.stdout, done.stdout
+            assert not OF_DJANGO.search(done.stdout), done.stdout
+            assert "hunter2" not in done.stdout
+        words = [PROGRAM, "queries", address, "--explain", found[0]["id"]]
+        done = subprocess.run(words, env=clean_env(), capture_output=True, text=True, timeout=PATIENCE)
+        assert "this app is no Django" in done.stdout + done.stderr, done
+        top = shop.get(server, "/-/canter/top.txt")[2]
+        assert "seen on the wire alone" in top and ":0\n" not in top, top
