@@ -79,7 +79,7 @@ def test_b7_a_running_server_is_looked_at_and_not_changed(tmp_path: Path) -> Non
     assert nobody.returncode == 9 and "tells nothing about itself" in nobody.stderr
 
 
-def test_b7_a_page_that_waits_wants_more_threads_and_with_them_nothing_is_short(tmp_path: Path) -> None:
+def test_b7_a_page_that_waits_wants_more_threads_and_with_them_no_more(tmp_path: Path) -> None:
     with serve(tmp_path, "--threads", "1") as server, users(server, 6, "/wait"):
         told = seen(tmp_path, "2s")
         text = look(tmp_path, time="2s")
@@ -94,14 +94,12 @@ def test_b7_a_page_that_waits_wants_more_threads_and_with_them_nothing_is_short(
     assert why is not None, advice
     # Of six one is answered and five wait, so five of six parts of the time are waiting.
     assert int(why[1]) >= 60 and 4 <= int(why[2]) <= 6
-    assert (told["threads"], told["running_peak"]) == (1, 1), told
+    assert told["running_peak"] == 1, told
     assert f"- {advice['threads']['change']}: " in text and "saves" not in text
     assert text.endswith("Nothing was changed. `canter tune` tries it before you do.\n")
     with serve(tmp_path, "--threads", "6") as server, users(server, 6, "/wait"):
         told = seen(tmp_path, "2s")
-        text = look(tmp_path)
-    assert told["advice"] == [], told
-    assert "Nothing is short. What could be left out is said from 1000 requests on" in text
+    assert "threads" not in about(told), told
 
 
 def test_b7_too_many_workers_are_told_with_what_they_cost_and_without_them_there_is_nothing_to_change(
@@ -128,15 +126,3 @@ def test_b7_too_many_workers_are_told_with_what_they_cost_and_without_them_there
     assert 0.5 * saved < saves < 2 * saved, (saves, saved)
     assert told["advice"] == [], told
     assert text.endswith("Nothing to change: nothing is short, and nothing is left over.\n")
-
-
-def test_b7_threads_that_were_never_needed_are_told_with_what_they_cost(tmp_path: Path) -> None:
-    with serve(tmp_path, "--threads", "24", "--threads-min", "24") as server:
-        asked(server, "/memory", "-n", "1500", "--users", "2")
-        told = seen(tmp_path)
-    assert told["threads"] == 24 and told["running_peak"] <= 2, told
-    advice = about(told)
-    cap = max(2 * told["running_peak"], 2)
-    assert advice.keys() == {"threads"}, told
-    assert advice["threads"]["change"] == f"`--threads {cap}`, twice what was used"
-    assert advice["threads"]["saves_bytes"] == (24 - cap) * 65_536

@@ -243,7 +243,7 @@ fn superfluous(seen: &Observed, own: u64) -> Vec<Advice> {
             about: "threads",
             change: format!("`--threads {cap}`, twice what was used"),
             why: format!(
-                "at most {} requests ran at once, and a worker has {} threads",
+                "at most {} requests were seen to run at once, and a worker has {} threads",
                 seen.running, seen.threads
             ),
             saves: (seen.threads - cap) * needed * THREAD_BYTES,
