@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ def test_a_view_that_raises_is_in_the_log_with_djangos_own_defaults(tmp_path: Pa
         assert line.startswith("canter: GET /broken/%0Aforged failed (request id-7): ValueError")
         assert canter.logged(r'app\.py", line \d+, in broken')
         assert "hunter2" not in re.sub(r'(?m)^.*"GET .*$', "", canter.log)
+
+
+def test_with_the_json_log_it_is_one_object(tmp_path: Path) -> None:
+    flags = ("--request-id-header", "X-Trace", "--log-format", "json")
+    with serve(tmp_path, "DEBUG=False", *flags) as canter:
+        assert canter.get("/broken/").status == 500
+        entry = json.loads(canter.wait_log("the request failed"))
+        assert all(json.loads(line) for line in canter.log.splitlines())
+    assert (entry["level"], entry["method"], entry["path"]) == ("error", "GET", "/broken/")
+    assert entry["error"] == "ValueError" and len(entry["request_id"]) == 32
+    assert entry["traceback"].endswith("ValueError: on purpose\n")
 
 
 def test_p20_what_a_client_says_through_an_exception_forges_no_line(tmp_path: Path) -> None:

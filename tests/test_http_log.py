@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from harness.operated import until
+from harness.operated import Canter, until
 from harness.raw import Client, head
 from harness.server import Server
 
@@ -188,13 +188,55 @@ def test_p14_a_field_whose_name_is_not_passed_on_is_named_once(tmp_path: Path) -
     assert "field=Proxy" in told[1] and "HTTP_PROXY" in told[1]
 
 
+SAYS_MUCH = """
+import os
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/fails":
+        raise RuntimeError("this view always fails")
+    start_response("200 OK", [("Keep-Alive", "x")])
+    return [b"ok"]
+"""
+
+
 def test_each_line_of_the_json_log_is_an_object(tmp_path: Path) -> None:
-    with Server(tmp_path, "web", "--log-format", "json", "--log-level", "debug") as server:
+    with Server(tmp_path, SAYS_MUCH, "--log-format", "json", "--log-level", "debug") as server:
         with server.client() as client:
-            assert client.get("/fails?\"{}").status == 500
+            assert client.get("/").status == 200
+            assert client.get("/fails?\"{}", "X-Request-Id: id-1").status == 500
         server.wait_log("this view always fails")
         server.signal(signal.SIGUSR2)
         server.wait_log("SIGUSR2 has no meaning here")
-    entries = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    entries = [json.loads(line) for line in server.log.splitlines()]
     assert {"worker is ready", "stopping"} <= {entry["message"] for entry in entries}
     assert all(entry["time"] and entry["level"] for entry in entries)
+    (failed,) = (entry for entry in entries if entry["message"] == "the request failed")
+    assert failed.pop("traceback").endswith("RuntimeError: this view always fails\n")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", failed.pop("time"))
+    assert failed == {
+        "level": "error",
+        "message": "the request failed",
+        "method": "GET",
+        "path": "/fails?\"{}",
+        "request_id": "id-1",
+        "error": "RuntimeError",
+    }
+    (dropped,) = (entry for entry in entries if "the server's own" in entry["message"])
+    assert (dropped["level"], dropped["header"]) == ("warn", "keep-alive")
+
+
+def test_each_line_of_the_logfmt_log_is_pairs(tmp_path: Path) -> None:
+    with Server(tmp_path, SAYS_MUCH, "--log-format", "logfmt") as server:
+        with server.client() as client:
+            assert client.get("/").status == 200
+            assert client.get("/fails").status == 500
+        server.wait_log("this view always fails")
+    assert all(re.match(r"time=\S+Z level=\w+ msg=", line) for line in server.log.splitlines())
+
+
+def test_an_app_that_cannot_be_imported_is_an_object_of_the_json_log(tmp_path: Path) -> None:
+    source = SAYS_MUCH.replace("import os", "import not_installed_here")
+    with Canter(tmp_path, source, "--log-format", "json") as canter:
+        assert canter.wait() != 0
+    (entry,) = (json.loads(line) for line in canter.logged("^{.*cannot be imported"))
+    assert entry["error"] == "ModuleNotFoundError" and "not_installed_here" in entry["traceback"]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-from canter import insight
+from canter import insight, said
 from canter.lent import IDLE, Loan, is_readable
 from canter.pgtarget import TargetError
 from canter.pool import Pool, Refused, Unreachable
@@ -111,7 +111,7 @@ def _refusal(wrapper: Any) -> str | None:
 
 
 def _say_past_the_pool(alias: str, why: object) -> None:
-    _say_once(f"canter: the database {alias!r} is reached without the pool: {why}")
+    _say_once(f"the database {alias!r} is reached without the pool: {why}")
 
 
 def _is_pooled_class(wrapper: object) -> bool:
@@ -368,7 +368,7 @@ def _end_transaction(wrapper: Any) -> None:
     status = int(connection.info.transaction_status)
     if status != NO_SERVER:
         _say_once(
-            f"canter: a request left a transaction open on {wrapper.alias!r}: it was rolled back "
+            f"a request left a transaction open on {wrapper.alias!r}: it was rolled back "
             "(said once)"
         )
     is_plain = status in IN_TRANSACTION
@@ -394,4 +394,4 @@ def _end_transaction(wrapper: Any) -> None:
 def _say_once(text: str) -> None:
     if text not in _said:
         _said.add(text)
-        print(text, file=sys.stderr, flush=True)
+        said.say(text, level="warn")

@@ -13,6 +13,8 @@ import traceback
 from typing import Any
 from urllib.parse import quote
 
+from canter import said
+
 MOST_PATH = 1000
 """The longest path that is copied into a log entry, in characters."""
 
@@ -67,9 +69,14 @@ def _write(request: Any, key: str) -> None:
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     # What an exception says is often a client's words: no line of it may pose as an entry of the log.
     block = "".join(f"    {_visible(line)}\n" for line in text.rstrip().split("\n"))
-    # One write, so that two threads do not mix theirs.
-    sys.stderr.write(
-        f"canter: {request.method} {path} failed (request {name}): {_visible(summary)}\n{block}"
+    said.say(
+        "the request failed",
+        text=f"{request.method} {path} failed (request {name}): {_visible(summary)}\n{block}",
+        method=request.method,
+        path=path,
+        request_id=name,
+        error=type(error).__name__,
+        traceback=text,
     )
 
 

@@ -17,7 +17,7 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-from canter import mounted
+from canter import mounted, said
 
 MOST_FILES = 100_000
 """Files that are shown to the project's own functions; those beyond it follow the usual rules."""
@@ -191,7 +191,7 @@ def _finder_folders() -> Iterator[tuple[str, str]]:
                     yield prefix + "/" if prefix else "", os.path.abspath(location)
     except Exception as error:
         # Settings that the finders refuse are Django's to explain, when somebody uses them.
-        print(f"canter: static files cannot be looked for: {error}", file=sys.stderr)
+        said.say(f"static files cannot be looked for: {error}", level="warn")
 
 
 def _has_files(folder: str | os.PathLike[str]) -> bool:

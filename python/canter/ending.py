@@ -7,6 +7,7 @@ Leaves finishing requests to ``canter._worker``, and ending a worker that takes 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import os
 import sys
@@ -15,6 +16,8 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
+
+from canter import said
 
 EXIT_STUCK = 4
 """As of a worker whose requests did not end in time."""
@@ -52,17 +55,26 @@ def _call(what: Callable[[], object] | None) -> None:
         what()
     except BaseException:
         # A handler that calls sys.exit() ends nothing but itself.
-        traceback.print_exc()
+        said.say(
+            "what the app does at its end failed",
+            text=f"what the app does at its end failed:\n{traceback.format_exc()}",
+            traceback=traceback.format_exc(),
+        )
 
 
 def _give_up(limit: float) -> None:
     time.sleep(limit)
     names = ", ".join(thread.name for thread in threading.enumerate() if not thread.daemon)
-    print(
-        "canter: a worker's exit handlers and threads did not end within --graceful-timeout, and are left; "
-        f"threads: {names}",
-        file=sys.stderr,
-        flush=True,
-    )
-    faulthandler.dump_traceback(sys.stderr)
+    what = "a worker's exit handlers and threads did not end within --graceful-timeout, and are left"
+    stacks = _stacks()
+    said.say(what, text=f"{what}; threads: {names}\n{stacks}", threads=names, traceback=stacks)
     os._exit(EXIT_STUCK)
+
+
+def _stacks() -> str:
+    """Where each thread is."""
+    with contextlib.suppress(OSError), open(os.memfd_create("stacks"), "w+b") as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        return file.read().decode("utf-8", "replace")
+    return ""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from canter import advice
+from canter import advice, said
 
 if TYPE_CHECKING:
     from canter import _worker
@@ -132,11 +132,10 @@ def disarm(error: BaseException) -> None:
         trace = trace.tb_next
     where = f" at {short(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
     # Not its words: they may quote a value.
-    print(
-        f"canter: insight is off in this process, the app goes on: {type(error).__name__}{where}; "
+    said.say(
+        f"insight is off in this process, the app goes on: {type(error).__name__}{where}; "
         "please report it, and start with --no-insight where it comes again",
-        file=sys.stderr,
-        flush=True,
+        level="warn",
     )
 
 

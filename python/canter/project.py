@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from canter import nearby
+from canter import nearby, said
 from canter.loader import LoadError, load
 
 VARIABLE = "DJANGO_SETTINGS_MODULE"
@@ -181,11 +181,10 @@ def load_app(directory: str) -> tuple[str, Callable[..., Any]]:
         app = load(name)
     served = os.environ.get(VARIABLE)
     if of_commands is not None and served not in (None, of_commands):
-        print(
-            f"canter: the site runs with the settings {served!r}, which {name.partition(':')[0]} names; "
+        said.say(
+            f"the site runs with the settings {served!r}, which {name.partition(':')[0]} names; "
             f"manage.py names {of_commands!r}, so commands run with those unless {VARIABLE} is set",
-            file=sys.stderr,
-            flush=True,
+            level="warn",
         )
     return name, app
 
@@ -221,12 +220,9 @@ def warm() -> None:
             _walk(get_resolver().url_patterns, 0)
     except Exception:
         # The requests that need them fail, and some may not; an app's own health check often does not.
-        print(
-            "canter: the URL patterns of the project cannot be imported; requests will fail:\n"
-            + traceback.format_exc(),
-            file=sys.stderr,
-            flush=True,
-        )
+        what = "the URL patterns of the project cannot be imported; requests will fail"
+        trace = traceback.format_exc()
+        said.say(what, text=f"{what}:\n{trace}", traceback=trace)
 
 
 def _walk(patterns: object, depth: int) -> None:

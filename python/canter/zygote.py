@@ -37,6 +37,7 @@ from canter import (
     mounted,
     patched,
     project,
+    said,
 )
 from canter.loader import LoadError, load
 
@@ -86,6 +87,8 @@ class Settings:
     media: bool = False
     """And of the files that users have sent."""
     request_id_header: str = "X-Request-Id"
+    log_format: str = "human"
+    log_level: str = "info"
     worker: dict[str, Any] = field(default_factory=dict)
     """For ``canter.worker.WorkerSettings``."""
 
@@ -168,6 +171,7 @@ def main(argv: list[str]) -> int:
         return EXIT_APP_NOT_LOADED
     if argv[1] == "check":
         return _check(settings)
+    said.start(settings.log_format, settings.log_level)
     sock = socket.socket(fileno=LINK_FD)
     sock.set_inheritable(False)
     link = Link(sock)
@@ -286,8 +290,7 @@ def _explained(error: Exception) -> tuple[str, str]:
         trace = cause.__traceback__
         while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
-        traceback.print_exception(type(cause), cause, trace)
-        sys.stderr.flush()
+        said.cause("the app cannot be imported", cause, trace)
     what, _semicolon, hint = str(error).partition("; ")
     return what, hint
 

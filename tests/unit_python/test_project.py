@@ -182,7 +182,7 @@ if "DJANGO_SETTINGS_MODULE" not in os.environ:
 def test_a_site_runs_with_the_settings_that_its_wsgi_module_names(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     first: str,
     environ: str | None,
     served: str,
@@ -195,7 +195,7 @@ def test_a_site_runs_with_the_settings_that_its_wsgi_module_names(
     name, app = load_app(str(tmp_path))
     assert name == f"{package}.wsgi"
     assert vars(app)["served"] == served.replace("PACKAGE", package)
-    told = capsys.readouterr().err
+    told = capfd.readouterr().err
     assert ("runs with the settings 'production'" in told) == warns, told
     assert (f"manage.py names '{package}.settings'" in told) == warns, told
 

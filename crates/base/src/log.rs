@@ -55,6 +55,17 @@ pub enum Format {
     Logfmt,
 }
 
+impl Format {
+    /// The form as it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Json => "json",
+            Self::Logfmt => "logfmt",
+        }
+    }
+}
+
 /// How this process logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -82,6 +93,11 @@ static LEVEL: AtomicU8 = AtomicU8::new(UNTIL_INIT.level as u8);
 pub fn init(settings: Settings) {
     let settings = SETTINGS.get_or_init(|| settings);
     LEVEL.store(settings.level as u8, Ordering::Relaxed);
+}
+
+/// The form of a line in this process.
+pub fn format() -> Format {
+    SETTINGS.get().unwrap_or(&UNTIL_INIT).format
 }
 
 /// Whether a message of this level is written.

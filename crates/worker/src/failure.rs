@@ -1,9 +1,11 @@
-//! Owns what happens when an app fails: the log entry and the error page.
-//! Leaves when that is to `respond`.
+//! Owns what happens when an app fails: what the log is told and the error page.
+//! Leaves when that is to `respond`, and the form of an entry to `entry`.
 
+use canter_base::log::{Level, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
+use crate::entry;
 use crate::environ::Made;
 use crate::head::Head;
 
@@ -14,16 +16,22 @@ const MOST_TARGET: usize = 1000;
 /// its traceback.
 pub(crate) fn log(py: Python<'_>, made: &Made<'_>, what: &str, error: &PyErr) -> String {
     let traceback = traceback_text(py, error);
+    let (method, path) = (visible(&made.method), visible(&made.target));
+    let (id, summary) = (visible(&made.id), summary(py, error));
     let text = format!(
-        "{} {} {what} (request {}): {}\n{}",
-        visible(&made.method),
-        visible(&made.target),
-        visible(&made.id),
-        summary(py, error),
+        "{method} {path} {what} (request {id}): {summary}\n{}",
         block(&traceback),
     );
+    let facts = [
+        ("method", Value::from(&method)),
+        ("path", Value::from(&path)),
+        ("request_id", Value::from(&id)),
+        ("error", Value::from(&summary)),
+        ("traceback", Value::Block(&traceback)),
+    ];
+    let message = format!("the request {what}");
     // A disk may take its time, too.
-    py.detach(|| log_text(&text));
+    py.detach(|| entry::write(Level::Error, &text, &message, &facts));
     traceback
 }
 
@@ -45,17 +53,20 @@ fn block(text: &str) -> String {
     out
 }
 
-/// Writes one log entry. A pipe or terminal that nobody reads does not hold the worker up: what it does
-/// not take is counted.
+/// Logs what belongs to no request, in one line.
 pub(crate) fn log_text(text: &str) {
-    let end = if text.ends_with('\n') { "" } else { "\n" };
-    canter_base::log::put(&format!("canter: {text}{end}"));
+    entry::write(Level::Error, text, text, &[]);
 }
 
 /// Logs a failure that belongs to no request.
 pub(crate) fn log_error(py: Python<'_>, what: &str, error: &PyErr) {
-    let text = format!("{what}\n{}", block(&traceback_text(py, error)));
-    py.detach(|| log_text(&text));
+    let (summary, traceback) = (summary(py, error), traceback_text(py, error));
+    let text = format!("{what}\n{}", block(&traceback));
+    let facts = [
+        ("error", Value::from(&summary)),
+        ("traceback", Value::Block(&traceback)),
+    ];
+    py.detach(|| entry::write(Level::Error, &text, what, &facts));
 }
 
 /// The page a client sees; the traceback only where the developer has asked for it.

@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use canter_base::log::{Level, Value};
 use canter_channel::MOST_RECORD;
 use canter_channel::response::{Facts, Writer};
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-use crate::failure;
+use crate::entry;
 
 /// Heads longer than this are a mistake of the app; it leaves room in a record for a body.
 const MOST_HEAD: usize = MOST_RECORD / 2;
@@ -261,9 +262,14 @@ fn warn_once(name: &[u8]) {
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     if warned.insert(name.clone()) {
-        failure::log_text(&format!(
-            "the app sent the header {name}, which is the server's own (PEP 3333); dropped"
-        ));
+        entry::write(
+            Level::Warn,
+            &format!(
+                "the app sent the header {name}, which is the server's own (PEP 3333); dropped"
+            ),
+            "the app sent a header that is the server's own (PEP 3333); dropped",
+            &[("header", Value::from(&name))],
+        );
     }
 }
 

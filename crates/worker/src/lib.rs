@@ -13,6 +13,7 @@ mod answer;
 mod around;
 mod chunks;
 mod dump;
+mod entry;
 mod environ;
 mod failure;
 mod field_names;
@@ -41,6 +42,8 @@ mod _worker {
     use crate::answer::{StartResponse, Write};
     #[pymodule_export]
     use crate::around::around_requests;
+    #[pymodule_export]
+    use crate::entry::{log_entry, start_log};
     #[pymodule_export]
     use crate::hook::Hook;
     #[pymodule_export]

@@ -299,12 +299,7 @@ impl Value for crate::log::Format {
     }
 
     fn show(&self) -> String {
-        match self {
-            Self::Human => "human",
-            Self::Json => "json",
-            Self::Logfmt => "logfmt",
-        }
-        .to_owned()
+        self.word().to_owned()
     }
 }
 

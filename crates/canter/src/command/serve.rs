@@ -191,8 +191,10 @@ fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> Strin
     push_json_string(&mut json, &config.request_id_header.0);
     let _ = write!(
         json,
-        ",\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
+        ",\"log_format\":\"{}\",\"log_level\":\"{}\",\"watch\":{},\"worker\":{{\"threads\":{},\"threads_min\":{},\
          \"orphan_seconds\":{},\"temp_dir\":",
+        config.log_format.word(),
+        config.log_level.word(),
         config.reload,
         sizing.threads,
         config.threads_min,
@@ -368,7 +370,7 @@ mod tests {
         assert_eq!(
             json.replace(env!("CARGO_PKG_VERSION"), "1"),
             "{\"version\":\"1\",\"name\":\"canter\",\"app\":\"x.wsgi:a\",\"pythonpath\":[\"/a\\\"b\"],\"pool\":\"/tmp/p/s\",\"insight\":true,\"static\":true,\"media\":false,\
-             \"request_id_header\":\"X-Request-Id\",\"watch\":true,\
+             \"request_id_header\":\"X-Request-Id\",\"log_format\":\"human\",\"log_level\":\"info\",\"watch\":true,\
              \"worker\":{\"threads\":40,\"threads_min\":1,\"orphan_seconds\":30,\"temp_dir\":\"/tmp/t\"}}"
         );
         assert_eq!(
