@@ -133,3 +133,19 @@ def test_the_pid_file_of_a_canter_that_runs_is_not_taken(tmp_path: Path) -> None
         (tmp_path / "canter.pid").write_text("1")
         assert canter.stop() == 0
         assert (tmp_path / "canter.pid").read_text() == "1"
+
+
+def test_every_name_of_gunicorns_options_is_understood_or_answered(tmp_path: Path) -> None:
+    gunicorn = pytest.importorskip("gunicorn.config")
+    unanswered = []
+    for setting in gunicorn.KNOWN_SETTINGS:
+        for flag in setting.cli or ():
+            done = run_canter("options", flag, "1", cwd=tmp_path)
+            if "unknown option" in done.stderr:
+                unanswered.append(flag)
+        (tmp_path / "canter.toml").write_text(f"{setting.name} = 1\n")
+        done = run_canter("options", cwd=tmp_path)
+        (tmp_path / "canter.toml").unlink()
+        if "no option is called" in done.stderr:
+            unanswered.append(setting.name)
+    assert unanswered == []

@@ -6,7 +6,7 @@ use crate::fault::Fault;
 /// An option of Gunicorn without a counterpart here.
 #[derive(Debug)]
 pub struct Other {
-    /// Its flags: long ones, and the letter if it has one.
+    /// Its flags: long ones, and the letter if it has one. Without dashes what only a file can set.
     pub flags: &'static [&'static str],
     /// What to do instead, or why nothing needs to be done.
     pub instead: &'static str,
@@ -25,13 +25,20 @@ impl Other {
 /// Finds an option by a flag as spelled, with its hyphens.
 pub fn find(spelled: &str) -> Option<&'static Other> {
     let spelled = spelled.replace('_', "-");
-    OTHERS
-        .iter()
-        .find(|other| other.flags.contains(&spelled.as_str()))
+    let is_it = |flag: &&str| {
+        let name = spelled.strip_prefix("--").unwrap_or_default();
+        // What only a file can set is listed as it is spelled there.
+        *flag == spelled || name == flag.replace('_', "-")
+    };
+    OTHERS.iter().find(|other| other.flags.iter().any(is_it))
 }
 
 /// In the order of Gunicorn's settings page.
 pub static OTHERS: &[Other] = &[
+    other(
+        &["wsgi_app"],
+        "name the app behind the command: `canter serve mysite.wsgi`",
+    ),
     other(
         &["--access-logformat"],
         "choose a form with `--access-log-format`",
@@ -55,6 +62,7 @@ pub static OTHERS: &[Other] = &[
             "--log-config-json",
             "--logconfig",
             "--logconfig-dict",
+            "logconfig_json",
         ],
         "configure logging in the app: Django's `LOGGING` setting",
     ),
@@ -64,6 +72,10 @@ pub static OTHERS: &[Other] = &[
             "--log-syslog-to",
             "--log-syslog-prefix",
             "--log-syslog-facility",
+            "syslog",
+            "syslog_addr",
+            "syslog_prefix",
+            "syslog_facility",
         ],
         "leave it out: systemd takes standard error into the journal, with levels",
     ),
@@ -83,6 +95,10 @@ pub static OTHERS: &[Other] = &[
             "--enable-backlog-metric",
         ],
         "let Prometheus read `/-/canter/metrics`, or send them with `--otlp-endpoint`",
+    ),
+    other(
+        &["ssl_context"],
+        "name the certificate in `--certfile` and `--keyfile`, or have one got with `--tls-acme`",
     ),
     other(
         &["--ca-certs", "--cert-reqs"],
@@ -122,7 +138,7 @@ pub static OTHERS: &[Other] = &[
         "leave it out: `X-Forwarded-Proto` is read from the peers in `--forwarded-allow-ips`",
     ),
     other(
-        &["--proxy-allow-from"],
+        &["--proxy-allow-from", "proxy_allow_ips"],
         "name the proxies in `--forwarded-allow-ips`: they are the same",
     ),
     other(&["--spew"], "use a debugger or `python -X importtime`"),
@@ -153,7 +169,7 @@ pub static OTHERS: &[Other] = &[
         "leave it out: threads follow the waiting requests; `--threads` caps them",
     ),
     other(
-        &["--no-sendfile"],
+        &["--no-sendfile", "sendfile"],
         "leave it out: files are sent by the front, not by workers",
     ),
     other(
@@ -161,7 +177,12 @@ pub static OTHERS: &[Other] = &[
         "leave it out: one process takes all connections",
     ),
     other(
-        &["--paste", "--paster"],
+        &[
+            "--paste",
+            "--paster",
+            "--paste-global",
+            "raw_paste_global_conf",
+        ],
         "name a WSGI app: `canter serve mymodule:application`",
     ),
     other(
@@ -169,8 +190,82 @@ pub static OTHERS: &[Other] = &[
             "--control-socket",
             "--no-control-socket",
             "--control-socket-mode",
+            "control_socket_disable",
         ],
         "leave it out: a private socket for `canter top` and its like is always there",
+    ),
+    other(&["default_proc_name"], "use `--name`"),
+    other(
+        &[
+            "on_starting",
+            "on_reload",
+            "when_ready",
+            "pre_fork",
+            "post_fork",
+            "post_worker_init",
+            "worker_int",
+            "worker_abort",
+            "pre_exec",
+            "pre_request",
+            "post_request",
+            "child_exit",
+            "worker_exit",
+            "nworkers_changed",
+            "on_exit",
+        ],
+        "no code of yours runs in the server: what a worker needs the app can do when it is imported, at its end \
+         with `atexit`, and around a request in a middleware",
+    ),
+    with_value(
+        &["--protocol"],
+        "http",
+        "HTTP is spoken and nothing else: let the proxy in front speak it, too",
+    ),
+    other(
+        &["--uwsgi-allow-from", "uwsgi_allow_ips"],
+        "leave it out: the protocol of uWSGI is not spoken",
+    ),
+    other(
+        &["--http-protocols", "--http2-cleartext"],
+        "HTTP/1.1 is always spoken; `--http2` says where HTTP/2 is",
+    ),
+    other(
+        &[
+            "--http2-max-concurrent-streams",
+            "--http2-initial-window-size",
+            "--http2-max-frame-size",
+            "--http2-max-header-list-size",
+        ],
+        "leave it out: what a client may hold open over HTTP/2 is bounded",
+    ),
+    other(&["--http-parser"], "leave it out: there is one"),
+    other(
+        &["--root-path"],
+        "say where the site is mounted with `SCRIPT_NAME` in the environment, or with `--env`",
+    ),
+    other(
+        &[
+            "--asgi-loop",
+            "--asgi-lifespan",
+            "--asgi-disconnect-grace-period",
+            "--websocket-max-message-size",
+        ],
+        "leave it out: ASGI and WebSocket are not there yet",
+    ),
+    other(
+        &[
+            "--dirty-app",
+            "dirty_apps",
+            "--dirty-workers",
+            "--dirty-threads",
+            "--dirty-timeout",
+            "--dirty-graceful-timeout",
+            "on_dirty_starting",
+            "dirty_post_fork",
+            "dirty_worker_init",
+            "dirty_worker_exit",
+        ],
+        "there are no processes beside the workers: long work belongs to a queue such as Celery or RQ",
     ),
 ];
 
@@ -209,7 +304,8 @@ mod tests {
         let mut seen = BTreeSet::new();
         for flag in OTHERS.iter().flat_map(|other| other.flags) {
             assert!(seen.insert(flag), "{flag}");
-            let letter = flag.chars().nth(1).filter(|_| !flag.starts_with("--"));
+            let letter = flag.strip_prefix('-').and_then(|rest| rest.chars().next());
+            let letter = letter.filter(|letter| *letter != '-');
             assert!(
                 letter.is_none() || ROWS.iter().all(|row| row.short != letter),
                 "{flag}"

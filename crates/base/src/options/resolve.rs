@@ -67,10 +67,16 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Resolved, Fault> {
         .into_iter()
         .find_map(|settings| setting_of(settings, "config"))
         .map(|setting| (PathBuf::from(setting.texts.concat()), &setting.origin));
+    // Who names the directory there names the file in it, too.
+    let entered = [&flags.settings, &variables.settings]
+        .into_iter()
+        .find_map(|settings| setting_of(settings, "chdir"))
+        .map(|setting| PathBuf::from(setting.texts.concat()));
     let file = layer::file::read(
         asked
             .as_ref()
             .map(|(path, origin)| (path.as_path(), *origin)),
+        entered.as_deref(),
         inputs.read_file,
     )?;
     let said = [&flags.settings, &variables.settings, &file.settings]

@@ -472,10 +472,7 @@ fn other_wrong_input_is_refused_with_its_place() {
         ),
         (flags("--cache-size 5"), "from: flag `--cache-size`"),
         (flags("-b :1 -b :1"), "names the same address twice"),
-        (
-            flags("--limit-request-line 1MiB"),
-            "from: flag `--limit-request-line`",
-        ),
+        (flags("--limit-request-line 0"), "no limit in Gunicorn"),
         (
             flags("--limit-request-header 4KiB"),
             "from: flag `--limit-request-header`",

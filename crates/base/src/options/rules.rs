@@ -28,7 +28,10 @@ pub fn check(config: &Config) -> Result<(), Broken> {
     {
         if !(least..=most).contains(&value) {
             let name = fields.concat().replace('_', "-");
-            let what = format!("`{name}` is {value}, but must be from {least} to {most}");
+            let mut what = format!("`{name}` is {value}, but must be from {least} to {most}");
+            if value == 0 && name.starts_with("limit-request-") {
+                what.push_str("; 0 is no limit in Gunicorn, and here there always is one");
+            }
             return Err(Broken { fields, what });
         }
     }

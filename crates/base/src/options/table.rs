@@ -991,7 +991,9 @@ options! {
 
     /// Change to this directory first
     ///
-    /// Relative paths in all other options are taken from here, and modules are found here.
+    /// Relative paths in all other options are taken from here but that of `--config`, and modules are
+    /// found here. Given as a flag or a variable, the options file of this directory is read, where it
+    /// has one.
     chdir: Option<PathBuf> = "" {
         group: Application, example: "/srv/mysite", since: "0.1.0",
         unset: "where `canter` was started", gunicorn: ["chdir"],
@@ -1052,8 +1054,8 @@ options! {
 
     /// Read options from this file
     ///
-    /// Without it Canter reads `canter.toml` in the current directory, or else the table
-    /// `[tool.canter]` of `pyproject.toml` there.
+    /// Without it Canter reads `canter.toml` in the directory of `--chdir` or in the current one, or else
+    /// the table `[tool.canter]` of `pyproject.toml` there.
     config: Option<PathBuf> = "" {
         group: Running, example: "deploy/canter.toml", since: "0.1.0", short: 'c',
         unset: "`canter.toml` or `pyproject.toml`, if there is one", gunicorn: ["config"],

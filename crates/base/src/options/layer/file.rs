@@ -30,35 +30,63 @@ pub struct Read {
     pub notices: Vec<String>,
 }
 
-/// Reads the file that was asked for by `--config`, or else the one in the current directory.
-pub fn read(asked: Option<(&Path, &Origin)>, read_file: ReadFile<'_>) -> Result<Read, Fault> {
+/// Reads the file that was asked for by `--config`, or else the one in the directory that is to be
+/// entered, or else the one in the current directory.
+pub fn read(
+    asked: Option<(&Path, &Origin)>,
+    entered: Option<&Path>,
+    read_file: ReadFile<'_>,
+) -> Result<Read, Fault> {
     if let Some((path, origin)) = asked {
         return read_asked(path, origin, read_file);
     }
-    let own = optional(Path::new(OWN_FILE), read_file)?;
-    let project = optional(Path::new(PROJECT_FILE), read_file)?;
+    let here = Path::new("");
+    let Some(entered) = entered else {
+        return Ok(usual(here, read_file)?.unwrap_or_default());
+    };
+    let Some(mut read) = usual(entered, read_file)? else {
+        return Ok(usual(here, read_file)?.unwrap_or_default());
+    };
+    let texts = [here, entered].map(|folder| optional(&folder.join(OWN_FILE), read_file));
+    // The same text: it is most likely the same file.
+    if let [Ok(Some(left_out)), Ok(inside)] = texts
+        && inside.as_ref() != Some(&left_out)
+    {
+        read.notices.push(format!(
+            "`{OWN_FILE}` in the current directory is not read, because there are options in `{}`",
+            entered.display()
+        ));
+    }
+    Ok(read)
+}
+
+/// The file of a directory that nobody had to name; `None` when it has no word for us.
+fn usual(folder: &Path, read_file: ReadFile<'_>) -> Result<Option<Read>, Fault> {
+    let (own_path, project_path) = (folder.join(OWN_FILE), folder.join(PROJECT_FILE));
+    let own = optional(&own_path, read_file)?;
+    let project = optional(&project_path, read_file)?;
+    let project_path = project_path.display().to_string();
     let project = match project {
-        Some(text) if text.contains("canter") => settings(&text, PROJECT_FILE, true),
+        Some(text) if text.contains("canter") => settings(&text, &project_path, true),
         _ => Ok(None),
     };
-    match own {
-        Some(text) => {
-            let notices = match project {
-                Ok(None) => Vec::new(),
-                Ok(Some(_)) | Err(_) => vec![format!(
-                    "`[tool.canter]` in `{PROJECT_FILE}` is not read, because there is a `{OWN_FILE}`"
-                )],
-            };
-            Ok(Read {
-                settings: settings(&text, OWN_FILE, false)?.unwrap_or_default(),
-                notices,
-            })
-        }
-        None => Ok(Read {
-            settings: project?.unwrap_or_default(),
+    let Some(text) = own else {
+        return Ok(project?.map(|settings| Read {
+            settings,
             notices: Vec::new(),
-        }),
-    }
+        }));
+    };
+    let own_path = own_path.display().to_string();
+    let notices = match project {
+        Ok(None) => Vec::new(),
+        Ok(Some(_)) | Err(_) => vec![format!(
+            "`[tool.canter]` in `{project_path}` is not read, because there is a `{own_path}`"
+        )],
+    };
+    Ok(Some(Read {
+        settings: settings(&text, &own_path, false)?.unwrap_or_default(),
+        notices,
+    }))
 }
 
 fn read_asked(path: &Path, origin: &Origin, read_file: ReadFile<'_>) -> Result<Read, Fault> {
@@ -239,3 +267,7 @@ fn line(text: &str, offset: usize) -> usize {
         .count()
         + 1
 }
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;
