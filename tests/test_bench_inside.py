@@ -61,8 +61,8 @@ def test_a5_the_cause_is_that_of_the_run_and_not_of_the_servers_life(folder: Pat
 def test_a7_where_the_database_was_the_cause_the_report_names_the_statement_and_its_line(
     serve_site: Callable[..., Server],
 ) -> None:
-    server = serve_site("--threads", "1")
-    prose = " ".join(told(f"{server.url}/sleep/0.03/")["prose"])
+    server = serve_site("--threads", "6", "--threads-min", "6")
+    prose = " ".join(told(f"{server.url}/sleep/0.2/")["prose"])
     found = re.search(
         r"of the time in which the app ran, (\d+) % was for the database, most for `SELECT pg_sleep\(.+?\)` at "
         r"\S*dbsite\.py:\d+ in sleep \((\d+) times, (\d+) % of all SQL\)",

@@ -46,6 +46,16 @@ def line_of(server: Server, request_id: str) -> dict[str, Any]:
     return line
 
 
+def routes_of(server: Server, requests: int) -> list[dict[str, Any]]:
+    """The routes, once so many requests were counted: an answer is here before its request is over."""
+
+    def found() -> list[dict[str, Any]] | None:
+        routes: list[dict[str, Any]] = shop.data(server)["routes"]
+        return routes if sum(one["requests"] for one in routes) >= requests else None
+
+    return until(found, PATIENCE, f"{requests} requests")
+
+
 # --- the pool
 
 
@@ -81,8 +91,6 @@ def test_d3_a_wait_for_the_only_connection_is_told_while_it_lasts_and_after(
             held.go()
             assert (first.response().status, second.response().status) == (200, 200)
             assert line_of(server, "waits")["pool_ms"] >= least
-            # Nobody else had the connection when the first one asked.
-            assert line_of(server, "holds")["pool_ms"] < line_of(server, "waits")["pool_ms"] + before
             after = pool_of(server)
             assert after["waiting"] == 0 and after["waited_ms"] >= before + least, (before, least, after)
             assert told("pending_requests") == 0
@@ -121,6 +129,7 @@ def test_d3_statements_are_counted_by_database_and_by_what_they_do(
     ):
         for path in ("/opened/", "/opened/", "/write/"):
             shop.get(server, path, Host="localhost")
+        routes_of(server, 3)
         found = metrics(server)
         assert found[f'{name}{{db_system_name="sqlite",db_operation_name="SELECT"}}'] == 2
         # There is no such table.
@@ -138,6 +147,7 @@ def test_d3_statements_are_counted_by_database_and_by_what_they_do(
     with Server(tmp_path / "site", "dbsite", env=env_of(postgres, database, tmp_path)) as server:
         shop.get(server, "/write/", Host="localhost")
         shop.get(server, "/raw/", Host="localhost")
+        routes_of(server, 2)
         found = metrics(server)
         failed = ',error_type="ProgrammingError"'
         assert found[f'{name}{{db_system_name="postgresql",db_operation_name="INSERT"{failed}}}'] == 1
@@ -173,15 +183,49 @@ def app(environ, start_response):
         with server.client() as client:
             for number in range(230):
                 assert client.get(f"/?{forged}{number}").status == 200
-        routes = shop.data(server)["routes"]
+        routes = routes_of(server, 230)
         assert len(routes) == 201
         (other,) = [one for one in routes if one["route"] == "other"]
-        assert other["requests"] >= 30 and sum(one["requests"] for one in routes) >= 230
+        assert other["requests"] == 30
         assert all(one["route"].isprintable() for one in routes)
         text = shop.get(server, "/-/canter/metrics")[2]
         assert text.replace("\n", "").isprintable()
         assert "script" in text and not any(line.startswith("forged") for line in text.splitlines())
         assert all(line.isprintable() for line in server.access_lines())
+
+
+FLASK = """
+from flask import Flask
+app = Flask(__name__)
+@app.get("/orders/<int:number>")
+def order(number):
+    return str(number)
+"""
+BOTTLE = """
+import bottle
+app = bottle.Bottle()
+@app.get("/orders/<number:int>")
+def order(number):
+    return str(number)
+"""
+
+
+@pytest.mark.parametrize(
+    ("framework", "source", "route"),
+    [("flask", FLASK, "/orders/<int:number>"), ("bottle", BOTTLE, "/orders/<number:int>")],
+)
+def test_c10_routes_of_other_frameworks_are_told_by_their_patterns(
+    tmp_path: Path, framework: str, source: str, route: str
+) -> None:
+    pytest.importorskip(framework, reason=f"NO {framework}: its routes are NOT tested")
+    with Server(tmp_path, source, *JSON) as server:
+        for path, status in (("/orders/7", 200), ("/orders/8", 200), ("/nothing", 404)):
+            assert shop.get(server, path)[0] == status
+        told = {one["label"]: one["requests"] for one in routes_of(server, 3)}
+        assert told == {f"GET {route}": 2, "GET (no route)": 1}
+    with Server(tmp_path, source, *JSON, "--insight=false") as server:
+        assert shop.get(server, "/orders/7", X_Request_Id="unseen")[0] == 200
+        assert "route" not in line_of(server, "unseen")
 
 
 def test_c10_statements_of_an_app_without_django_have_a_route_and_advice_that_fits(
@@ -191,7 +235,7 @@ def test_c10_statements_of_an_app_without_django_have_a_route_and_advice_that_fi
     env = env_of(postgres, database, tmp_path)
     with Server(tmp_path / "site", "alchemy", *JSON, env=env) as server:
         assert shop.get(server, "/fill")[2] == "filled"
-        for path in ("/books/7", "/bottle/7", "/flask/7", "/unknown", "/wrong"):
+        for path in ("/books/7", "/unknown", "/wrong"):
             name = path.strip("/").partition("/")[0]
             text = shop.get(server, path, X_Request_Id=name)[2]
             assert text.count("hunter2") == 6
@@ -199,7 +243,7 @@ def test_c10_statements_of_an_app_without_django_have_a_route_and_advice_that_fi
             # The books, and the author of each; none for what begins and ends transactions. psycopg forgets
             # what it has prepared when a transaction is rolled back, which is one more.
             assert line["queries"] in (7, 8) and line["sql_ms"] > 0, line
-        routes = {"/books/<shelf>", "/bottle/<shelf>", "/flask/<int:shelf>", "(no route)"}
+        routes = {"/books/<shelf>", "(no route)"}
         found = [one for one in shop.data(server, "findings")["findings"] if one["rule"] == "n_plus_one"]
         assert {one["route"].removeprefix("GET ") for one in found} >= routes, found
         for one in found:
@@ -207,7 +251,7 @@ def test_c10_statements_of_an_app_without_django_have_a_route_and_advice_that_fi
             assert one["sql"].startswith("SELECT author.id") and "WHERE author.id = " in one["sql"], one
             assert "join the table" in one["advice"], one
         name = "db_client_operation_duration_seconds_count"
-        assert metrics(server)[f'{name}{{db_system_name="postgresql",db_operation_name="SELECT"}}'] >= 35
+        assert metrics(server)[f'{name}{{db_system_name="postgresql",db_operation_name="SELECT"}}'] >= 21
         address = shop.socket_of(server)
         for command, code in (("queries", 0), ("doctor", 8)):
             words = [PROGRAM, command, address]

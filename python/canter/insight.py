@@ -65,6 +65,7 @@ def install() -> bool:
     _is_wanted = True
     base = sys.modules.get("django.core.handlers.base")
     if base is None or _original is not None:
+        _note_routes_of_flask()
         return _original is not None
     from canter import _worker
 
@@ -94,6 +95,24 @@ def install() -> bool:
     for name in ("_commit", "_rollback"):
         setattr(wrapper, name, _ending(getattr(wrapper, name), hook.end_transaction))
     return True
+
+
+def _note_routes_of_flask() -> None:
+    """Have each request of a Flask app, if one was imported, say its route in the environ. Flask takes its own
+    word for it away again before it returns.
+    """
+    flask = sys.modules.get("flask")
+    if flask is None:
+        return
+
+    def note(_app: Any, **_signal: object) -> None:
+        rule = flask.request.url_rule
+        if rule is not None:
+            flask.request.environ["canter.route"] = rule.rule
+
+    # Before Flask 2.3 there are signals only where blinker is installed.
+    with contextlib.suppress(AttributeError, RuntimeError):
+        flask.request_started.connect(note, weak=False)
 
 
 def is_wanted() -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import ForeignKey, create_engine, select
@@ -55,14 +54,7 @@ def books(session: Session) -> str:
 ROUTES: dict[str, tuple[str, Any, Callable[[Session], str]]] = {
     "/fill": ("canter.route", "/fill", fill),
     "/books/7": ("canter.route", "/books/<shelf>", books),
-    # As Bottle and as Flask note theirs.
-    "/bottle/7": ("bottle.route", SimpleNamespace(rule="/bottle/<shelf>"), books),
-    "/flask/7": (
-        "werkzeug.request",
-        SimpleNamespace(url_rule=SimpleNamespace(rule="/flask/<int:shelf>")),
-        books,
-    ),
-    "/unknown": ("werkzeug.request", SimpleNamespace(url_rule=None), books),
+    "/unknown": ("of its own", "/nothing", books),
     "/wrong": ("canter.route", 7, books),
 }
 

@@ -151,3 +151,45 @@ impl Cache {
         self.hits.saturating_mul(100).checked_div(all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::Site;
+
+    #[test]
+    fn d6_what_threads_take_is_told_in_every_form_and_only_where_it_is_known() {
+        let mut live = Live {
+            memory_limit_kb: 512 * 1024,
+            ..Live::default()
+        };
+        live.gauges.memory_kb = 180 * 1024;
+        let mut site = Site::new();
+        site.observe(
+            1,
+            &crate::Observation {
+                method: "GET",
+                ..Default::default()
+            },
+        );
+        let told = |live: &Live| [snapshot::snapshot(&site, live), top::text(&site, live)];
+        for text in told(&live) {
+            assert!(!text.contains("a thread takes"), "{text}");
+        }
+        live.threads = Some(Threads {
+            now: 4,
+            most: 40,
+            workers: 2,
+            each_kb: 10 * 1024,
+        });
+        for text in told(&live) {
+            assert!(
+                text.contains("40 that may run need 540 MB of 512 MB; `--threads 18` fits"),
+                "{text}"
+            );
+        }
+        let numbers =
+            r#""threads":{"now":4,"most":40,"each_kb":10240,"needed_kb":552960,"fit":18}"#;
+        assert!(told(&live)[0].contains(numbers));
+    }
+}

@@ -49,21 +49,14 @@ pub(crate) fn note_route(worker: &Worker, environ: &Bound<'_, PyDict>) {
     }
 }
 
-/// The pattern of the address, never the address itself: by the app's own word, by Bottle's, by that of
-/// Werkzeug, which Flask is made with.
+/// The pattern of the address, never the address itself: by the app's own word, which `canter.insight` says
+/// for Flask, or by Bottle's.
 fn route(environ: &Bound<'_, PyDict>) -> PyResult<Option<String>> {
     let py = environ.py();
-    let rule = intern!(py, "rule");
     let found = if let Some(own) = environ.get_item(intern!(py, "canter.route"))? {
         own
     } else if let Some(route) = environ.get_item(intern!(py, "bottle.route"))? {
-        route.getattr(rule)?
-    } else if let Some(request) = environ.get_item(intern!(py, "werkzeug.request"))? {
-        let url_rule = request.getattr(intern!(py, "url_rule"))?;
-        if url_rule.is_none() {
-            return Ok(None);
-        }
-        url_rule.getattr(rule)?
+        route.getattr(intern!(py, "rule"))?
     } else {
         return Ok(None);
     };

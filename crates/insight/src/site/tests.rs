@@ -60,6 +60,56 @@ fn c1_a_loop_is_found_with_its_statement_place_and_advice() {
     assert_eq!(site.statements()[0].1.calls, 40);
 }
 
+#[test]
+fn a7_a_statement_keeps_its_places_within_a_bound_and_counts_all_its_runs() {
+    let mut site = Site::new();
+    let (name, text) = told("SELECT a FROM b");
+    site.tell_statement(name, text);
+    for place in 1..=MOST_ASKING as u64 + 3 {
+        let groups = [Group {
+            statement: name,
+            place,
+            count: 2,
+            total_us: 10 * place,
+            ..Group::default()
+        }];
+        site.observe(1, &asks(2, 0, &groups));
+    }
+    let counted = site.statements()[0].1;
+    assert_eq!((counted.calls, counted.total_us), (14, 280));
+    let places: Vec<_> = counted
+        .asked()
+        .iter()
+        .map(|it| (it.place, it.calls))
+        .collect();
+    assert_eq!(places, [(4, 2), (3, 2), (2, 2), (1, 2)]);
+}
+
+#[test]
+fn c10_what_was_seen_on_the_wire_alone_has_advice_that_holds_for_any_code() {
+    let mut site = Site::new();
+    let (name, text) = told("SELECT a FROM b WHERE c = %s");
+    site.tell_statement(name, text);
+    for place in [0, 9] {
+        let groups = [Group {
+            statement: name,
+            place,
+            count: 6,
+            distinct: 6,
+            ..Group::default()
+        }];
+        site.observe(1, &asks(6, 0, &groups));
+    }
+    let found = site.findings(1);
+    let told = found
+        .iter()
+        .map(|seen| (seen.finding.most, seen.advice.is_some()));
+    // Of the other one its worker says what helps, or nobody.
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    assert_eq!(told, [(6, false), (6, true)]);
+}
+
 fn asks(count: u32, release: u32, groups: &[Group]) -> Observation<'_> {
     Observation {
         method: "GET",
