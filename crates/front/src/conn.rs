@@ -13,6 +13,7 @@ mod early;
 mod encode;
 mod files;
 mod inquire;
+mod local;
 mod page;
 mod receive;
 mod send;
@@ -304,27 +305,6 @@ impl<A: App> Conn<A> {
     /// The connection may be used again as far as the server is concerned.
     fn may_keep(&self) -> bool {
         !self.shared.is_draining() && !self.shared.settings.keep_alive.is_zero()
-    }
-
-    /// Answers a request that breaks the rules of HTTP. What follows it is never looked at.
-    async fn reject(&mut self, reject: Reject) -> Result<After, Stop> {
-        self.blame_peer(Misdeed::Malformed);
-        let now = Instant::now();
-        let date = self.shared.clock.date(now);
-        // What a proxy may have said of the way here stands in a head that was not understood.
-        let hsts = answer::hsts(&self.shared.settings, self.arrival.peer.https);
-        // The head was not understood, but what a method of this name is answered is known: no body
-        // follows, which the client would take for the next response (RFC 9110, section 9.3.2).
-        let is_head = self
-            .buffer
-            .filled()
-            .trim_ascii_start()
-            .starts_with(b"HEAD ");
-        let response = canter_http::response::reject_response(reject, hsts, is_head, &date);
-        self.shared.count_reject(reject);
-        self.send_all(&response, &[]).await?;
-        self.log_reject(reject, answer::body_len(&response));
-        Ok(After::Linger)
     }
 
     /// Remembers what a client did wrong.

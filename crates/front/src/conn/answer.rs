@@ -1,7 +1,6 @@
 //! Owns answering one request whose head has come: the pipeline, the body, the app, the response.
 //! Leaves bytes to `receive` and `send`.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::fs::File;
 use std::future::poll_fn;
@@ -9,19 +8,17 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use canter_base::error;
-use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::call::{Answer, Submission};
 use canter_channel::request::Writer;
 use canter_channel::response::Response;
-use canter_http::escape::Escaped;
 use canter_http::{
-    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, Reject, RequestFacts,
+    Answer as HttpAnswer, BadResponse, BodyDecoder, BodyFraming, Framing, RequestFacts,
     ResponsePlan, response,
 };
 use canter_shield::budget::Share;
-use canter_shield::score::Misdeed;
 
 use super::encode::Form;
+use super::local::{APP_FAULT, HSTS, RETRY, hsts};
 use super::receive::{Body, Refusal};
 use super::send::{Ending, Streamed};
 use super::watch::Watch;
@@ -32,24 +29,14 @@ use crate::coder::Coder;
 use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
 use crate::insight::server_timing;
-use crate::pipeline::{Local, LocalField};
 use crate::request::RequestId;
-use crate::settings::Settings;
 use crate::steps::hints;
 use crate::table::Phase;
 use crate::urgent::Turn;
 use crate::{pipeline, request, urgent};
 
-/// Why there is a 500, for the log; the client is told nothing of the app's inside.
-pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be sent";
-
-pub(super) const HSTS: &str = "Strict-Transport-Security";
-
 /// Where the time went, for browsers' tools; a field of the app's own stays beside it.
 pub(super) const SERVER_TIMING: &str = "Server-Timing";
-
-/// A request can be tried again in a moment.
-const RETRY: &[LocalField] = &[("Retry-After", Cow::Borrowed("1"))];
 
 /// To whoever may still listen behind a router that does not.
 const GIVEN_UP: &str = "the request came too late: the router in front has given up on it";
@@ -429,172 +416,4 @@ impl<A: App> Conn<A> {
             (true, false) => After::Linger,
         }
     }
-
-    /// The app broke a rule: the client gets a 500, the log says which.
-    pub(super) async fn app_fault(&mut self, facts: &Facts, what: &str) -> Result<After, Stop> {
-        let request = Escaped(&facts.id).to_string();
-        error!(
-            "the response of the app cannot be sent",
-            why = what,
-            request = request.as_str()
-        );
-        self.answer_locally(facts, 500, &[], "", false).await
-    }
-
-    pub(super) async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
-        let (status, fields, text): (u16, &[LocalField], &str) = match failure {
-            Failure::TooLong => (431, &[], "line and fields are too long together"),
-            Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
-            Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
-            Failure::Unwanted => {
-                // What is written now might be taken for the answer to another request.
-                self.log(facts, 499, 0);
-                return Err(Stop::Gone);
-            }
-            Failure::RanTooLong => (504, &[], "the app did not answer in time"),
-            Failure::WorkerDied => (502, &[], "the worker that ran this request has died"),
-            Failure::Refused => (500, &[], "this request has stopped several workers"),
-            Failure::Aborted => (500, &[], ""),
-            Failure::Failing => (503, RETRY, "this part of the site fails at the moment"),
-            Failure::Stopping => (503, RETRY, "the server is stopping"),
-        };
-        self.answer_locally(facts, status, fields, text, false)
-            .await
-    }
-
-    async fn refuse_rejected(&mut self, facts: &Facts, reject: Reject) -> Result<After, Stop> {
-        self.blame(facts.client, Misdeed::Malformed);
-        let sent = self.reject_quietly(facts, reject).await;
-        self.log(facts, reject.status(), *sent.as_ref().unwrap_or(&0));
-        sent.map(|_| After::Linger)
-    }
-
-    /// How many bytes of body were sent.
-    async fn reject_quietly(&mut self, facts: &Facts, reject: Reject) -> Result<u64, Stop> {
-        let date = self.shared.clock.date(Instant::now());
-        let hsts = hsts(&self.shared.settings, facts.https);
-        let bytes = response::reject_response(reject, hsts, facts.request.is_head, &date);
-        self.shared.count_reject(reject);
-        self.send_all(&bytes, &[]).await?;
-        Ok(body_len(&bytes))
-    }
-
-    async fn refuse_body(&mut self, facts: &Facts, refusal: Refusal) -> Result<After, Stop> {
-        match refusal {
-            Refusal::Reject(reject) => self.refuse_rejected(facts, reject).await,
-            Refusal::Late => {
-                self.blame(facts.client, Misdeed::Slow);
-                self.refuse(Some(facts), 408, "the body was not sent in time")
-                    .await
-            }
-            Refusal::Cut => {
-                self.log(facts, 400, 0);
-                Err(Stop::Gone)
-            }
-            Refusal::NoRoom(error) => {
-                error!(
-                    "a request body could not be stored",
-                    error = error.to_string().as_str()
-                );
-                self.refuse(Some(facts), 503, "there is no room for the body")
-                    .await
-            }
-        }
-    }
-
-    /// Answers and closes, giving the client time to see why.
-    pub(super) async fn refuse(
-        &mut self,
-        facts: Option<&Facts>,
-        status: u16,
-        text: &str,
-    ) -> Result<After, Stop> {
-        let date = self.shared.clock.date(Instant::now());
-        let is_head = facts.is_some_and(|facts| facts.request.is_head);
-        let is_https = facts.map_or(self.arrival.peer.https, |facts| facts.https);
-        let hsts = hsts(&self.shared.settings, is_https);
-        let bytes = response::simple_response(status, hsts.as_slice(), text, true, is_head, &date);
-        self.place.row.enter(Phase::Send, None);
-        self.send_all(&bytes, &[]).await?;
-        if let Some(facts) = facts {
-            self.log(facts, status, body_len(&bytes));
-        }
-        Ok(After::Linger)
-    }
-
-    /// What a step of the pipeline answers.
-    async fn answer_from_here(
-        &mut self,
-        facts: &Facts,
-        local: &Local,
-        unread: bool,
-    ) -> Result<After, Stop> {
-        if !local.is_bare {
-            return self
-                .answer_locally(facts, local.status, &local.fields, &local.text, unread)
-                .await;
-        }
-        let fields = local.fields.iter();
-        let fields = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let date = self.shared.clock.date(facts.started);
-        let answer = HttpAnswer {
-            status: local.status,
-            reason: b"",
-            fields,
-            length: Some(local.text.len() as u64),
-            close: true,
-        };
-        self.out.clear();
-        if let Ok(plan) = response::encode_head(&mut self.out, facts.request, answer, &date)
-            && plan.framing != BodyFraming::None
-        {
-            self.out.extend_from_slice(local.text.as_bytes());
-        }
-        self.send_all(&self.out, &[]).await?;
-        self.log(facts, local.status, local.text.len() as u64);
-        Ok(if unread {
-            After::Linger
-        } else {
-            self.after(true)
-        })
-    }
-
-    /// Answers from here; `unread` says that part of the request was not read.
-    pub(super) async fn answer_locally(
-        &mut self,
-        facts: &Facts,
-        status: u16,
-        fields: &[LocalField],
-        text: &str,
-        unread: bool,
-    ) -> Result<After, Stop> {
-        let close = unread || !facts.request.keep_alive || !self.may_keep();
-        let date = self.shared.clock.date(facts.started);
-        let is_head = facts.request.is_head;
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| (*name, &**value))
-            .chain(hsts(&self.shared.settings, facts.https))
-            .collect();
-        let bytes = response::simple_response(status, &fields, text, close, is_head, &date);
-        self.send_all(&bytes, &[]).await?;
-        self.log(facts, status, body_len(&bytes));
-        if unread {
-            Ok(After::Linger)
-        } else {
-            Ok(self.after(close))
-        }
-    }
-}
-
-/// What browsers are told over HTTPS, and only there (RFC 6797, section 7.2).
-pub(super) fn hsts(settings: &Settings, is_https: bool) -> Option<(&'static str, &str)> {
-    let value = settings.hsts.as_deref().filter(|_| is_https);
-    value.map(|value| (HSTS, value))
-}
-
-/// Bytes behind the head of a whole response.
-pub(super) fn body_len(response: &[u8]) -> u64 {
-    let head = response.windows(4).position(|window| window == b"\r\n\r\n");
-    head.map_or(0, |at| (response.len() - at - 4) as u64)
 }

@@ -14,8 +14,8 @@ use canter_channel::response::Response;
 use canter_channel::trace::Trace;
 use canter_http::{BodyFraming, Method, target};
 
-use super::answer::APP_FAULT;
 use super::encode::Form;
+use super::local::APP_FAULT;
 use super::send::{Ending, Streamed};
 use super::watch::Watch;
 use super::{After, Conn, Stop};

@@ -17,8 +17,9 @@ use canter_http::{
     response, status,
 };
 
-use super::answer::{APP_FAULT, HSTS, SHORT_BODY, hsts};
+use super::answer::SHORT_BODY;
 use super::encode::Form;
+use super::local::{APP_FAULT, HSTS, hsts};
 use super::{After, Conn, Stop, cached};
 use crate::app::App;
 use crate::clock::unix_seconds;

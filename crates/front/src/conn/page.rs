@@ -12,10 +12,11 @@ use canter_http::range::{Piece, Span};
 use canter_http::select::{Content, Selected, select};
 use canter_http::{BodyFraming, KnownName, Version, date};
 
-use super::answer::{SERVER_TIMING, SHORT_BODY, hsts};
+use super::answer::{SERVER_TIMING, SHORT_BODY};
 use super::cached::status_text;
 use super::encode::clients_tag;
 use super::files::is_kept;
+use super::local::hsts;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::clock::unix_seconds;
