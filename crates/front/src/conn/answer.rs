@@ -94,7 +94,8 @@ impl<A: App> Conn<A> {
         };
         self.hold_head(&facts);
         if !hints.ahead.is_empty() {
-            self.send_all(&hints.ahead, &[]).await?;
+            let sent = self.send_all(&hints.ahead, &[]).await;
+            self.stays(&facts, sent)?;
         }
         let expects = self.head.expects_continue;
         let (file, memory) = match self.take_body(decoder, expects, writer).await {
@@ -224,15 +225,25 @@ impl<A: App> Conn<A> {
                 .next_answer(&mut call, &mut watch, facts.request.version)
                 .await;
             match answer {
-                Ok(Answer::Hints(message)) => self.send_hints(facts, &message).await?,
+                Ok(Answer::Hints(message)) => {
+                    if let Err(stop) = self.send_hints(facts, &message).await {
+                        break Err(stop);
+                    }
+                }
                 answer => break answer,
             }
         };
         drop(memory);
-        let first = first.inspect_err(|_| {
-            self.log(facts, 499, 0);
-        })?;
+        let first = self.stays(facts, first)?;
         self.settle(facts, first, call, kept).await
+    }
+
+    /// Notes it where the client has gone before its answer.
+    pub(super) fn stays<T>(&self, facts: &Facts, came: Result<T, Stop>) -> Result<T, Stop> {
+        if came.is_err() {
+            self.log(facts, 499, 0);
+        }
+        came
     }
 
     /// Sends an answer of the app that has begun.
@@ -348,9 +359,9 @@ impl<A: App> Conn<A> {
             } else {
                 body
             };
-            let length = body.len();
+            let begins = self.body_begins(self.out.len());
             // One short string costs the system less than two.
-            let sent = if length <= SHORT_BODY {
+            let sent = if body.len() <= SHORT_BODY {
                 self.out.extend_from_slice(body);
                 self.send_all(&self.out, &[]).await
             } else {
@@ -365,7 +376,7 @@ impl<A: App> Conn<A> {
                 };
                 self.send_held(bytes, at).await
             };
-            self.rests_since = Some(self.log(facts, status, length as u64));
+            self.rests_since = Some(self.log(facts, status, self.sent_since(begins)));
             sent?;
             return Ok(self.after(plan.close));
         }
@@ -386,19 +397,16 @@ impl<A: App> Conn<A> {
         call: &mut A::Call,
     ) -> Result<After, Stop> {
         let head = std::mem::take(&mut self.out);
-        let head_len = head.len() as u64;
+        let begins = self.body_begins(head.len());
         let (settings, memory) = (&self.shared.settings, &self.shared.memory);
         let mut streamed = Streamed::new(plan.framing, head, settings, memory);
         streamed.coder = coder;
         streamed.add(begun, settings);
         let result = self.send_stream(streamed, call).await;
-        let bytes = result
-            .as_ref()
-            .map_or(0, |(_, sent)| sent.saturating_sub(head_len));
-        self.log(facts, status, bytes);
+        self.log(facts, status, self.sent_since(begins));
         match result? {
-            (Ending::Whole, _) => Ok(self.after(plan.close)),
-            (Ending::Broken, _) => {
+            Ending::Whole => Ok(self.after(plan.close)),
+            Ending::Broken => {
                 if plan.framing == BodyFraming::UntilClose {
                     // Only a reset tells this client that something is missing.
                     self.stream.reset_on_close();

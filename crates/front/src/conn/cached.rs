@@ -230,9 +230,7 @@ impl<A: App> Conn<A> {
         if !is_first {
             facts.cached = facts.started.elapsed();
         }
-        came.inspect_err(|_| {
-            self.log(facts, 499, 0);
-        })?;
+        self.stays(facts, came)?;
         match follower.outcome() {
             Some(Outcome::Page(page, status)) => {
                 let collapsed = !is_first && !status.hit;
@@ -489,8 +487,10 @@ impl<A: App> Conn<A> {
         let browser_ttl = visit.look.rules_browser_ttl();
         let mut follower = go_on(pages, *visit, (plan, status), message, call);
         let mut watch = Watch::default();
-        self.next_answer(&mut follower, &mut watch, facts.request.version)
-            .await?;
+        let came = self
+            .next_answer(&mut follower, &mut watch, facts.request.version)
+            .await;
+        self.stays(facts, came)?;
         self.send_shared(facts, &head, (status, browser_ttl), follower)
             .await
     }
@@ -516,20 +516,17 @@ impl<A: App> Conn<A> {
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
         let head = std::mem::take(&mut self.out);
-        let head_len = head.len() as u64;
+        let begins = self.body_begins(head.len());
         let settings = &self.shared.settings;
         let mut streamed = Streamed::new(plan.framing, head, settings, &self.shared.memory);
         if plan.framing != BodyFraming::None {
             streamed.coder = coder;
         }
         let result = self.send_stream(streamed, &mut follower).await;
-        let bytes = result
-            .as_ref()
-            .map_or(0, |(_, sent)| sent.saturating_sub(head_len));
-        self.log(facts, code, bytes);
+        self.log(facts, code, self.sent_since(begins));
         match result? {
-            (Ending::Whole, _) => Ok(self.after(plan.close)),
-            (Ending::Broken, _) => {
+            Ending::Whole => Ok(self.after(plan.close)),
+            Ending::Broken => {
                 if plan.framing == BodyFraming::UntilClose {
                     self.stream.reset_on_close();
                 }

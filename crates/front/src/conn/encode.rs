@@ -307,8 +307,8 @@ impl<A: App> Conn<A> {
         Some((encoder, share))
     }
 
-    /// Sends a part of a file through an encoder, a slice at a time; false when the file turned out
-    /// shorter. The helper reads and encodes, this thread sends.
+    /// Sends what was written to `self.out`, then a part of a file through an encoder, a slice at a
+    /// time; false when the file turned out shorter. The helper reads and encodes, this thread sends.
     pub(super) async fn send_encoded_file(
         &self,
         mut encoder: Encoder,
@@ -316,6 +316,7 @@ impl<A: App> Conn<A> {
         part: FilePart,
         framing: BodyFraming,
     ) -> Result<bool, Stop> {
+        self.send_all(&self.out, &[]).await?;
         let (mut at, mut left) = (part.offset, part.len);
         loop {
             let Ok(file) = file.try_clone() else {

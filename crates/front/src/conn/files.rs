@@ -89,12 +89,13 @@ impl<A: App> Conn<A> {
             self.out.clear();
             head.write(&mut self.out, &self.shared.clock.date(facts.started));
             let length = answer.length();
+            let begins = self.body_begins(self.out.len());
             let sent = match bytes {
                 Bytes::Memory(bytes) => self.send_all(&self.out, bytes).await.map(|()| true),
                 Bytes::File(file) => self.send_whole(file, length).await,
                 Bytes::Sealed(sealed) => self.send_whole(sealed.file(), length).await,
             };
-            self.log(facts, 200, length);
+            self.log(facts, 200, self.sent_since(begins));
             let is_whole = sent?;
             return if is_whole {
                 Ok(self.after(false))
@@ -121,17 +122,13 @@ impl<A: App> Conn<A> {
         } else {
             answer.body()
         };
+        let begins = self.body_begins(self.out.len());
         let sent = match bytes {
             Bytes::Memory(bytes) => self.send_from_memory(&body, bytes).await.map(|()| true),
             Bytes::File(file) => self.send_from_file(&body, file, 0).await,
             Bytes::Sealed(sealed) => self.send_from_file(&body, sealed.file(), 0).await,
         };
-        let sent_whole = plan.framing != BodyFraming::None;
-        self.log(
-            facts,
-            answer.status(),
-            if sent_whole { answer.length() } else { 0 },
-        );
+        self.log(facts, answer.status(), self.sent_since(begins));
         match sent? {
             true if unread => Ok(After::Linger),
             true => Ok(self.after(plan.close)),
@@ -432,24 +429,18 @@ impl<A: App> Conn<A> {
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
         self.add_own_fields(facts);
-        let (length, body) = if plan.framing == BodyFraming::None {
-            (0, Body::None)
-        } else {
-            (length, body)
-        };
-        let (whole, length) = match encoder {
-            Some((encoder, _memory)) if plan.framing != BodyFraming::None => {
-                self.send_all(&self.out, &[]).await?;
-                let before = self.sent.get();
-                let whole = self.send_encoded_file(encoder, file, part, plan.framing);
-                (whole.await, self.sent.get() - before)
+        let begins = self.body_begins(self.out.len());
+        let whole = match encoder {
+            _ if plan.framing == BodyFraming::None => {
+                self.send_from_file(&Body::None, file, part.offset).await
             }
-            _ => {
-                let whole = self.send_from_file(&body, file, part.offset).await;
-                (whole, length)
+            Some((encoder, _memory)) => {
+                self.send_encoded_file(encoder, file, part, plan.framing)
+                    .await
             }
+            None => self.send_from_file(&body, file, part.offset).await,
         };
-        self.log(facts, status, length);
+        self.log(facts, status, self.sent_since(begins));
         if whole? {
             Ok(self.after(plan.close))
         } else {

@@ -44,9 +44,10 @@ impl<A: App> Conn<A> {
             .starts_with(b"HEAD ");
         let response = response::reject_response(reject, hsts, is_head, &date);
         self.shared.count_reject(reject);
-        self.send_all(&response, &[]).await?;
-        self.log_reject(reject, body_len(&response));
-        Ok(After::Linger)
+        let begins = self.body_begins(head_len(&response));
+        let sent = self.send_all(&response, &[]).await;
+        self.log_reject(reject, self.sent_since(begins));
+        sent.map(|()| After::Linger)
     }
 
     /// The app broke a rule: the client gets a 500, the log says which.
@@ -87,19 +88,12 @@ impl<A: App> Conn<A> {
         reject: Reject,
     ) -> Result<After, Stop> {
         self.blame(facts.client, Misdeed::Malformed);
-        let sent = self.reject_quietly(facts, reject).await;
-        self.log(facts, reject.status(), *sent.as_ref().unwrap_or(&0));
-        sent.map(|_| After::Linger)
-    }
-
-    /// How many bytes of body were sent.
-    async fn reject_quietly(&mut self, facts: &Facts, reject: Reject) -> Result<u64, Stop> {
         let date = self.shared.clock.date(Instant::now());
         let hsts = hsts(&self.shared.settings, facts.https);
         let bytes = response::reject_response(reject, hsts, facts.request.is_head, &date);
         self.shared.count_reject(reject);
-        self.send_all(&bytes, &[]).await?;
-        Ok(body_len(&bytes))
+        self.send_local(facts, reject.status(), &bytes).await?;
+        Ok(After::Linger)
     }
 
     pub(super) async fn refuse_body(
@@ -143,11 +137,21 @@ impl<A: App> Conn<A> {
         let fields = hsts.as_slice();
         let bytes = response::simple_response(status, fields, text, true, is_head, &date);
         self.place.row.enter(Phase::Send, None);
-        self.send_all(&bytes, &[]).await?;
-        if let Some(facts) = facts {
-            self.log(facts, status, body_len(&bytes));
+        match facts {
+            Some(facts) => self.send_local(facts, status, &bytes).await?,
+            // No request has come that could be noted.
+            None => self.send_all(&bytes, &[]).await?,
         }
         Ok(After::Linger)
+    }
+
+    /// Sends a whole response, and notes what the request came to whether or not its client stayed for
+    /// it: one that leaves at once would otherwise be held to account for nothing.
+    async fn send_local(&self, facts: &Facts, status: u16, response: &[u8]) -> Result<(), Stop> {
+        let begins = self.body_begins(head_len(response));
+        let sent = self.send_all(response, &[]).await;
+        self.log(facts, status, self.sent_since(begins));
+        sent
     }
 
     /// What a step of the pipeline answers.
@@ -178,8 +182,7 @@ impl<A: App> Conn<A> {
         {
             self.out.extend_from_slice(local.text.as_bytes());
         }
-        self.send_all(&self.out, &[]).await?;
-        self.log(facts, local.status, local.text.len() as u64);
+        self.send_local(facts, local.status, &self.out).await?;
         Ok(if unread {
             After::Linger
         } else {
@@ -205,8 +208,7 @@ impl<A: App> Conn<A> {
             .chain(hsts(&self.shared.settings, facts.https))
             .collect();
         let bytes = response::simple_response(status, &fields, text, close, is_head, &date);
-        self.send_all(&bytes, &[]).await?;
-        self.log(facts, status, body_len(&bytes));
+        self.send_local(facts, status, &bytes).await?;
         if unread {
             Ok(After::Linger)
         } else {
@@ -221,8 +223,8 @@ pub(super) fn hsts(settings: &Settings, is_https: bool) -> Option<(&'static str,
     value.map(|value| (HSTS, value))
 }
 
-/// Bytes behind the head of a whole response.
-pub(super) fn body_len(response: &[u8]) -> u64 {
-    let head = response.windows(4).position(|window| window == b"\r\n\r\n");
-    head.map_or(0, |at| (response.len() - at - 4) as u64)
+/// Bytes of the head of a whole response.
+fn head_len(response: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n\r\n";
+    memchr::memmem::find(response, END).map_or(response.len(), |at| at + END.len())
 }

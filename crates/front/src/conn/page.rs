@@ -87,8 +87,8 @@ impl<A: App> Conn<A> {
         }
         self.end_head(&mut out, facts, close, entry.field(HSTS_LOWER).is_some());
         self.out = out;
-        let is_head = facts.request.is_head;
-        let sent = if is_head || length == 0 {
+        let begins = self.body_begins(self.out.len());
+        let sent = if facts.request.is_head || length == 0 {
             self.send_all(&self.out, &[]).await
         } else if length <= SHORT_BODY as u64 {
             for chunk in body.chunks() {
@@ -98,7 +98,7 @@ impl<A: App> Conn<A> {
         } else {
             self.send_chunks(body).await
         };
-        self.log(facts, entry.status(), if is_head { 0 } else { length });
+        self.log(facts, entry.status(), self.sent_since(begins));
         sent?;
         Ok(self.after(close))
     }
@@ -211,8 +211,9 @@ impl<A: App> Conn<A> {
             }
             _ => {}
         }
+        let begins = self.body_begins(self.out.len());
         let sent = self.send_pieces(&parts).await;
-        self.log(facts, selected.status(), if has_body { length } else { 0 });
+        self.log(facts, selected.status(), self.sent_since(begins));
         sent?;
         Ok(self.after(plan.close))
     }

@@ -79,6 +79,17 @@ impl<A: App> Conn<A> {
         self.turn.spend(count);
     }
 
+    /// Where the body of an answer begins whose head, of this length, is sent next: to be kept for
+    /// [`Self::sent_since`].
+    pub(super) fn body_begins(&self, head: usize) -> u64 {
+        self.sent.get() + head as u64
+    }
+
+    /// Bytes of a body that were sent: all of it only where the client stayed for it.
+    pub(super) fn sent_since(&self, body_begins: u64) -> u64 {
+        self.sent.get().saturating_sub(body_begins)
+    }
+
     /// Sends what the client takes at once of two byte strings, and leaves the rest in them.
     fn send_some(&self, first: &mut &[u8], second: &mut &[u8]) -> io::Result<()> {
         let count = self.stream.try_write_two(first, second)?;
@@ -220,7 +231,7 @@ impl<A: App> Conn<A> {
         &mut self,
         mut body: Streamed,
         call: &mut C,
-    ) -> Result<(Ending, u64), Stop> {
+    ) -> Result<Ending, Stop> {
         self.flow.set(None);
         let mut held = false;
         std::future::poll_fn(|cx| {
@@ -250,7 +261,7 @@ impl<A: App> Conn<A> {
                     }
                     Poll::Ready(Ok(true)) => {}
                     Poll::Ready(Ok(false)) if body.ended => {
-                        return Poll::Ready(Ok((body.ending(), body.sent)));
+                        return Poll::Ready(Ok(body.ending()));
                     }
                     Poll::Ready(Ok(false)) | Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(stop)) => return Poll::Ready(Err(stop)),
@@ -282,7 +293,6 @@ impl<A: App> Conn<A> {
         match result {
             Ok(count) => {
                 body.spool.consume(count);
-                body.sent += count as u64;
                 self.count_sent(count);
                 Poll::Ready(Ok(true))
             }
@@ -307,7 +317,6 @@ pub(super) struct Streamed {
     /// All that will be sent is in the spool.
     ended: bool,
     failed: bool,
-    sent: u64,
 }
 
 impl Streamed {
@@ -335,7 +344,6 @@ impl Streamed {
             is_complete: ended,
             ended,
             failed: false,
-            sent: 0,
         }
     }
 

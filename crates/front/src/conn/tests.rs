@@ -4,6 +4,7 @@
 
 mod allocations;
 mod fairness;
+mod logged;
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
