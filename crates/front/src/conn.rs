@@ -35,6 +35,7 @@ use crate::forwarded::Client;
 use crate::guard::Entrance;
 use crate::h2::streams::Active;
 use crate::h2::{Multiplexed, PREFACE};
+use crate::insight::Learned;
 use crate::owner::Ends;
 use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
@@ -354,6 +355,18 @@ impl<A: App> Conn<A> {
         let now = Instant::now();
         let insight = self.shared.settings.insight.as_ref();
         let learned = insight.map(|insight| insight.observe(facts, status, now));
+        self.note(facts, (status, bytes), learned.as_ref(), now);
+        now
+    }
+
+    /// Writes it to the access log.
+    fn note(
+        &self,
+        facts: &Facts,
+        (status, bytes): (u16, u64),
+        learned: Option<&Learned>,
+        now: Instant,
+    ) {
         if let (Some(log), Some(line)) = (&self.shared.access, &facts.line) {
             log.log(&crate::access::Ended {
                 line,
@@ -362,11 +375,10 @@ impl<A: App> Conn<A> {
                 bytes,
                 took: now.duration_since(facts.started),
                 cache: facts.cache_status.as_ref().map(|told| told.brief),
-                learned: learned.as_ref(),
+                learned,
                 traced: facts.traced.as_ref().map(|traced| &traced.context),
             });
         }
-        now
     }
 
     /// Closes so that the client sees the answer: a close with unread bytes would reset the

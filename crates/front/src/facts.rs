@@ -106,4 +106,10 @@ impl Line {
             user_agent: value(KnownName::UserAgent),
         })
     }
+
+    /// Says nothing of what follows the path.
+    pub fn leave_query_out(&mut self) {
+        let end = memchr::memchr(b'?', &self.target);
+        self.target.truncate(end.unwrap_or(self.target.len()));
+    }
 }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canter_channel::call::Answer;
 use canter_http::{
@@ -26,6 +26,7 @@ use super::send::Streamed;
 use super::{After, Conn, Stop};
 use crate::app::{App, Call};
 use crate::facts::Facts;
+use crate::forwarded::Client;
 use crate::guard::cookie;
 use crate::insight::Insight;
 use crate::insight::profiler::{Asked, Refused};
@@ -269,6 +270,17 @@ impl<A: App> Conn<A> {
         is_own
     }
 
+    /// What must be known of such a request. The token may stand in its query, which the log does not
+    /// get; nor does it get what this user's own commands ask again and again.
+    fn facts_of_admin(&self, client: &Client) -> Facts {
+        let mut facts = self.facts(client);
+        facts.line = facts.line.filter(|_| !self.arrival.commands);
+        if let Some(line) = &mut facts.line {
+            line.leave_query_out();
+        }
+        facts
+    }
+
     /// Answers a request for the dashboard.
     pub(super) async fn administer(&mut self) -> Result<After, Stop> {
         let insight = self.shared.settings.insight.clone();
@@ -277,7 +289,7 @@ impl<A: App> Conn<A> {
         let client = told
             .as_ref()
             .map_or(&self.arrival.peer, |told| &told.client);
-        let facts = &self.facts(client);
+        let facts = &self.facts_of_admin(client);
         let path = self.head.path(buf).strip_prefix(BELOW).map(<[u8]>::to_vec);
         let token = self.head.query(buf).strip_prefix(b"token=");
         let method = self.head.method;
@@ -400,7 +412,12 @@ impl<A: App> Conn<A> {
             return Err(Stop::Gone);
         };
         let body = if facts.request.is_head { "" } else { &text };
-        self.send_all(&self.out, body.as_bytes()).await?;
+        let begins = self.body_begins(self.out.len());
+        let sent = self.send_all(&self.out, body.as_bytes()).await;
+        // Nor does it count among the site's requests.
+        let came_to = (made.status, self.sent_since(begins));
+        self.note(facts, came_to, None, Instant::now());
+        sent?;
         Ok(if has_body {
             After::Linger
         } else {
@@ -439,13 +456,17 @@ impl<A: App> Conn<A> {
         };
         let shared = Rc::clone(&self.shared);
         let mut events = Events::new(insight, move || shared.is_draining());
+        let begins = self.body_begins(head.len());
         let body = Streamed::new(
             plan.framing,
             head,
             &self.shared.settings,
             &self.shared.memory,
         );
-        self.send_stream(body, &mut events).await?;
+        let sent = self.send_stream(body, &mut events).await;
+        let came_to = (200, self.sent_since(begins));
+        self.note(facts, came_to, None, Instant::now());
+        sent?;
         Ok(self.after(true))
     }
 }

@@ -144,6 +144,32 @@ fn who_resets_each_refusal_is_shut_out_like_others() {
     assert!(logged.shared.guard.shut_out(CLIENT).is_some());
 }
 
+#[test]
+fn what_is_asked_of_the_dashboard_is_noted_without_its_token() {
+    let insight = crate::insight::Insight::new(
+        Some("secret".to_owned()),
+        |_| {},
+        String::new,
+        crate::insight::Profiler::new(),
+    );
+    let settings = Settings {
+        insight: Some(insight),
+        ..settings()
+    };
+    let logged = Logged::new(settings, Silent);
+    let closing = |path| format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    logged.serve(&closing("/-/canter?token=secret"), 3);
+    logged.serve(&closing("/-/canter/metrics?token=wrong"), 3);
+    let text = logged.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].ends_with("\"GET /-/canter HTTP/2.0\" 303 0"),
+        "{text}"
+    );
+    let refused = "\"GET /-/canter/metrics HTTP/2.0\" 404 10";
+    assert!(lines[1].ends_with(refused) && lines.len() == 2, "{text}");
+}
+
 /// Answers with a body of [`LENGTH`] bytes, in the way that the path says.
 #[derive(Clone)]
 struct ByPath;
@@ -158,17 +184,20 @@ impl App for ByPath {
             status: 200,
             reason: b"OK",
         };
-        let asks = |path: &str| memchr::memmem::find(&submission.message, path.as_bytes()).is_some();
+        let asks =
+            |path: &str| memchr::memmem::find(&submission.message, path.as_bytes()).is_some();
         let mut message = Vec::new();
         let mut writer = Writer::new(&mut message, &facts);
         if asks("/kept") {
-            writer.field(b"Cache-Control", b"public, max-age=60").unwrap();
+            writer
+                .field(b"Cache-Control", b"public, max-age=60")
+                .unwrap();
         }
         if asks("/file") {
             let length = LENGTH.to_string();
             writer.field(b"Content-Length", length.as_bytes()).unwrap();
             let mut file = tempfile();
-            file.write_all(&[b'a'; LENGTH]).unwrap();
+            file.write_all(&vec![b'a'; LENGTH]).unwrap();
             let part = FilePart {
                 offset: 0,
                 len: LENGTH as u64,
@@ -195,9 +224,12 @@ fn tempfile() -> File {
 
 #[test]
 fn bytes_are_those_that_went_out_where_the_client_left_in_the_middle() {
-    let pages = crate::pages::Pages::new(true, 1 << 20, &[]);
+    let pages = crate::pages::Pages::new(true, 64 << 20, &[]);
     pages.set_site("");
-    let settings = Settings { pages, ..settings() };
+    let settings = Settings {
+        pages,
+        ..settings()
+    };
     let logged = Logged::new(settings, ByPath);
     // The first to ask for it gets all of it.
     let closing = "GET /kept HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
