@@ -6,8 +6,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use canter_base::warn;
+use canter_sys::sockets::{AcceptError, accept_error};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -29,8 +31,12 @@ const UNANSWERED_MS: u32 = 60_000;
 /// Bytes that the system holds of a connection beyond what its client has room for.
 const UNSENT: u32 = 128 << 10;
 
-/// How long to wait when the system has no descriptor or memory for another connection.
-const EXHAUSTED: Duration = Duration::from_millis(50);
+/// How long nothing more is said of connections that cannot be accepted: each that leaves lets one in.
+const BETWEEN_WORDS: Duration = Duration::from_secs(60);
+
+/// How long to wait when the system does not give another connection, for want of descriptors most
+/// likely.
+const FAILING: Duration = Duration::from_millis(50);
 
 /// One listening socket and what is spoken there.
 pub struct Listener {
@@ -149,7 +155,7 @@ impl Listener {
         while shared.table.has_room() {
             match self.accept_now() {
                 Ok((stream, peer)) => start(stream, peer, &self.spoken, shared),
-                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) if accept_error(&error) == AcceptError::Retry => {}
                 Err(_) => return,
             }
         }
@@ -166,6 +172,7 @@ impl Listener {
             };
             let _ = rustix::net::sockopt::set_tcp_user_timeout(listener, most);
         }
+        let mut said: Option<Instant> = None;
         loop {
             match self.accept().await {
                 Ok((stream, peer)) => {
@@ -174,10 +181,22 @@ impl Listener {
                     shared.room().await;
                     start(stream, peer, &self.spoken, &shared);
                 }
-                Err(error) if is_of_the_connection(&error) => {}
-                Err(_) => {
-                    // No descriptor or memory left: make room, and do not spin.
-                    shared.close_one(EXHAUSTED).await;
+                Err(error) => {
+                    let kind = accept_error(&error);
+                    if kind != AcceptError::Retry
+                        && said.is_none_or(|at| at.elapsed() > BETWEEN_WORDS)
+                    {
+                        said = Some(Instant::now());
+                        warn!(
+                            "connections cannot be accepted",
+                            error = error.to_string().as_str()
+                        );
+                    }
+                    match kind {
+                        AcceptError::Retry => {}
+                        AcceptError::Exhausted => shared.close_one(FAILING).await,
+                        AcceptError::Other => tokio::time::sleep(FAILING).await,
+                    }
                 }
             }
         }
@@ -304,15 +323,6 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
 
 fn ip_of(peer: Option<SocketAddr>) -> Option<IpAddr> {
     peer.map(|peer| peer.ip().to_canonical())
-}
-
-/// The connection failed before it was accepted; the listener is well (accept(2)).
-fn is_of_the_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use canter_base::warn;
+use canter_sys::sockets::{AcceptError, accept_error};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_local;
 
@@ -192,7 +193,7 @@ async fn accept(
                 exhausted = false;
                 entry::come_in(stream, &inside, &shared);
             }
-            Err(error) if is_of_one_client(&error) => {}
+            Err(error) if accept_error(&error) == AcceptError::Retry => {}
             Err(error) => {
                 // Said once, not twenty times a second.
                 if !exhausted {
@@ -206,15 +207,6 @@ async fn accept(
             }
         }
     }
-}
-
-/// The client left between connecting and being accepted (accept(2)).
-fn is_of_one_client(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted | Kind::NotConnected
-    )
 }
 
 /// Binds, in place of a socket that nobody listens at any more.

@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use rustix::io::Errno;
 use rustix::ioctl::{Getter, Opcode, ioctl};
 
 /// `SIOCOUTQ` (tcp(7), unix(7)); the same number as `TIOCOUTQ` on every architecture of Linux that
@@ -47,6 +48,43 @@ pub fn set_most_unsent(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     }
 }
 
+/// Why no connection was accepted, by what is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptError {
+    /// That one connection failed, before it was accepted: the next one is asked for at once.
+    Retry,
+    /// No descriptor or memory is left for another connection.
+    Exhausted,
+    /// Anything else, such as that there is none now: asking again at once would fail again.
+    Other,
+}
+
+/// Sorts the errors of accept(2), which on Linux are also those that the network had for the new
+/// connection ("Error handling" there).
+pub fn accept_error(error: &io::Error) -> AcceptError {
+    match Errno::from_io_error(error) {
+        Some(
+            Errno::CONNABORTED
+            | Errno::CONNREFUSED
+            | Errno::CONNRESET
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::INTR
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::NONET
+            | Errno::NOPROTOOPT
+            | Errno::NOTCONN
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::TIMEDOUT,
+        ) => AcceptError::Retry,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AcceptError::Exhausted,
+        _ => AcceptError::Other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -54,6 +92,36 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+
+    #[test]
+    fn what_one_connection_met_is_not_a_want_of_descriptors() {
+        let rows = [
+            (libc::ENETDOWN, AcceptError::Retry),
+            (libc::EPROTO, AcceptError::Retry),
+            (libc::ENOPROTOOPT, AcceptError::Retry),
+            (libc::EHOSTDOWN, AcceptError::Retry),
+            (libc::ENONET, AcceptError::Retry),
+            (libc::EHOSTUNREACH, AcceptError::Retry),
+            (libc::EOPNOTSUPP, AcceptError::Retry),
+            (libc::ENETUNREACH, AcceptError::Retry),
+            (libc::ECONNABORTED, AcceptError::Retry),
+            (libc::EINTR, AcceptError::Retry),
+            (libc::EPERM, AcceptError::Retry),
+            (libc::EMFILE, AcceptError::Exhausted),
+            (libc::ENFILE, AcceptError::Exhausted),
+            (libc::ENOBUFS, AcceptError::Exhausted),
+            (libc::ENOMEM, AcceptError::Exhausted),
+            (libc::EAGAIN, AcceptError::Other),
+            (libc::EBADF, AcceptError::Other),
+            (libc::EINVAL, AcceptError::Other),
+        ];
+        for (number, expected) in rows {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(accept_error(&error), expected, "{error}");
+        }
+        let made = io::Error::other("made here");
+        assert_eq!(accept_error(&made), AcceptError::Other);
+    }
 
     #[test]
     fn the_system_takes_little_that_it_cannot_send() {

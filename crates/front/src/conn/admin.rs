@@ -414,7 +414,7 @@ impl<A: App> Conn<A> {
         let body = if facts.request.is_head { "" } else { &text };
         let begins = self.body_begins(self.out.len());
         let sent = self.send_all(&self.out, body.as_bytes()).await;
-        // Nor does it count among the site's requests.
+        // It does not count among the site's requests.
         let came_to = (made.status, self.sent_since(begins));
         self.note(facts, came_to, None, Instant::now());
         sent?;
