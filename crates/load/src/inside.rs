@@ -3,9 +3,6 @@
 //!
 //! The snapshot is one JSON object, [`SNAPSHOT`]. A server without it is measured from outside only.
 
-use std::io::{Read, Write as _};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -13,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::once::{Request, request};
 use crate::target::Door;
 
 /// Where a Canter tells about itself.
@@ -21,6 +19,8 @@ pub const SNAPSHOT: &str = "/-/canter/data.json";
 const EVERY: Duration = Duration::from_secs(1);
 /// Most samples kept; then every other one is dropped.
 const MOST: usize = 300;
+/// How long it may take to tell.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest snapshot taken.
 const LONGEST: u64 = 1 << 20;
 /// What is kept of each sample: the rest of a snapshot is kept of the last one only.
@@ -131,59 +131,21 @@ fn watch(door: &Door, path: &str, over: &AtomicBool) -> Inside {
 
 /// Asks once; None when there is no JSON object.
 pub fn snapshot(door: &Door, path: &str) -> Option<Value> {
-    let (status, body) = get(door, path, "application/json").ok()?;
-    let value: Value = serde_json::from_slice(&body).ok()?;
-    (status == 200 && value.is_object()).then_some(value)
-}
-
-/// A small GET of its own connection, for what is no load.
-fn get(door: &Door, path: &str, accept: &str) -> Result<(u16, Vec<u8>), String> {
-    let wait = Some(Duration::from_secs(5));
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n",
-        match door {
-            Door::Address(address) => address.to_string(),
-            Door::Socket(_) => "localhost".to_owned(),
-        }
-    );
-    let words = |error: std::io::Error| error.to_string();
-    match door {
-        Door::Address(address) => {
-            let time = Duration::from_secs(5);
-            let mut stream = TcpStream::connect_timeout(address, time).map_err(words)?;
-            stream.set_read_timeout(wait).map_err(words)?;
-            stream.write_all(request.as_bytes()).map_err(words)?;
-            read(stream)
-        }
-        Door::Socket(path) => {
-            let mut stream = UnixStream::connect(path).map_err(words)?;
-            stream.set_read_timeout(wait).map_err(words)?;
-            stream.write_all(request.as_bytes()).map_err(words)?;
-            read(stream)
-        }
-    }
-}
-
-/// The status and the body of one response, whether or not the connection ends behind it.
-fn read(mut stream: impl Read) -> Result<(u16, Vec<u8>), String> {
-    let mut decoder = crate::response::Decoder::new(LONGEST);
-    decoder.expect(false, false);
-    let mut body = Vec::new();
-    let mut buffer = [0; 8192];
-    loop {
-        let count = stream
-            .read(&mut buffer)
-            .map_err(|error| error.to_string())?;
-        let bytes = buffer.get(..count).unwrap_or_default();
-        let fed = decoder.feed(bytes, |part| body.extend_from_slice(part));
-        if fed.map_err(|bad| bad.to_string())? {
-            return Ok((decoder.head().status, body));
-        }
-        if count == 0 {
-            decoder.end().map_err(|bad| bad.to_string())?;
-            return Ok((decoder.head().status, body));
-        }
-    }
+    let host = match door {
+        Door::Address(address) => address.to_string(),
+        Door::Socket(_) => "localhost".to_owned(),
+    };
+    let asked = Request {
+        method: "GET",
+        path,
+        host: &host,
+        fields: &[("Accept", "application/json")],
+        patience: PATIENCE,
+        longest: LONGEST,
+    };
+    let answer = request(std::slice::from_ref(door), &asked).ok()?;
+    let value: Value = serde_json::from_slice(&answer.body).ok()?;
+    (answer.status == 200 && value.is_object()).then_some(value)
 }
 
 /// The counts of a snapshot, which is far larger.

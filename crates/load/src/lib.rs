@@ -23,6 +23,7 @@ pub mod goal;
 pub mod histogram;
 pub mod inside;
 mod login;
+pub mod once;
 pub mod plan;
 mod random;
 pub mod record;

@@ -7,15 +7,16 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write as _};
+use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
+use canter_load::once::{Request, request};
+use canter_load::target::Door;
 use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
 use serde_json::Value as Json;
@@ -76,6 +77,8 @@ For tests of a site: fails with exit code 8 when something was found wrong since
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// Bytes of an answer: far more than the longest, which is a profile.
+const LONGEST: u64 = 64 << 20;
 
 /// What opens a server that asks for it: given once, for all that this process asks.
 static TOKEN: OnceLock<String> = OnceLock::new();
@@ -332,38 +335,35 @@ fn get(asked: &Asked, path: &str) -> Result<String, Fault> {
 
 /// Tells it to do something: its answer, which is JSON also where it did not.
 pub(super) fn tell(address: Option<&str>, path: &str) -> Result<String, Fault> {
-    let answer = reach(address, "POST", path)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let (status, body) = reach(address, "POST", path)?;
     if !body.starts_with('{') {
-        return Err(unwilling(head));
+        return Err(unwilling(status));
     }
-    Ok(body.to_owned())
+    Ok(body)
 }
 
 /// The body of the answer of the server at `address`, or of the only one that runs.
 pub(super) fn ask(address: Option<&str>, method: &str, path: &str) -> Result<String, Fault> {
-    let answer = reach(address, method, path)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if matches!(status, "400" | "409" | "503") {
-        return Err(Fault::usage(format!("the server refuses: {}", body.trim())));
+    let (status, body) = reach(address, method, path)?;
+    let refusal = || format!("the server refuses: {}", body.trim());
+    match status {
+        200..=299 => Ok(body),
+        400 | 409 => Err(Fault::usage(refusal())),
+        // It would not refuse for ever.
+        503 => Err(Fault::new(Exit::Unreachable, refusal())),
+        _ => Err(unwilling(status)),
     }
-    if !status.starts_with('2') {
-        return Err(unwilling(head));
-    }
-    Ok(body.to_owned())
 }
 
-fn unwilling(head: &str) -> Fault {
-    let status = head.lines().next().unwrap_or_default();
-    Fault::new(Exit::Unreachable, format!("the server answers `{status}`")).hint(
+fn unwilling(status: u16) -> Fault {
+    Fault::new(Exit::Unreachable, format!("the server answers {status}")).hint(
         "ask as the user who runs it, at an address of `--admin-bind`, or with its `--admin-token` \
              (CANTER_ADMIN_TOKEN)",
     )
 }
 
-/// Head and body.
-fn reach(address: Option<&str>, method: &str, path: &str) -> Result<String, Fault> {
+/// Status and body.
+fn reach(address: Option<&str>, method: &str, path: &str) -> Result<(u16, String), Fault> {
     exchange(address, method, path).map_err(|error| match error {
         Trouble::Fault(fault) => fault,
         Trouble::Io(error) => {
@@ -391,34 +391,35 @@ impl From<io::Error> for Trouble {
     }
 }
 
-fn exchange(address: Option<&str>, method: &str, path: &str) -> Result<String, Trouble> {
-    // The mark of what does something: no page of another site can send it.
-    let mark = if method == "POST" {
-        "X-Canter: 1\r\n"
-    } else {
-        ""
+fn exchange(address: Option<&str>, method: &str, path: &str) -> Result<(u16, String), Trouble> {
+    let doors = match address.filter(|address| which::is_network(address)) {
+        Some(address) => address.to_socket_addrs()?.map(Door::Address).collect(),
+        None => vec![Door::Socket(
+            which::socket(address).map_err(Trouble::Fault)?,
+        )],
     };
     // The private socket of this user's servers asks for none.
     let key = match address.and_then(|_| token()) {
-        Some(token) => format!("Authorization: Bearer {}\r\n", readable(token)?),
+        Some(token) => format!("Bearer {}", readable(token)?),
         None => String::new(),
     };
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{mark}{key}Connection: close\r\n\r\n"
-    );
-    let mut bytes = Vec::new();
-    if let Some(address) = address.filter(|address| which::is_network(address)) {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(request.as_bytes())?;
-        stream.read_to_end(&mut bytes)?;
-    } else {
-        let mut stream = UnixStream::connect(which::socket(address).map_err(Trouble::Fault)?)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(request.as_bytes())?;
-        stream.read_to_end(&mut bytes)?;
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let fields = [
+        // The mark of what does something: no page of another site can send it.
+        (method == "POST").then_some(("X-Canter", "1")),
+        (!key.is_empty()).then_some(("Authorization", key.as_str())),
+    ];
+    let fields: Vec<_> = fields.into_iter().flatten().collect();
+    let asked = Request {
+        method,
+        path,
+        host: "localhost",
+        fields: &fields,
+        patience: PATIENCE,
+        longest: LONGEST,
+    };
+    let answer = request(&doors, &asked)?;
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    Ok((answer.status, body))
 }
 
 fn token() -> Option<String> {

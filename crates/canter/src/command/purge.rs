@@ -4,12 +4,14 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
+use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
 use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
+use canter_load::once::{Request, request};
+use canter_load::target::Door;
 use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
 use serde_json::Value as Json;
@@ -161,30 +163,33 @@ fn ask(server: &str, token: &str, query: &str) -> Result<u64, Fault> {
             format!("`{server}` does not answer: {error}"),
         )
     };
-    let mut stream = TcpStream::connect(place).map_err(lost)?;
-    stream.set_read_timeout(Some(LIMIT)).map_err(lost)?;
-    stream.set_write_timeout(Some(LIMIT)).map_err(lost)?;
-    let request = format!(
-        "POST /-/purge?{query} HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer {token}\r\n\
-         Content-Length: 0\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).map_err(lost)?;
-    let mut answer = String::new();
-    stream
-        .take(LONGEST)
-        .read_to_string(&mut answer)
-        .map_err(lost)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).unwrap_or_default();
+    let doors: Vec<Door> = place
+        .to_socket_addrs()
+        .map_err(lost)?
+        .map(Door::Address)
+        .collect();
+    let asked = Request {
+        method: "POST",
+        path: &format!("/-/purge?{query}"),
+        host: place,
+        fields: &[
+            ("Authorization", &format!("Bearer {token}")),
+            ("Content-Length", "0"),
+        ],
+        patience: LIMIT,
+        longest: LONGEST,
+    };
+    let answer = request(&doors, &asked).map_err(lost)?;
+    let body = String::from_utf8_lossy(&answer.body);
     // Behind the line with the status.
     let last = body.trim().lines().last().unwrap_or_default();
-    match (status, last.parse()) {
-        ("200", Ok(count)) => Ok(count),
-        ("401", _) => Err(Fault::new(
+    match (answer.status, last.parse()) {
+        (200, Ok(count)) => Ok(count),
+        (401, _) => Err(Fault::new(
             Exit::Unreachable,
             "the server has another token",
         )),
-        (_, _) => Err(Fault::new(
+        (status, _) => Err(Fault::new(
             Exit::Unreachable,
             format!("the server answered {status}: {}", body.trim()),
         )
