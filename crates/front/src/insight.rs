@@ -26,7 +26,7 @@ use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
 use crate::acknowledged::{Acknowledged, FILE};
 use crate::facts::Facts;
 use crate::likeness::Likeness;
-use crate::request::secret;
+use crate::secret::{constant_time_eq, random_hex_128};
 use crate::traced::{Spans, Traces};
 pub use profiler::Profiler;
 pub use staff::Staff;
@@ -93,7 +93,7 @@ impl Insight {
             nothing: Report::default(),
             hands: staff::Hands::default(),
             token: token.filter(|token| !token.is_empty()),
-            key: secret(),
+            key: random_hex_128(),
             likeness: RefCell::default(),
             acknowledged: RefCell::new(Acknowledged::at(Path::new(FILE))),
             traces: OnceCell::new(),
@@ -343,23 +343,18 @@ impl Insight {
     /// Whether this is the token. Takes as long whatever is wrong with it.
     pub(crate) fn is_token(&self, given: &[u8]) -> bool {
         let token = self.token.as_deref().unwrap_or_default().as_bytes();
-        !token.is_empty() && same(token, given)
+        !token.is_empty() && constant_time_eq(token, given)
     }
 
     /// Whether this is what a browser keeps that has shown the token.
     pub(crate) fn is_key(&self, given: &[u8]) -> bool {
-        same(self.key.as_bytes(), given)
+        constant_time_eq(self.key.as_bytes(), given)
     }
 
     /// What such a browser is to keep.
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
-}
-
-fn same(one: &[u8], other: &[u8]) -> bool {
-    let differing = one.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b));
-    one.len() == other.len() && std::hint::black_box(differing) == 0
 }
 
 /// Where the time went; `seen_us` is that of statements which the worker does not tell of.

@@ -29,6 +29,7 @@ mod pages;
 mod pipe;
 mod pipeline;
 mod request;
+mod secret;
 mod server;
 mod settings;
 mod spool;

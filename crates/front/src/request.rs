@@ -19,7 +19,7 @@ const LONGEST_ID: usize = 128;
 
 /// A number that differs each time, for what is shown to strangers: a counter under the keyed hash of
 /// the standard library (`SipHash`), so that one number tells nothing of another. What opens something is
-/// made by [`secret`].
+/// made by [`crate::secret`].
 pub(crate) fn random() -> u64 {
     thread_local! {
         static STATE: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
@@ -28,25 +28,6 @@ pub(crate) fn random() -> u64 {
         count.set(count.get().wrapping_add(1));
         keys.hash_one(count.get())
     })
-}
-
-/// 128 bits from the system's source of randomness (getrandom(2)), in hexadecimal digits.
-pub(crate) fn secret() -> String {
-    let mut bytes = [0; 16];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            // A system without the call: the keys of a fresh hasher are from the same source.
-            Err(_) => return format!("{:016x}{:016x}", fresh(), fresh()),
-        }
-    }
-    format!("{:032x}", u128::from_le_bytes(bytes))
-}
-
-fn fresh() -> u64 {
-    RandomState::new().hash_one(random())
 }
 
 /// The id of a request. Nearly all are made here, and take no memory of their own.

@@ -31,7 +31,7 @@ use crate::guard::cookie;
 use crate::insight::Insight;
 use crate::insight::profiler::{Asked, Refused};
 use crate::owner;
-use crate::request::secret;
+use crate::secret::random_hex_128;
 
 /// Where all of it lies.
 const BELOW: &[u8] = b"/-/canter";
@@ -370,7 +370,7 @@ impl<A: App> Conn<A> {
         made: &Made,
         has_body: bool,
     ) -> Result<After, Stop> {
-        let nonce = secret();
+        let nonce = random_hex_128();
         let is_page = made.kind.starts_with("text/html") || made.kind == "image/svg+xml";
         let text = if is_page {
             // In names a quote is escaped, so that nobody else can write this.

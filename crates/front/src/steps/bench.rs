@@ -4,6 +4,7 @@
 use canter_http::{Head, Method};
 
 use crate::pipeline::Local;
+use crate::secret::constant_time_eq;
 
 const PATH: &[u8] = b"/.well-known/canter-bench/";
 
@@ -12,7 +13,7 @@ const PATH: &[u8] = b"/.well-known/canter-bench/";
 pub(crate) fn answer(token: Option<&str>, head: &Head, buf: &[u8]) -> Option<Local> {
     let token = token?;
     let said = head.path(buf).strip_prefix(PATH)?;
-    (head.method == Method::Get && said == token.as_bytes()).then(|| Local {
+    (head.method == Method::Get && constant_time_eq(said, token.as_bytes())).then(|| Local {
         status: 204,
         fields: vec![("Cache-Control", "no-store".into())],
         is_bare: true,
