@@ -34,6 +34,21 @@ pub fn decode_path(path: &[u8], out: &mut Vec<u8>) -> Result<(), Reject> {
     decoded
 }
 
+/// The same for what no path is chosen by, such as a value in a query: where it cannot be decoded it
+/// stays as it is.
+///
+/// ```
+/// assert_eq!(canter_http::target::decode_lossy(b"/a%20b"), b"/a b");
+/// assert_eq!(canter_http::target::decode_lossy(b"100%"), b"100%");
+/// ```
+pub fn decode_lossy(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    match decode_path(text, &mut out) {
+        Ok(()) => out,
+        Err(_) => text.to_vec(),
+    }
+}
+
 /// Decodes byte by byte into `emit`. A character is overlong when its lead byte says more bytes
 /// than it needs: C0 and C1 always, E0 before 80..9F, F0 before 80..8F (RFC 3629, section 3).
 /// Bytes that are not UTF-8 at all may be old Latin-1 links and are left to the app.

@@ -15,9 +15,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use canter_channel::call::Answer;
-use canter_http::{
-    Answer as HttpAnswer, Framing, Head, KnownName, Method, Version, response, target,
-};
+use canter_http::target::decode_lossy;
+use canter_http::{Answer as HttpAnswer, Framing, Head, KnownName, Method, Version, response};
 use canter_insight::show::{PAGE, findings, prometheus, snapshot, top};
 use canter_shield::score::Misdeed;
 use tokio::time::{Interval, interval};
@@ -128,14 +127,6 @@ enum Standing {
     Stranger,
     /// The user that runs the server, or who reaches an address that is for the dashboard.
     Own,
-}
-
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    match target::decode_path(text, &mut out) {
-        Ok(()) => out,
-        Err(_) => text.to_vec(),
-    }
 }
 
 /// Everything that goes out.
@@ -323,7 +314,7 @@ impl<A: App> Conn<A> {
                     if path == b"/cache" {
                         let url = self.head.query(buf).strip_prefix(b"url=");
                         let url = url.unwrap_or_default().to_vec();
-                        let text = self.examine(facts, &decoded(&url)).await;
+                        let text = self.examine(facts, &decode_lossy(&url)).await;
                         Some(Made::new("text/plain; charset=utf-8", text))
                     } else if path == b"/settings.json" {
                         Some(Made::told(self.app_settings().await))
@@ -340,7 +331,7 @@ impl<A: App> Conn<A> {
             }
             (None, Some(path)) if path == b"/cache" && is_read => {
                 let url = query.strip_prefix(b"url=").unwrap_or_default();
-                let text = self.examine(facts, &decoded(url)).await;
+                let text = self.examine(facts, &decode_lossy(url)).await;
                 Some(Made::new("text/plain; charset=utf-8", text))
             }
             (None, Some(_)) => Some(Made::told(super::act::error(409, NOTHING_GATHERED))),

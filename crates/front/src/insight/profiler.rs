@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_channel::control::ProfileOrder;
+use canter_http::target::decode_path;
 use canter_insight::profile::{Profile, flame};
 use canter_insight::show::json::Json;
 
@@ -224,19 +225,9 @@ impl Asked {
     }
 }
 
-/// Undoes percent-encoding (RFC 3986, section 2.1).
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                (digit(rest.next())? * 16 + digit(rest.next())?) as u8
-            }
-            byte => byte,
-        });
-    }
+    let mut bytes = Vec::new();
+    decode_path(text.as_bytes(), &mut bytes).ok()?;
     String::from_utf8(bytes).ok()
 }
 

@@ -5,7 +5,8 @@
 use canter_cache::key::plain_host;
 use canter_cache::tags::site_tag;
 use canter_cache::{Key, Purge, Scheme};
-use canter_http::{Head, KnownName, Method, target};
+use canter_http::target::decode_lossy;
+use canter_http::{Head, KnownName, Method};
 
 use crate::pages::Pages;
 use crate::pipeline::Local;
@@ -75,7 +76,7 @@ pub(crate) fn run(pages: &Pages, query: &[u8]) -> Result<usize, &'static str> {
             .position(|&byte| byte == b'=')
             .unwrap_or(pair.len());
         let (name, value) = pair.split_at(at);
-        let value = decoded(value.get(1..).unwrap_or_default());
+        let value = decode_lossy(value.get(1..).unwrap_or_default());
         if name == b"hard" {
             is_hard = value == b"1";
             continue;
@@ -150,7 +151,7 @@ fn read(name: &[u8], value: &[u8]) -> Option<Vec<Purge>> {
 /// A path as it may be kept: as it stands, and as the app gets it where that differs. What `reverse()`
 /// gives is escaped, what somebody types mostly is not.
 fn forms(path: &[u8]) -> Vec<Vec<u8>> {
-    let unescaped = decoded(path);
+    let unescaped = decode_lossy(path);
     if unescaped == path {
         vec![unescaped]
     } else {
@@ -172,14 +173,6 @@ fn split(url: &[u8]) -> Option<(Origin, &[u8])> {
     let slash = rest.iter().position(|&byte| byte == b'/')?;
     let (host, path) = rest.split_at(slash);
     Some((Some((scheme, plain_host(scheme, host).into_owned())), path))
-}
-
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    match target::decode_path(text, &mut out) {
-        Ok(()) => out,
-        Err(_) => text.to_vec(),
-    }
 }
 
 #[cfg(test)]
