@@ -111,6 +111,24 @@ pub fn civil(days_since_1970: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// The inverse of [`civil`]: days from 1970-01-01 to a day of the Gregorian calendar; None for one that
+/// there is not, such as 30 February, for one before 1970 and for one beyond the year 99,999.
+pub fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    // Years that begin on 1 March, as there.
+    let (year_from_march, month_from_march) = match month {
+        1 | 2 => (year.checked_sub(1)?, month + 9),
+        3..=12 => (year, month - 3),
+        _ => return None,
+    };
+    if year > 99_999 || !(1..=31).contains(&day) {
+        return None;
+    }
+    let leap_days = year_from_march / 4 - year_from_march / 100 + year_from_march / 400;
+    let of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let days = (365 * year_from_march + leap_days + of_year).checked_sub(719_468)?;
+    (civil(days) == (year, month, day)).then_some(days)
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -155,7 +173,29 @@ mod tests {
                 (year, month) = (year + 1, 1);
             }
             assert_eq!(civil(days), (year, month, day));
+            assert_eq!(super::days(year, month, day), Some(days));
         }
+    }
+
+    #[test]
+    fn b7_days_that_no_calendar_has_are_none() {
+        for (year, month, day) in [
+            (2026, 2, 30),
+            (2025, 2, 29),
+            (2100, 2, 29),
+            (2026, 4, 31),
+            (2026, 0, 1),
+            (2026, 13, 1),
+            (2026, 1, 0),
+            (2026, 1, 32),
+            (1969, 12, 31),
+            (0, 1, 1),
+            (u64::MAX, 1, 1),
+            (2026, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(days(year, month, day), None, "{year}-{month}-{day}");
+        }
+        assert_eq!(days(2000, 2, 29), Some(11_016));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! Leaves formatting to `canter_http::date`.
 
 use std::cell::{Cell, RefCell};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
+use canter_base::clock::wall_ms;
 use canter_http::date;
 
 /// Makes the `Date` text at most once a second.
@@ -41,7 +42,5 @@ impl DateClock {
 
 /// Seconds since 1970, UTC.
 pub(crate) fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    wall_ms() / 1000
 }

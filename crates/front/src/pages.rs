@@ -24,8 +24,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use canter_base::clock::wall_ms;
 use canter_base::options::PageRule;
 use canter_cache::policy::{self, Answer, Asked, Forward, Freshened, Lookup, Lost, Plan};
 use canter_cache::shelf::Position;
@@ -573,6 +573,5 @@ fn asked<'a, L: Lines + ?Sized>(
 
 /// The time as the cache reckons it.
 pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Time::from_millis(since.map_or(0, |since| since.as_millis() as u64))
+    Time::from_millis(wall_ms())
 }

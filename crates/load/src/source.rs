@@ -2,6 +2,7 @@
 //! Leaves opening files to `canter`: what is read here is text. What cannot be used is counted and
 //! said, never passed over in silence.
 
+use canter_base::clock;
 use serde_json::Value;
 
 use crate::scenario::{Order, Request, Scenario, is_field};
@@ -208,7 +209,7 @@ fn log_time(text: &str) -> Option<i64> {
         .ok()
         .filter(|zone| (0..=1500).contains(zone))?;
     let zone = (zone / 100 * 60 + zone % 100) * if sign == "-" { -1 } else { 1 };
-    let days = days(year, month as i64, day.parse().ok()?);
+    let days = days(year, month as i64, day.parse().ok()?)?;
     Some((((days * 24 + hour) * 60 + minute - zone) * 60 + second) * 1000)
 }
 
@@ -221,8 +222,8 @@ fn iso_time(text: &str) -> Option<i64> {
     let ms = parts.next().map_or(Some(0), |digits| {
         format!("{digits:0<3}").get(..3)?.parse::<i64>().ok()
     })?;
-    ((1..=12).contains(&month) && is_time(hour, minute, second)).then_some(())?;
-    let days = days(year, month, day);
+    is_time(hour, minute, second).then_some(())?;
+    let days = days(year, month, day)?;
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms)
 }
 
@@ -231,11 +232,11 @@ fn is_time(hour: i64, minute: i64, second: i64) -> bool {
     (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second)
 }
 
-/// Days since 1970, by the calendar that counts years from March so that leap days come last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = year.clamp(1970, 9999) - i64::from(month <= 2);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.clamp(1, 31) - 1;
-    year * 365 + year / 4 - year / 100 + year / 400 + of_year - 719_468
+/// Days since 1970; None for a day that there is not.
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let number = |number: i64| u64::try_from(number).ok();
+    let days = clock::days(number(year)?, number(month)?, number(day)?)?;
+    i64::try_from(days).ok()
 }
 
 /// Reads a HAR file, which browsers export.
@@ -401,11 +402,17 @@ mod tests {
         ] {
             assert_eq!(log_time(text), None, "{text}");
         }
+        for text in ["30/Feb/2026:10:00:00 +0000", "00/Nov/2026:10:00:00 +0000"] {
+            assert_eq!(log_time(text), None, "{text}");
+        }
         for text in [
             "2026-11-21T999999999999999999:00:00Z",
             "2026-11-21T10:999999999999999999:00Z",
             "2026-11-21T10:00:999999999999999999Z",
             "2026-11-21T10:00:61Z",
+            "2026-02-30T10:00:00Z",
+            "2026-13-01T10:00:00Z",
+            "1969-12-31T10:00:00Z",
         ] {
             assert_eq!(iso_time(text), None, "{text}");
         }
@@ -419,7 +426,7 @@ mod tests {
             ((2024, 2, 29), 19_782),
             ((2026, 11, 21), 20_778),
         ] {
-            assert_eq!(days(year, month, day), expected);
+            assert_eq!(days(year, month, day), Some(expected));
         }
         assert_eq!(iso_time("1970-01-02T00:00:01.5Z"), Some(86_401_500));
         assert_eq!(log_time("01/Xyz/2026:10:00:00 +0000"), None);

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use canter_base::clock::civil;
 use tokio::time::Instant;
 
 /// `2026-11-21 08:04:55 UTC`, as PgBouncer writes it.
@@ -10,7 +11,7 @@ pub(super) fn stamp(time: SystemTime) -> String {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
+    let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
@@ -19,20 +20,6 @@ pub(super) fn stamp(time: SystemTime) -> String {
 pub(super) fn stamp_of(instant: Instant) -> String {
     let now = SystemTime::now();
     stamp(now.checked_sub(instant.elapsed()).unwrap_or(now))
-}
-
-/// Year, month and day of a day since 1970, in the Gregorian calendar: years begin in March, so
-/// that leap days are at their end.
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let months = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * months + 2) / 5 + 1;
-    let month = if months < 10 { months + 3 } else { months - 9 };
-    (year + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

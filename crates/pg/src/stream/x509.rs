@@ -2,6 +2,7 @@
 //! give: its common name, its dates, and the hash that SCRAM binds to. Bounded reading of DER;
 //! leaves all trust to `verify`.
 
+use canter_base::clock;
 use ring::digest;
 
 /// `tls-server-end-point` (RFC 5929 section 4.1): the certificate's hash by the hash function of
@@ -182,6 +183,8 @@ impl<'a> Der<'a> {
     }
 }
 
+const DAYS_IN_2000_YEARS: u64 = 5 * 146_097;
+
 /// RFC 5280 section 4.1.2.5: always in UTC, to the second, with a `Z`.
 fn time(tag: u8, text: &[u8]) -> Option<u64> {
     let digits = text.strip_suffix(b"Z")?;
@@ -198,24 +201,11 @@ fn time(tag: u8, text: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let parts: Vec<u64> = rest.chunks(2).map(number).collect::<Option<_>>()?;
-    let &[
-        month @ 1..=12,
-        day @ 1..=31,
-        hour @ 0..24,
-        minute @ 0..60,
-        second @ 0..=60,
-    ] = parts.as_slice()
-    else {
+    let &[month, day, hour @ 0..24, minute @ 0..60, second @ 0..=60] = parts.as_slice() else {
         return None;
     };
-    // Days since 1970 of a day in the proleptic Gregorian calendar, years counted from March.
-    let (year, month) = if month < 3 {
-        (year.checked_sub(1)?, month + 9)
-    } else {
-        (year, month - 3)
-    };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    let days = days.saturating_sub(719_468);
+    // Some hold since long before 1970, which is as good as since then. Calendars repeat after 400 years.
+    let days = clock::days(year + 2000, month, day)?.saturating_sub(DAYS_IN_2000_YEARS);
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
@@ -273,6 +263,24 @@ mod tests {
         assert_eq!(validity(&der), Some((1_709_164_800, 2_524_608_000)));
         let der = certificate(vec!["x".into()], "y", &rcgen::PKCS_ECDSA_P256_SHA256);
         assert!(has_alternative_names(&der));
+    }
+
+    #[test]
+    fn b7_a_day_that_there_is_not_is_no_date() {
+        for (tag, text, seconds) in [
+            (UTC_TIME, "240229000000Z", Some(1_709_164_800)),
+            (GENERALIZED_TIME, "20500101000000Z", Some(2_524_608_000)),
+            // Before 1970 is as good as then.
+            (UTC_TIME, "500101000001Z", Some(1)),
+            (GENERALIZED_TIME, "00000101000000Z", Some(0)),
+            (UTC_TIME, "260230000000Z", None),
+            (UTC_TIME, "250229000000Z", None),
+            (GENERALIZED_TIME, "20260431000000Z", None),
+            (GENERALIZED_TIME, "20261301000000Z", None),
+            (GENERALIZED_TIME, "20260100000000Z", None),
+        ] {
+            assert_eq!(time(tag, text.as_bytes()), seconds, "{text}");
+        }
     }
 
     #[test]
