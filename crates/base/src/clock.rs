@@ -1,74 +1,8 @@
-//! Time as a value: a monotonic clock for deadlines, a wall clock for what people read.
-//!
-//! Owns reading the clock and printing a timestamp. Timers belong to whoever waits.
+//! Owns the wall clock, the Gregorian calendar, and a timestamp in print, for what people read.
+//! Leaves deadlines, and the clock that never goes back, to whoever waits.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// A clock that is passed to whatever needs the time; tests hold one they move by hand.
-#[derive(Debug, Clone)]
-pub struct Clock(Source);
-
-#[derive(Debug, Clone)]
-enum Source {
-    System {
-        start: Instant,
-    },
-    Manual {
-        elapsed_ms: Arc<AtomicU64>,
-        wall_start_ms: u64,
-    },
-}
-
-impl Clock {
-    /// The machine's clock; `monotonic_ms` counts from this call.
-    pub fn system() -> Self {
-        Self(Source::System {
-            start: Instant::now(),
-        })
-    }
-
-    /// A clock that stands still until `advance` is called; clones share it.
-    pub fn manual(wall_start_ms: u64) -> Self {
-        Self(Source::Manual {
-            elapsed_ms: Arc::default(),
-            wall_start_ms,
-        })
-    }
-
-    /// Milliseconds since the clock was made. Never goes back.
-    pub fn monotonic_ms(&self) -> u64 {
-        match &self.0 {
-            Source::System { start } => millis(start.elapsed()),
-            Source::Manual { elapsed_ms, .. } => elapsed_ms.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Milliseconds since 1970-01-01 UTC. May jump when the machine's clock is set.
-    pub fn wall_ms(&self) -> u64 {
-        match &self.0 {
-            Source::System { .. } => wall_ms(),
-            Source::Manual {
-                elapsed_ms,
-                wall_start_ms,
-            } => wall_start_ms.saturating_add(elapsed_ms.load(Ordering::Relaxed)),
-        }
-    }
-
-    /// Seconds since 1970-01-01 UTC.
-    pub fn wall_seconds(&self) -> u64 {
-        self.wall_ms() / 1000
-    }
-
-    /// Moves a manual clock forward; the machine's clock moves by itself.
-    pub fn advance(&self, by: Duration) {
-        if let Source::Manual { elapsed_ms, .. } = &self.0 {
-            elapsed_ms.fetch_add(millis(by), Ordering::Relaxed);
-        }
-    }
-}
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The machine's wall clock, in milliseconds since 1970-01-01 UTC.
 pub fn wall_ms() -> u64 {
@@ -196,22 +130,5 @@ mod tests {
             assert_eq!(days(year, month, day), None, "{year}-{month}-{day}");
         }
         assert_eq!(days(2000, 2, 29), Some(11_016));
-    }
-
-    #[test]
-    fn a_manual_clock_moves_only_when_told_and_with_its_clones() {
-        let clock = Clock::manual(5_000);
-        let other = clock.clone();
-        assert_eq!((clock.monotonic_ms(), clock.wall_seconds()), (0, 5));
-        other.advance(Duration::from_millis(1500));
-        assert_eq!((clock.monotonic_ms(), clock.wall_ms()), (1500, 6500));
-    }
-
-    #[test]
-    fn the_system_clock_does_not_go_back() {
-        let clock = Clock::system();
-        let first = clock.monotonic_ms();
-        assert!(clock.monotonic_ms() >= first);
-        assert!(clock.wall_seconds() > 1_700_000_000);
     }
 }

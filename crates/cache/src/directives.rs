@@ -96,11 +96,6 @@ impl ResponseControl {
         control
     }
 
-    /// Whether it says how long the response is fresh.
-    pub const fn states_freshness(&self) -> bool {
-        self.max_age.is_some() || self.s_maxage.is_some()
-    }
-
     /// Whether serving it stale is forbidden (RFC 9111, section 4.2.4); `s-maxage` says so as well
     /// (section 5.2.2.10).
     pub const fn forbids_stale(&self) -> bool {

@@ -229,30 +229,6 @@ impl Entry {
         line(out, b"Age", age.to_string().as_bytes());
     }
 
-    /// The head of a 304 for this response up to and with Age: the fields without those that
-    /// describe content nobody sends (RFC 9110, section 15.4.5).
-    pub fn write_not_modified(&self, out: &mut Vec<u8>, coding: Coding, age: u32) {
-        out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
-        for (name, value) in self.fields() {
-            let describes = [
-                "content-type",
-                "content-encoding",
-                "content-language",
-                "content-range",
-            ]
-            .iter()
-            .any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
-            if !describes {
-                line(out, name, value);
-            }
-        }
-        let etag = self.etag(coding);
-        if !etag.is_empty() {
-            line(out, b"ETag", &etag);
-        }
-        line(out, b"Age", age.to_string().as_bytes());
-    }
-
     /// What it takes of memory, with the allocator's share.
     pub fn cost(&self) -> usize {
         heap(size_of::<Self>() + 16) + heap(self.blob.len()) + self.body.cost() + self.forms.cost()

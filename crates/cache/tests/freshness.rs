@@ -336,25 +336,9 @@ fn d5_a_body_without_a_tag_gets_one_for_each_encoding() {
 }
 
 #[test]
-fn d4_a_304_has_the_fields_that_matter_and_not_the_contents() {
-    let response = [
-        ("Cache-Control", "max-age=60"),
-        ("ETag", "\"x\""),
-        ("Vary", "Origin"),
-        ("Access-Control-Allow-Origin", "*"),
-        ("Content-Type", "text/html"),
-        ("Date", DATE),
-    ];
+fn what_follows_the_block_is_that_of_the_form_that_is_sent() {
+    let response = [("Cache-Control", "max-age=60"), ("ETag", "\"x\"")];
     let (entry, _) = Case::answering(&response).entry("body");
-    let mut out = Vec::new();
-    entry.write_not_modified(&mut out, Coding::Identity, 3);
-    assert_eq!(
-        String::from_utf8(out).unwrap(),
-        format!(
-            "HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\nVary: Origin\r\n\
-             Access-Control-Allow-Origin: *\r\nDate: {DATE}\r\nETag: \"x\"\r\nAge: 3\r\n"
-        )
-    );
     let mut out = Vec::new();
     entry.write_rest(&mut out, Coding::Gzip, Some(7), 3);
     let rest = "ETag: \"x-gzip\"\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\nAge: 3\r\n";

@@ -241,7 +241,6 @@ async fn obey(
             }
             ToFront::Retire { worker } => dispatch.retire(worker),
             ToFront::Ended { worker } => dispatch.ended(worker),
-            ToFront::Loaded { .. } => {}
             ToFront::Files => files::told(&joined.files, &joined.pages, fds),
             ToFront::Stop {
                 grace_ms,
@@ -499,7 +498,6 @@ fn front_settings(
         health: config.health,
         bench_token: config.bench_token.as_ref().map(|token| token.0.clone()),
         insight: None,
-        access_log_format: config.access_log_format,
     }
 }
 

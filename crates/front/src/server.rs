@@ -1,13 +1,11 @@
 //! Owns the front as a whole: what all connections share, starting, draining, stopping.
 //! Leaves single connections to `conn` and the runtime to the composition.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use canter_http::Reject;
 use canter_shield::budget::Budget;
 use canter_shield::pressure::Level;
 use tokio::task::JoinHandle;
@@ -61,7 +59,6 @@ pub(crate) struct Shared<A: App> {
     draining: Cell<bool>,
     /// How short memory is.
     pressure: Cell<Level>,
-    rejects: RefCell<HashMap<Reject, u64>>,
 }
 
 impl<A: App> Shared<A> {
@@ -81,7 +78,6 @@ impl<A: App> Shared<A> {
             access,
             draining: Cell::new(false),
             pressure: Cell::default(),
-            rejects: RefCell::default(),
         }
     }
 
@@ -166,10 +162,6 @@ impl<A: App> Shared<A> {
             Poll::Pending
         });
         let _ = tokio::time::timeout(limit, left).await;
-    }
-
-    pub fn count_reject(&self, reject: Reject) {
-        *self.rejects.borrow_mut().entry(reject).or_default() += 1;
     }
 }
 

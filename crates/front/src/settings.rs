@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use canter_base::options::{AccessLogFormat, EarlyHint, ForwardedHeader, Network, Priority};
+use canter_base::options::{EarlyHint, ForwardedHeader, Network, Priority};
 use canter_encode::{Level, Policy};
 use canter_files::Files;
 use canter_http::Limits;
@@ -89,8 +89,6 @@ pub struct Settings {
     pub bench_token: Option<String>,
     /// What is gathered of requests; None when nobody wants to know.
     pub insight: Option<Rc<Insight>>,
-    /// The form of the access log.
-    pub access_log_format: AccessLogFormat,
 }
 
 /// How answers of the app are encoded.

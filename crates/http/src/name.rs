@@ -225,14 +225,6 @@ impl KnownName {
         }
     }
 
-    /// The name with this number, for numbers that crossed a process border.
-    pub fn from_u8(number: u8) -> Option<Self> {
-        match number.checked_sub(1) {
-            None => Some(Self::Other),
-            Some(row) => Self::ALL.get(usize::from(row)).copied(),
-        }
-    }
-
     /// The position of this name in a set of names held in 128 bits.
     #[inline]
     pub const fn bit(self) -> u128 {
@@ -311,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_name_is_found_in_any_case_and_by_its_number() {
+    fn every_known_name_is_found_in_any_case() {
         for &name in KnownName::ALL {
             let text = name.as_str();
             assert_eq!(KnownName::classify(text.as_bytes()), name);
@@ -319,10 +311,7 @@ mod tests {
                 KnownName::classify(text.to_ascii_uppercase().as_bytes()),
                 name
             );
-            assert_eq!(KnownName::from_u8(name as u8), Some(name));
         }
-        assert_eq!(KnownName::from_u8(0), Some(KnownName::Other));
-        assert_eq!(KnownName::from_u8(127), None);
     }
 
     #[test]

@@ -68,8 +68,6 @@ pub struct ResponsePlan {
     pub framing: BodyFraming,
     /// Whether to close the connection after it.
     pub close: bool,
-    /// How many fields of the app were left out as they are about the connection.
-    pub dropped_fields: usize,
 }
 
 /// What makes an app's response one that cannot be sent. The app is at fault: answer 500 and log.
@@ -146,7 +144,6 @@ struct Seen {
     date: bool,
     server: bool,
     close: bool,
-    dropped: usize,
 }
 
 /// Checks `answer`, appends its head to `out` and says how to send the body. When the answer
@@ -220,11 +217,7 @@ where
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    Ok(ResponsePlan {
-        framing,
-        close,
-        dropped_fields: seen.dropped,
-    })
+    Ok(ResponsePlan { framing, close })
 }
 
 /// The framing, and the Content-Length to write (RFC 9110, section 8.6; RFC 9112, section 6).
@@ -280,15 +273,11 @@ fn write_app_field(
         KnownName::Connection => {
             let mut options = value.split(|&byte| byte == b',').map(scan::trim_ows);
             seen.close |= options.any(|option| option.eq_ignore_ascii_case(b"close"));
-            seen.dropped += 1;
             return Ok(());
         }
         KnownName::Date => seen.date = true,
         KnownName::Server => seen.server = true,
-        known if known.is_hop_by_hop() => {
-            seen.dropped += 1;
-            return Ok(());
-        }
+        known if known.is_hop_by_hop() => return Ok(()),
         _ => {}
     }
     write_field(out, name, value);

@@ -170,11 +170,6 @@ impl Stream {
         }
     }
 
-    /// Whether the other side spoke or left while it should be silent.
-    pub fn is_dead_idle(&mut self) -> bool {
-        self.idle() != Idle::Quiet
-    }
-
     /// The unix socket, when that is all there is.
     pub(crate) fn as_unix(&self) -> Option<&Unix> {
         match self {

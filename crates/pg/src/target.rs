@@ -300,11 +300,6 @@ impl Target {
         Self::from_pairs(url::split(url)?)
     }
 
-    /// Reads libpq's `keyword=value keyword='quoted value'`.
-    pub fn from_conninfo(text: &str) -> Result<Self, TargetError> {
-        Self::from_pairs(text::split(text)?)
-    }
-
     /// Reads keywords and values; a later value of a keyword replaces an earlier one.
     pub fn from_pairs<K, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, TargetError>
     where

@@ -142,13 +142,6 @@ impl Scores {
         (left > 0).then_some(left)
     }
 
-    /// Lets an address in again.
-    pub fn pardon(&mut self, address: IpAddr, now_ms: u64) {
-        if let Some(record) = self.records.entry(&network_of(address), now_ms) {
-            *record = Record::default();
-        }
-    }
-
     /// Everyone who is shut out now.
     pub fn bans(&self, now_ms: u64) -> Vec<Ban> {
         let banned = self
@@ -211,9 +204,6 @@ mod tests {
             assert!(!scores.is_banned(bad, now) && scores.bans(now).is_empty());
         }
         assert_eq!(lasted, [60, 240, 960, 3600]);
-        scores.pardon(bad, now);
-        while !scores.count(bad, Misdeed::Slow, now) {}
-        assert_eq!(scores.bans(now)[0].left_ms, 60_000);
     }
 
     #[test]

@@ -120,11 +120,6 @@ impl Queue {
         (self.rate > 0).then(|| ahead.saturating_mul(1_000_000) / self.rate)
     }
 
-    /// Whether the queue has been long for a while.
-    pub fn is_standing(&self) -> bool {
-        self.standing
-    }
-
     fn roll(&mut self, served: u64, now_ms: u64) {
         if self.rate == 0 {
             return self.begin(served, now_ms);

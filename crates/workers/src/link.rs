@@ -5,8 +5,8 @@ use std::fmt;
 
 pub use crate::dispatch::{Reason, WorkerId};
 
-/// The most bytes of one word, names and versions included.
-pub const MOST_WORD: usize = 2048;
+/// The most bytes of one word: more than any has.
+pub const MOST_WORD: usize = 64;
 
 impl fmt::Display for WorkerId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,13 +31,6 @@ pub enum ToFront {
     Retire {
         /// Which worker.
         worker: WorkerId,
-    },
-    /// The app can be imported.
-    Loaded {
-        /// As the user names it: `mysite.wsgi:application`.
-        app: String,
-        /// For people: `Python 3.13.0, Django 5.2`.
-        versions: String,
     },
     /// Go on accepting for the linger, finish what runs, say [`ToSupervisor::Drained`], exit.
     Stop {
@@ -131,22 +124,14 @@ impl ToFront {
                 pid,
             } => word(1, &[worker.0, *reloads, *pid]),
             Self::Retire { worker } => word(2, &[worker.0]),
-            Self::Loaded { app, versions } => {
-                let app = cut(app);
-                let length = u32::try_from(app.len()).unwrap_or(0);
-                let mut bytes = word(3, &[length]);
-                bytes.extend_from_slice(app.as_bytes());
-                bytes.extend_from_slice(cut(versions).as_bytes());
-                bytes
-            }
             Self::Stop {
                 grace_ms,
                 linger_ms,
-            } => word(4, &[*grace_ms, *linger_ms]),
-            Self::Ping => word(5, &[]),
-            Self::Reopen => word(6, &[]),
-            Self::Files => word(7, &[]),
-            Self::Ended { worker } => word(8, &[worker.0]),
+            } => word(3, &[*grace_ms, *linger_ms]),
+            Self::Ping => word(4, &[]),
+            Self::Reopen => word(5, &[]),
+            Self::Files => word(6, &[]),
+            Self::Ended { worker } => word(7, &[worker.0]),
         }
     }
 
@@ -172,25 +157,16 @@ impl ToFront {
                 }
             }
             3 => {
-                let (length, rest) = rest.split_first_chunk::<4>().ok_or(NotAWord)?;
-                let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| NotAWord)?;
-                let (app, versions) = rest.split_at_checked(length).ok_or(NotAWord)?;
-                Self::Loaded {
-                    app: String::from_utf8_lossy(app).into_owned(),
-                    versions: String::from_utf8_lossy(versions).into_owned(),
-                }
-            }
-            4 => {
                 let [grace_ms, linger_ms] = numbers(rest)?;
                 Self::Stop {
                     grace_ms,
                     linger_ms,
                 }
             }
-            5 => numbers(rest).map(|[]| Self::Ping)?,
-            6 => numbers(rest).map(|[]| Self::Reopen)?,
-            7 => numbers(rest).map(|[]| Self::Files)?,
-            8 => {
+            4 => numbers(rest).map(|[]| Self::Ping)?,
+            5 => numbers(rest).map(|[]| Self::Reopen)?,
+            6 => numbers(rest).map(|[]| Self::Files)?,
+            7 => {
                 let [worker] = numbers(rest)?;
                 Self::Ended {
                     worker: WorkerId(worker),
@@ -293,15 +269,6 @@ fn numbers<const N: usize>(mut bytes: &[u8]) -> Result<[u32; N], NotAWord> {
     }
 }
 
-/// A name short enough that two of them fit one word.
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MOST_WORD / 2 - 8);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,10 +283,6 @@ mod tests {
                 pid: 4321,
             },
             ToFront::Retire { worker: WORKER },
-            ToFront::Loaded {
-                app: "mysite.wsgi".to_owned(),
-                versions: "Python 3.13.0, Django 5.2".to_owned(),
-            },
             ToFront::Stop {
                 grace_ms: 30_000,
                 linger_ms: 500,
@@ -358,7 +321,9 @@ mod tests {
     #[test]
     fn each_word_survives_the_way() {
         for word in to_front() {
-            assert_eq!(ToFront::read(&word.to_bytes()), Ok(word));
+            let bytes = word.to_bytes();
+            assert!(bytes.len() <= MOST_WORD);
+            assert_eq!(ToFront::read(&bytes), Ok(word));
         }
         for word in to_supervisor() {
             assert_eq!(ToSupervisor::read(&word.to_bytes()), Ok(word));
@@ -374,17 +339,5 @@ mod tests {
             assert!(ToSupervisor::read(&[&bytes[..], &[0]].concat()).is_err());
         }
         assert!(ToFront::read(&[1, 0, 0]).is_err() && ToFront::read(&[99]).is_err());
-        assert!(ToFront::read(&[3, 9, 0, 0, 0, b'a']).is_err());
-    }
-
-    #[test]
-    fn long_names_are_cut_to_one_word() {
-        let long = "é".repeat(MOST_WORD);
-        let word = ToFront::Loaded {
-            app: long.clone(),
-            versions: long,
-        };
-        assert!(word.to_bytes().len() <= MOST_WORD);
-        assert!(ToFront::read(&word.to_bytes()).is_ok());
     }
 }

@@ -43,7 +43,6 @@ impl<A: App> Conn<A> {
             .trim_ascii_start()
             .starts_with(b"HEAD ");
         let response = response::reject_response(reject, hsts, is_head, &date);
-        self.shared.count_reject(reject);
         let begins = self.body_begins(head_len(&response));
         let sent = self.send_all(&response, &[]).await;
         self.log_reject(reject, self.sent_since(begins));
@@ -91,7 +90,6 @@ impl<A: App> Conn<A> {
         let date = self.shared.clock.date(Instant::now());
         let hsts = hsts(&self.shared.settings, facts.https);
         let bytes = response::reject_response(reject, hsts, facts.request.is_head, &date);
-        self.shared.count_reject(reject);
         self.send_local(facts, reject.status(), &bytes).await?;
         Ok(After::Linger)
     }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use canter_base::options::{AccessLogFormat, ForwardedHeader};
+use canter_base::options::ForwardedHeader;
 use canter_channel::call::{Answer, Submission};
 use canter_shield::pressure::Level;
 
@@ -99,7 +99,6 @@ pub(super) fn settings() -> Settings {
         insight: None,
         pages: crate::pages::Pages::new(false, 0, &[]),
         purge_token: None,
-        access_log_format: AccessLogFormat::Combined,
     }
 }
 

@@ -149,21 +149,6 @@ impl<'a> Diagnostic<'a> {
         let severity = self.get(b'V').or_else(|| self.get(b'S'));
         matches!(severity, Some(b"FATAL" | b"PANIC"))
     }
-
-    /// Appends the same error with severity ERROR: the server is gone, the client's session is not.
-    pub fn encode_as_error(self, out: &mut Vec<u8>) {
-        build::message(out, b'E', |out| {
-            for (tag, value) in self.fields() {
-                let value: &[u8] = if matches!(tag, b'S' | b'V') {
-                    b"ERROR"
-                } else {
-                    value
-                };
-                field(out, tag, value);
-            }
-            out.push(0);
-        });
-    }
 }
 
 fn field(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
@@ -213,19 +198,5 @@ mod tests {
         let mut out = Vec::new();
         SqlError::error("22021", "a\0b").encode(&mut out);
         assert_eq!(SqlError::decode(&out[5..]).message, "a b");
-    }
-
-    #[test]
-    fn e5_a_fatal_error_becomes_one_the_session_survives() {
-        let mut fatal = Vec::new();
-        SqlError::fatal("57P01", "terminating").encode(&mut fatal);
-        let mut out = Vec::new();
-        Diagnostic(&fatal[5..]).encode_as_error(&mut out);
-        let seen = SqlError::decode(&out[5..]);
-        assert!(!seen.fatal);
-        assert_eq!(
-            (seen.code, seen.message.as_str()),
-            (*b"57P01", "terminating")
-        );
     }
 }

@@ -57,12 +57,7 @@ impl Supervisor<'_> {
                 debug!("front started", pid = front.pid.as_raw_nonzero().get());
                 self.front = Some(front);
                 if let Some(loaded) = self.nursery.loaded() {
-                    let word = ToFront::Loaded {
-                        app: loaded.app.clone(),
-                        versions: loaded.versions.clone(),
-                    };
                     let files = loaded.files.clone();
-                    self.tell_front(&word);
                     self.tell_files(&files);
                 }
                 self.hand_over_kept();

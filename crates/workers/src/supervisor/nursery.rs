@@ -14,7 +14,6 @@ use super::{FORKED_START, IMPORTING_START, Supervisor};
 use crate::backoff::Backoff;
 use crate::dispatch::WorkerId;
 use crate::life::{Event, Limits};
-use crate::link::ToFront;
 use crate::notify::Word;
 use crate::obituary::{self, Ended};
 use crate::spawn::Half;
@@ -382,10 +381,6 @@ impl Supervisor<'_> {
     }
 
     fn was_loaded(&mut self, loaded: Loaded) {
-        self.tell_front(&ToFront::Loaded {
-            app: loaded.app.clone(),
-            versions: loaded.versions.clone(),
-        });
         self.tell_files(&loaded.files);
         if self.nursery.loaded.is_none() {
             (self.hooks.loaded)(&loaded);

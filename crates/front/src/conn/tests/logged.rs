@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use canter_base::options::AccessLogFormat;
 use canter_channel::response::{Facts, FilePart, Writer};
 
 use super::*;

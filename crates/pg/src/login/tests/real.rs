@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::login::{LoggedIn, LoginError, LoginErrorKind, connect, send_cancel};
+use crate::stream::Idle;
 use crate::target::Target;
 use crate::wire::build;
 
@@ -195,7 +196,7 @@ fn a9_every_method_of_a_real_server() {
                     assert_eq!(done.stream.is_tls(), tls, "{user} {more}");
                     assert!(done.key.is_some());
                     assert!(done.params.iter().any(|(name, _)| name == "server_version"));
-                    assert!(!done.stream.is_dead_idle());
+                    assert_eq!(done.stream.idle(), Idle::Quiet);
                 }
                 Err(error) => {
                     println!("{user} {more}: {:?} {error}", error.kind);
