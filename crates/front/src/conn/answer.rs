@@ -23,7 +23,7 @@ use super::receive::{Body, Refusal};
 use super::send::{Ending, Streamed};
 use super::watch::Watch;
 use super::{After, Conn, Stop, cached, page};
-use crate::app::App;
+use crate::app::{App, Call};
 use crate::closing;
 use crate::coder::Coder;
 use crate::facts::{Facts, Line};
@@ -388,20 +388,22 @@ impl<A: App> Conn<A> {
     }
 
     /// Sends an answer of which this has come, and the rest as it comes.
-    async fn stream_answer(
+    pub(super) async fn stream_answer<C: Call>(
         &mut self,
         facts: &Facts,
         (status, plan): (u16, &ResponsePlan),
         begun: Vec<u8>,
         coder: Option<Coder>,
-        call: &mut A::Call,
+        call: &mut C,
     ) -> Result<After, Stop> {
         let head = std::mem::take(&mut self.out);
         let begins = self.body_begins(head.len());
         let (settings, memory) = (&self.shared.settings, &self.shared.memory);
         let mut streamed = Streamed::new(plan.framing, head, settings, memory);
         streamed.coder = coder;
-        streamed.add(begun, settings);
+        if !begun.is_empty() {
+            streamed.add(begun, settings);
+        }
         let result = self.send_stream(streamed, call).await;
         self.log(facts, status, self.sent_since(begins));
         match result? {

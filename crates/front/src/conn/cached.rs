@@ -16,7 +16,6 @@ use canter_http::{BodyFraming, Method, target};
 
 use super::encode::Form;
 use super::local::APP_FAULT;
-use super::send::{Ending, Streamed};
 use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
@@ -515,24 +514,9 @@ impl<A: App> Conn<A> {
             Ok(plan) => plan,
             Err(bad) => return self.app_fault(facts, &bad.to_string()).await,
         };
-        let head = std::mem::take(&mut self.out);
-        let begins = self.body_begins(head.len());
-        let settings = &self.shared.settings;
-        let mut streamed = Streamed::new(plan.framing, head, settings, &self.shared.memory);
-        if plan.framing != BodyFraming::None {
-            streamed.coder = coder;
-        }
-        let result = self.send_stream(streamed, &mut follower).await;
-        self.log(facts, code, self.sent_since(begins));
-        match result? {
-            Ending::Whole => Ok(self.after(plan.close)),
-            Ending::Broken => {
-                if plan.framing == BodyFraming::UntilClose {
-                    self.stream.reset_on_close();
-                }
-                Err(Stop::Gone)
-            }
-        }
+        let coder = coder.filter(|_| plan.framing != BodyFraming::None);
+        self.stream_answer(facts, (code, &plan), Vec::new(), coder, &mut follower)
+            .await
     }
 }
 
