@@ -9,7 +9,7 @@ use std::time::Duration;
 use canter_sys::memory::Mapping;
 
 use crate::bell;
-use crate::layout::{LAYOUT, SHARED_BYTES, Shared};
+use crate::layout::{Direction, LAYOUT, SHARED_BYTES, Shared};
 use crate::ring::{Broken, Consumer, Full, Kind, Producer, RecordHead};
 use crate::slots::{SlotId, Slots};
 
@@ -51,8 +51,8 @@ const ROOM: usize = 64 * 1024;
 impl FrontEnd {
     fn new(shared: Shared) -> Self {
         Self {
-            requests: Producer::new(shared.clone(), false),
-            answers: Consumer::new(shared.clone(), true),
+            requests: Producer::new(shared.clone(), Direction::Requests),
+            answers: Consumer::new(shared.clone(), Direction::Answers),
             slots: Slots(shared.clone()),
             shared,
             offered: 0,
@@ -233,12 +233,12 @@ impl WorkerEnd {
         let shared = open(fd)?;
         Ok(Self {
             requests: Requests {
-                ring: Consumer::new(shared.clone(), false),
+                ring: Consumer::new(shared.clone(), Direction::Requests),
                 taken: shared.header().taken.0.load(Ordering::Relaxed),
                 shared: shared.clone(),
             },
             answers: Answers {
-                ring: Producer::new(shared.clone(), true),
+                ring: Producer::new(shared.clone(), Direction::Answers),
             },
             watch: Watch {
                 slots: Slots(shared.clone()),

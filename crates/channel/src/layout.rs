@@ -81,6 +81,15 @@ pub(crate) struct Header {
     pub slots: [SlotWords; SLOTS],
 }
 
+/// Which of the two rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the front to the worker.
+    Requests,
+    /// From the worker to the front.
+    Answers,
+}
+
 /// The mapped memory with its parts by name.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -108,9 +117,12 @@ impl Shared {
         unsafe { self.mapping.start().cast::<Header>().as_ref() }
     }
 
-    /// The first byte of the ring of requests (`answers` false) or of answers (true).
-    pub fn ring_start(&self, answers: bool) -> NonNull<u8> {
-        let at = RINGS_AT + if answers { RING_BYTES } else { 0 };
+    /// The first byte of a ring.
+    pub fn ring_start(&self, direction: Direction) -> NonNull<u8> {
+        let at = match direction {
+            Direction::Requests => RINGS_AT,
+            Direction::Answers => RINGS_AT + RING_BYTES,
+        };
         // SAFETY: `at` lies within the mapping by the definition of SHARED_BYTES.
         unsafe { self.mapping.start().add(at) }
     }

@@ -8,7 +8,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::layout::{MOST_RECORD, Positions, RING_BYTES, Shared};
+use crate::layout::{Direction, MOST_RECORD, Positions, RING_BYTES, Shared};
 use crate::slots::SlotId;
 
 const HEAD: usize = 16;
@@ -88,7 +88,7 @@ impl std::error::Error for Broken {}
 /// The writing end. There must be one per ring.
 pub(crate) struct Producer {
     shared: Shared,
-    answers: bool,
+    direction: Direction,
     head: u64,
     /// The tail as it was when it was last read. The other side writes it all the time, so each look
     /// at it fetches a line from another core; one is taken only where this one is too far back.
@@ -98,15 +98,14 @@ pub(crate) struct Producer {
 /// The reading end. There must be one per ring.
 pub(crate) struct Consumer {
     shared: Shared,
-    answers: bool,
+    direction: Direction,
     tail: u64,
 }
 
-fn positions(shared: &Shared, answers: bool) -> &Positions {
-    if answers {
-        &shared.header().answers
-    } else {
-        &shared.header().requests
+fn positions(shared: &Shared, direction: Direction) -> &Positions {
+    match direction {
+        Direction::Requests => &shared.header().requests,
+        Direction::Answers => &shared.header().answers,
     }
 }
 
@@ -115,13 +114,13 @@ fn padded(payload: usize) -> u64 {
 }
 
 impl Producer {
-    pub fn new(shared: Shared, answers: bool) -> Self {
-        let at = positions(&shared, answers);
+    pub fn new(shared: Shared, direction: Direction) -> Self {
+        let at = positions(&shared, direction);
         let head = at.head.0.load(Ordering::Relaxed);
         let tail = at.tail.0.load(Ordering::Acquire);
         Self {
             shared,
-            answers,
+            direction,
             head,
             tail,
         }
@@ -151,7 +150,7 @@ impl Producer {
 
     /// Whether the consumer has released everything that was pushed.
     pub fn is_taken(&self) -> bool {
-        let tail = &positions(&self.shared, self.answers).tail.0;
+        let tail = &positions(&self.shared, self.direction).tail.0;
         tail.load(Ordering::Acquire) == self.head
     }
 
@@ -186,7 +185,7 @@ impl Producer {
                 return Some(self.head);
             }
         }
-        self.tail = positions(&self.shared, self.answers)
+        self.tail = positions(&self.shared, self.direction)
             .tail
             .0
             .load(Ordering::Acquire);
@@ -206,7 +205,7 @@ impl Producer {
         let place = (position % SIZE) as usize;
         // A Skip head may meet the last 8 bytes of the ring; its number field is then cut off.
         let len = bytes.len().min(RING_BYTES - place);
-        let start: NonNull<u8> = self.shared.ring_start(self.answers);
+        let start: NonNull<u8> = self.shared.ring_start(self.direction);
         // SAFETY: `place + len` is within the ring. The region from `tail` to `tail + SIZE`
         // beyond `head` belongs to the producer until it publishes, by the protocol, so nobody
         // reads it; a peer that breaks the protocol reads garbage, which it must expect. Shared
@@ -221,7 +220,7 @@ impl Producer {
 
     fn publish(&mut self, head: u64) {
         self.head = head;
-        positions(&self.shared, self.answers)
+        positions(&self.shared, self.direction)
             .head
             .0
             .store(head, Ordering::Release);
@@ -229,17 +228,17 @@ impl Producer {
 }
 
 impl Consumer {
-    pub fn new(shared: Shared, answers: bool) -> Self {
-        let tail = positions(&shared, answers).tail.0.load(Ordering::Relaxed);
+    pub fn new(shared: Shared, direction: Direction) -> Self {
+        let tail = positions(&shared, direction).tail.0.load(Ordering::Relaxed);
         Self {
             shared,
-            answers,
+            direction,
             tail,
         }
     }
 
     fn head(&self) -> &AtomicU64 {
-        &positions(&self.shared, self.answers).head.0
+        &positions(&self.shared, self.direction).head.0
     }
 
     /// Whether the producer has published nothing new.
@@ -257,7 +256,7 @@ impl Consumer {
             // Not made to grow: what it held is of no use.
             *out = Vec::with_capacity(payload);
         }
-        let start = self.shared.ring_start(self.answers);
+        let start = self.shared.ring_start(self.direction);
         // SAFETY: `next` checked that `place + payload` is within the ring; `out` has the room,
         // made above. Bytes are copied before anybody looks at them, so that a producer that
         // still writes there can only change what arrives, not what was checked.
@@ -280,7 +279,7 @@ impl Consumer {
         let Some((head, place, payload)) = self.next()? else {
             return Ok(None);
         };
-        let start = self.shared.ring_start(self.answers);
+        let start = self.shared.ring_start(self.direction);
         // SAFETY: within the ring as checked by `next`; the front, the only producer this is used
         // with, leaves a published record alone until it is released below.
         let bytes = unsafe { std::slice::from_raw_parts(start.add(place).as_ptr(), payload) };
@@ -321,7 +320,7 @@ impl Consumer {
     fn read_head(&self, place: usize) -> [u8; HEAD] {
         let mut bytes = [0; HEAD];
         let len = HEAD.min(RING_BYTES - place);
-        let start = self.shared.ring_start(self.answers);
+        let start = self.shared.ring_start(self.direction);
         // SAFETY: `place + len` is within the ring; copied before it is looked at.
         unsafe {
             bytes
@@ -337,7 +336,7 @@ impl Consumer {
 
     fn advance(&mut self, by: u64) {
         self.tail += by;
-        positions(&self.shared, self.answers)
+        positions(&self.shared, self.direction)
             .tail
             .0
             .store(self.tail, Ordering::Release);

@@ -16,8 +16,8 @@ fn shared() -> (OwnedFd, Shared) {
 fn ends() -> (Producer, Consumer, Shared) {
     let (_fd, shared) = shared();
     (
-        Producer::new(shared.clone(), true),
-        Consumer::new(shared.clone(), true),
+        Producer::new(shared.clone(), Direction::Answers),
+        Consumer::new(shared.clone(), Direction::Answers),
         shared,
     )
 }
