@@ -37,6 +37,7 @@ use crate::h2::streams::Active;
 use crate::h2::{Multiplexed, PREFACE};
 use crate::insight::Learned;
 use crate::owner::Ends;
+use crate::scratch::with_scratch;
 use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
@@ -388,7 +389,7 @@ impl<A: App> Conn<A> {
         self.enter(Phase::Linger, Instant::now(), LINGER_TIME);
         let mut left = LINGER_BYTES;
         while left > 0 {
-            match buffer::with_scratch(|scratch| self.stream.try_read(scratch)) {
+            match with_scratch(|scratch| self.stream.try_read(scratch)) {
                 Ok(0) => return,
                 Ok(count) => left = left.saturating_sub(count),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

@@ -29,6 +29,7 @@ mod pages;
 mod pipe;
 mod pipeline;
 mod request;
+mod scratch;
 mod secret;
 mod server;
 mod settings;

@@ -9,6 +9,8 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::scratch::{SCRATCH, with_scratch};
+
 /// Most bytes on their way to the `Conn`.
 const ROOM: usize = 64 * 1024;
 /// Most bytes on their way from it, once the client takes some: a connection has a hundred streams.
@@ -164,16 +166,11 @@ impl Pipe {
         if room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut piece = vec![0; len.min(room)];
-        let count = rustix::io::pread(file, &mut piece, *offset)?;
-        piece.truncate(count);
-        let mut outgoing = self.outgoing.borrow_mut();
-        if outgoing.bytes.is_empty() && !outgoing.broken && !outgoing.ended {
-            outgoing.bytes = piece.into();
-            wake(&mut outgoing.reader);
-        } else {
-            outgoing.push(&piece)?;
-        }
+        let count = with_scratch(|piece| {
+            let piece = &mut piece[..len.min(room).min(SCRATCH)];
+            let count = rustix::io::pread(file, &mut *piece, *offset)?;
+            self.outgoing.borrow_mut().push(&piece[..count])
+        })?;
         *offset += count as u64;
         Ok(count)
     }

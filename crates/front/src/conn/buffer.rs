@@ -7,21 +7,11 @@ use std::cell::RefCell;
 const FIRST: usize = 8 * 1024;
 /// Buffers kept for the next connection that has something to read.
 const KEPT: usize = 64;
-const SCRATCH: usize = 64 * 1024;
 /// Room left behind what is in a buffer whose client makes it wait.
 const SPARE: usize = 256;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends room for bytes that are used at once, such as those of a body.
-pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
-    ROOM.with_borrow_mut(|room| {
-        room.resize(SCRATCH, 0);
-        use_it(room)
-    })
 }
 
 /// Received bytes. Holds no memory while it is empty and released.

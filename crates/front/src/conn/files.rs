@@ -3,7 +3,9 @@
 //! Leaves finding files to `canter_files`, and bytes to `send`.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fs::File;
+use std::iter;
 
 use canter_channel::response::{FilePart, Response};
 use canter_files::{Answer, Body, Bytes, FileAnswer, Pointed, boundary};
@@ -151,12 +153,14 @@ impl<A: App> Conn<A> {
         let hsts = hsts.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        let mut has_hsts = false;
-        let fields = fields.inspect(|(name, _)| {
-            has_hsts |= hsts.is_some() && name.eq_ignore_ascii_case(HSTS.as_bytes());
+        let has_hsts = Cell::new(false);
+        let fields = fields.map(|(name, value)| {
+            let is_hsts = hsts.is_some() && name.eq_ignore_ascii_case(HSTS.as_bytes());
+            has_hsts.set(has_hsts.get() || is_hsts);
+            (name, value)
         });
-        let fields: Vec<(&[u8], &[u8])> = fields.collect();
-        let hsts = hsts.filter(|_| !has_hsts);
+        // Asked once all others were seen.
+        let own = iter::once_with(|| hsts.filter(|_| !has_hsts.get())).flatten();
         let answer = HttpAnswer {
             status,
             reason: if reason.is_empty() {
@@ -164,7 +168,7 @@ impl<A: App> Conn<A> {
             } else {
                 reason
             },
-            fields: fields.into_iter().chain(hsts),
+            fields: fields.chain(own),
             length,
             close,
         };

@@ -12,9 +12,10 @@ use canter_shield::budget::{Budget, Share};
 use canter_shield::pace::Transfer;
 use canter_sys::temp;
 
-use super::{Conn, Stop, buffer};
+use super::{Conn, Stop};
 use crate::app::App;
 use crate::facts::Facts;
+use crate::scratch::with_scratch;
 use crate::settings::LOOK;
 use crate::table::Phase;
 use crate::turns;
@@ -246,7 +247,7 @@ impl<A: App> Conn<A> {
             };
         }
         let settings = &self.shared.settings;
-        let result = buffer::with_scratch(|scratch| {
+        let result = with_scratch(|scratch| {
             let count = match self.stream.try_read(scratch) {
                 Ok(0) => return Some(Err(Refusal::Cut)),
                 Ok(count) => count,

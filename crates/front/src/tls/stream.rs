@@ -11,8 +11,10 @@ use std::task::{Context, Poll};
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 
+use crate::scratch::{SCRATCH, with_scratch};
+
 /// Plain bytes sealed at a time: four records.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = SCRATCH;
 
 /// A TLS connection with a client.
 pub(crate) struct TlsStream {
@@ -111,9 +113,11 @@ impl TlsStream {
     ) -> io::Result<usize> {
         let at = *offset;
         let count = self.write_with(|session| {
-            let mut piece = vec![0; len.min(PIECE)];
-            let count = rustix::io::pread(file, &mut piece, at)?;
-            session.writer().write(&piece[..count])
+            with_scratch(|room| {
+                let room = &mut room[..len.min(PIECE)];
+                let count = rustix::io::pread(file, &mut *room, at)?;
+                session.writer().write(&room[..count])
+            })
         })?;
         *offset += count as u64;
         Ok(count)
