@@ -20,7 +20,7 @@ use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::{Facts, Told};
-use crate::pages::flight::{Follower, Outcome, body_of_file, go_on, start};
+use crate::pages::flight::{Follower, Keeping, Outcome, body_of_file, go_on, start};
 use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
 use crate::request::RequestId;
 use crate::table::Phase;
@@ -38,11 +38,7 @@ pub(super) enum Instead {
     /// Ask once more.
     Again,
     /// The body goes to others, too.
-    Shared(
-        Box<Visit>,
-        Box<canter_cache::policy::Plan>,
-        CacheStatus<'static>,
-    ),
+    Shared(Keeping),
 }
 
 /// A call, and the visit of who only waits for it.
@@ -150,7 +146,7 @@ impl<A: App> Conn<A> {
         let id = RequestId::of(None);
         let message = match &visit.sent {
             Sent::Shaped(shape) => shape.message(&self.asking(&id, &conditions)),
-            Sent::Whole(..) => match self.message(facts, (&id, true), kept, &conditions) {
+            Sent::Whole(..) => match self.message(facts, &id, true, kept, &conditions) {
                 Some(message) => message,
                 None => return,
             },
@@ -308,7 +304,7 @@ impl<A: App> Conn<A> {
         let is_kept = facts.visit.as_ref().is_some_and(|visit| !visit.is_named);
         let ours = (is_kept && self.is_named(facts)).then(|| RequestId::of(None));
         let id = ours.as_ref().unwrap_or(&facts.id);
-        let Some(message) = self.message(facts, (id, false), kept, conditions) else {
+        let Some(message) = self.message(facts, id, false, kept, conditions) else {
             return self.app_fault(facts, APP_FAULT).await;
         };
         self.place.row.enter(Phase::App, None);
@@ -351,17 +347,14 @@ impl<A: App> Conn<A> {
                     return self.send_page(facts, &page, status).await;
                 }
                 Some(Instead::Again) => return self.ask_again(facts, kept).await,
-                Some(Instead::Shared(visit, plan, status)) => {
+                Some(Instead::Shared(keeping)) => {
                     if let Answer::File { file, .. } = &first {
-                        let kept = (visit, plan, status);
-                        facts.cache_status = self.keep_file(message, file, kept).await;
+                        facts.cache_status = self.keep_file(message, file, keeping).await;
                         self.let_head_go();
                         return self.deliver(facts, first, &mut call).await;
                     }
                     let message = message.clone();
-                    return self
-                        .send_kept(facts, message, (visit, plan, status), call)
-                        .await;
+                    return self.send_kept(facts, message, keeping, call).await;
                 }
                 None => {}
             }
@@ -371,16 +364,12 @@ impl<A: App> Conn<A> {
     }
 
     /// Keeps an answer whose body lies in a file, where it is not too large; what is told of it.
-    async fn keep_file(
-        &self,
-        message: &[u8],
-        file: &OwnedFd,
-        (visit, plan, status): (
-            Box<Visit>,
-            Box<canter_cache::policy::Plan>,
-            CacheStatus<'static>,
-        ),
-    ) -> Option<Told> {
+    async fn keep_file(&self, message: &[u8], file: &OwnedFd, keeping: Keeping) -> Option<Told> {
+        let Keeping {
+            visit,
+            plan,
+            status,
+        } = keeping;
         let pages = &self.shared.settings.pages;
         let response = Response::read(message).ok()?;
         let part = message.get(response.body_at..).unwrap_or_default();
@@ -401,7 +390,8 @@ impl<A: App> Conn<A> {
     fn message(
         &self,
         facts: &Facts,
-        (id, is_refresh): (&[u8], bool),
+        id: &[u8],
+        is_refresh: bool,
         kept: &[u8],
         conditions: &[(&'static [u8], Vec<u8>)],
     ) -> Option<Vec<u8>> {
@@ -460,7 +450,11 @@ impl<A: App> Conn<A> {
                     stored: true,
                     ..status
                 };
-                Some(Instead::Shared(visit, plan, status))
+                Some(Instead::Shared(Keeping {
+                    visit,
+                    plan,
+                    status,
+                }))
             }
         }
     }
@@ -470,21 +464,17 @@ impl<A: App> Conn<A> {
         &mut self,
         facts: &mut Facts,
         message: Vec<u8>,
-        kept: (
-            Box<Visit>,
-            Box<canter_cache::policy::Plan>,
-            CacheStatus<'static>,
-        ),
+        keeping: Keeping,
         call: A::Call,
     ) -> Result<After, Stop> {
-        let (visit, plan, status) = kept;
+        let status = keeping.status;
         let pages = self.shared.settings.pages.clone();
         let Ok(response) = Response::read(&message) else {
             return self.app_fault(facts, APP_FAULT).await;
         };
         let head = message.get(..response.body_at).unwrap_or_default().to_vec();
-        let browser_ttl = visit.look.rules_browser_ttl();
-        let mut follower = go_on(pages, *visit, (plan, status), message, call);
+        let browser_ttl = keeping.visit.look.rules_browser_ttl();
+        let mut follower = go_on(pages, keeping, message, call);
         let mut watch = Watch::default();
         let came = self
             .next_answer(&mut follower, &mut watch, facts.request.version)

@@ -318,7 +318,7 @@ impl<A: App> Conn<A> {
             len: pointed.length,
         };
         let form = Form::default();
-        self.send_described(facts, answer, form, &fields, (&pointed.file, part))
+        self.send_described(facts, answer, form, &fields, &pointed.file, part)
             .await
     }
 
@@ -349,7 +349,7 @@ impl<A: App> Conn<A> {
             held.force(part.len);
         }
         let form = self.form(facts, &answer, Some(part.len));
-        self.send_described(facts, &answer, form, &fields, (file, part))
+        self.send_described(facts, &answer, form, &fields, file, part)
             .await
     }
 
@@ -361,7 +361,8 @@ impl<A: App> Conn<A> {
         answer: &Response<'_>,
         form: Form,
         fields: &[(&[u8], &[u8])],
-        (file, part): (&File, FilePart),
+        file: &File,
+        part: FilePart,
     ) -> Result<After, Stop> {
         let value = |wanted: KnownName| {
             let mut fields = fields.iter();

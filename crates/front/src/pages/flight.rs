@@ -171,19 +171,33 @@ pub(crate) fn start<C: Call + 'static>(
     follower
 }
 
+/// An answer of the app that is kept as it is sent.
+pub(crate) struct Keeping {
+    /// Whose request it answers.
+    pub visit: Box<Visit>,
+    /// How it is kept.
+    pub plan: Box<Plan>,
+    /// What is told of it.
+    pub status: CacheStatus<'static>,
+}
+
 /// Goes on with an answer whose head was judged to be for all.
 pub(crate) fn go_on<C: Call + 'static>(
     pages: Pages,
-    visit: Visit,
-    kept: (Box<Plan>, CacheStatus<'static>),
+    keeping: Keeping,
     message: Vec<u8>,
     call: C,
 ) -> Follower<C> {
+    let Keeping {
+        visit,
+        plan,
+        status,
+    } = keeping;
     let flight = Flight::new(false);
     let follower = Follower::new(&flight);
     let task = Rc::clone(&flight);
     tokio::task::spawn_local(async move {
-        collect(&task, &pages, &visit, kept, message, call).await;
+        collect(&task, &pages, &visit, plan, status, message, call).await;
     });
     follower
 }
@@ -262,7 +276,7 @@ async fn fly<C: Call>(
             });
         }
         Judged::Keep(plan, status) => {
-            collect(flight, pages, visit, (plan, status), message, call).await;
+            collect(flight, pages, visit, plan, status, message, call).await;
         }
     }
 }
@@ -289,7 +303,8 @@ async fn collect<C: Call>(
     flight: &Rc<Flight<C>>,
     pages: &Pages,
     visit: &Visit,
-    (plan, status): (Box<Plan>, CacheStatus<'static>),
+    plan: Box<Plan>,
+    status: CacheStatus<'static>,
     mut message: Vec<u8>,
     mut call: C,
 ) {
