@@ -364,38 +364,22 @@ impl<A: App> Conn<A> {
         file: &File,
         part: FilePart,
     ) -> Result<After, Stop> {
-        let value = |wanted: KnownName| {
-            let mut fields = fields.iter();
-            let found = fields.find(|(name, _)| known(name) == wanted);
-            found.map(|(_, value)| *value)
-        };
-        let now = unix_seconds();
         let status = answer.facts.status;
-        let validators = Validators {
-            etag: value(KnownName::Etag).and_then(EntityTag::parse),
-            modified: value(KnownName::LastModified).and_then(|text| date::parse_date(text, now)),
+        let is_described = is_described(facts, status, fields);
+        let selected = if is_described {
+            select_part(facts, fields, part.len)
+        } else {
+            Selected::Whole
         };
-        let is_described = status == 200
-            && matches!(facts.method, Method::Get | Method::Head)
-            && (validators.etag.is_some() || validators.modified.is_some())
-            && value(KnownName::ContentRange).is_none();
-        let content_type = String::from_utf8_lossy(value(KnownName::ContentType).unwrap_or(b""));
-        let content = Content {
-            length: part.len,
-            content_type: &content_type,
-            validators,
-        };
-        let selected = match facts.conditions.as_deref().filter(|_| is_described) {
-            Some(conditions) => select(conditions, facts.method, &content, now, boundary),
-            None => Selected::Whole,
-        };
-        let mut form = form.of_selected(facts, &selected, value(KnownName::Etag));
+        let mut form = form.of_selected(facts, &selected, value_of(fields, KnownName::Etag));
         let encoder = self.encoder(&mut form);
         let range = selected.content_range(part.len);
         let extra = [
             range.as_deref().map(|range| ("Content-Range", range)),
-            (is_described && !form.is_encoded() && value(KnownName::AcceptRanges).is_none())
-                .then_some(("Accept-Ranges", "bytes")),
+            (is_described
+                && !form.is_encoded()
+                && value_of(fields, KnownName::AcceptRanges).is_none())
+            .then_some(("Accept-Ranges", "bytes")),
             match &selected {
                 Selected::Parts { content_type, .. } => {
                     Some(("Content-Type", content_type.as_str()))
@@ -409,18 +393,7 @@ impl<A: App> Conn<A> {
             .iter()
             .copied()
             .filter(|(name, _)| cached::is_for_clients(name) && is_kept(&selected, known(name)));
-        let (length, body) = match &selected {
-            Selected::Whole => (
-                part.len,
-                Body::Part(Span {
-                    start: 0,
-                    len: part.len,
-                }),
-            ),
-            Selected::Part(span) => (span.len, Body::Part(*span)),
-            Selected::Parts { pieces, length, .. } => (*length, Body::Pieces(pieces)),
-            _ => (0, Body::None),
-        };
+        let (length, body) = body_of(&selected, part.len);
         let (status, reason) = if selected == Selected::Whole {
             (status, answer.facts.reason)
         } else {
@@ -460,6 +433,63 @@ impl<A: App> Conn<A> {
 
 fn known(name: &[u8]) -> KnownName {
     KnownName::classify(name)
+}
+
+/// The value of the first field of this name.
+fn value_of<'a>(fields: &[(&[u8], &'a [u8])], wanted: KnownName) -> Option<&'a [u8]> {
+    let mut fields = fields.iter();
+    let found = fields.find(|(name, _)| known(name) == wanted);
+    found.map(|(_, value)| *value)
+}
+
+/// Whether the app says enough of what it sends that conditions and ranges are met here, and has not met
+/// them itself.
+fn is_described(facts: &Facts, status: u16, fields: &[(&[u8], &[u8])]) -> bool {
+    let has = |name| value_of(fields, name).is_some();
+    let validators = validators_of(fields, unix_seconds());
+    status == 200
+        && matches!(facts.method, Method::Get | Method::Head)
+        && (validators.etag.is_some() || validators.modified.is_some())
+        && !has(KnownName::ContentRange)
+}
+
+fn validators_of<'a>(fields: &[(&[u8], &'a [u8])], now: u64) -> Validators<'a> {
+    let modified = value_of(fields, KnownName::LastModified);
+    Validators {
+        etag: value_of(fields, KnownName::Etag).and_then(EntityTag::parse),
+        modified: modified.and_then(|text| date::parse_date(text, now)),
+    }
+}
+
+/// What of content of this length is sent, by the conditions of its request and the app's fields.
+fn select_part(facts: &Facts, fields: &[(&[u8], &[u8])], length: u64) -> Selected {
+    let Some(conditions) = facts.conditions.as_deref() else {
+        return Selected::Whole;
+    };
+    let now = unix_seconds();
+    let content_type = value_of(fields, KnownName::ContentType).unwrap_or_default();
+    let content = Content {
+        length,
+        content_type: &String::from_utf8_lossy(content_type),
+        validators: validators_of(fields, now),
+    };
+    select(conditions, facts.method, &content, now, boundary)
+}
+
+/// The body of what is sent of content of this length, and how long it is.
+pub(super) fn body_of(selected: &Selected, length: u64) -> (u64, Body<'_>) {
+    match selected {
+        Selected::Whole => {
+            let all = Span {
+                start: 0,
+                len: length,
+            };
+            (length, Body::Part(all))
+        }
+        Selected::Part(span) => (span.len, Body::Part(*span)),
+        Selected::Parts { pieces, length, .. } => (*length, Body::Pieces(pieces)),
+        Selected::NotModified | Selected::Failed | Selected::Unsatisfiable => (0, Body::None),
+    }
 }
 
 /// Words between the app and whoever sends the file, and what is about the body that is not sent.

@@ -15,7 +15,7 @@ use canter_http::{BodyFraming, KnownName, Version, date};
 use super::answer::{SERVER_TIMING, SHORT_BODY};
 use super::cached::status_text;
 use super::encode::clients_tag;
-use super::files::is_kept;
+use super::files::{body_of, is_kept};
 use super::local::hsts;
 use super::{After, Conn, Stop};
 use crate::app::App;
@@ -186,11 +186,8 @@ impl<A: App> Conn<A> {
                 (name, if is_ours { told_ttl.as_bytes() } else { value })
             })
             .filter(|(name, _)| is_kept(selected, KnownName::classify(name)));
-        let (length, close) = match selected {
-            Selected::Part(span) => (span.len, !self.may_keep()),
-            Selected::Parts { length, .. } => (*length, !self.may_keep()),
-            _ => (0, !self.may_keep()),
-        };
+        let (length, _) = body_of(selected, total);
+        let close = !self.may_keep();
         let head = (selected.status(), &b""[..]);
         let plan = match self.encode_file(facts, head, kept.chain(extra), Some(length), close) {
             Ok(plan) => plan,
