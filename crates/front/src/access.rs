@@ -2,11 +2,13 @@
 //! reader of the log never holds a request up.
 //! Leaves what happened to `conn`.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use canter_base::clock::{civil, push_iso8601, wall_ms};
@@ -18,13 +20,15 @@ use canter_http::escape::Escaped;
 use canter_insight::Phase;
 use canter_insight::traceparent::{Context, Hex};
 
-use crate::facts::Line;
+use crate::facts::{Line, Said};
 use crate::insight::Learned;
 
 /// Batches that may wait for the writer; beyond it lines are dropped and counted.
 const MOST_BATCHES: usize = 64;
 /// Bytes after which a batch is handed over at once.
 const BATCH: usize = 32 * 1024;
+/// Room that a batch begins with: most have a few lines.
+const FIRST_ROOM: usize = 1024;
 /// How long the end of the program waits for the writer.
 const FINISH: Duration = Duration::from_secs(2);
 
@@ -34,7 +38,7 @@ pub type Open = Box<dyn Fn() -> std::io::Result<Box<dyn Write + Send>> + Send>;
 /// The access log.
 pub struct AccessLog {
     format: AccessLogFormat,
-    batch: Mutex<String>,
+    batch: RefCell<String>,
     sender: SyncSender<Job>,
     missed: Arc<Missed>,
 }
@@ -85,16 +89,17 @@ impl AccessLog {
             .spawn(move || write(&receiver, &seen, &open, out))?;
         Ok(Self {
             format,
-            batch: Mutex::default(),
+            batch: RefCell::default(),
             sender,
             missed,
         })
     }
 
     pub(crate) fn log(&self, ended: &Ended<'_>) {
-        let Ok(mut batch) = self.batch.lock() else {
-            return;
-        };
+        let mut batch = self.batch.borrow_mut();
+        if batch.is_empty() {
+            batch.reserve(FIRST_ROOM);
+        }
         push_line(&mut batch, self.format, wall_ms(), ended);
         if batch.len() >= BATCH {
             self.hand_over(std::mem::take(&mut batch));
@@ -103,10 +108,9 @@ impl AccessLog {
 
     /// Hands over what has gathered; called before the front sleeps.
     pub fn flush(&self) {
-        if let Ok(mut batch) = self.batch.lock()
-            && !batch.is_empty()
-        {
-            self.hand_over(std::mem::take(&mut batch));
+        let batch = self.batch.take();
+        if !batch.is_empty() {
+            self.hand_over(batch);
         }
     }
 
@@ -181,8 +185,8 @@ fn push_line(out: &mut String, format: AccessLogFormat, wall_ms: u64, ended: &En
             writeln!(
                 out,
                 " \"{}\" \"{}\"",
-                or_dash(&line.referer),
-                or_dash(&line.user_agent)
+                or_dash(line.get(Said::Referer)),
+                or_dash(line.get(Said::UserAgent))
             )
         }),
         AccessLogFormat::Json => push_json(out, wall_ms, ended),
@@ -199,19 +203,15 @@ fn push_common(out: &mut String, wall_ms: u64, ended: &Ended<'_>) -> std::fmt::R
     let (seconds, days) = (wall_ms / 1000 % 86_400, wall_ms / 86_400_000);
     let (year, month, day) = civil(days);
     let month = MONTHS.get(month as usize - 1).unwrap_or(&"Jan");
-    let client = if line.client.is_empty() {
-        "-"
-    } else {
-        &line.client
-    };
+    let client = or_dash(line.get(Said::Client));
     write!(
         out,
         "{client} - - [{day:02}/{month}/{year}:{:02}:{:02}:{:02} +0000] \"{} {} {}\" {} {}",
         seconds / 3600,
         seconds / 60 % 60,
         seconds % 60,
-        Escaped(&line.method),
-        Escaped(&line.target),
+        Escaped(line.get(Said::Method)),
+        Escaped(line.get(Said::Target)),
         line.version,
         ended.status,
         ended.bytes
@@ -309,16 +309,15 @@ fn trace_words<'e>(ended: &Ended<'e>) -> Option<(Hex<'e>, Hex<'e>)> {
     Some((Hex(&context.trace), Hex(span)))
 }
 
-fn texts(ended: &Ended<'_>) -> [(&'static str, String); 6] {
-    let line = ended.line;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+fn texts<'e>(ended: &Ended<'e>) -> [(&'static str, Cow<'e, str>); 6] {
+    let text = |said| String::from_utf8_lossy(ended.line.get(said));
     [
-        ("client", line.client.clone()),
-        ("method", text(&line.method)),
-        ("target", text(&line.target)),
-        ("referer", text(&line.referer)),
-        ("user_agent", text(&line.user_agent)),
-        ("request_id", text(ended.id)),
+        ("client", text(Said::Client)),
+        ("method", text(Said::Method)),
+        ("target", text(Said::Target)),
+        ("referer", text(Said::Referer)),
+        ("user_agent", text(Said::UserAgent)),
+        ("request_id", String::from_utf8_lossy(ended.id)),
     ]
 }
 
@@ -341,17 +340,13 @@ fn milliseconds(took: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     fn with_ended<T>(use_it: impl FnOnce(&Ended<'_>) -> T) -> T {
-        let line = Line {
-            client: "192.0.2.7".to_owned(),
-            method: b"GET".to_vec(),
-            target: b"/a\x1b\"b".to_vec(),
-            version: "HTTP/1.1",
-            referer: Vec::new(),
-            user_agent: b"curl/8".to_vec(),
-        };
+        let texts: [&[u8]; 5] = [b"192.0.2.7", b"GET", b"", b"curl/8", b"/a\x1b\"b"];
+        let line = Line::of(texts, "HTTP/1.1");
         use_it(&Ended {
             line: &line,
             id: b"id-1",

@@ -326,13 +326,9 @@ impl<A: App> Conn<A> {
 
     fn log_reject(&self, reject: Reject, bytes: u64) {
         if let Some(log) = &self.shared.access {
-            let line = crate::facts::Line {
-                client: self.arrival.peer.address.clone(),
-                method: b"-".to_vec(),
-                target: reject.row().word.as_bytes().to_vec(),
-                version: "-",
-                ..crate::facts::Line::default()
-            };
+            let (client, word) = (&self.arrival.peer.address, reject.row().word);
+            let texts = [client.as_bytes(), b"-", b"", b"", word.as_bytes()];
+            let line = crate::facts::Line::of(texts, "-");
             log.log(&crate::access::Ended {
                 line: &line,
                 id: b"-",

@@ -67,7 +67,7 @@ pub(crate) struct Facts {
     /// Where it stands in a trace; None where it came without one and nobody is told.
     pub traced: Option<Box<Traced>>,
     /// Only when there is an access log.
-    pub line: Option<Box<Line>>,
+    pub line: Option<Line>,
 }
 
 /// What the page cache had to do with a request, as it is told.
@@ -79,37 +79,97 @@ pub(crate) struct Told {
     pub brief: Brief,
 }
 
-/// What the access log says of a request.
-#[derive(Debug, Default, Clone)]
+/// What the access log says of a request: its texts one behind the other, in one piece of memory.
+#[derive(Debug, Clone)]
 pub(crate) struct Line {
-    pub client: String,
-    pub method: Vec<u8>,
-    pub target: Vec<u8>,
+    text: Box<[u8]>,
+    /// Where each of [`Said`] ends.
+    ends: [u32; 5],
+    /// As clients write it.
     pub version: &'static str,
-    pub referer: Vec<u8>,
-    pub user_agent: Vec<u8>,
+}
+
+/// What a [`Line`] consists of, in its order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Said {
+    Client,
+    Method,
+    Referer,
+    UserAgent,
+    /// The last one, as the end of it may be left out.
+    Target,
 }
 
 impl Line {
-    pub fn new(head: &Head, buf: &[u8], client: &Client, http2: bool) -> Box<Self> {
-        let value = |name| head.value(buf, name).unwrap_or_default().to_vec();
-        Box::new(Self {
-            client: client.address.clone(),
-            method: head.method_span.of(buf).to_vec(),
-            target: head.target_span.of(buf).to_vec(),
-            version: match head.version {
-                _ if http2 => "HTTP/2.0",
-                canter_http::Version::Http10 => "HTTP/1.0",
-                canter_http::Version::Http11 => "HTTP/1.1",
-            },
-            referer: value(KnownName::Referer),
-            user_agent: value(KnownName::UserAgent),
-        })
+    /// The line of the request whose head is in `buf`.
+    pub fn new(head: &Head, buf: &[u8], client: &Client, http2: bool) -> Self {
+        let value = |name| head.value(buf, name).unwrap_or_default();
+        let version = match head.version {
+            _ if http2 => "HTTP/2.0",
+            canter_http::Version::Http10 => "HTTP/1.0",
+            canter_http::Version::Http11 => "HTTP/1.1",
+        };
+        Self::of(
+            [
+                client.address.as_bytes(),
+                head.method_span.of(buf),
+                value(KnownName::Referer),
+                value(KnownName::UserAgent),
+                head.target_span.of(buf),
+            ],
+            version,
+        )
+    }
+
+    /// The line of these texts, which are in the order of [`Said`].
+    pub fn of(texts: [&[u8]; 5], version: &'static str) -> Self {
+        let mut end = 0;
+        let ends = texts.map(|text| {
+            end += u32::try_from(text.len()).unwrap_or(0);
+            end
+        });
+        Self {
+            text: texts.concat().into(),
+            ends,
+            version,
+        }
+    }
+
+    /// One of the texts; empty where the client did not say it.
+    pub fn get(&self, said: Said) -> &[u8] {
+        let at = said as usize;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let range = start as usize..self.ends[at] as usize;
+        self.text.get(range).unwrap_or_default()
     }
 
     /// Says nothing of what follows the path.
     pub fn leave_query_out(&mut self) {
-        let end = memchr::memchr(b'?', &self.target);
-        self.target.truncate(end.unwrap_or(self.target.len()));
+        let target = self.get(Said::Target);
+        let left_out = memchr::memchr(b'?', target).map_or(0, |at| target.len() - at);
+        self.ends[Said::Target as usize] -= u32::try_from(left_out).unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_of_a_line_comes_back_and_a_query_can_be_left_out() {
+        let texts = [&b"192.0.2.7"[..], b"GET", b"", b"test/1", b"/a?b=c?d"];
+        let mut line = Line::of(texts, "HTTP/1.1");
+        let said = [
+            Said::Client,
+            Said::Method,
+            Said::Referer,
+            Said::UserAgent,
+            Said::Target,
+        ];
+        assert_eq!(said.map(|said| line.get(said)), texts);
+        line.leave_query_out();
+        assert_eq!(line.get(Said::Target), b"/a");
+        line.leave_query_out();
+        assert_eq!(line.get(Said::Target), b"/a");
     }
 }

@@ -85,16 +85,12 @@ fn refuse<A: App>(shared: &Shared<A>, parts: &Parts, arrival: &Arrival, unfit: &
     }
     let Some(log) = &shared.access else { return };
     let (status, target) = match unfit {
-        head::Unfit::Status(status) => (*status, parts.uri.path().as_bytes().to_vec()),
-        head::Unfit::Malformed(word) => (StatusCode::BAD_REQUEST, word.as_bytes().to_vec()),
+        head::Unfit::Status(status) => (*status, parts.uri.path()),
+        head::Unfit::Malformed(word) => (StatusCode::BAD_REQUEST, *word),
     };
-    let line = Line {
-        client: arrival.peer.address.clone(),
-        method: parts.method.as_str().as_bytes().to_vec(),
-        target,
-        version: "HTTP/2.0",
-        ..Line::default()
-    };
+    let (client, method) = (&arrival.peer.address, parts.method.as_str());
+    let texts = [client.as_str(), method, "", "", target].map(str::as_bytes);
+    let line = Line::of(texts, "HTTP/2.0");
     log.log(&Ended {
         line: &line,
         id: b"-",

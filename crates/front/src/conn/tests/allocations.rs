@@ -6,11 +6,13 @@ use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::rc::Rc;
 
+use canter_base::options::AccessLogFormat;
 use canter_channel::call::{Answer, Submission};
 use canter_channel::response::{Facts, Writer};
 use canter_sys::counting::{Counting, allocations};
 
 use super::{Ready, arrival, settings};
+use crate::access::AccessLog;
 use crate::app::App;
 use crate::conn::Conn;
 use crate::insight::{Insight, Profiler};
@@ -91,12 +93,29 @@ const MOST: u64 = 3;
 
 #[test]
 fn a_request_on_a_kept_connection_allocates_no_more_than_what_is_handed_over() {
+    let each = allocations_of_a_request(None);
+    // The app's notes below grow once or twice.
+    assert!(each < MOST as f64 + 0.1, "{each} allocations per request");
+}
+
+#[test]
+fn its_line_in_the_access_log_is_one_allocation_more() {
+    for format in [AccessLogFormat::Combined, AccessLogFormat::Json] {
+        let open = || Ok(Box::new(std::io::sink()) as Box<dyn Write + Send>);
+        let log = AccessLog::start(format, Box::new(open)).unwrap();
+        let each = allocations_of_a_request(Some(Rc::new(log)));
+        // So do the batches of lines.
+        assert!(each < MOST as f64 + 1.2, "{each} allocations per request");
+    }
+}
+
+fn allocations_of_a_request(access: Option<Rc<AccessLog>>) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let app = Prompt::default();
-    let shared = Rc::new(Shared::new(all_on(), app.clone(), None));
+    let shared = Rc::new(Shared::new(all_on(), app.clone(), access));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
@@ -125,7 +144,5 @@ fn a_request_on_a_kept_connection_allocates_no_more_than_what_is_handed_over() {
     assert!(answer.contains("Cache-Status: canter; fwd=uri-miss; detail="));
     let counts = app.0.borrow();
     let (warm, end) = (counts.get(WARM).unwrap(), counts.last().unwrap());
-    let each = (end - warm) as f64 / (REQUESTS - 1 - WARM) as f64;
-    // The app's notes above grow once or twice.
-    assert!(each < MOST as f64 + 0.1, "{each} allocations per request");
+    (end - warm) as f64 / (REQUESTS - 1 - WARM) as f64
 }
