@@ -277,10 +277,7 @@ impl<A: App> Conn<A> {
         let insight = self.shared.settings.insight.clone();
         let buf = self.buffer.filled();
         let told = self.told_by_proxy(buf);
-        let client = told
-            .as_ref()
-            .map_or(&self.arrival.peer, |told| &told.client);
-        let facts = &self.facts_of_admin(client);
+        let facts = &self.facts_of_admin(self.client(told.as_ref()));
         let path = self.head.path(buf).strip_prefix(BELOW).map(<[u8]>::to_vec);
         let token = self.head.query(buf).strip_prefix(b"token=");
         let method = self.head.method;

@@ -27,7 +27,7 @@ use crate::app::{App, Call};
 use crate::closing;
 use crate::coder::Coder;
 use crate::facts::{Facts, Line};
-use crate::forwarded::Client;
+use crate::forwarded::{Client, Told};
 use crate::insight::server_timing;
 use crate::request::RequestId;
 use crate::steps::hints;
@@ -47,40 +47,19 @@ pub(super) const SHORT_BODY: usize = 2048;
 impl<A: App> Conn<A> {
     /// Answers the request whose head is at the beginning of the buffer.
     pub(super) async fn handle(&mut self) -> Result<After, Stop> {
-        let buf = self.buffer.filled();
         let settings = &self.shared.settings;
-        let told = self.told_by_proxy(buf);
-        let client = told
-            .as_ref()
-            .map_or(&self.arrival.peer, |told| &told.client);
-        let mut facts = self.facts(client);
+        let told = self.told_by_proxy(self.buffer.filled());
+        let mut facts = self.facts(self.client(told.as_ref()));
         let decoder = match BodyDecoder::new(self.head.framing, settings.max_body, &settings.limits)
         {
             Ok(decoder) => decoder,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
-        let asked = pipeline::Asked {
-            head: &self.head,
-            buf,
-            client,
-            to_blame: facts.client,
-            redirects: self.arrival.redirects,
-            told: told.as_ref(),
-            hindrance: &|| self.shared.hindrance(),
-        };
         let unread = !decoder.is_done();
-        if let Some(local) = pipeline::before(settings, &self.shared.guard, &asked) {
-            self.buffer.consume(self.head.length);
-            return self.answer_from_here(&facts, &local, unread).await;
+        if let Some(answered) = self.before_app(&mut facts, told.as_ref(), unread).await {
+            return answered;
         }
-        if let Some(answer) = settings.files.find(&self.head, buf, facts.started) {
-            self.buffer.consume(self.head.length);
-            return self.answer_file(&facts, &answer, unread).await;
-        }
-        self.remember(&mut facts);
-        if let Some(turn) = self.decide(&mut facts, client.https).await {
-            return self.take_turn(&mut facts, turn).await;
-        }
+        let (settings, buf) = (&self.shared.settings, self.buffer.filled());
         let hints = hints::hints(settings, &self.shared.learned, &self.head, buf);
         facts.hinted = hints.learn_as;
         let mut message = Vec::with_capacity(self.head.length + 256);
@@ -120,6 +99,39 @@ impl<A: App> Conn<A> {
         };
         let call = self.shared.app.submit(submission);
         self.respond(&mut facts, call, memory, &[]).await
+    }
+
+    /// Answers without the app, where a step of the pipeline, a file or the page cache has an answer;
+    /// `unread` says that a body follows the head.
+    async fn before_app(
+        &mut self,
+        facts: &mut Facts,
+        told: Option<&Told>,
+        unread: bool,
+    ) -> Option<Result<After, Stop>> {
+        let (settings, buf) = (&self.shared.settings, self.buffer.filled());
+        let client = self.client(told);
+        let asked = pipeline::Asked {
+            head: &self.head,
+            buf,
+            client,
+            to_blame: facts.client,
+            redirects: self.arrival.redirects,
+            told,
+            hindrance: &|| self.shared.hindrance(),
+        };
+        if let Some(local) = pipeline::before(settings, &self.shared.guard, &asked) {
+            self.buffer.consume(self.head.length);
+            return Some(self.answer_from_here(facts, &local, unread).await);
+        }
+        if let Some(answer) = settings.files.find(&self.head, buf, facts.started) {
+            self.buffer.consume(self.head.length);
+            return Some(self.answer_file(facts, &answer, unread).await);
+        }
+        let is_https = client.https;
+        self.remember(facts);
+        let turn = self.decide(facts, is_https).await?;
+        Some(self.take_turn(facts, turn).await)
     }
 
     /// One of many streams with a body waits here until its connection may ask for more.

@@ -25,6 +25,11 @@ impl<A: App> Conn<A> {
         self.words().map(told)
     }
 
+    /// Who asks: the peer, or whom a trusted proxy names.
+    pub(super) fn client<'c>(&'c self, told: Option<&'c Told>) -> &'c Client {
+        told.map_or(&self.arrival.peer, |told| &told.client)
+    }
+
     /// What the message of the request is made from, beside its head. `told` is what a trusted proxy
     /// says of the client.
     pub(super) fn origin<'o>(
@@ -36,7 +41,7 @@ impl<A: App> Conn<A> {
         let settings = &self.shared.settings;
         let port = told.and_then(|told| told.port);
         request::Origin {
-            client: told.map_or(&self.arrival.peer, |told| &told.client),
+            client: self.client(told),
             server: &self.arrival.local.0,
             server_port: port.unwrap_or(self.arrival.local.1),
             id: &facts.id,
