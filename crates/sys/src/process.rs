@@ -89,18 +89,21 @@ pub fn spawn_with(
     child
 }
 
-/// Takes ownership of an inherited descriptor, once per number and process.
+/// Takes ownership of a descriptor that came as a number: from the parent process, or from Python.
+///
+/// # Safety
+/// Nothing else in this process may own the descriptor, or it would be closed twice, and then perhaps
+/// another of the same number (RFC 3128, I/O safety).
 ///
 /// # Errors
 /// `NotFound` when `fd` is not open, or is one of the standard streams.
-pub fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+pub unsafe fn adopt_fd(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_GETFD only asks about the number; it is the way to learn whether it
     // is open before anyone claims to own it.
     if fd < FIRST_INHERITED || unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
         return Err(io::ErrorKind::NotFound.into());
     }
-    // SAFETY: the number is open, as just asked, and was passed to this process by its parent, so
-    // that nothing in this process owns it yet.
+    // SAFETY: the number is open, as just asked, and the caller answers for that nothing owns it yet.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
     Ok(owned)
@@ -143,7 +146,9 @@ mod tests {
 
     #[test]
     fn a_closed_number_cannot_be_taken() {
-        assert!(take_inherited(1).is_err());
-        assert!(take_inherited(9_999).is_err());
+        for fd in [1, 9_999] {
+            // SAFETY: neither is taken.
+            assert!(unsafe { adopt_fd(fd) }.is_err());
+        }
     }
 }

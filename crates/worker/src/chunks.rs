@@ -2,7 +2,7 @@
 //! Leaves sending to `answer` and the order of steps to `respond`.
 
 use canter_channel::response::FilePart;
-use canter_sys::process::take_inherited;
+use canter_sys::process::adopt_fd;
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -51,8 +51,10 @@ pub(crate) fn sendable_file(
     let Some((fd, offset, len)) = found.extract::<Option<(i32, u64, u64)>>()? else {
         return Ok(None);
     };
-    // A duplicate made for us: the app may close its own at any time.
-    let file = take_inherited(fd).map_err(|error| PyOSError::new_err(error.to_string()))?;
+    // SAFETY: `sendable` of `canter.wsgi` answers a duplicate that it made for us and keeps no hold of: the
+    // app may close its own at any time. Safe code cannot own what comes as a number.
+    let file = unsafe { adopt_fd(fd) };
+    let file = file.map_err(|error| PyOSError::new_err(error.to_string()))?;
     // PEP 3333, "Optional Platform-Specific File Handling": no more than was declared.
     let len = declared.map_or(len, |declared| declared.min(len));
     Ok(Some(Sendable {

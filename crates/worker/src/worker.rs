@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use canter_channel::{Event, Watch, WorkerEnd};
-use canter_sys::process::take_inherited;
+use canter_sys::process::adopt_fd;
 use canter_sys::{allocator, fds, machine};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -229,7 +229,10 @@ fn build(
     fds: (i32, i32, i32, i32),
 ) -> PyResult<Worker> {
     let take = |fd: i32| {
-        take_inherited(fd).map_err(|error| PyOSError::new_err(format!("descriptor {fd}: {error}")))
+        // SAFETY: the program that starts the worker opened it for the worker alone, and gives each number
+        // once. Safe code cannot own what comes as a number.
+        let taken = unsafe { adopt_fd(fd) };
+        taken.map_err(|error| PyOSError::new_err(format!("descriptor {fd}: {error}")))
     };
     let (memory, eventfd) = (take(fds.0)?, take(fds.1)?);
     let (control, files) = (take(fds.2)?, take(fds.3)?);

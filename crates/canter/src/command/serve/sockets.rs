@@ -137,10 +137,14 @@ fn take(sockets: &mut Sockets, number: u32) -> Result<(), Fault> {
              systemd does so from a `.socket` unit",
         )
     };
-    let listener = i32::try_from(number)
-        .ok()
-        .and_then(|number| process::take_inherited(number).ok())
-        .ok_or_else(|| fault("is not open"))?;
+    let adopt = |number: i32| {
+        // SAFETY: the user says that whoever started this process has left it open for it. It is taken
+        // before this process opens anything, so that none of its own has the number. Safe code cannot
+        // own what comes as a number.
+        unsafe { process::adopt_fd(number) }.ok()
+    };
+    let listener = i32::try_from(number).ok().and_then(adopt);
+    let listener = listener.ok_or_else(|| fault("is not open"))?;
     if !sockopt::socket_acceptconn(&listener).unwrap_or(false) {
         return Err(fault("is not a listening socket"));
     }
