@@ -143,7 +143,7 @@ def test_b3_a_recorded_log_is_replayed_and_what_failed_when_it_was_recorded_brea
     tmp_path: Path, form: str, load: tuple[str, str]
 ) -> None:
     log = recorded(tmp_path, form)
-    report = told(tmp_path, "", "--access-log", str(log), *load, *SHORT)
+    report = told(tmp_path, "", "--access-log", str(log), *load)
     choice = report["choice"]
     assert choice is not None, report["prose"]
     # 80 a second of 50 ms each are four at once.

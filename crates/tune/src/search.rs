@@ -7,6 +7,8 @@
 //! order, until every configuration is clearly as good as the best or clearly not, or the time is over.
 //! Then load is added to the chosen one until it breaks.
 
+use std::cmp::Reverse;
+
 use canter_base::{Exit, Fault};
 use canter_load::Random;
 use canter_load::report::bytes;
@@ -232,7 +234,30 @@ impl Search<'_> {
         self.bench
             .say(&format!("coarse round: {} configurations", settings.len()));
         let added = self.add(settings);
-        self.block(&added, Length::Short, FOR_COARSE)
+        self.block(&added, Length::Short, FOR_COARSE)?;
+        self.until_one_holds(added)
+    }
+
+    /// Where the time for the first round was too short for any that holds, the others are tried one by one: first
+    /// as many workers as Canter runs by itself, and the most threads.
+    fn until_one_holds(&mut self, mut rest: Vec<usize>) -> Result<(), Trouble> {
+        let usual = self.space.automatic.workers;
+        let trials = &self.found.trials;
+        rest.sort_by_key(|index| {
+            let setting = trials.get(*index).map(|trial| trial.setting);
+            setting.map(|it| (it.workers != usual, Reverse(it.threads)))
+        });
+        for index in rest {
+            let trials = &self.found.trials;
+            if trials.iter().any(Trial::holds) {
+                return Ok(());
+            }
+            let trial = trials.get(index);
+            if trial.is_some_and(|trial| trial.runs.is_empty() && trial.broken.is_none()) {
+                self.block(&[index], Length::Short, FOR_BLOCKS)?;
+            }
+        }
+        Ok(())
     }
 
     fn beside_the_best(&mut self) -> Result<(), Trouble> {

@@ -242,6 +242,19 @@ fn a_small_budget_ends_in_time_with_a_choice() {
 }
 
 #[test]
+fn time_that_is_too_short_for_all_is_given_to_finding_one_that_holds() {
+    for seed in 0..40 {
+        let mut wish = wish(seed);
+        wish.walls.p95 = Some(Duration::from_millis(300));
+        let mut bench = Simulated::new(API, seed);
+        bench.budget = 20.0;
+        let found = find(&mut bench, space(), &wish).unwrap();
+        assert!(found.choice.is_some(), "seed {seed}: {} loads", bench.loads);
+        assert!(bench.seconds < 30.0, "{}", bench.seconds);
+    }
+}
+
+#[test]
 fn nothing_that_holds_is_no_choice() {
     let mut wish = wish(1);
     wish.walls.p95 = Some(Duration::from_millis(1));

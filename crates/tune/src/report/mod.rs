@@ -76,9 +76,11 @@ impl Report<'_> {
                 "The search did not go to its end: {why}. This is what is known so far."
             ));
         }
-        match self.found.chosen() {
-            Some(chosen) => self.about(chosen, &mut said),
-            None => said.push(self.nothing()),
+        if let Some(chosen) = self.found.chosen() {
+            self.about(chosen, &mut said);
+        } else {
+            said.push(self.nothing());
+            said.extend(self.untried());
         }
         said.extend(self.notes.iter().cloned());
         said
