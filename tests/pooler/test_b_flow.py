@@ -300,8 +300,14 @@ def test_b12_a_chained_transaction_keeps_its_level(single: Any) -> None:
     assert other.value("SHOW transaction_isolation") == "read committed"
 
 
-def test_b13_begin_and_its_end_are_answered_as_postgresql_does(single: Any) -> None:
-    client = single.raw()
+@pytest.fixture(params=[(), ("--db-defer-begin",)], ids=["at_once", "deferred"])
+def begins(start: Any, request: Any) -> Any:
+    """A pooler with one connection, with either way to begin a transaction."""
+    return start(*request.param, connections=1)
+
+
+def test_b13_begin_and_its_end_are_answered_as_postgresql_does(begins: Any) -> None:
+    client = begins.raw()
 
     def tags(sql: str) -> list[str]:
         return [one.tag for one in client.ask(sql) if one.kind == "C"]
@@ -321,8 +327,8 @@ def test_b13_begin_and_its_end_are_answered_as_postgresql_does(single: Any) -> N
     assert code_of(client.ask("BEGIN nonsense")) == "42601"
 
 
-def test_b13_options_of_begin_hold_for_the_transaction(single: Any) -> None:
-    client = single.raw()
+def test_b13_options_of_begin_hold_for_the_transaction(begins: Any) -> None:
+    client = begins.raw()
     for sql in (
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "START TRANSACTION READ ONLY ISOLATION LEVEL REPEATABLE READ",
@@ -336,8 +342,8 @@ def test_b13_options_of_begin_hold_for_the_transaction(single: Any) -> None:
     assert client.value("SHOW transaction_read_only") == "off"
 
 
-def test_b13_begin_of_the_extended_protocol(single: Any) -> None:
-    client, other = single.raw(), single.raw()
+def test_b13_begin_of_the_extended_protocol(begins: Any) -> None:
+    client, other = begins.raw(), begins.raw()
     client.send(pgwire.extended("BEGIN"), pgwire.sync())
     assert status_of(client.until("Z")) == "T"
     client.send(pgwire.extended(PID), pgwire.sync())
@@ -347,6 +353,19 @@ def test_b13_begin_of_the_extended_protocol(single: Any) -> None:
     client.send(pgwire.extended("COMMIT"), pgwire.sync())
     assert status_of(client.until("Z")) == "I"
     assert other.value("SELECT 1") == "1"
+
+
+@pytest.mark.pooled
+def test_b13_a_transaction_begins_with_its_first_statement(start: Any) -> None:
+    way = start("--db-defer-begin", connections=1)
+    client, other = way.raw(), way.raw()
+    assert status_of(client.ask("BEGIN")) == "T"
+    assert other.value("SELECT 1") == "1"
+    assert client.value("SELECT 1") == "1"
+    other.send(pgwire.query("SELECT 2"))
+    assert other.is_silent(0.1)
+    assert status_of(client.ask("COMMIT")) == "I"
+    assert kinds(other.until("Z")) == "TDCZ"
 
 
 @pytest.mark.pooled

@@ -201,7 +201,10 @@ def test_b8_an_unnamed_statement_of_64_mib_streams_in_bounded_memory(single: Any
     assert other.value("SELECT 1") == "1"
     # With a name it would have to be kept.
     client.send(pgwire.parse(b"SELECT '" + b"x" * (17 * MIB) + b"'", "s"), pgwire.sync())
-    assert code_of(client.until("Z")) == "54000"
+    refused = client.until("Z")
+    assert code_of(refused) == "54000"
+    assert "17 MiB" in refused[0].fields["D"]
+    assert "without a name" in refused[0].fields["H"]
     assert client.value("SELECT 1") == "1"
 
 

@@ -206,6 +206,12 @@ def test_c5_a_name_in_use_and_a_name_unknown(single: Any) -> None:
         answer = asked(client, message, p.execute())
         assert code_of(answer) == "26000"
         assert kinds(answer) == "EZ"
+    for name, words in (("", "unnamed prepared statement"), ("no", 'prepared statement "no"')):
+        failed = run(client, name)[0].fields
+        assert failed["M"] == f"{words} does not exist"
+    asked(client, p.parse("SELECT $1::int", "s2"))
+    wants = run(client, "s2")[0].fields["M"]
+    assert wants.endswith('prepared statement "s2" requires 1')
     client.ask("BEGIN")
     assert code_of(run(client, "unknown")) == "26000"
     assert status_of(asked(client)) == "E"
@@ -235,7 +241,9 @@ def test_c5_no_client_takes_the_statements_of_others_away(single: Any) -> None:
     asked(other, p.parse("SELECT 'c5'", "s"))
     for sql in ("DEALLOCATE {}", "DEALLOCATE {}; SELECT 1", "EXECUTE {}", "PREPARE {} AS SELECT 1"):
         for number in range(1, 9):
-            assert code_of(client.ask(sql.format(f"canter_{number}"))) == "26000"
+            refused = client.ask(sql.format(f"canter_{number}"))
+            assert code_of(refused) == "26000"
+            assert "canter_?" not in refused[0].fields["M"]
     assert row(run(other, "s")) == [b"c5"]
     assert client.value("SELECT 1") == "1"
 

@@ -246,6 +246,39 @@ def test_d12_setseed_and_load_keep_their_server(pooler: Any) -> None:
 
 
 @pytest.mark.pooled
+def test_d12_words_of_a_very_long_text_keep_their_server(pooler: Any) -> None:
+    client, other = pooler.raw(), pooler.raw()
+    assert code_of(client.ask(f"SELECT '{'x' * (1 << 20)}'; SELECT setseed(0.5)")) == ""
+    pid = client.value(PID)
+    for _ in range(3):
+        other.ask("SELECT 1")
+        assert client.value(PID) == pid
+
+
+@pytest.mark.pooled
+def test_d13_a_pool_that_resets_always_leaves_nothing_in_the_process(start: Any) -> None:
+    """State that no setting, no table and no lock shows: here, prepared statements."""
+    way = start("--db-reset-always", connections=1)
+    client, other = way.raw(TimeZone="Asia/Tokyo"), way.raw()
+    left = "SELECT count(*) FROM pg_prepared_statements"
+    for _ in range(2):
+        client.send(pgwire.parse("SELECT 7", "s"), pgwire.bind("s"), pgwire.execute(), pgwire.sync())
+        assert "E" not in kinds(client.until("Z"))
+        assert client.value("SHOW timezone") == "Asia/Tokyo"
+        assert other.value(left) == "0"
+        assert other.value("SHOW timezone") == "UTC"
+        client.send(pgwire.close("s"), pgwire.sync())
+        assert kinds(client.until("Z")) == "3Z"
+    client.ask("SET work_mem = '3MB'")
+    assert other.value("SHOW work_mem") == "4MB"
+    assert client.value("SHOW work_mem") == "3MB"
+    client.ask("LISTEN c")
+    pid = client.value(PID)
+    client.ask("UNLISTEN c")
+    assert other.value(PID) == pid
+
+
+@pytest.mark.pooled
 def test_d13_state_set_inside_a_function_is_gone_for_the_next_client(single: Any) -> None:
     """A name in a function's body is in no text the client sends."""
     maker = single.raw()

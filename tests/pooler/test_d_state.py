@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from harness import pgwire
+from harness.operated import until
 from harness.pgwire import code_of, kinds
 
 SETS = [
@@ -160,6 +161,66 @@ def url_as_superuser(postgres: Any, database: str) -> str:
     from harness.pooler import url_of
 
     return url_of(postgres, database, "postgres")
+
+
+@pytest.mark.pooled
+def test_d2_settings_of_a_superusers_role_follow_their_client(single: Any, postgres: Any) -> None:
+    postgres.rows("CREATE ROLE boss SUPERUSER")
+    postgres.rows("GRANT boss TO site")
+    try:
+        client, other = single.raw(), single.raw()
+        client.ask("SET ROLE boss")
+        assert code_of(client.ask("SET session_replication_role = replica")) == ""
+        for _ in range(2):
+            assert client.value("SHOW session_replication_role") == "replica"
+            assert client.value("SELECT current_user") == "boss"
+            assert other.value("SHOW session_replication_role") == "origin"
+            assert other.value("SELECT current_user") == "site"
+        client.ask("RESET session_replication_role")
+        client.ask("RESET ROLE")
+        assert client.value("SHOW session_replication_role") == "origin"
+    finally:
+        client.close()
+        until(lambda: code_of(other.ask("SELECT 1")) == "", what="the server to be clean")
+        postgres.rows("DROP ROLE boss")
+
+
+@pytest.mark.pooled
+def test_d2_settings_of_a_superuser_in_a_role_harm_nobody(
+    start: Any, postgres: Any, database: str
+) -> None:
+    way = start(connections=1, url=url_as_superuser(postgres, database))
+    client, other = way.raw(user="postgres"), way.raw(user="postgres")
+    client.ask("SET log_min_duration_statement = 60000")
+    for one in (client, other):
+        assert code_of(one.ask("SET ROLE guest")) == ""
+    for _ in range(2):
+        assert client.value("SHOW log_min_duration_statement") == "1min"
+        assert other.value("SHOW log_min_duration_statement") == "-1"
+        for one in (client, other):
+            assert one.value("SELECT current_user") == "guest"
+
+
+@pytest.mark.pooled
+def test_d2_a_setting_that_a_used_server_cannot_take_gets_another(single: Any) -> None:
+    maker, client = single.raw(), single.raw()
+    client.ask("SET temp_buffers = '2MB'")
+    made = "CREATE TEMP TABLE t AS SELECT 1 AS n; SELECT * FROM t; DROP TABLE t"
+    assert code_of(maker.ask(made)) == ""
+    assert maker.value("SHOW temp_buffers") == "8MB"
+    for _ in range(2):
+        assert client.value("SHOW temp_buffers") == "2MB"
+        assert code_of(maker.ask(made)) == ""
+    # So does one that connects with it.
+    late = single.raw(temp_buffers="4MB")
+    assert late.value("SHOW temp_buffers") == "4MB"
+    # What is wrong costs nobody a connection.
+    assert code_of(maker.ask(made)) == ""
+    pids = single.pids()
+    wrong = single.stranger()
+    found = wrong.start(user="site", database=single.dbname, temp_buffers="banana")
+    assert found[-1].kind == "E"
+    assert single.pids() == pids
 
 
 def test_d3_set_config_with_bound_parameters(single: Any) -> None:

@@ -105,23 +105,24 @@ class Killer:
             pass
 
 
-def witness(way: Any, end: threading.Event, servers_die: bool) -> Callable[[], int]:
+def witness(way: Any, end: threading.Event, servers_die: bool, n: int) -> Callable[[], int]:
     """A client that works all the time and must never see another one's state or reply. An error
     is what it may hear where servers die."""
 
     def work() -> int:
-        rounds = 0
-        chance = random.Random(7)
+        rounds = asked = 0
         with way.raw() as client:
             while not end.is_set():
-                mark = f"w{chance.getrandbits(60)}"
+                # Says whose the reply is that somebody else got, and which one.
+                asked += 1
+                mark = f"witness {n}, {asked}"
                 answer = client.ask(f"SELECT '{mark}', current_setting('app.secret', true)")
                 if servers_die and code_of(answer)[:2] in ("57", "08"):
                     assert answer[-1].kind == "Z", answer
                     continue
                 assert kinds(answer) == "TDCZ", answer
                 row = next(one for one in answer if one.kind == "D").values
-                assert row[0] == mark.encode()
+                assert row[0] == mark.encode(), answer
                 assert row[1] in (None, b""), "another client's setting"
                 assert all(one.kind not in "AN" for one in answer), answer
                 rounds += 1
@@ -166,7 +167,7 @@ def run_deaths(way: Any, count: int, threads: int = 6, servers_die: bool = False
         return dead[n]
 
     servers: list[int] = []
-    watchers = [witness(way, end, servers_die) for _ in range(2)]
+    watchers = [witness(way, end, servers_die, n) for n in range(2)]
     killers: list[Callable[[], Any]] = [lambda n=n: kill(n) for n in range(threads)]
     if servers_die:
         killers.append(assassin(way, end, servers))

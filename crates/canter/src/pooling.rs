@@ -380,6 +380,8 @@ pub fn settings(config: &Config) -> Settings {
         pin_cap: config.db_pin_limit,
         prepared: config.db_prepared_statements as usize,
         lend: config.db_lend,
+        defer_begin: config.db_defer_begin,
+        reset_always: config.db_reset_always,
         admin_users: names(&config.db_admin_users),
         stats_users: names(&config.db_stats_users),
         ..Settings::default()

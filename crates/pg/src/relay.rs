@@ -25,10 +25,12 @@ mod pending;
 mod planning;
 mod request;
 mod rest;
+mod skim;
 mod statement;
 mod takers;
 #[cfg(test)]
 mod tests;
+mod wording;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -130,6 +132,19 @@ enum Long {
     Used,
 }
 
+/// In which order a server is given a client's settings and roles: what may be set depends on the role
+/// that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Order {
+    /// Only what differs.
+    #[default]
+    Difference,
+    /// All anew, the settings as the login role.
+    AsLogin,
+    /// All anew, the settings as the role that the client has.
+    AsRole,
+}
+
 thread_local! {
     static NUMBERS: Cell<u64> = const { Cell::new(0) };
 }
@@ -159,6 +174,8 @@ pub(crate) struct Relay {
     copy_ended: bool,
     /// The client's messages wait until nothing is owed.
     barrier: bool,
+    /// They wait for another server: this one forgets them.
+    spent: bool,
     /// A database is about to be created, dropped or altered.
     wants_room: bool,
     /// The transaction may have changed the schema.
@@ -174,6 +191,8 @@ pub(crate) struct Relay {
     defer_begin: bool,
     from_client: Passing,
     from_server: Passing,
+    /// The query that passes unread.
+    skim: Option<Box<skim::Skim>>,
 
     /// Tells this session from all others.
     number: u64,
@@ -219,6 +238,9 @@ pub(crate) struct Relay {
     limbo: Option<Box<Limbo>>,
     /// No server is to be had for the next request.
     refuse: Option<Box<SqlError>>,
+    /// This one refused what another one may take.
+    spoilt: bool,
+    order: Order,
     /// Whether the segment can be sent again, and what is owed for it when it is (C10).
     replay: Replay,
     again: Option<Box<Queue>>,
@@ -258,6 +280,7 @@ impl Relay {
             copy_in: false,
             copy_ended: false,
             barrier: false,
+            spent: false,
             wants_room: false,
             reshaped: false,
             reads_apart: false,
@@ -267,6 +290,7 @@ impl Relay {
             defer_begin,
             from_client: Passing::default(),
             from_server: Passing::default(),
+            skim: None,
             number: NUMBERS.replace(NUMBERS.get() + 1),
             pool: None,
             label: Rc::clone(&start),
@@ -294,6 +318,8 @@ impl Relay {
             begin: None,
             limbo: None,
             refuse: None,
+            spoilt: false,
+            order: Order::Difference,
             replay: Replay::Off,
             again: None,
             counts: Counts::default(),

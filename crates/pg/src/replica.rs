@@ -40,9 +40,6 @@ use std::time::Duration;
 pub struct Rules {
     /// A replica further behind than this gets no reads.
     pub max_lag: Duration,
-    /// Whether a replica that does not tell how far it is (Aurora) gets reads of visitors who did
-    /// not write lately.
-    pub use_unknown_lag: bool,
     /// Whether reads that call functions nobody knows may go to a replica, as long as they were
     /// not seen to fail there.
     pub unknown_functions: bool,
@@ -60,7 +57,6 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             max_lag: Duration::from_secs(10),
-            use_unknown_lag: false,
             unknown_functions: false,
             first_ban: Duration::from_secs(2),
             longest_ban: Duration::from_secs(120),

@@ -48,8 +48,10 @@ pub struct Settings {
     pub pin_idle_timeout: Duration,
     /// The most prepared statements on one server connection.
     pub prepared: usize,
-    /// Whether a lone `BEGIN` is answered here and sent with the first statement.
+    /// Whether a lone `BEGIN` is answered here and sent with the first statement; never with replicas.
     pub defer_begin: bool,
+    /// Whether a server forgets all of the session (`DISCARD ALL`) whenever it is given back (D13).
+    pub reset_always: bool,
     /// The most clients at once, over all doors.
     pub max_clients: usize,
     /// How long a client may take to log in.
@@ -84,6 +86,7 @@ impl Default for Settings {
             pin_idle_timeout: Duration::from_secs(300),
             prepared: 200,
             defer_begin: false,
+            reset_always: false,
             max_clients: 10_000,
             login_timeout: Duration::from_secs(15),
             admin_users: Vec::new(),

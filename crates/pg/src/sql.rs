@@ -45,5 +45,17 @@ pub fn calls_nothing(text: &[u8]) -> bool {
         && !memchr::memchr2_iter(b't', b'T', text).any(says_into)
 }
 
+/// What a call of `name` touches that nobody can be asked about afterwards, or that has to do with
+/// sequences.
+pub fn call_touches(name: &[u8]) -> Flags {
+    const KINDS: Flags = Flags::UNASKABLE
+        .with(Flags::SEQUENCE_WRITE)
+        .with(Flags::SEQUENCE_READ);
+    match words::call(name, false) {
+        words::Call::Touches(flags) => flags.only(KINDS),
+        _ => Flags::NONE,
+    }
+}
+
 #[cfg(test)]
 mod tests;

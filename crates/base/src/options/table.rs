@@ -824,6 +824,25 @@ options! {
         group: Database, example: "false", since: "0.1.0",
     }
 
+    /// Begin a transaction on the server with its first statement
+    ///
+    /// A `BEGIN` is answered at once and sent with what follows: that saves one round trip to the
+    /// database for each transaction, and a transaction in which nothing is asked needs no connection.
+    /// `now()` is then the time of the first statement. Transactions of `--db-replica` begin as they come.
+    db_defer_begin: bool = "false" {
+        group: Database, example: "true", since: "0.1.0",
+    }
+
+    /// Run `DISCARD ALL` whenever a server connection is given back
+    ///
+    /// For state that nobody can see, such as what a function of an extension keeps in its process. It
+    /// costs a round trip for each transaction, though no client waits for its own, and statements are
+    /// prepared anew; nothing is lent (`--db-lend`). What a client has set is still carried.
+    /// PgBouncer has `server_reset_query_always` for it.
+    db_reset_always: bool = "false" {
+        group: Database, example: "true", since: "0.1.0",
+    }
+
     /// Prepared statements that one server connection keeps
     ///
     /// Statements that clients prepare by name work although their transactions run on different

@@ -46,7 +46,7 @@ const fn fixed(key: &'static str, read: fn(&Settings) -> String) -> Row {
     }
 }
 
-const ROWS: [Row; 21] = [
+const ROWS: [Row; 22] = [
     fixed("admin_users", |settings| settings.admin_users.join(", ")),
     live(
         "client_idle_timeout",
@@ -133,6 +133,9 @@ const ROWS: [Row; 21] = [
         |settings| seconds(settings.lifetime()),
         |shared, text| set(&shared.settings.live.lifetime, time(text)),
     ),
+    fixed("server_reset_query_always", |settings| {
+        u8::from(settings.reset_always).to_string()
+    }),
     fixed("stats_period", |_| seconds(PERIOD)),
     fixed("stats_users", |settings| settings.stats_users.join(", ")),
     live(

@@ -23,6 +23,15 @@ fn broken(what: &str) -> Broken {
     ))
 }
 
+/// Passes an error on, or what stands for it.
+fn pass_error(own: Option<Vec<u8>>, io: &mut Io<'_>) -> Way {
+    let Some(own) = own else {
+        return Way::Pass { ends: false };
+    };
+    io.to_client.extend_from_slice(&own);
+    Way::Drop { ends: false }
+}
+
 /// Where a message of the server goes.
 enum Way {
     /// To the client; with it, the answer to the oldest request may end.
@@ -134,6 +143,14 @@ impl Relay {
         let Some(ends) = front.ends_with(tag) else {
             return Err(broken("an answer to something else"));
         };
+        // What may say which statements there are is read as a whole, and counted once.
+        let discards = tag == b'C'
+            && self
+                .pending
+                .has(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL));
+        if discards && body.is_none() {
+            return Ok(Way::Wait);
+        }
         let visible = front.is_visible();
         if ends && tag != b'Z' && matches!(front, Owed::Execute | Owed::Deallocate(_)) {
             self.ended = self.ended.wrapping_add(1);
@@ -156,14 +173,9 @@ impl Relay {
                 self.copy_ended = false;
                 self.owed.drop_copy_end();
             }
-            b'C' if self
-                .pending
-                .has(Flags::DISCARD_ALL.with(Flags::DEALLOCATE_ALL)) =>
-            {
-                let Some(body) = body else {
-                    return Ok(Way::Wait);
-                };
-                self.discarded(message::command_tag(body).unwrap_or_default(), io);
+            b'C' if discards => {
+                let tag = body.and_then(message::command_tag);
+                self.discarded(tag.unwrap_or_default(), io);
             }
             b'D' if matches!(front, Owed::Hidden(Hidden::Probe)) => {
                 let Some(body) = body else {
@@ -333,7 +345,8 @@ impl Relay {
                     inserted.encode_error(body, io.to_client);
                     return Ok(Way::Drop { ends: false });
                 }
-                return Ok(Way::Pass { ends: false });
+                let own = self.in_own_words(body);
+                return Ok(pass_error(own, io));
             }
             Some(Owed::Sync) => return Ok(Way::Pass { ends: false }),
             Some(_) => {}
@@ -366,6 +379,7 @@ impl Relay {
             }
             _ => None,
         };
+        let own = self.in_own_words(body);
         let ours = self.skip_segment(io);
         if ours {
             return Ok(Way::Drop { ends: false });
@@ -379,7 +393,7 @@ impl Relay {
             .encode(io.to_client);
             return Ok(Way::Drop { ends: false });
         }
-        Ok(Way::Pass { ends: false })
+        Ok(pass_error(own, io))
     }
 
     /// An error answers every step up to the next `Sync`: undoes what they would have done.

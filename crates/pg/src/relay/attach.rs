@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::owed::{Hidden, Owed};
-use super::{Io, Label, Long, Passing, Relay, Segment};
+use super::{Io, Label, Long, Order, Passing, Relay, Segment};
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus, build};
 
@@ -43,16 +43,20 @@ impl Relay {
         let stained = known.unsure.is_some_and(|number| number != self.number);
         if !stained && Label::same(&known.label, &self.label) {
             known.label = Rc::clone(&self.label);
+            known.is_new = false;
             self.tell_params(io);
             self.send_begin(io);
             return;
         }
         let mut sql = Vec::new();
-        if stained {
-            sql.extend_from_slice(b"RESET ALL;");
-            known.label.roles().difference(&self.label, &mut sql);
-        } else {
-            known.label.difference(&self.label, &mut sql);
+        match self.order {
+            Order::Difference if stained => {
+                sql.extend_from_slice(b"RESET ALL;");
+                known.label.roles().difference(&self.label, &mut sql);
+            }
+            Order::Difference => known.label.difference(&self.label, &mut sql),
+            Order::AsLogin => known.label.anew(&self.label, false, &mut sql),
+            Order::AsRole => known.label.anew(&self.label, true, &mut sql),
         }
         self.hidden_query(Hidden::Label, &sql, io);
         self.barrier = true;
@@ -65,6 +69,18 @@ impl Relay {
         }
     }
 
+    /// Has all of the session forgotten before the server is given back; false when that was done. The
+    /// server is not the client's any more: nothing is taken for it.
+    pub(crate) fn forget_all(&mut self, io: &mut Io<'_>) -> bool {
+        if self.spent {
+            return false;
+        }
+        self.hidden_query(Hidden::Discard, b"DISCARD ALL", io);
+        self.spent = true;
+        self.barrier = true;
+        true
+    }
+
     /// The server is gone: given back.
     pub(crate) fn detach(&mut self) {
         if self.reshaped {
@@ -72,6 +88,10 @@ impl Relay {
         }
         self.reads_apart = false;
         self.attached = false;
+        self.order = Order::Difference;
+        if self.spent {
+            (self.spent, self.barrier) = (false, false);
+        }
         self.unnamed_here = false;
         self.takers.clear();
         self.unnamed_long = Long::No;
@@ -118,9 +138,16 @@ impl Relay {
         self.refuse.is_some()
     }
 
+    /// Whether it did so for something that an earlier client did there, so that another server may
+    /// take them.
+    pub(crate) fn is_spoilt(&self) -> bool {
+        self.spoilt
+    }
+
     /// The refusal, taken.
     pub(crate) fn take_refusal(&mut self) -> Option<SqlError> {
         self.barrier = false;
+        self.spoilt = false;
         self.refuse.take().map(|error| *error)
     }
 

@@ -13,16 +13,11 @@ use super::owed::{Owed, Parsed};
 use super::pending::is_noted;
 use super::request::{Message, Step, violation};
 use super::statement::{self, Planning, Statement};
+use super::wording::{NOBODYS, OURS, nobodys};
 use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Passing, Relay, Segment, Want, planning};
-use crate::sql::{self, Flags};
+use crate::sql::{self, Flags, Seen};
 use crate::wire::message::{BindHead, Named, Parse};
 use crate::wire::{SqlError, TxStatus, build, message};
-
-/// How every name of ours begins. A client's own name never reaches one of them.
-const OURS: &[u8] = b"canter_";
-
-/// A name that no statement has.
-const NOBODYS: &[u8] = b"canter_?";
 
 /// Sends a `Describe` on with another name of its statement.
 fn describe_statement(message: Message<'_>, name: &[u8], io: &mut Io<'_>) -> Step {
@@ -108,13 +103,9 @@ impl Relay {
             b'B' => self.bind(message, begins, io),
             b'D' => self.describe(message, io),
             b'C' => self.close(message, io),
+            _ if !self.takers.is_empty() => Ok(self.execute_taker(message, io)),
             _ => {
-                let owed = if self.takers.is_empty() {
-                    Owed::Execute
-                } else {
-                    self.executed(message, io)
-                };
-                self.owed.push(owed);
+                self.owed.push(Owed::Execute);
                 Ok(self.forward(message, io))
             }
         }
@@ -383,26 +374,24 @@ impl Relay {
         b""
     }
 
-    /// The client's last unnamed statement is bound: takes in what running it may touch. The name
-    /// that it takes away, if it is a `DEALLOCATE`.
+    /// The client's last unnamed statement is bound: takes in what running it may touch.
     #[cold]
-    fn note_unnamed(&mut self, io: &Io<'_>) -> Option<Box<str>> {
+    fn note_unnamed(&mut self, io: &Io<'_>) -> Seen {
         let conforming = io
             .known
             .as_ref()
             .is_none_or(|known| known.params.is_conforming());
         let unnamed = std::mem::take(&mut self.unnamed);
-        let mut takes = None;
+        let mut seen = Seen::default();
         if let Some(parse) = unnamed.get(5..).and_then(Parse::decode) {
-            let seen = sql::scan(parse.text, conforming);
+            seen = sql::scan(parse.text, conforming);
             self.note(&seen, parse.text);
-            takes = seen.deallocates().map(Box::from);
         } else if self.unnamed_long != Long::No {
             self.note_anything();
             self.unnamed_long = Long::Used;
         }
         self.unnamed = unnamed;
-        takes
+        seen
     }
 
     /// `begins`: it is the first message of its segment.
@@ -418,12 +407,14 @@ impl Relay {
             return Err(bad());
         }
         self.takers.retain(|taker| *taker.portal != *head.portal);
-        if head.statement.is_empty()
-            && self.unnamed_touches
-            && let Some(name) = self.note_unnamed(io)
-            && let Some(step) = self.bind_deallocate(message, head, &name, io)
-        {
-            return Ok(step);
+        if head.statement.is_empty() && self.unnamed_touches {
+            let seen = self.note_unnamed(io);
+            if let Some(name) = seen.deallocates()
+                && let Some(step) = self.bind_deallocate(message, head, name, io)
+            {
+                return Ok(step);
+            }
+            self.bind_reset(head.portal, &seen);
         }
         // Settings may be named by its parameters, so all of it is needed.
         let named = self
@@ -451,7 +442,7 @@ impl Relay {
             if !head.statement.starts_with(OURS) {
                 return Ok(self.forward(message, io));
             }
-            return Ok(self.forward_bind(message, head, NOBODYS, io));
+            return Ok(self.forward_bind(message, head, &nobodys(head.statement), io));
         };
         if let Some(name) = entry.seen().deallocates()
             && let Some(step) = self.bind_deallocate(message, head, name, io)
@@ -463,6 +454,9 @@ impl Relay {
         };
         self.counts.binds = self.counts.binds.wrapping_add(1);
         self.note(entry.seen(), entry.text());
+        if !entry.seen().resets.is_empty() {
+            self.bind_reset(head.portal, entry.seen());
+        }
         if begins {
             self.may_be_sent_again(message, io);
         }
@@ -520,12 +514,11 @@ impl Relay {
             },
         };
         self.owed.push(Owed::DescribeStatement(entry.clone()));
-        let name = match &entry {
-            Some(entry) => entry.name(),
-            None if name.starts_with(OURS) => NOBODYS,
-            None => return Ok(self.forward(message, io)),
-        };
-        Ok(describe_statement(message, name, io))
+        match &entry {
+            Some(entry) => Ok(describe_statement(message, entry.name(), io)),
+            None if name.starts_with(OURS) => Ok(describe_statement(message, &nobodys(name), io)),
+            None => Ok(self.forward(message, io)),
+        }
     }
 
     fn close(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {

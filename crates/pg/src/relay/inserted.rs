@@ -1,8 +1,8 @@
-//! `RESET` in a query of several statements: what the client's own start-up values are put back with
-//! stands right behind it, so that the statements that follow find them (D6).
+//! `RESET` in a simple query: what the client's own start-up values are put back with stands right
+//! behind it, so that what follows finds them and what undoes it undoes both (D6).
 //!
 //! Owns the text with those insertions, and hiding that they are there: their answers, and how far
-//! they move the positions in errors.
+//! they move the positions in errors. The extended protocol is `super::takers`'.
 
 use super::{Label, Params};
 use crate::sql::{Reset, Seen};
@@ -43,12 +43,8 @@ impl Inserted {
         let (mut from, mut characters) = (0, 0);
         let mut grown = 0;
         for reset in resets {
-            let mut sql = Vec::new();
-            match &reset.name {
-                Some(name) => start.restore([&**name], false, &mut sql),
-                None => start.restore(start.plain_names(), false, &mut sql),
-            }
-            if sql.is_empty() {
+            let behind = start.behind_reset(reset.name.as_deref());
+            if behind.is_empty() {
                 continue;
             }
             let before = text.get(from..reset.end)?;
@@ -64,7 +60,7 @@ impl Inserted {
                 (b"\n;", b"")
             };
             let length = out.len();
-            out.extend_from_slice(&[first, &sql, last].concat());
+            out.extend_from_slice(&[first, &behind.join(&b";"[..]), last].concat());
             let is_begun = |byte: &&u8| **byte & 0xc0 != 0x80;
             characters += before.iter().filter(is_begun).count();
             grown += out.len() - length;
@@ -72,8 +68,10 @@ impl Inserted {
                 return None;
             }
             inserted.places.push((characters, out.len() - length));
-            let ours = u32::try_from(inserted.ours.len()).ok()?;
-            inserted.ours.push(reset.statement + 1 + ours);
+            for _ in &behind {
+                let ours = u32::try_from(inserted.ours.len()).ok()?;
+                inserted.ours.push(reset.statement + 1 + ours);
+            }
         }
         if inserted.ours.is_empty() {
             return None;
@@ -139,32 +137,37 @@ mod tests {
     #[test]
     fn d6_start_values_stand_behind_each_reset_of_a_text() {
         let start = [("lock_timeout", "1s"), ("timezone", "Europe/Paris")];
-        let tz = "pg_catalog.set_config('timezone','Europe/Paris',false)";
-        let lock = "pg_catalog.set_config('lock_timeout','1s',false)";
+        let tz = "SET \"timezone\" TO 'Europe/Paris'";
+        let lock = "SET \"lock_timeout\" TO '1s'";
         for (text, expected) in [
-            (
-                "reset timezone; one",
-                format!("reset timezone; SELECT {tz}; one"),
-            ),
+            ("reset timezone; one", format!("reset timezone; {tz}; one")),
             (
                 "one; SET TIME ZONE DEFAULT --;",
-                format!("one; SET TIME ZONE DEFAULT --;\n;SELECT {tz}"),
+                format!("one; SET TIME ZONE DEFAULT --;\n;{tz}"),
             ),
             (
                 "reset all;reset timezone;",
-                format!("reset all; SELECT {lock},{tz};reset timezone; SELECT {tz};"),
+                format!("reset all; {lock};{tz};reset timezone; {tz};"),
             ),
+            ("reset timezone", format!("reset timezone\n;{tz}")),
         ] {
             assert_eq!(into(text, &start).unwrap().0, expected);
         }
         for text in [
             "reset work_mem; one",
-            "reset timezone",
             "set timezone = 'x'; one",
             "reset timezone; '",
         ] {
             assert!(into(text, &start).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn d6_answers_of_what_was_inserted_are_hidden() {
+        let start = [("lock_timeout", "1s"), ("timezone", "UTC")];
+        let (_, mut inserted) = into("one; reset all; reset timezone; two", &start).unwrap();
+        let hidden = [0; 7].map(|_| inserted.hides(b'C'));
+        assert_eq!(hidden, [false, false, true, true, false, true, false]);
     }
 
     #[test]

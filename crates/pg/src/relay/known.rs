@@ -164,6 +164,8 @@ pub struct Known {
     /// Something was left on it that nobody carried away: it must be cleaned with `DISCARD ALL`
     /// before anyone else gets it. The session that leaves does so, or closes it.
     pub soiled: bool,
+    /// No client has had it yet.
+    pub(super) is_new: bool,
     /// Custom settings may be set on it that the server lists nowhere, by the session of this
     /// number: for every other one all are RESET first.
     pub(super) unsure: Option<u64>,
@@ -180,6 +182,7 @@ impl Known {
             prepared: Prepared::new(most),
             status: TxStatus::Idle,
             soiled: false,
+            is_new: true,
             unsure: None,
             replay: Vec::new(),
         }

@@ -116,17 +116,7 @@ impl Label {
                 push_reset(out, name);
             }
         }
-        let mut first = true;
-        for (name, value) in wanted.iter().filter(|(name, _)| is_plain(name)) {
-            if self.get(name) != Some(value) {
-                out.extend_from_slice(if first { b"SELECT " } else { b"," });
-                push_set_config(out, name, value);
-                first = false;
-            }
-        }
-        if !first {
-            out.push(b';');
-        }
+        wanted.push_settings(|name, value| self.get(name) != Some(value), out);
         if authorization {
             push_role(out, AUTHORIZATION, wanted.get(AUTHORIZATION));
         }
@@ -135,29 +125,83 @@ impl Label {
         }
     }
 
-    /// Appends SQL that sets those of `names` that this label has: after a RESET, a client's own
-    /// start-up values are due again (D6). With `asks`, only those that are not set for the session
-    /// now: a RESET may have been rolled back, or a SET have followed it.
-    pub fn restore<'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a str>,
-        asks: bool,
-        out: &mut Vec<u8>,
-    ) {
+    /// Appends the SQL that gives a server labelled `self` all of `wanted` anew, whatever the role
+    /// there may set: nobody needs a right to `RESET ALL`, and the settings that come are set before
+    /// the roles, or after them (`as_role`).
+    pub(super) fn anew(&self, wanted: &Self, as_role: bool, out: &mut Vec<u8>) {
+        if self.get(ROLE).is_some() {
+            out.extend_from_slice(b"RESET role;");
+        }
+        if self.get(AUTHORIZATION).is_some() {
+            out.extend_from_slice(b"RESET session_authorization;");
+        }
+        out.extend_from_slice(b"RESET ALL;");
+        if !as_role {
+            wanted.push_settings(|_, _| true, out);
+        }
+        push_role(out, AUTHORIZATION, wanted.get(AUTHORIZATION));
+        push_role(out, ROLE, wanted.get(ROLE));
+        if as_role {
+            wanted.push_settings(|_, _| true, out);
+        }
+    }
+
+    /// Appends a statement that sets those of its settings, roles left out, that `which` names.
+    fn push_settings(&self, which: impl Fn(&str, &str) -> bool, out: &mut Vec<u8>) {
+        let mut first = true;
+        for (name, value) in self.iter().filter(|(name, _)| is_plain(name)) {
+            if which(name, value) {
+                out.extend_from_slice(if first { b"SELECT " } else { b"," });
+                push_set_config(out, name, value);
+                first = false;
+            }
+        }
+        if !first {
+            out.push(b';');
+        }
+    }
+
+    /// Appends SQL that sets those of `names` that this label has and that are not set for the session
+    /// now: after a RESET, a client's own start-up values are due again (D6), unless that was rolled
+    /// back or a SET has followed it.
+    pub fn restore<'a>(&self, names: impl IntoIterator<Item = &'a str>, out: &mut Vec<u8>) {
         let mut first = true;
         for name in names {
             if let Some(value) = self.get(name).filter(|_| is_plain(name)) {
                 out.extend_from_slice(if first { b"SELECT " } else { b"," });
-                if asks {
-                    push_is_reset(out, name);
-                }
+                push_is_reset(out, name);
                 push_set_config(out, name, value);
-                if asks {
-                    out.extend_from_slice(b" END");
-                }
+                out.extend_from_slice(b" END");
                 first = false;
             }
         }
+    }
+
+    /// The statements that belong right behind a `RESET` of this name, or of all: its own values of
+    /// what that puts back (D6). They take no snapshot, after which a transaction could not choose
+    /// its isolation level any more, where a SET can say them.
+    pub(super) fn behind_reset(&self, name: Option<&str>) -> Vec<Vec<u8>> {
+        // With the session authorization, the role goes too.
+        let names = match name {
+            Some(AUTHORIZATION) => vec![AUTHORIZATION, ROLE],
+            Some(name) => vec![name],
+            None => self.plain_names().collect(),
+        };
+        let mut statements = Vec::new();
+        for name in names {
+            let Some(value) = self.get(name) else {
+                continue;
+            };
+            let mut sql = Vec::new();
+            if is_plain(name) {
+                push_set(&mut sql, name, value);
+            } else {
+                push_role(&mut sql, name, Some(value));
+                sql.pop();
+            }
+            statements.push(sql);
+        }
+        statements
     }
 
     /// The names of its settings that are no roles.
@@ -223,6 +267,69 @@ fn push_set_config(out: &mut Vec<u8>, name: &str, value: &str) {
     }
 }
 
+/// Settings whose value is a list of names: a SET puts quotes around each of its words.
+const LISTS: [&str; 4] = [
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "temp_tablespaces",
+];
+
+/// A statement that sets a setting: `SET` where it can say the value.
+fn push_set(out: &mut Vec<u8>, name: &str, value: &str) {
+    let words = if LISTS.contains(&name) {
+        list(value)
+    } else {
+        Some(vec![value.to_owned()])
+    };
+    let Some(words) = words.filter(|_| name.is_ascii() && value.is_ascii()) else {
+        out.extend_from_slice(b"SELECT ");
+        return push_set_config(out, name, value);
+    };
+    out.extend_from_slice(b"SET ");
+    push_name(out, name);
+    for (at, word) in words.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b" TO " } else { b"," });
+        build::literal(out, word.as_bytes());
+    }
+}
+
+/// The names in a list as the server keeps it: with quotes, or in lower case. `None` when there is
+/// none or the list is not well formed.
+fn list(value: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = value.trim_ascii();
+    loop {
+        let mut name = String::new();
+        if let Some(mut quoted) = rest.strip_prefix('"') {
+            loop {
+                let (part, after) = quoted.split_once('"')?;
+                name.push_str(part);
+                let Some(more) = after.strip_prefix('"') else {
+                    rest = after;
+                    break;
+                };
+                name.push('"');
+                quoted = more;
+            }
+        } else {
+            let end = rest.find(|c: char| c == ',' || c.is_ascii_whitespace());
+            let (bare, after) = rest.split_at(end.unwrap_or(rest.len()));
+            if bare.is_empty() || bare.contains('"') {
+                return None;
+            }
+            name.push_str(&bare.to_ascii_lowercase());
+            rest = after;
+        }
+        names.push(name);
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() {
+            return Some(names);
+        }
+        rest = rest.strip_prefix(',')?.trim_ascii_start();
+    }
+}
+
 /// The beginning of a CASE for a setting that is not set for the session. The server lists no custom
 /// ones, of which nothing is left when they are reset.
 fn push_is_reset(out: &mut Vec<u8>, name: &str) {
@@ -272,6 +379,58 @@ fn push_name(out: &mut Vec<u8>, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn d2_everything_anew_sets_before_the_roles_or_after_them() {
+        let from = Label::new([("role", "a"), ("x", "1")]);
+        let to = Label::new([("role", "b"), ("y", "2")]);
+        let anew = |as_role| {
+            let mut out = Vec::new();
+            from.anew(&to, as_role, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let sets = "SELECT pg_catalog.set_config('y','2',false);";
+        assert_eq!(
+            anew(false),
+            format!("RESET role;RESET ALL;{sets}SET ROLE \"b\";")
+        );
+        assert_eq!(
+            anew(true),
+            format!("RESET role;RESET ALL;SET ROLE \"b\";{sets}")
+        );
+    }
+
+    #[test]
+    fn d6_what_belongs_behind_a_reset_takes_no_snapshot() {
+        let start = [
+            ("a.b", "it's"),
+            ("role", "web"),
+            ("search_path", "One, \"T\"\"wo\",$user"),
+            ("temp_tablespaces", ""),
+        ];
+        let start = Label::new(start);
+        let behind = |name| {
+            let all = start.behind_reset(name);
+            let all = all.into_iter().map(|sql| String::from_utf8(sql).unwrap());
+            all.collect::<Vec<_>>()
+        };
+        let path = "SET \"search_path\" TO 'one','T\"wo','$user'";
+        assert_eq!(behind(Some("search_path")), [path]);
+        assert_eq!(behind(Some("work_mem")), [""; 0]);
+        for name in ["role", "session_authorization"] {
+            assert_eq!(behind(Some(name)), ["SET ROLE \"web\""]);
+        }
+        let empty = "SELECT pg_catalog.set_config('temp_tablespaces','',false)";
+        assert_eq!(behind(None), ["SET \"a\".\"b\" TO 'it''s'", path, empty]);
+    }
+
+    #[test]
+    fn d6_a_list_that_is_none_is_not_taken_apart() {
+        for wrong in ["", "a,", ",a", "a b", "\"a", "a\"b\"", "\"a\"b"] {
+            assert_eq!(list(wrong), None, "{wrong}");
+        }
+        assert_eq!(list(" a , \"\" ").unwrap(), ["a", ""]);
+    }
 
     fn difference(from: &[(&str, &str)], to: &[(&str, &str)]) -> String {
         let mut out = Vec::new();

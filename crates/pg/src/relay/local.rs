@@ -5,14 +5,22 @@
 
 use super::owed::Owed;
 use super::request::{Message, Step};
+use super::wording::nobodys;
 use super::{Io, Relay, Segment, statement};
 use crate::sql::{self, Begin, Flags, Isolation, Seen, Verb};
 use crate::wire::frame::Frame;
 use crate::wire::message::Parse;
 use crate::wire::{TxStatus, build};
 
-/// What is run instead of a text with a name of ours in SQL.
-pub(super) const NOBODYS_TEXT: &[u8] = b"DEALLOCATE \"canter_?\"";
+/// What is run instead of a text with a name of ours in SQL that nobody has read.
+pub(super) const NOBODYS_TEXT: &[u8] = b"DEALLOCATE \"canter_?canter_\"";
+
+/// What is run instead of one with this name.
+pub(super) fn nobodys_text(name: &str) -> Vec<u8> {
+    let mut text = b"DEALLOCATE ".to_vec();
+    build::identifier(&mut text, &nobodys(name.as_bytes()));
+    text
+}
 
 /// Whether nobody may run it: a name of ours in it is none that its client could have given.
 pub(super) fn is_nobodys(seen: &Seen) -> bool {
@@ -127,9 +135,17 @@ impl Relay {
     /// A name of ours is not the client's to use: the server is asked for one that nobody has, and
     /// says so where the client expects it (C5).
     #[cold]
-    pub(super) fn refuse_name(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
+    pub(super) fn refuse_name(
+        &mut self,
+        message: Message<'_>,
+        seen: &Seen,
+        io: &mut Io<'_>,
+    ) -> Step {
         let mut query = Vec::new();
-        build::query(&mut query, NOBODYS_TEXT);
+        match &seen.prepared {
+            Some(name) => build::query(&mut query, &nobodys_text(name)),
+            None => build::query(&mut query, NOBODYS_TEXT),
+        }
         if let Ok(Some(frame)) = Frame::decode(&query) {
             let rest = &query;
             self.forward_query(Message { frame, rest }, io);

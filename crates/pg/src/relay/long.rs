@@ -5,7 +5,7 @@
 
 use super::again::Replay;
 use super::request::{Message, Step};
-use super::{Io, Long, Relay, Segment, Want};
+use super::{GATHER_PARSE, Io, Long, Relay, Segment, Want};
 use crate::wire::SqlError;
 use crate::wire::frame::Frame;
 
@@ -41,8 +41,16 @@ impl Relay {
         if !self.owed.is_empty() {
             return Step::Stop(Want::Answers);
         }
-        SqlError::error("54000", "the statement is too long to be prepared")
-            .hint("send it as a simple query")
+        let size = message.frame.total() >> 20;
+        let most = GATHER_PARSE >> 20;
+        SqlError::error("54000", "the statement is too long to be prepared by name")
+            .detail(format!(
+                "it takes {size} MiB, and the pooler keeps the texts of those with a name up to {most} MiB"
+            ))
+            .hint(
+                "prepare it without a name, send it as a simple query, or give its long values as \
+                 parameters",
+            )
             .encode(io.to_client);
         self.segment = if self.attached {
             Segment::Server

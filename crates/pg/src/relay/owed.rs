@@ -51,6 +51,8 @@ pub(super) enum Owed {
     Named(Box<[u8]>),
     /// `CopyDone` or `CopyFail` was sent.
     CopyEnd,
+    /// A step of ours in a segment of the client's.
+    Ours,
 }
 
 /// A `Parse` of a shared statement.
@@ -90,7 +92,7 @@ impl Owed {
     #[inline]
     pub(super) fn is_visible(&self) -> bool {
         match self {
-            Self::Hidden(_) | Self::HiddenSync | Self::Replaced(_) => false,
+            Self::Hidden(_) | Self::HiddenSync | Self::Replaced(_) | Self::Ours => false,
             Self::ParseUnnamed { hidden } => !hidden,
             Self::Close(ours) => ours.is_none(),
             Self::Parse(parsed) => parsed.name.is_some(),
@@ -116,13 +118,15 @@ impl Owed {
             | (Self::Bind(_) | Self::BindTaker(_), b'2')
             | (Self::Close(_), b'3')
             | (Self::DescribeStatement(_) | Self::DescribePortal, b'T' | b'n')
-            | (Self::Execute | Self::Deallocate(_), b'C' | b'I' | b's') => Some(true),
+            | (Self::Execute | Self::Deallocate(_), b'C' | b'I' | b's')
+            | (Self::Ours, b'1' | b'2' | b'3' | b'C') => Some(true),
             (
                 Self::Query(_) | Self::Hidden(_),
                 b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c' | b'V',
             )
             | (Self::DescribeStatement(_), b't')
-            | (Self::Execute, b'D' | b'G' | b'H' | b'd' | b'c') => Some(false),
+            | (Self::Execute, b'D' | b'G' | b'H' | b'd' | b'c')
+            | (Self::Ours, b'D') => Some(false),
             _ => None,
         }
     }

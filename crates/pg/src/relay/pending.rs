@@ -289,30 +289,22 @@ impl Pending {
     pub(super) fn restore(&mut self, start: &Label) -> Vec<u8> {
         let mut sql = Vec::new();
         if self.reset_all {
-            start.restore(start.plain_names(), true, &mut sql);
+            start.restore(start.plain_names(), &mut sql);
         } else {
             let reset = self
                 .names
                 .iter()
                 .filter(|(_, how)| **how == How::Reset)
                 .map(|(name, _)| &**name);
-            start.restore(reset, true, &mut sql);
+            start.restore(reset, &mut sql);
         }
         self.are_restored(start);
-        for name in [ROLE, AUTHORIZATION] {
-            if let Some(how) = self
-                .names
-                .get_mut(name)
-                .filter(|_| start.get(name).is_some())
-            {
-                *how = How::Set;
-            }
-        }
+        self.is_restored(Some(AUTHORIZATION), start);
         sql
     }
 
     /// The client's own start-up values, but for roles, were put back: they count as set.
-    pub(super) fn are_restored(&mut self, start: &Label) {
+    fn are_restored(&mut self, start: &Label) {
         self.reset_all = false;
         for name in start.plain_names() {
             if let Some(how) = self.names.get_mut(name) {
@@ -321,12 +313,21 @@ impl Pending {
         }
     }
 
-    /// So was this one, unless it is a role.
-    pub(super) fn is_restored(&mut self, name: &str, start: &Label) {
-        if start.plain_names().any(|known| known == name)
-            && let Some(how) = self.names.get_mut(name)
-        {
-            *how = How::Set;
+    /// What belongs behind a RESET of this name, or of all, was sent behind it.
+    pub(super) fn is_restored(&mut self, name: Option<&str>, start: &Label) {
+        let Some(name) = name else {
+            return self.are_restored(start);
+        };
+        let with: &[&str] = match name {
+            AUTHORIZATION => &[AUTHORIZATION, ROLE],
+            _ => &[name],
+        };
+        for name in with {
+            if start.get(name).is_some()
+                && let Some(how) = self.names.get_mut(*name)
+            {
+                *how = How::Set;
+            }
         }
     }
 

@@ -64,7 +64,8 @@ impl Relay {
                 }
                 continue;
             }
-            let must_wait = self.barrier && !self.owed.is_empty() || self.owed.is_full();
+            let must_wait =
+                self.barrier && (self.spent || !self.owed.is_empty()) || self.owed.is_full();
             // A server that refused this client's settings is given back first.
             if must_wait || (self.attached && self.refuse.is_some()) {
                 return Ok(self.wait_for_answers(used, io));
@@ -133,6 +134,12 @@ impl Relay {
             io.to_server.extend_from_slice(part);
         }
         self.from_client.left -= part.len();
+        if self.skim.is_some() {
+            self.skim_on(part);
+            if self.from_client.left == 0 {
+                self.skim = None;
+            }
+        }
         part.len()
     }
 
@@ -232,7 +239,7 @@ impl Relay {
             }
         }
         if seen.flags.any(Flags::POOLERS) {
-            return Ok(self.refuse_name(message, io));
+            return Ok(self.refuse_name(message, &seen, io));
         }
         self.note(&seen, text);
         if !seen.resets.is_empty()
@@ -240,10 +247,7 @@ impl Relay {
                 Inserted::into(text, &seen.resets, &self.start, &self.params)
         {
             for reset in &seen.resets {
-                match &reset.name {
-                    Some(name) => self.pending.is_restored(name, &self.start),
-                    None => self.pending.are_restored(&self.start),
-                }
+                self.pending.is_restored(reset.name.as_deref(), &self.start);
             }
             self.begins_query(Some(Box::new(inserted)));
             build::query(io.to_server, &text);
@@ -278,7 +282,9 @@ impl Relay {
             return self.without_server(message, io);
         }
         self.note_anything();
-        self.forward_query(message, io)
+        let step = self.forward_query(message, io);
+        self.skim(message);
+        step
     }
 
     /// Takes in what running a text may touch.
@@ -332,7 +338,7 @@ impl Relay {
     /// What was RESET is put back to the client's own start before anything else runs (D6): nothing
     /// that follows this `Query` or `Sync` goes on before its answer.
     #[inline]
-    fn hold_back_after_reset(&mut self) {
+    pub(super) fn hold_back_after_reset(&mut self) {
         if !self.pending.is_empty() && self.pending.resets(&self.start) {
             self.barrier = true;
         }

@@ -1,24 +1,43 @@
-//! `DEALLOCATE` by the extended protocol: a client's name is not the server's, and it goes when the
-//! statement is run, not when it is parsed or bound (C8).
+//! `DEALLOCATE` and `RESET` by the extended protocol. A client's name is not the server's, and it goes
+//! when the statement is run, not when it is parsed or bound (C8); what a client connected with is due
+//! again right behind its RESET (D6).
 //!
-//! Owns what stands for it on the server. By a simple query it is `super::local`'s.
+//! Owns what stands for them on the server. By a simple query they are `super::local`'s and
+//! `super::inserted`'s.
 
 use std::rc::Rc;
 
-use super::local::NOBODYS_TEXT;
+use super::local::nobodys_text;
 use super::owed::Owed;
 use super::request::{Message, Step};
 use super::{Io, Relay, Statement, Want, statement};
+use crate::sql::Seen;
+use crate::wire::build;
 use crate::wire::message::{self, BindHead};
 
-/// A portal that takes a prepared statement away when it is run.
+/// The statement and the portal by which start-up values are put back. A client cannot have prepared
+/// one of this name.
+const BACK: &[u8] = b"canter_start";
+
+/// A portal that takes something away when it is run.
 #[derive(Debug)]
 pub(super) struct Taker {
     pub(super) portal: Box<[u8]>,
-    name: Box<[u8]>,
-    entry: Rc<Statement>,
-    /// As it is on this server.
-    there: Rc<Statement>,
+    takes: Takes,
+}
+
+/// What it takes away.
+#[derive(Debug)]
+enum Takes {
+    /// A prepared statement.
+    Name {
+        name: Box<[u8]>,
+        entry: Rc<Statement>,
+        /// As it is on this server.
+        there: Rc<Statement>,
+    },
+    /// The value of a setting, or of all.
+    Setting(Option<Box<str>>),
 }
 
 impl Relay {
@@ -35,9 +54,9 @@ impl Relay {
             return Some(Step::Stop(Want::Answers));
         };
         let Some(entry) = entry else {
-            // With the last one there is nothing to take away.
-            let is_ours = name.starts_with("canter_") && name != "canter_?";
-            return is_ours.then(|| self.bind_nobodys(message, head, io));
+            // With those of NOBODYS there is nothing to take away.
+            let is_ours = name.starts_with("canter_") && !name.starts_with("canter_?");
+            return is_ours.then(|| self.bind_nobodys(message, head, name, io));
         };
         if self.pending.discards() && !self.owed.is_empty() {
             return Some(Step::Stop(Want::Answers));
@@ -51,9 +70,11 @@ impl Relay {
         self.owed.push(Owed::ParseUnnamed { hidden: true });
         self.takers.push(Taker {
             portal: head.portal.into(),
-            name: name.as_bytes().into(),
-            entry,
-            there,
+            takes: Takes::Name {
+                name: name.as_bytes().into(),
+                entry,
+                there,
+            },
         });
         let step = self.forward_bind(message, head, b"", io);
         self.owed.push(Owed::BindTaker(head.portal.into()));
@@ -61,26 +82,68 @@ impl Relay {
     }
 
     /// The name is one of ours, and this client has none such (C5).
-    fn bind_nobodys(&mut self, message: Message<'_>, head: BindHead<'_>, io: &mut Io<'_>) -> Step {
-        statement::push_parse(b"", NOBODYS_TEXT, b"\0\0", io.to_server);
+    fn bind_nobodys(
+        &mut self,
+        message: Message<'_>,
+        head: BindHead<'_>,
+        name: &str,
+        io: &mut Io<'_>,
+    ) -> Step {
+        statement::push_parse(b"", &nobodys_text(name), b"\0\0", io.to_server);
         self.unnamed_here = false;
         self.owed.push(Owed::ParseUnnamed { hidden: true });
         self.owed.push(Owed::Bind(None));
         self.forward_bind(message, head, b"", io)
     }
 
-    /// What is owed for running a portal: the name that its `DEALLOCATE` takes away comes back if it
-    /// fails.
-    pub(super) fn executed(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Owed {
+    /// This portal is a `RESET` of what its client connected with.
+    #[cold]
+    pub(super) fn bind_reset(&mut self, portal: &[u8], seen: &Seen) {
+        for reset in &seen.resets {
+            if !self.start.is_empty() {
+                self.takers.push(Taker {
+                    portal: portal.into(),
+                    takes: Takes::Setting(reset.name.clone()),
+                });
+            }
+        }
+    }
+
+    /// Runs a portal that may be a taker.
+    pub(super) fn execute_taker(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
         let mut body = message.body();
         let portal = message::take_cstr(&mut body).unwrap_or_default();
         let taker = self.takers.iter().find(|taker| *taker.portal == *portal);
-        let Some(Taker {
-            name, entry, there, ..
-        }) = taker
-        else {
-            return Owed::Execute;
+        let Some(taker) = taker else {
+            self.owed.push(Owed::Execute);
+            return self.forward(message, io);
         };
+        match &taker.takes {
+            Takes::Setting(name) => {
+                let behind = self.start.behind_reset(name.as_deref());
+                self.pending.is_restored(name.as_deref(), &self.start);
+                self.owed.push(Owed::Execute);
+                let step = self.forward(message, io);
+                self.put_back(&behind, io);
+                step
+            }
+            Takes::Name { name, entry, there } => {
+                let (name, entry, there) = (name.clone(), Rc::clone(entry), Rc::clone(there));
+                let owed = self.takes_name(&name, &entry, &there, io);
+                self.owed.push(owed);
+                self.forward(message, io)
+            }
+        }
+    }
+
+    /// What is owed for running a `DEALLOCATE`: the name comes back if it fails.
+    fn takes_name(
+        &mut self,
+        name: &[u8],
+        entry: &Rc<Statement>,
+        there: &Rc<Statement>,
+        io: &mut Io<'_>,
+    ) -> Owed {
         if let Some(known) = io.known.as_deref_mut() {
             known.prepared.goes(there);
         }
@@ -91,8 +154,29 @@ impl Relay {
             return Owed::Deallocate(Box::new(gone));
         }
         // The name is gone already: on the server, too, it finds nothing.
-        let there = Rc::clone(there);
-        self.close_stale(&there, io);
+        self.close_stale(there, io);
         Owed::Execute
+    }
+
+    /// Sends these statements as steps of the same segment: what skips or undoes the `RESET` does so
+    /// with them.
+    fn put_back(&mut self, statements: &[Vec<u8>], io: &mut Io<'_>) {
+        const BIND: &[u8] = b"canter_start\0canter_start\0\0\0\0\0\0\0";
+        const EXECUTE: &[u8] = b"canter_start\0\0\0\0\0";
+        const CLOSE: &[u8] = b"Pcanter_start\0";
+        let out = &mut *io.to_server;
+        for sql in statements {
+            // One that was skipped may have left its statement behind.
+            build::close_statement(out, BACK);
+            statement::push_parse(BACK, sql, b"\0\0", out);
+            for (tag, body) in [(b'B', BIND), (b'E', EXECUTE), (b'C', CLOSE)] {
+                build::message(out, tag, |out| out.extend_from_slice(body));
+            }
+            (0..5).for_each(|_| self.owed.push(Owed::Ours));
+        }
+        if !statements.is_empty() {
+            build::close_statement(out, BACK);
+            self.owed.push(Owed::Ours);
+        }
     }
 }

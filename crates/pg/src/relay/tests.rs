@@ -6,6 +6,7 @@ mod early;
 mod encodings;
 mod extended;
 mod fuzz;
+mod labels;
 mod model;
 mod segments;
 mod shared;

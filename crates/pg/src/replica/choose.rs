@@ -123,10 +123,9 @@ impl Replicas {
         if silent || replica.ban.holds(now) || !sample.in_recovery {
             return false;
         }
-        match self.lag_of(sample, now) {
-            Some(lag) => lag <= self.rules.max_lag,
-            None => self.rules.use_unknown_lag,
-        }
+        // One that does not tell (Aurora) gets none: when a write is there nobody could say (H4).
+        let lag = self.lag_of(sample, now);
+        lag.is_some_and(|lag| lag <= self.rules.max_lag)
     }
 
     fn has(&self, at: usize, need: Need) -> bool {

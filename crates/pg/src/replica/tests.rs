@@ -180,25 +180,17 @@ fn h3_without_a_history_the_servers_own_clocks_tell() {
 }
 
 #[test]
-fn h3_a_replica_that_does_not_tell_is_used_only_if_that_is_wanted() {
-    for wanted in [false, true] {
-        let mut case = Case::new(Rules {
-            use_unknown_lag: wanted,
-            ..Rules::default()
-        });
-        for at in 0..2 {
-            let sample = Sample {
-                in_recovery: true,
-                lsn: None,
-                age: None,
-            };
-            case.replicas.replica_says(at, sample, case.now);
-        }
-        assert_eq!(to_replica(case.route("SELECT 1")), wanted);
-        // Who wrote reads on the primary all the same: nobody can tell whether it is there.
-        let mut floor = Floor::at(Lsn(1));
-        assert!(!to_replica(case.route_for("SELECT 1", &mut floor)));
+fn h3_a_replica_that_does_not_tell_gets_no_reads() {
+    let mut case = Case::new(Rules::default());
+    for at in 0..2 {
+        let sample = Sample {
+            in_recovery: true,
+            lsn: None,
+            age: None,
+        };
+        case.replicas.replica_says(at, sample, case.now);
     }
+    assert_eq!(case.route("SELECT 1"), Choice::Primary(Why::NoReplica));
 }
 
 #[test]

@@ -32,8 +32,9 @@ pub(super) async fn greet(guest: Box<Guest>) -> Option<Box<Session>> {
         .get_key_value(&label)
         .map(clone_both);
     let user: Box<str> = guest.pool.key.user.clone();
-    let defer_begin = guest.shared.settings.defer_begin;
     let group = Group::of(&guest.shared, guest.pool.key.target);
+    // Where a transaction that only reads begins decides on its server.
+    let defer_begin = guest.shared.settings.defer_begin && group.is_none();
     let (label, params) = known.clone().unwrap_or_else(|| (label, Rc::default()));
     let mut session = Box::new(Session {
         relay: Relay::new(&user, label, params, defer_begin),
@@ -108,22 +109,28 @@ impl Session {
     /// with a setting is found out here, as PostgreSQL would at the start.
     async fn ask_params(&mut self) -> Result<(), SqlError> {
         let label = Rc::clone(self.relay.label());
-        let lease = self.lease_or_end().await?;
-        self.attach(lease);
-        self.drive_server().await?;
-        // What a server reports when it is attached is told after the authentication, not before.
-        self.client_out.clear();
-        let failed = self.relay.take_refusal();
-        let Some(held) = self.lease.take() else {
-            return Err(SqlError::error("08006", "the database server is gone"));
+        let lease = loop {
+            let lease = self.lease_or_end().await?;
+            self.attach(lease);
+            self.drive_server().await?;
+            // What a server reports when it is attached is told after the authentication, not before.
+            self.client_out.clear();
+            let is_spoilt = self.relay.is_spoilt();
+            let failed = self.relay.take_refusal();
+            let Some(Held { lease, .. }) = self.lease.take() else {
+                return Err(SqlError::error("08006", "the database server is gone"));
+            };
+            self.relay.detach();
+            match failed {
+                None => break lease,
+                Some(_) if is_spoilt => lease.close(),
+                Some(error) => {
+                    lease.give_back();
+                    return Err(error);
+                }
+            }
         };
-        let params = Rc::clone(&held.lease.known.params);
-        self.relay.detach();
-        let Held { lease, .. } = held;
-        if let Some(error) = failed {
-            lease.give_back();
-            return Err(error);
-        }
+        let params = Rc::clone(&lease.known.params);
         let mut greetings = self.pool.greetings.borrow_mut();
         if greetings.len() >= MOST_GREETINGS {
             greetings.clear();

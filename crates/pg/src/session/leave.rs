@@ -86,6 +86,7 @@ impl Session {
         loop {
             let (relay, mut io) = self.relay();
             match relay.leave(&mut io) {
+                Leaving::Clean if self.shared.settings.reset_always && self.forget_all() => {}
                 Leaving::Clean => return true,
                 Leaving::Close => return false,
                 Leaving::Wait => {}
@@ -97,10 +98,20 @@ impl Session {
     }
 
     /// The request that this session belongs to is over, its transaction is open: it is rolled
-    /// back and its server given back. The client learns of it with its next statement.
+    /// back and its server given back. The client learns of it with its next statement, or at once if
+    /// more than the transaction goes with that server: its connection ends, as with a server that ends.
     pub(super) async fn abandon(&mut self) -> Result<(), End> {
         if self.relay.told() == TxStatus::Idle {
             return Ok(());
+        }
+        if self.relay.is_tied() {
+            let mut error = SqlError::fatal(
+                "57P01",
+                "terminating connection: its transaction was open at the end of the request it began in",
+            )
+            .hint("end transactions before the response is sent");
+            error.detail = self.relay.pin_reason();
+            return Err(End::Fatal(error));
         }
         // What the client has not read yet stays its own.
         let unread = std::mem::take(&mut self.client_out);

@@ -110,6 +110,7 @@ impl Session {
             && self.client_out.is_empty();
         if !is_free
             || self.is_timed()
+            || self.shared.settings.reset_always
             || self.pool.is_disabled()
             || !self.pool.host.may_lend(Instant::now())
         {

@@ -11,7 +11,7 @@ use tokio::io::ReadBuf;
 
 use super::buffer::{Input, Output};
 use super::{Activity, End, Keep, Session};
-use crate::pool::add;
+use crate::pool::{Lease, add};
 use crate::relay::{Broken, Io, Lost, Want};
 use crate::stream::Stream;
 use crate::wire::{SqlError, TxStatus, build};
@@ -385,16 +385,24 @@ impl Session {
         let Some(held) = &mut self.lease else {
             return Ok(Did::Nothing);
         };
+        if self.relay.is_refused() {
+            // It would not have this client's settings, and is as it was before.
+            if self.relay.is_spoilt() {
+                self.relay.take_refusal();
+                self.put_away(Lease::close);
+            } else {
+                self.give_back();
+            }
+            return Ok(Did::Work);
+        }
         let known = &held.lease.known;
         if self.relay.may_release(known) && self.server_out.is_empty() && self.server_in.is_empty()
         {
+            if self.shared.settings.reset_always && self.forget_all() {
+                return Ok(Did::Work);
+            }
             self.give_back();
             return self.obey().map_or(Ok(Did::Nothing), Err);
-        }
-        if self.relay.is_refused() {
-            // It would not have this client's settings, and is as it was before.
-            self.give_back();
-            return Ok(Did::Work);
         }
         if !self.relay.is_settled() || self.relay.is_client_busy() {
             let owing = !self.relay.is_settled();
@@ -417,7 +425,18 @@ impl Session {
         Ok(Did::Nothing)
     }
 
+    /// Sends what makes the server forget this client, if that is to be and was not done.
+    pub(super) fn forget_all(&mut self) -> bool {
+        let (relay, mut io) = self.relay();
+        relay.forget_all(&mut io)
+    }
+
     fn give_back(&mut self) {
+        self.put_away(Lease::give_back);
+    }
+
+    #[inline]
+    fn put_away(&mut self, put: impl FnOnce(Lease)) {
         self.relay.detach();
         self.count();
         self.reads_released();
@@ -427,7 +446,7 @@ impl Session {
             if self.handle.activity() == Activity::Pinned {
                 self.handle.set_pin(None, Keep::Firm);
             }
-            held.lease.give_back();
+            put(held.lease);
         }
         self.handle.set_activity(Activity::Idle);
     }

@@ -299,6 +299,56 @@ fn a_request_that_ends_ends_its_transaction() {
 }
 
 #[test]
+fn a_request_that_ends_tells_who_loses_more_than_its_transaction() {
+    house::run(async {
+        let house = House::with_one_server().await;
+        let mut client = house.client(&[]).await;
+        client.query("load 'x'").await;
+        client.until(Activity::Pinned).await;
+        client.query("begin").await;
+        client.until(Activity::IdleInTransaction).await;
+        client.handle.request_ended();
+        assert_eq!(client.end().await, "57P01");
+        assert_eq!(house.client(&[]).await.query("one").await, "SELECT I");
+        assert_eq!(
+            house.made.texts(),
+            ["load 'x'", "begin", "ROLLBACK", "DISCARD ALL", "one"]
+        );
+    });
+}
+
+#[test]
+fn d13_a_server_forgets_all_before_another_client_gets_it() {
+    house::run(async {
+        let settings = Settings {
+            connections: Some(1),
+            reset_always: true,
+            ..Settings::default()
+        };
+        let house = House::new(settings).await;
+        let mut client = house.client(&[("application_name", "shop")]).await;
+        let mut other = house.client(&[]).await;
+        let both = [Made::query_bytes("one"), Made::query_bytes("two")];
+        client.send(&both.concat()).await;
+        assert_eq!(client.answer().await, "SELECT I");
+        assert_eq!(client.answer().await, "SELECT I");
+        assert_eq!(other.query("three").await, "SELECT I");
+        other.until(Activity::Idle).await;
+        client.query("begin").await;
+        drop(client);
+        assert_eq!(other.query("four").await, "SELECT I");
+        other.until(Activity::Idle).await;
+        let expected =
+            "one two DISCARD-ALL three DISCARD-ALL begin ROLLBACK DISCARD-ALL four DISCARD-ALL";
+        let texts = house.made.texts();
+        let texts = texts.iter().filter(|text| !text.starts_with("RESET"));
+        let texts: Vec<_> = texts.map(|text| text.replace(' ', "-")).collect();
+        assert_eq!(texts.join(" "), expected);
+        assert_eq!(house.made.connects.get(), 1);
+    });
+}
+
+#[test]
 fn a11_a_drain_ends_idle_sessions_at_once_and_others_after_their_transaction() {
     house::run(async {
         let house = House::with_one_server().await;

@@ -19,7 +19,7 @@ pub struct Seen {
     /// The settings it changes for the session, as far as the text names them; see
     /// [`Flags::SETTINGS_UNKNOWN`]. Each name once, folded to lower case.
     pub settings: Vec<Setting>,
-    /// The `RESET`s of a text with several statements, in order.
+    /// The `RESET`s of the text, in order.
     pub resets: Vec<Reset>,
     /// The name in a single `PREPARE`, `EXECUTE` or `DEALLOCATE`, as PostgreSQL would fold it.
     pub prepared: Option<Box<str>>,
@@ -81,7 +81,7 @@ impl Seen {
     pub const SETTINGS_MOST: usize = 8;
 }
 
-/// A statement, one of several, that puts settings back to what they were at the start.
+/// A statement that puts settings back to what they were at the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reset {
     /// The setting, in lower case; `None` for all.

@@ -111,7 +111,7 @@ impl<'t> Scanner<'t> {
             // From then on a plain `CREATE TABLE` makes a temporary one.
             self.seen.flags |= Flags::TEMP;
         }
-        if self.seen.statements < 2 || self.seen.flags.any(Flags::UNSURE) {
+        if self.seen.flags.any(Flags::UNSURE) {
             self.seen.resets = Vec::new();
         }
         if self.seen.statements != 1 {

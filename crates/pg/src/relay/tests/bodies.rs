@@ -78,14 +78,14 @@ fn d3_a_text_that_only_the_server_can_read_may_prepare_any_other() {
 fn d6_only_what_stands_in_the_text_is_taken_as_put_back() {
     let start = [("lock_timeout", "1s"), ("timezone", "Europe/Paris")];
     let mut d = Driver::with(Cut::Whole, &start, false);
-    let reset = [parse("", "RESET timezone"), bind("", ""), execute("")];
+    let reset = [parse("", "RESET timezone"), bind("", "")];
     d.client(&[&reset.concat()[..], b"H\0\0\0\x04"].concat());
-    d.server(&[PARSED, BOUND, &c("RESET")].concat());
+    d.server(&[PARSED, BOUND].concat());
     d.to_server.clear();
     d.client(&q("RESET lock_timeout; select 1"));
-    let lock = "SELECT pg_catalog.set_config('lock_timeout','1s',false)";
+    let lock = "SET \"lock_timeout\" TO '1s'";
     assert_eq!(d.sql(), format!("RESET lock_timeout; {lock}; select 1"));
-    d.server(&[c("RESET"), c("SELECT 1"), cz("SELECT 1", b'I')].concat());
+    d.server(&[c("RESET"), c("SET"), cz("SELECT 1", b'I')].concat());
     let sql = d.sql();
     assert!(
         sql.contains("set_config('timezone','Europe/Paris',false)"),

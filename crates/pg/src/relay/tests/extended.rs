@@ -193,10 +193,40 @@ fn c5_an_unknown_name_goes_to_the_server_but_never_one_of_ours() {
     let ours = prepared(&mut d, "select c5b");
     d.client(&run("nobody")).sent(&run("nobody"));
     d.server(&[e("26000", "x"), z(b'I')].concat()).released();
-    d.client(&run(&ours)).sent(&run("canter_?"));
-    d.server(&[e("26000", "x"), z(b'I')].concat());
+    let nobodys = format!("canter_?{ours}");
+    let refused = |name: &str, words: &str| {
+        let words = words.replace('%', name);
+        [e("26000", &words), z(b'I')].concat()
+    };
+    d.to_client.clear();
+    // The words are about the name that the client gave.
+    d.client(&run(&ours)).sent(&run(&nobodys));
+    d.server(&refused(
+        &nobodys,
+        "prepared statement \"%\" does not exist",
+    ));
+    d.told(&refused(&ours, "prepared statement \"%\" does not exist"));
     d.client(&[describe('S', &ours), SYNC.to_vec()].concat());
-    d.sent(&[describe('S', "canter_?"), SYNC.to_vec()].concat());
+    d.sent(&[describe('S', &nobodys), SYNC.to_vec()].concat());
+}
+
+#[test]
+fn c5_errors_tell_a_statement_by_the_clients_name() {
+    let mut d = Driver::new(Cut::Whole);
+    let ours = prepared(&mut d, "select c5c, $1");
+    d.to_client.clear();
+    let refused = |name: &str| {
+        let words = format!("bind message supplies 0 parameters, but \"{name}\" requires 1");
+        [e("08P01", &words), z(b'I')].concat()
+    };
+    d.client(&run("s"))
+        .server(&refused(&ours))
+        .told(&refused("s"));
+    d.client(&run(""));
+    let words = "prepared statement \"canter_?\" does not exist";
+    d.server(&[e("26000", words), z(b'I')].concat());
+    let words = "unnamed prepared statement does not exist";
+    d.told(&[e("26000", words), z(b'I')].concat());
 }
 
 #[test]

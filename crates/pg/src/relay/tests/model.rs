@@ -132,6 +132,10 @@ impl Server {
                 return Ok(c("DEALLOCATE"));
             }
             "reset timezone" => return Ok(c("RESET")),
+            "reset timezone\n;SET \"timezone\" TO 'Europe/Paris'" => {
+                return Ok([c("RESET"), c("SET")].concat());
+            }
+            _ if text.starts_with("SET ") => return Ok(c("SET")),
             _ if text.starts_with("SELECT ") => return Ok(c("SELECT 0")),
             _ => {}
         }

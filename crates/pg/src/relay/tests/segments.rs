@@ -30,38 +30,61 @@ const BACK: &str = "SELECT CASE WHEN NOT EXISTS(SELECT 1 FROM pg_catalog.pg_sett
     WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) 'timezone' AND source OPERATOR(pg_catalog.=) 'session') \
     THEN pg_catalog.set_config('timezone','Europe/Paris',false) END";
 
+/// The steps by which the start-up values of `zoned` are put back, and their answers.
+fn back() -> (Vec<u8>, Vec<u8>) {
+    const NAME: &str = "canter_start";
+    let steps = [
+        close('S', NAME),
+        parse(NAME, "SET \"timezone\" TO 'Europe/Paris'"),
+        bind(NAME, NAME),
+        execute(NAME),
+        close('P', NAME),
+        close('S', NAME),
+    ];
+    let answers = [CLOSED, PARSED, BOUND, &c("SET"), CLOSED, CLOSED].concat();
+    (steps.concat(), answers)
+}
+
 #[test]
-fn d6_b3_a_reset_by_the_extended_protocol_goes_on_to_its_sync() {
+fn d6_b3_start_values_stand_behind_each_reset_of_a_segment() {
+    let (steps, answers) = back();
     for cut in CUTS {
-        for text in [
-            "RESET ALL",
-            "DISCARD ALL",
-            "RESET timezone",
-            "SET timezone TO DEFAULT",
-        ] {
+        for text in ["RESET ALL", "RESET timezone", "SET timezone TO DEFAULT"] {
             let mut d = zoned(cut);
-            let all = [run(text), SYNC.to_vec()].concat();
-            d.client(&all).sent(&all);
-            d.server(&[ran("RESET"), z(b'I')].concat());
-            assert_eq!(d.sql(), BACK, "{text}");
+            d.client(&[run(text), run("one"), SYNC.to_vec()].concat());
+            d.sent(&[&run(text), &steps, &run("one"), SYNC].concat());
+            d.server(&[ran("RESET"), answers.clone(), ran("ONE"), z(b'I')].concat());
+            d.told(&[ran("RESET"), ran("ONE"), z(b'I')].concat());
+            assert!(d.sql().starts_with("SELECT 's',"), "{text}");
+            // What is skipped is not put back.
+            let mut d = zoned(cut);
+            d.client(&[run("fail"), run(text), SYNC.to_vec()].concat());
+            d.sent(&[&run("fail"), &run(text), &steps, SYNC].concat());
+            let failed = [e("22012", "x"), z(b'I')].concat();
+            d.server(&failed).told(&failed);
         }
+        let mut d = zoned(cut);
+        let all = [run("DISCARD ALL"), SYNC.to_vec()].concat();
+        d.client(&all).sent(&all);
+        d.server(&[ran("DISCARD"), z(b'I')].concat());
+        assert_eq!(d.sql(), BACK);
     }
 }
 
 #[test]
-fn d6_b3_a_named_reset_goes_on_to_its_sync_and_what_follows_waits_for_the_start_values() {
+fn d6_b3_start_values_stand_behind_a_named_reset() {
+    let (steps, answers) = back();
     for cut in CUTS {
         let mut d = zoned(cut);
         d.client(&[parse("r", "RESET timezone"), SYNC.to_vec()].concat());
         let ours = server_name(&std::mem::take(&mut d.to_server));
         let prepared = [PARSED, &z(b'I')].concat();
         d.server(&prepared).told(&prepared).released();
-        let run = |name: &str| [bind("", name), execute(""), SYNC.to_vec()].concat();
-        d.client(&[run("r"), q("next")].concat()).sent(&run(&ours));
-        d.server(&[BOUND, &cz("RESET", b'I')].concat());
-        assert_eq!(d.sql(), BACK);
-        d.server(&[row(&["x"]), cz("SELECT 1", b'I')].concat());
-        assert!(d.to_server.ends_with(&q("next")));
+        let run = |name: &str| [bind("p", name), execute("p")].concat();
+        d.client(&[run("r"), SYNC.to_vec()].concat());
+        d.sent(&[&run(&ours), &steps, SYNC].concat());
+        d.server(&[BOUND, &c("RESET"), &answers, &z(b'I')].concat());
+        d.told(&[BOUND, &cz("RESET", b'I')].concat());
     }
 }
 
@@ -75,15 +98,18 @@ fn d6_a_reset_that_was_only_parsed_undoes_no_setting() {
         d.client(&parsed).sent(&parsed);
         d.server(&[PARSED, &z(b'T')].concat()).sent(b"").held();
         // Executed at last, it is undone at once, each time.
-        let bound = [bind("", ""), execute(""), SYNC.to_vec()].concat();
-        d.client(&bound).sent(&bound);
-        d.server(&[BOUND, &cz("RESET", b'T')].concat());
-        assert_eq!(d.sql(), BACK);
-        d.server(&[row(&["x"]), cz("SELECT 1", b'T')].concat());
-        // Our query took the unnamed statement of the server away.
-        d.client(&bound)
-            .sent(&[parse("", "RESET timezone"), bound.clone()].concat());
-        d.server(&[PARSED, BOUND, &cz("RESET", b'T')].concat());
+        let (steps, answers) = back();
+        let bound = [bind("", ""), execute("")].concat();
+        for _ in 0..2 {
+            d.client(&[&bound, SYNC].concat());
+            d.sent(&[&bound, &steps, SYNC].concat());
+            d.server(&[BOUND, &c("RESET"), &answers, &z(b'T')].concat());
+            d.sent(b"");
+        }
+        // Bound and not executed, it is not known what became of it.
+        d.client(&[bind("", ""), SYNC.to_vec()].concat());
+        d.to_server.clear();
+        d.server(&[BOUND, &z(b'T')].concat());
         assert_eq!(d.sql(), BACK);
     }
 }

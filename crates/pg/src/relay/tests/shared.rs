@@ -55,7 +55,9 @@ fn c5_a_name_of_ours_is_nobodys() {
         "CREATE TABLE t AS EXECUTE canter_1",
     ] {
         let mut d = Driver::new(Cut::Whole);
-        d.client(&q(text)).sent(&q("DEALLOCATE \"canter_?\""));
+        d.client(&q(text));
+        let sql = d.sql();
+        assert!(sql.starts_with("DEALLOCATE \"canter_?canter_"), "{sql}");
         let refused = [e("26000", "x"), z(b'I')].concat();
         d.server(&refused).told(&refused).released();
     }
@@ -189,7 +191,7 @@ fn c1_a_statement_is_read_anew_once_for_each_change_of_settings() {
 
 #[test]
 fn c5_a_name_of_ours_is_nobodys_in_the_extended_protocol_too() {
-    const NOBODYS: &str = "DEALLOCATE \"canter_?\"";
+    const NOBODYS: &str = "DEALLOCATE \"canter_?canter_\"";
     let refused = |first: &[&[u8]]| [&first.concat()[..], &e("26000", "x"), &z(b'I')].concat();
     for text in [
         "EXECUTE canter_1('9')",
@@ -219,7 +221,8 @@ fn c5_a_name_of_ours_is_nobodys_in_the_extended_protocol_too() {
         } else {
             server_name(&d.to_server)
         };
-        d.sent(&[parse(&ours, text), parse("", NOBODYS), run("")].concat());
+        let nobodys = "DEALLOCATE \"canter_?canter_1\"";
+        d.sent(&[parse(&ours, text), parse("", nobodys), run("")].concat());
         let answer = refused(&[PARSED, BOUND]);
         d.server(&refused(&[PARSED, PARSED, BOUND])).told(&answer);
         d.released();

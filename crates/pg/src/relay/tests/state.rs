@@ -96,10 +96,18 @@ fn d4_a_local_setting_is_nothing_to_ask_about() {
 fn d6_reset_gives_the_client_its_own_start_back() {
     for cut in CUTS {
         let mut d = Driver::with(cut, &[("timezone", "Europe/Paris")], false);
+        let put_back = "RESET timezone\n;SET \"timezone\" TO 'Europe/Paris'";
         d.client(&[q("RESET timezone"), q("select 1")].concat())
-            .sent(&q("RESET timezone"));
+            .sent(&[q(put_back), q("select 1")].concat());
+        d.server(&[c("RESET"), cz("SET", b'I'), cz("SELECT 1", b'I')].concat());
+        d.told(&[cz("RESET", b'I'), cz("SELECT 1", b'I')].concat());
+        assert!(d.sql().contains("current_setting('timezone',true)"));
+        // What forgets all for itself is undone behind it.
+        let mut d = Driver::with(cut, &[("timezone", "Europe/Paris")], false);
+        d.client(&[q("DISCARD ALL"), q("select 1")].concat())
+            .sent(&q("DISCARD ALL"));
         let reported = message(b'S', b"TimeZone\0UTC\0");
-        d.server(&[c("RESET"), reported.clone(), z(b'I')].concat());
+        d.server(&[c("DISCARD ALL"), reported.clone(), z(b'I')].concat());
         let sql = d.sql();
         let put_back = "pg_catalog.set_config('timezone','Europe/Paris',false)";
         assert!(sql.contains(put_back), "{sql}");
@@ -244,13 +252,19 @@ fn d2_a_custom_setting_that_is_empty_is_set() {
 fn d6_reset_gives_a_client_its_start_up_role_back() {
     for text in ["RESET ROLE", "DISCARD ALL"] {
         let mut d = Driver::with(Cut::Whole, &[("role", "web")], false);
-        d.client(&q(text)).sent(&q(text)).server(&cz(text, b'I'));
-        assert_eq!(
-            d.sql(),
-            "SELECT pg_catalog.set_config('role','web',false) \
-             WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none'"
-        );
-        d.server(&cz("SELECT 1", b'I')).held();
+        d.client(&q(text));
+        if text == "RESET ROLE" {
+            assert_eq!(d.sql(), "RESET ROLE\n;SET ROLE \"web\"");
+            d.server(&[c("RESET"), cz("SET", b'I')].concat());
+        } else {
+            d.sent(&q(text)).server(&cz(text, b'I'));
+            assert_eq!(
+                d.sql(),
+                "SELECT pg_catalog.set_config('role','web',false) \
+                 WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none'"
+            );
+            d.server(&cz("SELECT 1", b'I')).held();
+        }
         assert!(d.sql().contains("current_setting('role',true)"));
         probe(&mut d, &[&["s", "role", "web"]]);
         assert_eq!(d.relay.label().get("role"), Some("web"));
@@ -281,9 +295,9 @@ fn d7_settings_that_a_time_out_of_somebody_cancels_are_set_again() {
     assert!(d.relay.is_refused());
     // What a RESET took is put back in the end.
     let mut d = Driver::with(Cut::Whole, &[("timezone", "UTC")], false);
-    d.client(&q("RESET timezone"));
+    d.client(&q("DISCARD ALL"));
     d.to_server.clear();
-    d.server(&cz("RESET", b'I'));
+    d.server(&cz("DISCARD ALL", b'I'));
     let restores = std::mem::take(&mut d.to_server);
     d.server(&cancelled).sent(&restores);
 }
@@ -561,11 +575,11 @@ fn d6_statements_behind_a_reset_find_the_clients_own_start() {
             "/* é */ select 0; RESET timezone;",
             " select now(); nonsense",
         );
-        let put_back = " SELECT pg_catalog.set_config('timezone','Europe/Paris',false);";
+        let put_back = " SET \"timezone\" TO 'Europe/Paris';";
         d.client(&q(&format!("{head}{tail}")));
         d.sent(&q(&format!("{head}{put_back}{tail}")));
         let of = |value: &str| [message(b'T', b"\0\0"), row(&[value]), c("SELECT 1")].concat();
-        d.server(&[of("0"), c("RESET"), of("Europe/Paris"), of("now")].concat());
+        d.server(&[of("0"), c("RESET"), c("SET"), of("now")].concat());
         d.told(&[of("0"), c("RESET"), of("now")].concat());
         // Characters are counted, from 1.
         let sent = format!("{head}{put_back} select now(); ").chars().count() + 1;
