@@ -231,7 +231,7 @@ def test_hop_by_hop_headers_are_dropped_and_said_once(capfd):
     assert capfd.readouterr().err.count("header proxy-authenticate") == 1
 
 
-def test_start_response_takes_its_arguments_by_the_names_of_the_pep():
+def test_start_response_takes_keywords_as_wsgiref_and_gunicorn_call_them():
     def app(environ, start_response):
         start_response(status="200 OK", headers=TEXT)
         try:

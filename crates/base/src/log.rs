@@ -7,6 +7,7 @@
 use std::io::Stderr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::clock;
 
@@ -75,6 +76,9 @@ pub struct Settings {
     pub format: Format,
     /// Whether `Human` lines are coloured; only right when standard error is a terminal.
     pub colour: bool,
+    /// How long a line of which a part was taken may wait for the rest: none where an event loop logs. What is
+    /// longer than a pipe holds (64 KiB, pipe(7)) outruns any reader.
+    pub patience: Duration,
 }
 
 /// A fault may be logged before options are known.
@@ -82,6 +86,7 @@ const UNTIL_INIT: Settings = Settings {
     level: Level::Info,
     format: Format::Human,
     colour: false,
+    patience: Duration::ZERO,
 };
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
@@ -123,7 +128,7 @@ pub fn put(lines: &str) {
 fn send(lines: &str, settings: Settings, now: u64) {
     // A log that cannot be written is no reason to stop serving.
     let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
-    let sink = sink.get_or_insert_with(|| Sink::new(std::io::stderr()));
+    let sink = sink.get_or_insert_with(|| Sink::new(std::io::stderr(), settings.patience));
     sink.put(lines.as_bytes(), |dropped| {
         let mut line = String::with_capacity(160);
         let fields = [("lines", Value::from(dropped))];

@@ -105,6 +105,7 @@ fn start_log(resolved: &Resolved) {
         level: resolved.config.log_level,
         format: resolved.config.log_format,
         colour: io::stderr().is_terminal(),
+        patience: std::time::Duration::ZERO,
     });
     for notice in &resolved.notices {
         canter_base::info!(notice);

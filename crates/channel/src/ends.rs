@@ -214,7 +214,7 @@ pub enum Waking {
     Later,
 }
 
-/// The worker's end, split so that one thread can stand at the ring while others answer.
+/// The worker's end, split so that one thread can read the ring while others answer.
 pub struct WorkerEnd {
     /// Takes requests. One thread at a time.
     pub requests: Requests,

@@ -3,6 +3,8 @@
 //! is counted.
 //! Leaves how a line looks and where it goes to `canter_base::log`, and what is worth saying to the others.
 
+use std::time::Duration;
+
 use canter_base::log::{self, Format, Level, Settings, Value};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -36,6 +38,8 @@ pub(crate) fn start_log(form: &str, level: &str) -> PyResult<()> {
         level: level_of(level)?,
         format,
         colour: false,
+        // Of a thread that has let go of the interpreter: the end of a long traceback is what it is about.
+        patience: Duration::from_millis(200),
     });
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(crate) struct ThreadPool {
     /// interpreter, so more of them would only wait, too.
     starting: AtomicUsize,
     /// When the first of them was called, as in [`trace::now_us`].
-    stepping_since: AtomicU32,
+    starting_since: AtomicU32,
     /// One of the threads that run requests should park.
     one_too_many: AtomicBool,
     /// More threads run requests than there may be.
@@ -76,7 +76,7 @@ impl ThreadPool {
             least: least.clamp(1, most),
             idle_limit,
             starting: AtomicUsize::new(0),
-            stepping_since: AtomicU32::new(0),
+            starting_since: AtomicU32::new(0),
             one_too_many: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
@@ -173,7 +173,7 @@ impl ThreadPool {
 
     fn note_starting(&self) {
         if self.is_settled() {
-            self.stepping_since
+            self.starting_since
                 .store(trace::now_us(), Ordering::Relaxed);
         }
         self.starting.fetch_add(1, Ordering::AcqRel);
@@ -185,7 +185,7 @@ impl ThreadPool {
         if self.is_settled() {
             return 0;
         }
-        let since = self.stepping_since.load(Ordering::Relaxed);
+        let since = self.starting_since.load(Ordering::Relaxed);
         trace::now_us().wrapping_sub(since)
     }
 

@@ -40,11 +40,37 @@ pub struct Watch {
     times: BTreeMap<PathBuf, SystemTime>,
 }
 
+/// The same path as the system's events name it. The last part of a file's stays, as it may be a link that is led
+/// elsewhere (a mounted `ConfigMap`).
+fn canonical(path: &Path) -> PathBuf {
+    let whole = || std::fs::canonicalize(path);
+    let by_folder = || {
+        Some(
+            std::fs::canonicalize(path.parent()?)
+                .ok()?
+                .join(path.file_name()?),
+        )
+    };
+    let found = if path.is_dir() {
+        whole().ok()
+    } else {
+        by_folder()
+    };
+    found.unwrap_or_else(|| path.to_owned())
+}
+
+/// Hidden, as editors' swap files are; `..data`, by which Kubernetes renews a folder, is not meant.
+fn is_scratch(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(b".") && !name.starts_with(b"..")
+}
+
 impl Watch {
     /// Watches source in the directories `roots` and below them, and `files`, where a directory stands for
     /// every file in it and below.
     pub fn new(roots: Vec<PathBuf>, files: Vec<PathBuf>) -> Self {
         let flags = CreateFlags::NONBLOCK | CreateFlags::CLOEXEC;
+        let files = files.iter().map(|file| canonical(file)).collect();
         let mut watch = Self {
             inotify: inotify::init(flags).ok(),
             directories: HashMap::new(),
@@ -165,7 +191,11 @@ impl Watch {
     }
 
     fn counts(&self, path: &Path) -> bool {
-        is_source(path) || self.files.iter().any(|file| path.starts_with(file))
+        is_source(path)
+            || self
+                .files
+                .iter()
+                .any(|file| path == file || path.starts_with(file) && !is_scratch(path))
     }
 
     /// The time of each file that counts.
@@ -311,6 +341,18 @@ mod tests {
         watch.add(vec![place.0.clone()]);
         assert!(watch.as_fd().is_none());
         changes_are_seen(watch, &place.0);
+    }
+
+    #[test]
+    fn a_folder_that_is_named_through_a_link_is_watched_but_for_hidden_files() {
+        let place = Place::new("linked");
+        fs::create_dir(place.0.join("data")).unwrap();
+        std::os::unix::fs::symlink(place.0.join("data"), place.0.join("link")).unwrap();
+        let mut watch = Watch::new(vec![place.0.clone()], vec![place.0.join("link")]);
+        fs::write(place.0.join("data/.rates.csv.swp"), "1").unwrap();
+        assert_eq!(watch.changed(), None);
+        fs::write(place.0.join("data/rates.csv"), "1").unwrap();
+        assert_eq!(next(&mut watch), Some(place.0.join("data/rates.csv")));
     }
 
     #[test]

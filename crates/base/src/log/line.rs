@@ -236,6 +236,7 @@ mod tests {
             level: Level::Info,
             format,
             colour: false,
+            patience: std::time::Duration::ZERO,
         };
         render(&mut out, settings, 0, Level::Warn, message, fields);
         out
@@ -317,6 +318,7 @@ mod tests {
             level: Level::Info,
             format: Format::Human,
             colour: true,
+            patience: std::time::Duration::ZERO,
         };
         render(
             &mut out,

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
@@ -36,16 +37,19 @@ pub(super) struct Sink<T> {
     dropped: u64,
     /// The last line was taken in part: the next begins on a line of its own.
     torn: bool,
+    /// How long the rest of a line that was taken in part may be waited for.
+    patience: Duration,
 }
 
 impl<T: AsFd> Sink<T> {
-    pub fn new(out: T) -> Self {
+    pub fn new(out: T, patience: Duration) -> Self {
         Self {
             file: identity(&out),
             way: way(&out),
             out,
             dropped: 0,
             torn: false,
+            patience,
         }
     }
 
@@ -80,9 +84,16 @@ impl<T: AsFd> Sink<T> {
             Way::Plain | Way::Socket => usize::MAX,
         };
         let mut rest = line;
+        let mut until = None;
         while !rest.is_empty() {
             let taken = self.piece(rest.get(..most).unwrap_or(rest));
             if taken == 0 {
+                let until = *until.get_or_insert_with(|| Instant::now() + self.patience);
+                let left = until.saturating_duration_since(Instant::now());
+                if rest.len() < line.len() && !left.is_zero() {
+                    self.wait_writable(left);
+                    continue;
+                }
                 self.torn = rest.len() < line.len();
                 return false;
             }
@@ -109,8 +120,14 @@ impl<T: AsFd> Sink<T> {
     }
 
     fn is_writable(&self) -> bool {
+        self.wait_writable(Duration::ZERO)
+    }
+
+    /// Whether it takes something, now or within `limit`.
+    fn wait_writable(&self, limit: Duration) -> bool {
         let mut fds = [PollFd::new(&self.out, PollFlags::OUT)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        let limit = Timespec::try_from(limit).unwrap_or_default();
+        poll(&mut fds, Some(&limit)).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -196,25 +213,40 @@ mod tests {
         let long = format!("{}\n", "y".repeat(2 * PIPE_BUF + 100));
         for line in ["a line\n", &long] {
             let (reader, writer) = rustix::pipe::pipe().unwrap();
-            checked(Sink::new(writer), File::from(reader), line);
+            checked(Sink::new(writer, Duration::ZERO), File::from(reader), line);
             let (reader, writer) = rustix::pipe::pipe().unwrap();
-            let mut sink = Sink::new(writer);
+            let mut sink = Sink::new(writer, Duration::ZERO);
             sink.way = Way::Asked;
             checked(sink, File::from(reader), line);
         }
     }
 
     #[test]
+    fn a_line_longer_than_a_pipe_is_waited_for_where_somebody_reads() {
+        let line = format!("{}\n", "y".repeat(300_000));
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut reader = File::from(reader);
+        let reading = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).map(|_| text)
+        });
+        let mut sink = Sink::new(writer, Duration::from_secs(60));
+        sink.put(line.as_bytes(), notice);
+        drop(sink);
+        assert_eq!(reading.join().unwrap().unwrap(), line);
+    }
+
+    #[test]
     fn a_socket_that_nobody_reads_holds_nobody_up() {
         let (reader, writer) = UnixStream::pair().unwrap();
         let reader = File::from(OwnedFd::from(reader));
-        checked(Sink::new(writer), reader, "a line\n");
+        checked(Sink::new(writer, Duration::ZERO), reader, "a line\n");
     }
 
     #[test]
     fn a_descriptor_that_is_led_elsewhere_is_followed() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let mut sink = Sink::new(writer);
+        let mut sink = Sink::new(writer, Duration::ZERO);
         sink.put(b"one\n", notice);
         let mut reader = File::from(reader);
         assert_eq!(read(&mut reader, 100), "one\n");
@@ -227,14 +259,14 @@ mod tests {
     #[test]
     fn a_file_takes_every_line_and_one_that_is_closed_costs_nothing() {
         let path = std::env::temp_dir().join(format!("canter-sink-{}", std::process::id()));
-        let mut sink = Sink::new(File::create(&path).unwrap());
+        let mut sink = Sink::new(File::create(&path).unwrap(), Duration::ZERO);
         sink.put(b"one\n", notice);
         sink.put(b"two\n", notice);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
         std::fs::remove_file(&path).unwrap();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         drop(reader);
-        let mut sink = Sink::new(writer);
+        let mut sink = Sink::new(writer, Duration::ZERO);
         sink.put(b"one\n", notice);
         assert_eq!(sink.dropped, 1);
     }

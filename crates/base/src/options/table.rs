@@ -349,11 +349,12 @@ options! {
         group: Limits, example: "16KiB", since: "0.1.0", gunicorn: ["limit_request_field_size"],
     }
 
-    /// Largest request line and header together
+    /// Largest header of a request, all its fields together
     ///
     /// A larger one is answered 431. This is memory that any stranger can make Canter hold for
     /// each connection, so raise it with care. At most `128KiB`; what the app gets of line and fields,
-    /// the path decoded beside the target, may be 256 KiB together, or the answer is 431, too.
+    /// the path decoded beside the target, may be 256 KiB together, or the answer is 431, too. Over
+    /// HTTP/2 a header is at most 16 KiB, whatever this says.
     limit_request_header: Size = "32KiB" {
         group: Limits, example: "64KiB", since: "0.1.0",
     }
