@@ -189,7 +189,7 @@ impl<'a> Supervisor<'a> {
             crew: Crew::new(plan.workers, limits),
             phase: Phase::Serving,
             fault: None,
-            watch: plan.reload.map(|(roots, files)| Watch::new(roots, files)),
+            watch: plan.reload.map(|(roots, files)| Watch::new(roots, &files)),
             changed: None,
             notify: plan.notify,
             announce: Some(0),

@@ -68,7 +68,7 @@ fn is_scratch(path: &Path) -> bool {
 impl Watch {
     /// Watches source in the directories `roots` and below them, and `files`, where a directory stands for
     /// every file in it and below.
-    pub fn new(roots: Vec<PathBuf>, files: Vec<PathBuf>) -> Self {
+    pub fn new(roots: Vec<PathBuf>, files: &[PathBuf]) -> Self {
         let flags = CreateFlags::NONBLOCK | CreateFlags::CLOEXEC;
         let files = files.iter().map(|file| canonical(file)).collect();
         let mut watch = Self {
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn changes_of_source_files_are_seen_by_events() {
         let place = Place::new("events");
-        let watch = Watch::new(vec![place.0.clone()], extra(&place));
+        let watch = Watch::new(vec![place.0.clone()], &extra(&place));
         assert!(watch.as_fd().is_some());
         changes_are_seen(watch, &place.0);
     }
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn changes_of_source_files_are_seen_by_looking() {
         let place = Place::new("looking");
-        let mut watch = Watch::new(vec![], extra(&place));
+        let mut watch = Watch::new(vec![], &extra(&place));
         watch.inotify = None;
         watch.add(vec![place.0.clone()]);
         assert!(watch.as_fd().is_none());
@@ -348,7 +348,7 @@ mod tests {
         let place = Place::new("linked");
         fs::create_dir(place.0.join("data")).unwrap();
         std::os::unix::fs::symlink(place.0.join("data"), place.0.join("link")).unwrap();
-        let mut watch = Watch::new(vec![place.0.clone()], vec![place.0.join("link")]);
+        let mut watch = Watch::new(vec![place.0.clone()], &[place.0.join("link")]);
         fs::write(place.0.join("data/.rates.csv.swp"), "1").unwrap();
         assert_eq!(watch.changed(), None);
         fs::write(place.0.join("data/rates.csv"), "1").unwrap();
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn files_in_a_new_directory_are_seen() {
         let place = Place::new("new");
-        let mut watch = Watch::new(vec![place.0.clone()], vec![]);
+        let mut watch = Watch::new(vec![place.0.clone()], &[]);
         fs::create_dir(place.0.join("more")).unwrap();
         assert_eq!(watch.changed(), None);
         fs::write(place.0.join("more/models.py"), "2").unwrap();
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn files_that_come_with_their_directory_are_seen() {
         let (place, other) = (Place::new("here"), Place::new("elsewhere"));
-        let mut watch = Watch::new(vec![place.0.clone()], vec![]);
+        let mut watch = Watch::new(vec![place.0.clone()], &[]);
         fs::rename(other.0.join("app"), place.0.join("moved")).unwrap();
         assert_eq!(watch.changed(), Some(place.0.join("moved/views.py")));
         assert_eq!(watch.changed(), None);
