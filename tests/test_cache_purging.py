@@ -4,6 +4,8 @@ of the same user. Leaves which pages are meant to ``test_cache_pages``.
 
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import canter
 import pytest
 from harness.control import Reins
-from harness.operated import PROGRAM
+from harness.operated import PROGRAM, refuses, until
 from harness.pages import is_hit
 from harness.server import Server
 
@@ -110,6 +112,41 @@ def app(environ, start_response):
             # One that gathers nothing says so.
             done = subprocess.run([PROGRAM, "top", both[0], "--once"], capture_output=True, text=True, timeout=60)
             assert done.returncode != 0 and "--insight=false" in done.stderr
+
+
+def test_p_a_view_purges_while_its_request_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs when the order to stop comes goes on to its end, and may need the server for it."""
+    for name in ("CANTER_SOCKET", "CANTER_CACHE_TOKEN", "CANTER_PURGE_SERVER"):
+        monkeypatch.delenv(name, raising=False)
+    source = """
+import os, time
+import canter
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/purge":
+        open("waits", "w").close()
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+        body, kept = str(canter.purge(everything=True, hard=True)).encode(), "no-store"
+    else:
+        body, kept = b"page", "public, max-age=600"
+    start_response("200 OK", [("Cache-Control", kept), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+    with tempfile.TemporaryDirectory() as runtime:
+        env = {"XDG_RUNTIME_DIR": runtime}
+        with Server(tmp_path, source, "--graceful-timeout", "60s", env=env) as server:
+            with server.client() as client:
+                client.get("/")
+                client.send(b"GET /purge HTTP/1.1\r\nHost: a\r\n\r\n")
+                until((tmp_path / "waits").exists)
+                server.signal(signal.SIGTERM)
+                until(lambda: refuses(socket.AF_INET, server.address), what="the end of accepting")
+                (tmp_path / "go").touch()
+                answer = client.response()
+                assert (answer.status, answer.body) == (200, b"1"), server.log
+            assert server.wait() == 0
 
 
 def test_p_an_app_whose_server_has_no_private_socket_purges_with_the_token(

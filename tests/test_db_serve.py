@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from harness.dbsite import facts, is_running, where
-from harness.operated import PATIENCE, PROGRAM, clean_env, run_canter, together, until
+from harness.operated import PATIENCE, PROGRAM, clean_env, refuses, run_canter, together, until
 from harness.pooler import url_of
 from harness.postgres import PASSWORD, Postgres, knows_tls
 from harness.raw import head
@@ -390,13 +391,42 @@ def test_other_programs_use_the_pool_of_the_site(
 ) -> None:
     import psycopg
 
-    socket = tmp_path / ".s.PGSQL.6432"
-    server = serve("--bind-postgres", f"unix:{socket}")
+    door = tmp_path / ".s.PGSQL.6432"
+    server = serve("--bind-postgres", f"unix:{door}")
     server.wait_log("for other programs")
     way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
     with psycopg.connect(**way) as connection:
         backend = connection.execute("SELECT pg_backend_pid()").fetchone()
     assert backend == (facts(server)["backend"],)
+
+
+def test_who_comes_while_the_pool_finishes_transactions_is_refused(
+    serve: Serve, database: str, tmp_path: Path
+) -> None:
+    """No process keeps a door open that nobody stands at, neither that of other programs nor the app's own."""
+    import psycopg
+
+    door = tmp_path / ".s.PGSQL.6432"
+    flags = ("--bind-postgres", f"unix:{door}", "--bind-postgres", "127.0.0.1:0")
+    server = serve(*flags, "--graceful-timeout", "60s")
+    line = server.wait_log(r"127\.0\.0\.1:\d+ for other programs")
+    port = int(line.partition("127.0.0.1:")[2].split()[0])
+    own = f"{facts(server)['host']}/.s.PGSQL.5432"
+    way = {"host": str(tmp_path), "port": 6432, "user": "site", "dbname": database}
+    doors: list[tuple[int, Any]] = [
+        (socket.AF_UNIX, str(door)),
+        (socket.AF_UNIX, own),
+        (socket.AF_INET, ("127.0.0.1", port)),
+    ]
+    assert not any(refuses(*address) for address in doors)
+    with psycopg.connect(**way) as connection:
+        connection.execute("SELECT 1")
+        server.signal(signal.SIGTERM)
+        for address in doors:
+            until(lambda: refuses(*address), what=f"{address} to be refused")
+        assert connection.execute("SELECT 2").fetchone() == (2,)
+        connection.commit()
+    assert server.wait() == 0
 
 
 def start_pool(tmp_path: Path, *flags: str, env: dict[str, str]) -> subprocess.Popen[str]:

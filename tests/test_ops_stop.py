@@ -7,7 +7,6 @@ on where a test does not set it.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -18,7 +17,17 @@ import time
 from pathlib import Path
 
 import pytest
-from harness.operated import PATIENCE, PROGRAM, Canter, clean_env, is_alive, together, until, waiting
+from harness.operated import (
+    PATIENCE,
+    PROGRAM,
+    Canter,
+    clean_env,
+    is_alive,
+    refuses,
+    together,
+    until,
+    waiting,
+)
 
 APP = """
 import os, time
@@ -99,12 +108,6 @@ def test_connections_that_come_just_after_the_order_are_still_served(tmp_path: P
         assert canter.wait(15) == 0
 
 
-def refuses(family: int, address: object) -> bool:
-    with socket.socket(family) as client:
-        client.settimeout(PATIENCE)
-        return client.connect_ex(address) == errno.ECONNREFUSED
-
-
 def test_after_the_grace_connections_are_refused_while_what_runs_is_finished(tmp_path: Path) -> None:
     """No system goes on completing connections that nobody would accept."""
     flags = ("-w", "1", "--graceful-timeout", "60s", "--admin-bind", "127.0.0.1:0")
@@ -126,6 +129,31 @@ def test_after_the_grace_connections_are_refused_while_what_runs_is_finished(tmp
             (tmp_path / "go").touch()
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert canter.wait(15) == 0
+
+
+def test_a_server_that_takes_the_path_of_one_that_stops_keeps_its_socket_file(tmp_path: Path) -> None:
+    flags = ("-w", "1", "--graceful-timeout", "60s")
+    bind = ("127.0.0.1:0", f"unix:{tmp_path}/s")
+    site = (socket.AF_UNIX, f"{tmp_path}/s")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    with Canter(tmp_path / "one", APP, *flags, bind=bind) as old:
+        old.wait_ready()
+        with old.connect() as client:
+            client.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+            until((tmp_path / "one" / "waits").exists)
+            old.signal(signal.SIGTERM)
+            until(lambda: refuses(*site), what="the path to be free")
+            with Canter(tmp_path / "two", APP, *flags, bind=bind) as new:
+                new.wait_ready()
+                (tmp_path / "one" / "go").touch()
+                assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+                assert old.wait(15) == 0
+                with socket.socket(socket.AF_UNIX) as late:
+                    late.settimeout(PATIENCE)
+                    late.connect(site[1])
+                    late.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_idle_connections_are_closed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ fixed time to let something happen: every wait has a condition and a deadline.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import os
 import re
@@ -45,6 +46,13 @@ def until(condition: Callable[[], T | None], seconds: float = PATIENCE, what: st
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what or condition}")
         time.sleep(0.005)
+
+
+def refuses(family: int, address: Any) -> bool:
+    """Whether the system refuses a connection there: nobody listens."""
+    with socket.socket(family) as client:
+        client.settimeout(PATIENCE)
+        return client.connect_ex(address) == errno.ECONNREFUSED
 
 
 def private_kilobytes(process: int) -> int:

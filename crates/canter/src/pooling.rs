@@ -55,7 +55,7 @@ pub struct Replicas {
 
 /// The door of our own workers.
 struct Private {
-    listener: UnixListener,
+    listener: Cell<Option<UnixListener>>,
     path: PathBuf,
     _file: SocketFiles,
     _folder: Folder,
@@ -63,10 +63,10 @@ struct Private {
 
 /// A door for other programs.
 struct OpenDoor {
-    listener: OwnedFd,
+    /// Taken by the process that accepts there, as what follows is; a fork has copies of its own.
+    listener: Cell<Option<OwnedFd>>,
     reach: Reach,
     shown: String,
-    /// Taken by the process that accepts there; a fork has a copy of its own.
     access: Cell<Option<Access>>,
 }
 
@@ -151,18 +151,18 @@ impl Plan {
         self.settings.refresh = Some(refresh);
     }
 
-    /// Starts the pooler in this thread's local runtime; once in a process.
+    /// Starts the pooler in this thread's local runtime; once in a process, which keeps no other copy of
+    /// the sockets: they close when the pooler closes its doors.
     pub fn open(&self) -> io::Result<Pooler> {
         let pooler = Pooler::new(self.settings.clone());
         if let Some(target) = &self.target {
             set_default(&pooler, target, self.replicas.as_ref());
         }
-        if let Some(private) = &self.private {
-            pooler.open(Door::private_at(private.listener.try_clone()?)?)?;
+        if let Some(listener) = self.private.as_ref().and_then(|own| own.listener.take()) {
+            pooler.open(Door::private_at(listener)?)?;
         }
         for door in &self.doors {
-            let listener = door.listener.try_clone()?;
-            let Some(access) = door.access.take() else {
+            let (Some(listener), Some(access)) = (door.listener.take(), door.access.take()) else {
                 continue;
             };
             pooler.open(match door.reach {
@@ -173,9 +173,14 @@ impl Plan {
         Ok(pooler)
     }
 
-    /// Leaves the doors to the pooler that was opened there: they close when it closes them.
-    pub fn leave_doors(&mut self) {
-        self.doors.clear();
+    /// Closes this process's copies of the sockets.
+    pub fn close(&self) {
+        if let Some(private) = &self.private {
+            private.listener.take();
+        }
+        for door in &self.doors {
+            door.listener.take();
+        }
     }
 
     /// The socket that workers connect to.
@@ -435,7 +440,7 @@ fn open(addresses: &[Address], config: &Config) -> Result<(Vec<OpenDoor>, Socket
     let doors = listeners.into_iter().map(|(listener, shown)| {
         let reach = reach_of(&listener);
         OpenDoor {
-            listener,
+            listener: Cell::new(Some(listener)),
             reach,
             shown,
             access: Cell::default(),
@@ -470,7 +475,7 @@ fn private(config: &Config) -> Result<Option<Private>, Fault> {
     let sockets: Sockets = sockets::bind_postgres(&[Address::Unix(path.clone())], config)?;
     let (mut listeners, file) = sockets.into_parts();
     Ok(listeners.pop().map(|(listener, _)| Private {
-        listener: listener.into(),
+        listener: Cell::new(Some(listener.into())),
         path,
         _file: file,
         _folder: folder,

@@ -109,6 +109,11 @@ impl Listener {
         self.for_admin()
     }
 
+    /// Whether commands come here.
+    pub(crate) fn is_for_commands(&self) -> bool {
+        self.spoken.commands
+    }
+
     /// Speaks TLS here. Unix sockets are left as they are: who reaches them is on this machine.
     #[must_use]
     pub fn with_tls(mut self, tls: Option<Rc<Tls>>) -> Self {
@@ -226,9 +231,10 @@ fn start<A: App>(
         return serve(stream, Introduced::by_itself(peer, trusted), spoken, shared);
     }
     let (spoken, shared) = (spoken.clone(), Rc::clone(shared));
+    // It counts from here on, not from when its task has had a turn.
+    let place = shared.table.enter();
     tokio::task::spawn_local(async move {
         let limit = shared.settings.header_timeout;
-        let place = shared.table.enter();
         // A peer that is to speak for its client and does not is nobody's client.
         let Some(said) = introduction::receive(&stream, &place, limit).await else {
             return;

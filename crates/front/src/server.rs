@@ -198,10 +198,19 @@ impl<A: App> Server<A> {
     }
 
     /// Accepts those who have connected already and no more, closes idle connections, and waits until
-    /// the others are done.
+    /// the others are done. Meanwhile commands are still taken: a view that runs may purge pages.
     pub async fn stop(&mut self) {
         self.drain();
-        for (listener, task) in self.accepting.drain(..) {
+        self.finish(|listener| !listener.is_for_commands()).await;
+        self.finish(|_| true).await;
+    }
+
+    /// The same for some of the listeners.
+    async fn finish(&mut self, ends: impl Fn(&Listener) -> bool) {
+        for (listener, task) in self
+            .accepting
+            .extract_if(.., |(listener, _)| ends(listener))
+        {
             task.abort();
             let _ = task.await;
             // Nobody else holds it, now that its task has gone.
@@ -209,8 +218,11 @@ impl<A: App> Server<A> {
                 listener.finish(&self.shared);
             }
         }
-        tokio::time::sleep(LAST_LOOK).await;
         let table = &self.shared.table;
+        if table.is_empty() {
+            return;
+        }
+        tokio::time::sleep(LAST_LOOK).await;
         table.close_idle();
         std::future::poll_fn(|cx| {
             if table.is_empty() {

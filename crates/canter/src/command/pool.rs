@@ -67,7 +67,6 @@ pub fn run(resolved: &Resolved, reread: Reread) -> Result<Exit, Fault> {
             .open()
             .map_err(|error| Fault::internal(format!("cannot open the doors: {error}")))?;
         show(&plan, config);
-        plan.leave_doors();
         if let Some(target) = plan.target() {
             tokio::task::spawn_local(look_at(target.clone()));
         }

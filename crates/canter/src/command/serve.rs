@@ -88,6 +88,7 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
         loaded: &|loaded: &Loaded| tell_loaded(loaded, config),
         closing: &|| {
             admin.close();
+            pooling.iter().for_each(pooling::Plan::close);
             tls.iter().for_each(tls::Plan::close);
         },
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use canter_base::options::{Address, Config, Host};
 use canter_base::{Exit, Fault};
 use canter_sys::process;
+use rustix::fs::{Mode, OFlags, fstat, lstat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind as bind_to, getsockname, listen,
@@ -67,14 +68,36 @@ pub struct Sockets {
 
 /// Files of unix sockets, removed on drop.
 #[derive(Debug, Default)]
-pub struct SocketFiles(Vec<(PathBuf, u64)>);
+pub struct SocketFiles(Vec<SocketFile>);
+
+/// One of them. While the file is held the system gives its number to no other, also when another server
+/// has put its own in its place.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    held: OwnedFd,
+}
+
+impl SocketFile {
+    fn hold(path: PathBuf) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = rustix::fs::open(&path, flags, Mode::empty())?;
+        Ok(Self { path, held })
+    }
+
+    /// Whether the file at the path is still this one.
+    fn is_there(&self) -> io::Result<bool> {
+        let (held, found) = (fstat(&self.held)?, lstat(&self.path)?);
+        Ok((held.st_dev, held.st_ino) == (found.st_dev, found.st_ino))
+    }
+}
 
 impl Drop for SocketFiles {
     fn drop(&mut self) {
-        for (path, inode) in &self.0 {
+        for file in &self.0 {
             // Another server may have put its own there meanwhile.
-            if fs::symlink_metadata(path).is_ok_and(|meta| meta.ino() == *inode) {
-                let _ = fs::remove_file(path);
+            if file.is_there().unwrap_or(false) {
+                let _ = fs::remove_file(&file.path);
             }
         }
     }
@@ -377,8 +400,8 @@ fn bind_unix(
         other => by_system(other.into()),
     })?;
     let path = std::path::absolute(path).map_err(by_system)?;
-    let inode = fs::symlink_metadata(&path).map_err(by_system)?.ino();
-    sockets.files.0.push((path.clone(), inode));
+    let file = SocketFile::hold(path.clone()).map_err(by_system)?;
+    sockets.files.0.push(file);
     if let Some(mode) = mode {
         // Before `listen`: nobody gets in under the old mode.
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(by_system)?;
