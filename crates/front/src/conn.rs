@@ -5,7 +5,6 @@ mod act;
 mod admin;
 mod answer;
 mod asking;
-mod below;
 mod buffer;
 mod cached;
 mod doctor;
@@ -17,6 +16,7 @@ mod local;
 mod page;
 mod receive;
 mod send;
+mod tiers;
 mod watch;
 
 use std::cell::Cell;
@@ -37,12 +37,12 @@ use crate::h2::streams::Active;
 use crate::h2::{Multiplexed, PREFACE};
 use crate::insight::Learned;
 use crate::owner::Ends;
+use crate::quantum::{self, Quantum};
 use crate::scratch::with_scratch;
 use crate::server::Shared;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
-use crate::turns::{self, Turn};
 use buffer::Buffer;
 
 /// Bytes of room for a head, or for a path, that a connection keeps for its next request.
@@ -91,14 +91,14 @@ pub(crate) struct Arrival {
     /// It is one stream of an HTTP/2 connection.
     pub http2: bool,
     /// When such a stream may ask the app.
-    pub turn: Option<Rc<Active>>,
+    pub stream: Option<Rc<Active>>,
     /// Counts for the client as long as the connection lasts.
     pub _entrance: Option<Entrance>,
 }
 
 impl Arrival {
     /// The same for one stream of the connection.
-    pub fn of_stream(&self, turn: &Rc<Active>) -> Self {
+    pub fn of_stream(&self, stream: &Rc<Active>) -> Self {
         Self {
             peer: self.peer.clone(),
             peer_ip: self.peer_ip,
@@ -110,7 +110,7 @@ impl Arrival {
             ends: self.ends,
             own: self.own.clone(),
             http2: true,
-            turn: Some(Rc::clone(turn)),
+            stream: Some(Rc::clone(stream)),
             _entrance: None,
         }
     }
@@ -127,7 +127,7 @@ pub(crate) struct Conn<A: App> {
     sent: Cell<u64>,
     /// How fast the client takes a response, while it is slower than the app.
     flow: Cell<Option<Transfer>>,
-    turn: Turn,
+    quantum: Quantum,
     buffer: Buffer,
     decoder: HeadDecoder,
     head: Head,
@@ -163,7 +163,7 @@ impl<A: App> Conn<A> {
             accepted: Instant::now(),
             sent: Cell::new(0),
             flow: Cell::new(None),
-            turn: Turn::default(),
+            quantum: Quantum::default(),
             buffer: Buffer::default(),
             decoder: HeadDecoder::new(),
             head: Head::new(),
@@ -193,8 +193,8 @@ impl<A: App> Conn<A> {
         loop {
             match self.exchange().await {
                 Ok(After::Next) => {
-                    self.turn.spend(turns::REQUEST);
-                    self.turn.give_way(&self.shared.app).await;
+                    self.quantum.spend(quantum::REQUEST);
+                    self.quantum.yield_if_spent(&self.shared.app).await;
                 }
                 Ok(After::Close) => {
                     self.stream.shut_down_writing();

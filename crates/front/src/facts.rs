@@ -16,7 +16,7 @@ use crate::forwarded::Client;
 use crate::pages::{Passing, Visit};
 use crate::request::RequestId;
 use crate::traced::Traced;
-use crate::urgent::Turn;
+use crate::urgent::Urgency;
 
 /// Of one request, kept until its response is sent.
 pub(crate) struct Facts {
@@ -36,7 +36,7 @@ pub(crate) struct Facts {
     /// answer is judged.
     pub passing: Option<Passing>,
     /// What the page cache had to do with it.
-    pub cache_status: Option<Told>,
+    pub cache_status: Option<CacheNote>,
     /// Where its page was found, when not in memory.
     pub tier: Option<Tier>,
     pub started: Instant,
@@ -46,8 +46,8 @@ pub(crate) struct Facts {
     pub id: RequestId,
     /// The client's own connection is encrypted.
     pub https: bool,
-    /// When its turn is, where others wait.
-    pub turn: Turn,
+    /// Whether it goes ahead of others that wait.
+    pub urgency: Urgency,
     /// Where the links of its answer are remembered for those who ask for it next.
     pub hinted: Option<Box<[u8]>>,
     /// When the router in front gives up on it, where that is known.
@@ -72,7 +72,7 @@ pub(crate) struct Facts {
 
 /// What the page cache had to do with a request, as it is told.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
+pub(crate) struct CacheNote {
     /// The value of `Cache-Status`.
     pub text: Rc<str>,
     /// For the access log.

@@ -52,7 +52,7 @@ pub(crate) struct Words {
 
 /// What a trusted peer says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ForwardedClient {
     /// Who the client is.
     pub client: Client,
     /// It says in words that the client came by plain HTTP.
@@ -67,7 +67,7 @@ pub(crate) struct Told {
 ///
 /// Each proxy appends the address it was reached from, so with `hops` proxies of ours the client
 /// is the entry `hops` from the right; what stands further left anybody may have written.
-pub(crate) fn told(head: &Head, buf: &[u8], peer: &Client, words: Words) -> Told {
+pub(crate) fn told(head: &Head, buf: &[u8], peer: &Client, words: Words) -> ForwardedClient {
     let (address, scheme, host, port) = match words.header {
         ForwardedHeader::XForwarded => (
             hop(head, buf, KnownName::XForwardedFor, words).and_then(parse_address),
@@ -92,7 +92,7 @@ pub(crate) fn told(head: &Head, buf: &[u8], peer: &Client, words: Words) -> Told
         client.https = scheme.eq_ignore_ascii_case(b"https");
     }
     let text = |value: Cow<'_, [u8]>| String::from_utf8(value.into_owned()).ok();
-    Told {
+    ForwardedClient {
         by_http: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http")),
         client,
         host: host.and_then(text),
@@ -244,7 +244,7 @@ mod tests {
         (head, text)
     }
 
-    fn seen(fields: &str, header: ForwardedHeader, hops: usize) -> Told {
+    fn seen(fields: &str, header: ForwardedHeader, hops: usize) -> ForwardedClient {
         let (head, text) = decoded(fields);
         let peer = Client {
             address: "10.0.0.1".to_owned(),

@@ -24,11 +24,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 use crate::conn::Arrival;
+use crate::quantum;
 use crate::server::Shared;
 use crate::settings::LINGER_TIME;
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
-use crate::turns;
 use io::Wire;
 use streams::{Active, Streams};
 
@@ -111,7 +111,7 @@ impl<A: App> Multiplexed<A> {
         let is_cut = loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                    watch.spend(turns::REQUEST);
+                    watch.spend(quantum::REQUEST);
                     return Poll::Ready(Event::Accepted(accepted.map(|one| one.map(Box::new))));
                 }
                 if watch.gave_way() {

@@ -28,6 +28,7 @@ mod owner;
 mod pages;
 mod pipe;
 mod pipeline;
+mod quantum;
 mod request;
 mod scratch;
 mod secret;
@@ -39,7 +40,6 @@ mod stream;
 mod table;
 mod tls;
 mod traced;
-mod turns;
 mod unheard;
 mod urgent;
 

@@ -320,7 +320,7 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
         ends,
         own: Cell::new(None),
         http2: false,
-        turn: None,
+        stream: None,
         _entrance: entrance,
     };
     let conn = Conn::new(stream, arrival, Rc::clone(shared), &ahead);

@@ -3,14 +3,14 @@
 //! `canter_cache`, waiting for the app to `flight`, and sending to `conn::cached`.
 //!
 //! ```text
-//! turn ─▶ hit ─▶ sent                      (an old copy: and another is got in the background)
+//! decide ─▶ hit ─▶ sent                      (an old copy: and another is got in the background)
 //!      ├▶ fetch ─▶ flight ─▶ app ─▶ judge ─▶ keep ─▶ all who wait   (a rule covers the page)
 //!      └▶ app, as without a cache ─▶ judge ─▶ keep                  (plain HTTP)
 //! ```
 
-mod below;
 pub(crate) mod flight;
 mod forms;
+mod tiers;
 
 mod examine;
 mod outdated;
@@ -64,7 +64,7 @@ struct Inner {
     /// None until the app has said what it is: until then nothing is looked up or kept.
     site: RefCell<Option<Rc<Site>>>,
     store: RefCell<Store>,
-    below: OnceCell<below::Below>,
+    tiers: OnceCell<tiers::Tiers>,
     forms: forms::UnderWay,
     seed: Cell<u64>,
     /// `Cache-Status` of requests that passed by.
@@ -147,7 +147,7 @@ impl Lines for Sent {
 }
 
 /// What to do with a request.
-pub(crate) enum Turn {
+pub(crate) enum CacheAction {
     /// The cache has no part in it.
     Off,
     /// Ask the app as without a cache, and judge its answer.
@@ -191,7 +191,7 @@ impl Pages {
             rules: rules.collect(),
             site: RefCell::default(),
             store: RefCell::new(Store::new(limits)),
-            below: OnceCell::new(),
+            tiers: OnceCell::new(),
             forms: forms::UnderWay::default(),
             seed: Cell::new(crate::request::random()),
             words: passing::Words::default(),
@@ -216,26 +216,26 @@ impl Pages {
     }
 
     /// What to do with a request.
-    pub(crate) fn turn(&self, request: &Request<'_>) -> Turn {
+    pub(crate) fn decide(&self, request: &Request<'_>) -> CacheAction {
         let inner = &*self.0;
         if !inner.is_on {
-            return Turn::Off;
+            return CacheAction::Off;
         }
         let Some(site) = inner.site.borrow().clone().filter(|site| !site.debug) else {
-            return Turn::Off;
+            return CacheAction::Off;
         };
         let look = match shape::see(&inner.rules, &site, request) {
             Ok(Seen::Covered(look)) => *look,
-            Ok(Seen::Plain(_)) if !self.has_below() && self.has_nothing_for(request) => {
-                return Turn::Pass(self.passing(Forward::UriMiss));
+            Ok(Seen::Plain(_)) if !self.has_tiers() && self.has_nothing_for(request) => {
+                return CacheAction::Pass(self.passing(Forward::UriMiss));
             }
             Ok(Seen::Plain(plain)) => shape::plain(&site, request, &plain),
             Err(None) if request.head.method.is_unsafe() => {
                 let look = shape::url(&site, request);
-                return Turn::App(self.visit(request, look, Forward::Method, None));
+                return CacheAction::App(self.visit(request, look, Forward::Method, None));
             }
-            Err(None) => return Turn::Off,
-            Err(Some(reason)) => return Turn::Pass(Passing::around(reason)),
+            Err(None) => return CacheAction::Off,
+            Err(Some(reason)) => return CacheAction::Pass(Passing::around(reason)),
         };
         let now = now();
         let (found, lookup) = self.look_up(request, &look, now);
@@ -250,28 +250,30 @@ impl Pages {
                 if refresh && fills && store.claim_refresh(found.handle, now, until) {
                     drop(store);
                     let visit = self.visit(request, look, Forward::Stale, Some(found));
-                    return Turn::Refresh(page, ttl, visit);
+                    return CacheAction::Refresh(page, ttl, visit);
                 }
-                Turn::Hit(page, ttl)
+                CacheAction::Hit(page, ttl)
             }
             (Lookup::Validate(forward) | Lookup::Miss(forward), found) => {
                 let refused = is_covered.then(|| inner.store.borrow_mut().refused(&look.key, now));
                 match refused.flatten() {
-                    Some(reason) if !reason.may_pass() => Turn::Pass(Passing::around(reason)),
+                    Some(reason) if !reason.may_pass() => {
+                        CacheAction::Pass(Passing::around(reason))
+                    }
                     refused if is_covered => {
                         let mut visit = self.visit(request, look, forward, found);
                         visit.is_alone = refused.is_some();
-                        Turn::Fetch(visit)
+                        CacheAction::Fetch(visit)
                     }
                     _ if found.is_none() && !self.is_worth_a_look(&look) => {
-                        Turn::Pass(self.passing(forward))
+                        CacheAction::Pass(self.passing(forward))
                     }
-                    _ => Turn::App(self.visit(request, look, forward, found)),
+                    _ => CacheAction::App(self.visit(request, look, forward, found)),
                 }
             }
-            (Lookup::Bypass(reason), _) => Turn::Pass(Passing::around(reason)),
-            (Lookup::Unavailable, _) => Turn::Unavailable,
-            (Lookup::Hit { .. }, None) => Turn::Off,
+            (Lookup::Bypass(reason), _) => CacheAction::Pass(Passing::around(reason)),
+            (Lookup::Unavailable, _) => CacheAction::Unavailable,
+            (Lookup::Hit { .. }, None) => CacheAction::Off,
         }
     }
 
@@ -432,7 +434,7 @@ impl Pages {
         if stored {
             let covering = visit.look.covering.as_ref();
             let rule = covering.map_or(0, |covering| covering.rule.id);
-            self.keep_below(&whole, &life, rule, visit);
+            self.keep_in_tiers(&whole, &life, rule, visit);
         }
         let page = Page {
             entry: whole,
@@ -497,7 +499,7 @@ impl Pages {
         let handle = store.put(entry, life, rule, most, visit.mark).ok();
         drop(store);
         if handle.is_some() {
-            self.keep_below(&whole, &life, rule, visit);
+            self.keep_in_tiers(&whole, &life, rule, visit);
         }
         let page = Page {
             entry: whole,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use canter_http::Head;
 
-use crate::forwarded::{Client, Told};
+use crate::forwarded::{Client, ForwardedClient};
 use crate::guard::Guard;
 use crate::settings::Settings;
 use crate::steps;
@@ -39,7 +39,7 @@ pub(crate) struct Asked<'a> {
     /// Its address, where it is one that can be held against it.
     pub to_blame: Option<IpAddr>,
     /// What a trusted proxy says of it.
-    pub told: Option<&'a Told>,
+    pub told: Option<&'a ForwardedClient>,
     /// It came where everybody is sent to HTTPS.
     pub redirects: bool,
     /// Why requests would not be answered now; asked by few.

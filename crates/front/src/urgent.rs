@@ -6,24 +6,28 @@ use canter_http::Head;
 
 use crate::guard::{cookie, plain_path};
 
-/// When it is a request's turn.
+/// Whether a request goes ahead of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// In the order of arrival.
-    Usual,
+pub(crate) enum Urgency {
+    /// By what it costs, and among its like in the order of arrival.
+    Normal,
     /// Before all those.
     Urgent,
 }
 
 /// By whether one of the marks is on this request.
-pub(crate) fn turn(priorities: &[Priority], head: &Head, buf: &[u8]) -> Turn {
+pub(crate) fn urgency(priorities: &[Priority], head: &Head, buf: &[u8]) -> Urgency {
     let is_urgent = priorities.iter().any(|priority| match priority {
         Priority::Path(path) => plain_path(head, buf).starts_with(path.as_bytes()),
         Priority::Cookie(name) => {
             cookie(head, buf, name.as_bytes()).is_some_and(|value| !value.is_empty())
         }
     });
-    if is_urgent { Turn::Urgent } else { Turn::Usual }
+    if is_urgent {
+        Urgency::Urgent
+    } else {
+        Urgency::Normal
+    }
 }
 
 #[cfg(test)]
@@ -58,9 +62,9 @@ mod tests {
             let mut decoder = HeadDecoder::new();
             let progress = decoder.decode(&Limits::default(), request.as_bytes(), &mut head);
             assert_eq!(progress, Ok(Progress::Complete));
-            let found = turn(&marks, &head, request.as_bytes());
-            assert_eq!(found == Turn::Urgent, urgent, "{request}");
-            assert_eq!(turn(&[], &head, request.as_bytes()), Turn::Usual);
+            let found = urgency(&marks, &head, request.as_bytes());
+            assert_eq!(found == Urgency::Urgent, urgent, "{request}");
+            assert_eq!(urgency(&[], &head, request.as_bytes()), Urgency::Normal);
         }
     }
 }

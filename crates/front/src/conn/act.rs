@@ -25,9 +25,9 @@ thread_local! {
 }
 
 /// Status, and JSON.
-pub(super) type Told = (u16, String);
+pub(super) type JsonReply = (u16, String);
 
-pub(super) fn error(status: u16, what: &str) -> Told {
+pub(super) fn error(status: u16, what: &str) -> JsonReply {
     let mut text = "{\"error\":".to_owned();
     push_json_string(&mut text, what);
     text.push('}');
@@ -55,7 +55,12 @@ impl<A: App> Conn<A> {
     }
 
     /// Does it; None where there is no such thing.
-    pub(super) async fn act(&self, insight: &Insight, path: &[u8], query: &[u8]) -> Option<Told> {
+    pub(super) async fn act(
+        &self,
+        insight: &Insight,
+        path: &[u8],
+        query: &[u8],
+    ) -> Option<JsonReply> {
         Some(match path {
             b"/acknowledge" | b"/unacknowledge" => {
                 let Some(id) = word(query, "id") else {
@@ -90,14 +95,14 @@ impl<A: App> Conn<A> {
     }
 
     /// Purges pages.
-    pub(super) fn purge(&self, query: &[u8]) -> Told {
+    pub(super) fn purge(&self, query: &[u8]) -> JsonReply {
         match purge::run(&self.shared.settings.pages, query) {
             Ok(count) => (200, format!("{{\"purged\":{count}}}")),
             Err(what) => error(400, what),
         }
     }
 
-    async fn explain(&self, insight: &Insight, query: &[u8]) -> Told {
+    async fn explain(&self, insight: &Insight, query: &[u8]) -> JsonReply {
         let Some(id) = word(query, "id") else {
             return error(400, "which finding or statement? its name goes into `?id=`");
         };
@@ -123,11 +128,11 @@ impl<A: App> Conn<A> {
     }
 
     /// The settings of the app, as far as speed depends on them.
-    pub(super) async fn app_settings(&self) -> Told {
+    pub(super) async fn app_settings(&self) -> JsonReply {
         self.told("{\"ask\":\"settings\"}").await
     }
 
-    async fn told(&self, question: &str) -> Told {
+    async fn told(&self, question: &str) -> JsonReply {
         match self.ask(question).await {
             Some(text) => (200, text),
             None => error(

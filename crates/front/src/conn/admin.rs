@@ -147,7 +147,7 @@ impl Made {
         }
     }
 
-    fn told((status, text): super::act::Told) -> Self {
+    fn told((status, text): super::act::JsonReply) -> Self {
         Self {
             status,
             ..Self::new("application/json", text)

@@ -27,12 +27,12 @@ use crate::app::{App, Call};
 use crate::closing;
 use crate::coder::Coder;
 use crate::facts::{Facts, Line};
-use crate::forwarded::{Client, Told};
+use crate::forwarded::{Client, ForwardedClient};
 use crate::insight::server_timing;
 use crate::request::RequestId;
 use crate::steps::hints;
 use crate::table::Phase;
-use crate::urgent::Turn;
+use crate::urgent::Urgency;
 use crate::{pipeline, request, urgent};
 
 /// Where the time went, for browsers' tools; a field of the app's own stays beside it.
@@ -94,7 +94,7 @@ impl<A: App> Conn<A> {
             at,
             deadline,
             wanted_until,
-            urgent: facts.turn == Turn::Urgent,
+            urgent: facts.urgency == Urgency::Urgent,
             trace: facts.trace.clone(),
         };
         let call = self.shared.app.submit(submission);
@@ -106,7 +106,7 @@ impl<A: App> Conn<A> {
     async fn before_app(
         &mut self,
         facts: &mut Facts,
-        told: Option<&Told>,
+        told: Option<&ForwardedClient>,
         unread: bool,
     ) -> Option<Result<After, Stop>> {
         let (settings, buf) = (&self.shared.settings, self.buffer.filled());
@@ -130,14 +130,14 @@ impl<A: App> Conn<A> {
         }
         let is_https = client.https;
         self.remember(facts);
-        let turn = self.decide(facts, is_https).await?;
-        Some(self.take_turn(facts, turn).await)
+        let action = self.decide(facts, is_https).await?;
+        Some(self.perform(facts, action).await)
     }
 
     /// One of many streams with a body waits here until its connection may ask for more.
     async fn await_turn(&self, facts: &Facts) -> Result<(), Stop> {
-        if let Some(turn) = &self.arrival.turn
-            && !poll_fn(|cx| turn.poll_turn(cx)).await
+        if let Some(stream) = &self.arrival.stream
+            && !poll_fn(|cx| stream.poll_turn(cx)).await
         {
             self.log(facts, 499, 0);
             return Err(Stop::Gone);
@@ -181,7 +181,7 @@ impl<A: App> Conn<A> {
             id,
             https: client.https,
             hinted: None,
-            turn: urgent::turn(&self.shared.settings.priorities, &self.head, buf),
+            urgency: urgent::urgency(&self.shared.settings.priorities, &self.head, buf),
             router: routed.and_then(|age| self.router_deadline(age)),
             routed: routed.unwrap_or_default(),
             is_timed: self.is_timed(),

@@ -9,7 +9,7 @@ use canter_http::{Framing, KnownName, Method, Version};
 use super::Conn;
 use crate::app::App;
 use crate::facts::Facts;
-use crate::forwarded::{self, Client, Told, Words};
+use crate::forwarded::{self, Client, ForwardedClient, Words};
 use crate::request;
 use crate::traced::Traced;
 
@@ -20,13 +20,13 @@ impl<A: App> Conn<A> {
     }
 
     /// What a trusted proxy says of the request whose head is in `buf`.
-    pub(super) fn told_by_proxy(&self, buf: &[u8]) -> Option<Told> {
+    pub(super) fn told_by_proxy(&self, buf: &[u8]) -> Option<ForwardedClient> {
         let told = |words| forwarded::told(&self.head, buf, &self.arrival.peer, words);
         self.words().map(told)
     }
 
     /// Who asks: the peer, or whom a trusted proxy names.
-    pub(super) fn client<'c>(&'c self, told: Option<&'c Told>) -> &'c Client {
+    pub(super) fn client<'c>(&'c self, told: Option<&'c ForwardedClient>) -> &'c Client {
         told.map_or(&self.arrival.peer, |told| &told.client)
     }
 
@@ -35,7 +35,7 @@ impl<A: App> Conn<A> {
     pub(super) fn origin<'o>(
         &'o self,
         facts: &'o Facts,
-        told: Option<&'o Told>,
+        told: Option<&'o ForwardedClient>,
         conditions: &'o [(&'static [u8], Vec<u8>)],
     ) -> request::Origin<'o> {
         let settings = &self.shared.settings;

@@ -19,9 +19,9 @@ use super::local::APP_FAULT;
 use super::watch::Watch;
 use super::{After, Conn, Stop};
 use crate::app::App;
-use crate::facts::{Facts, Told};
+use crate::facts::{CacheNote, Facts};
 use crate::pages::flight::{Follower, Keeping, Outcome, body_of_file, go_on, start};
-use crate::pages::{Asking, Judged, Page, Passed, Request, Sent, Turn, Visit};
+use crate::pages::{Asking, CacheAction, Judged, Page, Passed, Request, Sent, Visit};
 use crate::request::RequestId;
 use crate::table::Phase;
 use crate::{request, urgent};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ONLY_STORED: &str = "there is no stored page, and only that was wanted";
 
 /// What comes instead of the app's answer, or with it.
-pub(super) enum Instead {
+pub(super) enum CacheInstead {
     /// This is sent.
     Page(Page, CacheStatus<'static>),
     /// Ask once more.
@@ -47,28 +47,28 @@ type Joined<C> = (Follower<C>, Option<Box<Visit>>);
 impl<A: App> Conn<A> {
     /// What the page cache does with the request whose head is in the buffer. `facts` gets what is
     /// needed when the app is asked.
-    pub(super) fn turn(&self, facts: &mut Facts, https: bool) -> Option<Turn> {
+    pub(super) fn cache_action(&self, facts: &mut Facts, https: bool) -> Option<CacheAction> {
         let pages = &self.shared.settings.pages;
-        let turn = self.with_request(facts, https, |request| pages.turn(request))?;
+        let action = self.with_request(facts, https, |request| pages.decide(request))?;
         // What passes by was not looked for.
-        if facts.trace.is_some() && !matches!(turn, Turn::Off | Turn::Pass(_)) {
+        if facts.trace.is_some() && !matches!(action, CacheAction::Off | CacheAction::Pass(_)) {
             facts.cached = facts.started.elapsed();
         }
-        match turn {
+        match action {
             // A stored page to confirm: the app is asked in our words.
-            Turn::App(visit) if visit.found.is_some() && self.head.method == Method::Get => {
-                Some(Turn::Fetch(visit))
+            CacheAction::App(visit) if visit.found.is_some() && self.head.method == Method::Get => {
+                Some(CacheAction::Fetch(visit))
             }
-            Turn::App(visit) => {
+            CacheAction::App(visit) => {
                 facts.visit = Some(visit);
                 None
             }
-            Turn::Pass(passing) => {
+            CacheAction::Pass(passing) => {
                 facts.passing = Some(passing);
                 None
             }
-            Turn::Off => None,
-            turn => Some(turn),
+            CacheAction::Off => None,
+            action => Some(action),
         }
     }
 
@@ -105,25 +105,29 @@ impl<A: App> Conn<A> {
     }
 
     /// Does it.
-    pub(super) async fn take_turn(&mut self, facts: &mut Facts, turn: Turn) -> Result<After, Stop> {
-        let kept = if let Turn::Hit(..) = turn {
+    pub(super) async fn perform(
+        &mut self,
+        facts: &mut Facts,
+        action: CacheAction,
+    ) -> Result<After, Stop> {
+        let kept = if let CacheAction::Hit(..) = action {
             Vec::new()
         } else {
             let buf = self.buffer.filled();
             buf.get(..self.head.length).unwrap_or_default().to_vec()
         };
         self.buffer.consume(self.head.length);
-        match turn {
-            Turn::Hit(page, ttl) => {
+        match action {
+            CacheAction::Hit(page, ttl) => {
                 let status = hit(ttl, facts);
                 self.send_page(facts, &page, status).await
             }
-            Turn::Refresh(page, ttl, visit) => {
+            CacheAction::Refresh(page, ttl, visit) => {
                 self.refresh(facts, *visit, &kept);
                 let status = hit(ttl, facts);
                 self.send_page(facts, &page, status).await
             }
-            Turn::Fetch(visit) => match visit.sent {
+            CacheAction::Fetch(visit) => match visit.sent {
                 Sent::Shaped(_) => self.fetch(facts, visit, &kept).await,
                 Sent::Whole(..) => {
                     let conditions = visit.conditions();
@@ -131,11 +135,13 @@ impl<A: App> Conn<A> {
                     self.ask_alone(facts, &kept, &conditions).await
                 }
             },
-            Turn::Unavailable => {
+            CacheAction::Unavailable => {
                 self.answer_locally(facts, 504, &[], ONLY_STORED, false)
                     .await
             }
-            Turn::Off | Turn::App(_) | Turn::Pass(_) => self.ask_alone(facts, &kept, &[]).await,
+            CacheAction::Off | CacheAction::App(_) | CacheAction::Pass(_) => {
+                self.ask_alone(facts, &kept, &[]).await
+            }
         }
     }
 
@@ -158,7 +164,7 @@ impl<A: App> Conn<A> {
     fn submit(&self, facts: &Facts, message: Vec<u8>) -> A::Call {
         let submission = self.submission(facts.trace.clone(), facts.started, message);
         self.shared.app.submit(Submission {
-            urgent: facts.turn == urgent::Turn::Urgent,
+            urgent: facts.urgency == urgent::Urgency::Urgent,
             ..submission
         })
     }
@@ -343,11 +349,11 @@ impl<A: App> Conn<A> {
         if let Answer::Head { message, .. } | Answer::File { message, .. } = &first {
             let is_whole = matches!(&first, Answer::Head { last: true, .. });
             match self.judged(facts, message, is_whole) {
-                Some(Instead::Page(page, status)) => {
+                Some(CacheInstead::Page(page, status)) => {
                     return self.send_page(facts, &page, status).await;
                 }
-                Some(Instead::Again) => return self.ask_again(facts, kept).await,
-                Some(Instead::Shared(keeping)) => {
+                Some(CacheInstead::Again) => return self.ask_again(facts, kept).await,
+                Some(CacheInstead::Shared(keeping)) => {
                     if let Answer::File { file, .. } = &first {
                         facts.cache_status = self.keep_file(message, file, keeping).await;
                         self.let_head_go();
@@ -364,7 +370,12 @@ impl<A: App> Conn<A> {
     }
 
     /// Keeps an answer whose body lies in a file, where it is not too large; what is told of it.
-    async fn keep_file(&self, message: &[u8], file: &OwnedFd, keeping: Keeping) -> Option<Told> {
+    async fn keep_file(
+        &self,
+        message: &[u8],
+        file: &OwnedFd,
+        keeping: Keeping,
+    ) -> Option<CacheNote> {
         let Keeping {
             visit,
             plan,
@@ -410,7 +421,12 @@ impl<A: App> Conn<A> {
     }
 
     /// What of the app's answer the cache has to say; None when it is sent as it is.
-    pub(super) fn judged(&self, facts: &mut Facts, message: &[u8], last: bool) -> Option<Instead> {
+    pub(super) fn judged(
+        &self,
+        facts: &mut Facts,
+        message: &[u8],
+        last: bool,
+    ) -> Option<CacheInstead> {
         if facts.visit.is_none() && facts.passing.is_none() {
             return None;
         }
@@ -431,10 +447,10 @@ impl<A: App> Conn<A> {
                 facts.cache_status = status_text(&status);
                 None
             }
-            Judged::Serve(page, status) => Some(Instead::Page(page, status)),
+            Judged::Serve(page, status) => Some(CacheInstead::Page(page, status)),
             Judged::Again => {
                 facts.visit = Some(visit);
-                Some(Instead::Again)
+                Some(CacheInstead::Again)
             }
             Judged::Keep(plan, status) if last => {
                 let body = message.get(response.body_at..).unwrap_or_default();
@@ -450,7 +466,7 @@ impl<A: App> Conn<A> {
                     stored: true,
                     ..status
                 };
-                Some(Instead::Shared(Keeping {
+                Some(CacheInstead::Shared(Keeping {
                     visit,
                     plan,
                     status,
@@ -520,14 +536,14 @@ fn hit(ttl: i64, facts: &Facts) -> CacheStatus<'static> {
 }
 
 /// None when there is nothing to tell.
-pub(super) fn status_text(status: &CacheStatus<'_>) -> Option<Told> {
+pub(super) fn status_text(status: &CacheStatus<'_>) -> Option<CacheNote> {
     if !status.hit && status.forward.is_none() {
         return None;
     }
     let mut text = String::with_capacity(48);
     // Writing to a String cannot fail.
     let _ = write!(text, "{status}");
-    Some(Told {
+    Some(CacheNote {
         text: text.into(),
         brief: status.into(),
     })

@@ -28,7 +28,7 @@ use crate::clock::unix_seconds;
 use crate::facts::Facts;
 
 /// What is sent in place of the app's answer.
-pub(super) enum Instead {
+pub(super) enum FileInstead {
     /// A file of the site: the app was asked before it was known which paths are those of files.
     Found(Answer),
     /// The file that the app points to.
@@ -244,7 +244,7 @@ impl<A: App> Conn<A> {
     }
 
     /// What is to be sent in place of the app's answer, if anything is.
-    pub(super) fn in_its_place(&self, facts: &Facts, message: &[u8]) -> Option<Instead> {
+    pub(super) fn in_its_place(&self, facts: &Facts, message: &[u8]) -> Option<FileInstead> {
         let files = &self.shared.settings.files;
         let pointers = files.pointers();
         if facts.early.is_none() && pointers.is_empty() {
@@ -255,7 +255,7 @@ impl<A: App> Conn<A> {
             && answer.facts.status == 404
             && let Some(found) = files.find(head, buf, facts.started)
         {
-            return Some(Instead::Found(found));
+            return Some(FileInstead::Found(found));
         }
         if pointers.is_empty() {
             return None;
@@ -267,7 +267,7 @@ impl<A: App> Conn<A> {
                 KnownName::XAccelRedirect => Some(pointers.accel(value)),
                 _ => None,
             })?;
-        Some(opened.map_or_else(Instead::Refused, Instead::Pointed))
+        Some(opened.map_or_else(FileInstead::Refused, FileInstead::Pointed))
     }
 
     /// Sends it. What the app has still to say is not waited for.
@@ -275,15 +275,15 @@ impl<A: App> Conn<A> {
         &mut self,
         facts: &Facts,
         message: &[u8],
-        instead: Instead,
+        instead: FileInstead,
     ) -> Result<After, Stop> {
         match instead {
-            Instead::Found(answer) => self.answer_file(facts, &answer, false).await,
-            Instead::Refused(why) => {
+            FileInstead::Found(answer) => self.answer_file(facts, &answer, false).await,
+            FileInstead::Refused(why) => {
                 let what = format!("the file that it points to cannot be sent: {why}");
                 self.app_fault(facts, &what).await
             }
-            Instead::Pointed(pointed) => {
+            FileInstead::Pointed(pointed) => {
                 let Ok(answer) = Response::read(message) else {
                     return self.app_fault(facts, APP_FAULT).await;
                 };

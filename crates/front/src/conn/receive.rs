@@ -15,10 +15,10 @@ use canter_sys::temp;
 use super::{Conn, Stop};
 use crate::app::App;
 use crate::facts::Facts;
+use crate::quantum;
 use crate::scratch::with_scratch;
 use crate::settings::LOOK;
 use crate::table::Phase;
-use crate::turns;
 
 /// What came instead of, or as, a head.
 pub(super) enum Received {
@@ -69,7 +69,7 @@ impl<A: App> Conn<A> {
             }
             let ready = self.stream.poll_read_ready(cx);
             if ready.is_pending() {
-                self.turn.waits();
+                self.quantum.reset();
             }
             ready.map_err(|_| Stop::Gone)
         })
@@ -226,7 +226,7 @@ impl<A: App> Conn<A> {
                 .await?;
             let left = announced.saturating_sub(store.len);
             promised.shrink(promised.bytes().saturating_sub(left));
-            self.turn.give_way(&self.shared.app).await;
+            self.quantum.yield_if_spent(&self.shared.app).await;
         }
         Ok(store.finish())
     }
@@ -258,7 +258,7 @@ impl<A: App> Conn<A> {
                 Ok(unframed) => unframed,
                 Err(reject) => return Some(Err(Refusal::Reject(reject))),
             };
-            self.turn.spend(count + unframed.pieces * turns::CHUNK);
+            self.quantum.spend(count + unframed.pieces * quantum::CHUNK);
             let data = scratch.get(..unframed.data).unwrap_or_default();
             if let Err(error) = store.push(data, settings) {
                 return Some(Err(Refusal::NoRoom(error)));
@@ -318,7 +318,7 @@ impl<A: App> Conn<A> {
         if count < most {
             self.stream.drained();
         }
-        self.turn.spend(count);
+        self.quantum.spend(count);
         let came = message.get(before..).unwrap_or_default();
         let came = came.get(..left).unwrap_or(came);
         if let Err(reject) = decoder.next(came) {

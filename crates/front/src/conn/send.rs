@@ -60,7 +60,7 @@ impl<A: App> Conn<A> {
         self.flow.set(Some(flow));
         let ready = self.stream.poll_write_ready(cx);
         if ready.is_pending() {
-            self.turn.waits();
+            self.quantum.reset();
         }
         ready.map_err(|_| Stop::Gone)
     }
@@ -76,7 +76,7 @@ impl<A: App> Conn<A> {
 
     fn count_sent(&self, count: usize) {
         self.sent.set(self.sent.get() + count as u64);
-        self.turn.spend(count);
+        self.quantum.spend(count);
     }
 
     /// Where the body of an answer begins whose head, of this length, is sent next: to be kept for
@@ -125,8 +125,8 @@ impl<A: App> Conn<A> {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut share = self.shared.memory.share();
-                    let turn = self.arrival.turn.as_ref();
-                    let may_hold = turn.is_none_or(|turn| turn.hold(bytes.len()));
+                    let stream = self.arrival.stream.as_ref();
+                    let may_hold = stream.is_none_or(|stream| stream.hold(bytes.len()));
                     if may_hold && share.grow(bytes.len() as u64) {
                         return self.send_all(first, second).await;
                     }
@@ -170,7 +170,7 @@ impl<A: App> Conn<A> {
 
     /// Pending where the others have their turn first.
     fn poll_give_way(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = self.turn.poll_give_way(cx);
+        let ready = self.quantum.poll_yield_if_spent(cx);
         if ready.is_pending() {
             self.shared.app.between_turns();
         }
@@ -216,7 +216,7 @@ impl<A: App> Conn<A> {
                 Ok(0) => return Ok(false),
                 Ok(count) => {
                     self.count_sent(count);
-                    self.turn.give_way(&self.shared.app).await;
+                    self.quantum.yield_if_spent(&self.shared.app).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(_) => return Err(Stop::Gone),

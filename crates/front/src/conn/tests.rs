@@ -118,7 +118,7 @@ fn arrival() -> Arrival {
         ends: None,
         own: std::cell::Cell::new(None),
         http2: true,
-        turn: None,
+        stream: None,
         _entrance: None,
     }
 }

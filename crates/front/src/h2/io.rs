@@ -15,9 +15,9 @@ use canter_shield::frames::{Budget, Frames, Glitch};
 use canter_shield::pace::{Pace, Transfer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::quantum::Quantum;
 use crate::settings::{LINGER_BYTES, LINGER_TIME};
 use crate::stream::Stream;
-use crate::turns::Turn;
 
 /// Bytes before a frame's payload (RFC 9113, section 4.1).
 const FRAME_HEAD: usize = 9;
@@ -43,7 +43,7 @@ pub(super) struct Watch {
     /// How fast the client takes what waits for it; None while nothing does.
     flow: Cell<Option<Transfer>>,
     glitch: Cell<Option<Glitch>>,
-    turn: Turn,
+    quantum: Quantum,
     /// The others were given their turn.
     gave_way: Cell<bool>,
 }
@@ -56,7 +56,7 @@ impl Watch {
 
     /// So much was done beside reading.
     pub fn spend(&self, bytes: usize) {
-        self.turn.spend(bytes);
+        self.quantum.spend(bytes);
     }
 
     /// Whether the connection has given way to others since this was asked.
@@ -222,7 +222,7 @@ impl Wire {
             came: Cell::new(0),
             outgoing: Cell::default(),
             glitch: Cell::new(None),
-            turn: Turn::default(),
+            quantum: Quantum::default(),
             gave_way: Cell::new(false),
         });
         let wire = Self {
@@ -247,7 +247,7 @@ impl AsyncRead for Wire {
             buf.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
-        if self.watch.turn.poll_give_way(cx).is_pending() {
+        if self.watch.quantum.poll_yield_if_spent(cx).is_pending() {
             self.watch.gave_way.set(true);
             return Poll::Pending;
         }
@@ -264,7 +264,7 @@ impl AsyncRead for Wire {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let ready = self.stream.poll_read_ready(cx);
                     if ready.is_pending() {
-                        self.watch.turn.waits();
+                        self.watch.quantum.reset();
                     }
                     ready!(ready)?;
                 }

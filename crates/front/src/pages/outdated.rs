@@ -1,5 +1,5 @@
 //! Owns what makes stored pages old before their time: purges, unsafe requests, and answers that are not
-//! what is stored. Leaves finding them to the store, and the tiers below memory to `below`.
+//! what is stored. Leaves finding them to the store, and the tiers below memory to `tiers`.
 
 use canter_cache::inputs::{cookies, normal_query};
 use canter_cache::key::UrlParts;
@@ -12,7 +12,7 @@ impl Pages {
     /// Purges; how many pages were meant. After a soft purge they are shown while others are
     /// fetched.
     pub fn purge(&self, purge: &Purge, soft: bool) -> usize {
-        self.purge_below(purge, soft);
+        self.purge_tiers(purge, soft);
         self.0.store.borrow_mut().purge(purge, soft)
     }
 
@@ -52,7 +52,7 @@ impl Pages {
             }
         };
         let invalidate = |purge: &Purge| {
-            self.purge_below(purge, false);
+            self.purge_tiers(purge, false);
             self.0.store.borrow_mut().invalidate(purge);
         };
         for (path, query) in invalid.urls {
@@ -116,7 +116,7 @@ impl Pages {
                 (false, false) => store.release_refresh(found.handle),
             }
         }
-        if reason.is_of_the_request() || !(is_covered || self.has_below()) {
+        if reason.is_of_the_request() || !(is_covered || self.has_tiers()) {
             return;
         }
         let seconds = if has_failed {

@@ -16,7 +16,7 @@ use canter_http::KnownName;
 
 use super::shape::Seen;
 use super::{Pages, Request, Visit, now, shape};
-use crate::facts::Told;
+use crate::facts::CacheNote;
 
 /// A request that passes by.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl Passing {
 /// What the answer to such a request comes to.
 pub(crate) enum Passed {
     /// It is for who asked; `Cache-Status` says why.
-    Private(Told),
+    Private(CacheNote),
     /// It may be one to keep: what would have been noted of its request.
     Visit(Box<Visit>),
 }
@@ -57,10 +57,10 @@ pub(crate) enum Passed {
 pub(super) struct Words(RefCell<Vec<Word>>);
 
 /// The text for a reason why the app was asked, and why its answer is not kept.
-type Word = ((Forward, Option<Reason>), Told);
+type Word = ((Forward, Option<Reason>), CacheNote);
 
 impl Words {
-    fn text(&self, forward: Forward, reason: Option<Reason>) -> Told {
+    fn text(&self, forward: Forward, reason: Option<Reason>) -> CacheNote {
         let mut known = self.0.borrow_mut();
         let found = known
             .iter()
@@ -72,7 +72,7 @@ impl Words {
                 detail: reason,
                 ..CacheStatus::default()
             };
-            let told = Told {
+            let told = CacheNote {
                 text: status.to_string().into(),
                 brief: (&status).into(),
             };

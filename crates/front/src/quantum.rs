@@ -19,9 +19,9 @@ pub(crate) const CHUNK: usize = 64;
 
 /// What a connection has done since it last waited.
 #[derive(Default)]
-pub(crate) struct Turn(Cell<u32>);
+pub(crate) struct Quantum(Cell<u32>);
 
-impl Turn {
+impl Quantum {
     /// So much was done.
     pub fn spend(&self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(MOST);
@@ -29,20 +29,20 @@ impl Turn {
     }
 
     /// The connection waits for its client: the others have their turn.
-    pub fn waits(&self) {
+    pub fn reset(&self) {
         self.0.set(0);
     }
 
     /// Whether it has done as much as it may.
-    pub fn is_over(&self) -> bool {
+    pub fn is_spent(&self) -> bool {
         self.0.get() >= MOST
     }
 
     /// Lets the others have theirs, once the turn is over: first those that are ready, then
     /// the system's news and the app's.
-    pub async fn give_way(&self, app: &impl App) {
-        if self.is_over() {
-            self.waits();
+    pub async fn yield_if_spent(&self, app: &impl App) {
+        if self.is_spent() {
+            self.reset();
             app.between_turns();
             tokio::task::yield_now().await;
         }
@@ -50,11 +50,11 @@ impl Turn {
 
     /// Pending where the turn is over; the task is woken when the others have had theirs. Whoever
     /// polls it tells the app.
-    pub fn poll_give_way(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.is_over() {
+    pub fn poll_yield_if_spent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_spent() {
             return Poll::Ready(());
         }
-        self.waits();
+        self.reset();
         // Not woken at once: the runtime would run it again before it asks the system for news.
         pin!(tokio::task::yield_now()).poll(cx)
     }

@@ -9,40 +9,45 @@ use super::Conn;
 use crate::app::App;
 use crate::facts::Facts;
 use crate::pages::flight::start;
-use crate::pages::{Turn, Visit};
+use crate::pages::{CacheAction, Visit};
 
 impl<A: App> Conn<A> {
     /// What the page cache does with the request whose head is in the buffer, tiers included.
-    pub(super) async fn decide(&self, facts: &mut Facts, https: bool) -> Option<Turn> {
-        let turn = self.turn(facts, https);
-        if self.shared.settings.pages.has_below() {
+    pub(super) async fn decide(&self, facts: &mut Facts, https: bool) -> Option<CacheAction> {
+        let action = self.cache_action(facts, https);
+        if self.shared.settings.pages.has_tiers() {
             // Boxed, so that requests without tiers do not make room for it.
-            return Box::pin(self.look_below(facts, turn, https)).await;
+            return Box::pin(self.look_in_tiers(facts, action, https)).await;
         }
-        turn
+        action
     }
 
     /// What to do with a request now that the tiers were asked.
-    async fn look_below(&self, facts: &mut Facts, turn: Option<Turn>, https: bool) -> Option<Turn> {
+    async fn look_in_tiers(
+        &self,
+        facts: &mut Facts,
+        action: Option<CacheAction>,
+        https: bool,
+    ) -> Option<CacheAction> {
         let pages = &self.shared.settings.pages;
-        let visit = match &turn {
-            Some(Turn::Fetch(visit)) => visit,
-            Some(_) => return turn,
+        let visit = match &action {
+            Some(CacheAction::Fetch(visit)) => visit,
+            Some(_) => return action,
             None => match &facts.visit {
                 Some(visit) => visit,
                 None => return None,
             },
         };
         let is_fetched = self.shared.flights.is_flying(visit.look.key.bytes());
-        if is_fetched || !pages.may_be_below(visit) {
-            return turn;
+        if is_fetched || !pages.may_be_in_tier(visit) {
+            return action;
         }
         let Some(tier) = pages.load(visit).await else {
-            return turn;
+            return action;
         };
         (facts.visit, facts.passing) = (None, None);
         facts.tier = Some(tier);
-        self.turn(facts, https)
+        self.cache_action(facts, https)
     }
 
     /// Gets another copy for the store, in the background: from below, where one is fresh, or from the
@@ -50,7 +55,7 @@ impl<A: App> Conn<A> {
     pub(super) fn start_refresh(&self, visit: Visit, submission: Submission) {
         let shared = Rc::clone(&self.shared);
         let pages = shared.settings.pages.clone();
-        if !pages.may_be_below(&visit) {
+        if !pages.may_be_in_tier(&visit) {
             let call = shared.app.submit(submission);
             drop(start(&shared.flights, pages, visit, call, true));
             return;

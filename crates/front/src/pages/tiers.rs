@@ -22,7 +22,7 @@ use crate::pages::shape::Look;
 type Waiting = oneshot::Sender<Option<Tier>>;
 
 /// The tiers below memory.
-pub(super) struct Below {
+pub(super) struct Tiers {
     folder: Option<Folder>,
     shared: Option<Shared>,
     /// Look-ups that are under way, and who waits for what comes of them.
@@ -45,45 +45,45 @@ impl Pages {
                 pages.purge_folder(purge);
             }
         };
-        let below = Below {
+        let tiers = Tiers {
             folder,
             shared: server.map(|server| Shared::start(server, apply)),
             under_way: RefCell::default(),
         };
         // There is one front, and it does this once.
-        let _ = self.0.below.set(below);
+        let _ = self.0.tiers.set(tiers);
         self
     }
 
     /// Whether there are tiers below memory.
-    pub(crate) fn has_below(&self) -> bool {
-        self.0.below.get().is_some()
+    pub(crate) fn has_tiers(&self) -> bool {
+        self.0.tiers.get().is_some()
     }
 
     fn purge_folder(&self, purge: &Purge) {
-        if let Some(folder) = self.0.below.get().and_then(|below| below.folder.as_ref()) {
+        if let Some(folder) = self.0.tiers.get().and_then(|tiers| tiers.folder.as_ref()) {
             folder.purge(purge, now());
         }
     }
 
     /// Lets a purge reach the folder and the other machines.
-    pub(super) fn purge_below(&self, purge: &Purge, soft: bool) {
+    pub(super) fn purge_tiers(&self, purge: &Purge, soft: bool) {
         self.purge_folder(purge);
-        if let Some(shared) = self.0.below.get().and_then(|below| below.shared.as_ref()) {
+        if let Some(shared) = self.0.tiers.get().and_then(|tiers| tiers.shared.as_ref()) {
             shared.purge(purge, soft);
         }
     }
 
     /// Lets the folder and the other machines have what they were told of, for so long at most.
     pub async fn finish(&self, limit: Duration) {
-        let Some(below) = self.0.below.get() else {
+        let Some(tiers) = self.0.tiers.get() else {
             return;
         };
         let over = Instant::now() + limit;
-        if let Some(shared) = &below.shared {
+        if let Some(shared) = &tiers.shared {
             shared.finish(limit).await;
         }
-        if let Some(folder) = &below.folder {
+        if let Some(folder) = &tiers.folder {
             folder
                 .finish(over.saturating_duration_since(Instant::now()))
                 .await;
@@ -92,19 +92,19 @@ impl Pages {
 
     /// Up to which purge of all machines is known; for what is about to be asked for.
     pub(super) fn position(&self) -> Option<canter_cache::shelf::Position> {
-        self.0.below.get()?.shared.as_ref()?.position()
+        self.0.tiers.get()?.shared.as_ref()?.position()
     }
 
     /// Hands an entry to the tiers.
-    pub(super) fn keep_below(&self, entry: &Arc<Entry>, life: &Life, rule: u32, visit: &Visit) {
-        let Some(below) = self.0.below.get() else {
+    pub(super) fn keep_in_tiers(&self, entry: &Arc<Entry>, life: &Life, rule: u32, visit: &Visit) {
+        let Some(tiers) = self.0.tiers.get() else {
             return;
         };
         let now = now();
-        if let Some(folder) = &below.folder {
+        if let Some(folder) = &tiers.folder {
             folder.keep(entry, life, rule, now);
         }
-        if let Some(shared) = &below.shared {
+        if let Some(shared) = &tiers.shared {
             shared.keep(entry, life, rule, visit.position, now);
         }
     }
@@ -112,11 +112,11 @@ impl Pages {
     /// Whether a tier is to be asked for a key at all.
     pub(super) fn is_worth_a_look(&self, look: &Look) -> bool {
         let refused = || self.0.store.borrow_mut().refused(&look.key, now());
-        self.has_below() && refused().is_none()
+        self.has_tiers() && refused().is_none()
     }
 
     /// Whether a page that is not in memory may be in a tier below it.
-    pub(crate) fn may_be_below(&self, visit: &Visit) -> bool {
+    pub(crate) fn may_be_in_tier(&self, visit: &Visit) -> bool {
         let is_aged = visit.found.as_ref().is_some_and(|found| found.life.aged);
         matches!(visit.method, Method::Get | Method::Head)
             && !is_aged
@@ -126,14 +126,14 @@ impl Pages {
     /// Gets into memory what the tiers have for a request; which of them had something. Whoever wants
     /// the same meanwhile waits for this one.
     pub(crate) async fn load(&self, visit: &Visit) -> Option<Tier> {
-        let below = self.0.below.get()?;
+        let tiers = self.0.tiers.get()?;
         let look = &visit.look;
         let key = look.key.bytes();
-        if let Some(told) = below.join(key) {
+        if let Some(told) = tiers.join(key) {
             return told.await.ok().flatten();
         }
-        let leaving = Leaving { below, key };
-        let found = self.search(below, look, visit).await;
+        let leaving = Leaving { tiers, key };
+        let found = self.search(tiers, look, visit).await;
         for waiting in leaving.others() {
             // Whoever waited may have left.
             let _ = waiting.send(found);
@@ -141,9 +141,9 @@ impl Pages {
         found
     }
 
-    async fn search(&self, below: &Below, look: &Look, visit: &Visit) -> Option<Tier> {
+    async fn search(&self, tiers: &Tiers, look: &Look, visit: &Visit) -> Option<Tier> {
         let mut found = None;
-        if let Some(folder) = &below.folder {
+        if let Some(folder) = &tiers.folder {
             for stored in folder.load(&look.key, now()).await {
                 if self.take_up(stored, look, visit) {
                     found = Some(Tier::Disk);
@@ -153,7 +153,7 @@ impl Pages {
                 return found;
             }
         }
-        if let Some(shared) = &below.shared
+        if let Some(shared) = &tiers.shared
             && let Some(stored) = shared.load(&look.key, &visit.sent, now()).await
             && self.take_up(stored, look, visit)
         {
@@ -185,16 +185,16 @@ impl Pages {
 
     /// What the tiers counted, for Prometheus.
     pub fn metrics(&self) -> String {
-        let Some(below) = self.0.below.get() else {
+        let Some(tiers) = self.0.tiers.get() else {
             return String::new();
         };
-        let folder = below.folder.as_ref().map(Folder::metrics);
-        let shared = below.shared.as_ref().map(Shared::metrics);
+        let folder = tiers.folder.as_ref().map(Folder::metrics);
+        let shared = tiers.shared.as_ref().map(Shared::metrics);
         [folder, shared].into_iter().flatten().collect()
     }
 }
 
-impl Below {
+impl Tiers {
     /// Waits with whoever looks for this already, or begins.
     fn join(&self, key: &[u8]) -> Option<oneshot::Receiver<Option<Tier>>> {
         let mut under_way = self.under_way.borrow_mut();
@@ -210,13 +210,13 @@ impl Below {
 
 /// A look-up that is under way, until it ends or is given up.
 struct Leaving<'a> {
-    below: &'a Below,
+    tiers: &'a Tiers,
     key: &'a [u8],
 }
 
 impl Leaving<'_> {
     fn others(&self) -> Vec<Waiting> {
-        let mut under_way = self.below.under_way.borrow_mut();
+        let mut under_way = self.tiers.under_way.borrow_mut();
         under_way.remove(self.key).unwrap_or_default()
     }
 }
