@@ -34,6 +34,10 @@ const UNSENT: u32 = 128 << 10;
 /// How long nothing more is said of connections that cannot be accepted: each that leaves lets one in.
 const BETWEEN_WORDS: Duration = Duration::from_secs(60);
 
+/// Connections that are still taken of those that wait when the front stops listening: as many as the
+/// system lets wait unless it is told otherwise (`net.core.somaxconn`, listen(2)).
+const MOST_WAITING: usize = 4096;
+
 /// How long to wait when the system does not give another connection, for want of descriptors most
 /// likely.
 const FAILING: Duration = Duration::from_millis(50);
@@ -42,7 +46,12 @@ const FAILING: Duration = Duration::from_millis(50);
 pub struct Listener {
     socket: Socket,
     spoken: Spoken,
+    /// The one that is accepted and waits for room.
+    waiting: Cell<Option<Came>>,
 }
+
+/// A connection, and the address it came from.
+type Came = (Stream, Option<SocketAddr>);
 
 /// What is spoken on a listening socket.
 #[derive(Clone, Default)]
@@ -85,6 +94,7 @@ impl Listener {
         Self {
             socket,
             spoken: Spoken::default(),
+            waiting: Cell::default(),
         }
     }
 
@@ -123,7 +133,7 @@ impl Listener {
         self
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    async fn accept(&self) -> io::Result<Came> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -138,7 +148,7 @@ impl Listener {
 
     /// The next one of the backlog, if there is one now. The system is asked, for what the runtime knows
     /// of the socket may be older.
-    fn accept_now(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    fn accept_now(&self) -> io::Result<Came> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match &self.socket {
             Socket::Tcp(listener) => {
@@ -157,8 +167,12 @@ impl Listener {
     /// Serves those who have connected already, and listens no more: what is left in the backlog then
     /// is reset by the system, unless another process holds the socket, too.
     pub(crate) fn finish<A: App>(self, shared: &Rc<Shared<A>>) {
-        while shared.table.has_room() {
-            match self.accept_now() {
+        // Those who are refused take no room, and more may be coming all the time.
+        for _ in 0..MOST_WAITING {
+            if !shared.table.has_room() {
+                return;
+            }
+            match self.waiting.take().map_or_else(|| self.accept_now(), Ok) {
                 Ok((stream, peer)) => start(stream, peer, &self.spoken, shared),
                 Err(error) if accept_error(&error) == AcceptError::Retry => {}
                 Err(_) => return,
@@ -180,11 +194,14 @@ impl Listener {
         let mut said: Option<Instant> = None;
         loop {
             match self.accept().await {
-                Ok((stream, peer)) => {
+                Ok(came) => {
                     // Beyond the limit one connection waits here, and the others in the system's
                     // backlog, until one has left.
+                    self.waiting.set(Some(came));
                     shared.room().await;
-                    start(stream, peer, &self.spoken, &shared);
+                    if let Some((stream, peer)) = self.waiting.take() {
+                        start(stream, peer, &self.spoken, &shared);
+                    }
                 }
                 Err(error) => {
                     let kind = accept_error(&error);

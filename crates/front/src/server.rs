@@ -207,6 +207,12 @@ impl<A: App> Server<A> {
 
     /// The same for some of the listeners.
     async fn finish(&mut self, ends: impl Fn(&Listener) -> bool) {
+        if !self.shared.table.has_room() {
+            // Those who wait for room get that of the idle ones, once these have left.
+            tokio::time::sleep(LAST_LOOK).await;
+            self.shared.table.close_idle();
+            tokio::time::sleep(LAST_LOOK).await;
+        }
         for (listener, task) in self
             .accepting
             .extract_if(.., |(listener, _)| ends(listener))

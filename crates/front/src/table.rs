@@ -72,6 +72,11 @@ impl Row {
         self.moved.set((first.or(Some(moved)), moved));
     }
 
+    /// Whether it waits for the first byte of a request.
+    pub fn is_idle(&self) -> bool {
+        self.phase.get() == Phase::Idle
+    }
+
     /// Whether its place is needed, so that it has to end at once.
     pub fn is_evicted(&self) -> bool {
         self.evicted.get()

@@ -64,10 +64,14 @@ impl<A: App> Conn<A> {
     /// Waits until there is something to read.
     pub(super) async fn readable(&self) -> Result<(), Stop> {
         std::future::poll_fn(|cx| {
-            if self.place.row.poll_expired(cx) {
-                return std::task::Poll::Ready(Err(Stop::Expired));
-            }
             let ready = self.stream.poll_read_ready(cx);
+            if self.place.row.poll_expired(cx) {
+                // Whoever has asked before the front closes the idle ones is not idle.
+                let has_asked = ready.is_ready() && self.place.row.is_idle();
+                if !(has_asked && self.shared.is_draining()) {
+                    return std::task::Poll::Ready(Err(Stop::Expired));
+                }
+            }
             if ready.is_pending() {
                 self.quantum.reset();
             }

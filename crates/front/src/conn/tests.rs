@@ -3,10 +3,10 @@
 //! Leaves what clients see to the black-box tests.
 
 mod allocations;
+mod ending;
 mod fairness;
 mod logged;
 
-use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -20,9 +20,7 @@ use super::*;
 use crate::app::Call;
 use crate::guard::GuardSettings;
 use crate::handshakes::HandshakeSettings;
-use crate::listener::Listener;
 use crate::pipe;
-use crate::server::Server;
 use crate::settings::Settings;
 
 /// Takes every request and answers none.
@@ -157,34 +155,6 @@ fn a_body_counts_as_long_as_its_request_waits() {
             assert_eq!(shared.memory.taken(), 3000, "{framing}");
         });
     }
-}
-
-#[test]
-fn who_has_connected_before_the_front_stops_listening_is_answered() {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let mut client = std::net::TcpStream::connect(address).unwrap();
-    client
-        .write_all(b"GET /-/live HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())
-        .unwrap();
-    runtime.block_on(async {
-        let settings = Settings {
-            health: true,
-            ..settings()
-        };
-        let listener = Listener::new(socket.into()).unwrap();
-        let mut server = Server::start(settings, vec![listener], Silent, None);
-        // Before its task has accepted anybody.
-        server.stop().await;
-    });
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(std::net::TcpStream::connect(address).is_err());
 }
 
 /// The first line of the answer to what the client sends, if there is one at once.
