@@ -38,6 +38,10 @@ const BETWEEN_WORDS: Duration = Duration::from_secs(60);
 /// system lets wait unless it is told otherwise (`net.core.somaxconn`, listen(2)).
 const MOST_WAITING: usize = 4096;
 
+/// Connections in a row that may have failed before they were accepted: beyond it, what fails is taken for
+/// the socket.
+const MOST_FAILED: usize = 64;
+
 /// How long to wait when the system does not give another connection, for want of descriptors most
 /// likely.
 const FAILING: Duration = Duration::from_millis(50);
@@ -172,11 +176,11 @@ impl Listener {
             if !shared.table.has_room() {
                 return;
             }
-            match self.waiting.take().map_or_else(|| self.accept_now(), Ok) {
-                Ok((stream, peer)) => start(stream, peer, &self.spoken, shared),
-                Err(error) if accept_error(&error) == AcceptError::Retry => {}
-                Err(_) => return,
-            }
+            let next = || past_failed(|| self.accept_now());
+            let Some((stream, peer)) = self.waiting.take().or_else(next) else {
+                return;
+            };
+            start(stream, peer, &self.spoken, shared);
         }
     }
 
@@ -223,6 +227,19 @@ impl Listener {
             }
         }
     }
+}
+
+/// The next connection, after those that failed before they were accepted; None where there is none now,
+/// or too many failed.
+fn past_failed<T>(mut accept: impl FnMut() -> io::Result<T>) -> Option<T> {
+    for _ in 0..MOST_FAILED {
+        match accept() {
+            Ok(came) => return Some(came),
+            Err(error) if accept_error(&error) == AcceptError::Retry => {}
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Lets the system find out who has gone without a word, such as a telephone that is out of reach: a
@@ -350,7 +367,34 @@ fn ip_of(peer: Option<SocketAddr>) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
+
+    #[test]
+    fn connections_that_failed_are_passed_over_but_not_without_end() {
+        let accepted = |failed: usize, error: Errno| {
+            let mut calls = 0;
+            let came = past_failed(|| {
+                calls += 1;
+                if calls <= failed {
+                    Err(error.into())
+                } else {
+                    Ok(())
+                }
+            });
+            (came.is_some(), calls)
+        };
+        for (failed, error, expected) in [
+            (0, Errno::CONNABORTED, (true, 1)),
+            (3, Errno::CONNABORTED, (true, 4)),
+            (usize::MAX, Errno::CONNABORTED, (false, MOST_FAILED)),
+            (1, Errno::AGAIN, (false, 1)),
+            (1, Errno::PERM, (false, 1)),
+        ] {
+            assert_eq!(accepted(failed, error), expected, "{failed} {error:?}");
+        }
+    }
 
     #[test]
     fn the_last_part_of_an_answer_does_not_wait_for_an_acknowledgement() {

@@ -148,7 +148,7 @@ fn reach(door: &Door, patience: Duration) -> io::Result<Box<dyn Socket>> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
     use std::thread;
 
     use super::*;
@@ -255,10 +255,15 @@ mod tests {
 
     #[test]
     fn the_next_address_is_asked_where_nobody_listens() {
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-        let closed = Door::Address(nobody.local_addr().unwrap());
-        drop(nobody);
-        let error = asked(std::slice::from_ref(&closed), SOON).unwrap_err();
+        // It has its port for as long as it is there, and does not listen.
+        let kind = (SocketType::STREAM, SocketFlags::CLOEXEC);
+        let nobody = rustix::net::socket_with(AddressFamily::INET, kind.0, kind.1, None).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        rustix::net::bind(&nobody, &any).unwrap();
+        let address = rustix::net::getsockname(&nobody).unwrap();
+        let closed = Door::Address(address.try_into().unwrap());
+        let patience = Duration::from_secs(60);
+        let error = asked(std::slice::from_ref(&closed), patience).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = Door::Address(listener.local_addr().unwrap());

@@ -60,7 +60,8 @@ pub enum AcceptError {
 }
 
 /// Sorts the errors of accept(2), which on Linux are also those that the network had for the new
-/// connection ("Error handling" there).
+/// connection ("Error handling" there). `EPERM` and `EOPNOTSUPP` may be of the socket, too, which a filter of
+/// system calls or its kind forbids to accept: each call would fail, at once.
 pub fn accept_error(error: &io::Error) -> AcceptError {
     match Errno::from_io_error(error) {
         Some(
@@ -75,8 +76,6 @@ pub fn accept_error(error: &io::Error) -> AcceptError {
             | Errno::NONET
             | Errno::NOPROTOOPT
             | Errno::NOTCONN
-            | Errno::OPNOTSUPP
-            | Errno::PERM
             | Errno::PROTO
             | Errno::TIMEDOUT,
         ) => AcceptError::Retry,
@@ -102,11 +101,9 @@ mod tests {
             (libc::EHOSTDOWN, AcceptError::Retry),
             (libc::ENONET, AcceptError::Retry),
             (libc::EHOSTUNREACH, AcceptError::Retry),
-            (libc::EOPNOTSUPP, AcceptError::Retry),
             (libc::ENETUNREACH, AcceptError::Retry),
             (libc::ECONNABORTED, AcceptError::Retry),
             (libc::EINTR, AcceptError::Retry),
-            (libc::EPERM, AcceptError::Retry),
             (libc::EMFILE, AcceptError::Exhausted),
             (libc::ENFILE, AcceptError::Exhausted),
             (libc::ENOBUFS, AcceptError::Exhausted),
@@ -114,6 +111,8 @@ mod tests {
             (libc::EAGAIN, AcceptError::Other),
             (libc::EBADF, AcceptError::Other),
             (libc::EINVAL, AcceptError::Other),
+            (libc::EOPNOTSUPP, AcceptError::Other),
+            (libc::EPERM, AcceptError::Other),
         ];
         for (number, expected) in rows {
             let error = io::Error::from_raw_os_error(number);

@@ -24,7 +24,7 @@ use tokio::time::{Interval, interval};
 use super::send::Streamed;
 use super::{After, Conn, Stop};
 use crate::app::{App, Call};
-use crate::facts::Facts;
+use crate::facts::{Facts, Line};
 use crate::forwarded::Client;
 use crate::guard::cookie;
 use crate::insight::Insight;
@@ -165,13 +165,24 @@ impl Made {
 impl<A: App> Conn<A> {
     /// Whether the request is for here.
     pub(super) fn is_for_admin(&self) -> bool {
-        if self.arrival.admin {
-            return true;
+        self.arrival.admin || self.shared.settings.insight.is_some() && self.names_admin()
+    }
+
+    /// Whether the path is the dashboard's, or below it.
+    fn names_admin(&self) -> bool {
+        let rest = self.head.path(self.buffer.filled()).strip_prefix(BELOW);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    }
+
+    /// What the access log says of the request. The token may stand in the query of what is asked of the
+    /// dashboard, also where insight is off: the log does not get it.
+    pub(super) fn line(&self, client: &Client) -> Line {
+        let (buf, http2) = (self.buffer.filled(), self.arrival.http2);
+        let mut line = Line::new(&self.head, buf, client, http2);
+        if self.arrival.admin || self.names_admin() {
+            line.leave_query_out();
         }
-        let path = self.head.path(self.buffer.filled());
-        let rest = path.strip_prefix(BELOW);
-        self.shared.settings.insight.is_some()
-            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        line
     }
 
     /// Whose request it is. The dashboard's own addresses are nobody's by accident; at the site's, the
@@ -261,14 +272,11 @@ impl<A: App> Conn<A> {
         is_own
     }
 
-    /// What must be known of such a request. The token may stand in its query, which the log does not
-    /// get; nor does it get what this user's own commands ask again and again.
+    /// What must be known of such a request. The log does not get what this user's own commands ask again
+    /// and again.
     fn facts_of_admin(&self, client: &Client) -> Facts {
         let mut facts = self.facts(client);
         facts.line = facts.line.filter(|_| !self.arrival.commands);
-        if let Some(line) = &mut facts.line {
-            line.leave_query_out();
-        }
         facts
     }
 

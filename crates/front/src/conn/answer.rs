@@ -26,7 +26,7 @@ use super::{After, Conn, Stop, cached, page};
 use crate::app::{App, Call};
 use crate::closing;
 use crate::coder::Coder;
-use crate::facts::{Facts, Line};
+use crate::facts::Facts;
 use crate::forwarded::{Client, ForwardedClient};
 use crate::insight::server_timing;
 use crate::request::RequestId;
@@ -190,11 +190,7 @@ impl<A: App> Conn<A> {
             same: Cell::new(None),
             trace: self.shared.settings.insight.as_ref().map(|_| Rc::default()),
             traced: self.traced(client),
-            line: self
-                .shared
-                .access
-                .as_ref()
-                .map(|_| Line::new(&self.head, buf, client, self.arrival.http2)),
+            line: self.shared.access.as_ref().map(|_| self.line(client)),
         }
     }
 

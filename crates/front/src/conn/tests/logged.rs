@@ -169,6 +169,17 @@ fn what_is_asked_of_the_dashboard_is_noted_without_its_token() {
     );
     let refused = "\"GET /-/canter/metrics HTTP/2.0\" 404 10";
     assert!(lines[1].ends_with(refused) && lines.len() == 2, "{text}");
+    // Where insight is off, the app is asked.
+    let logged = Logged::new(super::settings(), Silent);
+    logged.serve(&closing("/-/canter?token=secret"), 3);
+    logged.serve(&closing("/-/canters?token=other"), 3);
+    let text = logged.text();
+    let lines: Vec<&str> = text.lines().collect();
+    let left = ["/-/canter", "/-/canters?token=other"];
+    for (line, target) in lines.iter().zip(left) {
+        let end = format!("\"GET {target} HTTP/2.0\" 499 0");
+        assert!(line.ends_with(&end) && lines.len() == 2, "{text}");
+    }
 }
 
 /// Answers with a body of [`LENGTH`] bytes, in the way that the path says.
