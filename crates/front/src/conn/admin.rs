@@ -24,7 +24,7 @@ use tokio::time::{Interval, interval};
 use super::send::Streamed;
 use super::{After, Conn, Stop};
 use crate::app::{App, Call};
-use crate::facts::{Facts, Line};
+use crate::facts::Facts;
 use crate::forwarded::Client;
 use crate::guard::cookie;
 use crate::insight::Insight;
@@ -169,20 +169,9 @@ impl<A: App> Conn<A> {
     }
 
     /// Whether the path is the dashboard's, or below it.
-    fn names_admin(&self) -> bool {
+    pub(super) fn names_admin(&self) -> bool {
         let rest = self.head.path(self.buffer.filled()).strip_prefix(BELOW);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    }
-
-    /// What the access log says of the request. The token may stand in the query of what is asked of the
-    /// dashboard, also where insight is off: the log does not get it.
-    pub(super) fn line(&self, client: &Client) -> Line {
-        let (buf, http2) = (self.buffer.filled(), self.arrival.http2);
-        let mut line = Line::new(&self.head, buf, client, http2);
-        if self.arrival.admin || self.names_admin() {
-            line.leave_query_out();
-        }
-        line
     }
 
     /// Whose request it is. The dashboard's own addresses are nobody's by accident; at the site's, the

@@ -26,7 +26,7 @@ use super::{After, Conn, Stop, cached, page};
 use crate::app::{App, Call};
 use crate::closing;
 use crate::coder::Coder;
-use crate::facts::Facts;
+use crate::facts::{Facts, Line};
 use crate::forwarded::{Client, ForwardedClient};
 use crate::insight::server_timing;
 use crate::request::RequestId;
@@ -192,6 +192,17 @@ impl<A: App> Conn<A> {
             traced: self.traced(client),
             line: self.shared.access.as_ref().map(|_| self.line(client)),
         }
+    }
+
+    /// What the access log says of the request. The token may stand in the query of what is asked of the
+    /// dashboard, also where insight is off: the log does not get it.
+    fn line(&self, client: &Client) -> Line {
+        let (buf, http2) = (self.buffer.filled(), self.arrival.http2);
+        let mut line = Line::new(&self.head, buf, client, http2);
+        if self.arrival.admin || self.names_admin() {
+            line.leave_query_out();
+        }
+        line
     }
 
     /// Ends the message with the body, or with its length when it went to the file that comes back.
