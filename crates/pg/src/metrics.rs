@@ -135,10 +135,11 @@ const STATES: [State; 4] = [
 
 /// How often this went wrong.
 type Error = (&'static str, fn(&PoolStats) -> u64);
-const ERRORS: [Error; 3] = [
+const ERRORS: [Error; 4] = [
     ("wait_timeout", |pool| pool.wait_timeouts),
     ("connect", |pool| pool.connect_failures),
     ("server_found_dead", |pool| pool.found_dead),
+    ("server_unsettled", |pool| pool.unsettled),
 ];
 
 /// How long something took: name, help and where it is.

@@ -172,6 +172,11 @@ pub(crate) struct Relay {
     copy_in: bool,
     /// The end of that data was sent: the next `CommandComplete` is the COPY's.
     copy_ended: bool,
+    /// A `Sync` went ahead of the COPY under way: the server ignores it unless the COPY fails before
+    /// it was read.
+    syncs_ahead: bool,
+    /// That COPY failed: nobody knows how many `ReadyForQuery` are still to come.
+    doubt: bool,
     /// The client's messages wait until nothing is owed.
     barrier: bool,
     /// They wait for another server: this one forgets them.
@@ -279,6 +284,8 @@ impl Relay {
             skip: false,
             copy_in: false,
             copy_ended: false,
+            syncs_ahead: false,
+            doubt: false,
             barrier: false,
             spent: false,
             wants_room: false,
@@ -372,6 +379,12 @@ impl Relay {
     /// Whether the server owes nothing, neither to the client nor to us.
     pub(crate) fn is_settled(&self) -> bool {
         self.owed.is_empty() && self.from_server.left == 0
+    }
+
+    /// Whether the server may say more than is known: it can serve nobody else.
+    #[inline]
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt
     }
 
     /// Whether the client sent what is not answered yet, or only half of something.

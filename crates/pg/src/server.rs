@@ -14,7 +14,7 @@ use crate::cancel::Aim;
 use crate::pool::{Facts, Link};
 use crate::relay::{Known, Label, Params};
 use crate::stream::{Idle, Stream};
-use crate::wire::build;
+use crate::wire::{TxStatus, build};
 
 /// A server process that does not end after this keeps its connection no longer counted.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -59,6 +59,10 @@ impl Server {
 
 impl Link for Server {
     fn is_alive(&mut self) -> bool {
+        // What it was asked was not answered to the end.
+        if self.busy || self.known.status != TxStatus::Idle {
+            return false;
+        }
         match self.stream.idle() {
             Idle::Quiet => true,
             Idle::Talking => ask::is_harmless(self),

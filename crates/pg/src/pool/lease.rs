@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
+use canter_base::warn;
 use tokio::time::Instant;
 
 use super::host::Held;
@@ -131,6 +132,19 @@ impl<C: Connect> Lease<C> {
 
     /// The server cannot be used again.
     pub(crate) fn close(mut self) {
+        self.close_held();
+    }
+
+    /// It was to be given back, but something is still under way on it: whoever got it would read
+    /// another's answers. That is a fault of ours, and costs the server alone.
+    pub(crate) fn unsettled(mut self) {
+        let pid = self.held.as_ref().and_then(|held| held.server.pid());
+        let pid = pid.unwrap_or_default();
+        warn!(
+            "a server connection was closed and not given back: it was not through with its client",
+            server = pid
+        );
+        bump(&self.pool.counters.unsettled);
         self.close_held();
     }
 

@@ -195,6 +195,7 @@ impl<C: Connect> Pool<C> {
             connect_failures: counters.connect_failures.get(),
             closes: counters.closes.get(),
             found_dead: counters.found_dead.get(),
+            unsettled: counters.unsettled.get(),
             queries: counters.queries.get(),
             transactions: counters.transactions.get(),
             transaction_us: counters.transaction_us.get(),

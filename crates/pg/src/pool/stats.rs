@@ -71,6 +71,8 @@ pub(crate) struct Counters {
     pub(crate) closes: Cell<u64>,
     /// Idle servers found dead before they were handed out.
     pub(crate) found_dead: Cell<u64>,
+    /// Servers closed since something was under way on them when they were to be given back.
+    pub(crate) unsettled: Cell<u64>,
     pub(crate) queries: Cell<u64>,
     pub(crate) transactions: Cell<u64>,
     pub(crate) transaction_us: Cell<u64>,
@@ -163,6 +165,8 @@ pub struct PoolStats {
     pub closes: u64,
     /// Idle servers found dead before they were handed out.
     pub found_dead: u64,
+    /// Servers closed since something was under way on them when they were to be given back.
+    pub unsettled: u64,
     /// Queries answered.
     pub queries: u64,
     /// Transactions ended, statements outside of any included.

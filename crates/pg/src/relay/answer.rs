@@ -151,6 +151,10 @@ impl Relay {
         if discards && body.is_none() {
             return Ok(Way::Wait);
         }
+        if tag == b'C' {
+            // A COPY that was done has read all that went ahead of its end.
+            self.syncs_ahead = false;
+        }
         let visible = front.is_visible();
         if ends && tag != b'Z' && matches!(front, Owed::Execute | Owed::Deallocate(_)) {
             self.ended = self.ended.wrapping_add(1);
@@ -212,7 +216,8 @@ impl Relay {
     }
 
     fn copy_in_begins(&mut self, io: &mut Io<'_>) {
-        let ended = self.owed.ignore_syncs_in_copy();
+        let (ended, ahead) = self.owed.ignore_syncs_in_copy();
+        self.syncs_ahead |= ahead;
         self.copy_in = !ended;
         self.copy_ended = ended;
         if self.leaving {
@@ -275,7 +280,12 @@ impl Relay {
             self.takers.clear();
         }
         let done = self.owed.pop();
-        (self.copy_in, self.copy_ended) = (false, false);
+        (self.copy_in, self.copy_ended, self.syncs_ahead) = (false, false, false);
+        if self.doubt && self.owed.has_cycle() {
+            return Err(broken(
+                "a COPY failed with a Sync ahead, and whose this answer is, is not known",
+            ));
+        }
         match done {
             Some(Owed::Hidden(hidden)) => self.hidden_done(hidden, status, io)?,
             Some(Owed::HiddenSync) | None => {}
@@ -332,6 +342,8 @@ impl Relay {
         if error.is_fatal() {
             return Err(Broken(SqlError::decode(body)));
         }
+        // It may have failed before it read the `Sync` (a cancel, bad data), which is answered then.
+        self.doubt |= std::mem::take(&mut self.syncs_ahead);
         match self.owed.front() {
             None => return Err(Broken(SqlError::decode(body))),
             Some(Owed::Hidden(_)) => {

@@ -88,6 +88,7 @@ impl Relay {
         }
         self.reads_apart = false;
         self.attached = false;
+        (self.syncs_ahead, self.doubt) = (false, false);
         self.order = Order::Difference;
         if self.spent {
             (self.spent, self.barrier) = (false, false);
@@ -300,6 +301,9 @@ impl Relay {
         }
         if !self.is_settled() {
             return Leaving::Wait;
+        }
+        if self.doubt {
+            return Leaving::Close;
         }
         let Some(known) = io.known.as_deref_mut() else {
             return Leaving::Clean;

@@ -218,8 +218,9 @@ impl Queue {
     }
 
     /// The server went into COPY IN: it ignores every `Sync` up to the end of the data (B7).
-    /// Whether that end was already sent.
-    pub(super) fn ignore_syncs_in_copy(&mut self) -> bool {
+    /// Whether that end was already sent, and whether there were such `Sync`.
+    pub(super) fn ignore_syncs_in_copy(&mut self) -> (bool, bool) {
+        let before = self.0.len();
         let end = self.0.iter().position(|owed| matches!(owed, Owed::CopyEnd));
         let mut at = 0;
         self.0.retain(|owed| {
@@ -227,7 +228,7 @@ impl Queue {
             at += 1;
             !(inside && matches!(owed, Owed::Sync | Owed::HiddenSync))
         });
-        end.is_some()
+        (end.is_some(), self.0.len() < before)
     }
 
     /// The first end of COPY data has had its effect.

@@ -117,10 +117,15 @@ impl Session {
             self.client_out.clear();
             let is_spoilt = self.relay.is_spoilt();
             let failed = self.relay.take_refusal();
+            let owes_nothing = self.owes_nothing();
             let Some(Held { lease, .. }) = self.lease.take() else {
                 return Err(SqlError::error("08006", "the database server is gone"));
             };
             self.relay.detach();
+            if !owes_nothing {
+                lease.unsettled();
+                return Err(SqlError::error("08006", "the database server is gone"));
+            }
             match failed {
                 None => break lease,
                 Some(_) if is_spoilt => lease.close(),

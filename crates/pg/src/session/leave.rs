@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::buffer::Input;
 use super::pump::write;
 use super::{Activity, End, Session};
 use crate::relay::Leaving;
@@ -65,8 +66,11 @@ impl Session {
                 .unwrap_or_default(),
         };
         self.turn = None;
+        let owes_nothing = self.owes_nothing();
         if let Some(mut held) = self.lease.take() {
-            if clean {
+            if clean && !owes_nothing {
+                held.lease.unsettled();
+            } else if clean {
                 held.lease.busy = false;
                 held.lease.give_back();
             } else {
@@ -87,6 +91,8 @@ impl Session {
             let (relay, mut io) = self.relay();
             match relay.leave(&mut io) {
                 Leaving::Clean if self.shared.settings.reset_always && self.forget_all() => {}
+                // Half of a message may be out.
+                Leaving::Clean if !self.server_out.is_empty() => {}
                 Leaving::Clean => return true,
                 Leaving::Close => return false,
                 Leaving::Wait => {}
@@ -117,6 +123,10 @@ impl Session {
         let unread = std::mem::take(&mut self.client_out);
         self.clean(false).await;
         self.client_out = unread;
+        // A server that was lost meanwhile owes nothing to the next one's answers.
+        self.server_in = Input::default();
+        self.server_out.clear();
+        self.relay.rewind();
         let error = SqlError::error(
             "40001",
             "the transaction was rolled back at the end of the request it began in",

@@ -386,6 +386,10 @@ impl Session {
             return Ok(Did::Nothing);
         };
         if self.relay.is_refused() {
+            // What it had too many of is being closed.
+            if !self.owes_nothing() {
+                return Ok(Did::Nothing);
+            }
             // It would not have this client's settings, and is as it was before.
             if self.relay.is_spoilt() {
                 self.relay.take_refusal();
@@ -415,6 +419,8 @@ impl Session {
             return self.obey().map_or(Ok(Did::Nothing), Err);
         } else if self.relay.is_pinned(known) {
             held.lease.busy = false;
+            // What was answered is not to be sent again should it be gone when it is asked next.
+            held.taken = 0;
             held.lease.transaction_over();
             if self.gives_way() {
                 return Ok(Did::Work);
@@ -432,7 +438,26 @@ impl Session {
     }
 
     fn give_back(&mut self) {
-        self.put_away(Lease::give_back);
+        if self.relay.is_in_doubt() {
+            self.put_away(Lease::close);
+        } else if self.owes_nothing() {
+            self.put_away(Lease::give_back);
+        } else {
+            self.put_away(Lease::unsettled);
+        }
+    }
+
+    /// Whether nothing is under way between us and the server, so that another client can have it.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.relay.is_settled()
+            && !self.relay.is_in_doubt()
+            && self.server_in.is_empty()
+            && self.server_out.is_empty()
+            && !self.server_out.flushing
+            && self
+                .lease
+                .as_ref()
+                .is_none_or(|held| held.lease.known.status == TxStatus::Idle)
     }
 
     #[inline]

@@ -266,7 +266,8 @@ impl Session {
                 let settled = self.lease.as_ref().is_some_and(|held| {
                     self.relay.is_settled() && held.lease.known.status == TxStatus::Idle
                 });
-                self.run_again(Some(code), settled && self.server_in.is_empty());
+                let is_quiet = self.server_in.is_empty() && self.server_out.is_empty();
+                self.run_again(Some(code), settled && is_quiet);
             }
         }
     }

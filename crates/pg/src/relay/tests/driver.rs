@@ -45,6 +45,8 @@ pub(super) struct Driver {
     pub(super) leased: bool,
     /// How often a server was wanted, and given back.
     pub(super) leases: u32,
+    /// How often it was closed since nobody knew what it would say.
+    pub(super) closed: u32,
     pub(super) to_server: Vec<u8>,
     pub(super) to_client: Vec<u8>,
     pub(super) fatal: Option<SqlError>,
@@ -70,6 +72,7 @@ impl Driver {
             known,
             leased: false,
             leases: 0,
+            closed: 0,
             to_server: Vec::new(),
             to_client: Vec::new(),
             fatal: None,
@@ -150,6 +153,7 @@ impl Driver {
             }
             if self.leased && self.relay.may_release(&self.known) {
                 self.leased = false;
+                self.closed += u32::from(self.relay.is_in_doubt());
                 self.relay.detach();
             }
             return;

@@ -147,6 +147,41 @@ fn b7_copy_in_that_fails_ignores_the_rest_of_the_data() {
 }
 
 #[test]
+fn b7_a_server_whose_copy_failed_with_a_sync_ahead_serves_nobody_else() {
+    for cut in CUTS {
+        // PostgreSQL ignores a Sync that it reads in a COPY, and answers one that it reads after the
+        // error: which of the two this was, nobody sees.
+        let copy = [parse("", "copy t from stdin"), bind("", ""), execute("")].concat();
+        let data = message(b'd', b"bad\n");
+        let begun = [PARSED, BOUND, &message(b'G', b"\0\0\0")].concat();
+        let failed = [e("22P02", "x"), z(b'I')].concat();
+        let mut d = Driver::new(cut);
+        d.client(&[&q("copy t from stdin")[..], &data, SYNC].concat());
+        d.server(&message(b'G', b"\0\0\0"))
+            .server(&failed)
+            .released();
+        assert_eq!(d.closed, 1, "{cut:?}");
+        let mut d = Driver::new(cut);
+        let done = message(b'c', b"");
+        d.client(&[&copy[..], &data, SYNC, &done, SYNC].concat());
+        d.server(&begun).server(&failed).released();
+        assert_eq!(d.closed, 1, "{cut:?}");
+        // Nor is it known whose answers follow.
+        let mut d = Driver::new(cut);
+        let next = [&data[..], SYNC, &q("select 1")].concat();
+        d.client(&[&q("copy t from stdin")[..], &next].concat());
+        d.server(&message(b'G', b"\0\0\0")).server(&failed);
+        assert!(d.broken.is_some(), "{cut:?}");
+        // One that was done has read all of them.
+        let mut d = Driver::new(cut);
+        d.client(&[&copy[..], SYNC, &message(b'd', b"1\n"), &done, SYNC].concat());
+        d.server(&begun).server(&cz("COPY 1", b'I')).released();
+        d.client(&q("fail")).server(&failed).released();
+        assert_eq!(d.closed, 0, "{cut:?}");
+    }
+}
+
+#[test]
 fn b8_a_row_passes_in_pieces_without_being_gathered() {
     let mut d = Driver::new(Cut::Whole);
     d.client(&q("x"));
@@ -291,10 +326,15 @@ fn e1_e2_e3_whatever_a_client_left_is_ended_before_the_server_goes_back() {
         // It left before the server asked for data, with its Sync already there: that one is
         // ignored, whichever side ends it.
         let copy = [parse("", "copy t from stdin"), bind("", ""), execute("")].concat();
-        for (ahead, end) in [
-            (q("copy t from stdin"), fail.clone()),
-            ([&copy[..], SYNC].concat(), [&fail[..], SYNC].concat()),
-            (copy.clone(), [&fail[..], SYNC].concat()),
+        // A cancel may have come before it was read, which is not to be seen: the server is closed.
+        for (ahead, end, clean) in [
+            (q("copy t from stdin"), fail.clone(), Leaving::Clean),
+            (
+                [&copy[..], SYNC].concat(),
+                [&fail[..], SYNC].concat(),
+                Leaving::Close,
+            ),
+            (copy.clone(), [&fail[..], SYNC].concat(), Leaving::Close),
         ] {
             let mut d = Driver::new(cut);
             let is_query = ahead[0] == b'Q';
@@ -305,8 +345,10 @@ fn e1_e2_e3_whatever_a_client_left_is_ended_before_the_server_goes_back() {
                 d.server(&[PARSED, BOUND].concat());
             }
             d.server(&message(b'G', b"\0\0\0")).sent(&end);
-            d.server(&[e("57014", "x"), z(b'I')].concat());
-            assert_eq!(d.leave(), Leaving::Clean);
+            let (relay, mut io) = d.io();
+            let failed = [e("57014", "x"), z(b'I')].concat();
+            assert_eq!(relay.server_sent(&failed, &mut io), Ok(failed.len()));
+            assert_eq!(d.leave(), clean);
         }
 
         // Half a message went to the server: nothing can follow it.
