@@ -131,6 +131,36 @@ fn b7_copy_in_with_syncs_that_the_server_ignores() {
 }
 
 #[test]
+fn b7_a_sync_that_a_failed_copy_left_unread_is_answered_to_the_client() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let head = [
+            parse("", "copy t from stdin"),
+            bind("", ""),
+            execute(""),
+            SYNC.to_vec(),
+        ];
+        // A trigger before the statement raises: the Sync is no data.
+        let answer = [
+            PARSED,
+            BOUND,
+            &message(b'G', b"\0\0\0"),
+            &e("P0001", "x"),
+            &z(b'I'),
+        ]
+        .concat();
+        d.client(&head.concat()).sent(&head.concat());
+        d.server(&answer).told(&answer).released();
+        assert!(d.broken.is_none());
+        // It was read as data, and the client sends another.
+        let failed = &answer[..answer.len() - z(b'I').len()];
+        d.client(&head.concat());
+        d.server(failed).told(failed).held();
+        d.client(SYNC).server(&z(b'I')).told(&z(b'I')).released();
+    }
+}
+
+#[test]
 fn b7_copy_in_that_fails_ignores_the_rest_of_the_data() {
     for cut in CUTS {
         let mut d = Driver::new(cut);
