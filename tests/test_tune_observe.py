@@ -113,7 +113,7 @@ def test_b7_too_many_workers_are_told_with_what_they_cost_and_without_them_there
     advice = about(told)
     assert advice.keys() == {"workers"}, told
     assert advice["workers"]["change"] == "`--workers 1`"
-    assert re.match(r"3 workers use 0\.\d\d cores together at their busiest \([\d.,]+ requests a second\); 1 would be ",
+    assert re.match(r"3 workers use at most 0\.\d\d cores together at their busiest \([\d.,]+ requests a second\); 1 would be ",
                     advice["workers"]["why"]), advice  # fmt: skip
     saves = advice["workers"]["saves_bytes"]
     assert re.search(r"; saves about [\d.]+ MB\.$", text, re.MULTILINE), text

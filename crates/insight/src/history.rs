@@ -150,6 +150,14 @@ impl History {
         }
     }
 
+    /// The most requests of a fine step, and the most of each gauge.
+    pub fn busiest(&self) -> (u32, Gauges) {
+        let nothing = (0, Gauges::default());
+        self.points(false).fold(nothing, |(requests, gauges), one| {
+            (requests.max(one.requests), most(gauges, one.gauges))
+        })
+    }
+
     /// The fine steps or the coarse ones, oldest first.
     pub fn points(&self, coarse: bool) -> impl DoubleEndedIterator<Item = &Point> {
         self.points[usize::from(coarse)].iter()

@@ -155,6 +155,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::STEPS_S;
     use crate::site::Site;
 
     #[test]
@@ -191,5 +192,27 @@ mod tests {
         let numbers =
             r#""threads":{"now":4,"most":40,"each_kb":10240,"needed_kb":552960,"fit":18}"#;
         assert!(told(&live)[0].contains(numbers));
+    }
+
+    #[test]
+    fn b7_the_busiest_seconds_are_told_for_longer_than_the_chart_shows() {
+        let (mut site, mut live) = (Site::new(), Live::default());
+        let one = crate::Observation {
+            method: "GET",
+            ..Default::default()
+        };
+        for _ in 0..30 {
+            site.observe(1, &one);
+        }
+        (live.gauges.queued, live.gauges.running) = (7, 4);
+        site.tick(STEPS_S[0], live.gauges);
+        live.gauges = Gauges::default();
+        // An hour.
+        for step in 2..720 {
+            site.tick(step * STEPS_S[0], live.gauges);
+        }
+        let text = snapshot::snapshot(&site, &live);
+        let busiest = r#""busiest":{"step_s":5,"requests":30,"queued":7,"running":4}"#;
+        assert!(text.contains(busiest), "{text}");
     }
 }

@@ -60,7 +60,7 @@ pub struct Observed {
     pub cpu: f64,
     /// Requests a second in the busiest seconds that the server remembers, of the last two hours.
     pub busiest: f64,
-    /// Cores that all workers need for so many.
+    /// Cores that all workers need for so many; at most, where few requests came while it was looked.
     pub needed: f64,
     /// Bytes of all processes.
     pub memory: u64,
@@ -94,15 +94,15 @@ pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
             .map(|(_, threads, _)| threads.saturating_sub(1))
             .max()
             .unwrap_or(0),
-        running: peak("/now/running").max(in_history(&last.told, 10)),
-        queued: peak("/now/queued").max(in_history(&last.told, 9)),
+        running: peak("/now/running").max(number(&last.told, "/busiest/running")),
+        queued: peak("/now/queued").max(number(&last.told, "/busiest/queued")),
         cpu: busy.iter().sum(),
         busiest: busiest_rate(&last.told),
         needed: 0.0,
         memory: peak("/now/memory_kb") * 1024,
         advice: Vec::new(),
     };
-    seen.needed = needed(&seen, &workers, last);
+    seen.needed = needed(&seen, &last.told);
     if workers.is_empty() {
         return None;
     }
@@ -119,17 +119,25 @@ pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
     Some(seen)
 }
 
-/// Cores for the busiest seconds: what a request cost while it was looked, or ever where too few came meanwhile. A
-/// quiet hour alone would say that nothing is needed.
-fn needed(seen: &Observed, workers: &[(u64, u64, u64)], last: &Look) -> f64 {
+/// Cores for the busiest seconds: what a request cost while it was looked. Where too few came meanwhile, it
+/// was no more than the time that the app, and the interpreter's lock before it, ever took of one: what
+/// workers have used that are gone nobody knows. A quiet hour alone would say that nothing is needed.
+fn needed(seen: &Observed, told: &Value) -> f64 {
     let each = if seen.requests >= FEW {
         seen.cpu * seen.seconds / seen.requests as f64
     } else {
-        let is_worker = |pid: u64| workers.iter().any(|(known, ..)| *known == pid);
-        let used = last.cpu.iter().filter(|(pid, _)| is_worker(*pid));
-        used.map(|(_, seconds)| seconds).sum::<f64>() / seen.ever.max(1) as f64
+        let ran_ms = phase_ms(told, "app") + phase_ms(told, "gil");
+        ran_ms / 1000.0 / seen.ever.max(1) as f64
     };
     seen.cpu.max(each * seen.busiest)
+}
+
+/// Milliseconds that all requests ever spent in this phase.
+fn phase_ms(told: &Value, phase: &str) -> f64 {
+    let names = told.get("phases").and_then(Value::as_array);
+    let at = names.and_then(|names| names.iter().position(|name| name == phase));
+    let spent = at.and_then(|at| told.pointer("/total/phases_ms")?.get(at)?.as_f64());
+    spent.unwrap_or(0.0)
 }
 
 /// What requests waited for.
@@ -228,8 +236,9 @@ fn superfluous(seen: &Observed, own: u64) -> Vec<Advice> {
             about: "workers",
             change: format!("`--workers {needed}`"),
             why: format!(
-                "{} workers use {:.2} cores together at their busiest ({} requests a second); {needed} would be {:.0} % busy",
+                "{} workers use {}{:.2} cores together at their busiest ({} requests a second); {needed} would be {:.0} % busy",
                 seen.workers,
+                if seen.requests < FEW { "at most " } else { "" },
                 seen.needed,
                 rate(seen.busiest.max(seen.requests as f64 / seen.seconds.max(1e-9))),
                 seen.needed / needed as f64 * 100.0
@@ -309,19 +318,10 @@ fn number(told: &Value, pointer: &str) -> u64 {
     told.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// The most of a column of the history.
-fn in_history(told: &Value, column: usize) -> u64 {
-    let points = told.pointer("/recent/points").and_then(Value::as_array);
-    let numbers = points
-        .into_iter()
-        .flatten()
-        .filter_map(|point| point.get(column)?.as_u64());
-    numbers.max().unwrap_or(0)
-}
-
-/// Requests a second in the busiest step of the history, whose second column counts them.
+/// Requests a second in the busiest step of the history.
 fn busiest_rate(told: &Value) -> f64 {
-    in_history(told, 1) as f64 / number(told, "/recent/step_s").max(1) as f64
+    let step_s = number(told, "/busiest/step_s").max(1);
+    number(told, "/busiest/requests") as f64 / step_s as f64
 }
 
 /// The process, threads and own memory of each worker.
@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn b7_a_quiet_hour_does_not_say_that_a_busy_one_needs_nothing() {
-        // 1 ms of CPU for each request, as they are looked at or ever; 900 a second at their busiest.
+        // 1 ms for each request, of CPU as they are looked at or in the app ever; 900 a second at their busiest.
         for requests in [50, 2000] {
             let mut looks = looks(
                 requests,
@@ -466,11 +466,12 @@ mod tests {
                 [0; 3],
             );
             for look in &mut looks {
-                look.told["recent"] =
-                    json!({"step_s": 5, "points": [[5, 10], [10, 4500], [15, 90]]});
-                look.told["total"]["requests"] =
-                    json!(look.told["total"]["requests"].as_u64().unwrap() + 10_000);
-                look.cpu.iter_mut().for_each(|(_, used)| *used += 5.0);
+                look.told["busiest"] = json!({"step_s": 5, "requests": 4500});
+                let ever = look.told["total"]["requests"].as_u64().unwrap() + 10_000;
+                look.told["total"]["requests"] = json!(ever);
+                look.told["total"]["phases_ms"] = json!([0, 0, ever, 0]);
+                // Others ran before these, which have used little.
+                look.cpu.iter_mut().for_each(|(_, used)| *used += 0.1);
             }
             let seen = observe(&looks, 4).unwrap();
             assert!((seen.busiest - 900.0).abs() < 1e-9);
@@ -481,6 +482,19 @@ mod tests {
                 seen.advice
             );
         }
+    }
+
+    #[test]
+    fn b7_what_is_known_as_a_bound_alone_is_told_as_one() {
+        let mut looks = looks(50, 3, 0.0, [0, 0, 100, 0], [0; 3]);
+        for look in &mut looks {
+            look.told["busiest"] = json!({"step_s": 5, "requests": 500, "running": 8, "queued": 9});
+            look.told["total"] = json!({"requests": 5000, "phases_ms": [9000, 500, 4500, 0]});
+        }
+        let seen = observe(&looks, 4).unwrap();
+        assert_eq!((seen.running, seen.queued), (8, 9));
+        let said = "2 workers use at most 0.10 cores together at their busiest (100 requests a second); 1 would be 10 % busy";
+        assert_eq!(seen.advice[0].why, said);
     }
 
     #[test]

@@ -155,7 +155,8 @@ impl Processes {
         });
         let mut cost = self.1.lock().unwrap_or_else(PoisonError::into_inner);
         cost.keep(|pid| workers.iter().any(|(worker, ..)| *worker == pid));
-        for (pid, threads, own_kb) in workers {
+        // One that keeps nothing for itself has just ended, or the system does not say.
+        for (pid, threads, own_kb) in workers.into_iter().filter(|(.., own_kb)| *own_kb > 0) {
             cost.add(pid, threads, own_kb);
         }
     }
@@ -389,6 +390,23 @@ mod tests {
             each_kb: 500,
         };
         assert_eq!(processes.threads(20), Some(wanted));
+    }
+
+    #[test]
+    fn d6_workers_that_end_say_nothing_of_what_threads_take() {
+        let processes = Processes::default();
+        for worker in 1..=3 {
+            processes.adopt(WorkerId(worker), 10 + worker);
+        }
+        for (threads, own_kb) in [(9, 41_500), (9, 41_500), (1, 0)] {
+            processes.with(|all| {
+                for process in all.values_mut() {
+                    (process.threads, process.memory_kb[1]) = (threads, own_kb);
+                }
+            });
+            processes.note_threads();
+        }
+        assert_eq!(processes.threads(20), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Leaves measuring to the program.
 //!
 //! Only neighbouring measurements of the same worker are compared, so that what grows slowly has
-//! little part in it, and the middle one of all is taken.
+//! little part in it, and the middle one of all is taken. The first two are not: what an app loads with its
+//! first requests comes with the threads that serve them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -12,14 +13,16 @@ use std::fmt::Write as _;
 const LEAST_CHANGE: u32 = 2;
 /// So many changes must have been seen before anything is said.
 const LEAST_SEEN: usize = 3;
+/// Measurements of a worker that nothing is compared with.
+const WARM_UP: u32 = 1;
 /// Changes that are remembered.
 const MOST_SEEN: usize = 60;
 
 /// What was seen of all workers.
 #[derive(Debug, Default)]
 pub struct Cost {
-    /// Threads and own kilobytes by process, as measured last.
-    last: BTreeMap<u32, (u32, u64)>,
+    /// Threads and own kilobytes by process, as measured last, and how often it was measured.
+    last: BTreeMap<u32, (u32, u64, u32)>,
     /// Kilobytes for one thread, by change.
     seen: VecDeque<i64>,
 }
@@ -27,11 +30,11 @@ pub struct Cost {
 impl Cost {
     /// A worker was measured.
     pub fn add(&mut self, process: u32, threads: u32, own_kb: u64) {
-        let before = self.last.insert(process, (threads, own_kb));
-        let Some((threads_before, own_before)) = before else {
-            return;
-        };
-        if threads.abs_diff(threads_before) < LEAST_CHANGE {
+        let (threads_before, own_before, times) =
+            self.last.get(&process).copied().unwrap_or_default();
+        self.last
+            .insert(process, (threads, own_kb, times.saturating_add(1)));
+        if times <= WARM_UP || threads.abs_diff(threads_before) < LEAST_CHANGE {
             return;
         }
         let change = i64::from(threads) - i64::from(threads_before);
@@ -120,7 +123,7 @@ mod tests {
     fn d6_what_a_thread_takes_is_told_from_the_changes_of_their_number() {
         let mut cost = Cost::default();
         // A worker that grows by 100 kB each time, whatever it does, and by 2 MB for each thread.
-        for (step, threads) in [2, 10, 10, 9, 2].into_iter().enumerate() {
+        for (step, threads) in [2, 20, 10, 10, 9, 2].into_iter().enumerate() {
             assert_eq!(cost.each_kb(), None, "{step}");
             cost.add(
                 7,
@@ -131,9 +134,23 @@ mod tests {
             cost.add(8 + step as u32, 2 + threads, 1000 * step as u64);
             cost.keep(|process| process == 7);
         }
-        cost.add(7, 30, 50_500 + 2048 * 30);
+        cost.add(7, 30, 50_600 + 2048 * 30);
         let each = cost.each_kb().unwrap();
         assert!((2000..2100).contains(&each), "{each}");
+    }
+
+    #[test]
+    fn d6_what_an_app_loads_with_its_first_requests_is_not_held_against_threads() {
+        let mut cost = Cost::default();
+        for worker in 1..=3 {
+            cost.add(worker, 3, 30_000);
+            cost.add(worker, 9, 90_000);
+        }
+        assert_eq!(cost.each_kb(), None);
+        for worker in 1..=3 {
+            cost.add(worker, 3, 87_000);
+        }
+        assert_eq!(cost.each_kb(), Some(500));
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
         });
         mended(json, site, live.now_s);
         statements(json, site, live);
+        busiest(json, site);
         for (name, coarse, step) in [("recent", false, STEPS_S[0]), ("day", true, STEPS_S[1])] {
             json.key(name, |json| {
                 json.object(|json| {
@@ -65,6 +66,19 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
         }
     });
     json.into_text()
+}
+
+/// The most of any fine step that is remembered, which are more than are shown.
+fn busiest(json: &mut Json, site: &Site) {
+    let (requests, gauges) = site.history().busiest();
+    json.key("busiest", |json| {
+        json.object(|json| {
+            json.number("step_s", STEPS_S[0])
+                .number("requests", requests);
+            json.number("queued", gauges.queued)
+                .number("running", gauges.running);
+        });
+    });
 }
 
 /// What memory will come to.

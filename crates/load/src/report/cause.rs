@@ -169,10 +169,11 @@ impl Dearest<'_> {
     }
 }
 
-/// A statement for a sentence.
+/// A statement for a sentence, where it stands between backticks: it has none itself.
 fn cut(sql: &str) -> String {
+    let sql = sql.replace('`', "\"");
     match sql.char_indices().nth(MOST_TEXT) {
-        None => sql.to_owned(),
+        None => sql,
         Some((end, _)) => format!("{}…", sql.get(..end).unwrap_or_default()),
     }
 }
@@ -329,6 +330,14 @@ mod tests {
         let wanted = "Just before, 135 requests waited for a worker while 8 were with one, 8 of them in `SELECT xxx";
         assert!(told.starts_with(wanted) && told.ends_with("x…`."), "{told}");
         assert_eq!(at_timeout(&inside, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a7_a_statement_ends_where_its_marks_in_the_sentence_do() {
+        let first = database(0, &[]);
+        let last = database(0, &[("`order`", 90, &[])]);
+        let told = said(first, last);
+        assert!(told.contains("most for `SELECT \"order\"` ("), "{told}");
     }
 
     #[test]
