@@ -1,6 +1,6 @@
 //! Owns the answer to "why is this page not cached?": asks the app for the page as an anonymous
 //! visitor would, and says what the page cache makes of it. Nothing is stored.
-//! Leaves the judgement to `pages`, what Python knows to `canter.doctor`, and advice to the command.
+//! Leaves the judgement to `pages`, what Python knows to `canter.asked`, and advice to the command.
 //!
 //! The answer is lines of a word, a tab and a text, one fact each.
 

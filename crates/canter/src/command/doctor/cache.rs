@@ -1,5 +1,5 @@
 //! `canter doctor --cache`: owns how the server's facts about one page become sentences.
-//! Leaves the facts to the front, and what Python did to `canter.doctor`.
+//! Leaves the facts to the front, and what Python did to `canter.asked`.
 
 use std::fmt::Write as _;
 
