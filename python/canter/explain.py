@@ -138,8 +138,10 @@ def _reading(connection: Any) -> Iterator[Any]:
 
 
 def as_template(text: str) -> str:
-    """A text without values as Django would have it: with ``%s`` where values belong."""
+    """A text without values as Django would have it: with ``%s`` where values belong. Columns that were left out of a
+    long list change nothing in how rows are found."""
     marks = {"%": "%%", "?": "%s"}
+    text = re.sub(", …(?= from )", "", text, count=1, flags=re.IGNORECASE)
     return MARK.sub(lambda found: marks.get(found[0], found[0]), text)
 
 

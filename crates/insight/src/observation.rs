@@ -8,6 +8,10 @@ use crate::statement::Traits;
 /// The name of a statement or of a place in the app's code: a hash of its text.
 pub type Name = u64;
 
+/// Begins advice on a statement that follows a relation from a row, so that each run is another row's, whatever
+/// the values. No text has it.
+pub const RELATION: char = '\u{1}';
+
 /// The same statement at the same place, in one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Group {

@@ -87,8 +87,9 @@ pub struct Verdict {
     pub lost_us: u64,
 }
 
-/// What is to be said of a group.
-pub fn judge(group: &Group, traits: Traits) -> Option<Verdict> {
+/// What is to be said of a group; `is_relation` where it follows a relation from row to row, which several rows
+/// may have with one: their values repeat.
+pub fn judge(group: &Group, traits: Traits, is_relation: bool) -> Option<Verdict> {
     let verdict = |rule, lost_us| {
         Some(Verdict {
             rule,
@@ -102,7 +103,12 @@ pub fn judge(group: &Group, traits: Traits) -> Option<Verdict> {
     let is_read = traits.reads && !traits.writes && !traits.locks;
     let may_repeat = !is_read || (traits.pages || traits.batches) && !traits.keyed;
     let count = u64::from(group.count.max(1));
-    if !may_repeat && group.count >= MANY && group.distinct >= MANY {
+    let rows = if is_relation {
+        group.distinct.saturating_add(group.repeats)
+    } else {
+        group.distinct
+    };
+    if !may_repeat && group.count >= MANY && rows >= MANY {
         return verdict(Rule::NPlusOne, group.price_us - group.price_us / count);
     }
     if is_read && !traits.volatile && group.repeats >= 1 {
@@ -162,7 +168,7 @@ mod tests {
     }
 
     fn rule(group: Group, traits: Traits) -> Option<Rule> {
-        judge(&group, traits).map(|verdict| verdict.rule)
+        judge(&group, traits, false).map(|verdict| verdict.rule)
     }
 
     #[test]
@@ -171,10 +177,21 @@ mod tests {
         assert_eq!(rule(group(4, 4, 0), READ), None);
         assert_eq!(rule(group(9, 4, 0), READ), None);
         // The rows share some of what they refer to.
-        let verdict = judge(&group(20, 8, 12), READ).unwrap();
+        let verdict = judge(&group(20, 8, 12), READ, false).unwrap();
         assert_eq!((verdict.rule, verdict.critical), (Rule::NPlusOne, true));
         assert_eq!(verdict.lost_us, 3800);
-        assert!(!judge(&group(9, 9, 0), READ).unwrap().critical);
+        assert!(!judge(&group(9, 9, 0), READ, false).unwrap().critical);
+    }
+
+    #[test]
+    fn c3_a_relation_that_rows_share_is_followed_for_each_of_them_all_the_same() {
+        let of = |group, is_relation| judge(&group, READ, is_relation).map(|it| it.rule);
+        assert_eq!(of(group(100, 3, 97), false), Some(Rule::Redundant));
+        assert_eq!(of(group(100, 3, 97), true), Some(Rule::NPlusOne));
+        assert_eq!(of(group(4, 2, 2), true), Some(Rule::Redundant));
+        // Nothing was told of its values, or it was asked again after something was written.
+        assert_eq!(of(group(100, 0, 0), true), None);
+        assert_eq!(of(group(100, 1, 0), true), None);
     }
 
     #[test]
@@ -260,7 +277,7 @@ mod tests {
 
     #[test]
     fn c3_the_same_question_twice_is_redundant_and_a_long_one_slow() {
-        let verdict = judge(&group(2, 1, 1), READ).unwrap();
+        let verdict = judge(&group(2, 1, 1), READ, false).unwrap();
         assert_eq!((verdict.rule, verdict.lost_us), (Rule::Redundant, 200));
         let long = Group {
             max_us: SLOW_US,

@@ -7,13 +7,13 @@ use std::collections::{HashMap, HashSet};
 use crate::findings::{Findings, Key, identity};
 use crate::forecast;
 use crate::history::{Gauges, History};
-use crate::observation::{Group, Name, Observation, Place, Told};
+use crate::observation::{Group, Name, Observation, Place, RELATION, Told};
 use crate::operations::Operations;
 use crate::phases::{PHASES, Phases};
 use crate::releases::Before;
 use crate::routes::{Answers, Route, Routes, is_timeout};
-use crate::rules::{Verdict, judge, judge_growth, judge_request};
-use crate::statement::Traits;
+use crate::rules::{Rule, Verdict, judge, judge_growth, judge_request};
+use crate::statement::{Traits, shape};
 use crate::window::Window;
 
 /// Statements whose text is kept.
@@ -36,6 +36,8 @@ pub struct Counted {
     seen: u64,
     /// What it is.
     pub told: Told,
+    /// What findings are named by: the statement without its columns.
+    shape: Name,
     /// How often it ran.
     pub calls: u64,
     /// Microseconds in the database.
@@ -95,6 +97,16 @@ impl Counted {
     }
 }
 
+/// What helps against a statement at a place.
+#[derive(Debug)]
+struct Advice {
+    /// When it was told last, in observations.
+    told: u64,
+    text: String,
+    /// The statement follows a relation from a row.
+    is_relation: bool,
+}
+
 /// All requests together, by the hour.
 #[derive(Debug, Default)]
 struct Hour {
@@ -108,7 +120,7 @@ pub struct Site {
     statements: HashMap<Name, Counted>,
     /// With the observation that had them last.
     places: HashMap<Name, (u64, Place)>,
-    advice: HashMap<(Name, Name), (u64, String)>,
+    advice: HashMap<(Name, Name), Advice>,
     /// How many requests were observed.
     observed: u64,
     routes: Routes,
@@ -147,8 +159,9 @@ impl Site {
             let is_kept = |name: &Name| findings.keys().any(|key| key.statement == *name);
             make_room(&mut self.statements, MOST_STATEMENTS, |it| it.seen, is_kept);
         }
-        self.statements.entry(name).or_insert(Counted {
+        self.statements.entry(name).or_insert_with(|| Counted {
             seen: self.observed,
+            shape: shape(&told.text).unwrap_or(name),
             told,
             calls: 0,
             total_us: 0,
@@ -169,7 +182,8 @@ impl Site {
         self.places.insert(name, (self.observed, place));
     }
 
-    /// What helps against a statement at a place; a later word replaces an earlier one.
+    /// What helps against a statement at a place; a later word replaces an earlier one. One that begins with
+    /// [`RELATION`] is of a relation that is followed from row to row.
     pub fn tell_advice(&mut self, statement: Name, place: Name, text: &str) {
         let key = (statement, place);
         if !self.advice.contains_key(&key) {
@@ -178,13 +192,15 @@ impl Site {
                 let mut keys = findings.keys();
                 keys.any(|key| key.statement == *statement && key.place == *place)
             };
-            make_room(&mut self.advice, MOST_ADVICE, |it| it.0, is_kept);
+            make_room(&mut self.advice, MOST_ADVICE, |it| it.told, is_kept);
         }
-        let text = text
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(MOST_ADVICE_TEXT);
-        self.advice.insert(key, (self.observed, text.collect()));
+        let chars = text.chars().filter(|c| !c.is_control());
+        let advice = Advice {
+            told: self.observed,
+            text: chars.take(MOST_ADVICE_TEXT).collect(),
+            is_relation: text.starts_with(RELATION),
+        };
+        self.advice.insert(key, advice);
     }
 
     /// A request has ended. Answers whether something is wrong that was not known before.
@@ -245,7 +261,9 @@ impl Site {
                 counted.add(now.0, group);
                 traits = counted.told.traits;
             }
-            if let Some(verdict) = judge(group, traits) {
+            let advice = self.advice.get(&(group.statement, group.place));
+            let is_relation = advice.is_some_and(|it| it.is_relation);
+            if let Some(verdict) = judge(group, traits, is_relation) {
                 let key = Key {
                     route,
                     rule: verdict.rule,
@@ -422,7 +440,9 @@ impl Site {
         let told = ranked.into_iter().filter_map(|(key, finding)| {
             let route = self.routes.rows().get(key.route)?;
             let place = self.place(key.place).cloned().unwrap_or_default();
-            let id = identity(route.method, &route.name, &place, key.rule, key.statement);
+            let counted = self.statements.get(&key.statement);
+            let shape = counted.map_or(key.statement, |it| it.shape);
+            let id = identity(route.method, &route.name, &place, key.rule, shape);
             let is_quiet = finding.release < self.release;
             Some(Seen {
                 acknowledged: self.acknowledged.contains(&id),
@@ -437,7 +457,7 @@ impl Site {
                 route,
                 place,
                 rule: key.rule,
-                statement: self.statements.get(&key.statement).map(|it| &it.told),
+                statement: counted.map(|it| &it.told),
                 advice: self.advised(key),
                 lost_per_hour_us: finding.lost_per_hour_us(now_s, 0),
                 finding,
@@ -449,8 +469,9 @@ impl Site {
     /// What helps: what the worker told, and where it saw nothing what holds for any code.
     fn advised(&self, key: Key) -> Option<&str> {
         let told = self.advice.get(&(key.statement, key.place));
-        let general = || key.rule.remedy().filter(|_| key.place == 0);
-        told.map(|(_, text)| text.as_str()).or_else(general)
+        let holds = key.place == 0 || key.rule == Rule::Redundant;
+        let general = || key.rule.remedy().filter(|_| holds);
+        told.map(|it| it.text.as_str()).or_else(general)
     }
 
     /// Bytes that are held, about: for the bound on memory.
@@ -473,7 +494,7 @@ impl Site {
             + self
                 .advice
                 .values()
-                .map(|it| text(&it.1) + 40)
+                .map(|it| text(&it.text) + 48)
                 .sum::<usize>()
             + self.operations.bytes()
             + self.findings.len() * (size_of::<crate::findings::Finding>() + 64)
@@ -523,7 +544,7 @@ pub struct Seen<'s> {
     /// Where in the app's code.
     pub place: Place,
     /// What is wrong.
-    pub rule: crate::rules::Rule,
+    pub rule: Rule,
     /// With which statement.
     pub statement: Option<&'s Told>,
     /// What helps.

@@ -4,9 +4,11 @@
 
 mod emit;
 mod lex;
+mod shape;
 
 use emit::Emitter;
 use lex::{Lexer, Token};
+pub use shape::shape;
 
 /// Whose SQL it is. Where dialects disagree on where a string ends, this decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -110,6 +110,63 @@ fn c10_what_was_seen_on_the_wire_alone_has_advice_that_holds_for_any_code() {
     assert_eq!(told, [(6, false), (6, true)]);
 }
 
+#[test]
+fn c5_a_relation_to_few_rows_is_one_query_for_each_row_and_what_repeats_else_has_its_remedy() {
+    let mut site = Site::new();
+    let (name, text) = told("SELECT a FROM category WHERE id = %s");
+    site.tell_statement(name, text);
+    let groups = [1, 2].map(|place| Group {
+        statement: name,
+        place,
+        count: 20,
+        distinct: 3,
+        repeats: 17,
+        ..Group::default()
+    });
+    let call = "Product.objects.select_related(\"category\")";
+    site.tell_advice(name, 1, &format!("{RELATION}{call}"));
+    site.observe(1, &asks(40, 0, &groups));
+    let found = site.findings(1);
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|it| (it.rule, it.finding.last.place, it.advice))
+        .collect();
+    found.sort_unstable();
+    let again = Rule::Redundant.remedy();
+    assert_eq!(
+        found,
+        [(Rule::NPlusOne, 1, Some(call)), (Rule::Redundant, 2, again)]
+    );
+}
+
+#[test]
+fn c4_a_column_more_in_a_table_leaves_a_finding_its_name() {
+    let mut site = Site::new();
+    let see = |site: &mut Site, release: u32, columns: &str| {
+        let (name, text) = told(&format!("SELECT {columns} FROM c WHERE c.id = %s"));
+        site.tell_statement(name, text);
+        let groups = [Group {
+            statement: name,
+            count: 20,
+            distinct: 20,
+            ..Group::default()
+        }];
+        for _ in 0..3 {
+            site.observe(1, &asks(20, release, &groups));
+        }
+        let found: Vec<_> = site.findings(1).into_iter().map(|it| it.id).collect();
+        assert!(site.mended(1).is_empty());
+        found
+    };
+    let before = see(&mut site, 1, "c.id, c.name");
+    // The old one is still listed until enough requests have come without it.
+    let after = see(&mut site, 2, "c.id, c.name, c.vat");
+    assert!(
+        before.len() == 1 && after.iter().all(|id| *id == before[0]),
+        "{before:?} {after:?}"
+    );
+}
+
 fn asks(count: u32, release: u32, groups: &[Group]) -> Observation<'_> {
     Observation {
         method: "GET",

@@ -68,6 +68,9 @@ pub(super) struct Emitter {
     before_limit: bool,
     /// One row alone is wanted.
     single: bool,
+    /// Where the name of a savepoint stands.
+    savepoint: Savepoint,
+    columns: Columns,
     /// What is called if a bracket follows.
     calls: Calls,
     /// Values that come apart from the text, so far.
@@ -86,6 +89,32 @@ enum Calls {
     /// It locks.
     Lock,
 }
+
+/// Where the name of a savepoint stands: Django counts these names up, so they are values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    Nowhere,
+    /// Behind a `TO` that is still to come.
+    AfterTo,
+    /// Next, or behind the word `SAVEPOINT`.
+    Next,
+}
+
+/// What is asked for by the outermost `SELECT`.
+#[derive(Clone, Copy, Default)]
+struct Columns {
+    /// They are being listed, from this place in the text on.
+    from: Option<usize>,
+    /// Where the one under way begins, with the comma before it.
+    at: usize,
+    /// Tokens of it, as far as it is `table.column`.
+    plain: u8,
+    /// Some were left out.
+    cut: bool,
+}
+
+/// Of longer lists of columns the rest is left out of the text, so that it shows the table and what is asked of it.
+const MOST_COLUMNS: usize = 300;
 
 /// Functions that answer differently each time, of all dialects.
 const VOLATILE: [&str; 15] = [
@@ -152,6 +181,8 @@ impl Emitter {
             equals: false,
             before_limit: false,
             single: false,
+            savepoint: Savepoint::Nowhere,
+            columns: Columns::default(),
             calls: Calls::Nothing,
             places: 0,
             keys: Vec::new(),
@@ -160,6 +191,9 @@ impl Emitter {
     }
 
     pub fn take(&mut self, token: Token<'_>) {
+        if self.columns.from.is_some() && self.lists.is_empty() {
+            self.column(token);
+        }
         match token {
             Token::Word(word) => self.word(word),
             Token::Name(name) => self.name(name),
@@ -180,6 +214,31 @@ impl Emitter {
             Token::Sign(b',') => self.comma(),
             Token::Sign(sign) => self.sign(sign),
         }
+    }
+
+    /// A token of what the outermost `SELECT` asks for.
+    fn column(&mut self, token: Token<'_>) {
+        let begun = self.columns;
+        self.columns.plain = match (token, begun.plain) {
+            (Token::Word(_) | Token::Name(_), plain @ (0 | 2)) => plain + 1,
+            (Token::Sign(b'.'), 1) => 2,
+            _ => u8::MAX,
+        };
+        let is_over = matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(b"from"));
+        if !is_over && token != Token::Sign(b',') {
+            return;
+        }
+        let from = begun.from.unwrap_or_default();
+        if begun.plain == 3 && begun.at.saturating_sub(from) >= MOST_COLUMNS {
+            self.text.truncate(begun.at);
+            self.columns.cut = true;
+        }
+        if is_over && self.columns.cut {
+            self.write(", …".as_bytes());
+        }
+        self.columns.from = begun.from.filter(|_| !is_over);
+        self.columns.at = self.text.len();
+        self.columns.plain = 0;
     }
 
     pub fn finish(self) -> Statement {
@@ -257,12 +316,36 @@ impl Emitter {
 
     fn word(&mut self, word: &[u8]) {
         self.not_a_row();
+        if self.is_savepoint(word) {
+            return self.value();
+        }
+        let is_first = self.first.is_none();
         self.notice(word);
         self.compares = false;
         self.equals = false;
         let spaced = self.is_spaced();
         self.push(word, spaced, true);
         self.last = Last::Word;
+        if is_first && self.first == Some(Verb::Reads) && self.lists.is_empty() {
+            self.columns.from = Some(self.text.len());
+            self.columns.at = self.text.len();
+        }
+    }
+
+    /// Whether a word is the name of a savepoint.
+    fn is_savepoint(&mut self, word: &[u8]) -> bool {
+        let is = |other: &str| word.eq_ignore_ascii_case(other.as_bytes());
+        let before = self.savepoint;
+        self.savepoint = match before {
+            Savepoint::Nowhere if self.first.is_some() => Savepoint::Nowhere,
+            Savepoint::Nowhere if is("savepoint") || is("release") => Savepoint::Next,
+            Savepoint::Nowhere if is("rollback") => Savepoint::AfterTo,
+            Savepoint::AfterTo if is("to") => Savepoint::Next,
+            Savepoint::Next if is("savepoint") => Savepoint::Next,
+            Savepoint::Next | Savepoint::Nowhere => Savepoint::Nowhere,
+            Savepoint::AfterTo => Savepoint::AfterTo,
+        };
+        before == Savepoint::Next && self.savepoint == Savepoint::Nowhere
     }
 
     /// What the words tell of the statement's purpose.
@@ -294,6 +377,10 @@ impl Emitter {
 
     fn name(&mut self, name: &[u8]) {
         self.not_a_row();
+        if self.savepoint == Savepoint::Next {
+            self.savepoint = Savepoint::Nowhere;
+            return self.value();
+        }
         self.for_seen = false;
         self.before_list = false;
         self.before_any = false;

@@ -128,6 +128,39 @@ fn fingerprints_ignore_values_space_case_and_the_length_of_lists() {
 }
 
 #[test]
+fn c4_the_names_of_savepoints_are_values() {
+    let rows = [
+        ("SAVEPOINT \"s140_x7\"", "SAVEPOINT ?"),
+        ("savepoint s140_x7", "savepoint ?"),
+        ("RELEASE SAVEPOINT \"s140_x7\"", "RELEASE SAVEPOINT ?"),
+        ("RELEASE \"s140_x7\"", "RELEASE ?"),
+        (
+            "ROLLBACK TO SAVEPOINT \"s140_x7\"",
+            "ROLLBACK TO SAVEPOINT ?",
+        ),
+        ("ROLLBACK WORK TO s140_x7", "ROLLBACK WORK TO ?"),
+        ("ROLLBACK", "ROLLBACK"),
+        (
+            "SELECT savepoint, release FROM t",
+            "SELECT savepoint, release FROM t",
+        ),
+        ("SELECT a FROM \"release\"", "SELECT a FROM release"),
+    ];
+    for (sql, expected) in rows {
+        assert_eq!(text(sql, Dialect::Postgres), expected);
+        let other = sql.replace("_x7", "_x8");
+        let of = |sql: &str| strip(sql.as_bytes(), Dialect::Sqlite).fingerprint;
+        assert_eq!(of(sql), of(&other), "{sql}");
+    }
+    for dialect in [Dialect::Mysql, Dialect::Unknown] {
+        assert_eq!(
+            text("ROLLBACK TO SAVEPOINT `s1_x2`", dialect),
+            "ROLLBACK TO SAVEPOINT ?"
+        );
+    }
+}
+
+#[test]
 fn what_a_statement_is_for_is_seen() {
     let of = |sql: &str| {
         let traits = strip(sql.as_bytes(), Dialect::Postgres).traits;
