@@ -49,8 +49,8 @@ def server(orders_site: Path) -> Iterator[Server]:
 
 def test_c2_habits_that_are_no_fault_give_no_finding(server: Server) -> None:
     names = re.findall(r"^def (\w+)", (APPS / "habits.py").read_text(encoding="utf-8"), re.M)
-    assert len(names) == 13
-    for name in names:
+    assert len(names) == 15
+    for name in [*names, "admin/reader/customer"]:
         for _ in range(2):
             assert shop.get(server, f"/habits/{name}/")[0] == 200
     seen = {row["route"]: row["queries_max"] for row in shop.data(server)["routes"]}
@@ -75,6 +75,16 @@ def test_c1_the_orders_api_is_named_with_its_relations_and_calls(server: Server)
         )
         assert one["file"] == "reader/api/views.py" and one["function"] == "OrderViewSet"
         assert one["severity"] == "critical" and "?" in one["sql"]
+
+
+def test_c5_many_rows_that_share_a_few_are_one_query_for_each_row(tmp_path: Path) -> None:
+    site = shop.copy(tmp_path / "few", (3, 20, 0))
+    with serve(site) as server:
+        assert shop.get(server, "/api/orders/")[0] == 200
+        found = {one["distinct"]: one for one in shop.data(server)["findings"]}
+    assert {one["rule"] for one in found.values()} == {"n_plus_one"} and sorted(found) == [3, 20]
+    assert found[3]["count"] == 20
+    assert found[3]["advice"].startswith('Order.objects.select_related("customer")')
 
 
 def applied(folder: Path, site: Path, file: str, before: str, advice: str) -> Path:

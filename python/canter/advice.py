@@ -1,196 +1,88 @@
-"""Owns what helps against one query for each row: from the frames of Django's ORM it is read which
-relation of which model is fetched, and from all relations of a request which call fetches them.
+"""Owns what helps against one query for each row: from all relations that the statements of a request follow it
+is said which call fetches them.
 
-Runs once for each statement at each place, at most. Leaves finding the repeats to
-``canter.insight``. Nothing is told that ``_meta.get_field`` does not know.
+Leaves reading the relations from Django's frames to ``canter.captured``. Nothing is told that ``_meta`` does not
+know.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
-MANY = 5
-"""From how many on a repeat is looked into."""
+from canter.captured import MOST_DEPTH, Capture, relations
 
-CALLS = ("count", "exists", "first", "last", "get", "aggregate")
-"""Calls that ask the database although what they are about may have been fetched already."""
-
-MOST_FRAMES = 80
-MOST_DEPTH = 6
+Step = tuple[str, bool]
+"""A relation on the way, and whether it is fetched apart."""
 
 
-@dataclass
-class Capture:
-    """What one statement was asked for."""
-
-    model: Any = None
-    """The model whose row was at hand."""
-    name: str = ""
-    """The relation that was followed from it."""
-    target: Any = None
-    """The model at its other end, or the only one that is known."""
-    many: bool = False
-    """There may be several at the other end."""
-    filtered: bool = False
-    """More was asked of them than that they belong to the row."""
-    deferred: bool = False
-    """A column that had been left out."""
-    key: str = ""
-    """Without a relation: the column that was compared."""
-    seen: str = ""
-    """The serializer or template that asked."""
-    call: str = ""
-    """One of ``CALLS``, where it was not the rows themselves that were asked for."""
-    admin: str = ""
-    """The class of the admin whose list asked."""
-
-
-def capture(frame: FrameType | None) -> Capture | None:
-    """Read the frames below a statement, the innermost first."""
-    found: Capture | None = None
-    for _ in range(MOST_FRAMES):
-        if frame is None:
-            break
-        if "self" in frame.f_code.co_varnames[:1]:
-            this = frame.f_locals.get("self")
-            name = frame.f_code.co_name
-            if found is None or (not found.model and name == "__get__"):
-                found = _relation(this, name, frame) or found
-            if found is not None:
-                if not found.call and name in CALLS and hasattr(this, "query"):
-                    found.call = name
-                if not found.seen:
-                    found.seen = _reader(this, name)
-        elif found is not None and frame.f_code.co_name == "items_for_result":
-            # A column of the admin's list.
-            changes = frame.f_locals.get("cl")
-            found.admin = type(getattr(changes, "model_admin", None)).__qualname__
-        frame = frame.f_back
-    return found
-
-
-def _relation(this: Any, name: str, frame: FrameType) -> Capture | None:
-    module = type(this).__module__
-    if name == "__get__" and module.startswith("django."):
-        return _descriptor(this, frame.f_locals.get("instance"))
-    if hasattr(this, "_known_related_objects") and hasattr(this, "query"):
-        return _queryset(this)
-    return None
-
-
-def _descriptor(this: Any, instance: Any) -> Capture | None:
-    if instance is None:
-        return None
-    model = _concrete(type(instance))
-    kind = type(this).__name__
-    if kind == "DeferredAttribute":
-        return Capture(model, this.field.name, deferred=True)
-    field = getattr(this, "field", None)
-    # Newer versions of Django have a descriptor of its own; in older ones the field is it.
-    generic = this if field is None else field
-    if hasattr(generic, "ct_field"):
-        return Capture(model, generic.name, many=True)
-    related = getattr(this, "related", None)
-    if field is not None:
-        return Capture(model, field.name, _concrete(field.related_model))
-    if related is not None:
-        return Capture(model, related.get_accessor_name(), _concrete(related.related_model))
-    return None
-
-
-def _queryset(this: Any) -> Capture | None:
-    model = _concrete(this.model)
-    instance = this._hints.get("instance")
-    conditions = this.query.where.children
-    if instance is not None:
-        owner = _concrete(type(instance))
-        for field in this._known_related_objects:
-            name = field.remote_field.get_accessor_name()
-            if name and hasattr(owner, name):
-                return Capture(owner, name, model, many=True, filtered=len(conditions) > 1)
-        names = [
-            field.name if hasattr(field, "attname") else field.get_accessor_name()
-            for field in owner._meta.get_fields()
-            if field.many_to_many and _concrete(field.related_model) is model
-        ]
-        if len(names) == 1:
-            return Capture(owner, names[0], model, many=True, filtered=len(conditions) > 1)
-    found = Capture(target=model)
-    if len(conditions) == 1:
-        target = getattr(getattr(conditions[0], "lhs", None), "target", None)
-        if target is not None and conditions[0].lookup_name == "exact":
-            found.key = "pk" if target.primary_key else target.name
-    return found
-
-
-def _reader(this: Any, name: str) -> str:
-    """The serializer or template that asked, where it is one."""
-    kind = type(this)
-    if name == "to_representation" and hasattr(this, "fields"):
-        return f"serializer {kind.__qualname__}"
-    if name == "render_annotated":
-        origin = getattr(this, "origin", None)
-        token = getattr(this, "token", None)
-        if origin is not None and token is not None:
-            return f"template {getattr(origin, 'template_name', origin)}, line {token.lineno}"
-    return ""
-
-
-def _concrete(model: Any) -> Any:
-    meta = getattr(model, "_meta", None)
-    return model if meta is None else meta.concrete_model or model
-
-
-def compose(found: list[Capture], statements: list[str]) -> list[str]:
-    """A text for each capture of one request; empty where nothing is known that helps."""
+def compose(found: list[Capture], statements: list[str]) -> list[tuple[str, bool]]:
+    """A text for each capture of one request, empty where nothing is known that helps; and whether it
+    is of one row that several may have in common.
+    """
     usable = [one for one in found if _is_usable(one)]
-    paths = {id(one): _path(one, usable, ()) for one in usable}
-    roots = {id(one): path for one in usable if (path := paths[id(one)]) is not None}
-    texts = []
-    for one in found:
-        path = roots.get(id(one))
-        if one.call and one.many and one.name:
-            texts.append(_of_call(one))
-            continue
-        if path is None or not _was_read(path[0], statements):
-            texts.append(_without_relation(one))
-            continue
-        mine = [other for other in usable if (at := roots.get(id(other))) and at[0] is path[0]]
-        texts.append(_call(path[0], [(other, roots[id(other)][1]) for other in mine], one))
-    return texts
+    roots = {id(one): _path(one, found, usable, ()) for one in usable}
+    return [(_text(one, usable, roots, statements), one.one) for one in found]
+
+
+def _text(one: Capture, usable: list[Capture], roots: dict[int, tuple[Any, list[Step]]], statements: list[str]) -> str:
+    if one.call and one.many and one.name and not one.one:
+        return _of_call(one)
+    path = roots.get(id(one))
+    if path is None or not _was_read(path[0], statements):
+        return _without_relation(one)
+    mine = [at[1] for other in usable if (at := roots[id(other)])[0] is path[0]]
+    return _call(path[0], mine, one)
 
 
 def _is_usable(one: Capture) -> bool:
     if one.model is None or one.deferred or one.filtered or not one.name:
         return False
-    if one.call and one.many:
+    if one.call and one.many and not one.one:
         # The rows are not what is wanted.
         return False
-    fields = {field.name for field in one.model._meta.get_fields()}
-    accessors = {
-        accessor
-        for field in one.model._meta.get_fields()
-        if hasattr(field, "get_accessor_name") and (accessor := field.get_accessor_name())
-    }
-    return one.name in fields | accessors
+    return one.name in relations(one.model)
 
 
 def _path(
-    one: Capture, all_of: list[Capture], passed: tuple[int, ...]
-) -> tuple[Any, list[Capture]] | None:
+    one: Capture, found: list[Capture], usable: list[Capture], passed: tuple[int, ...]
+) -> tuple[Any, list[Step]]:
     """The model from which everything started, and the relations from there to this one."""
-    if len(passed) >= MOST_DEPTH or id(one) in passed:
-        return None
-    for other in all_of:
-        if other is not one and other.target is one.model and other.model is not one.model:
-            before = _path(other, all_of, (*passed, id(one)))
-            if before is not None:
-                return before[0], [*before[1], one]
-    return one.model, [one]
+    above = list(one.above)
+    for at in reversed(range(len(above))):
+        if _is_back(above[at], above[at + 1][0] if at + 1 < len(above) else one.model, found):
+            above = above[at + 1 :]
+            break
+    root = above[0][0] if above else one.model
+    steps = [*((name, many) for _model, name, many in above), (one.name, one.many)]
+    if len(passed) < MOST_DEPTH:
+        for other in usable:
+            is_new = other is not one and id(other) not in passed
+            if is_new and other.many and other.target is root and other.model is not root and _is_of(one, other):
+                before, first = _path(other, found, usable, (*passed, id(one)))
+                return before, [*first, *steps]
+    return root, steps
+
+
+def _is_back(step: tuple[Any, str, bool], model: Any, found: list[Capture]) -> bool:
+    """Whether a row of ``model`` was not fetched for that of the step, but the other way round, as the several
+    rows that belong to it: each of these knows it from the start.
+    """
+    owner, name, many = step
+    back = getattr(relations(owner).get(name), "remote_field", None)
+    accessor = getattr(back, "get_accessor_name", lambda: None)()
+    return not many and any(it.many and it.model is model and it.name == accessor for it in found)
+
+
+def _is_of(one: Capture, other: Capture) -> bool:
+    """Whether the first row on the way to ``one`` came as one of the several of ``other``."""
+    field: Any = relations(other.model).get(other.name)
+    back = getattr(field, "field", None)
+    if back is not None and not field.many_to_many:
+        return back.name in one.cached
+    # Between these two nothing is noted on the rows themselves.
+    return other.model in one.around
 
 
 def _was_read(model: Any, statements: list[str]) -> bool:
@@ -199,12 +91,12 @@ def _was_read(model: Any, statements: list[str]) -> bool:
     return any(name.search(sql) for sql in statements)
 
 
-def _call(root: Any, paths: list[tuple[Capture, list[Capture]]], one: Capture) -> str:
+def _call(root: Any, paths: list[list[Step]], one: Capture) -> str:
     joined: list[str] = []
     fetched: list[str] = []
-    for _capture, path in paths:
-        name = "__".join(step.name for step in path)
-        into = fetched if any(step.many for step in path) else joined
+    for path in paths:
+        name = "__".join(name for name, _many in path)
+        into = fetched if any(many for _name, many in path) else joined
         if name not in into:
             into.append(name)
     text = f"{root.__name__}.objects"
@@ -222,9 +114,10 @@ def _call(root: Any, paths: list[tuple[Capture, list[Capture]]], one: Capture) -
 def _of_call(one: Capture) -> str:
     """What answers ``count()`` and the like for all rows at once."""
     owner, target = one.model.__name__, one.target.__name__ if one.target else ""
-    field = _query_field(one)
+    field = relations(one.model).get(one.name)
     if one.filtered or field is None:
         return _without_relation(one)
+    # Under the name by which queries know it.
     asked = field.name
     if one.call == "count":
         return f'{owner}.objects.annotate({asked}_count=Count("{asked}", distinct=True))' + _read_by(one)
@@ -238,15 +131,6 @@ def _of_call(one: Capture) -> str:
         f'{owner}.objects.prefetch_related("{one.name}"), and {shown} in place of .{one.call}(), '
         "which asks again for each row" + _read_by(one)
     )
-
-
-def _query_field(one: Capture) -> Any:
-    """The relation under the name by which queries know it."""
-    for field in one.model._meta.get_fields():
-        accessor = getattr(field, "get_accessor_name", None)
-        if (accessor() if accessor is not None else field.name) == one.name:
-            return field
-    return None
 
 
 def _longest(names: list[str]) -> list[str]:

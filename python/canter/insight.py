@@ -12,14 +12,16 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import importlib.util
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from canter import advice, said
+from canter import advice, captured, said
 
 if TYPE_CHECKING:
     from canter import _worker
@@ -28,6 +30,10 @@ MOST_GROUPS = 64
 """Statements of which values are wanted at once."""
 MOST_KNOWN = 512
 """Places whose name is kept, and of which advice was made."""
+MOST_COMPOSED = 64
+"""Sets of statements seen together, of which advice was told."""
+MOST_WRAPPED = 20
+"""Decorators around a view that are looked through."""
 SAMPLE_S = 300.0
 """How long somebody's wish for the values of a run holds."""
 
@@ -50,9 +56,13 @@ _original: Any = None
 hook: _worker.Hook | None = None
 """What runs around each statement, once something is watched."""
 _is_wanted = False
-_is_own: dict[str, bool] = {}
-_places: dict[tuple[str, int], tuple[int, str]] = {}
-_captured: set[tuple[int, int, int]] = set()
+_packages: tuple[str, ...] | None = None
+"""Folders of the app's own below ``site-packages``; None before somebody asks."""
+_places: dict[tuple[str, int], tuple[int, str, bool]] = {}
+_captures: dict[tuple[int, int, int, int], captured.Capture | None] = {}
+"""By view, statement and place."""
+_composed: list[frozenset[captured.Capture]] = []
+"""What the front was told of together."""
 _wanted: dict[int, float] = {}
 """Statements of which somebody wants the values of one run, and until when."""
 _samples: dict[int, tuple[str, Any, str]] = {}
@@ -160,32 +170,96 @@ def disarm(error: BaseException) -> None:
 
 def is_own(file: str) -> bool:
     """Whether a file is part of the app and not of a library."""
-    if len(_is_own) > 10_000:
-        _is_own.clear()
-    if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
+    if file.startswith("<"):
         return False
+    if "site-packages" in file or "dist-packages" in file:
+        return os.path.abspath(file).startswith(_own_packages())
     library = (os.path.dirname(os.__file__), os.path.dirname(__file__))
     return not os.path.abspath(file).startswith(tuple(path + os.sep for path in library))
 
 
-def _capture(sql: str, code: int, line: int) -> advice.Capture | None:
-    """What the rows are read for: looked up once for each statement at each place."""
-    # Not the text itself, which may be long.
-    key = (hash(sql), code, line)
-    if key in _captured:
+def _own_packages() -> tuple[str, ...]:
+    """Where an app is that was installed as a package: its addresses and its settings are not those of a library."""
+    global _packages
+    if _packages is None:
+        settings = getattr(sys.modules.get("django.conf"), "settings", None)
+        if not getattr(settings, "configured", False):
+            return ()
+        names = {getattr(settings, key, None) for key in ("ROOT_URLCONF", "SETTINGS_MODULE")}
+        tops = {name.partition(".")[0] for name in names if isinstance(name, str)}
+        found = []
+        for top in sorted(tops - {"", "django", "rest_framework", "canter"}):
+            with contextlib.suppress(ImportError, ValueError):
+                spec = importlib.util.find_spec(top)
+                if spec is not None and spec.submodule_search_locations:
+                    found += [os.path.abspath(path) + os.sep for path in spec.submodule_search_locations]
+                elif spec is not None and spec.origin:
+                    found.append(os.path.abspath(spec.origin))
+        _packages = tuple(found)
+    return _packages
+
+
+def _whose(code: CodeType) -> bool | None:
+    """Whether code is the app's own; None where Django hands a request on, to the next middleware or the view."""
+    folder, _, file = code.co_filename.replace(os.sep, "/").rpartition("/")
+    if folder.endswith("django/core/handlers") and (file, code.co_name) in _HANDLERS:
         return None
-    if len(_captured) >= MOST_KNOWN:
-        _captured.clear()
-    _captured.add(key)
-    return advice.capture(sys._getframe(1))
+    return is_own(code.co_filename)
+
+
+_HANDLERS = {
+    ("base.py", "_get_response"),
+    ("base.py", "_get_response_async"),
+    ("exception.py", "inner"),
+}
+"""What a line of the app's own that stands further out waits for, be it middleware or what wraps the whole site:
+it has not asked for what is asked for inside."""
+
+
+def _capture(
+    sql: str, code: int, line: int, view: int, is_many: bool
+) -> tuple[int, captured.Capture | None]:
+    """What of a repeat is meant, and what the rows are read for, if something may help: looked up once for each
+    statement at each place of a view."""
+    # Not the text itself, which may be long.
+    key = (view, hash(sql), code, line)
+    if key in _captures:
+        found = _captures[key]
+    else:
+        if len(_captures) >= MOST_KNOWN:
+            _forget_captures()
+        found = _captures[key] = captured.capture(sys._getframe(1), is_own)
+    if found is None or found.meant:
+        return (0 if found is None else found.meant), None
+    # What only repeats is kept by who asks; nothing fetches it for all rows but a relation.
+    return 0, found if is_many or found.one else None
 
 
 def _forget_captures() -> None:
     """From here on all advice is told once more."""
-    _captured.clear()
+    _captures.clear()
+    _composed.clear()
 
 
-_compose = advice.compose
+def _compose(found: list[captured.Capture], statements: list[str]) -> list[tuple[str, bool]]:
+    """What helps, as ``advice`` says; nothing where the front knows it."""
+    together = frozenset(found)
+    # Of fewer than were seen together less would be said.
+    if any(together <= other for other in _composed):
+        return []
+    if len(_composed) >= MOST_COMPOSED:
+        _composed.clear()
+    _composed.append(together)
+    return advice.compose(found, statements)
+
+
+def _say_crowded(route: str, queries: int, crowded_out: int) -> None:
+    """A request asks for more than is told apart; said once in a process."""
+    said.say(
+        f"a request of {route or 'an unknown route'} asks {queries} statements, of which {crowded_out} are other ones than insight "
+        "tells apart in a request: they are counted, and no finding follows from them",
+        level="info",
+    )
 
 
 def current(ident: int) -> str | None:
@@ -227,8 +301,9 @@ def report() -> Report | str | None:
     return None if hook is None else hook.report()
 
 
-def _name_place(code: CodeType | None, at: int, match: Any) -> tuple[int, str]:
-    """Name and text of a line of the app's own, or of the view, where none has asked."""
+def _name_place(code: CodeType | None, at: int, match: Any) -> tuple[int, str, bool]:
+    """Name and text of a line of the app's own, or of the view, where none has asked; and whether that is the
+    app's own."""
     file, line, function = "", 0, ""
     if code is not None:
         file, line, function = code.co_filename, at, code.co_name
@@ -240,14 +315,18 @@ def _name_place(code: CodeType | None, at: int, match: Any) -> tuple[int, str]:
         digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
         if len(_places) >= MOST_KNOWN:
             _places.clear()
-        known = _places[file, line] = (int.from_bytes(digest, "little"), text)
+        known = _places[file, line] = (int.from_bytes(digest, "little"), text, bool(file) and is_own(file))
     return known
 
 
 def _view(view: Any) -> tuple[str, int, str]:
     """Where a view is defined, when no line of the app's own asked."""
-    for attribute in ("view_class", "cls", "__wrapped__"):
-        view = getattr(view, attribute, view)
+    for _ in range(MOST_WRAPPED):
+        inside = (getattr(view, attribute, None) for attribute in ("view_class", "cls", "__wrapped__"))
+        found = next((it for it in inside if it is not None), None)
+        if found is None:
+            break
+        view = found
     name = getattr(view, "__qualname__", type(view).__qualname__)
     code = getattr(view, "__code__", None)
     if code is not None:
@@ -259,10 +338,12 @@ def _view(view: Any) -> tuple[str, int, str]:
 
 
 def _class_line(file: str, name: str) -> int:
-    start = f"class {name.rpartition('.')[2]}"
+    name = name.rpartition(".")[2]
+    # A function that was made a class of, as ``api_view`` does, stands as itself in the file.
+    start = re.compile(rf"\s*(class|def|async def) {re.escape(name)}\b")
     with contextlib.suppress(OSError, UnicodeDecodeError), open(file, encoding="utf-8") as lines:
         for number, text in enumerate(lines, 1):
-            if text.lstrip().startswith(start):
+            if start.match(text):
                 return number
     return 0
 

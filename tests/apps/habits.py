@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
 from django.db import models, transaction
+from django.forms import modelformset_factory
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from reader.models import Comment, Customer, Order, OrderLine, Product, Topic
@@ -123,9 +125,41 @@ def shuffled(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(str([list(Product.objects.order_by("?")[:3]) for _ in range(3)]))
 
 
+def imports(_request: HttpRequest) -> HttpResponse:
+    """Rows that are there already."""
+    rows = [Product.objects.get_or_create(sku=str(n), defaults={"name": "x", "price": 1}) for n in range(8)]
+    return HttpResponse(str(len(rows)))
+
+
+def formset(_request: HttpRequest) -> HttpResponse:
+    """Each form is checked for itself."""
+    many = modelformset_factory(Customer, fields=["name", "email"], extra=8)
+    data = {"form-TOTAL_FORMS": "8", "form-INITIAL_FORMS": "0"}
+    data |= {f"form-{n}-{name}": f"{n}@example.org" for n in range(8) for name in ("name", "email")}
+    return HttpResponse(str(many(data, queryset=Customer.objects.none()).is_valid()))
+
+
+class Open(admin.AdminSite):
+    """An admin for everybody: its lists ask how many rows there are, and how many there are in all."""
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return True
+
+
+class OpenAdmin(admin.ModelAdmin):
+    list_display = ("name", "email")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+
+LISTS = Open(name="habits")
+LISTS.register(Customer, OpenAdmin)
+
 VIEWS = (
     pagination, keyset, iterator, chunks, locked, saves, savepoints, read_back, places, generic,
-    filtered_chunks, keyset_of_one, shuffled,
+    filtered_chunks, keyset_of_one, shuffled, imports, formset,
 )  # fmt: skip
 
-urlpatterns = [path(f"habits/{view.__name__}/", view) for view in VIEWS]
+urlpatterns: list[Any] = [path(f"habits/{view.__name__}/", view) for view in VIEWS]
+urlpatterns += [path("habits/admin/", LISTS.urls)]

@@ -50,7 +50,7 @@ from django.db import connection, models
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.urls import path
-from library.models import Author, Book, Country, Profile, Publisher, Review, Tag
+from library.models import Author, Book, Club, Country, Person, Profile, Publisher, Review, Tag, Team
 from rest_framework import serializers
 
 
@@ -72,7 +72,7 @@ class BookAdmin(admin.ModelAdmin):
 
 admin.site.register(Book, BookAdmin)
 
-ALL = (Country, Publisher, Author, Profile, Tag, Book, Review)
+ALL = (Country, Publisher, Author, Profile, Tag, Book, Review, Person, Team, Club)
 TEXT = "{% for book in books %}{{ book.publisher.country.name }}{% endfor %}"
 
 
@@ -94,6 +94,14 @@ def fill() -> None:
         book.tags.set(tags)
         Review.objects.create(about=book if n % 2 else author)
         Review.objects.create(about=book)
+    people = [Person.objects.create(name=f"p{n}") for n in range(8)]
+    for n in range(8):
+        people[n].follows.set(people[:2])
+        # Two lead all teams.
+        Team.objects.create(captain=people[n % 2]).players.set(people)
+        club = Club.objects.create()
+        club.members.set(people)
+        club.leaders.set(people)
 
 
 # --- one question for each row
@@ -155,6 +163,64 @@ def keys(books: Any) -> Any:
     return [Author.objects.get(pk=book.author_id) for book in books]
 
 
+def captain(teams: Any) -> Any:
+    return [team.captain.name for team in teams]
+
+
+def players(teams: Any) -> Any:
+    return [[person.name for person in team.players.all()] for team in teams]
+
+
+def leaders(clubs: Any) -> Any:
+    return [[person.name for person in club.leaders.all()] for club in clubs]
+
+
+def led(people: Any) -> Any:
+    return [[club.pk for club in person.led.all()] for person in people]
+
+
+def follows(people: Any) -> Any:
+    return [[other.name for other in person.follows.all()] for person in people]
+
+
+def followers(people: Any) -> Any:
+    return [[other.name for other in person.followers.all()] for person in people]
+
+
+def reviews(authors: Any) -> Any:
+    return [[review.pk for review in author.reviews.all()] for author in authors]
+
+
+def joined(books: Any) -> Any:
+    return [list(Author.objects.filter(books__title=book.title)) for book in books]
+
+
+def joined_key(books: Any) -> Any:
+    return [list(Author.objects.filter(books__pk=book.pk)) for book in books]
+
+
+def apart(books: Any) -> Any:
+    names = [book.author.name for book in books]
+    return names, [author.profile.text for author in Author.objects.all()]
+
+
+def back(authors: Any) -> Any:
+    for author in authors:
+        for book in author.books.all():
+            assert book.title
+        # The last book is still at hand, and knows its author.
+        assert author.profile
+
+
+def fetched(authors: Any) -> Any:
+    return [[book.publisher.name for book in author.books.all()] for author in authors]
+
+
+def later(books: Any) -> Any:
+    deep = books.ordered
+    return [book.publisher.country.name if deep else book.publisher.name for book in books]
+
+
 # Each with what it is given: the expression that the advice is to replace.
 LOOPS: dict[str, tuple[Any, str]] = {
     "forward": (forward, "Book.objects.all()"),
@@ -171,6 +237,20 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "template": (template, "Book.objects.all()"),
     "serializer": (serializer, "Book.objects.all()"),
     "keys": (keys, "Book.objects.all()"),
+    "captain": (captain, "Team.objects.all()"),
+    "players": (players, "Team.objects.all()"),
+    "leaders": (leaders, "Club.objects.all()"),
+    "led": (led, "Person.objects.all()"),
+    "follows": (follows, "Person.objects.all()"),
+    "followers": (followers, "Person.objects.all()"),
+    "reviews": (reviews, "Author.objects.all()"),
+    "fetched": (fetched, "Author.objects.prefetch_related('books')"),
+    "later": (later, "Book.objects.all()"),
+    # For these nothing may be put in the place of the rows.
+    "joined": (joined, "Book.objects.all()"),
+    "joined_key": (joined_key, "Book.objects.all()"),
+    "apart": (apart, "Book.objects.all()"),
+    "back": (back, "Author.objects.all()"),
 }
 
 

@@ -18,6 +18,7 @@ APPS = Path(__file__).resolve().parent.parent / "apps"
 
 PROGRAM = """
 import json, re, sys
+PLAIN = ("filtered", "deferred", "keys", "first", "count", "exists", "apart", "back")
 sys.path.insert(0, sys.argv[1])
 import relations
 from canter import insight
@@ -40,9 +41,10 @@ out = {}
 for name in relations.LOOPS:
     asked = ask(f"/{name}/")
     rows = [re.match(r"[\\w.]+(\\.\\w+\\(.*?\\)+)+(?=;|,| \\(|$)", text) for text in asked["advice"]]
-    if rows and rows[0] and name not in ("filtered", "deferred", "keys", "first", "count", "exists"):
+    if rows and rows[0] and name not in PLAIN:
         asked["mended"] = ask(f"/{name}/", rows=rows[0][0])["queries"]
     out[name] = asked
+out["later"]["deep"] = ask("/later/", rows="Book.objects.order_by('pk')")["advice"]
 out["admin"] = ask("/admin/library/book/")
 for name, text in (("count", out["count"]["advice"]), ("exists", out["exists"]["advice"])):
     names = {model.__name__: model for model in relations.ALL}
@@ -72,6 +74,16 @@ CALLS = {
     "generic": 'Review.objects.prefetch_related("about")',
     "template": 'Book.objects.select_related("publisher__country")',
     "serializer": 'Book.objects.select_related("author")',
+    # Two captains for all teams, and the relation to several of the same model is another.
+    "captain": 'Team.objects.select_related("captain")',
+    "players": 'Team.objects.prefetch_related("players")',
+    "leaders": 'Club.objects.prefetch_related("leaders")',
+    "led": 'Person.objects.prefetch_related("led")',
+    "follows": 'Person.objects.prefetch_related("follows")',
+    "followers": 'Person.objects.prefetch_related("followers")',
+    "reviews": 'Author.objects.prefetch_related("reviews")',
+    # The books were fetched before, so that they are not in the loop.
+    "fetched": 'Author.objects.prefetch_related("books__publisher")',
 }
 
 
@@ -112,6 +124,29 @@ def test_c5_filters_columns_left_out_and_plain_keys_get_their_own_words(told: An
     assert 'Prefetch("books", queryset=…, to_attr=…) on Author' in told["filtered"]["advice"][0]
     assert "Author.notes was left out by only() or defer()" in told["deferred"]["advice"][0]
     assert "Author.objects.in_bulk(keys)" in told["keys"]["advice"][0]
+
+
+@pytest.mark.parametrize("name", ["joined", "joined_key"])
+def test_c5_a_column_of_another_table_is_no_key_of_the_rows(told: Any, name: str) -> None:
+    assert told[name]["queries"] >= 9 and told[name]["advice"] == []
+
+
+def test_c5_two_loops_over_models_that_refer_to_each_other_are_two(told: Any) -> None:
+    found = sorted(text.split(";")[0] for text in told["apart"]["advice"])
+    assert found == ['Author.objects.select_related("profile")', 'Book.objects.select_related("author")']
+
+
+def test_c5_a_row_that_stands_around_and_belongs_to_another_is_not_where_it_came_from(told: Any) -> None:
+    call = 'Author.objects.select_related("profile").prefetch_related("books")'
+    assert len(told["back"]["advice"]) == 2, told["back"]
+    assert all(text.startswith(call) for text in told["back"]["advice"]), told["back"]
+
+
+def test_c5_what_is_followed_further_in_a_later_request_starts_where_it_always_did(told: Any) -> None:
+    assert told["later"]["advice"][0].startswith('Book.objects.select_related("publisher")')
+    assert len(told["later"]["deep"]) == 2, told["later"]
+    call = 'Book.objects.select_related("publisher__country")'
+    assert all(text.startswith(call) for text in told["later"]["deep"]), told["later"]
 
 
 def test_c5_whoever_asked_is_named(told: Any) -> None:

@@ -109,9 +109,10 @@ VIEWS = """
 from functools import partial
 from types import FunctionType
 from canter import insight
-from django.db import connection
+from django.db import connection, transaction
+from django.forms import modelformset_factory
 from django.http import HttpResponse
-from library.models import Author
+from library.models import Author, Profile, Tag
 
 class Asks:
     def __hash__(self):
@@ -148,6 +149,38 @@ class Frames:
         if not self.left:
             return LIBRARY["last"]
         return FunctionType(LIBRARY["step"].__code__.replace(), LIBRARY)
+
+def nested(request):
+    with transaction.atomic():
+        for n in range(40):
+            with transaction.atomic():
+                pass
+        loop()
+    return HttpResponse("x")
+
+def writes(request):
+    for n in range(70):
+        insight.hook.observe(
+            lambda *words: None, f"UPDATE t{n} SET a = %s", (n,), False, {"connection": connection}
+        )
+    loop()
+    return HttpResponse("x")
+
+def imported(request):
+    for n in range(8):
+        Tag.objects.get_or_create(name=f"t{n}")
+    return HttpResponse("x")
+
+def several_forms(request):
+    one = modelformset_factory(Profile, fields=["author"], extra=6)
+    data = {"form-TOTAL_FORMS": "6", "form-INITIAL_FORMS": "0"}
+    data |= {f"form-{n}-author": str(n % 5 + 1) for n in range(6)}
+    assert not one(data, queryset=Profile.objects.none()).is_valid()
+    return HttpResponse("x")
+
+def loop():
+    for n in range(6):
+        Author.objects.filter(pk=n).exists()
 
 def crowded(request):
     Author.objects.filter(pk=1).first()
@@ -203,6 +236,8 @@ import several_views
 relations.urlpatterns[:0] = [
     path("several/", several_views.several, name="s"), path("odd/", several_views.odd),
     path("moved/", several_views.moved), path("runs/", several_views.runs), path("crowded/", several_views.crowded),
+    path("nested/", several_views.nested), path("import/", several_views.imported),
+    path("forms/", several_views.several_forms),
 ]
 sys.setrecursionlimit(10_000)
 relations.fill()
@@ -214,6 +249,8 @@ def told(address):
     return insight.report()
 
 out = {
+    "nested": told("/nested/"),
+    "meant": {name: told(f"/{name}/") for name in ("import", "forms")},
     "here": [told("/several/?here=1") for _ in range(40)],
     "there": [told("/several/?there=6") for _ in range(2)],
     "listed": [told("/moved/") for _ in range(40)],
@@ -268,6 +305,22 @@ def test_c11_no_finding_is_told_of_a_place_that_was_not_looked_up(told: Any) -> 
     assert "Author" in told["there"][1][8][0][2]
 
 
+def test_c4_savepoints_are_one_statement_and_leave_room_for_loops(told: Any) -> None:
+    row = told["nested"]
+    texts = {text for _name, _bits, text in row[6]}
+    assert {"BEGIN", "SAVEPOINT ?", "RELEASE SAVEPOINT ?"} < texts and len(texts) == 4, texts
+    counts = sorted(tuple(more[:2]) for _statement, _place, *more in row[5])
+    assert counts == [(1, 0), (6, 6), (40, 0), (40, 0)]
+
+
+@pytest.mark.parametrize("name", ["import", "forms"])
+def test_c2_reads_that_belong_to_writing_are_asked_for_each_row(told: Any, name: str) -> None:
+    row = told["meant"][name]
+    assert max(more[0] for _statement, _place, *more in row[5]) >= 6
+    assert [more[1:3] for _statement, _place, *more in row[5] if more[0] > 1 and more[1:3] != [0, 0]] == []
+    assert row[8] == []
+
+
 def test_c11_statements_and_values_of_any_kind_are_counted(told: Any) -> None:
     kind, nested, asks = told["odd"]
     assert (kind[1], kind[5]) == (2, [])
@@ -289,6 +342,35 @@ def test_c3_of_what_is_asked_in_pieces_the_keys_are_counted(told: Any) -> None:
         # Too long to be kept, and known all the same.
         "long": [[6, 6, 0]],
     }
+
+
+CROWDED_OUT = """
+import json, sys
+sys.path[:0] = sys.argv[1:3]
+import relations
+from canter import insight
+from django.test import Client
+from django.urls import path
+import several_views
+relations.urlpatterns[:0] = [path("writes/", several_views.writes)]
+relations.fill()
+insight.install()
+for _ in range(2):
+    assert Client().get("/writes/").status_code == 200
+    told = insight.report()
+print(json.dumps(told))
+"""
+
+
+def test_c4_writes_leave_room_for_loops_and_what_is_not_told_apart_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "several_views.py").write_text(VIEWS, encoding="utf-8")
+    program = [sys.executable, "-c", CROWDED_OUT, str(APPS), str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told[1] == 76 and max(row[3] for row in told[5]) == 6
+    said = [line for line in done.stderr.splitlines() if line.startswith("canter: ")]
+    assert len(said) == 1 and "/writes/ asks 76 statements, of which 38" in said[0], done.stderr
 
 
 BOUNDED = """
@@ -401,6 +483,7 @@ def test_c9_the_operator_of_postgresql_that_looks_like_a_placeholder_stays() -> 
     assert explain.numbered('"data" ? %s AND "data" ?| %s') == '"data" ? $1 AND "data" ?| $2'
     template = explain.as_template('a = ? AND "odd?" = ? AND data ? ? AND b % ? = ? LIMIT ?')
     assert template == 'a = %s AND "odd?" = %s AND data ? %s AND b %% %s = %s LIMIT %s'
+    assert explain.as_template("SELECT t.a, t.b, … FROM t WHERE t.a = ?") == "SELECT t.a, t.b FROM t WHERE t.a = %s"
     assert explain.numbered(template) == 'a = $1 AND "odd?" = $2 AND data ? $3 AND b % $4 = $5 LIMIT $6'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
@@ -19,6 +19,7 @@ class Publisher(models.Model):
 class Author(models.Model):
     name = models.CharField(max_length=50)
     notes = models.TextField(default="")
+    reviews = GenericRelation("Review", "key", "kind")
 
 
 class Profile(models.Model):
@@ -41,3 +42,18 @@ class Review(models.Model):
     kind = models.ForeignKey(ContentType, models.CASCADE)
     key = models.PositiveIntegerField()
     about = GenericForeignKey("kind", "key")
+
+
+class Person(models.Model):
+    name = models.CharField(max_length=50)
+    follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")
+
+
+class Team(models.Model):
+    captain = models.ForeignKey(Person, models.CASCADE, related_name="+")
+    players = models.ManyToManyField(Person, related_name="teams")
+
+
+class Club(models.Model):
+    members = models.ManyToManyField(Person, related_name="clubs")
+    leaders = models.ManyToManyField(Person, related_name="led")

@@ -25,9 +25,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyFrame, PyFrameMethods, PyModule, PyString};
 
 use placing::{Source, Spot};
-use request::{Request, Run};
+use request::{Look, Meant, Request, Run};
 use statement::Statement;
-use tables::{HabitKey, Tables};
+use tables::{END, HabitKey, Tables, Whose};
 
 /// Frames that are walked: an app may recurse without end.
 const MOST_FRAMES: usize = 2000;
@@ -73,6 +73,8 @@ pub(crate) struct Hook {
     tables: Mutex<Tables>,
     threads: Mutex<Vec<(u64, Weak<Shown>)>>,
     wants_values: AtomicBool,
+    /// It was said that a request asks for more statements than are told apart.
+    is_crowded: AtomicBool,
     is_off: AtomicBool,
 }
 
@@ -90,6 +92,7 @@ impl Hook {
             tables: Mutex::default(),
             threads: Mutex::default(),
             wants_values: AtomicBool::new(false),
+            is_crowded: AtomicBool::new(false),
             is_off: AtomicBool::new(false),
         })
     }
@@ -336,8 +339,8 @@ impl Hook {
             group.is_taken |= is_taken;
             counts.note_value(row, value?)
         });
-        if let Some(Some(group)) = many {
-            self.capture(py, group)?;
+        if let Some(Some((group, look))) = many {
+            self.capture(py, group, look)?;
         }
         Ok(())
     }
@@ -356,8 +359,8 @@ impl Hook {
         let vendor = connection.getattr(intern!(py, "vendor"))?;
         let statement = Statement::read(sql, vendor.cast::<PyString>()?.to_str()?);
         let kept = statement.sql.bind(py);
-        // A long one is known by its name, so that its text goes with its run.
-        let key = if kept.is(sql) {
+        // A long one is known by its name, so that its text goes with its run; and what has another text each time.
+        let key = if kept.is(sql) && !statement.is_savepoint() {
             kept.clone().into_any()
         } else {
             statement.name.into_pyobject(py)?.into_any()
@@ -438,7 +441,7 @@ impl Hook {
         true
     }
 
-    /// The innermost line that is the app's own.
+    /// The innermost line that is the app's own, but for that of middleware that waits for the answer.
     fn walk(&self, py: Python<'_>) -> PyResult<Spot> {
         let frame = self.getframe.bind(py).call0()?;
         let mut next = frame.cast_into::<PyFrame>().ok();
@@ -451,6 +454,9 @@ impl Hook {
                 Some(number) => number,
                 None => self.number(&code)?,
             };
+            if number == END {
+                break;
+            }
             if number != 0 {
                 with_counts(|counts| counts.keep_code(number, code.into_any().unbind()));
                 let line = frame.line_number();
@@ -464,38 +470,39 @@ impl Hook {
     /// The number of code that was not met yet; 0 where it is not the app's own, which is asked once.
     fn number(&self, code: &Bound<'_, PyCode>) -> PyResult<u64> {
         let py = code.py();
-        let file = code.getattr(intern!(py, "co_filename"))?;
-        let found = self
-            .rare
-            .bind(py)
-            .call_method1(intern!(py, "is_own"), (file,))?;
-        let is_own = found.is_truthy()?;
+        let rare = self.rare.bind(py);
+        let whose = rare.call_method1(intern!(py, "_whose"), (code,))?;
+        let whose = match whose.extract::<Option<bool>>()? {
+            Some(false) => Whose::Library,
+            Some(true) => Whose::App,
+            None => Whose::Handler,
+        };
         let kept = code.clone().into_any().unbind();
         let (number, forgotten) =
-            self.tables(|tables| tables.keep_code(code.as_ptr() as usize, kept, is_own));
+            self.tables(|tables| tables.keep_code(code.as_ptr() as usize, kept, whose));
         drop(forgotten);
         Ok(number)
     }
 
     /// What the rows of a repeated statement are read for.
-    fn capture(&self, py: Python<'_>, group: usize) -> PyResult<()> {
+    fn capture(&self, py: Python<'_>, group: usize, look: Look) -> PyResult<()> {
         let key = with_counts(|counts| {
             let found = counts.groups().get(group)?;
             let row = counts.rows.get(found.row)?;
-            Some((
-                row.statement.get().sql.clone_ref(py),
-                found.spot.code,
-                found.spot.line,
-            ))
+            let sql = row.statement.get().sql.clone_ref(py);
+            let is_many = look == Look::Many;
+            Some((sql, found.spot.code, found.spot.line, found.view, is_many))
         });
         let Some(Some(key)) = key else { return Ok(()) };
-        let found = self
-            .rare
-            .bind(py)
-            .call_method1(intern!(py, "_capture"), key)?;
-        if !found.is_none() {
-            with_counts(|counts| counts.captured.push((group, found.unbind())));
-        }
+        let rare = self.rare.bind(py);
+        let found = rare.call_method1(intern!(py, "_capture"), key)?;
+        let (meant, found): (u8, Option<Py<PyAny>>) = found.extract()?;
+        let meant = match meant {
+            0 => Meant::Nothing,
+            1 => Meant::Others,
+            _ => Meant::All,
+        };
+        with_counts(|counts| counts.capture(group, meant, found));
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use super::statement::Statement;
 
 /// Statements, and statements by place, that are told apart in one request.
 const MOST_GROUPS: usize = 64;
+/// Of these, those that nothing is compared of, such as writes: they leave room for loops.
+const MOST_PLAIN: usize = MOST_GROUPS / 2;
 /// Different values of a group that are told apart: more would not change what is said of it.
 const MOST_VALUES: usize = 64;
 /// Of the Python before a statement, no more than this counts as its price.
@@ -22,6 +24,26 @@ const LONG: Duration = Duration::from_millis(50);
 /// From how many different values on a repeat is looked into.
 pub(super) const MANY: usize = 5;
 
+/// For what a repeat is looked into.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Look {
+    /// A value came again: several rows may have one row in common.
+    Again,
+    /// Many differ.
+    Many,
+}
+
+/// What of a repeat is no fault.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Meant {
+    #[default]
+    Nothing,
+    /// Another value each time.
+    Others,
+    /// The same one, too.
+    All,
+}
+
 /// The same statement at the same place.
 #[derive(Default)]
 pub(crate) struct Group {
@@ -32,7 +54,9 @@ pub(crate) struct Group {
     pub view: usize,
     /// Its place was not looked up each time.
     pub is_taken: bool,
-    pub has_captured: bool,
+    /// What was looked into last, for its values.
+    looked: Option<Look>,
+    pub meant: Meant,
     pub count: u32,
     pub total: Duration,
     pub most: Duration,
@@ -44,6 +68,32 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// Why it is to be looked into now, if it is and was not before.
+    fn look(&mut self) -> Option<Look> {
+        let look = if self.distinct.len() >= MANY {
+            Look::Many
+        } else if self.repeats > 0 {
+            Look::Again
+        } else {
+            return None;
+        };
+        if self.is_taken || self.looked >= Some(look) {
+            return None;
+        }
+        self.looked = Some(look);
+        Some(look)
+    }
+
+    /// How many different values, and how many again, a finding may follow from.
+    pub fn values(&self) -> (u64, u64) {
+        let (distinct, repeats) = (self.distinct.len() as u64, u64::from(self.repeats));
+        match self.meant {
+            Meant::Nothing => (distinct, repeats),
+            Meant::Others => (0, repeats),
+            Meant::All => (0, 0),
+        }
+    }
+
     /// Whether a finding could follow from its values or its length.
     pub fn is_notable(&self) -> bool {
         self.repeats > 0 || self.distinct.len() >= MANY || self.most >= LONG
@@ -68,6 +118,7 @@ impl Group {
 /// A statement of the request.
 pub(crate) struct Row {
     pub statement: Py<Statement>,
+    is_compared: bool,
     /// How often it ran.
     pub times: u32,
     /// The group it belonged to last.
@@ -105,6 +156,8 @@ pub(crate) struct Request {
     used: usize,
     /// What rows were read for, by group.
     pub captured: Vec<(usize, Py<PyAny>)>,
+    /// Runs that belong to no group, because there were too many.
+    pub crowded_out: u32,
 }
 
 impl Request {
@@ -178,17 +231,22 @@ impl Request {
     /// The row of a statement that has run once more; None where there are too many.
     pub fn row(&mut self, statement: &Bound<'_, Statement>) -> Option<(usize, u32)> {
         let found = self.rows.iter().position(|row| row.statement.is(statement));
+        let is_compared = statement.get().is_compared;
         let at = match found {
             Some(at) => at,
-            None if self.rows.len() < MOST_GROUPS => {
+            None if has_room(self.rows.iter(), is_compared) => {
                 self.rows.push(Row {
                     statement: statement.clone().unbind(),
+                    is_compared,
                     times: 0,
                     last: None,
                 });
                 self.rows.len() - 1
             }
-            None => return None,
+            None => {
+                self.crowded_out += 1;
+                return None;
+            }
         };
         let row = self.rows.get_mut(at)?;
         row.times += 1;
@@ -208,6 +266,9 @@ impl Request {
             Some(spot) => self.group(row, spot),
             None => self.rows.get(row)?.last,
         };
+        if at.is_none() {
+            self.crowded_out += 1;
+        }
         self.rows.get_mut(row)?.last = at;
         let group = self.groups.get_mut(at?)?;
         let spent = run.ended - run.began;
@@ -219,13 +280,23 @@ impl Request {
     }
 
     /// Notes the values of the run that was added last to the row, all of them and those of its key; answers
-    /// the group where it is to be looked into.
-    pub fn note_value(&mut self, row: usize, value: (u64, u64)) -> Option<usize> {
+    /// the group, and why, where it is to be looked into.
+    pub fn note_value(&mut self, row: usize, value: (u64, u64)) -> Option<(usize, Look)> {
         let at = self.rows.get(row)?.last?;
         let group = self.groups.get_mut(at)?;
         group.note_value(value, self.epoch);
-        let is_many = group.distinct.len() >= MANY && !group.is_taken;
-        (is_many && !std::mem::replace(&mut group.has_captured, true)).then_some(at)
+        Some((at, group.look()?))
+    }
+
+    /// What was found out of a group by looking into it.
+    pub fn capture(&mut self, group: usize, meant: Meant, found: Option<Py<PyAny>>) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.meant = meant;
+        }
+        let is_known = self.captured.iter().any(|(other, _)| *other == group);
+        if let Some(found) = found.filter(|_| !is_known) {
+            self.captured.push((group, found));
+        }
     }
 
     /// What ran last has written.
@@ -239,7 +310,8 @@ impl Request {
         if let Some(at) = used.position(|group| group.row == row && group.spot == spot) {
             return Some(at);
         }
-        if self.used >= MOST_GROUPS {
+        let rows = self.groups().iter().filter_map(|it| self.rows.get(it.row));
+        if !has_room(rows, self.rows.get(row)?.is_compared) {
             return None;
         }
         if self.used == self.groups.len() {
@@ -262,6 +334,14 @@ impl Request {
         self.used += 1;
         Some(self.used - 1)
     }
+}
+
+/// Whether there may be one more beside those there are.
+fn has_room<'a>(there: impl Iterator<Item = &'a Row>, is_compared: bool) -> bool {
+    let (all, plain) = there.fold((0, 0), |(all, plain), row| {
+        (all + 1, plain + usize::from(!row.is_compared))
+    });
+    all < MOST_GROUPS && (is_compared || plain < MOST_PLAIN)
 }
 
 pub(super) fn us(time: Duration) -> u64 {

@@ -73,6 +73,11 @@ impl Statement {
         }
     }
 
+    /// Whether it begins, keeps or undoes a savepoint, whose names Django counts up.
+    pub fn is_savepoint(&self) -> bool {
+        matches!(self.what.operation(), "SAVEPOINT" | "RELEASE" | "ROLLBACK")
+    }
+
     /// Its text without values.
     pub fn text(&self, py: Python<'_>) -> String {
         let sql = self.sql.bind(py).to_string_lossy();

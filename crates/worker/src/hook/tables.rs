@@ -18,21 +18,34 @@ const ROUND: Duration = Duration::from_secs(300);
 const MOST_CODES: usize = 10_000;
 const MOST_TOLD: usize = 4 * MOST_KNOWN;
 
+/// The number of the code in which Django hands a request on: what is further out asked for nothing in it.
+pub(super) const END: u64 = u64::MAX;
+
 /// View and statement, by address. Both are kept alive as long as their habit is.
 pub(super) type HabitKey = (usize, usize);
+
+/// Whose code it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Library,
+    App,
+    /// Django's, where it hands a request on: from middleware to middleware, and to the view.
+    Handler,
+}
 
 #[derive(Default)]
 pub(crate) struct Tables {
     habits: HashMap<HabitKey, Habit>,
     views: HashMap<usize, Py<PyAny>>,
-    /// Code objects by address, with their numbers; 0 for those that are not the app's own.
+    /// Code objects by address, with their numbers; 0 for those that are not the app's own, or [`END`].
     codes: HashMap<usize, (Py<PyAny>, u64)>,
     /// The addresses of the app's own, by number. A number is never given twice, so that what somebody has
     /// noted before all was forgotten means no other code.
     numbers: HashMap<u64, usize>,
     last_number: u64,
-    /// By spot, and by view where it is in no code of the app's own.
-    places: HashMap<(Spot, usize), u64>,
+    /// By spot, and by view where it is in no code of the app's own: the name, and whether the code or else the
+    /// view is the app's own.
+    places: HashMap<(Spot, usize), (u64, bool)>,
     told: HashSet<u64>,
     /// Counts up; what was told in an earlier one is told again, for the front may have forgotten it.
     round: u32,
@@ -90,7 +103,7 @@ impl Tables {
         forgotten
     }
 
-    /// The number of a code object that lives, if it is known; 0 where it is not the app's own.
+    /// The number of a code object that lives, if it is known; 0 where it is not the app's own, or [`END`].
     pub fn number(&self, address: usize) -> Option<u64> {
         self.codes.get(&address).map(|(_, number)| *number)
     }
@@ -101,7 +114,7 @@ impl Tables {
         &mut self,
         address: usize,
         code: Py<PyAny>,
-        is_own: bool,
+        whose: Whose,
     ) -> (u64, Vec<Py<PyAny>>) {
         if let Some(number) = self.number(address) {
             // Another thread was faster.
@@ -114,12 +127,15 @@ impl Tables {
             self.habits.clear();
             self.places.clear();
         }
-        let mut number = 0;
-        if is_own {
-            self.last_number += 1;
-            number = self.last_number;
-            self.numbers.insert(number, address);
-        }
+        let number = match whose {
+            Whose::Library => 0,
+            Whose::Handler => END,
+            Whose::App => {
+                self.last_number += 1;
+                self.numbers.insert(self.last_number, address);
+                self.last_number
+            }
+        };
         self.codes.insert(address, (code, number));
         (number, forgotten)
     }
@@ -130,11 +146,11 @@ impl Tables {
         Some(code.clone_ref(py))
     }
 
-    pub fn place(&self, key: (Spot, usize)) -> Option<u64> {
+    pub fn place(&self, key: (Spot, usize)) -> Option<(u64, bool)> {
         self.places.get(&key).copied()
     }
 
-    pub fn name_place(&mut self, key: (Spot, usize), name: u64) {
+    pub fn name_place(&mut self, key: (Spot, usize), name: (u64, bool)) {
         if self.places.len() >= MOST_KNOWN {
             self.places.clear();
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use canter_channel::report::Report;
+use canter_insight::observation::RELATION;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -79,7 +80,8 @@ impl Hook {
                 let text = statement.text(py);
                 report.statements.push((name, statement.bits, text));
             }
-            let place = self.place(counts, (group.spot, view), &found, &mut report.places)?;
+            let spot = (group.spot, view);
+            let (place, is_own) = self.place(counts, spot, &found, &mut report.places)?;
             named.push((statement.name, place));
             let is_listed = counts.held >= HELD_GAP || group.is_notable();
             let key = (group.view, row.statement.as_ptr() as usize);
@@ -88,12 +90,18 @@ impl Hook {
             if !is_certain {
                 report.held_us = 0;
             }
-            merge(
-                &mut report.groups,
-                (statement.name, place),
-                group,
-                is_certain,
-            );
+            let values = match group.values() {
+                _ if !is_certain => (0, 0),
+                // Nobody here has written that it asks again.
+                (distinct, _) if !is_own => (distinct, 0),
+                values => values,
+            };
+            merge(&mut report.groups, (statement.name, place), group, values);
+        }
+        if counts.crowded_out > 0 && !self.is_crowded.swap(true, Ordering::Relaxed) {
+            let name = intern!(py, "_say_crowded");
+            let words = (&report.route, counts.queries, counts.crowded_out);
+            self.rare.bind(py).call_method1(name, words)?;
         }
         if !counts.captured.is_empty() {
             self.advise(py, counts, &named, &mut report)?;
@@ -129,29 +137,29 @@ impl Hook {
         (spot, view): (Spot, usize),
         found: &Bound<'_, PyAny>,
         texts: &mut Vec<(u64, String)>,
-    ) -> PyResult<u64> {
+    ) -> PyResult<(u64, bool)> {
         let py = found.py();
         let key = (spot, if spot.code == 0 { view } else { 0 });
         let is_known = spot.code != 0 || view != 0;
-        if is_known && let Some(name) = self.tables(|tables| tables.place(key)) {
-            return Ok(name);
+        if is_known && let Some(known) = self.tables(|tables| tables.place(key)) {
+            return Ok(known);
         }
         let code = counts.code(spot.code);
         let told = self
             .rare
             .bind(py)
             .call_method1(intern!(py, "_name_place"), (code, spot.line, found))?;
-        let (name, text): (u64, String) = told.extract()?;
+        let (name, text, is_own): (u64, String, bool) = told.extract()?;
         let is_news = self.tables(|tables| {
             if is_known {
-                tables.name_place(key, name);
+                tables.name_place(key, (name, is_own));
             }
             tables.is_news(name)
         });
         if is_news {
             texts.push((name, text));
         }
-        Ok(name)
+        Ok((name, is_own))
     }
 
     fn advise(
@@ -168,11 +176,15 @@ impl Hook {
             .rare
             .bind(py)
             .call_method1(intern!(py, "_compose"), (captured, statements))?;
-        let texts: Vec<String> = texts.extract()?;
-        for ((group, _), text) in counts.captured.iter().zip(texts) {
+        // None for those that the front was told of.
+        let texts: Vec<(String, bool)> = texts.extract()?;
+        for ((group, _), (mut text, is_relation)) in counts.captured.iter().zip(texts) {
             if let Some((statement, place)) = named.get(*group)
                 && !text.is_empty()
             {
+                if is_relation {
+                    text.insert(0, RELATION);
+                }
                 report.advice.push((*statement, *place, text));
             }
         }
@@ -185,13 +197,8 @@ fn merge(
     groups: &mut Vec<[u64; 8]>,
     (statement, place): (u64, u64),
     group: &Group,
-    is_certain: bool,
+    (distinct, repeats): (u64, u64),
 ) {
-    let (distinct, repeats) = if is_certain {
-        (group.distinct.len() as u64, u64::from(group.repeats))
-    } else {
-        (0, 0)
-    };
     let row = [
         statement,
         place,
@@ -218,6 +225,10 @@ pub(super) fn as_python(py: Python<'_>, told: Report) -> PyResult<Bound<'_, PyAn
     }
     let groups = told.groups.iter().map(|group| PyTuple::new(py, group));
     let groups: Vec<_> = groups.collect::<PyResult<_>>()?;
+    let advice = told.advice.iter();
+    let advice = advice
+        .map(|(statement, place, text)| (statement, place, text.trim_start_matches(RELATION)));
+    let advice: Vec<_> = advice.collect();
     let told = (
         told.route,
         told.queries,
@@ -227,7 +238,7 @@ pub(super) fn as_python(py: Python<'_>, told: Report) -> PyResult<Bound<'_, PyAn
         groups,
         told.statements,
         told.places,
-        told.advice,
+        advice,
     );
     Ok(told.into_pyobject(py)?.into_any())
 }
