@@ -187,6 +187,31 @@ def test_g6_the_cap_holds_under_churn(start: Any, postgres: Any, database: str) 
         until(lambda: not way.backends(), what="the end of its connections")
 
 
+@pytest.mark.parametrize(("told", "limit"), [(12, 12), (None, 15)])
+def test_g6_three_hundred_clients_get_no_more_than_was_said_or_than_a_plan_of_20_has_left(
+    start: Any, postgres: Any, database: str, told: int | None, limit: int
+) -> None:
+    """Without ``--db-connections``: the role's 20 less the two of others and a margin of three."""
+    with postgres.role("LOGIN CONNECTION LIMIT 20") as role:
+        url = f"postgresql://{role}@127.0.0.1:{postgres.port}/{database}"
+        others = [psycopg.connect(url) for _ in range(2)]
+        mine = [other.info.backend_pid for other in others]
+        way = start(connections=told, url=url)
+        clients = [way.raw(user=role) for _ in range(300)]
+        most = 0
+        with postgres.connect() as watcher:
+            for client in clients:
+                client.send(pgwire.query("SELECT 1 FROM pg_sleep(0.02)"))
+            for client in clients:
+                assert kinds(client.until("Z")) == "TDCZ"
+                sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND pid <> ALL (%s)"
+                most = max(most, watcher.execute(sql, [role, mine]).fetchone()[0])
+        assert limit / 2 < most <= limit
+        for client in [*clients, *others]:
+            client.close()
+        way.stop()
+
+
 def test_g6_a_connection_counts_until_its_socket_is_closed(start: Any) -> None:
     """A server that keeps the socket open after Terminate: it still is one of the two."""
     open_now: set[int] = set()

@@ -159,7 +159,7 @@ impl Plan {
             set_default(&pooler, target, self.replicas.as_ref());
         }
         if let Some(listener) = self.private.as_ref().and_then(|own| own.listener.take()) {
-            pooler.open(Door::private_at(listener)?)?;
+            pooler.open(Door::private(listener)?)?;
         }
         for door in &self.doors {
             let (Some(listener), Some(access)) = (door.listener.take(), door.access.take()) else {

@@ -87,7 +87,7 @@ pub struct Running {
 /// The pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pool {
-    /// Connections to the server, and how many of them carry a transaction.
+    /// Connections to the server, and how many of them nobody else can have now.
     pub servers: (u32, u32),
     /// Connections of the app, and how many of them wait for a server connection.
     pub clients: (u32, u32),

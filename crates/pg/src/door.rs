@@ -1,14 +1,13 @@
 //! Doors: listening sockets and what comes in there, up to the point where a session begins.
-//! Leaves who may come in to `access` and the life of a client to `session`.
+//! Leaves who may come in to `access`, the life of a client to `session`, and the files of unix sockets
+//! to whoever opens them.
 
 mod entry;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,8 +20,6 @@ use crate::access::Access;
 use crate::pooler::Shared;
 use crate::stream::Stream;
 
-/// The name libpq looks for in a folder, with its default port.
-const SOCKET: &str = ".s.PGSQL.5432";
 /// How long to wait when the system has no descriptor or memory for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -32,8 +29,6 @@ pub struct Door {
     access: Rc<Access>,
     /// At the private door, who we are: our own processes may register targets and own requests.
     private: Option<u32>,
-    /// A socket file that goes when the door closes.
-    file: Option<SocketFile>,
 }
 
 enum Listener {
@@ -42,60 +37,15 @@ enum Listener {
 }
 
 impl Door {
-    /// The private door: a socket in `folder`, which is made, or must be ours and closed to others.
-    /// libpq finds it with `host=FOLDER`.
-    pub fn private(folder: &Path) -> io::Result<Self> {
-        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let meta = std::fs::symlink_metadata(folder)?;
-        if !meta.is_dir() || meta.permissions().mode() & 0o077 != 0 {
-            let words = format!(
-                "{} must be a folder closed to others (0700)",
-                folder.display()
-            );
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
-        }
-        let path = folder.join(SOCKET);
-        let (listener, file) = bind_unix(&path)?;
-        // Whoever runs as somebody else made this folder, and could look into it.
-        if std::fs::symlink_metadata(&path)?.uid() != meta.uid() {
-            let words = format!("{} belongs to somebody else", folder.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
-        }
-        let access = Rc::new(Access::private());
-        Ok(Self {
-            listener: Listener::Unix(listener),
-            access,
-            private: Some(meta.uid()),
-            file: Some(file),
-        })
-    }
-
     /// The private door at a socket that listens already and is kept by whoever made it, in a
     /// folder closed to others. The socket's owner is who may come in.
-    pub fn private_at(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+    pub fn private(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
         let private = Some(std::fs::symlink_metadata(path)?.uid());
         let access = Access::private();
         Ok(Self {
             private,
-            ..Self::unix(listener, access)
-        })
-    }
-
-    /// A TCP door at an address; port 0 lets the system choose.
-    pub fn bind_tcp(address: SocketAddr, access: Access) -> io::Result<Self> {
-        Ok(Self::tcp(std::net::TcpListener::bind(address)?, access))
-    }
-
-    /// A unix door. `path` is the socket itself; libpq looks for names like `.s.PGSQL.5432`.
-    pub fn bind_unix(path: &Path, access: Access) -> io::Result<Self> {
-        let (listener, file) = bind_unix(path)?;
-        Ok(Self {
-            file: Some(file),
             ..Self::unix(listener, access)
         })
     }
@@ -107,7 +57,6 @@ impl Door {
             listener: Listener::Tcp(listener),
             access,
             private: None,
-            file: None,
         }
     }
 
@@ -118,15 +67,6 @@ impl Door {
             listener: Listener::Unix(listener),
             access,
             private: None,
-            file: None,
-        }
-    }
-
-    /// Where a TCP door is, once the system has chosen.
-    pub fn address(&self) -> Option<SocketAddr> {
-        match &self.listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(_) => None,
         }
     }
 
@@ -147,7 +87,7 @@ impl Door {
             access: self.access,
             private: self.private,
         };
-        let task = spawn_local(accept(listener, inside, self.file, Rc::clone(shared)));
+        let task = spawn_local(accept(listener, inside, Rc::clone(shared)));
         shared.doors.borrow_mut().push(task.abort_handle());
         shared.accesses.borrow_mut().push(access);
         Ok(())
@@ -180,12 +120,7 @@ impl Accepting {
     }
 }
 
-async fn accept(
-    listener: Accepting,
-    inside: Inside,
-    _file: Option<SocketFile>,
-    shared: Rc<Shared>,
-) {
+async fn accept(listener: Accepting, inside: Inside, shared: Rc<Shared>) {
     let mut exhausted = false;
     loop {
         match listener.accept().await {
@@ -205,42 +140,6 @@ async fn accept(
                 exhausted = true;
                 tokio::time::sleep(EXHAUSTED).await;
             }
-        }
-    }
-}
-
-/// Binds, in place of a socket that nobody listens at any more.
-fn bind_unix(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).is_ok() {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)?
-        }
-        other => other?,
-    };
-    let meta = std::fs::symlink_metadata(path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        is: (meta.dev(), meta.ino()),
-    };
-    Ok((listener, file))
-}
-
-/// Removed when the door closes, unless it is another one by then.
-struct SocketFile {
-    path: PathBuf,
-    is: (u64, u64),
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let now = std::fs::symlink_metadata(&self.path);
-        if now.is_ok_and(|meta| (meta.dev(), meta.ino()) == self.is) {
-            let _ = std::fs::remove_file(&self.path);
         }
     }
 }

@@ -40,7 +40,7 @@ use std::rc::Rc;
 /// start, `on` from the first statement that may have changed that.
 pub(crate) const TOUCHED: &str = "canter.touched";
 
-pub(crate) use attach::{Leaving, Lost};
+pub(crate) use attach::{Leaving, Lost, Refusal};
 pub use known::{Known, Params};
 pub use label::Label;
 pub(crate) use pending::sequences_are_read;
@@ -196,7 +196,7 @@ pub(crate) struct Relay {
     defer_begin: bool,
     from_client: Passing,
     from_server: Passing,
-    /// The query that passes unread.
+    /// The query that passes unread, or the unnamed statement that did.
     skim: Option<Box<skim::Skim>>,
 
     /// Tells this session from all others.
@@ -242,9 +242,7 @@ pub(crate) struct Relay {
     /// A transaction that was lost.
     limbo: Option<Box<Limbo>>,
     /// No server is to be had for the next request.
-    refuse: Option<Box<SqlError>>,
-    /// This one refused what another one may take.
-    spoilt: bool,
+    refusal: Option<Box<Refusal>>,
     order: Order,
     /// Whether the segment can be sent again, and what is owed for it when it is (C10).
     replay: Replay,
@@ -324,8 +322,7 @@ impl Relay {
             hidden_error: None,
             begin: None,
             limbo: None,
-            refuse: None,
-            spoilt: false,
+            refusal: None,
             order: Order::Difference,
             replay: Replay::Off,
             again: None,
@@ -478,7 +475,7 @@ impl Relay {
                 .iter()
                 .all(|(name, _)| MAY_BE_RESET.contains(&name))
             && self.limbo.is_none()
-            && self.refuse.is_none()
+            && self.refusal.is_none()
             && !known.soiled
             && known.unsure.is_none_or(|number| number == self.number)
             && known.status == TxStatus::Idle

@@ -204,9 +204,9 @@ impl Case {
                 let id = pooler.register(target).unwrap();
                 pooler.set_default(id);
                 assert!(pooler.set_replicas(id, others, rules));
-                let door = Door::bind_tcp("127.0.0.1:0".parse().unwrap(), access).unwrap();
-                to.send(door.address().unwrap()).unwrap();
-                pooler.open(door).unwrap();
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                to.send(listener.local_addr().unwrap()).unwrap();
+                pooler.open(Door::tcp(listener, access)).unwrap();
                 std::future::pending::<()>().await;
             });
         });

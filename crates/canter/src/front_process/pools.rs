@@ -15,8 +15,8 @@ const OTHERS: &str = "(others)";
 pub fn summed(stats: &PoolerStats) -> Pool {
     let mut pool = Pool::default();
     for one in &stats.pools {
-        pool.servers.0 += one.active + one.idle;
-        pool.servers.1 += one.active;
+        pool.servers.0 += used(one) + one.idle;
+        pool.servers.1 += used(one);
         pool.clients.0 += one.clients;
         pool.clients.1 += one.waiting;
         pool.waited_us = pool.waited_us.saturating_add(one.wait_time.sum_us);
@@ -47,6 +47,11 @@ pub fn connections(stats: &PoolerStats) -> Vec<Connections> {
     told.collect()
 }
 
+/// Servers that nobody can have now: those that are asked something of ours, too.
+fn used(pool: &PoolStats) -> u32 {
+    pool.active + pool.looking
+}
+
 fn together(name: String, pools: &[&PoolStats]) -> Connections {
     let mut all = Connections {
         name,
@@ -54,8 +59,7 @@ fn together(name: String, pools: &[&PoolStats]) -> Connections {
     };
     let (mut wait, mut used_for) = (Histogram::default(), Histogram::default());
     for pool in pools {
-        // What is asked something of ours is nobody's to have, either.
-        all.used += pool.active + pool.looking;
+        all.used += used(pool);
         all.idle += pool.idle;
         all.max = all.max.max(pool.cap);
         all.pending += pool.waiting;
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!((shop.wait.counts[0], shop.wait.counts[3]), (15, 2));
         assert_eq!((shop.wait.total_us, shop.used_for.counts[18]), (1_800, 9));
         assert_eq!(shop.wait.counts.len(), shop.wait.bounds_us.len() + 1);
-        assert_eq!(summed(&stats).servers, (15, 6));
+        assert_eq!(summed(&stats).servers, (18, 9));
     }
 
     #[test]

@@ -202,17 +202,29 @@ fn durations(out: &mut String, name: &str, route: &Route) -> std::fmt::Result {
         if answers.failed() {
             write!(labels, ",error_type=\"{status}\"")?;
         }
-        for ms in BOUNDS_MS {
-            let count = answers.wall.at_most(ms * 1000);
-            let end = Seconds(ms * 1000);
-            writeln!(out, "{name}_bucket{{{labels},le=\"{end}\"}} {count}")?;
-        }
-        let (total, sum) = (answers.wall.total(), Seconds(answers.total_us));
-        writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}")?;
-        writeln!(out, "{name}_sum{{{labels}}} {sum}")?;
-        writeln!(out, "{name}_count{{{labels}}} {total}")?;
+        let ends = BOUNDS_MS.into_iter().map(|ms| ms * 1000);
+        let steps = ends.map(|us| (us, answers.wall.at_most(us)));
+        let all = (answers.wall.total(), answers.total_us);
+        histogram(out, (name, &labels), steps, all)?;
     }
     Ok(())
+}
+
+/// A histogram: upper ends in microseconds with how many are at most that, then how many there are
+/// and their microseconds all together.
+fn histogram<N: std::fmt::Display>(
+    out: &mut String,
+    (name, labels): (&str, &str),
+    steps: impl Iterator<Item = (u64, N)>,
+    (total, total_us): (N, u64),
+) -> std::fmt::Result {
+    for (end_us, count) in steps {
+        let end = Seconds(end_us);
+        writeln!(out, "{name}_bucket{{{labels},le=\"{end}\"}} {count}")?;
+    }
+    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}")?;
+    writeln!(out, "{name}_sum{{{labels}}} {}", Seconds(total_us))?;
+    writeln!(out, "{name}_count{{{labels}}} {total}")
 }
 
 fn labels(route: &Route) -> String {

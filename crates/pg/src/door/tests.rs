@@ -1,5 +1,6 @@
 //! What comes in at a door before a session begins: A3, A10, A11, I3, registration.
 
+use std::os::unix::net::UnixListener as Listening;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ fn run<F: Future>(test: F) -> F::Output {
         .block_on(test)
 }
 
+const SOCKET: &str = ".s.PGSQL.5432";
+
 /// A private door in a folder of its own.
 struct House {
     pooler: Pooler,
@@ -29,8 +32,10 @@ impl House {
         let folder =
             std::env::temp_dir().join(format!("canter-door-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        let listener = Listening::bind(folder.join(SOCKET)).unwrap();
         let pooler = Pooler::new(settings);
-        pooler.open(Door::private(&folder).unwrap()).unwrap();
+        pooler.open(Door::private(listener).unwrap()).unwrap();
         Self { pooler, folder }
     }
 
@@ -211,27 +216,6 @@ fn hostile_first_packets_end_in_an_error_or_a_closed_connection() {
                 "{packet:?}: {answer:?}"
             );
         }
-    });
-}
-
-#[test]
-fn the_folder_of_the_private_door_must_be_closed_to_others() {
-    run(async {
-        let folder = std::env::temp_dir().join(format!("canter-open-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(Door::private(&folder).is_err());
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let door = Door::private(&folder).unwrap();
-        // Somebody listens there: it is not taken away from them.
-        assert!(Door::private(&folder).is_err());
-        drop(door);
-        assert!(!folder.join(SOCKET).exists());
-        // What a killed process left behind is no obstacle.
-        drop(std::os::unix::net::UnixListener::bind(folder.join(SOCKET)).unwrap());
-        assert!(Door::private(&folder).is_ok());
-        std::fs::remove_dir_all(&folder).unwrap();
     });
 }
 

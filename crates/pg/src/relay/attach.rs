@@ -32,6 +32,15 @@ pub(crate) enum Lost {
     Cut,
 }
 
+/// Why no server is to be had. One that refused the client's settings is as it was: give it back.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What the client is told.
+    pub(crate) error: SqlError,
+    /// The server refused for what an earlier client did there: close it, another one may take them.
+    pub(crate) is_spoilt: bool,
+}
+
 impl Relay {
     /// A server is there. What makes it the client's own is sent first.
     pub(crate) fn attach(&mut self, io: &mut Io<'_>) {
@@ -134,22 +143,15 @@ impl Relay {
         self.names.get(name)
     }
 
-    /// Whether the server refused this client's settings: it is as it was, give it back.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.refuse.is_some()
-    }
-
-    /// Whether it did so for something that an earlier client did there, so that another server may
-    /// take them.
-    pub(crate) fn is_spoilt(&self) -> bool {
-        self.spoilt
+    /// Whether the server refused this client's settings, and why.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_deref()
     }
 
     /// The refusal, taken.
-    pub(crate) fn take_refusal(&mut self) -> Option<SqlError> {
+    pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
         self.barrier = false;
-        self.spoilt = false;
-        self.refuse.take().map(|error| *error)
+        self.refusal.take().map(|refusal| *refusal)
     }
 
     /// Whether the client has got half of a message.
@@ -159,7 +161,10 @@ impl Relay {
 
     /// No server is to be had: the request that waits for one is answered with this error.
     pub(crate) fn refuse(&mut self, error: SqlError) {
-        self.refuse = Some(Box::new(error));
+        self.refusal = Some(Box::new(Refusal {
+            error,
+            is_spoilt: false,
+        }));
     }
 
     /// Whether the client counts on what only this server has, or on settings that nobody has

@@ -387,7 +387,7 @@ impl Relay {
             seen = sql::scan(parse.text, conforming);
             self.note(&seen, parse.text);
         } else if self.unnamed_long != Long::No {
-            self.note_anything();
+            self.note_long();
             self.unnamed_long = Long::Used;
         }
         self.unnamed = unnamed;

@@ -106,7 +106,7 @@ impl Relay {
         let then = message.rest.get(message.frame.total()..);
         let is_alone = then.is_some_and(|then| then.starts_with(build::SYNC));
         let is_outside = self.begin.is_none() && self.segment == Segment::Closed;
-        if !is_alone || !is_outside || self.refuse.is_some() {
+        if !is_alone || !is_outside || self.refusal.is_some() {
             return false;
         }
         let (Some(pool), Some(parse)) = (self.pool, Parse::decode(message.body())) else {

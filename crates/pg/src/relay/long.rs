@@ -10,8 +10,8 @@ use crate::wire::SqlError;
 use crate::wire::frame::Frame;
 
 impl Relay {
-    /// A statement too long to be kept: without a name it passes unread, and has its server to itself
-    /// until it was run.
+    /// A statement too long to be kept: without a name it passes, only skimmed, and has its server to
+    /// itself until it was run.
     pub(super) fn long_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
         let Some(first) = message.rest.get(Frame::HEADER) else {
             return Step::Stop(Want::Bytes(Frame::HEADER + 1));
@@ -34,6 +34,7 @@ impl Relay {
         self.replace_unnamed();
         self.unnamed_long = Long::Fresh;
         self.unnamed_touches = true;
+        self.skim(message);
         self.forward(message, io)
     }
 

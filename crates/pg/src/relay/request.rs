@@ -67,7 +67,7 @@ impl Relay {
             let must_wait =
                 self.barrier && (self.spent || !self.owed.is_empty()) || self.owed.is_full();
             // A server that refused this client's settings is given back first.
-            if must_wait || (self.attached && self.refuse.is_some()) {
+            if must_wait || (self.attached && self.refusal.is_some()) {
                 return Ok(self.wait_for_answers(used, io));
             }
             let frame = Frame::decode(rest).map_err(|_| violation("invalid message length"))?;
@@ -137,7 +137,7 @@ impl Relay {
         if self.skim.is_some() {
             self.skim_on(part);
             if self.from_client.left == 0 {
-                self.skim = None;
+                self.skim_ends();
             }
         }
         part.len()
@@ -363,10 +363,10 @@ impl Relay {
 
     /// Asks for a server, or refuses the request when none is to be had.
     pub(super) fn without_server(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
-        let Some(error) = self.refuse.take() else {
+        let Some(refusal) = self.refusal.take() else {
             return Step::Stop(Want::Server);
         };
-        error.encode(io.to_client);
+        refusal.error.encode(io.to_client);
         if self.begin.take().is_some() {
             self.fall_into_limbo(None);
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::owed::{Hidden, Owed};
 use super::pending::{Answer, Probe};
-use super::{Broken, Io, Label, Order, Relay, Segment};
+use super::{Broken, Io, Label, Order, Refusal, Relay, Segment};
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus, build};
 
@@ -139,7 +139,7 @@ impl Relay {
             // A restoration in a transaction fails with everything else of it.
             (Hidden::Begin | Hidden::Rollback, None) => {}
             (Hidden::Restore, error) => self.restored(error, status, io),
-            (Hidden::Label, Some(error)) => self.label_refused(error, io),
+            (Hidden::Label, Some(error)) => self.label_refused(*error, io),
             (Hidden::Label, None) => {
                 self.tries = 0;
                 if let Some(known) = io.known.as_deref_mut() {
@@ -184,7 +184,7 @@ impl Relay {
 
     /// A server would not take this client's settings. Those of who had it before may be the reason:
     /// a short `statement_timeout` is over the way out of it, too.
-    fn label_refused(&mut self, error: Box<SqlError>, io: &mut Io<'_>) {
+    fn label_refused(&mut self, error: SqlError, io: &mut Io<'_>) {
         let timed = |label: &Label| label.get("statement_timeout").is_some();
         let known = io.known.as_deref();
         let may_be_time = known.is_some_and(|known| timed(&known.label)) || timed(&self.label);
@@ -205,8 +205,10 @@ impl Relay {
         // It is fixed once temporary tables were used, whoever did; the server says so in a DETAIL.
         let is_fixed = error.code == *b"22023" && error.detail.is_some();
         let is_new = io.known.as_deref().is_some_and(|known| known.is_new);
-        self.spoilt = is_fixed && !is_new && self.label.get("temp_buffers").is_some();
-        self.refuse = Some(error);
+        self.refusal = Some(Box::new(Refusal {
+            error,
+            is_spoilt: is_fixed && !is_new && self.label.get("temp_buffers").is_some(),
+        }));
     }
 
     /// The server told what is left.

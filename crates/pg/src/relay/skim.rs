@@ -1,5 +1,6 @@
-//! A query too long to be kept: which of its words touch what nobody can be asked about afterwards,
-//! seen while it passes.
+//! A text too long to be kept: which of its words touch what nobody can be asked about afterwards,
+//! seen while it passes. Those of a query count at once, those of a statement that is prepared when it
+//! is bound.
 //!
 //! Owns finding them in pieces of a text. It does not tell a string from a command, so that a string
 //! may count as one; what any text may touch is noted without it.
@@ -20,7 +21,7 @@ pub(super) struct Skim {
     /// How much of it there is; more than fits is no word we know.
     length: usize,
     /// It is over, so that a bracket makes it a call.
-    is_over: bool,
+    word_is_over: bool,
     /// What the word before it waits for.
     after: After,
     comment: Comment,
@@ -33,6 +34,18 @@ pub(super) struct Skim {
     found: Flags,
     /// The beginning of the text.
     shown: Box<[u8]>,
+    text: Text,
+}
+
+/// What becomes of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    /// It is run.
+    Query,
+    /// It is prepared.
+    Statement,
+    /// It was prepared, all of it, and may be run.
+    Prepared,
 }
 
 /// What a word waits for.
@@ -52,19 +65,20 @@ enum Comment {
 }
 
 impl Skim {
-    fn new(text: &[u8]) -> Self {
+    fn new(bytes: &[u8], text: Text) -> Self {
         const SHOWN: usize = 200;
         Self {
             word: [0; LONGEST],
             length: 0,
-            is_over: true,
+            word_is_over: true,
             after: After::Nothing,
             comment: Comment::No,
             begins: true,
             began: true,
             previous: b' ',
             found: Flags::NONE,
-            shown: text.get(..SHOWN).unwrap_or(text).into(),
+            shown: bytes.get(..SHOWN).unwrap_or(bytes).into(),
+            text,
         }
     }
 
@@ -73,8 +87,8 @@ impl Skim {
         let mut found = Flags::NONE;
         for &byte in bytes {
             if byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80 {
-                if self.is_over {
-                    self.is_over = false;
+                if self.word_is_over {
+                    self.word_is_over = false;
                     self.length = 0;
                 }
                 if let Some(place) = self.word.get_mut(self.length) {
@@ -82,8 +96,8 @@ impl Skim {
                 }
                 self.length = self.length.saturating_add(1);
             } else {
-                if !self.is_over {
-                    self.is_over = true;
+                if !self.word_is_over {
+                    self.word_is_over = true;
                     found |= self.word_ends();
                 }
                 found |= self.sign(byte);
@@ -168,11 +182,19 @@ impl Skim {
 }
 
 impl Relay {
-    /// A query too long to be kept begins.
+    /// A text too long to be kept begins: of a `Query`, or of a `Parse` without a name.
     pub(super) fn skim(&mut self, message: Message<'_>) {
-        let text = message.whole().get(Frame::HEADER..).unwrap_or_default();
-        self.skim = Some(Box::new(Skim::new(text)));
-        self.skim_on(text);
+        // Before that of a `Parse` there is the end of a name that is none.
+        let (text, begin) = match message.frame.tag {
+            b'P' => (Text::Statement, Frame::HEADER + 1),
+            _ => (Text::Query, Frame::HEADER),
+        };
+        let bytes = message.whole().get(begin..).unwrap_or_default();
+        self.skim = Some(Box::new(Skim::new(bytes, text)));
+        self.skim_on(bytes);
+        if message.is_whole() {
+            self.skim_ends();
+        }
     }
 
     /// More of it passes.
@@ -180,16 +202,42 @@ impl Relay {
         let Some(mut skim) = self.skim.take() else {
             return;
         };
-        let flags = skim.read(bytes);
-        if !flags.is_empty() {
-            let seen = Seen {
-                flags,
-                ..Seen::default()
-            };
-            self.note(&seen, &skim.shown);
-            self.hold_back_after_reset();
+        if skim.text != Text::Prepared {
+            let flags = skim.read(bytes);
+            if skim.text == Text::Query && !flags.is_empty() {
+                self.note_skimmed(flags, &skim);
+                self.hold_back_after_reset();
+            }
         }
         self.skim = Some(skim);
+    }
+
+    /// All of it has passed. What was prepared may yet be run.
+    pub(super) fn skim_ends(&mut self) {
+        match &mut self.skim {
+            Some(skim) if skim.text == Text::Statement => skim.text = Text::Prepared,
+            Some(skim) if skim.text == Text::Prepared => {}
+            _ => self.skim = None,
+        }
+    }
+
+    /// The unnamed statement that passed unread is bound.
+    pub(super) fn note_long(&mut self) {
+        self.note_anything();
+        if let Some(skim) = self.skim.take() {
+            if skim.text == Text::Prepared {
+                self.note_skimmed(skim.found, &skim);
+            }
+            self.skim = Some(skim);
+        }
+    }
+
+    fn note_skimmed(&mut self, flags: Flags, skim: &Skim) {
+        let seen = Seen {
+            flags,
+            ..Seen::default()
+        };
+        self.note(&seen, &skim.shown);
     }
 }
 
@@ -222,7 +270,7 @@ mod tests {
         ];
         for (text, expected) in rows {
             for cut in [1, 3, text.len()] {
-                let mut skim = Skim::new(text.as_bytes());
+                let mut skim = Skim::new(text.as_bytes(), Text::Query);
                 let mut found = Flags::NONE;
                 for part in text.as_bytes().chunks(cut) {
                     found |= skim.read(part);

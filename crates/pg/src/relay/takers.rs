@@ -99,13 +99,14 @@ impl Relay {
     /// This portal is a `RESET` of what its client connected with.
     #[cold]
     pub(super) fn bind_reset(&mut self, portal: &[u8], seen: &Seen) {
+        if self.start.is_empty() {
+            return;
+        }
         for reset in &seen.resets {
-            if !self.start.is_empty() {
-                self.takers.push(Taker {
-                    portal: portal.into(),
-                    takes: Takes::Setting(reset.name.clone()),
-                });
-            }
+            self.takers.push(Taker {
+                portal: portal.into(),
+                takes: Takes::Setting(reset.name.clone()),
+            });
         }
     }
 
@@ -161,17 +162,26 @@ impl Relay {
     /// Sends these statements as steps of the same segment: what skips or undoes the `RESET` does so
     /// with them.
     fn put_back(&mut self, statements: &[Vec<u8>], io: &mut Io<'_>) {
-        const BIND: &[u8] = b"canter_start\0canter_start\0\0\0\0\0\0\0";
-        const EXECUTE: &[u8] = b"canter_start\0\0\0\0\0";
-        const CLOSE: &[u8] = b"Pcanter_start\0";
         let out = &mut *io.to_server;
         for sql in statements {
             // One that was skipped may have left its statement behind.
             build::close_statement(out, BACK);
             statement::push_parse(BACK, sql, b"\0\0", out);
-            for (tag, body) in [(b'B', BIND), (b'E', EXECUTE), (b'C', CLOSE)] {
-                build::message(out, tag, |out| out.extend_from_slice(body));
-            }
+            build::message(out, b'B', |out| {
+                build::cstr(out, BACK);
+                build::cstr(out, BACK);
+                // Neither parameters nor formats.
+                out.extend_from_slice(&[0; 6]);
+            });
+            build::message(out, b'E', |out| {
+                build::cstr(out, BACK);
+                // All rows.
+                out.extend_from_slice(&[0; 4]);
+            });
+            build::message(out, b'C', |out| {
+                out.push(b'P');
+                build::cstr(out, BACK);
+            });
             (0..5).for_each(|_| self.owed.push(Owed::Ours));
         }
         if !statements.is_empty() {

@@ -115,8 +115,7 @@ impl Session {
             self.drive_server().await?;
             // What a server reports when it is attached is told after the authentication, not before.
             self.client_out.clear();
-            let is_spoilt = self.relay.is_spoilt();
-            let failed = self.relay.take_refusal();
+            let refusal = self.relay.take_refusal();
             let owes_nothing = self.owes_nothing();
             let Some(Held { lease, .. }) = self.lease.take() else {
                 return Err(SqlError::error("08006", "the database server is gone"));
@@ -126,12 +125,12 @@ impl Session {
                 lease.unsettled();
                 return Err(SqlError::error("08006", "the database server is gone"));
             }
-            match failed {
+            match refusal {
                 None => break lease,
-                Some(_) if is_spoilt => lease.close(),
-                Some(error) => {
+                Some(refusal) if refusal.is_spoilt => lease.close(),
+                Some(refusal) => {
                     lease.give_back();
-                    return Err(error);
+                    return Err(refusal.error);
                 }
             }
         };

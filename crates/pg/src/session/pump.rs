@@ -385,13 +385,14 @@ impl Session {
         let Some(held) = &mut self.lease else {
             return Ok(Did::Nothing);
         };
-        if self.relay.is_refused() {
+        if let Some(refusal) = self.relay.refusal() {
+            let is_spoilt = refusal.is_spoilt;
             // What it had too many of is being closed.
             if !self.owes_nothing() {
                 return Ok(Did::Nothing);
             }
             // It would not have this client's settings, and is as it was before.
-            if self.relay.is_spoilt() {
+            if is_spoilt {
                 self.relay.take_refusal();
                 self.put_away(Lease::close);
             } else {

@@ -1,6 +1,8 @@
 //! Sessions with a made-up client on one side and a made-up server on the other.
 
 mod house;
+mod returns;
+mod script;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 
 use std::fmt::{Result, Write as _};
 
-use super::{Seconds, escaped};
+use super::escaped;
 use crate::operations::{BOUNDS_US, What};
 use crate::show::{Connections, Live, Spread};
 use crate::site::Site;
@@ -58,7 +58,7 @@ pub(super) fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> 
         pools.try_for_each(|pool| {
             let spread = read(pool);
             let parts = (spread.bounds_us, &*spread.counts, spread.total_us);
-            histogram(out, (name, &label(pool)), parts)
+            spread_out(out, (name, &label(pool)), parts)
         })
     };
     Some(match name {
@@ -66,7 +66,7 @@ pub(super) fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> 
             let mut rows = site.operations().rows();
             rows.try_for_each(|(what, times)| {
                 let parts = (&BOUNDS_US[..], &times.counts[..], times.total_us);
-                histogram(out, (name, &labels(what)), parts)
+                spread_out(out, (name, &labels(what)), parts)
             })
         }
         "db_client_connection_count" => live.pools.iter().try_for_each(|pool| {
@@ -107,21 +107,18 @@ fn labels(what: What) -> String {
 }
 
 /// Upper ends, counts of which each stands for itself, and microseconds all together.
-fn histogram(
+fn spread_out(
     out: &mut String,
     (name, labels): (&str, &str),
     (bounds_us, counts, total_us): (&[u64], &[u64], u64),
 ) -> Result {
     let mut below = 0_u64;
-    for (end, count) in bounds_us.iter().zip(counts) {
+    let steps = bounds_us.iter().zip(counts).map(|(end_us, count)| {
         below = below.saturating_add(*count);
-        let end = Seconds(*end);
-        writeln!(out, "{name}_bucket{{{labels},le=\"{end}\"}} {below}")?;
-    }
+        (*end_us, below)
+    });
     let total: u64 = counts.iter().fold(0, |sum, more| sum.saturating_add(*more));
-    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}")?;
-    writeln!(out, "{name}_sum{{{labels}}} {}", Seconds(total_us))?;
-    writeln!(out, "{name}_count{{{labels}}} {total}")
+    super::histogram(out, (name, labels), steps, (total, total_us))
 }
 
 #[cfg(test)]

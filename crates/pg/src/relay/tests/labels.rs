@@ -5,6 +5,11 @@ use super::driver::*;
 use super::state::probe;
 use crate::wire::SqlError;
 
+/// Whether the server refused for what an earlier client did there; `None` when it did not refuse.
+fn spoilt(d: &Driver) -> Option<bool> {
+    d.relay.refusal().map(|refusal| refusal.is_spoilt)
+}
+
 #[test]
 fn d2_settings_for_superusers_are_set_in_the_role_that_may() {
     let refused = [e("42501", "permission denied"), z(b'I')].concat();
@@ -41,7 +46,7 @@ fn d2_settings_for_superusers_are_set_in_the_role_that_may() {
         for _ in 0..3 {
             d.server(&refused);
         }
-        assert!(d.relay.is_refused() && !d.relay.is_spoilt());
+        assert_eq!(spoilt(&d), Some(false));
     }
 }
 
@@ -55,7 +60,7 @@ fn d2_settings_that_a_used_server_cannot_take_are_for_another_one() {
         [out, z(b'I')].concat()
     };
     let used = error(Some("cannot be changed"));
-    for (name, is_used, answer, spoilt) in [
+    for (name, is_used, answer, is_spoilt) in [
         ("temp_buffers", true, &used, true),
         ("temp_buffers", false, &used, false),
         ("temp_buffers", true, &error(None), false),
@@ -68,8 +73,7 @@ fn d2_settings_that_a_used_server_cannot_take_are_for_another_one() {
         let mut other = Driver::with(Cut::Whole, &[(name, "1")], false);
         other.known = d.known;
         other.client(&q("y")).server(answer);
-        assert!(other.relay.is_refused());
-        assert_eq!(other.relay.is_spoilt(), spoilt, "{name} {is_used}");
+        assert_eq!(spoilt(&other), Some(is_spoilt), "{name} {is_used}");
     }
 }
 
@@ -103,6 +107,33 @@ fn d6_what_was_inserted_is_counted_once_however_its_answer_is_cut() {
         ];
         d.server(&with_ours.concat()).told(&answer);
     }
+}
+
+#[test]
+fn d12_a_statement_that_is_too_long_to_be_kept_ties_by_its_words_once_it_is_run() {
+    let long = "x".repeat(crate::relay::GATHER_PARSE);
+    let row = |text: &str, ties: bool| {
+        let sent = parse("", &format!("{text} '{long}'"));
+        let mut d = Driver::new(Cut::Whole);
+        // Whatever the last piece is: the middle of the text, the end of the message.
+        let (first, rest) = sent.split_at(sent.len() / 2);
+        for piece in [first, rest, SYNC] {
+            d.client(piece);
+        }
+        d.server(&[PARSED, &z(b'I')].concat()).held();
+        assert!(!d.relay.is_pinned_to_wait());
+        d.to_server.clear();
+        d.client(&[bind("", ""), execute(""), SYNC.to_vec()].concat());
+        d.server(&[BOUND, &cz("X", b'I')].concat());
+        d.to_server.clear();
+        probe(&mut d, &[]);
+        assert_eq!(d.relay.is_pinned(&d.known), ties, "{text}");
+        assert_eq!(d.leased, ties, "{text}");
+    };
+    row("load", true);
+    row("select nextval('s'),", true);
+    row("select setseed(0.5),", true);
+    row("select", false);
 }
 
 #[test]

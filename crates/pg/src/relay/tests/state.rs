@@ -51,7 +51,7 @@ fn d2_settings_the_server_refuses_are_an_error_of_the_statement() {
         d.client(&q("select 1"));
         assert_eq!(d.sql(), "SET ROLE \"nobody\";");
         d.server(&[e("22023", "no such role"), z(b'I')].concat());
-        assert!(d.relay.is_refused());
+        assert!(d.relay.refusal().is_some());
         d.leased = false;
         d.relay.detach();
         d.client(b"S")
@@ -292,7 +292,7 @@ fn d7_settings_that_a_time_out_of_somebody_cancels_are_set_again() {
     let mut d = Driver::new(Cut::Whole);
     d.known.label = crate::relay::Label::new([("work_mem", "1MB")]);
     d.client(&q("x")).server(&cancelled);
-    assert!(d.relay.is_refused());
+    assert!(d.relay.refusal().is_some());
     // What a RESET took is put back in the end.
     let mut d = Driver::with(Cut::Whole, &[("timezone", "UTC")], false);
     d.client(&q("DISCARD ALL"));

@@ -1,4 +1,4 @@
-//! A pooler between clients and a server that keep to a script.
+//! A pooler between clients and a server that answers by rules.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -69,30 +69,12 @@ impl Made {
 
     async fn serve(self: Rc<Self>, mut stream: Stream) -> Option<()> {
         let mut input = Vec::new();
-        let length = loop {
-            if let Ok(Some((first, length))) = decode(&input) {
-                match first {
-                    First::Cancel(_) => {
-                        self.cancels.set(self.cancels.get() + 1);
-                        return None;
-                    }
-                    First::Startup(_) => break length,
-                    _ => {
-                        stream.write_all(b"N").await.ok()?;
-                        input.drain(..length);
-                        continue;
-                    }
-                }
-            }
-            more(&mut stream, &mut input).await?;
-        };
-        input.drain(..length);
+        if let_in(&mut stream, &mut input).await? == Came::ToCancel {
+            self.cancels.set(self.cancels.get() + 1);
+            return None;
+        }
         self.connects.set(self.connects.get() + 1);
-        let mut out = build::AUTHENTICATION_OK.to_vec();
-        build::parameter_status(&mut out, "server_version", "16.0");
-        build::parameter_status(&mut out, "application_name", "");
-        build::backend_key_data(&mut out, &BackendKey::new(999, &[1; 4]).unwrap());
-        build::ready(&mut out, TxStatus::Idle);
+        let mut out = Vec::new();
         let mut status = TxStatus::Idle;
         loop {
             stream.write_all(&out).await.ok()?;
@@ -158,7 +140,40 @@ impl Made {
     }
 }
 
-async fn more(stream: &mut Stream, input: &mut Vec<u8>) -> Option<()> {
+/// What somebody came to a server for.
+#[derive(PartialEq, Eq)]
+pub(super) enum Came {
+    ToCancel,
+    ToStay,
+}
+
+/// Receives somebody at a server, and greets him who stays.
+pub(super) async fn let_in(stream: &mut Stream, input: &mut Vec<u8>) -> Option<Came> {
+    let length = loop {
+        if let Ok(Some((first, length))) = decode(input) {
+            match first {
+                First::Cancel(_) => return Some(Came::ToCancel),
+                First::Startup(_) => break length,
+                _ => {
+                    stream.write_all(b"N").await.ok()?;
+                    input.drain(..length);
+                    continue;
+                }
+            }
+        }
+        more(stream, input).await?;
+    };
+    input.drain(..length);
+    let mut out = build::AUTHENTICATION_OK.to_vec();
+    build::parameter_status(&mut out, "server_version", "16.0");
+    build::parameter_status(&mut out, "application_name", "");
+    build::backend_key_data(&mut out, &BackendKey::new(999, &[1; 4]).unwrap());
+    build::ready(&mut out, TxStatus::Idle);
+    stream.write_all(&out).await.ok()?;
+    Some(Came::ToStay)
+}
+
+pub(super) async fn more(stream: &mut Stream, input: &mut Vec<u8>) -> Option<()> {
     let mut part = [0; 4096];
     let count = stream
         .read(&mut part)
@@ -172,7 +187,7 @@ async fn more(stream: &mut Stream, input: &mut Vec<u8>) -> Option<()> {
 /// A pooler with one target: the made-up server.
 pub(super) struct House {
     pub(super) pooler: Pooler,
-    target: TargetId,
+    pub(super) target: TargetId,
     pub(super) made: Rc<Made>,
 }
 
@@ -201,13 +216,21 @@ impl House {
             connections: settings.connections.or(Some(4)),
             ..settings
         };
-        let pooler = Pooler::new(settings);
         let url = format!("postgres://app@127.0.0.1:{port}/app?sslmode=disable");
-        let target = pooler.register(Target::from_url(&url).unwrap()).unwrap();
+        Self {
+            made,
+            ..Self::before(settings, Target::from_url(&url).unwrap())
+        }
+    }
+
+    /// A pooler before a server of the test's own.
+    pub(super) fn before(settings: Settings, target: Target) -> Self {
+        let pooler = Pooler::new(settings);
+        let target = pooler.register(target).unwrap();
         Self {
             pooler,
             target,
-            made,
+            made: Rc::default(),
         }
     }
 
@@ -282,7 +305,7 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(super) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some(frame) = Frame::decode(&self.input).unwrap()
                 && frame.body_of(&self.input).is_some()
