@@ -41,6 +41,7 @@ def settings() -> dict[str, Any]:
         "middleware": [str(name) for name in found.MIDDLEWARE or ()],
         "apps": [str(name) for name in found.INSTALLED_APPS],
         "session_engine": str(found.SESSION_ENGINE),
+        "session_cache": str(found.SESSION_CACHE_ALIAS),
         "session_save_every_request": bool(found.SESSION_SAVE_EVERY_REQUEST),
         "caches": {alias: str(one.get("BACKEND", "")) for alias, one in found.CACHES.items()},
         "databases": [_database(alias, one) for alias, one in found.DATABASES.items()],

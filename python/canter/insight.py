@@ -100,8 +100,11 @@ def install() -> bool:
 
     base.BaseHandler.get_response = get_response
     signals.connection_created.connect(watch, weak=False, dispatch_uid="canter-insight")
-    for connection in connections.all(initialized_only=True):
-        watch(connection=connection)
+    for alias in connections:
+        # As connections.all(initialized_only=True), which Django has from 4.1 on.
+        connection = getattr(connections._connections, alias, None)
+        if connection is not None:
+            watch(connection=connection)
     for name in ("_commit", "_rollback"):
         setattr(wrapper, name, _ending(getattr(wrapper, name), hook.end_transaction))
     return True
@@ -155,7 +158,8 @@ def disarm(error: BaseException) -> None:
     if hook is not None:
         hook.switch_off()
     with contextlib.suppress(Exception):
-        sys.modules["django.core.handlers.base"].BaseHandler.get_response = _original
+        if _original is not None:
+            sys.modules["django.core.handlers.base"].BaseHandler.get_response = _original
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -230,7 +230,11 @@ def _import_app(
             link.say_lines("watch", source_directories())
         return None
     if settings.insight:
-        insight.install()
+        try:
+            insight.install()
+        except Exception as error:
+            # What watches an app is no reason not to serve it.
+            insight.disarm(error)
     project.warm()
     found = danger()
     if settings.watch:

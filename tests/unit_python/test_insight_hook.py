@@ -497,3 +497,33 @@ def test_c8_a_line_of_a_plan_has_no_literal_of_the_database() -> None:
     line = explain.line(1, node)
     assert line.startswith("  Seq Scan on notes (rows 3") and "filter" in line
     assert "hunter2" not in line and "4711" not in line
+
+
+EARLIER = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import relations
+from django.db import connections
+from django.test import Client
+
+def all_of(self):
+    return [self[alias] for alias in self]
+
+relations.fill()
+from canter import insight
+base = type(connections).__mro__[1]
+as_ever = base.all
+# As before Django 4.1, which does not call it with a word itself.
+base.all = all_of
+insight.install()
+base.all = as_ever
+assert Client().get("/forward/").status_code == 200
+print(json.dumps(insight.report()))
+"""
+
+
+def test_c1_an_earlier_django_is_watched_from_connections_that_are_open_on() -> None:
+    program = [sys.executable, "-c", EARLIER, str(APPS)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "canter:" not in done.stderr, done.stderr
+    assert json.loads(done.stdout)[1] > 0

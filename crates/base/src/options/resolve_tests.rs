@@ -173,7 +173,7 @@ fn platform_variables_mean_what_they_mean_there() {
         ("WEB_CONCURRENCY", "2"),
         ("DATABASE_URL", "postgres://u:secret@h/d"),
         ("REDIS_URL", ""),
-        ("GUNICORN_CMD_ARGS", "--access-logfile -"),
+        ("GUNICORN_CMD_ARGS", "--access-logfile - --workers 9"),
     ]);
     let resolved = heroku.resolve().unwrap();
     let config = &resolved.config;
@@ -200,6 +200,9 @@ fn platform_variables_mean_what_they_mean_there() {
     for report in [report_text(&resolved), report_json(&resolved)] {
         assert!(!report.contains("secret") && report.contains("GUNICORN_CMD_ARGS"));
     }
+    // What Heroku itself sets asks for nothing.
+    let quiet = env(&[("GUNICORN_CMD_ARGS", "--access-logfile -")]).resolve();
+    assert!(quiet.unwrap().notices.is_empty());
 }
 
 #[test]

@@ -67,9 +67,9 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
         )?,
         Rule::NPlusOne | Rule::Redundant | Rule::Slow => writeln!(
             out,
-            "   {} times in a request, with {} different values; {} ms of it could go",
+            "   {} times in a request, with {}; {} ms of it could go",
             finding.last.count,
-            finding.last.distinct,
+            values(finding.last.distinct),
             finding.lost_per_request_us() / 1000
         )?,
     }
@@ -103,6 +103,14 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
         duration(seen.lost_per_hour_us),
         finding.requests
     )
+}
+
+/// How many values there were, for people.
+fn values(distinct: u32) -> String {
+    match distinct {
+        1 => "the same values".to_owned(),
+        many => format!("{many} different values"),
+    }
 }
 
 /// `1.2 s`, `3 min`.

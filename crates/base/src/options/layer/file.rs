@@ -1,6 +1,7 @@
 //! Settings from `canter.toml` or `[tool.canter]` in `pyproject.toml`. Owns which file counts and
 //! how TOML values become texts; reading the file is the caller's, passed in as a function.
 
+mod gunicorn_conf;
 mod pages;
 
 use std::io;
@@ -41,11 +42,20 @@ pub fn read(
         return read_asked(path, origin, read_file);
     }
     let here = Path::new("");
+    let nothing = || Read {
+        settings: Vec::new(),
+        notices: [Some(here), entered]
+            .into_iter()
+            .flatten()
+            .find_map(|folder| gunicorn_conf::told(folder, read_file))
+            .into_iter()
+            .collect(),
+    };
     let Some(entered) = entered else {
-        return Ok(usual(here, read_file)?.unwrap_or_default());
+        return Ok(usual(here, read_file)?.unwrap_or_else(nothing));
     };
     let Some(mut read) = usual(entered, read_file)? else {
-        return Ok(usual(here, read_file)?.unwrap_or_default());
+        return Ok(usual(here, read_file)?.unwrap_or_else(nothing));
     };
     let texts = [here, entered].map(|folder| optional(&folder.join(OWN_FILE), read_file));
     // The same text: it is most likely the same file.

@@ -50,3 +50,31 @@ fn the_file_of_the_directory_that_is_entered_counts_and_the_other_is_told_of() {
     );
     assert!(read_of(Some("site"), &[]).settings.is_empty());
 }
+
+#[test]
+fn options_in_gunicorns_own_file_are_told_of_until_there_is_one_of_ours() {
+    let text = "import os\n# threads = 9\nbind = ['[::]:80']\nworkers: int = 3\nspare = 4\nbind += ['x']\n\
+                if os.environ.get('X') == 'y':\n    reload = True\nelse:\n    preload_app = True\n\
+                def post_fork(server, worker):\n    timeout = 5\n\nkeepalive==2\nthreads = 2\n";
+    let theirs = ("gunicorn.conf.py", text);
+    let read = read_of(None, &[theirs]);
+    assert_eq!(
+        read.notices,
+        [
+            "`gunicorn.conf.py` is Python and not read: write to `canter.toml` what is still wanted of \
+             `bind`, `workers`, `reload`, `preload_app`, `post_fork`, `threads`"
+        ]
+    );
+    let told = |entered, files: &[(&str, &str)]| read_of(entered, files).notices.len();
+    assert_eq!(
+        told(Some("site"), &[("site/gunicorn.conf.py", "workers = 2")]),
+        1
+    );
+    assert_eq!(told(Some("site"), &[theirs]), 1);
+    assert_eq!(told(None, &[theirs, ("canter.toml", "")]), 0);
+    assert_eq!(
+        told(None, &[theirs, ("pyproject.toml", "[tool.canter]")]),
+        0
+    );
+    assert_eq!(told(None, &[("gunicorn.conf.py", "import os\nx = 1")]), 0);
+}

@@ -101,7 +101,9 @@ pub fn read(
                 .push(setting(field, vec![(*text).to_owned()], origin)?);
         }
     }
-    if value("GUNICORN_CMD_ARGS").is_some() {
+    // Heroku sets it so on every dyno, and the access log goes there anyway.
+    let needless = ["--access-logfile -", "--access-logfile=-"];
+    if value("GUNICORN_CMD_ARGS").is_some_and(|text| !needless.contains(&text.trim())) {
         read.notices.push(
             "`GUNICORN_CMD_ARGS` is set and not read: Canter has `CANTER_*` variables of its own"
                 .to_owned(),

@@ -25,8 +25,14 @@ pub struct Advice {
 const SHARE: f64 = 0.2;
 /// For the interpreter's lock less is enough: what is waited for it after the app has begun is not seen.
 const SHARE_OF_THE_LOCK: f64 = 0.1;
+/// So many requests of the last hour tell how others wait than those that come while the app is loaded.
+const ENOUGH_TO_QUEUE: u64 = 1000;
 /// So many anonymous answers must have been compared before their likeness proves anything.
 const COMPARED: u64 = 20;
+
+/// What sessions may be kept in.
+const SHARED_CACHE: &str =
+    "a backend that all processes share, such as django.core.cache.backends.redis.RedisCache";
 
 /// What is known: the app's settings, and the dashboard's data.
 struct Known<'a> {
@@ -68,6 +74,13 @@ impl Known<'_> {
         list.filter_map(Json::as_str).any(|one| one.contains(part))
     }
 
+    /// The name and the backend of the cache that sessions would be kept in.
+    fn session_cache(&self) -> (&str, &str) {
+        let alias = self.settings["session_cache"].as_str().unwrap_or("default");
+        let backend = self.settings["caches"][alias].as_str();
+        (alias, backend.unwrap_or_default())
+    }
+
     fn routes(&self) -> impl Iterator<Item = &Json> {
         self.measured["routes"].as_array().into_iter().flatten()
     }
@@ -100,7 +113,7 @@ impl Known<'_> {
     /// requests were counted, for statements are forgotten in larger steps.
     fn table(&self, name: &str) -> (f64, f64) {
         let rows = self.measured["statements"].as_array().into_iter().flatten();
-        let rows = rows.filter(|row| row["sql"].as_str().is_some_and(|sql| sql.contains(name)));
+        let rows = rows.filter(|row| row["sql"].as_str().is_some_and(|sql| speaks_of(sql, name)));
         let (calls, ms) = rows.fold((0.0, 0.0), |(calls, ms), row| {
             let number = |key: &str| row[key].as_f64().unwrap_or(0.0);
             (calls + number("calls_hour"), ms + number("hour_ms"))
@@ -138,6 +151,12 @@ impl Known<'_> {
         let seconds = self.measured["uptime_s"].as_f64().unwrap_or(0.0).max(60.0);
         ms * 3600.0 / seconds
     }
+}
+
+/// Whether a statement has a name as a whole: `auth_user` is not in `auth_user_groups`.
+fn speaks_of(sql: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    sql.split(|c| !is_part(c)).any(|word| word == name)
 }
 
 fn advice(id: &'static str, title: &str, evidence: String, remedy: &str) -> Advice {
@@ -227,7 +246,9 @@ fn steps(known: &Known<'_>) -> Vec<Advice> {
         } else {
             SHARE
         };
-        (share >= least && hour >= 1000.0).then(|| Advice {
+        // The first of all wait while the app is loaded, whatever threads there are.
+        let is_early = word == "queue" && known.requests() < ENOUGH_TO_QUEUE;
+        (!is_early && share >= least && hour >= 1000.0).then(|| Advice {
             gain_ms: Some(hour),
             ..advice(
                 word,
@@ -328,7 +349,8 @@ fn connections(known: &Known<'_>) -> Vec<Advice> {
             if vendor == "postgresql" {
                 "`--db-pool on`, or CONN_MAX_AGE = 60 and CONN_HEALTH_CHECKS = True in DATABASES"
             } else {
-                "CONN_MAX_AGE = 60 and CONN_HEALTH_CHECKS = True in DATABASES"
+                "CONN_MAX_AGE = 60 and CONN_HEALTH_CHECKS = True in DATABASES, and `--threads` as low as the \
+                 server's limit asks: each thread keeps a connection"
             },
         ))
     });
@@ -351,7 +373,7 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
                     "SESSION_ENGINE is {engine}: {calls:.0} statements, {ms:.0} ms in {}",
                     known.span()
                 ),
-                "SESSION_ENGINE = \"django.contrib.sessions.backends.cached_db\"",
+                &cached_sessions(known),
             )
         });
     }
@@ -382,10 +404,22 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
     found
 }
 
+/// How sessions are kept in a cache. One that each process has for itself goes on showing a session that
+/// another process has changed or ended: somebody who has logged out would be logged in there.
+fn cached_sessions(known: &Known<'_>) -> String {
+    let engine = "SESSION_ENGINE = \"django.contrib.sessions.backends.cached_db\"";
+    let (alias, backend) = known.session_cache();
+    let is_shared = !["locmem", "dummy", ".db."]
+        .iter()
+        .any(|kind| backend.contains(kind));
+    if is_shared {
+        return engine.to_owned();
+    }
+    format!("CACHES[\"{alias}\"] with {SHARED_CACHE}; with that, {engine}")
+}
+
 fn caches(known: &Known<'_>) -> Option<Advice> {
-    let backend = known.settings["caches"]["default"]
-        .as_str()
-        .unwrap_or_default();
+    let (alias, backend) = known.session_cache();
     let is_used = known.settings["session_engine"]
         .as_str()
         .is_some_and(|engine| engine.contains("cache"));
@@ -396,9 +430,8 @@ fn caches(known: &Known<'_>) -> Option<Advice> {
         advice(
             "cache_backend",
             "sessions are kept in a cache that each process has for itself, or nobody",
-            format!("CACHES[\"default\"] is {backend} ({kind}), and sessions use it"),
-            "CACHES[\"default\"] with a backend that all processes share, such as \
-             django.core.cache.backends.redis.RedisCache",
+            format!("CACHES[\"{alias}\"] is {backend} ({kind}), and sessions use it"),
+            &format!("CACHES[\"{alias}\"] with {SHARED_CACHE}"),
         )
     })
 }

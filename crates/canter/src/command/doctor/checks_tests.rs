@@ -142,10 +142,61 @@ fn a_queue_and_users_that_are_read_are_said_and_forgotten_with_the_hour() {
             .evidence
             .contains("800 statements on auth_user in 1000 requests")
     );
+    // A few that waited for the app to be loaded prove nothing.
+    found["hour"]["requests"] = json!(350);
+    assert_eq!(ids_of(&found), ["users"]);
     // Mended an hour ago: what was counted since the start says nothing any more.
     found["hour"]["phases_ms"] = json!([100_000, 0, 0, 0]);
     found["statements"][0]["calls_hour"] = json!(0);
     assert_eq!(ids_of(&found), [""; 0]);
+}
+
+#[test]
+fn sessions_go_only_into_a_cache_that_all_processes_share() {
+    let mut found = measured();
+    found["statements"] = json!([
+        {"sql": "SELECT a FROM django_session", "calls_hour": 500, "hour_ms": 2000.0},
+        // Groups and permissions are not the user.
+        {"sql": "SELECT 1 FROM \"auth_user_groups\"", "calls_hour": 900, "hour_ms": 2000.0}]);
+    let db = "django.contrib.sessions.backends.db";
+    let locmem = "django.core.cache.backends.locmem.LocMemCache";
+    let redis = "django.core.cache.backends.redis.RedisCache";
+    let table = "django.core.cache.backends.db.DatabaseCache";
+    let rows = [
+        ("default", json!({"default": redis}), "SESSION_ENGINE"),
+        (
+            "default",
+            json!({"default": locmem}),
+            "CACHES[\"default\"] with",
+        ),
+        (
+            "kept",
+            json!({"default": locmem, "kept": redis}),
+            "SESSION_ENGINE",
+        ),
+        (
+            "kept",
+            json!({"default": redis, "kept": table}),
+            "CACHES[\"kept\"] with",
+        ),
+    ];
+    for (alias, caches, remedy) in rows {
+        let mut settings = healthy();
+        settings["session_engine"] = json!(db);
+        settings["session_cache"] = json!(alias);
+        settings["caches"] = caches;
+        let told = advise(&settings, &found, &[]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].remedy.starts_with(remedy), "{}", told[0].remedy);
+        assert!(told[0].remedy.ends_with("backends.cached_db\""));
+    }
+    // Those that are in a cache already: its own name counts.
+    let mut settings = healthy();
+    settings["session_cache"] = json!("kept");
+    settings["caches"] = json!({"default": locmem, "kept": redis});
+    assert_eq!(ids(&settings, &measured()), [""; 0]);
+    settings["caches"] = json!({"default": redis, "kept": locmem});
+    assert_eq!(ids(&settings, &measured()), ["cache_backend"]);
 }
 
 #[test]
