@@ -89,6 +89,7 @@ class Pool:
         ``settings`` are start-up settings of the session; ``afresh`` tells the pool again what it
         was told before.
         """
+        given = _by_libpqs_names(given)
         libpq = {key: value for key, value in given.items() if key in pgtarget.KEYWORDS}
         resolved = pgtarget.resolve(libpq, environ)
         target = self.register(_to_the_server(resolved), afresh=afresh)
@@ -117,6 +118,7 @@ class Pool:
     def refusal(self, given: Mapping[str, object]) -> str | None:
         """Why a connection with these parameters would go past the pool; None when it would not, or
         nobody answers."""
+        given = _by_libpqs_names(given)
         libpq = {key: value for key, value in given.items() if key in pgtarget.KEYWORDS}
         try:
             _answer(self._say(_packet(_to_the_server(pgtarget.resolve(libpq)))))
@@ -166,6 +168,13 @@ class Pool:
                 if len(answer) > 65536:
                     break
             return answer
+
+
+def _by_libpqs_names(given: Mapping[str, object]) -> Mapping[str, object]:
+    """Django 3.2 gives psycopg2 its old word for the database (psycopg2.connect, "database")."""
+    if "database" not in given or "dbname" in given:
+        return given
+    return {"dbname" if key == "database" else key: value for key, value in given.items()}
 
 
 def _to_the_server(resolved: Mapping[str, str]) -> dict[str, str]:

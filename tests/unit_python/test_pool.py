@@ -89,6 +89,16 @@ def test_the_pool_is_told_where_the_database_is_and_the_driver_where_the_pool_is
     }  # fmt: skip
 
 
+def test_the_old_word_of_psycopg2_for_the_database_is_the_database(path: Path, played: Played) -> None:
+    # As Django 3.2 has it.
+    given = {"host": "db.example", "database": "shop", "user": "u"}
+    pool = Pool(str(path))
+    found = pool.through(given, {}, {})
+    assert pool.refusal(given) is None
+    assert [told["dbname"] for told in played.told] == ["shop", "shop"]
+    assert found["dbname"] == "shop" and "database" not in found
+
+
 def test_variables_for_the_server_do_not_reach_the_way_to_the_pool(
     path: Path, played: Played
 ) -> None:
