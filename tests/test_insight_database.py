@@ -263,5 +263,9 @@ def test_c10_statements_of_an_app_without_django_have_a_route_and_advice_that_fi
         words = [PROGRAM, "queries", address, "--explain", found[0]["id"]]
         done = subprocess.run(words, env=clean_env(), capture_output=True, text=True, timeout=PATIENCE)
         assert "this app is no Django" in done.stdout + done.stderr, done
+        assert shop.get(server, "/hold")[2] == "held"
+        held = [one for one in shop.data(server, "findings")["findings"] if one["rule"] == "holding"]
+        (found,) = [one for one in held if one["route"] == "GET /hold"]
+        assert 140 <= found["lost_ms"] < 1000 * PATIENCE
         top = shop.get(server, "/-/canter/top.txt")[2]
         assert "seen on the wire alone" in top and ":0\n" not in top, top

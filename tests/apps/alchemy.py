@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -51,9 +52,18 @@ def books(session: Session) -> str:
     return ", ".join(book.author.name for book in session.scalars(select(Book)))
 
 
+def hold(session: Session) -> str:
+    """What asks somebody else in the middle of a transaction does so, too."""
+    found = session.get(Author, 1)
+    time.sleep(0.15)
+    session.commit()
+    return "held" if found else "not held"
+
+
 ROUTES: dict[str, tuple[str, Any, Callable[[Session], str]]] = {
     "/fill": ("canter.route", "/fill", fill),
     "/books/7": ("canter.route", "/books/<shelf>", books),
+    "/hold": ("canter.route", "/hold", hold),
     "/unknown": ("of its own", "/nothing", books),
     "/wrong": ("canter.route", 7, books),
 }

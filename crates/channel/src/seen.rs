@@ -39,6 +39,8 @@ pub struct Seen {
     pub writes: u32,
     /// Microseconds in all of them, and in what begins and ends transactions.
     pub us: u64,
+    /// Microseconds in transactions between statements.
+    pub held_us: u64,
     /// How long they took, by kind: what `canter-insight` counts in `operations`.
     pub times: Vec<[u64; 12]>,
 }

@@ -251,7 +251,7 @@ impl Insight {
         let told = trace.report.borrow_mut().take();
         let report = told.as_deref().unwrap_or(&self.nothing);
         let seen = trace.seen.borrow_mut().take();
-        let seen_us = seen.as_ref().map_or(0, |seen| seen.us);
+        let (seen_us, seen_held_us) = seen.as_ref().map_or((0, 0), |seen| (seen.us, seen.held_us));
         let phases = phases(facts, trace, report, seen_us, now);
         let mut groups: Vec<Group> = report.groups.iter().map(group).collect();
         let (mut queries, mut writes) = (report.queries, report.writes);
@@ -274,7 +274,7 @@ impl Insight {
             phases,
             queries,
             writes,
-            held_us: report.held_us,
+            held_us: report.held_us.saturating_add(seen_held_us),
             grown_kb: report.grown_kb,
             groups: &groups,
             times: &times,

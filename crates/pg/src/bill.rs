@@ -28,7 +28,15 @@ pub enum Billed<'a> {
         /// How long it took, without the wait for a server connection.
         took: Duration,
     },
+    /// Statements that the app does not tell of have ended, before which a transaction was open and nothing asked.
+    Held {
+        /// How long, in pauses of 50 ms or more.
+        for_: Duration,
+    },
 }
+
+/// A pause this long within a transaction is one that holds a connection for nothing.
+pub(crate) const HELD_GAP: Duration = Duration::from_millis(50);
 
 /// Who hears of it.
 pub type Bills = dyn Fn(Owner, Billed<'_>);

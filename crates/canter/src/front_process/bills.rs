@@ -38,6 +38,14 @@ pub fn note(trace: &Trace, billed: Billed<'_>) {
             let told = (statement.fingerprint, traits.to_bits(), statement.text);
             seen.add(told, statement.traits.writes, values, us(took));
         }
+        Billed::Held { for_ } => {
+            // Not what a request before this one has left open.
+            let since = trace.started.get().map(|started| started.elapsed());
+            let mut seen = trace.seen.borrow_mut();
+            let seen = seen.get_or_insert_default();
+            let held = for_.min(since.unwrap_or(for_));
+            seen.held_us = seen.held_us.saturating_add(us(held));
+        }
     }
 }
 
@@ -47,6 +55,8 @@ fn us(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -58,6 +68,21 @@ mod tests {
         }
         let ms = Duration::from_millis;
         assert_eq!(trace.pool.get(), (ms(4), ms(2)));
+    }
+
+    #[test]
+    fn s3_what_was_held_open_is_summed_and_no_longer_than_the_request() {
+        let trace = Trace::default();
+        let for_ = Duration::from_millis(60);
+        for _ in 0..2 {
+            note(&trace, Billed::Held { for_ });
+        }
+        let held = || trace.seen.borrow().as_ref().map(|seen| seen.held_us);
+        assert_eq!(held(), Some(120_000));
+        trace.started.set(Some(Instant::now()));
+        let for_ = Duration::from_secs(3600);
+        note(&trace, Billed::Held { for_ });
+        assert!(held().is_some_and(|us| us < 3_600_000_000));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::bill::Billed;
+use crate::bill::{Billed, HELD_GAP};
+use crate::wire::TxStatus;
 use crate::wire::frame::Frame;
 
 /// The most bytes of a statement that are kept until it has ended.
@@ -39,6 +40,10 @@ pub(super) struct Account {
     names: HashMap<Box<[u8]>, Rc<[u8]>>,
     asked: Vec<(Rc<[u8]>, u64)>,
     began: Option<Instant>,
+    /// All was answered, and a transaction is open.
+    rests: Option<Instant>,
+    /// How long it was open with nothing to do before what is on its way.
+    held: Duration,
     /// Bytes of a message that are yet to pass.
     passing: usize,
 }
@@ -83,17 +88,29 @@ impl Account {
     }
 
     fn ask(&mut self, text: Rc<[u8]>, values: &[u8]) {
+        let gap = self
+            .rests
+            .take()
+            .map_or(Duration::ZERO, |rests| rests.elapsed());
+        if gap >= HELD_GAP {
+            self.held += gap;
+        }
         self.began.get_or_insert_with(Instant::now);
         if self.asked.len() < MOST_ASKED {
             self.asked.push((text, self.hasher.hash_one(values)));
         }
     }
 
-    /// All that was asked is answered: tells it.
-    pub(super) fn settle(&mut self, tell: impl Fn(Billed<'_>)) {
+    /// All that was asked is answered: tells it. `is_open` where a transaction is, now.
+    pub(super) fn settle(&mut self, is_open: bool, tell: impl Fn(Billed<'_>)) {
         let Some(began) = self.began.take() else {
             return;
         };
+        self.rests = is_open.then(Instant::now);
+        let for_ = std::mem::take(&mut self.held);
+        if !for_.is_zero() {
+            tell(Billed::Held { for_ });
+        }
         let took = began.elapsed();
         let count = u32::try_from(self.asked.len()).unwrap_or(1).max(1);
         for (sql, values) in self.asked.drain(..) {
@@ -129,7 +146,8 @@ impl Session {
         };
         if self.relay.is_settled() && !self.relay.is_client_busy() {
             let (bills, owner) = (&self.shared.bills, self.handle.owner());
-            account.settle(|billed| bills.tell(owner, billed));
+            let is_open = self.relay.told() != TxStatus::Idle;
+            account.settle(is_open, |billed| bills.tell(owner, billed));
         }
     }
 
@@ -179,7 +197,7 @@ mod tests {
 
     fn told(account: &mut Account) -> Vec<(String, u64)> {
         let told = RefCell::new(Vec::new());
-        account.settle(|billed| {
+        account.settle(false, |billed| {
             if let Billed::Statement { sql, values, .. } = billed {
                 let sql = String::from_utf8_lossy(sql).into_owned();
                 told.borrow_mut().push((sql, values));
@@ -215,6 +233,33 @@ mod tests {
         }
         let texts: Vec<_> = told(&mut account).into_iter().map(|(sql, _)| sql).collect();
         assert_eq!(texts, ["", "", "", "ENDLESS"]);
+    }
+
+    #[test]
+    fn s3_a_transaction_that_is_open_while_nothing_is_asked_is_told_with_the_next_statement() {
+        let mut account = Account::default();
+        let ask = |account: &mut Account, rested_ms: u64, is_open: bool| {
+            let rested = Duration::from_millis(rested_ms);
+            account.rests = account.rests.and_then(|rests| rests.checked_sub(rested));
+            account.sent(&message(b'Q', b"SELECT 1\0"));
+            let held = RefCell::new(Vec::new());
+            account.settle(is_open, |billed| {
+                if let Billed::Held { for_ } = billed {
+                    held.borrow_mut().push(for_);
+                }
+            });
+            held.into_inner()
+        };
+        assert!(ask(&mut account, 0, true).is_empty());
+        let held = ask(&mut account, 70, true);
+        assert!(
+            held.len() == 1 && held[0] >= Duration::from_millis(70),
+            "{held:?}"
+        );
+        // The same is not told twice, and outside of a transaction nothing is held.
+        account.rests = None;
+        assert!(ask(&mut account, 0, false).is_empty());
+        assert!(ask(&mut account, 70, true).is_empty());
     }
 
     #[test]
