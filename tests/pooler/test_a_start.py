@@ -45,6 +45,14 @@ def test_a2_direct_tls_without_a_certificate_closes_and_does_not_hang(single: An
     assert code_of(client.rest()) in ("", "08P01")
 
 
+def test_a2_a_goodbye_before_the_first_packet_is_answered_with_nothing(single: Any) -> None:
+    # node-postgres sends it when it is told to end before it is connected, and hears no error then.
+    client = single.stranger()
+    hello = pgwire.startup(user="site", database=single.dbname)
+    client.send(pgwire.message(b"X", b"") + hello)
+    assert client.rest() == []
+
+
 def unknown_options(message: pgwire.Message) -> tuple[int, list[bytes]]:
     version, count = struct.unpack_from("!ii", message.body)
     names = message.body[8:].split(b"\0")[:-1]

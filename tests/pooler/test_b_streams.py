@@ -50,6 +50,27 @@ def test_b7_copy_in_that_was_sent_at_once_with_its_data(single: Any) -> None:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
+def test_b7_a_copy_that_fails_in_a_pipeline(single: Any, at_once: bool) -> None:
+    # As libpq's pipeline does it: a Sync behind the COPY, which the server ignores, one at the end of
+    # the data, and one of the pipeline's own.
+    client, other, p = single.raw(), single.raw(), pgwire
+    client.ask("CREATE TABLE b7 (n int)")
+    copy = (p.parse("COPY b7 FROM STDIN"), p.bind(), p.execute(), p.sync())
+    data = (p.copy_data(b"bad\n"), p.copy_done(), p.sync(), p.sync())
+    if at_once:
+        client.send(*copy, *data)
+    else:
+        client.send(*copy)
+        assert kinds(client.until("G")) == "12G"
+        client.send(*data)
+    answer = client.until("Z")
+    assert (code_of(answer), kinds(answer)) == ("22P02", "12GEZ" if at_once else "EZ")
+    assert kinds(client.until("Z")) == "Z"
+    assert client.value("SELECT count(*) FROM b7") == "0"
+    assert other.value("SELECT count(*) FROM b7") == "0"
+
+
+@pytest.mark.parametrize("at_once", [False, True])
 def test_b7_two_copies_in_one_query(single: Any, at_once: bool) -> None:
     client, p = single.raw(), pgwire
     client.ask("CREATE TABLE b7 (n int)")

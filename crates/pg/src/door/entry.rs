@@ -20,7 +20,7 @@ use crate::session::{self, About, Guest, Handle};
 use crate::settings::Owner;
 use crate::stream::{Peer, Stream};
 use crate::target::Target;
-use crate::wire::startup::{First, Startup, decode};
+use crate::wire::startup::{First, Startup, decode, is_foreign};
 use crate::wire::{SqlError, TxStatus, build};
 
 /// How long a client may take to read our last words.
@@ -117,7 +117,12 @@ async fn enter(
         Err(error) => Err(error),
     };
     if let Err(error) = end {
-        farewell(&mut stream, &error).await;
+        if is_foreign(&packet) {
+            // PostgreSQL tells its log and not the other side.
+            part(&mut stream, &[]).await;
+        } else {
+            farewell(&mut stream, &error).await;
+        }
     }
     None
 }
@@ -363,8 +368,13 @@ async fn register(
 async fn farewell(stream: &mut Stream, error: &SqlError) {
     let mut words = Vec::new();
     error.encode(&mut words);
+    part(stream, &words).await;
+}
+
+/// Sends the last that this client gets.
+async fn part(stream: &mut Stream, words: &[u8]) {
     let part = async {
-        stream.write_all(&words).await?;
+        stream.write_all(words).await?;
         std::future::poll_fn(|cx| stream.poll_shutdown(cx)).await?;
         let (mut rest, left) = ([0; 1024], Cell::new(64_u32));
         while left.get() > 0 && stream.read(&mut rest).await? > 0 {

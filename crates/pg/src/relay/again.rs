@@ -1,6 +1,7 @@
 //! A prepared statement whose result has another shape since it was prepared: PostgreSQL refuses
 //! it for good (0A000). A client cannot know that its name stands for a statement that others made
-//! before it, so outside of a transaction it is prepared anew and run once more (C10).
+//! before it, so outside of a transaction it is prepared anew and run once more (C10), if the client
+//! is told the new shape with it: one that asked once and reads all rows by that is told the error.
 //!
 //! Owns keeping what was sent until its first answer is there, and sending it again.
 

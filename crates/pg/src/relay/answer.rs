@@ -155,6 +155,9 @@ impl Relay {
             // A COPY that was done has read all that went ahead of its end.
             self.syncs_ahead = false;
         }
+        if self.doubt && front.is_step() {
+            self.doubt = false;
+        }
         let visible = front.is_visible();
         if ends && tag != b'Z' && matches!(front, Owed::Execute | Owed::Deallocate(_)) {
             self.ended = self.ended.wrapping_add(1);
@@ -268,7 +271,7 @@ impl Relay {
             .and_then(|owed| owed.ends_with(b'Z'))
             .is_none()
         {
-            if self.doubt && self.owed.is_empty() && !self.leaving {
+            if self.doubt && !self.leaving {
                 return Ok(self.ready_after_all(status, io));
             }
             return Err(broken("ready for a query that nobody sent"));
@@ -284,7 +287,7 @@ impl Relay {
         }
         let done = self.owed.pop();
         (self.copy_in, self.copy_ended, self.syncs_ahead) = (false, false, false);
-        if self.doubt && self.owed.has_cycle() {
+        if self.doubt && self.owed.is_query_next() {
             return Err(broken(
                 "a COPY failed with a Sync ahead, and whose this answer is, is not known",
             ));
@@ -317,7 +320,9 @@ impl Relay {
         if let Some(known) = io.known.as_deref_mut() {
             known.status = status;
         }
-        (self.skip, self.segment) = (false, Segment::Closed);
+        if self.owed.is_empty() {
+            (self.skip, self.segment) = (false, Segment::Closed);
+        }
         self.ended = self.ended.wrapping_add(1);
         self.told = status;
         self.idles = self.idles.wrapping_add(u32::from(status == TxStatus::Idle));
@@ -358,6 +363,9 @@ impl Relay {
         let error = Diagnostic(body);
         if error.is_fatal() {
             return Err(Broken(SqlError::decode(body)));
+        }
+        if self.doubt && self.owed.front().is_some_and(Owed::is_step) {
+            self.doubt = false;
         }
         // It may have failed before it read the `Sync` (a cancel, bad data), which is answered then.
         self.doubt |= std::mem::take(&mut self.syncs_ahead);
@@ -400,7 +408,7 @@ impl Relay {
                     // Somebody else changed the schema.
                     statement::schema_changed();
                 }
-                if self.replay != Replay::Off {
+                if self.replay != Replay::Off && (gone || self.owed.tells_shape()) {
                     self.take_it_back(io);
                     return Ok(Way::Drop { ends: false });
                 }

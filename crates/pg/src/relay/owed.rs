@@ -169,6 +169,23 @@ impl Queue {
         self.0.iter().any(|owed| !owed.is_step())
     }
 
+    /// Whether the client is told the shape of the next result before its rows. If not, it reads
+    /// them by what it was told before.
+    pub(super) fn tells_shape(&self) -> bool {
+        let told = self.0.iter().find_map(|owed| match owed {
+            Owed::DescribeStatement(_) | Owed::DescribePortal => Some(true),
+            Owed::Execute | Owed::Sync | Owed::Query(_) => Some(false),
+            _ => None,
+        });
+        told.unwrap_or(false)
+    }
+
+    /// Whether the next answer is that to a whole query, in which a `ReadyForQuery` has its place
+    /// as it has alone.
+    pub(super) fn is_query_next(&self) -> bool {
+        matches!(self.front(), Some(Owed::Query(_) | Owed::Hidden(_)))
+    }
+
     /// Adds all of another one.
     pub(super) fn append(&mut self, mut other: Self) {
         self.0.append(&mut other.0);

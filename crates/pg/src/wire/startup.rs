@@ -92,6 +92,13 @@ impl Startup {
     }
 }
 
+/// Whether these first bytes are not those of a client of PostgreSQL, or of one that said goodbye
+/// before it said hello, as node-postgres does.
+pub fn is_foreign(input: &[u8]) -> bool {
+    let length = input.first_chunk().copied().map_or(0, u32::from_be_bytes) as usize;
+    !(8..=MAX_LENGTH).contains(&length) && input.get(4..6) != Some(&[0, 3])
+}
+
 /// Decodes the first packet at the start of `input`: it and its length in bytes, or `None` when
 /// more bytes are needed. An error is FATAL and is to be sent before the connection is closed.
 pub fn decode(input: &[u8]) -> Result<Option<(First, usize)>, SqlError> {

@@ -16,6 +16,21 @@ pub(super) fn run(name: &str) -> Vec<u8> {
     [bind("", name), execute(""), SYNC.to_vec()].concat()
 }
 
+/// As libpq does it: the shape of the result is asked for each time.
+fn shown(name: &str) -> Vec<u8> {
+    [
+        bind("", name),
+        describe('P', ""),
+        execute(""),
+        SYNC.to_vec(),
+    ]
+    .concat()
+}
+
+fn done_shown() -> Vec<u8> {
+    [BOUND, build::NO_DATA, &cz("SELECT 1", b'I')].concat()
+}
+
 pub(super) fn done() -> Vec<u8> {
     [BOUND, &cz("SELECT 1", b'I')].concat()
 }
@@ -359,19 +374,43 @@ fn c10_a_stale_plan_is_closed_before_the_next_use() {
             .told(&done())
             .released();
         // Outside of one it is run again, and what follows waits for it.
-        d.client(&run("s")).sent(&run(&ours));
+        let anew = [
+            close('S', &ours),
+            parse(&ours, "select * from c10"),
+            shown(&ours),
+        ]
+        .concat();
+        d.client(&shown("s")).sent(&shown(&ours));
         d.server(&stale[..stale.len() - 6]).told(b"");
         d.client(&q("next")).sent(b"").held();
         d.server(&stale[stale.len() - 6..]);
         d.told(b"").sent(&[&anew[..], &q("next")].concat());
-        d.server(&[CLOSED, PARSED, &done(), &cz("NEXT", b'I')].concat())
-            .told(&[done(), cz("NEXT", b'I')].concat())
+        d.server(&[CLOSED, PARSED, &done_shown(), &cz("NEXT", b'I')].concat())
+            .told(&[done_shown(), cz("NEXT", b'I')].concat())
             .released();
         // Once: what is wrong with it then is the client's to know.
-        d.client(&run("s")).server(&stale);
-        d.sent(&[run(&ours), anew.clone()].concat());
+        d.client(&shown("s")).server(&stale);
+        d.sent(&[shown(&ours), anew.clone()].concat());
         let gone = [e("42703", "column does not exist"), z(b'I')].concat();
         d.server(&[CLOSED, &gone].concat()).told(&gone).released();
+    }
+}
+
+#[test]
+fn c10_who_does_not_ask_for_the_new_shape_is_told_that_it_changed() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let ours = prepared(&mut d, "select * from c10 unasked");
+        let stale = [e("0A000", "cached plan must not change"), z(b'I')].concat();
+        // asyncpg and pgjdbc ask once, and read what comes by that.
+        d.client(&run("s")).sent(&run(&ours));
+        d.server(&stale).told(&stale).released();
+        // The shape of the one behind it does not tell that of this one.
+        let mut d = Driver::new(cut);
+        prepared(&mut d, "select * from c10 behind");
+        d.client(&[bind("", "s"), execute(""), shown("s")].concat())
+            .server(&stale);
+        d.told(&stale).released();
     }
 }
 
@@ -440,14 +479,22 @@ fn c10_a_segment_without_its_sync_is_run_again_too() {
     for cut in CUTS {
         let mut d = Driver::new(cut);
         let ours = prepared(&mut d, "select * from c10_flush");
-        let steps = |name: &str| [bind("", name), execute(""), message(b'H', b"")].concat();
+        let steps = |name: &str| {
+            [
+                bind("", name),
+                describe('P', ""),
+                execute(""),
+                message(b'H', b""),
+            ]
+            .concat()
+        };
         d.client(&steps("s")).sent(&steps(&ours));
         d.server(&e("0A000", "x")).sent(SYNC).told(b"");
         d.server(&z(b'I'));
         let anew = [close('S', &ours), parse(&ours, "select * from c10_flush")].concat();
         d.sent(&[anew, steps(&ours)].concat());
-        d.server(&[CLOSED, PARSED, BOUND, &c("X")].concat())
-            .told(&[BOUND, &c("X")].concat())
+        d.server(&[CLOSED, PARSED, BOUND, build::NO_DATA, &c("X")].concat())
+            .told(&[BOUND, build::NO_DATA, &c("X")].concat())
             .held();
         d.client(SYNC).sent(SYNC);
         d.server(&z(b'I')).told(&z(b'I')).released();
@@ -455,7 +502,8 @@ fn c10_a_segment_without_its_sync_is_run_again_too() {
         d.client(&steps("s")).sent(&steps(&ours));
         d.server(BOUND).told(BOUND);
         d.client(&bind("p", "s")).sent(&bind("p", &ours));
-        d.server(&c("X")).told(&c("X"));
+        let first = [build::NO_DATA, &c("X")].concat();
+        d.server(&first).told(&first);
         d.server(&e("0A000", "x")).told(&e("0A000", "x")).sent(b"");
         d.client(SYNC).server(&z(b'I')).released();
         // A server that dies meanwhile is an error of the segment.
@@ -464,7 +512,7 @@ fn c10_a_segment_without_its_sync_is_run_again_too() {
             .released();
         d.to_server.clear();
         d.to_client.clear();
-        d.client(&run("s")).server(&e("0A000", "x"));
+        d.client(&shown("s")).server(&e("0A000", "x"));
         assert_eq!(d.lose(&SqlError::error("08006", "gone")), Lost::Lives);
         d.told(&[e("08006", "gone"), z(b'I')].concat());
     }

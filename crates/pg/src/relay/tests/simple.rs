@@ -202,6 +202,31 @@ fn b7_a_server_whose_copy_failed_with_a_sync_ahead_serves_nobody_else() {
         d.client(&[&q("copy t from stdin")[..], &next].concat());
         d.server(&message(b'G', b"\0\0\0")).server(&failed);
         assert!(d.broken.is_some(), "{cut:?}");
+        // As many as the client sent behind it, whichever of them it was: libpq, which pipelines,
+        // sends one at the end of the data and one of its own.
+        let mut d = Driver::new(cut);
+        let ready = z(b'I');
+        d.client(&[&copy[..], SYNC, &data, &done, SYNC, SYNC].concat());
+        d.server(&begun).server(&failed).server(&ready);
+        assert!(d.broken.is_none(), "{cut:?}");
+        d.told(&[&begun[..], &failed, &ready].concat()).released();
+        assert_eq!(d.closed, 1, "{cut:?}");
+        // The answer to a step says that there is none left between it and the failure.
+        let steps = [parse("", "x"), bind("", ""), execute("")].concat();
+        let answered = [PARSED, BOUND, &cz("SELECT 0", b'I')].concat();
+        let sent = [&copy[..], SYNC, &data, &done, SYNC, &steps, SYNC].concat();
+        for unread in [&[][..], &ready] {
+            let mut d = Driver::new(cut);
+            d.client(&sent);
+            d.server(&begun)
+                .server(&failed)
+                .server(unread)
+                .server(&answered);
+            assert!(d.broken.is_none(), "{cut:?}");
+            d.told(&[&begun[..], &failed, unread, &answered].concat())
+                .released();
+            assert_eq!(d.closed, 0, "{cut:?}");
+        }
         // One that was done has read all of them.
         let mut d = Driver::new(cut);
         d.client(&[&copy[..], SYNC, &message(b'd', b"1\n"), &done, SYNC].concat());
