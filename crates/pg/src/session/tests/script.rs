@@ -84,6 +84,11 @@ impl Wire {
         }
     }
 
+    /// What was read and is no whole message.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.input
+    }
+
     pub(super) async fn say(&mut self, bytes: &[u8]) -> Option<()> {
         self.stream.write_all(bytes).await.ok()
     }
