@@ -3,18 +3,18 @@
 //! Leaves sockets and HTTP to `canter-front`, and what a worker does to `canter-worker`.
 
 mod backoff;
-mod crew;
 pub mod dispatch;
+mod exit_status;
+mod heartbeat;
 mod life;
 pub mod link;
 pub mod notify;
-mod obituary;
 mod poison;
-mod pulse;
 mod signals;
 pub mod socket;
 mod spawn;
 pub mod supervisor;
 mod terminals;
 mod watch;
+mod worker_set;
 pub mod zygote;

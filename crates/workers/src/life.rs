@@ -1,5 +1,5 @@
 //! Owns the life of one worker process, as a table: state and event give the next state and what
-//! to do. Leaves doing it to the supervisor, and how many workers there are to `crew`.
+//! to do. Leaves doing it to the supervisor, and how many workers there are to `worker_set`.
 //!
 //! ```text
 //!   Asked ──forked──▶ Starting ──ready──▶ Running ──retire──▶ Retiring

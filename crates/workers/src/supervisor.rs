@@ -1,19 +1,19 @@
 //! Owns the supervisor: the one process that holds the listening sockets, starts the front and the
 //! Python processes, hears signals, and reaps. One thread, one `poll`.
-//! Leaves what a worker's end leads to to `crew`, every byte from the network to the front, and
+//! Leaves what a worker's end leads to to `worker_set`, every byte from the network to the front, and
 //! the command line, the sockets and what people read at the start to `canter`.
 //!
 //! ```text
 //!   supervisor.rs            the loop: wait, hear, act
 //!   supervisor/front.rs      starting the front, hearing it, its end
-//!   supervisor/nursery.rs    starting Python, hearing it, its end, reloads
-//!   supervisor/orders.rs     doing what the crew orders
+//!   supervisor/launcher.rs   starting Python, hearing it, its end, reloads
+//!   supervisor/orders.rs     doing what the set of workers orders
 //!   supervisor/ending.rs     signals, reaping, the way to the exit
 //! ```
 
 mod ending;
 mod front;
-mod nursery;
+mod launcher;
 mod orders;
 
 use std::collections::HashMap;
@@ -29,7 +29,6 @@ use canter_sys::process::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::backoff::Backoff;
-use crate::crew::Crew;
 use crate::dispatch::WorkerId;
 use crate::life::Limits;
 use crate::notify::{Notify, Word};
@@ -37,11 +36,12 @@ use crate::signals::Signals;
 use crate::spawn::Half;
 use crate::terminals::Terminals;
 use crate::watch::{self, Watch};
+use crate::worker_set::WorkerSet;
 use crate::zygote::{Loaded, Python};
 
 use ending::Phase;
 use front::Front;
-use nursery::Nursery;
+use launcher::Launcher;
 
 /// What the front starts with.
 #[derive(Debug)]
@@ -139,8 +139,8 @@ struct Supervisor<'a> {
     front_backoff: Backoff,
     /// What is kept for the front until the worker exists.
     halves: HashMap<WorkerId, (Half, Option<Pid>)>,
-    nursery: Nursery,
-    crew: Crew,
+    launcher: Launcher,
+    workers: WorkerSet,
     phase: Phase,
     /// A reason to give up.
     fault: Option<Fault>,
@@ -185,8 +185,8 @@ impl<'a> Supervisor<'a> {
             front: None,
             front_backoff: Backoff::default(),
             halves: HashMap::new(),
-            nursery: Nursery::new(plan.python, plan.preload),
-            crew: Crew::new(plan.workers, limits),
+            launcher: Launcher::new(plan.python, plan.preload),
+            workers: WorkerSet::new(plan.workers, limits),
             phase: Phase::Serving,
             fault: None,
             watch: plan.reload.map(|(roots, files)| Watch::new(roots, &files)),
@@ -218,7 +218,7 @@ impl<'a> Supervisor<'a> {
     /// Whatever is due by the clock.
     fn act(&mut self) {
         let now = Instant::now();
-        let orders = self.crew.tick(now);
+        let orders = self.workers.tick(now);
         self.perform(orders);
         if self.phase == Phase::Serving {
             if self.front.is_none() && self.front_backoff.is_over(now) {
@@ -246,7 +246,7 @@ impl<'a> Supervisor<'a> {
             sources.push(source);
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         };
-        for process in self.nursery.processes() {
+        for process in self.launcher.processes() {
             add(Source::Python, process.as_fd());
         }
         if let Some(front) = &self.front
@@ -290,7 +290,7 @@ impl<'a> Supervisor<'a> {
         let polled = self.watch.as_ref().filter(|watch| watch.as_fd().is_none());
         let serving = [
             self.front_backoff.until().filter(|_| self.front.is_none()),
-            self.nursery.next_deadline(),
+            self.launcher.next_deadline(),
             self.changed.as_ref().map(|(due, _)| *due),
             self.front.as_ref().and_then(Front::next_question),
             polled.map(|_| Instant::now() + watch::INTERVAL),
@@ -298,7 +298,7 @@ impl<'a> Supervisor<'a> {
         let serving = serving.into_iter().flatten();
         let serving = serving.filter(|_| self.phase == Phase::Serving);
         serving
-            .chain(self.crew.next_deadline())
+            .chain(self.workers.next_deadline())
             .chain(self.phase.until())
             .min()
     }
@@ -311,7 +311,7 @@ impl<'a> Supervisor<'a> {
 
     /// No worker ever became ready, again and again.
     fn give_up_when_hopeless(&mut self) {
-        let hopeless = !self.crew.was_ever_ready() && self.crew.failures() >= HOPELESS;
+        let hopeless = !self.workers.was_ever_ready() && self.workers.failures() >= HOPELESS;
         if hopeless && self.watch.is_none() {
             self.give_up(
                 Fault::new(

@@ -7,10 +7,10 @@ use canter_sys::process::Pid;
 use rustix::process::{Signal as KillSignal, WaitOptions, kill_process, wait};
 
 use super::{Ended, Supervisor};
+use crate::exit_status::ExitStatus;
 use crate::life::{Event, Limits};
 use crate::link::ToFront;
 use crate::notify::Word;
-use crate::obituary;
 use crate::signals::Signal;
 
 /// How long the front goes on accepting after SIGTERM: routers need a moment to notice.
@@ -79,7 +79,7 @@ impl Supervisor<'_> {
     }
 
     fn change_workers(&mut self, more: isize) {
-        let workers = self.crew.want(more);
+        let workers = self.workers.want(more);
         info!("number of workers changed", workers = workers);
     }
 
@@ -94,8 +94,8 @@ impl Supervisor<'_> {
         }
         info!("stopping", signal = why);
         self.tell_manager(Word::Stopping);
-        self.crew.close();
-        self.nursery.end_zygotes();
+        self.workers.close();
+        self.launcher.end_zygotes();
         // Workers need the rest of the time to end after the front.
         let rest = (grace / 10).min(Duration::from_secs(1));
         self.phase = Phase::Draining {
@@ -125,11 +125,11 @@ impl Supervisor<'_> {
                 ended,
             };
             self.halves.clear();
-            self.crew.set_limits(Limits {
+            self.workers.set_limits(Limits {
                 start: Duration::ZERO,
                 finish: until.saturating_duration_since(now),
             });
-            let orders = self.crew.handle_all(Event::Stop, now);
+            let orders = self.workers.handle_all(Event::Stop, now);
             self.perform(orders);
         }
     }
@@ -138,19 +138,19 @@ impl Supervisor<'_> {
     pub(super) fn give_up(&mut self, fault: Fault) {
         if self.fault.is_none() {
             self.fault = Some(fault);
-            self.crew.close();
+            self.workers.close();
             self.kill_all(Ended::Stopped);
         }
     }
 
     fn kill_all(&mut self, ended: Ended) {
-        self.crew.close();
-        self.nursery.end_zygotes();
+        self.workers.close();
+        self.launcher.end_zygotes();
         self.halves.clear();
         if let Some(front) = &self.front {
             let _ = kill_process(front.pid, KillSignal::KILL);
         }
-        let orders = self.crew.handle_all(Event::Kill, Instant::now());
+        let orders = self.workers.handle_all(Event::Kill, Instant::now());
         self.perform(orders);
         self.phase = Phase::Killed {
             until: Instant::now() + REAP,
@@ -179,7 +179,8 @@ impl Supervisor<'_> {
         else {
             return None;
         };
-        let nobody = self.front.is_none() && self.crew.is_empty() && !self.nursery.has_zygotes();
+        let nobody =
+            self.front.is_none() && self.workers.is_empty() && !self.launcher.has_zygotes();
         let given_up = matches!(self.phase, Phase::Killed { until, .. } if until <= Instant::now());
         if !nobody && !given_up {
             return None;
@@ -194,20 +195,20 @@ impl Supervisor<'_> {
         self.hear_python();
         self.hear_front();
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            self.reaped(pid, obituary::Ended::from(status));
+            self.reaped(pid, status.into());
         }
     }
 
-    fn reaped(&mut self, pid: Pid, ended: obituary::Ended) {
+    fn reaped(&mut self, pid: Pid, status: ExitStatus) {
         let number = pid.as_raw_nonzero().get();
         if self.front.as_ref().is_some_and(|front| front.pid == pid) {
-            self.front_ended(ended);
-        } else if let Some((end, orders)) = self.crew.exited(pid, Instant::now()) {
+            self.front_ended(status);
+        } else if let Some((end, orders)) = self.workers.exited(pid, Instant::now()) {
             let worker = end.worker.0;
-            let reason = obituary::words(ended);
+            let reason = status.to_string();
             self.halves.remove(&end.worker);
             self.tell_front(&ToFront::Ended { worker: end.worker });
-            let announced = self.nursery.worker_ended(end.worker);
+            let announced = self.launcher.worker_ended(end.worker);
             if end.surprise && !announced && !self.phase.is_ending() {
                 error!(
                     "worker died",
@@ -224,11 +225,11 @@ impl Supervisor<'_> {
                 );
             }
             self.perform(orders);
-        } else if !self.zygote_ended(pid, ended) {
+        } else if !self.zygote_ended(pid, status) {
             debug!(
                 "reaped a process of somebody else",
                 pid = number,
-                reason = &obituary::words(ended)
+                reason = &status.to_string()
             );
         }
     }

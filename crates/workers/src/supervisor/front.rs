@@ -14,13 +14,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, kill_process};
 
 use super::{FrontStart, HOPELESS, Supervisor, name_process};
-use crate::crew::Order;
 use crate::dispatch::Reason;
+use crate::exit_status::ExitStatus;
+use crate::heartbeat::{Beat, Heartbeat};
 use crate::life::Event;
 use crate::link::{MOST_WORD, ToFront, ToSupervisor};
 use crate::notify::Word;
-use crate::obituary::{self, Ended};
-use crate::pulse::{Beat, Pulse};
+use crate::worker_set::Order;
 
 /// A front that lives no longer than this has not worked.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(super) struct Front {
     pub link: OwnedFd,
     started: Instant,
     /// None until it listens.
-    pulse: Option<Pulse>,
+    heartbeat: Option<Heartbeat>,
     /// Its link has ended; its process is about to.
     pub deaf: bool,
 }
@@ -39,8 +39,8 @@ pub(super) struct Front {
 impl Front {
     /// When it is to be asked whether it still turns.
     pub fn next_question(&self) -> Option<Instant> {
-        let pulse = self.pulse.as_ref().filter(|_| !self.deaf)?;
-        Some(pulse.due())
+        let heartbeat = self.heartbeat.as_ref().filter(|_| !self.deaf)?;
+        Some(heartbeat.due())
     }
 
     /// It is of no use any more; the rest follows when it is reaped.
@@ -56,7 +56,7 @@ impl Supervisor<'_> {
             Ok(front) => {
                 debug!("front started", pid = front.pid.as_raw_nonzero().get());
                 self.front = Some(front);
-                if let Some(loaded) = self.nursery.loaded() {
+                if let Some(loaded) = self.launcher.loaded() {
                     let files = loaded.files.clone();
                     self.tell_files(&files);
                 }
@@ -78,7 +78,7 @@ impl Supervisor<'_> {
                 pid,
                 link,
                 started: Instant::now(),
-                pulse: None,
+                heartbeat: None,
                 deaf: false,
             }),
             Forked::Child => {
@@ -93,7 +93,7 @@ impl Supervisor<'_> {
     fn become_front(&mut self, link: OwnedFd) -> ! {
         self.signals = None;
         self.halves.clear();
-        self.nursery.forget();
+        self.launcher.forget();
         self.watch = None;
         self.notify = None;
         name_process(&format!("{}-front", self.name));
@@ -164,8 +164,8 @@ impl Supervisor<'_> {
     fn heard_front(&mut self, word: ToSupervisor) {
         let now = Instant::now();
         let orders = match word {
-            ToSupervisor::Ready { worker } => self.crew.handle(worker, Event::Ready, now),
-            ToSupervisor::Gone { worker } => self.crew.handle(worker, Event::Settled, now),
+            ToSupervisor::Ready { worker } => self.workers.handle(worker, Event::Ready, now),
+            ToSupervisor::Gone { worker } => self.workers.handle(worker, Event::Settled, now),
             // A service manager's SIGTERM reaches workers, too: they ask to end as everything does.
             ToSupervisor::Replace {
                 reason: Reason::Leaving,
@@ -173,19 +173,23 @@ impl Supervisor<'_> {
             } if self.phase.is_ending() => {
                 return;
             }
-            ToSupervisor::Replace { worker, reason } => self.crew.replace(worker, reason, now),
+            ToSupervisor::Replace { worker, reason } => self.workers.replace(worker, reason, now),
             ToSupervisor::Staff { .. } if self.phase.is_ending() => return,
             ToSupervisor::Staff { workers, fresh } => self.change_staff(workers, fresh, now),
             ToSupervisor::Listening => {
                 if let Some(front) = &mut self.front {
                     let watchdog = self.notify.as_ref().and_then(|notify| notify.watchdog);
-                    front.pulse = Some(Pulse::new(watchdog, now));
+                    front.heartbeat = Some(Heartbeat::new(watchdog, now));
                 }
                 return;
             }
             ToSupervisor::Pong => {
-                if let Some(pulse) = self.front.as_mut().and_then(|front| front.pulse.as_mut()) {
-                    pulse.answered();
+                if let Some(heartbeat) = self
+                    .front
+                    .as_mut()
+                    .and_then(|front| front.heartbeat.as_mut())
+                {
+                    heartbeat.answered();
                 }
                 self.feed_watchdog();
                 return;
@@ -201,22 +205,22 @@ impl Supervisor<'_> {
     /// Somebody with the right to do so has changed the number of workers, or wants new ones.
     fn change_staff(&mut self, workers: u32, fresh: bool, now: Instant) -> Vec<Order> {
         if let Some(workers) = usize::try_from(workers).ok().filter(|workers| *workers > 0) {
-            self.crew.set_wanted(workers);
+            self.workers.set_wanted(workers);
             info!("number of workers changed", workers = workers);
         }
         if fresh {
             // Without a zygote each worker reads the code anew.
-            if self.nursery.reads_code_for_each() {
-                self.crew.renew();
+            if self.launcher.reads_code_for_each() {
+                self.workers.renew();
             } else {
-                self.crew.refresh();
+                self.workers.refresh();
             }
         }
-        self.crew.tick(now)
+        self.workers.tick(now)
     }
 
     /// The front was reaped.
-    pub(super) fn front_ended(&mut self, ended: Ended) {
+    pub(super) fn front_ended(&mut self, status: ExitStatus) {
         let Some(front) = self.front.take() else {
             return;
         };
@@ -229,18 +233,18 @@ impl Supervisor<'_> {
         error!(
             "the front died: starting another, connections in progress are lost",
             pid = front.pid.as_raw_nonzero().get(),
-            reason = &obituary::words(ended),
+            reason = &status.to_string(),
         );
         if now.saturating_duration_since(front.started) < SHORT_LIFE {
             self.front_backoff.failed(now);
         } else {
             self.front_backoff.succeeded();
         }
-        if front.pulse.is_none() && self.front_backoff.failures() >= HOPELESS {
+        if front.heartbeat.is_none() && self.front_backoff.failures() >= HOPELESS {
             self.give_up(Fault::internal("the front dies as soon as it is started"));
             return;
         }
-        let orders = self.crew.handle_all(Event::FrontLost, now);
+        let orders = self.workers.handle_all(Event::FrontLost, now);
         self.perform(orders);
         info!("workers without a front finish what they have");
     }
@@ -258,13 +262,13 @@ impl Supervisor<'_> {
         let Some(front) = self.front.as_mut().filter(|front| !front.deaf) else {
             return;
         };
-        let Some(pulse) = &mut front.pulse else {
+        let Some(heartbeat) = &mut front.heartbeat else {
             return;
         };
-        match pulse.beat(now) {
-            Beat::Rest => return,
-            Beat::Ask => {}
-            Beat::Doubt => warn!("the front has not answered for a while"),
+        match heartbeat.beat(now) {
+            Beat::Idle => return,
+            Beat::Ping => {}
+            Beat::Late => warn!("the front has not answered for a while"),
             Beat::Hung => {
                 error!("the front hangs: ending it");
                 front.end();

@@ -1,4 +1,4 @@
-//! Owns doing what the crew orders: start, hand over, retire, kill, say.
+//! Owns doing what the set of workers orders: start, hand over, retire, kill, say.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use canter_sys::program;
 use rustix::process::{Signal, kill_process};
 
 use super::Supervisor;
-use crate::crew::{Order, Said};
 use crate::dispatch::WorkerId;
 use crate::life::Event;
 use crate::link::ToFront;
 use crate::notify::Word;
 use crate::spawn::halves;
+use crate::worker_set::{Order, Said};
 
 impl Supervisor<'_> {
     pub(super) fn perform(&mut self, orders: Vec<Order>) {
@@ -38,12 +38,12 @@ impl Supervisor<'_> {
     fn start_worker(&mut self, worker: WorkerId) -> Vec<Order> {
         let now = Instant::now();
         let made = halves().and_then(|(front, own)| {
-            let pid = self.nursery.start_worker(worker, &own)?;
+            let pid = self.launcher.start_worker(worker, &own)?;
             self.halves.insert(worker, (front, None));
             Ok(pid)
         });
         match made {
-            Ok(Some(pid)) => self.crew.handle(worker, Event::Forked(pid), now),
+            Ok(Some(pid)) => self.workers.handle(worker, Event::Forked(pid), now),
             Ok(None) => {
                 debug!("the zygote is asked for a worker", worker = worker.0);
                 Vec::new()
@@ -54,7 +54,7 @@ impl Supervisor<'_> {
                     worker = worker.0,
                     reason = &error.to_string()
                 );
-                self.crew.handle(worker, Event::NotForked, now)
+                self.workers.handle(worker, Event::NotForked, now)
             }
         }
     }
@@ -70,7 +70,7 @@ impl Supervisor<'_> {
         if let Some((half, _)) = self.halves.remove(&worker) {
             let word = ToFront::Adopt {
                 worker,
-                reloads: self.crew.reloads_before(worker).unwrap_or(0),
+                reloads: self.workers.reloads_before(worker).unwrap_or(0),
                 pid: pid.as_raw_nonzero().get().unsigned_abs(),
             };
             self.send_front(&word, &half.as_fds());
@@ -94,8 +94,8 @@ impl Supervisor<'_> {
             Said::Ready { after } => {
                 let took_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                 info!("worker is ready", worker = worker.0, took_ms = took_ms);
-                self.nursery.worker_ready(worker);
-                let reloads = self.crew.reloads_before(worker);
+                self.launcher.worker_ready(worker);
+                let reloads = self.workers.reloads_before(worker);
                 if self.announce.is_some() && reloads >= self.announce {
                     self.announce = None;
                     self.tell_manager(Word::Ready);
@@ -110,7 +110,7 @@ impl Supervisor<'_> {
                 );
                 if matches!(self.halves.get(&worker), Some((_, None))) {
                     self.halves.remove(&worker);
-                    self.nursery.end_hung_zygote();
+                    self.launcher.end_hung_zygote();
                 }
             }
             Said::SlowEnd => warn!(

@@ -13,9 +13,9 @@ use rustix::process::{Signal, kill_process};
 use super::{FORKED_START, IMPORTING_START, Supervisor};
 use crate::backoff::Backoff;
 use crate::dispatch::WorkerId;
+use crate::exit_status::ExitStatus;
 use crate::life::{Event, Limits};
 use crate::notify::Word;
-use crate::obituary::{self, Ended};
 use crate::spawn::Half;
 use crate::watch::Watch;
 use crate::zygote::{Heard, Loaded, Process, Python, Report};
@@ -47,7 +47,7 @@ struct Candidate {
     closed: bool,
 }
 
-pub(super) struct Nursery {
+pub(super) struct Launcher {
     python: Python,
     preload: Preload,
     way: Way,
@@ -67,7 +67,7 @@ pub(super) struct Nursery {
     loaded: Option<Loaded>,
 }
 
-impl Nursery {
+impl Launcher {
     /// Whether each worker reads the app's code for itself, by choice.
     pub fn reads_code_for_each(&self) -> bool {
         self.preload == Preload::Off
@@ -181,18 +181,18 @@ impl Nursery {
 
 impl Supervisor<'_> {
     pub(super) fn start_python(&mut self) {
-        match self.nursery.way {
+        match self.launcher.way {
             Way::Fork => self.start_zygote(Purpose::First),
-            Way::Single => self.crew.open(),
+            Way::Single => self.workers.open(),
         }
     }
 
     fn start_zygote(&mut self, purpose: Purpose) {
-        match Process::zygote(&self.nursery.python) {
+        match Process::zygote(&self.launcher.python) {
             Ok(process) => {
                 let pid = process.pid.as_raw_nonzero().get();
                 debug!("zygote started", pid = pid);
-                self.nursery.candidate = Some(Candidate {
+                self.launcher.candidate = Some(Candidate {
                     process,
                     purpose,
                     closed: false,
@@ -208,12 +208,12 @@ impl Supervisor<'_> {
 
     /// The zygote has died and its successor is due.
     pub(super) fn restart_zygote(&mut self, now: Instant) {
-        let missing = self.nursery.way == Way::Fork
-            && self.nursery.zygote.is_none()
-            && self.nursery.candidate.is_none();
+        let missing = self.launcher.way == Way::Fork
+            && self.launcher.zygote.is_none()
+            && self.launcher.candidate.is_none();
         // Before the first import works there is nothing to keep up; a change of the source starts
         // the next attempt.
-        if missing && self.nursery.loaded.is_some() && self.nursery.backoff.is_over(now) {
+        if missing && self.launcher.loaded.is_some() && self.launcher.backoff.is_over(now) {
             self.start_zygote(Purpose::Again);
         }
     }
@@ -224,18 +224,18 @@ impl Supervisor<'_> {
             return;
         }
         self.tell_manager(Word::Reloading);
-        let purpose = if self.nursery.loaded.is_some() {
+        let purpose = if self.launcher.loaded.is_some() {
             Purpose::Reload
         } else {
             Purpose::First
         };
         // The first code that can be read replaces none.
-        let is_read_for_each = self.nursery.reads_code_for_each();
+        let is_read_for_each = self.launcher.reads_code_for_each();
         let replaces = is_read_for_each || purpose == Purpose::Reload;
-        self.announce = Some(self.crew.reloads() + u32::from(replaces));
-        self.nursery.end_candidate();
+        self.announce = Some(self.workers.reloads() + u32::from(replaces));
+        self.launcher.end_candidate();
         if is_read_for_each {
-            self.crew.renew();
+            self.workers.renew();
         } else {
             self.start_zygote(purpose);
         }
@@ -245,23 +245,23 @@ impl Supervisor<'_> {
     pub(super) fn hear_python(&mut self) {
         self.hear_zygote();
         self.hear_candidate();
-        for worker in self.nursery.singles.keys().copied().collect::<Vec<_>>() {
+        for worker in self.launcher.singles.keys().copied().collect::<Vec<_>>() {
             self.hear_single(worker);
         }
     }
 
     fn hear_zygote(&mut self) {
-        while let Some(zygote) = &self.nursery.zygote {
+        while let Some(zygote) = &self.launcher.zygote {
             let now = Instant::now();
             let orders = match zygote.hear() {
                 Heard::Nothing => return,
                 Heard::Report(Report::Forked { worker, pid }) => {
-                    self.crew.handle(worker, Event::Forked(pid), now)
+                    self.workers.handle(worker, Event::Forked(pid), now)
                 }
                 Heard::Report(Report::NotForked { worker, what }) => {
                     error!("cannot fork a worker", worker = worker.0, reason = &what);
                     self.halves.remove(&worker);
-                    self.crew.handle(worker, Event::NotForked, now)
+                    self.workers.handle(worker, Event::NotForked, now)
                 }
                 Heard::Report(Report::Watch(roots)) => {
                     self.watch_more(roots);
@@ -279,13 +279,13 @@ impl Supervisor<'_> {
 
     /// Workers that it was asked for will not come.
     fn lose_zygote(&mut self, now: Instant) {
-        let Some(zygote) = self.nursery.zygote.take() else {
+        let Some(zygote) = self.launcher.zygote.take() else {
             return;
         };
-        self.nursery.end(&zygote);
-        self.nursery.lost = Some(zygote.pid);
-        self.nursery.backoff.failed(now);
-        self.crew.close();
+        self.launcher.end(&zygote);
+        self.launcher.lost = Some(zygote.pid);
+        self.launcher.backoff.failed(now);
+        self.workers.close();
         self.settle_asked(now);
     }
 
@@ -302,20 +302,20 @@ impl Supervisor<'_> {
                 worker = worker.0
             );
             self.halves.remove(&worker);
-            let orders = self.crew.handle(worker, Event::NotForked, now);
+            let orders = self.workers.handle(worker, Event::NotForked, now);
             self.perform(orders);
         }
     }
 
     fn hear_candidate(&mut self) {
-        while let Some(candidate) = self.nursery.candidate.as_mut().filter(|c| !c.closed) {
+        while let Some(candidate) = self.launcher.candidate.as_mut().filter(|c| !c.closed) {
             let purpose = candidate.purpose;
             match candidate.process.hear() {
                 Heard::Nothing => return,
                 Heard::Report(Report::Watch(roots)) => self.watch_more(roots),
                 Heard::Report(Report::Loaded(loaded)) => self.promote(loaded),
                 Heard::Report(Report::Failed { what, hint }) => {
-                    self.nursery.end_candidate();
+                    self.launcher.end_candidate();
                     self.import_failed(purpose, what, hint);
                 }
                 Heard::End
@@ -332,26 +332,26 @@ impl Supervisor<'_> {
     fn promote(&mut self, loaded: Loaded) {
         // What the old zygote has forked counts.
         self.hear_zygote();
-        let Some(candidate) = self.nursery.candidate.take() else {
+        let Some(candidate) = self.launcher.candidate.take() else {
             return;
         };
         let (process, purpose) = (candidate.process, candidate.purpose);
-        if let Some(old) = self.nursery.zygote.take() {
-            self.nursery.end(&old);
+        if let Some(old) = self.launcher.zygote.take() {
+            self.launcher.end(&old);
             // Or they would be waited for in vain, and this one be taken for hung.
-            self.crew.close();
+            self.workers.close();
             self.settle_asked(Instant::now());
         }
-        self.nursery.backoff.succeeded();
-        let start = match (&loaded.danger, self.nursery.preload) {
+        self.launcher.backoff.succeeded();
+        let start = match (&loaded.danger, self.launcher.preload) {
             (Some(danger), Preload::Auto) => {
                 warn!(
                     "each worker imports the app by itself, because forking is not safe here; \
                      `--no-preload` says so from the start and saves this line",
                     found = danger
                 );
-                self.nursery.end(&process);
-                self.nursery.way = Way::Single;
+                self.launcher.end(&process);
+                self.launcher.way = Way::Single;
                 IMPORTING_START
             }
             (danger, _) => {
@@ -361,31 +361,31 @@ impl Supervisor<'_> {
                         found = danger
                     );
                 }
-                self.nursery.zygote = Some(process);
-                self.nursery.way = Way::Fork;
+                self.launcher.zygote = Some(process);
+                self.launcher.way = Way::Fork;
                 FORKED_START
             }
         };
-        self.crew.set_limits(Limits {
+        self.workers.set_limits(Limits {
             start,
             finish: self.graceful_timeout,
         });
         if purpose == Purpose::Reload {
             info!("the code was read again", took_ms = loaded.took_ms);
-            self.crew.renew();
+            self.workers.renew();
         }
         self.was_loaded(loaded);
         if !self.phase.is_ending() {
-            self.crew.open();
+            self.workers.open();
         }
     }
 
     fn was_loaded(&mut self, loaded: Loaded) {
         self.tell_files(&loaded.files);
-        if self.nursery.loaded.is_none() {
+        if self.launcher.loaded.is_none() {
             (self.hooks.loaded)(&loaded);
         }
-        self.nursery.loaded = Some(loaded);
+        self.launcher.loaded = Some(loaded);
     }
 
     fn import_failed(&mut self, purpose: Purpose, what: String, hint: Option<String>) {
@@ -402,7 +402,7 @@ impl Supervisor<'_> {
                 reason = &reason
             ),
             Purpose::Again => {
-                self.nursery.backoff.failed(Instant::now());
+                self.launcher.backoff.failed(Instant::now());
                 error!("the app cannot be imported", reason = &reason);
             }
             Purpose::Reload => {
@@ -417,26 +417,26 @@ impl Supervisor<'_> {
     }
 
     fn hear_single(&mut self, worker: WorkerId) {
-        while let Some(process) = self.nursery.singles.get(&worker) {
+        while let Some(process) = self.launcher.singles.get(&worker) {
             match process.hear() {
                 Heard::Nothing => return,
                 Heard::Report(Report::Watch(roots)) => self.watch_more(roots),
                 Heard::Report(Report::Loaded(loaded)) => {
-                    self.nursery.singles.remove(&worker);
-                    match self.nursery.loaded.take() {
+                    self.launcher.singles.remove(&worker);
+                    match self.launcher.loaded.take() {
                         None => self.was_loaded(loaded),
                         Some(known) => {
                             if known.files != loaded.files {
                                 self.tell_files(&loaded.files);
                             }
-                            self.nursery.loaded = Some(loaded);
+                            self.launcher.loaded = Some(loaded);
                         }
                     }
                 }
                 Heard::Report(Report::Failed { what, hint }) => {
-                    self.nursery.singles.remove(&worker);
-                    self.nursery.failed.push(worker);
-                    let purpose = if self.nursery.loaded.is_some() {
+                    self.launcher.singles.remove(&worker);
+                    self.launcher.failed.push(worker);
+                    let purpose = if self.launcher.loaded.is_some() {
                         Purpose::Reload
                     } else {
                         Purpose::First
@@ -447,7 +447,7 @@ impl Supervisor<'_> {
                 | Heard::Report(
                     Report::Files(_) | Report::Forked { .. } | Report::NotForked { .. },
                 ) => {
-                    self.nursery.singles.remove(&worker);
+                    self.launcher.singles.remove(&worker);
                 }
             }
         }
@@ -460,31 +460,33 @@ impl Supervisor<'_> {
     }
 
     /// Whether the process that was reaped was a zygote.
-    pub(super) fn zygote_ended(&mut self, pid: Pid, ended: Ended) -> bool {
+    pub(super) fn zygote_ended(&mut self, pid: Pid, status: ExitStatus) -> bool {
         if self
-            .nursery
+            .launcher
             .zygote
             .as_ref()
             .is_some_and(|zygote| zygote.pid == pid)
         {
             self.lose_zygote(Instant::now());
         }
-        if self.nursery.lost.take_if(|lost| *lost == pid).is_some() {
+        if self.launcher.lost.take_if(|lost| *lost == pid).is_some() {
             warn!(
                 "the zygote died: workers go on, the app is imported again for later ones",
                 pid = pid.as_raw_nonzero().get(),
-                reason = &obituary::words(ended)
+                reason = &status.to_string()
             );
         }
-        if let Some(at) = self.nursery.killed.iter().position(|killed| *killed == pid) {
-            self.nursery.killed.swap_remove(at);
+        if let Some(at) = self
+            .launcher
+            .killed
+            .iter()
+            .position(|killed| *killed == pid)
+        {
+            self.launcher.killed.swap_remove(at);
             return true;
         }
-        if let Some(candidate) = self.nursery.candidate.take_if(|c| c.process.pid == pid) {
-            let what = format!(
-                "Python ended while it imported the app: {}",
-                obituary::words(ended)
-            );
+        if let Some(candidate) = self.launcher.candidate.take_if(|c| c.process.pid == pid) {
+            let what = format!("Python ended while it imported the app: {status}");
             self.import_failed(candidate.purpose, what, None);
             return true;
         }

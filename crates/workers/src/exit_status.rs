@@ -1,5 +1,7 @@
 //! Owns how the end of a process is told to people. Leaves who has ended to the callers.
 
+use std::fmt;
+
 use rustix::process::WaitStatus;
 
 /// Signals that end a process, as people know them (signal(7)).
@@ -32,16 +34,17 @@ const SIGNALS: &[(i32, &str, &str)] = &[
     (31, "SIGSYS", "a system call was not allowed"),
 ];
 
-/// How a process ended.
+/// How a process ended. In words: `exit code 3`, or `SIGSEGV: invalid memory access in a native
+/// library`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ExitStatus {
     /// By itself, with this code.
     Code(i32),
     /// By this signal.
     Signal(i32),
 }
 
-impl From<WaitStatus> for Ended {
+impl From<WaitStatus> for ExitStatus {
     fn from(status: WaitStatus) -> Self {
         match status.terminating_signal() {
             Some(signal) => Self::Signal(signal),
@@ -50,16 +53,17 @@ impl From<WaitStatus> for Ended {
     }
 }
 
-/// In words: `exit code 3`, or `SIGSEGV: invalid memory access in a native library`.
-pub fn words(ended: Ended) -> String {
-    let number = match ended {
-        Ended::Code(code) => return format!("exit code {code}"),
-        Ended::Signal(number) => number,
-    };
-    match SIGNALS.iter().find(|(signal, _, _)| *signal == number) {
-        Some((_, name, "")) => (*name).to_owned(),
-        Some((_, name, meaning)) => format!("{name}: {meaning}"),
-        None => format!("signal {number}"),
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = match *self {
+            Self::Code(code) => return write!(formatter, "exit code {code}"),
+            Self::Signal(number) => number,
+        };
+        match SIGNALS.iter().find(|(signal, _, _)| *signal == number) {
+            Some((_, name, "")) => formatter.write_str(name),
+            Some((_, name, meaning)) => write!(formatter, "{name}: {meaning}"),
+            None => write!(formatter, "signal {number}"),
+        }
     }
 }
 
@@ -69,10 +73,10 @@ mod tests {
 
     #[test]
     fn ends_are_told_in_words() {
-        assert_eq!(words(Ended::Code(3)), "exit code 3");
-        assert_eq!(words(Ended::Signal(15)), "SIGTERM");
-        assert!(words(Ended::Signal(9)).contains("out of memory"));
-        assert!(words(Ended::Signal(11)).starts_with("SIGSEGV"));
-        assert_eq!(words(Ended::Signal(40)), "signal 40");
+        assert_eq!(ExitStatus::Code(3).to_string(), "exit code 3");
+        assert_eq!(ExitStatus::Signal(15).to_string(), "SIGTERM");
+        assert!(ExitStatus::Signal(9).to_string().contains("out of memory"));
+        assert!(ExitStatus::Signal(11).to_string().starts_with("SIGSEGV"));
+        assert_eq!(ExitStatus::Signal(40).to_string(), "signal 40");
     }
 }

@@ -20,18 +20,18 @@ const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beat {
     /// Nothing.
-    Rest,
+    Idle,
     /// Ask it.
-    Ask,
+    Ping,
     /// Ask it, and tell people that it has been silent for long.
-    Doubt,
+    Late,
     /// It hangs: end it.
     Hung,
 }
 
 /// The questions to one front.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     interval: Duration,
     /// Questions without an answer after which it hangs.
     most_missed: u32,
@@ -41,7 +41,7 @@ pub struct Pulse {
     due: Instant,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// For a front that listens from now on. `watchdog` is the silence after which a service
     /// manager ends the whole service: a front that hangs is replaced before that.
     pub fn new(watchdog: Option<Duration>, now: Instant) -> Self {
@@ -59,7 +59,7 @@ impl Pulse {
         }
     }
 
-    /// When [`Pulse::beat`] has something to say again.
+    /// When [`Heartbeat::beat`] has something to say again.
     pub fn due(&self) -> Instant {
         self.due
     }
@@ -67,7 +67,7 @@ impl Pulse {
     /// What is due now.
     pub fn beat(&mut self, now: Instant) -> Beat {
         if now < self.due {
-            return Beat::Rest;
+            return Beat::Idle;
         }
         self.due = now + self.interval;
         if self.asked {
@@ -77,9 +77,9 @@ impl Pulse {
         if self.missed >= self.most_missed {
             Beat::Hung
         } else if self.missed > 0 && self.missed == self.most_missed.div_ceil(2) {
-            Beat::Doubt
+            Beat::Late
         } else {
-            Beat::Ask
+            Beat::Ping
         }
     }
 
@@ -95,15 +95,15 @@ mod tests {
     use super::*;
 
     /// Beats until the front counts as hung; the time that took, and how often it was doubted.
-    fn silent(pulse: &mut Pulse, start: Instant) -> (Duration, usize) {
+    fn silent(heartbeat: &mut Heartbeat, start: Instant) -> (Duration, usize) {
         let mut doubts = 0;
         loop {
-            let now = pulse.due();
-            match pulse.beat(now) {
+            let now = heartbeat.due();
+            match heartbeat.beat(now) {
                 Beat::Hung => return (now - start, doubts),
-                Beat::Doubt => doubts += 1,
-                Beat::Ask => {}
-                Beat::Rest => panic!("due and at rest"),
+                Beat::Late => doubts += 1,
+                Beat::Ping => {}
+                Beat::Idle => panic!("due and at rest"),
             }
         }
     }
@@ -113,7 +113,7 @@ mod tests {
         let start = Instant::now();
         let seconds = |limit: Option<u64>| {
             let limit = limit.map(Duration::from_secs);
-            let (took, doubts) = silent(&mut Pulse::new(limit, start), start);
+            let (took, doubts) = silent(&mut Heartbeat::new(limit, start), start);
             assert_eq!(doubts, 1);
             took.as_secs_f64()
         };
@@ -125,23 +125,23 @@ mod tests {
 
     #[test]
     fn a_front_that_answers_late_never_hangs() {
-        let mut pulse = Pulse::new(None, Instant::now());
+        let mut heartbeat = Heartbeat::new(None, Instant::now());
         for _ in 0..100 {
-            for _ in 0..pulse.most_missed {
-                assert_ne!(pulse.beat(pulse.due()), Beat::Hung);
+            for _ in 0..heartbeat.most_missed {
+                assert_ne!(heartbeat.beat(heartbeat.due()), Beat::Hung);
             }
-            pulse.answered();
+            heartbeat.answered();
         }
     }
 
     #[test]
     fn a_suspended_machine_is_one_question_missed() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(None, start);
-        assert_eq!(pulse.beat(start), Beat::Ask);
+        let mut heartbeat = Heartbeat::new(None, start);
+        assert_eq!(heartbeat.beat(start), Beat::Ping);
         let later = start + Duration::from_secs(3600);
-        assert_eq!(pulse.beat(later), Beat::Ask);
-        assert_eq!(pulse.beat(later), Beat::Rest);
-        assert_eq!(pulse.missed, 1);
+        assert_eq!(heartbeat.beat(later), Beat::Ping);
+        assert_eq!(heartbeat.beat(later), Beat::Idle);
+        assert_eq!(heartbeat.missed, 1);
     }
 }

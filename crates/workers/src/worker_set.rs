@@ -72,7 +72,7 @@ struct Worker {
 }
 
 /// All workers.
-pub struct Crew {
+pub struct WorkerSet {
     workers: BTreeMap<WorkerId, Worker>,
     limits: Limits,
     wanted: usize,
@@ -87,8 +87,8 @@ pub struct Crew {
     open: bool,
 }
 
-impl Crew {
-    /// Nobody yet; [`Crew::open`] starts the first.
+impl WorkerSet {
+    /// Nobody yet; [`WorkerSet::open`] starts the first.
     pub fn new(wanted: usize, limits: Limits) -> Self {
         Self {
             workers: BTreeMap::new(),
@@ -167,7 +167,7 @@ impl Crew {
         self.backoff.failures()
     }
 
-    /// When [`Crew::tick`] is due.
+    /// When [`WorkerSet::tick`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let lives = self
             .workers
