@@ -1,16 +1,50 @@
-//! Owns the words between the supervisor and the front: what each may say, and as which bytes.
+//! Owns the words between the supervisor and the front: what each may say, and as which bytes. It is
+//! all that `supervisor` and `dispatch` know of each other.
 //! Leaves sending them to the two sides. One message is one word; the socket keeps boundaries.
 
 use std::fmt;
 
-pub use crate::dispatch::{Reason, WorkerId};
-
 /// The most bytes of one word: more than any has.
 pub const MOST_WORD: usize = 64;
+
+/// The supervisor's number of a worker process, from its start to its end; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u32);
 
 impl fmt::Display for WorkerId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+/// Why a worker should be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has served as many requests as `--max-requests` allows.
+    MaxRequests,
+    /// It keeps more memory for itself than `--max-memory-per-worker` allows.
+    Large,
+    /// Too many of its threads run requests that nobody waits for any more.
+    Stuck,
+    /// It wrote something impossible into the channel, or does not answer.
+    Broken,
+    /// It asked for it.
+    Leaving,
+    /// Memory is short, and it has most of it.
+    Memory,
+}
+
+impl Reason {
+    /// For the log, after «replacing worker 3: ».
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Large => "it keeps more memory than it may (--max-memory-per-worker)",
+            Self::MaxRequests => "it has served its share of requests (--max-requests)",
+            Self::Stuck => "too many of its threads are stuck",
+            Self::Broken => "it wrote something impossible",
+            Self::Leaving => "it asked to end",
+            Self::Memory => "memory is short, and it has most of it",
+        }
     }
 }
 
@@ -51,20 +85,6 @@ pub enum ToFront {
         /// Which worker.
         worker: WorkerId,
     },
-}
-
-impl Reason {
-    /// For the log, after «replacing worker 3: ».
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Large => "it keeps more memory than it may (--max-memory-per-worker)",
-            Self::MaxRequests => "it has served its share of requests (--max-requests)",
-            Self::Stuck => "too many of its threads are stuck",
-            Self::Broken => "it wrote something impossible",
-            Self::Leaving => "it asked to end",
-            Self::Memory => "memory is short, and it has most of it",
-        }
-    }
 }
 
 /// From the front to the supervisor.

@@ -4,17 +4,32 @@
 //! the command line, the sockets and what people read at the start to `canter`.
 //!
 //! ```text
-//!   supervisor.rs            the loop: wait, hear, act
-//!   supervisor/front.rs      starting the front, hearing it, its end
-//!   supervisor/launcher.rs   starting Python, hearing it, its end, reloads
-//!   supervisor/orders.rs     doing what the set of workers orders
-//!   supervisor/ending.rs     signals, reaping, the way to the exit
+//!   supervisor.rs   the loop: wait, hear, act
+//!     front.rs      starting the front, hearing it, its end
+//!     launcher.rs   starting Python, hearing it, its end, reloads
+//!     orders.rs     doing what the set of workers orders
+//!     ending.rs     signals, reaping, the way to the exit
+//!   deciding, without I/O
+//!     worker_set.rs, life.rs, backoff.rs, heartbeat.rs
+//!   what it speaks with
+//!     zygote.rs, spawn.rs, notify.rs, signals.rs, watch.rs, terminals.rs
 //! ```
 
+mod backoff;
 mod ending;
+mod exit_status;
 mod front;
+mod heartbeat;
 mod launcher;
+mod life;
+mod notify;
 mod orders;
+mod signals;
+mod spawn;
+mod terminals;
+mod watch;
+mod worker_set;
+mod zygote;
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -28,20 +43,20 @@ use canter_base::{Exit, Fault};
 use canter_sys::process::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::backoff::Backoff;
-use crate::dispatch::WorkerId;
-use crate::life::Limits;
-use crate::notify::{Notify, Word};
-use crate::signals::Signals;
-use crate::spawn::Half;
-use crate::terminals::Terminals;
-use crate::watch::{self, Watch};
-use crate::worker_set::WorkerSet;
-use crate::zygote::{Loaded, Python};
-
+use crate::link::WorkerId;
+use backoff::Backoff;
 use ending::Phase;
 use front::Front;
 use launcher::Launcher;
+use life::Limits;
+pub use notify::Notify;
+use notify::Word;
+use signals::Signals;
+use spawn::Half;
+use terminals::Terminals;
+use watch::Watch;
+use worker_set::WorkerSet;
+pub use zygote::{Loaded, Python};
 
 /// What the front starts with.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! Rule: the crates import each other exactly as this table says, so that imports point one way.
+//! Rule: the crates import each other exactly as this table says, so that imports point one way; and
+//! halves of a crate that stand apart do not name each other.
 
 use super::Problem;
 use crate::tree::File;
@@ -39,9 +40,16 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("xtask", &["base", "cache"]),
 ];
 
-/// Compares every manifest with the table.
+/// Folders, or files, that do not name a module of their own crate.
+const APART: &[(&str, &str)] = &[
+    ("crates/workers/src/dispatch", "crate::supervisor"),
+    ("crates/workers/src/supervisor", "crate::dispatch"),
+    ("crates/workers/src/link.rs", "crate::"),
+];
+
+/// Compares every manifest with the table, and looks for names in files that stand apart.
 pub fn check(files: &[File]) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems: Vec<Problem> = files.iter().flat_map(check_apart).collect();
     let manifests = files.iter().filter_map(|file| {
         let folder = file.path.strip_suffix("/Cargo.toml")?;
         (folder.starts_with("crates/") || folder == "xtask").then_some((folder, file))
@@ -66,6 +74,27 @@ pub fn check(files: &[File]) -> Vec<Problem> {
         ));
     }
     problems
+}
+
+/// What a file names that it should not know.
+fn check_apart(file: &File) -> Vec<Problem> {
+    let names = APART
+        .iter()
+        .filter_map(|(place, name)| file.path.starts_with(place).then_some(*name));
+    let found = |name: &'static str| {
+        let lines = file.text.lines().zip(1..);
+        lines.filter_map(move |(line, number)| line.contains(name).then_some((name, number)))
+    };
+    names
+        .flat_map(found)
+        .map(|(name, line)| {
+            Problem::new(
+                &file.path,
+                line,
+                format!("names `{name}`, which stands apart"),
+            )
+        })
+        .collect()
 }
 
 /// Dependencies must equal the row; those of tests must be in it.
@@ -136,6 +165,22 @@ mod tests {
             let name = folder.rsplit('/').next().unwrap();
             assert!(!reaches(&format!("/{name}"), name), "{name}");
         }
+    }
+
+    #[test]
+    fn halves_that_stand_apart_do_not_name_each_other() {
+        let problems = |path: &str, text: &str| {
+            let file = File {
+                path: path.into(),
+                text: text.into(),
+            };
+            check_apart(&file).len()
+        };
+        let text = "use crate::dispatch::Notice;\nuse crate::link::Reason;\n";
+        assert_eq!(problems("crates/workers/src/supervisor.rs", text), 1);
+        assert_eq!(problems("crates/workers/src/supervisor/front.rs", text), 1);
+        assert_eq!(problems("crates/workers/src/dispatch/run.rs", text), 0);
+        assert_eq!(problems("crates/workers/src/link.rs", text), 2);
     }
 
     #[test]

@@ -19,9 +19,7 @@ use canter_base::options::{App, Config, LogTarget, Media, Origin, Resolved, Stat
 use canter_base::sizing::{self, Machine, Sizing};
 use canter_base::{Exit, Fault, info, warn};
 use canter_sys::{machine, temp};
-use canter_workers::notify::Notify;
-use canter_workers::supervisor::{self, Ended, Hooks, Plan};
-use canter_workers::zygote::{Loaded, Python};
+use canter_workers::supervisor::{self, Ended, Hooks, Loaded, Notify, Plan, Python};
 use rustix::fs::Mode;
 
 pub use pid_file::PidFile;

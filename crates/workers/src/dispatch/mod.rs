@@ -10,6 +10,7 @@ mod bill;
 mod clock;
 mod line;
 mod named;
+mod poison;
 mod replace;
 mod run;
 mod slow;
@@ -31,36 +32,16 @@ use canter_shield::cost::{self, Costs};
 use canter_shield::wait;
 use slab::Slab;
 
-use crate::poison::Poison;
+pub use crate::link::{Reason, WorkerId};
 use line::{Line, Rank};
 pub use named::Named;
 use named::{describe, fingerprint};
+use poison::Poison;
 pub use run::{Adopted, before_sleep};
 pub use slow::Slow;
 use ticket::Mailbox;
 pub use ticket::Ticket;
 use worker::{Standing, Worker};
-
-/// The supervisor's number of a worker process, from its start to its end; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkerId(pub u32);
-
-/// Why a worker should be replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It has served as many requests as `--max-requests` allows.
-    MaxRequests,
-    /// It keeps more memory for itself than `--max-memory-per-worker` allows.
-    Large,
-    /// Too many of its threads run requests that nobody waits for any more.
-    Stuck,
-    /// It wrote something impossible into the channel, or does not answer.
-    Broken,
-    /// It asked for it.
-    Leaving,
-    /// Memory is short, and it has most of it.
-    Memory,
-}
 
 /// Offered requests beyond which a worker gets no more until it has taken some. Deep enough that
 /// it never runs dry while the front is busy elsewhere, shallow enough that little must be taken

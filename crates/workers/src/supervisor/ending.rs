@@ -6,12 +6,12 @@ use canter_base::{Fault, debug, error, info, warn};
 use canter_sys::process::Pid;
 use rustix::process::{Signal as KillSignal, WaitOptions, kill_process, wait};
 
+use super::exit_status::ExitStatus;
+use super::life::{Event, Limits};
+use super::notify::Word;
+use super::signals::Signal;
 use super::{Ended, Supervisor};
-use crate::exit_status::ExitStatus;
-use crate::life::{Event, Limits};
 use crate::link::ToFront;
-use crate::notify::Word;
-use crate::signals::Signal;
 
 /// How long the front goes on accepting after SIGTERM: routers need a moment to notice.
 const LINGER: Duration = Duration::from_millis(500);
@@ -49,7 +49,7 @@ impl Phase {
 
 impl Supervisor<'_> {
     pub(super) fn hear_signals(&mut self) {
-        let came = self.signals.as_mut().map(crate::signals::Signals::take);
+        let came = self.signals.as_mut().map(super::signals::Signals::take);
         for signal in came.unwrap_or_default() {
             match signal {
                 Signal::Child => self.reap(),

@@ -13,14 +13,13 @@ use canter_sys::process::{Forked, Pid, exit_now, fork};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Signal, kill_process};
 
+use super::exit_status::ExitStatus;
+use super::heartbeat::{Beat, Heartbeat};
+use super::life::Event;
+use super::notify::Word;
+use super::worker_set::Order;
 use super::{FrontStart, HOPELESS, Supervisor, name_process};
-use crate::dispatch::Reason;
-use crate::exit_status::ExitStatus;
-use crate::heartbeat::{Beat, Heartbeat};
-use crate::life::Event;
-use crate::link::{MOST_WORD, ToFront, ToSupervisor};
-use crate::notify::Word;
-use crate::worker_set::Order;
+use crate::link::{MOST_WORD, Reason, ToFront, ToSupervisor};
 
 /// A front that lives no longer than this has not worked.
 const SHORT_LIFE: Duration = Duration::from_secs(1);

@@ -10,15 +10,15 @@ use canter_base::{Exit, Fault, debug, error, info, warn};
 use canter_sys::process::Pid;
 use rustix::process::{Signal, kill_process};
 
+use super::backoff::Backoff;
+use super::exit_status::ExitStatus;
+use super::life::{Event, Limits};
+use super::notify::Word;
+use super::spawn::Half;
+use super::watch::Watch;
+use super::zygote::{Heard, Loaded, Process, Python, Report};
 use super::{FORKED_START, IMPORTING_START, Supervisor};
-use crate::backoff::Backoff;
-use crate::dispatch::WorkerId;
-use crate::exit_status::ExitStatus;
-use crate::life::{Event, Limits};
-use crate::notify::Word;
-use crate::spawn::Half;
-use crate::watch::Watch;
-use crate::zygote::{Heard, Loaded, Process, Python, Report};
+use crate::link::WorkerId;
 
 /// How workers come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,11 @@ use canter_sys::program;
 use rustix::process::{Signal, kill_process};
 
 use super::Supervisor;
-use crate::dispatch::WorkerId;
-use crate::life::Event;
-use crate::link::ToFront;
-use crate::notify::Word;
-use crate::spawn::halves;
-use crate::worker_set::{Order, Said};
+use super::life::Event;
+use super::notify::Word;
+use super::spawn::halves;
+use super::worker_set::{Order, Said};
+use crate::link::{ToFront, WorkerId};
 
 impl Supervisor<'_> {
     pub(super) fn perform(&mut self, orders: Vec<Order>) {

@@ -11,8 +11,8 @@ use std::process::Command;
 use canter_sys::fds;
 use canter_sys::process::{Pid, pid_from, spawn_with};
 
-use crate::dispatch::WorkerId;
-use crate::spawn::Half;
+use super::spawn::Half;
+use crate::link::WorkerId;
 
 /// The most bytes of one word from Python.
 const MOST_WORD: usize = 64 * 1024;

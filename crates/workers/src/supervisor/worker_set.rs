@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use canter_sys::process::Pid;
 
-use crate::backoff::Backoff;
-use crate::dispatch::{Reason, WorkerId};
-use crate::life::{Action, Event, Limits, State};
+use super::backoff::Backoff;
+use super::life::{Action, Event, Limits, State};
+use crate::link::{Reason, WorkerId};
 
 /// A worker that lives no longer than this has not worked.
 const SHORT_LIFE: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::dispatch::WorkerId;
+use crate::link::WorkerId;
 
 /// How long a request that killed two workers is refused.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
