@@ -497,5 +497,4 @@ fn percent(url: &mut String, text: &str) {
 }
 
 #[cfg(test)]
-#[path = "pooling_tests.rs"]
 mod tests;

@@ -458,5 +458,4 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 #[cfg(test)]
-#[path = "response_tests.rs"]
 mod tests;

@@ -548,5 +548,4 @@ fn level_of(climb: &[Step]) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "search_tests.rs"]
 mod tests;

@@ -185,7 +185,6 @@ fn unused_sockets(platform: &[Setting], chosen: &[Chosen]) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
 mod tests;
 
 #[cfg(test)]

@@ -1107,5 +1107,4 @@ options! {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;

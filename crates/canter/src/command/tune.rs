@@ -326,5 +326,4 @@ impl Files {
 }
 
 #[cfg(test)]
-#[path = "tune/tests.rs"]
 mod tests;

@@ -279,5 +279,4 @@ fn line(text: &str, offset: usize) -> usize {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;

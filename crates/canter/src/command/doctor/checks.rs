@@ -520,5 +520,4 @@ fn static_files(known: &Known<'_>) -> Vec<Advice> {
 }
 
 #[cfg(test)]
-#[path = "checks_tests.rs"]
 mod tests;

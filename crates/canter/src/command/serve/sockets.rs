@@ -479,5 +479,4 @@ fn inherited_address(listener: &OwnedFd, number: u32, purpose: Purpose) -> Strin
 }
 
 #[cfg(test)]
-#[path = "sockets_tests.rs"]
 mod tests;

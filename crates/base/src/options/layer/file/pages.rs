@@ -164,5 +164,4 @@ fn written(value: &Spanned<DeValue<'_>>, source: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "pages_tests.rs"]
 mod tests;
