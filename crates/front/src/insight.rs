@@ -24,8 +24,8 @@ use canter_insight::statement::Traits;
 use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
 
 use crate::acknowledged::{Acknowledged, FILE};
+use crate::answer_digests::AnswerDigests;
 use crate::facts::Facts;
-use crate::likeness::Likeness;
 use crate::secret::{constant_time_eq, random_hex_128};
 use crate::traced::{Spans, Traces};
 pub use profiler::Profiler;
@@ -48,7 +48,7 @@ pub struct Insight {
     /// What a browser that has shown the token keeps instead of it.
     key: String,
     acknowledged: RefCell<Acknowledged>,
-    likeness: RefCell<Likeness>,
+    digests: RefCell<AnswerDigests>,
     /// What a collector is told of requests, if there is one.
     traces: OnceCell<Traces>,
     /// Somebody speaks for others from this machine.
@@ -94,7 +94,7 @@ impl Insight {
             hands: staff::Hands::default(),
             token: token.filter(|token| !token.is_empty()),
             key: random_hex_128(),
-            likeness: RefCell::default(),
+            digests: RefCell::default(),
             acknowledged: RefCell::new(Acknowledged::at(Path::new(FILE))),
             traces: OnceCell::new(),
             proxied: Cell::new(false),
@@ -139,17 +139,17 @@ impl Insight {
 
     /// Whether a request that came now may be one whose answer is compared.
     pub(crate) fn may_compare(&self, now: Instant) -> bool {
-        self.likeness.borrow_mut().has_time(now)
+        self.digests.borrow_mut().may_sample(now)
     }
 
     /// An address whose answers are compared.
     pub(crate) fn address(&self, host: &[u8], target: &[u8]) -> u64 {
-        self.likeness.borrow().address(host, target)
+        self.digests.borrow().address(host, target)
     }
 
     /// Whether it has answered the same a moment before.
     pub(crate) fn compare(&self, address: u64, body: &[u8], now: Instant) -> Option<bool> {
-        self.likeness.borrow_mut().compare(address, body, now)
+        self.digests.borrow_mut().compare(address, body, now)
     }
 
     /// Accepts a finding, or takes that back; what was done as JSON, or why not.

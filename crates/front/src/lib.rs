@@ -9,6 +9,7 @@
 
 mod access;
 mod acknowledged;
+mod answer_digests;
 pub mod app;
 mod clock;
 mod closing;
@@ -20,14 +21,14 @@ mod guard;
 mod h2;
 mod handshakes;
 mod helper;
+mod ignored_fields;
 mod insight;
-mod introduction;
-mod likeness;
 mod listener;
 mod owner;
 mod pages;
 mod pipe;
 mod pipeline;
+mod proxy_header;
 mod quantum;
 mod request;
 mod scratch;
@@ -40,7 +41,6 @@ mod stream;
 mod table;
 mod tls;
 mod traced;
-mod unheard;
 mod urgent;
 
 pub use access::AccessLog;

@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use crate::app::App;
 use crate::conn::{Arrival, Conn};
 use crate::forwarded::{Client, is_named_trusted, is_trusted};
-use crate::introduction::{self, Introduced};
 use crate::owner::Ends;
+use crate::proxy_header::{self, Peer};
 use crate::server::Shared;
 use crate::stream::Stream;
 use crate::tls::{Tls, TlsStream};
@@ -262,7 +262,7 @@ fn start<A: App>(
 ) {
     let trusted = is_trusted(&shared.settings.trusted, ip_of(peer));
     if !(shared.settings.proxy_protocol && trusted) {
-        return serve(stream, Introduced::by_itself(peer, trusted), spoken, shared);
+        return serve(stream, Peer::direct(peer, trusted), spoken, shared);
     }
     let (spoken, shared) = (spoken.clone(), Rc::clone(shared));
     // It counts from here on, not from when its task has had a turn.
@@ -270,38 +270,32 @@ fn start<A: App>(
     tokio::task::spawn_local(async move {
         let limit = shared.settings.header_timeout;
         // A peer that is to speak for its client and does not is nobody's client.
-        let Some(said) = introduction::receive(&stream, &place, limit).await else {
+        let Some(header) = proxy_header::receive(&stream, &place, limit).await else {
             return;
         };
         drop(place);
-        let introduced = match said.ends {
-            None => Introduced::by_itself(peer, trusted),
+        let peer = match header.ends {
+            None => Peer::direct(peer, trusted),
             // Whoever was named is a client. Its own words count only where it was named as a
             // proxy, for `*` means those that reach this socket.
-            Some(ends) => Introduced {
+            Some(ends) => Peer {
                 trusted: is_named_trusted(&shared.settings.trusted, ends.source.ip()),
-                peer: Some(ends.source),
+                address: Some(ends.source),
                 local: Some(ends.destination),
                 is_tls: ends.is_tls,
                 ahead: Vec::new(),
             },
         };
-        let ahead = said.ahead;
-        serve(
-            stream,
-            Introduced {
-                ahead,
-                ..introduced
-            },
-            &spoken,
-            &shared,
-        );
+        let ahead = header.ahead;
+        serve(stream, Peer { ahead, ..peer }, &spoken, &shared);
     });
 }
 
-fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared: &Rc<Shared<A>>) {
-    let Introduced { peer, trusted, .. } = introduced;
-    let peer_ip = ip_of(peer);
+fn serve<A: App>(stream: Stream, peer: Peer, spoken: &Spoken, shared: &Rc<Shared<A>>) {
+    let Peer {
+        address, trusted, ..
+    } = peer;
+    let peer_ip = ip_of(address);
     let entrance = match peer_ip {
         Some(ip) if !trusted => match shared.guard.enter(ip) {
             Some(entrance) => Some(entrance),
@@ -310,12 +304,12 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
         },
         _ => None,
     };
-    let ends = match (introduced.local, peer.zip(stream.local())) {
+    let ends = match (peer.local, address.zip(stream.local())) {
         (None, Some((peer, local))) => Some(Ends { peer, local }),
         // A proxy has named them: its own are not theirs.
         _ => None,
     };
-    let local = introduced.local.or(ends.map(|ends| ends.local));
+    let local = peer.local.or(ends.map(|ends| ends.local));
     let local = local.map_or_else(
         // A unix socket has no port: the worker's side says that of the scheme.
         || (b"localhost".to_vec(), 0),
@@ -332,18 +326,18 @@ fn serve<A: App>(stream: Stream, introduced: Introduced, spoken: &Spoken, shared
             if peer_ip.is_some_and(is_limited) {
                 return;
             }
-            match TlsStream::new(socket, tls.config(), &introduced.ahead) {
+            match TlsStream::new(socket, tls.config(), &peer.ahead) {
                 Ok(tls) => (Stream::Tls(Box::new(tls)), Vec::new()),
                 Err(_) => return,
             }
         }
-        (stream, _) => (stream, introduced.ahead),
+        (stream, _) => (stream, peer.ahead),
     };
     let arrival = Arrival {
         peer: Client {
             address: peer_ip.map_or_else(String::new, |ip| ip.to_string()),
-            port: peer.map_or(0, |peer| peer.port()),
-            https: introduced.is_tls || matches!(stream, Stream::Tls(_)),
+            port: address.map_or(0, |address| address.port()),
+            https: peer.is_tls || matches!(stream, Stream::Tls(_)),
         },
         peer_ip,
         trusted,

@@ -12,7 +12,7 @@ use canter_http::{Field, FieldClass, Head, KnownName, Reject, Version, target};
 use canter_insight::traceparent::Context;
 
 use crate::forwarded::{self, Client, Words};
-use crate::unheard;
+use crate::ignored_fields::{self, Untrusted};
 
 /// The longest request id that is taken over from a client.
 const LONGEST_ID: usize = 128;
@@ -242,7 +242,7 @@ pub(crate) fn begin<'m>(
 /// what proxies say about the client counts only from those that are trusted.
 fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
     if field.class != FieldClass::Normal {
-        unheard::note_dropped(name, &origin.client.address);
+        ignored_fields::warn_dropped(name, &origin.client.address);
         return false;
     }
     if name.eq_ignore_ascii_case(origin.id_header.as_bytes()) {
@@ -283,15 +283,15 @@ fn passes(field: &Field, name: &[u8], origin: &Origin<'_>) -> bool {
 }
 
 fn is_left_out(known: KnownName, name: &[u8], origin: &Origin<'_>) -> bool {
-    let what = if speaks_for_the_client(known, name) {
-        unheard::What::Way
+    let kind = if speaks_for_the_client(known, name) {
+        Untrusted::Forwarding
     } else if origin.trusted.is_none() && known == KnownName::Other && names_the_client(name) {
-        unheard::What::Client
+        Untrusted::Identity
     } else {
         return false;
     };
     if origin.trusted.is_none() {
-        unheard::note(what, name, &origin.client.address);
+        ignored_fields::warn_untrusted(kind, name, &origin.client.address);
     }
     true
 }

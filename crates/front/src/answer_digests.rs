@@ -1,5 +1,5 @@
-//! Owns the proof that a page rule would help: whether an answer to a visitor without a cookie is byte
-//! for byte what the same address has answered a moment before.
+//! Owns the digests of answers to visitors without a cookie: whether an address answers byte for byte what
+//! it has answered a moment before, which proves that a page rule would help.
 //! Leaves which answers are compared to `conn`, and what is advised to whoever reads the counts.
 
 use std::collections::HashMap;
@@ -32,8 +32,8 @@ struct Last {
     times: u32,
 }
 
-/// The last answers, as hashes.
-pub(crate) struct Likeness {
+/// The last answer of each address, as a digest.
+pub(crate) struct AnswerDigests {
     /// Nobody outside can tell which addresses are taken for the same.
     seed: u64,
     last: HashMap<u64, Last, BuildHasherDefault<Hashed>>,
@@ -41,7 +41,7 @@ pub(crate) struct Likeness {
     taken: (Option<Instant>, u32),
 }
 
-impl Default for Likeness {
+impl Default for AnswerDigests {
     fn default() -> Self {
         Self {
             seed: random(),
@@ -51,9 +51,9 @@ impl Default for Likeness {
     }
 }
 
-impl Likeness {
+impl AnswerDigests {
     /// Whether a request that came now may be one whose answer is compared.
-    pub fn has_time(&mut self, now: Instant) -> bool {
+    pub fn may_sample(&mut self, now: Instant) -> bool {
         let (since, count) = &mut self.taken;
         *count += 1;
         if *count <= MOST_AT_ONCE {
@@ -160,20 +160,20 @@ mod tests {
 
     #[test]
     fn s8_the_same_answer_of_the_same_address_is_like_the_one_before_for_a_minute() {
-        let (mut likeness, now) = (Likeness::default(), Instant::now());
-        let [one, other] = [b"/a", b"/b"].map(|target| likeness.address(b"h", target));
+        let (mut digests, now) = (AnswerDigests::default(), Instant::now());
+        let [one, other] = [b"/a", b"/b"].map(|target| digests.address(b"h", target));
         assert_ne!(one, other);
-        assert_eq!(likeness.compare(one, b"page 1 of 2", now), None);
-        assert_eq!(likeness.compare(other, b"page 1 of 2", now), None);
-        assert_eq!(likeness.compare(one, b"page 1 of 2", now), Some(true));
-        assert_eq!(likeness.compare(one, b"page 1 of 3", now), Some(false));
-        assert_eq!(likeness.compare(one, b"page 2 of 3", now), Some(false));
+        assert_eq!(digests.compare(one, b"page 1 of 2", now), None);
+        assert_eq!(digests.compare(other, b"page 1 of 2", now), None);
+        assert_eq!(digests.compare(one, b"page 1 of 2", now), Some(true));
+        assert_eq!(digests.compare(one, b"page 1 of 3", now), Some(false));
+        assert_eq!(digests.compare(one, b"page 2 of 3", now), Some(false));
         let later = now + WITHIN + Duration::from_secs(1);
-        assert_eq!(likeness.compare(one, b"page 2 of 3", later), None);
+        assert_eq!(digests.compare(one, b"page 2 of 3", later), None);
         for address in 0..5000 {
-            likeness.compare(address, b"", now);
+            digests.compare(address, b"", now);
         }
-        assert!(likeness.last.len() <= MOST);
+        assert!(digests.last.len() <= MOST);
     }
 
     #[test]
@@ -194,11 +194,11 @@ mod tests {
 
     #[test]
     fn where_requests_come_by_thousands_a_part_of_them_is_compared() {
-        let (mut likeness, start) = (Likeness::default(), Instant::now());
+        let (mut digests, start) = (AnswerDigests::default(), Instant::now());
         let mut looked = |from: u64, apart: Duration| {
             let start = start + Duration::from_secs(from);
             let times = (0..10_000).map(|at| start + apart * at);
-            times.filter(|now| likeness.has_time(*now)).count()
+            times.filter(|now| digests.may_sample(*now)).count()
         };
         // For a tenth of a second: 32 in each hundredth, and those before the clock is looked at.
         let many = looked(0, Duration::from_micros(10));
@@ -209,18 +209,18 @@ mod tests {
 
     #[test]
     fn an_address_that_answers_very_often_is_looked_at_now_and_then() {
-        let (mut likeness, start) = (Likeness::default(), Instant::now());
-        let looked = |likeness: &mut Likeness, from: Duration, apart: Duration, count: u32| {
+        let (mut digests, start) = (AnswerDigests::default(), Instant::now());
+        let looked = |digests: &mut AnswerDigests, from: Duration, apart: Duration, count: u32| {
             let times = (0..count).map(|at| start + from + apart * at);
-            let said = times.map(|now| likeness.compare(1, b"page", now));
+            let said = times.map(|now| digests.compare(1, b"page", now));
             said.filter(|said| *said == Some(true)).count()
         };
         let us = Duration::from_micros;
         let second = Duration::from_secs(1);
         // All of the first hundred, and none of those that follow at once.
-        assert_eq!(looked(&mut likeness, us(0), us(10), 500), 99);
+        assert_eq!(looked(&mut digests, us(0), us(10), 500), 99);
         // Then every ten milliseconds.
-        assert_eq!(looked(&mut likeness, second, us(10), 2000), 2);
-        assert_eq!(looked(&mut likeness, second * 2, NOW_AND_THEN, 50), 50);
+        assert_eq!(looked(&mut digests, second, us(10), 2000), 2);
+        assert_eq!(looked(&mut digests, second * 2, NOW_AND_THEN, 50), 50);
     }
 }

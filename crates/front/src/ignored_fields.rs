@@ -1,7 +1,7 @@
-//! Owns saying, once, that a proxy speaks for its clients and is not heard: Django then takes each request
-//! for plain HTTP, and `SECURE_SSL_REDIRECT` sends the client round in a circle; or nobody is logged in whom
-//! the proxy has let in. And that a field never reaches the app because of its name.
-//! Leaves who is heard to `forwarded`, and which names are dropped to `canter-http`.
+//! Owns warning, once, of request fields that the app does not get. A proxy that nobody trusts speaks for
+//! its clients: Django then takes each request for plain HTTP, and `SECURE_SSL_REDIRECT` sends the client
+//! round in a circle; or nobody is logged in whom the proxy has let in. Or a name could pass for another.
+//! Leaves who is trusted to `forwarded`, and which names are dropped to `canter-http`.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -9,35 +9,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use canter_base::warn;
 
-/// What a field tells of. Each is said once: an app may want one of both.
+/// What an untrusted field tells of. Each is warned of once: an app may want one of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum Untrusted {
     /// How its clients reached the proxy, in words that Canter reads.
-    Way,
+    Forwarding,
     /// Who a client is, or what it asked for, in words that apps read.
-    Client,
+    Identity,
 }
 
-static SAID_OF_THE_WAY: AtomicBool = AtomicBool::new(false);
-static SAID_OF_THE_CLIENT: AtomicBool = AtomicBool::new(false);
+static WARNED_OF_FORWARDING: AtomicBool = AtomicBool::new(false);
+static WARNED_OF_IDENTITY: AtomicBool = AtomicBool::new(false);
 
 /// A field of that name was left out, for nobody trusts the peer. Cold: no client has reason to send one.
 #[cold]
-pub(crate) fn note(what: What, name: &[u8], peer: &str) {
-    let (said, message) = match what {
-        What::Way => (
-            &SAID_OF_THE_WAY,
+pub(crate) fn warn_untrusted(kind: Untrusted, name: &[u8], peer: &str) {
+    let (warned, message) = match kind {
+        Untrusted::Forwarding => (
+            &WARNED_OF_FORWARDING,
             "a peer of the own network says who its clients are, and is not trusted: the app sees neither their addresses nor their https",
         ),
-        What::Client => (
-            &SAID_OF_THE_CLIENT,
+        Untrusted::Identity => (
+            &WARNED_OF_IDENTITY,
             "a peer of the own network says in a field who its client is or what was asked for, and is not trusted: the app does not see that field",
         ),
     };
-    if said.load(Ordering::Relaxed) || !is_proxy(what, name, peer) {
+    if warned.load(Ordering::Relaxed) || !is_proxy(kind, name, peer) {
         return;
     }
-    if !said.swap(true, Ordering::Relaxed) {
+    if !warned.swap(true, Ordering::Relaxed) {
         let (peer, to_trust) = match peer {
             "" => ("a unix socket", "*"),
             address => (address, address),
@@ -64,7 +64,7 @@ thread_local! {
 /// A field was left out whose name could pass for another one in an environ (P14). Said once for each
 /// name, and of a few names. Cold, as above.
 #[cold]
-pub(crate) fn note_dropped(name: &[u8], peer: &str) {
+pub(crate) fn warn_dropped(name: &[u8], peer: &str) {
     if is_news(name) {
         let hint = if name.contains(&b'_') {
             "write its name with - in place of _"
@@ -97,8 +97,8 @@ fn is_news(name: &[u8]) -> bool {
 }
 
 /// Anybody may send these fields from elsewhere.
-fn is_proxy(what: What, name: &[u8], peer: &str) -> bool {
-    let speaks = what == What::Client
+fn is_proxy(kind: Untrusted, name: &[u8], peer: &str) -> bool {
+    let speaks = kind == Untrusted::Identity
         || [&b"x-forwarded-proto"[..], b"x-forwarded-for"]
             .iter()
             .any(|known| name.eq_ignore_ascii_case(known));
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn only_a_peer_of_the_own_network_may_be_the_proxy() {
-        let ways = [
+        let forwarding = [
             ("X-Forwarded-Proto", "127.0.0.1", true),
             ("x-forwarded-for", "10.2.3.4", true),
             ("x-forwarded-for", "::ffff:192.168.0.1", true),
@@ -136,18 +136,16 @@ mod tests {
             ("x-forwarded-host", "127.0.0.1", false),
             ("script-name", "127.0.0.1", false),
         ];
-        let clients = [
+        let identity = [
             ("Remote-User", "127.0.0.1", true),
             ("cf-connecting-ip", "10.2.3.4", true),
             ("X-Original-URL", "", true),
             ("remote-user", "192.0.2.7", false),
         ];
-        let ways = ways.map(|row| (What::Way, row));
-        for (what, (name, peer, expected)) in ways
-            .into_iter()
-            .chain(clients.map(|row| (What::Client, row)))
-        {
-            let found = is_proxy(what, name.as_bytes(), peer);
+        let forwarding = forwarding.map(|row| (Untrusted::Forwarding, row));
+        let identity = identity.map(|row| (Untrusted::Identity, row));
+        for (kind, (name, peer, expected)) in forwarding.into_iter().chain(identity) {
+            let found = is_proxy(kind, name.as_bytes(), peer);
             assert_eq!(found, expected, "{name} {peer}");
         }
     }

@@ -1,6 +1,6 @@
-//! Owns the first words of a trusted proxy that speaks the PROXY protocol: receiving them before the
-//! client's own first byte, and who they say the client is.
-//! Leaves the form of the words to `canter_shield::proxy`, and who is trusted to `listener`.
+//! Owns the header of a trusted proxy that speaks the PROXY protocol: receiving it before the client's
+//! own first byte, and who a connection then comes from.
+//! Leaves the form of the header to `canter_shield::proxy`, and who is trusted to `listener`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use crate::table::{Phase, Place};
 /// Bytes taken at a time: any header in use fits.
 const PIECE: usize = 512;
 
-/// Who is at the other end, after introductions.
-pub(crate) struct Introduced {
+/// Who a connection comes from.
+pub(crate) struct Peer {
     /// The client; None on a unix socket.
-    pub peer: Option<SocketAddr>,
+    pub address: Option<SocketAddr>,
     /// Its word about others is taken.
     pub trusted: bool,
     /// Where it connected to, when that was not here.
@@ -29,11 +29,11 @@ pub(crate) struct Introduced {
     pub ahead: Vec<u8>,
 }
 
-impl Introduced {
-    /// Nobody stands between.
-    pub fn by_itself(peer: Option<SocketAddr>, trusted: bool) -> Self {
+impl Peer {
+    /// Whoever has connected, without a header that names another.
+    pub fn direct(address: Option<SocketAddr>, trusted: bool) -> Self {
         Self {
-            peer,
+            address,
             trusted,
             local: None,
             is_tls: false,
@@ -43,21 +43,21 @@ impl Introduced {
 }
 
 /// What a proxy said, and what came behind it.
-pub(crate) struct Said {
+pub(crate) struct Header {
     pub ends: Option<Ends>,
     pub ahead: Vec<u8>,
 }
 
 /// Receives the header, once for each connection (CVE-2026-47737); None when there is none, when it
 /// is broken, or when it does not come in time: a receiver must not guess (section 2).
-pub(crate) async fn receive(stream: &Stream, place: &Place, limit: Duration) -> Option<Said> {
+pub(crate) async fn receive(stream: &Stream, place: &Place, limit: Duration) -> Option<Header> {
     place.row.enter(Phase::Head, Some(Instant::now() + limit));
     let mut bytes = Vec::new();
     loop {
         match proxy::decode(&bytes) {
             Ok(Spoken::Header { consumed, ends }) => {
                 bytes.drain(..consumed);
-                return Some(Said { ends, ahead: bytes });
+                return Some(Header { ends, ahead: bytes });
             }
             Ok(Spoken::Partial) => {}
             Err(_) => return None,
