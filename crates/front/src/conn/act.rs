@@ -1,6 +1,6 @@
 //! Owns what the dashboard can be told to do: ask the database for a plan, acknowledge a finding, ask
 //! the app for its settings, purge pages, change the workers.
-//! Leaves who may to `admin`, and the app's part to `inquire`.
+//! Leaves who may to `admin::authorize`, and the app's part to `inquire`.
 //!
 //! What does something is a POST that no other site can send: a page of another origin cannot set
 //! the field `X-Canter` without asking first (<https://fetch.spec.whatwg.org/#cors-preflight-request>),
@@ -87,11 +87,6 @@ impl<A: App> Conn<A> {
             },
             _ => return None,
         })
-    }
-
-    /// Being on this machine is not enough, for other users are: the private socket is the user's own.
-    pub(super) fn may_change(&self, insight: &Insight) -> bool {
-        self.arrival.commands || self.shows_key(insight)
     }
 
     /// Purges pages.
