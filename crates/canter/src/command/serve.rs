@@ -80,8 +80,14 @@ pub fn run(resolved: &Resolved) -> Result<Exit, Fault> {
     };
     let hooks = Hooks {
         front: &|start| {
-            let (pooling, tls) = (pooling.as_ref(), tls.as_ref());
-            front_process::run(start, config, &sizing, pooling, tls, Some(&admin))
+            let plans = front_process::Plans {
+                config,
+                sizing: &sizing,
+                pooling: pooling.as_ref(),
+                tls: tls.as_ref(),
+                admin: &admin,
+            };
+            front_process::run(start, &plans)
         },
         loaded: &|loaded: &Loaded| tell_loaded(loaded, config),
         closing: &|| {
@@ -199,15 +205,12 @@ fn settings_json(config: &Config, sizing: &Sizing, pool: Option<&Path>) -> Strin
         config.threads_min,
         config.graceful_timeout.as_secs_f64()
     );
-    push_json_string(&mut json, &temp_dir(config).to_string_lossy());
+    push_json_string(
+        &mut json,
+        &front_process::temp_dir(config).to_string_lossy(),
+    );
     json.push_str("}}");
     json
-}
-
-/// Where bodies go that are too large for memory.
-pub fn temp_dir(config: &Config) -> PathBuf {
-    let dir = config.temp_dir.clone().unwrap_or_else(temp::folder);
-    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// A bad `DATABASE_URL` that the app may well understand is no fault.

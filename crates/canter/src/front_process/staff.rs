@@ -8,8 +8,8 @@ use canter_workers::dispatch::Dispatch;
 use canter_workers::link::ToSupervisor;
 use canter_workers::socket::MessageSocket;
 
+use super::link::say;
 use super::pooled::Pooled;
-use super::say;
 
 /// From now on does it, where there is somebody to ask.
 pub fn connect(
