@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from harness.benched import OK, Handler, always, bench, report, requests, serving
+from harness.memory import status_kilobytes
 from harness.operated import PROGRAM
 from harness.server import Server
 
@@ -393,8 +394,7 @@ def test_a3_memory_stays_below_16_mb(urls: int, tmp_path: Path) -> None:
             connection.sendall(OK)
             if count == 100:
                 started.wait(60)
-                status = Path(f"/proc/{process[0]}/status").read_text()
-                peaks.append(int(status.split("VmHWM:" if urls == 1 else "RssAnon:")[1].split()[0]))
+                peaks.append(status_kilobytes(process[0], "VmHWM" if urls == 1 else "RssAnon"))
                 measured.set()
 
     with serving(handle) as url:

@@ -20,7 +20,8 @@ from pathlib import Path
 import canter
 import pytest
 from harness.control import Reins
-from harness.operated import PROGRAM, private_kilobytes, until
+from harness.memory import private_kilobytes
+from harness.operated import PROGRAM, until
 from harness.pages import count, is_hit, status
 from harness.raw import Client, Response
 from harness.server import Server

@@ -7,7 +7,6 @@ Leaves which answers gain to the tests of ``canter-encode``, and files to ``test
 from __future__ import annotations
 
 import contextlib
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import brotli
 import pytest
 import zstandard
+from harness.memory import resident_kilobytes
 from harness.operated import until
 from harness.raw import Broken, Client, Response, head
 from harness.server import Server
@@ -315,17 +315,11 @@ def test_a_slow_client_makes_the_app_wait_and_costs_no_memory(folder: Path) -> N
         response = client.head()
         front = server.children()["front"][0]
 
-        def resident() -> int:
-            status = Path(f"/proc/{front}/status").read_text()
-            found = re.search(r"VmRSS:\s+(\d+) kB", status)
-            assert found
-            return int(found[1])
-
         # Others are served meanwhile, again and again.
         for _round in range(50):
             with server.client() as other:
                 assert decoded(other.get("/", accept("zstd"))) == PAGE
-        assert resident() < 100_000
+        assert resident_kilobytes(front) < 100_000
         for _piece in client.body(response):
             if len(response.body) > 300_000:
                 break

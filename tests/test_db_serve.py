@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from harness.dbsite import facts, is_running, where
+from harness.dbsite import environment, facts, is_running, where
 from harness.operated import PATIENCE, run_canter, together, until
 from harness.pooler import url_of
 from harness.postgres import PASSWORD, Postgres, knows_tls
@@ -467,7 +467,7 @@ def test_replicas_without_the_pool_are_refused(tmp_path: Path, postgres: Postgre
 
 def test_d7_a_site_whose_database_is_gone_is_not_ready_until_it_is_back(tmp_path: Path) -> None:
     with Postgres.running() as postgres, postgres.database() as database:
-        env = {"DATABASE_URL": url_of(postgres, database), "SITE": "{}", "HOME": str(tmp_path)}
+        env = environment(postgres, database, tmp_path)
         # Nobody is held for longer than the test wants to wait.
         flags = ("--health", "--db-wait-timeout", "1s")
         with Server(tmp_path / "site", "dbsite", *flags, env=env) as server, server.client() as probe:

@@ -23,7 +23,8 @@ import h2.exceptions
 import h2.settings
 import pytest
 from harness.certificates import Authority
-from harness.operated import private_kilobytes, until
+from harness.memory import private_kilobytes
+from harness.operated import until
 from harness.server import Server
 
 APP = """

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.operated import private_kilobytes, until
+from harness.memory import private_kilobytes
+from harness.operated import until
 from harness.raw import Client, head
 from harness.server import Server
 

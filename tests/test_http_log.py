@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness.operated import Canter, until
 from harness.raw import Client, head
-from harness.server import Server
+from harness.server import JSON_LOG, Server
 
 TIME = r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+]0000\]"
 AGENT = "User-Agent: test/1"
@@ -43,7 +43,7 @@ def test_a_request_is_one_line_in_the_form_that_was_asked_for(
 
 
 def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
-    with Server(tmp_path, "web", "--access-log-format", "json") as server:
+    with Server(tmp_path, "web", *JSON_LOG) as server:
         with server.client() as client:
             client.get("/path?q=1", AGENT, REFERER)
             client.get("/bare", method="HEAD")
@@ -75,7 +75,7 @@ def test_a_json_line_has_every_fact(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_bytes_of_a_refusal_are_those_of_its_body(tmp_path: Path, method: str) -> None:
-    with Server(tmp_path, "web", "--access-log-format", "json", "--max-body", "1MB") as server:
+    with Server(tmp_path, "web", *JSON_LOG, "--max-body", "1MB") as server:
         for status, logged, line in [
             (400, "host-repeated", "Host: again"),
             (413, "/too-large", "Content-Length: 2000000"),
@@ -111,7 +111,7 @@ def test_p20_nothing_a_client_sends_can_forge_a_line(tmp_path: Path, form: str) 
 
 
 def test_an_id_is_made_for_every_request_and_shown_to_app_and_log(tmp_path: Path) -> None:
-    with Server(tmp_path, "web", "--access-log-format", "json") as server:
+    with Server(tmp_path, "web", *JSON_LOG) as server:
         with server.client() as client:
             seen = [request_id(client) for _ in range(3)]
         for identity in seen:

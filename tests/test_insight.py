@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 from harness import shop
 from harness.operated import PATIENCE, PROGRAM, until
-from harness.server import APPS, Server
+from harness.server import APPS, JSON_LOG, Server
 
 TOKEN = "a-token-that-nobody-can-guess"
 
 
 def serve(site: Path, *flags: str) -> Server:
-    return Server(site, "", "--access-log-format", "json", "--access-logfile", "-", *flags)
+    return Server(site, "", *JSON_LOG, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_c8_no_value_of_a_statement_leaves_the_worker(server: Server) -> None:
 
 def test_d1_phases_of_the_log_add_up_to_its_duration(server: Server) -> None:
     shop.get(server, "/recent/", X_Request_Id="phases-1")
-    line = json.loads(server.access_line('"request_id":"phases-1"'))
+    line = server.access_entry("phases-1")
     assert line["route"] == "/recent/" and line["queries"] == 1
     whole = ("duration_ms", "wall_ms")
     phases = {key: value for key, value in line.items() if key.endswith("_ms") and key not in whole}

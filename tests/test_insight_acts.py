@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from harness import postgres as programs
 from harness import shop
+from harness.dbsite import environment
 from harness.operated import PATIENCE, PROGRAM, until
-from harness.pooler import url_of
 from harness.server import Server
 
 BIG = """
@@ -203,7 +203,7 @@ def pg_server(
         patch.setattr(programs, "programs", lambda: folder)
         with programs.Postgres.running() as running, running.database() as database:
             site = tmp_path_factory.mktemp("pg")
-            env = {"DATABASE_URL": url_of(running, database), "SITE": "{}", "HOME": str(site)}
+            env = environment(running, database, site)
             with running.connect(dbname=database, user="site") as connection:
                 connection.execute(NOTES)
                 connection.execute("ANALYZE notes")

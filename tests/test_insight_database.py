@@ -15,17 +15,12 @@ import pytest
 from harness import shop
 from harness.collector import Collector, attributes
 from harness.control import Reins
+from harness.dbsite import environment
 from harness.operated import PATIENCE, PROGRAM, clean_env, until
-from harness.pooler import url_of
 from harness.postgres import Postgres
-from harness.server import Server
+from harness.server import JSON_LOG, Server
 
-JSON = ("--access-log-format", "json", "--access-logfile", "-")
 OF_DJANGO = re.compile("django|related|in_bulk|fetch_mode|QuerySet|annotate|settings", re.IGNORECASE)
-
-
-def env_of(postgres: Postgres, database: str, folder: Path) -> dict[str, str]:
-    return {"DATABASE_URL": url_of(postgres, database), "SITE": "{}", "HOME": str(folder)}
 
 
 def metrics(server: Server) -> dict[str, float]:
@@ -39,11 +34,6 @@ def metrics(server: Server) -> dict[str, float]:
 def pool_of(server: Server) -> dict[str, Any]:
     pool: dict[str, Any] = shop.data(server)["pool"]
     return pool
-
-
-def line_of(server: Server, request_id: str) -> dict[str, Any]:
-    line: dict[str, Any] = json.loads(server.access_line(f'"request_id":"{request_id}"'))
-    return line
 
 
 def routes_of(server: Server, requests: int) -> list[dict[str, Any]]:
@@ -63,11 +53,11 @@ def test_d3_a_wait_for_the_only_connection_is_told_while_it_lasts_and_after(
     reins: Reins, postgres: Postgres, database: str
 ) -> None:
     flags = ("--db-connections", "1", "--threads", "2", "--threads-min", "2")
-    env = env_of(postgres, database, reins.folder)
+    env = environment(postgres, database, reins.folder)
     with Collector() as collector:
         otlp = ("--otlp-endpoint", collector.url)
         with (
-            Server(reins.folder, "dbsite", *JSON, *flags, *otlp, env=env) as server,
+            Server(reins.folder, "dbsite", *JSON_LOG, *flags, *otlp, env=env) as server,
             server.client() as first,
             server.client() as second,
         ):
@@ -90,7 +80,7 @@ def test_d3_a_wait_for_the_only_connection_is_told_while_it_lasts_and_after(
             least = (time.monotonic() - began) * 1000
             held.go()
             assert (first.response().status, second.response().status) == (200, 200)
-            assert line_of(server, "waits")["pool_ms"] >= least
+            assert server.access_entry("waits")["pool_ms"] >= least
             after = pool_of(server)
             assert after["waiting"] == 0 and after["waited_ms"] >= before + least, (before, least, after)
             assert told("pending_requests") == 0
@@ -144,7 +134,7 @@ def test_d3_statements_are_counted_by_database_and_by_what_they_do(
     points = {attributes(point)["db.operation.name"]: point for point in duration.histogram.data_points}
     assert points["SELECT"].count == 2 and list(points["SELECT"].explicit_bounds)[0] == 0.001
     assert attributes(points["INSERT"])["error.type"] == "OperationalError"
-    with Server(tmp_path / "site", "dbsite", env=env_of(postgres, database, tmp_path)) as server:
+    with Server(tmp_path / "site", "dbsite", env=environment(postgres, database, tmp_path)) as server:
         shop.get(server, "/write/", Host="localhost")
         shop.get(server, "/raw/", Host="localhost")
         routes_of(server, 2)
@@ -158,9 +148,9 @@ def test_d3_statements_are_counted_by_database_and_by_what_they_do(
 def test_c1_statements_of_a_view_that_does_not_block_belong_to_its_request(
     tmp_path: Path, postgres: Postgres, database: str
 ) -> None:
-    with Server(tmp_path / "site", "dbsite", *JSON, env=env_of(postgres, database, tmp_path)) as server:
+    with Server(tmp_path / "site", "dbsite", *JSON_LOG, env=environment(postgres, database, tmp_path)) as server:
         assert shop.get(server, "/later/", Host="localhost", X_Request_Id="later")[0] == 200
-        line = line_of(server, "later")
+        line = server.access_entry("later")
         assert (line["route"], line["queries"]) == ("/later/", 3) and line["sql_ms"] > 0, line
         (statement,) = [row for row in shop.data(server)["statements"] if row["sql"].startswith("SELECT")]
         (place,) = statement["places"]
@@ -179,7 +169,7 @@ def app(environ, start_response):
     return []
 """
     forged = "%3Cscript%3Ealert(1)%3C/script%3E%22%7D%201%0D%0Aforged%202%1B[31m"
-    with Server(tmp_path, source, *JSON) as server:
+    with Server(tmp_path, source, *JSON_LOG) as server:
         with server.client() as client:
             for number in range(230):
                 assert client.get(f"/?{forged}{number}").status == 200
@@ -218,28 +208,28 @@ def test_c10_routes_of_other_frameworks_are_told_by_their_patterns(
     tmp_path: Path, framework: str, source: str, route: str
 ) -> None:
     pytest.importorskip(framework, reason=f"NO {framework}: its routes are NOT tested")
-    with Server(tmp_path, source, *JSON) as server:
+    with Server(tmp_path, source, *JSON_LOG) as server:
         for path, status in (("/orders/7", 200), ("/orders/8", 200), ("/nothing", 404)):
             assert shop.get(server, path)[0] == status
         told = {one["label"]: one["requests"] for one in routes_of(server, 3)}
         assert told == {f"GET {route}": 2, "GET (no route)": 1}
-    with Server(tmp_path, source, *JSON, "--insight=false") as server:
+    with Server(tmp_path, source, *JSON_LOG, "--insight=false") as server:
         assert shop.get(server, "/orders/7", X_Request_Id="unseen")[0] == 200
-        assert "route" not in line_of(server, "unseen")
+        assert "route" not in server.access_entry("unseen")
 
 
 def test_c10_statements_of_an_app_without_django_have_a_route_and_advice_that_fits(
     tmp_path: Path, postgres: Postgres, database: str
 ) -> None:
     pytest.importorskip("sqlalchemy", reason="NO SQLAlchemy: statements on the wire of an app like it are NOT tested")
-    env = env_of(postgres, database, tmp_path)
-    with Server(tmp_path / "site", "alchemy", *JSON, env=env) as server:
+    env = environment(postgres, database, tmp_path)
+    with Server(tmp_path / "site", "alchemy", *JSON_LOG, env=env) as server:
         assert shop.get(server, "/fill")[2] == "filled"
         for path in ("/books/7", "/unknown", "/wrong"):
             name = path.strip("/").partition("/")[0]
             text = shop.get(server, path, X_Request_Id=name)[2]
             assert text.count("hunter2") == 6
-            line = line_of(server, name)
+            line = server.access_entry(name)
             # The books, and the author of each; none for what begins and ends transactions. psycopg forgets
             # what it has prepared when a transaction is rolled back, which is one more.
             assert line["queries"] in (7, 8) and line["sql_ms"] > 0, line

@@ -6,31 +6,28 @@ Ids are those of the acceptance list (D observability).
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from harness import shop
 from harness.control import Reins
-from harness.operated import together, until
-from harness.server import Server
+from harness.operated import until
+from harness.server import JSON_LOG, Server
 
 PHASES = ("router", "body_in", "queue", "gil", "app", "pool", "sql", "cache", "write")
-JSON = ("--access-log-format", "json", "--access-logfile", "-")
 
 
 @contextlib.contextmanager
 def web(folder: Path, *flags: str) -> Iterator[Server]:
-    with Server(folder, "web", *JSON, *flags) as server:
+    with Server(folder, "web", *JSON_LOG, *flags) as server:
         yield server
 
 
 def phases_of(server: Server, request_id: str) -> dict[str, Any]:
     """What the log says of a request, whose phases add up."""
-    line: dict[str, Any] = json.loads(server.access_line(f'"request_id":"{request_id}"'))
+    line = server.access_entry(request_id)
     assert abs(sum(line[f"{name}_ms"] for name in PHASES) - line["duration_ms"]) <= 1, line
     return line
 

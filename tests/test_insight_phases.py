@@ -17,14 +17,13 @@ from typing import Any
 import pytest
 from harness import shop
 from harness.control import Reins
+from harness.dbsite import environment
 from harness.operated import PATIENCE, together, until
-from harness.pooler import url_of
 from harness.postgres import Postgres
-from harness.server import Server
+from harness.server import JSON_LOG, Server
 
 PHASES = ("router", "body_in", "queue", "gil", "app", "pool", "sql", "cache", "write")
 TOKEN = "a-token-that-nobody-can-guess"
-JSON = ("--access-log-format", "json", "--access-logfile", "-")
 
 
 def lines(server: Server, pattern: str, count: int) -> list[dict[str, Any]]:
@@ -42,10 +41,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The database's site with one connection for all its threads."""
     with Postgres.running() as postgres, postgres.database() as name:
         folder = tmp_path_factory.mktemp("phases")
-        env = {"DATABASE_URL": url_of(postgres, name), "SITE": "{}", "HOME": str(folder)}
+        env = environment(postgres, name, folder)
         flags = ("--db-connections", "1", "--threads-min", "2", "--admin-token", TOKEN)
         trusted = ("--forwarded-allow-ips", "127.0.0.1")
-        with Server(folder / "site", "dbsite", *JSON, *flags, *trusted, env=env) as server:
+        with Server(folder / "site", "dbsite", *JSON_LOG, *flags, *trusted, env=env) as server:
             yield server
 
 
@@ -110,7 +109,7 @@ def app(environ, start_response):
     start_response("200 OK", fields)
     return [b"page"]
 """
-    with Server(all_reins.folder, source, *JSON) as server:
+    with Server(all_reins.folder, source, *JSON_LOG) as server:
         yield server
 
 
@@ -150,7 +149,7 @@ def test_d1_the_phases_of_thousands_of_requests_add_up_to_their_wall_time(
     tmp_path: Path,
 ) -> None:
     site = shop.copy(tmp_path, (10, 10, 20))
-    with Server(site, "", *JSON, "--threads-min", "2") as server:
+    with Server(site, "", *JSON_LOG, "--threads-min", "2") as server:
 
         def visit(worker: int) -> None:
             with server.client() as client:

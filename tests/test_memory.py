@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import shop
-from harness.operated import private_kilobytes, until
+from harness.memory import private_kilobytes
+from harness.operated import until
 from harness.server import Server
 
 APP = """

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from harness.memory import rollup_kilobytes
 from harness.operated import Canter, until
 
 APP = """
@@ -81,13 +82,8 @@ def test_what_was_imported_is_shared_by_the_workers(tmp_path: Path) -> None:
         canter.wait_ready(2)
         canter.get()
         for worker in canter.named("worker"):
-            private = private_bytes(worker)
-            assert private < 12 << 20, private
-
-
-def private_bytes(pid: int) -> int:
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(size) << 10 for size in re.findall(r"Private_(?:Dirty|Clean): +(\d+) kB", text))
+            private = rollup_kilobytes(worker, "Private_Dirty", "Private_Clean")
+            assert private < 12 << 10, private
 
 
 def test_workers_that_still_import_the_app_hold_up_no_stop(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.operated import private_kilobytes, until
+from harness.memory import private_kilobytes
+from harness.operated import until
 from harness.raw import Client
 from harness.server import Server
 

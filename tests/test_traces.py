@@ -14,7 +14,7 @@ import pytest
 from harness import shop
 from harness.collector import Collector, attributes
 from harness.operated import PATIENCE, run_canter, until, waiting
-from harness.server import Server
+from harness.server import JSON_LOG, Server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -63,7 +63,7 @@ def logged(server: Server, number: int = -1) -> dict[str, Any]:
 
 
 def test_d8_without_a_collector_a_trace_passes_through_and_is_in_the_log(tmp_path: Path) -> None:
-    with Server(tmp_path, APP, "--access-log-format", "json") as server:
+    with Server(tmp_path, APP, *JSON_LOG) as server:
         told = ask(server, Traceparent=PARENT, Tracestate="a=1")
         assert told == {"HTTP_TRACEPARENT": PARENT, "HTTP_TRACESTATE": "a=1"}
         until(lambda: server.access_lines(), PATIENCE, "the line")
@@ -90,7 +90,7 @@ def test_d8_a_request_of_the_demo_site_is_told_with_its_parts_and_its_dearest_li
     site = shop.copy(tmp_path, (5, 10, 20))
     flags = ("--otlp-endpoint", f"{collector.url}/base/", "--otlp-sample", "1", "--name", "shop")
     header = {"CANTER_OTLP_HEADER": "x-api-key=hush hush"}
-    with Server(site, "", *flags, "--access-log-format", "json", env=header) as server:
+    with Server(site, "", *flags, *JSON_LOG, env=header) as server:
         query = "/api/orders/?secret=hunter2"
         assert shop.get(server, query, Traceparent=PARENT, User_Agent="an agent")[0] == 200
         span = collector.request(lambda span: span.trace_id.hex() == TRACE)

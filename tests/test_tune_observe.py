@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.memory import proportional_kilobytes
 from harness.operated import PROGRAM, until
 from harness.server import Server
 
@@ -58,11 +59,7 @@ def about(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def proportional_bytes(server: Server) -> int:
     """Memory of all its processes; pages that several share count once."""
-    kilobytes = 0
-    for process in server.family():
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-        kilobytes += sum(map(int, re.findall(r"^Pss: *(\d+) kB", text, re.MULTILINE)))
-    return kilobytes * 1024
+    return proportional_kilobytes(server.family()) * 1024
 
 
 def test_b7_a_running_server_is_looked_at_and_not_changed(tmp_path: Path) -> None:

@@ -17,18 +17,22 @@ from harness.postgres import Postgres
 from harness.server import Server
 
 
+def environment(postgres: Postgres, database: str, folder: Path, **site: Any) -> dict[str, str]:
+    """The variables of a site on this database, with what ``SITE`` shall say."""
+    return {
+        "DATABASE_URL": url_of(postgres, database),
+        "SITE": json.dumps(site),
+        "HOME": str(folder),
+    }
+
+
 @contextlib.contextmanager
 def starting(postgres: Postgres, database: str, folder: Path) -> Iterator[Callable[..., Server]]:
     """Start the site with flags, variables, and what ``SITE`` shall say."""
     with contextlib.ExitStack() as stack:
 
         def start(*flags: str, env: dict[str, str] | None = None, **site: Any) -> Server:
-            env = {
-                "DATABASE_URL": url_of(postgres, database),
-                "SITE": json.dumps(site),
-                "HOME": str(folder),
-                **(env or {}),
-            }
+            env = environment(postgres, database, folder, **site) | (env or {})
             return stack.enter_context(Server(folder / "site", "dbsite", *flags, env=env))
 
         yield start

@@ -1,8 +1,8 @@
 """Owns a running ``canter serve`` as a set of processes: starting it in a folder of its own,
 reading its log, finding and counting its processes, and leaving none behind.
 
-Leaves HTTP on the wire to ``raw`` and what is expected to the tests. Nothing here sleeps for a
-fixed time to let something happen: every wait has a condition and a deadline.
+Leaves what it says to ``heard``, how much memory it takes to ``memory``, HTTP on the wire to ``raw``
+and what is expected to the tests.
 """
 
 from __future__ import annotations
@@ -26,26 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.heard import Heard
+from harness.waiting import PATIENCE, until
+
 PROGRAM = os.environ.get("CANTER_PROGRAM") or os.path.join(
     sysconfig.get_path("scripts"), "canter"
 )
 
-PATIENCE = 30.0
-"""Seconds until a test gives up on something that should happen; not what is asserted."""
-
 T = TypeVar("T")
-
-
-def until(condition: Callable[[], T | None], seconds: float = PATIENCE, what: str = "") -> T:
-    """Ask ``condition`` until it answers something true, and return that."""
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.005)
 
 
 def refuses(family: int, address: Any) -> bool:
@@ -53,12 +41,6 @@ def refuses(family: int, address: Any) -> bool:
     with socket.socket(family) as client:
         client.settimeout(PATIENCE)
         return client.connect_ex(address) == errno.ECONNREFUSED
-
-
-def private_kilobytes(process: int) -> int:
-    """Memory that is this process's own."""
-    text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    return sum(map(int, re.findall(r"Private_Dirty: *(\d+) kB", text)))
 
 
 def together(calls: Iterable[Callable[[], T]]) -> list[T]:
@@ -143,9 +125,7 @@ class Canter:
             stderr=subprocess.PIPE,
             **popen,
         )
-        self._lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._heard = Heard(self.process)
 
     # --- the app
 
@@ -162,40 +142,23 @@ class Canter:
 
     # --- the log
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.append(line.decode("utf-8", "replace").rstrip("\n"))
-
     @property
     def log(self) -> str:
-        return "\n".join(self._lines)
+        return self._heard.text
 
     def mark_log(self) -> int:
         """Here; to be passed to ``logged`` as ``since``."""
-        return len(self._lines)
+        return len(self._heard.lines)
 
     def logged(self, pattern: str, since: int = 0) -> list[str]:
         """The lines that match."""
-        return [line for line in self._lines[since:] if re.search(pattern, line)]
+        return self._heard.matching(pattern, since)
 
     def wait_log(
         self, pattern: str, *, since: int = 0, times: int = 1, seconds: float = PATIENCE
     ) -> str:
         """Wait until as many lines match; the last of them."""
-
-        def enough() -> list[str] | None:
-            lines = self.logged(pattern, since)
-            if len(lines) < times and self.process.poll() is not None:
-                self._reader.join(5)
-                lines = self.logged(pattern, since)
-                assert len(lines) >= times, f"ended without {pattern!r}:\n{self.log}"
-            return lines if len(lines) >= times else None
-
-        try:
-            return until(enough, seconds)[times - 1]
-        except AssertionError as error:
-            raise AssertionError(f"{pattern!r} not in the log:\n{self.log}") from error
+        return self._heard.wait(pattern, since=since, times=times, seconds=seconds)
 
     def wait_ready(self, workers: int = 1) -> Canter:
         """Wait until as many workers have become ready."""
@@ -262,7 +225,7 @@ class Canter:
     def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code of the supervisor."""
         code = self.process.wait(seconds)
-        self._reader.join(5)
+        self._heard.end()
         return code
 
     def stop(self) -> int:

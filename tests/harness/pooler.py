@@ -13,7 +13,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,11 @@ from urllib.parse import quote
 import psycopg
 
 from harness import pgwire
-from harness.operated import PATIENCE, PROGRAM, clean_env, until
+from harness.heard import Heard
+from harness.memory import resident_kilobytes
+from harness.operated import PROGRAM, clean_env
 from harness.postgres import Postgres, die_with_parent
+from harness.waiting import PATIENCE, until
 
 SOMEBODY_ELSE = """
 import os, socket, sys
@@ -143,7 +145,6 @@ class Pooler(Way):
     ) -> None:
         super().__init__(postgres, dbname, folder, 5432)
         self.tcp: tuple[str, int] = ("127.0.0.1", 0)
-        self._lines: list[str] = []
         cap = () if connections is None else ("--db-connections", str(connections))
         self._doors = bind or (f"unix:{self.path}", "127.0.0.1:0")
         words = [word for door in self._doors for word in ("--bind-postgres", door)]
@@ -156,33 +157,17 @@ class Pooler(Way):
             stderr=subprocess.PIPE,
             preexec_fn=die_with_parent,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+        self._heard = Heard(self.process)
 
     @property
     def log(self) -> str:
-        return "\n".join(self._lines)
+        return self._heard.text
 
     def wait_log(self, pattern: str) -> re.Match[str]:
-        """The first match in the log, once it is there."""
-
-        def found() -> re.Match[str] | None:
-            match = re.search(pattern, self.log)
-            if match is None and self.process.poll() is not None:
-                self._reader.join(5)
-                match = re.search(pattern, self.log)
-                assert match, f"ended without {pattern!r}:\n{self.log}"
-            return match
-
-        try:
-            return until(found, PATIENCE)
-        except AssertionError as error:
-            raise AssertionError(f"{pattern!r} not in the log:\n{self.log}") from error
+        """The first match in a line of the log, once it is there."""
+        match = re.search(pattern, self._heard.wait(pattern))
+        assert match is not None
+        return match
 
     def wait_ready(self) -> Pooler:
         """Wait until the doors are open."""
@@ -224,8 +209,7 @@ class Pooler(Way):
 
     def memory(self) -> int:
         """Resident bytes now."""
-        fields = Path(f"/proc/{self.pid}/statm").read_text().split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident_kilobytes(self.pid) << 10
 
     def open_files(self) -> int:
         """How many descriptors it holds."""
@@ -235,7 +219,7 @@ class Pooler(Way):
         """End it politely; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(PATIENCE)
-        self._reader.join(5)
+        self._heard.end()
         return code
 
     def __enter__(self) -> Pooler:

@@ -8,10 +8,12 @@ Leaves processes and signals to ``operated``, bytes on the wire to ``raw``.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.operated import PATIENCE, Canter, until
 from harness.raw import Address, Client
@@ -20,6 +22,9 @@ APPS = Path(__file__).resolve().parent.parent / "apps"
 
 RUNNING: list[Server] = []
 """The servers of this moment, whose logs are shown beside a failure."""
+
+JSON_LOG = ("--access-log-format", "json")
+"""Flags for an access log that ``access_entry`` reads."""
 
 QUICK = ("--workers", "1", "--graceful-timeout", "5s", "--python", sys.executable)
 
@@ -111,3 +116,8 @@ class Server(Canter):
         lines = until(found, PATIENCE, f"{pattern!r} in the access log")
         assert len(lines) == 1, lines
         return lines[0]
+
+    def access_entry(self, request_id: str) -> dict[str, Any]:
+        """What the access log, as JSON, says of the request with that id."""
+        entry: dict[str, Any] = json.loads(self.access_line(f'"request_id":"{request_id}"'))
+        return entry
