@@ -1,52 +1,7 @@
-//! Owns the small pieces of field grammar that several parts read (RFC 9110, section 5.6). What a
-//! field means is left to those.
+//! Owns the pieces of field grammar that several parts read (RFC 9110, section 5.6): lists, quoted strings,
+//! seconds. Leaves tokens and white space to `canter_http`, and what a field means to those parts.
 
-/// A space or a tab.
-pub(crate) const fn is_ows(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-/// Without white space at either end.
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = bytes
-        && is_ows(*first)
-    {
-        bytes = rest;
-    }
-    while let [rest @ .., last] = bytes
-        && is_ows(*last)
-    {
-        bytes = rest;
-    }
-    bytes
-}
-
-/// A byte of a token (RFC 9110, section 5.6.2).
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
-
-/// At least one byte, all of them a token's.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
-}
+pub(crate) use canter_http::{is_ows, is_token, is_token_byte, trim_ows as trim};
 
 /// The elements of a list, without the empty ones; a comma inside a quoted string is none.
 /// A string that nothing ends goes to the end of the line.

@@ -54,3 +54,4 @@ pub use name::KnownName;
 pub use reject::{Fault, Reject};
 pub use request_line::{Method, TargetForm, Version};
 pub use response::{Answer, BadResponse, BodyFraming, RequestFacts, ResponsePlan};
+pub use scan::{is_ows, is_token, is_token_byte, trim_ows};
