@@ -2,6 +2,7 @@
 //!
 //! Owns its command line; each question is a module of its own below this one.
 
+mod advice;
 mod cache;
 mod checks;
 mod plans;

@@ -1,13 +1,14 @@
 //! `canter queries --acknowledge`, `--unacknowledge` and `--explain`: what is done about one finding.
 //!
-//! Owns their words. Reaching the server is `insight`'s, what happens there is the front's.
+//! Owns their words. Reaching the server is `client`'s, what happens there is the front's.
 
 use std::fmt::Write as _;
 
 use canter_base::{Exit, Fault};
 use serde_json::Value as Json;
 
-use super::insight::{print, tell};
+use super::client::tell;
+use super::print;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value};
 use serde_json::Value as Json;
 
-use super::insight::ask;
+use super::client::ask;
 use super::text;
 
 /// `canter help profile`.

@@ -16,7 +16,7 @@ use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
 use serde_json::Value as Json;
 
-use super::{insight, which};
+use super::{client, which};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8000";
 const TOKEN: &str = "CANTER_CACHE_TOKEN";
@@ -137,7 +137,7 @@ fn ask_here(address: Option<&str>, query: &str) -> Result<u64, Fault> {
         Some(address) => address.to_owned(),
         None => format!("unix:{}", which::own_socket(address)?.display()),
     };
-    let answer = insight::tell(Some(&place), &format!("/-/canter/purge?{query}"))?;
+    let answer = client::tell(Some(&place), &format!("/-/canter/purge?{query}"))?;
     let told: Json = serde_json::from_str(&answer).unwrap_or_default();
     told["purged"].as_u64().ok_or_else(|| {
         let what = told["error"].as_str().unwrap_or(&answer);

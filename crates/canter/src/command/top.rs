@@ -1,6 +1,6 @@
 //! `canter top`: what a running server does, renewed every two seconds on a terminal.
 //!
-//! Owns the loop between keys, answers of the server and pictures. Leaves asking to `insight`, the
+//! Owns the loop between keys, answers of the server and pictures. Leaves asking to `client`, the
 //! terminal to `screen`, and what a picture looks like to `view`.
 
 mod screen;
@@ -13,7 +13,8 @@ use std::time::Duration;
 use canter_base::{Exit, Fault};
 use serde_json::Value as Json;
 
-use super::insight::{ask, print};
+use super::client::ask;
+use super::print;
 use screen::Screen;
 use view::View;
 

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use canter_base::{Exit, Fault};
 
-use super::super::insight::{ask, print};
+use crate::command::client::ask;
+use crate::command::print;
 
 /// Asks, and prints what came.
 pub fn run(address: Option<&str>, url: &str) -> Result<Exit, Fault> {

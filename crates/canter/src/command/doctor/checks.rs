@@ -4,22 +4,8 @@
 
 use serde_json::Value as Json;
 
+use super::advice::{Advice, advice};
 use super::plans::{Plan, indexes};
-
-/// One thing to do.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Advice {
-    /// For programs.
-    pub id: &'static str,
-    /// What is the matter.
-    pub title: String,
-    /// What was seen.
-    pub evidence: String,
-    /// What to change, and to what.
-    pub remedy: String,
-    /// Milliseconds that could be saved in an hour, where that was measured.
-    pub gain_ms: Option<f64>,
-}
 
 /// From this share of all time on a phase is worth a word.
 const SHARE: f64 = 0.2;
@@ -157,16 +143,6 @@ impl Known<'_> {
 fn speaks_of(sql: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     sql.split(|c| !is_part(c)).any(|word| word == name)
-}
-
-fn advice(id: &'static str, title: &str, evidence: String, remedy: &str) -> Advice {
-    Advice {
-        id,
-        title: title.to_owned(),
-        evidence,
-        remedy: remedy.to_owned(),
-        gain_ms: None,
-    }
 }
 
 fn debug(known: &Known<'_>) -> Option<Advice> {

@@ -4,7 +4,7 @@
 
 use serde_json::Value as Json;
 
-use super::checks::Advice;
+use super::advice::Advice;
 
 /// Statements that are looked at, the dearest first.
 const MOST: usize = 5;

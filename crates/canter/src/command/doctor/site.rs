@@ -8,9 +8,11 @@ use std::time::Duration;
 use canter_base::{Exit, Fault};
 use serde_json::{Value as Json, json};
 
-use super::super::insight::{ask, print, tell};
-use super::checks::{Advice, advise};
+use super::advice::Advice;
+use super::checks::advise;
 use super::plans::{self, Plan};
+use crate::command::client::{ask, tell};
+use crate::command::print;
 
 /// Between two questions to the database: a little more than the server asks for.
 const BETWEEN: Duration = Duration::from_millis(250);

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::kernel;
 use crate::admin;
-use crate::command::insight;
+use crate::command::client;
 
 /// The longest start.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -167,7 +167,7 @@ impl Server {
         let order = format!("/-/canter/staff?workers={workers}&threads={threads}&fresh=1");
         // What is shown at `--admin-bind` is not to be changed there.
         let socket = admin::folder().join(format!("{}.sock", self.pid));
-        insight::ask(socket.to_str(), "POST", &order).map_err(Trouble::Fault)?;
+        client::ask(socket.to_str(), "POST", &order).map_err(Trouble::Fault)?;
         let root = self.pid;
         let ready = || {
             folder.ready() >= had + workers as usize && {
