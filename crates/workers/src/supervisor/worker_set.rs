@@ -180,7 +180,7 @@ impl WorkerSet {
     pub fn handle(&mut self, id: WorkerId, event: Event, now: Instant) -> Vec<Order> {
         let mut orders = Vec::new();
         self.apply(id, event, now, &mut orders);
-        self.settle(now, &mut orders);
+        self.reconcile(now, &mut orders);
         orders
     }
 
@@ -197,7 +197,7 @@ impl WorkerSet {
         if reason == Reason::Broken {
             self.apply(id, Event::Kill, now, &mut orders);
         }
-        self.settle(now, &mut orders);
+        self.reconcile(now, &mut orders);
         orders
     }
 
@@ -207,7 +207,7 @@ impl WorkerSet {
         for id in self.workers.keys().copied().collect::<Vec<_>>() {
             self.apply(id, event, now, &mut orders);
         }
-        self.settle(now, &mut orders);
+        self.reconcile(now, &mut orders);
         orders
     }
 
@@ -236,7 +236,7 @@ impl WorkerSet {
         for id in expired {
             self.apply(id, Event::Expired, now, &mut orders);
         }
-        self.settle(now, &mut orders);
+        self.reconcile(now, &mut orders);
         orders
     }
 
@@ -285,7 +285,7 @@ impl WorkerSet {
     }
 
     /// The rule.
-    fn settle(&mut self, now: Instant, orders: &mut Vec<Order>) {
+    fn reconcile(&mut self, now: Instant, orders: &mut Vec<Order>) {
         if !self.open {
             return;
         }
@@ -298,13 +298,13 @@ impl WorkerSet {
             return;
         }
         let live = self.workers.values().filter(|w| w.state.is_live()).count();
-        let sound = self.workers.values().filter(|w| self.is_sound(w)).count();
+        let current = self.workers.values().filter(|w| self.is_current(w)).count();
         let coming = self
             .workers
             .values()
-            .any(|worker| self.is_sound(worker) && worker.state.is_coming());
+            .any(|worker| self.is_current(worker) && worker.state.is_coming());
         let mut missing = self.wanted.saturating_sub(live);
-        if missing == 0 && sound < self.wanted && !coming {
+        if missing == 0 && current < self.wanted && !coming {
             missing = 1;
         }
         for _ in 0..missing {
@@ -331,10 +331,10 @@ impl WorkerSet {
             .map(|(id, _)| *id)
             .collect();
         let spare = running.len().saturating_sub(self.wanted);
-        let (sound, unsound): (Vec<WorkerId>, Vec<WorkerId>) = running
+        let (current, outdated): (Vec<WorkerId>, Vec<WorkerId>) = running
             .into_iter()
-            .partition(|id| self.workers.get(id).is_some_and(|w| self.is_sound(w)));
-        for id in unsound.into_iter().chain(sound).take(spare) {
+            .partition(|id| self.workers.get(id).is_some_and(|w| self.is_current(w)));
+        for id in outdated.into_iter().chain(current).take(spare) {
             self.apply(id, Event::Retire, now, orders);
         }
         if spare > 0 {
@@ -343,7 +343,7 @@ impl WorkerSet {
         }
     }
 
-    fn is_sound(&self, worker: &Worker) -> bool {
+    fn is_current(&self, worker: &Worker) -> bool {
         worker.state.is_live() && worker.generation == self.generation && !worker.replace
     }
 }
