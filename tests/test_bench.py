@@ -454,19 +454,7 @@ def test_a9_a_host_that_knows_the_token_is_loaded() -> None:
             agreed = line.startswith(f"GET /.well-known/canter-bench/{token} ")
             connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n" if agreed else OK)
 
-    with socket.create_server((address, 0)) as listener:
-        port = listener.getsockname()[1]
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                threading.Thread(target=handle, args=(connection,), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        url = f"http://{address}:{port}/"
+    with serving(handle, host=address) as url:
         agreed = report(url, "-n", "5", "--users", "1", "--token", token)
         assert agreed["hits"] == 5
         variable = bench(url, "-n", "5", "--users", "1", "-q", env={"CANTER_BENCH_TOKEN": token})
@@ -474,4 +462,3 @@ def test_a9_a_host_that_knows_the_token_is_loaded() -> None:
         # Answers every path, but with a page: that is no agreement.
         wrong = bench(url, "-n", "5", "--users", "1", "--token", "another-token-0000")
         assert wrong.returncode == 2 and "does not know this token" in wrong.stderr
-        listener.shutdown(socket.SHUT_RDWR)

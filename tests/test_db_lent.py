@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 from canter.lent import LEND, NOT_LENT
-from harness.dbsite import facts, is_running, where
+from harness.dbsite import facts, is_running, most_connections, where
 from harness.operated import PATIENCE, together, until
 from harness.postgres import PASSWORD, Postgres, knows_tls
 from harness.raw import head
@@ -224,25 +224,13 @@ def test_threads_that_share_few_connections_never_open_more(
     serve: Serve, postgres: Postgres, database: str
 ) -> None:
     server = serve("--db-connections", "4", "--threads", "8", "--threads-min", "8")
-    most = 0
-    done = False
-
-    def watch() -> None:
-        nonlocal most
-        while not done:
-            most = max(most, len(postgres.backends(database)))
 
     def ask() -> None:
-        nonlocal done
-        try:
-            for _ in range(3):
-                together([lambda: many(server, 60)] * 2)
-                together([lambda: facts(server, "/sleep/0.2/")] * 8)
-        finally:
-            done = True
+        for _ in range(3):
+            together([lambda: many(server, 60)] * 2)
+            together([lambda: facts(server, "/sleep/0.2/")] * 8)
 
-    together([watch, ask])
-    assert most == 4
+    assert most_connections(postgres, database, ask) == 4
 
 
 def test_a_server_that_was_ended_costs_no_request(

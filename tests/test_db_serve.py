@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from harness.dbsite import environment, facts, is_running, where
+from harness.dbsite import environment, facts, is_running, most_connections, where
 from harness.operated import PATIENCE, run_canter, together, until
 from harness.pooler import url_of
 from harness.postgres import PASSWORD, Postgres, knows_tls
@@ -228,23 +228,11 @@ def test_many_threads_share_the_connections_that_were_allowed(
     serve: Serve, postgres: Postgres, database: str
 ) -> None:
     server = serve("--db-connections", "3", "--threads", "50", "--threads-min", "50")
-    most = 0
-    done = False
-
-    def watch() -> None:
-        nonlocal most
-        while not done:
-            most = max(most, len(postgres.backends(database)))
 
     def ask() -> None:
-        nonlocal done
-        try:
-            together([lambda: facts(server, "/sleep/0.05/")] * 100)
-        finally:
-            done = True
+        together([lambda: facts(server, "/sleep/0.05/")] * 100)
 
-    together([watch, ask])
-    assert most == 3
+    assert most_connections(postgres, database, ask) == 3
 
 
 def test_a_wait_that_is_too_long_is_an_error_that_names_who_has_the_connections(

@@ -40,10 +40,12 @@ def report(*words: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(handler: Handler, path: Path | None = None) -> Iterator[str]:
+def serving(
+    handler: Handler, path: Path | None = None, host: str = "127.0.0.1"
+) -> Iterator[str]:
     """A server whose every connection is given to ``handler``, on a thread of its own."""
     listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
-    listener.bind(str(path) if path else ("127.0.0.1", 0))
+    listener.bind(str(path) if path else (host, 0))
     listener.listen(128)
 
     def serve(connection: socket.socket) -> None:
@@ -63,7 +65,7 @@ def serving(handler: Handler, path: Path | None = None) -> Iterator[str]:
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield str(path) if path else f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        yield str(path) if path else f"http://{host}:{listener.getsockname()[1]}/"
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.operated import together
 from harness.pooler import url_of
 from harness.postgres import Postgres
 from harness.server import Server
@@ -56,6 +57,27 @@ def facts(server: Server, path: str = "/", status: int = 200) -> Any:
         response = client.get(path, "Host: localhost")
     assert response.status == status, f"{path}: {response.body!r}\n{server.log}"
     return json.loads(response.body) if status == 200 else None
+
+
+def most_connections(postgres: Postgres, database: str, work: Callable[[], object]) -> int:
+    """How many connections the database server saw at the most while the work was done."""
+    most = 0
+    done = False
+
+    def watch() -> None:
+        nonlocal most
+        while not done:
+            most = max(most, len(postgres.backends(database)))
+
+    def do() -> None:
+        nonlocal done
+        try:
+            work()
+        finally:
+            done = True
+
+    together([watch, do])
+    return most
 
 
 def is_running(postgres: Postgres, database: str, part: str) -> bool:
