@@ -45,18 +45,25 @@ pub(crate) struct Blob<'a> {
     pub block: &'a [u8],
 }
 
+impl<'a> Blob<'a> {
+    /// All of them, in the order in which they are kept and written.
+    pub(crate) fn parts(&self) -> [&'a [u8]; 8] {
+        [
+            self.url,
+            self.inputs,
+            self.names,
+            self.values,
+            self.tags,
+            self.etag,
+            self.origin,
+            self.block,
+        ]
+    }
+}
+
 impl Entry {
     pub(crate) fn new(status: u16, blob: &Blob<'_>, made_tag: bool, body: Body) -> Self {
-        let parts = [
-            blob.url,
-            blob.inputs,
-            blob.names,
-            blob.values,
-            blob.tags,
-            blob.etag,
-            blob.origin,
-            blob.block,
-        ];
+        let parts = blob.parts();
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
         let ends = parts.map(|part| {
             bytes.extend_from_slice(part);

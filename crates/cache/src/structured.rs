@@ -39,18 +39,7 @@ pub fn dictionary(field: &[u8]) -> Option<Vec<(Vec<u8>, Value)>> {
             None if !is_full => members.push((key, value)),
             None => return None,
         }
-        input.skip_ows();
-        if input.rest.is_empty() {
-            break;
-        }
-        if !input.take(b',') {
-            return None;
-        }
-        input.skip_ows();
-        // A comma at the end.
-        if input.rest.is_empty() {
-            return None;
-        }
+        input.comma()?;
     }
     Some(members)
 }
@@ -70,17 +59,7 @@ pub fn strings(field: &[u8]) -> Option<Vec<Vec<u8>>> {
         }
         found.push(input.string()?);
         input.parameters()?;
-        input.skip_ows();
-        if input.rest.is_empty() {
-            break;
-        }
-        if !input.take(b',') {
-            return None;
-        }
-        input.skip_ows();
-        if input.rest.is_empty() {
-            return None;
-        }
+        input.comma()?;
     }
     Some(found)
 }
@@ -114,6 +93,19 @@ impl<'a> Input<'a> {
 
     fn skip_ows(&mut self) {
         self.skip(crate::text::is_ows);
+    }
+
+    /// After a member: the end, or a comma with another member behind it.
+    fn comma(&mut self) -> Option<()> {
+        self.skip_ows();
+        if self.rest.is_empty() {
+            return Some(());
+        }
+        if !self.take(b',') {
+            return None;
+        }
+        self.skip_ows();
+        (!self.rest.is_empty()).then_some(())
     }
 
     fn key(&mut self) -> Option<&'a [u8]> {

@@ -46,17 +46,7 @@ pub fn write(entry: &Entry, life: &Life, rule: u32, with_forms: bool) -> Vec<u8>
     write_life(&mut out, life);
     out.extend_from_slice(&entry.status().to_le_bytes());
     out.push(u8::from(entry.has_made_tag()));
-    let blob = entry.blob();
-    for part in [
-        blob.url,
-        blob.inputs,
-        blob.names,
-        blob.values,
-        blob.tags,
-        blob.etag,
-        blob.origin,
-        blob.block,
-    ] {
+    for part in entry.blob().parts() {
         push(&mut out, part);
     }
     write_body(&mut out, entry.body());
