@@ -5,11 +5,13 @@
 //! A request is in the queue, or offered to a worker, or running in one. Only a running one is
 //! lost with its worker; an offered one is taken back and given to another.
 
+mod admission;
 mod answers;
 mod bill;
 mod clock;
 mod line;
 mod named;
+mod notice;
 mod poison;
 mod replace;
 mod run;
@@ -24,10 +26,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use canter_channel::call::{Answer, Failure, Submission};
+use canter_channel::call::Submission;
 use canter_channel::control::ProfileOrder;
 use canter_channel::trace::Trace;
-use canter_channel::{Control, MOST_RECORD, SlotId, StackSample, request};
+use canter_channel::{Control, SlotId};
 use canter_shield::cost::{self, Costs};
 use canter_shield::wait;
 use slab::Slab;
@@ -35,7 +37,7 @@ use slab::Slab;
 pub use crate::link::{Reason, WorkerId};
 use line::{Line, Rank};
 pub use named::Named;
-use named::{describe, fingerprint};
+pub use notice::Notice;
 use poison::Poison;
 pub use run::{Adopted, before_sleep};
 pub use slow::Slow;
@@ -53,9 +55,6 @@ const SHALLOW: u32 = 8;
 /// Requests pushed after which a sleeping worker is woken before the turn of the loop ends.
 const WAKE_AFTER: u32 = 32;
 
-/// Requests given to workers below which nobody waits for long.
-const BUSY: u32 = 32;
-
 /// What the dispatch is set to.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -71,75 +70,6 @@ pub struct Settings {
     pub slow_after: Vec<Duration>,
     /// Some requests go ahead of others.
     pub has_priorities: bool,
-}
-
-/// What the dispatch has to tell the rest of the program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The worker takes requests.
-    Ready(WorkerId),
-    /// The worker has ended; its requests are settled.
-    Gone {
-        /// Which one.
-        worker: WorkerId,
-        /// Requests that it was running and that were lost: method, target and id of each, as text
-        /// for the log.
-        lost: Vec<String>,
-    },
-    /// The worker should be replaced.
-    Replace(WorkerId, Reason),
-    /// A request ran past its deadline.
-    TimedOut {
-        /// Where it runs.
-        worker: WorkerId,
-        /// Method, target and id, as text for the log.
-        request: String,
-        /// How long it has run.
-        after: Duration,
-    },
-    /// A request has been running for long, and where it is.
-    Slow {
-        /// Where it runs.
-        worker: WorkerId,
-        /// Which one.
-        request: Named,
-        /// How long ago it came.
-        after: Duration,
-        /// What it was seen doing.
-        sample: StackSample,
-    },
-    /// A piece of a profile.
-    Profile {
-        /// Of which worker.
-        worker: WorkerId,
-        /// Which profile.
-        number: u64,
-        /// This worker has told all.
-        last: bool,
-        /// Lines of a stack, a blank and microseconds.
-        text: String,
-    },
-    /// The Python stack of a request that ran past its deadline.
-    Stack {
-        /// Where it runs.
-        worker: WorkerId,
-        /// Method, target and id, as text for the log.
-        request: String,
-        /// As Python prints it.
-        text: String,
-    },
-    /// Nobody waits any more for what this thread runs.
-    Unwanted {
-        /// Where it runs.
-        worker: WorkerId,
-        /// The kernel's number of the thread.
-        thread: u32,
-    },
-    /// This request ran when workers died, twice, and is refused for a while.
-    Refused {
-        /// Method, target and id, as text for the log.
-        request: String,
-    },
 }
 
 type Key = usize;
@@ -312,133 +242,6 @@ impl Dispatch {
 }
 
 impl Inner {
-    fn submit(
-        &mut self,
-        submission: Submission,
-        mailbox: &Rc<RefCell<Mailbox>>,
-    ) -> Option<(Key, u64)> {
-        let now = submission.at;
-        let whose = request::path_and_client(&submission.message);
-        let kind = whose.map(|(path, client)| self.costs.kind(path, client));
-        let kind = kind.unwrap_or_default();
-        let rank = if submission.urgent {
-            Rank::Urgent
-        } else {
-            Rank::Of(self.costs.class(kind))
-        };
-        let refused = if self.stopping {
-            Some(Failure::Stopping)
-        } else if submission.message.len() > MOST_RECORD {
-            Some(Failure::TooLong)
-        } else if self.poison.has_suspects()
-            && self.poison.refuses(fingerprint(&submission.message), now)
-        {
-            Some(Failure::Refused)
-        } else if !self.has_room(&submission, rank, now) {
-            Some(Failure::QueueFull)
-        } else {
-            None
-        };
-        if let Some(failure) = refused {
-            mailbox.borrow_mut().deliver(Answer::Failed(failure));
-            return None;
-        }
-        if let Some(trace) = &submission.trace {
-            trace.submitted.set(Some(now));
-        }
-        let number = self.next_number;
-        self.next_number += 1;
-        let key = self.entries.insert(Entry {
-            number,
-            message: submission.message,
-            file: submission.file,
-            place: Place::Queued,
-            rank,
-            overtaken: 0,
-            kind,
-            submitted: now,
-            deadline: submission.deadline,
-            wanted_until: submission.wanted_until,
-            mailbox: Some(Rc::clone(mailbox)),
-            answered: false,
-            stuck: false,
-            stack_asked: None,
-            looks: slow::Looks::default(),
-            trace: submission.trace,
-        });
-        let is_behind = self.is_behind(rank);
-        let has_overtaken = !is_behind && self.overtake(rank);
-        if is_behind || !self.give(key) {
-            self.line.push((key, number), rank);
-            if submission.urgent || has_overtaken {
-                // Those before it may all have left: then nobody else would look.
-                self.pump();
-            } else {
-                self.want_waking();
-            }
-        } else if has_overtaken {
-            self.pump();
-        }
-        Some((key, number))
-    }
-
-    /// Whether it may wait. Where others are refused one that goes ahead of them takes the place of one.
-    fn has_room(&mut self, submission: &Submission, rank: Rank, now: Instant) -> bool {
-        let is_full = self.is_full();
-        let passes = self.is_amid_dearer(rank);
-        if is_full && !submission.urgent && !passes {
-            return false;
-        }
-        // Nearly always: nobody waits.
-        let waits = self.line.len() > 0;
-        let before = if waits { self.line.before(rank) } else { 0 };
-        self.is_worth_waiting(before, passes, submission.begin_until(), now)
-            && (!is_full || self.refuse_one(rank))
-    }
-
-    /// Whether as many requests wait as may. Those offered to a worker that has not begun them wait,
-    /// too.
-    fn is_full(&self) -> bool {
-        let most = self.settings.queue_size;
-        // Nearly always: the number that workers write need not be read.
-        if self.line.len() + self.workers.len() * (DEPTH as usize) < most {
-            return false;
-        }
-        let untaken = self
-            .workers
-            .iter()
-            .map(|worker| worker.end.untaken() as usize);
-        // Counted exactly, without those taken back, only where it matters.
-        self.line.len() + untaken.sum::<usize>() >= most
-            && self.line.len() + self.workers.iter().map(Worker::unstarted).sum::<usize>() >= most
-    }
-
-    /// Whether one more would be served in useful time, behind so many that wait already; `passes` if
-    /// it goes ahead of what is at workers, too.
-    fn is_worth_waiting(
-        &mut self,
-        before: usize,
-        passes: bool,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) -> bool {
-        let given: u32 = self.workers.iter().map(|worker| worker.in_flight).sum();
-        // Nearly always: nobody waits.
-        if before == 0 && (given < BUSY || passes) {
-            return true;
-        }
-        let now_ms = now.duration_since(self.started).as_millis() as u64;
-        let left = deadline.map(|end| end.saturating_duration_since(now).as_millis() as u64);
-        let mut ahead = before as u64 + u64::from(given);
-        if !self.waits.is_short(ahead, self.served, left, now_ms) {
-            // Those that run are not ahead of it. Where that makes no difference, the numbers that
-            // workers write all the time need not be read.
-            let untaken = self.workers.iter().map(|worker| worker.end.untaken());
-            ahead = before as u64 + untaken.map(u64::from).sum::<u64>();
-        }
-        self.waits.admits(ahead, self.served, left, now_ms)
-    }
-
     /// Offers the request to the best worker; false when none can take it now.
     fn give(&mut self, key: Key) -> bool {
         let Some(rank) = self.entries.get(key).map(|entry| entry.rank) else {

@@ -10,7 +10,8 @@ use canter_channel::report::Report;
 use canter_channel::trace::{Moment, Trace};
 use canter_channel::{Kind, RecordHead, SlotId};
 
-use super::{Inner, Key, Notice, Place, WorkerId, describe, fingerprint};
+use super::named::{describe, fingerprint};
+use super::{Inner, Key, Notice, Place, WorkerId};
 
 /// Bytes of answers brought home in one go. A worker can write as fast as they are taken, and the
 /// askers, who bring them on to clients and to disk, must get their turn.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use canter_channel::call::{Answer, Failure};
 use canter_channel::{Control, StackSample};
 
+use super::named::describe;
 use super::slow::Answered;
 use super::worker::Standing;
-use super::{Inner, Key, Notice, Place, Reason, WorkerId, describe};
+use super::{Inner, Key, Notice, Place, Reason, WorkerId};
 
 /// How often workers with offered requests are looked at. A thousandth of a second is the timer's
 /// grain and far below what a person or a router notices.

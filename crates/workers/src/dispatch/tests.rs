@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_channel::call::{Answer, Failure, Submission};
-use canter_channel::{Event, Kind, RecordHead, WorkerEnd, request, response};
+use canter_channel::{Event, Kind, RecordHead, StackSample, WorkerEnd, request, response};
 use canter_sys::fds;
 use rustix::event::{EventfdFlags, eventfd};
 

@@ -1,5 +1,7 @@
 //! How much a worker is given that takes nothing.
 
+use canter_channel::MOST_RECORD;
+
 use super::*;
 
 #[test]
