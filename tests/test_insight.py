@@ -296,7 +296,7 @@ def test_d5_a_proxy_that_says_nothing_of_itself_shows_the_dashboard_to_nobody(
                 status, _fields, text = asked_by(user, server, f"/-/canter{path}")
                 assert status == 403, path
                 assert all(way in text for way in ("CANTER_ADMIN_TOKEN", "canter top", "--admin-bind"))
-        for act in ("acknowledge?id=a", "explain?id=a", "profile?seconds=1", "purge?all=1", "staff?"):
+        for act in ("acknowledge?id=a", "explain?id=a", "profile?seconds=1", "purge?all=1", "scale?"):
             mark = {"X_Canter": "1", "Content_Length": "0"}
             assert asked_by(65_534, server, f"/-/canter/{act}", "POST", **mark)[0] == 403, act
         keyed = {"Authorization": f"Bearer {TOKEN}"}

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from harness import shop
-from harness.operated import PATIENCE, PROGRAM, change_staff, until
+from harness.operated import PATIENCE, PROGRAM, scale, until
 from harness.server import Server
 
 LOOP = """
@@ -79,7 +79,7 @@ def test_s10_workers_that_are_replaced_without_a_reload_are_no_release(tmp_path:
         for _ in range(20):
             shop.get(server, "/recent/")
         [old] = server.named("worker")
-        assert change_staff(Path(shop.socket_of(server)), "fresh=1") == 202
+        assert scale(Path(shop.socket_of(server)), "fresh=1") == 202
         until(lambda: server.named("worker") not in ([old], []), PATIENCE * 4, "a new worker")
         until(lambda: old not in server.named("worker"), PATIENCE * 4, "the old one's end")
         shop.get(server, "/recent/?loop=40")

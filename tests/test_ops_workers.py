@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.operated import Canter, change_staff, stat_of, together, until, used_in_a_second
+from harness.operated import Canter, scale, stat_of, together, until, used_in_a_second
 
 APP = """
 import os, threading, time
@@ -194,7 +194,7 @@ def test_fewer_threads_while_it_serves_take_turns_as_before(tmp_path: Path) -> N
         admin = tmp_path / "canter" / f"{canter.process.pid}.sock"
         with holding(canter, 32):
             until(lambda: interval(canter) == "0.020000", SLOW, "longer turns")
-            assert change_staff(admin, "threads=1") == 202
+            assert scale(admin, "threads=1") == 202
         until(lambda: interval(canter) == "0.005000", SLOW, "turns as before")
 
 
@@ -228,28 +228,28 @@ def test_b1_workers_and_threads_change_while_it_serves_and_no_request_is_lost(tm
     with Canter(tmp_path, APP, *flags, env={"XDG_RUNTIME_DIR": str(tmp_path)}) as canter:
         canter.wait_ready()
         # Others may reach the socket of the dashboard; that of the commands is this user's own.
-        assert change_staff(shown, "threads=1") == 404
+        assert scale(shown, "threads=1") == 404
         admin = tmp_path / "canter" / f"{canter.process.pid}.sock"
         with_one = int(canter.get("/threads").text)
         until(lambda: len(*runners(canter, 12).values()) == 6, what="six threads")
-        assert change_staff(admin, "threads=1") == 202
+        assert scale(admin, "threads=1") == 202
         # Those beyond end, with all that they hold.
         until(lambda: int(canter.get("/threads").text) <= with_one + 1, what="fewer threads")
         assert len(*runners(canter, 12).values()) <= 2
-        assert change_staff(admin, "threads=5") == 202
+        assert scale(admin, "threads=5") == 202
         until(lambda: len(*runners(canter, 15).values()) == 5, what="more threads")
         old = canter.one("worker")
         with ThreadPoolExecutor(4) as pool:
             meanwhile = [pool.submit(canter.get, "/wait?0.02") for _ in range(200)]
-            assert change_staff(admin, "workers=3&threads=1&fresh=1") == 202
+            assert scale(admin, "workers=3&threads=1&fresh=1") == 202
             until(lambda: old not in canter.named("worker"), what="the old worker's end")
             until(lambda: len(canter.named("worker")) == 3, what="three workers")
             assert {each.result().status for each in meanwhile} == {200}
         # Workers that came later were told, too.
         assert all(len(threads) <= 2 for threads in runners(canter, 24).values())
-        assert change_staff(admin, "workers=1") == 202
+        assert scale(admin, "workers=1") == 202
         until(lambda: len(canter.named("worker")) == 1, what="one worker")
-        assert change_staff(admin, "workers=0") == 400
+        assert scale(admin, "workers=0") == 400
         assert canter.get().status == 200
 
 

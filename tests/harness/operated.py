@@ -298,13 +298,13 @@ def has_ipv6() -> bool:
     return True
 
 
-def change_staff(admin: Path, query: str) -> int:
+def scale(admin: Path, query: str) -> int:
     """Ask over a unix socket for other workers; the status."""
     connection = http.client.HTTPConnection("localhost", timeout=30)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(30)
     connection.sock.connect(str(admin))
-    connection.request("POST", f"/-/canter/staff?{query}", headers={"X-Canter": "1"})
+    connection.request("POST", f"/-/canter/scale?{query}", headers={"X-Canter": "1"})
     status = connection.getresponse().status
     connection.close()
     return status

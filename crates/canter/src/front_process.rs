@@ -13,8 +13,8 @@ pub(crate) mod observed;
 mod pooled;
 mod pools;
 mod pressure;
+mod scale;
 mod settings;
-mod staff;
 mod visits;
 
 use std::convert::Infallible;
@@ -142,7 +142,7 @@ async fn serve(start: FrontStart, plans: &Plans<'_>) -> io::Result<Infallible> {
     let pages = tiers::below(settings::pages(config, sizing), config);
     let beside = (&pooled, &pages, &profiler);
     let insight = observed::start((config, sizing), &dispatch, &processes, beside);
-    staff::connect(insight.as_deref(), &link, &dispatch, &pooled);
+    scale::connect(insight.as_deref(), &link, &dispatch, &pooled);
     let collector = Collector::start(config, insight.as_ref());
     let server = Server::start(
         Settings {

@@ -2,7 +2,7 @@
 //! Leaves what follows from it to `canter_insight`, and how it is asked for to `conn/admin`.
 
 pub(crate) mod profiler;
-pub(crate) mod staff;
+pub(crate) mod scale;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::path::Path;
@@ -29,7 +29,7 @@ use crate::facts::Facts;
 use crate::secret::{constant_time_eq, random_hex_128};
 use crate::traced::{Spans, Traces};
 pub use profiler::Profiler;
-pub use staff::Staff;
+pub use scale::Scale;
 
 /// The route of what is answered without the app.
 const FRONT: &str = "(front)";
@@ -43,7 +43,7 @@ pub struct Insight {
     profiler: Rc<Profiler>,
     /// What a worker has told that told nothing.
     nothing: Report,
-    hands: staff::Hands,
+    scaler: scale::Scaler,
     token: Option<String>,
     /// What a browser that has shown the token keeps instead of it.
     key: String,
@@ -91,7 +91,7 @@ impl Insight {
             metrics: Box::new(metrics),
             profiler,
             nothing: Report::default(),
-            hands: staff::Hands::default(),
+            scaler: scale::Scaler::default(),
             token: token.filter(|token| !token.is_empty()),
             key: random_hex_128(),
             digests: RefCell::default(),
@@ -212,13 +212,13 @@ impl Insight {
     }
 
     /// How a change of the workers is made.
-    pub fn connect_staff(&self, change: impl Fn(Staff) + 'static) {
-        self.hands.connect(change);
+    pub fn on_scale(&self, change: impl Fn(Scale) + 'static) {
+        self.scaler.connect(change);
     }
 
     /// Changes the workers.
-    pub(crate) fn change_staff(&self, asked: Staff) {
-        self.hands.change(asked);
+    pub(crate) fn scale(&self, asked: Scale) {
+        self.scaler.change(asked);
     }
 
     /// The profiler.

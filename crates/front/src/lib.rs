@@ -47,7 +47,7 @@ pub use access::AccessLog;
 pub use app::{App, Call};
 pub use guard::GuardSettings;
 pub use handshakes::HandshakeSettings;
-pub use insight::{Insight, Profiler, Staff};
+pub use insight::{Insight, Profiler, Scale};
 pub use listener::Listener;
 pub use pages::Pages;
 pub use server::Server;

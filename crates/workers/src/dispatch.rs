@@ -16,7 +16,7 @@ mod poison;
 mod replace;
 mod run;
 mod slow;
-mod staff;
+mod threads;
 mod ticket;
 mod worker;
 

@@ -110,7 +110,7 @@ pub enum ToSupervisor {
         reason: Reason,
     },
     /// Run so many workers from now on.
-    Staff {
+    Scale {
         /// How many; 0 for as many as there are.
         workers: u32,
         /// Whether those that run now are replaced, each once another is ready.
@@ -217,7 +217,7 @@ impl ToSupervisor {
             }
             Self::Drained => word(5, &[]),
             Self::Pong => word(6, &[]),
-            Self::Staff { workers, fresh } => word(7, &[workers, fresh.into()]),
+            Self::Scale { workers, fresh } => word(7, &[workers, fresh.into()]),
         }
     }
 
@@ -256,7 +256,7 @@ impl ToSupervisor {
             6 => numbers(rest).map(|[]| Self::Pong)?,
             7 => {
                 let [workers, fresh] = numbers(rest)?;
-                Self::Staff {
+                Self::Scale {
                     workers,
                     fresh: fresh != 0,
                 }
@@ -322,7 +322,7 @@ mod tests {
             ToSupervisor::Gone { worker: WORKER },
             ToSupervisor::Drained,
             ToSupervisor::Pong,
-            ToSupervisor::Staff {
+            ToSupervisor::Scale {
                 workers: 3,
                 fresh: true,
             },

@@ -14,7 +14,7 @@ use canter_http::{Framing, Method};
 
 use super::Conn;
 use crate::app::App;
-use crate::insight::{Insight, Staff};
+use crate::insight::{Insight, Scale};
 use crate::steps::purge;
 
 /// Between two questions to the database.
@@ -72,12 +72,12 @@ impl<A: App> Conn<A> {
                 }
             }
             b"/explain" => self.explain(insight, query).await,
-            b"/staff" if self.may_change(insight) => match Staff::read(query) {
+            b"/scale" if self.may_change(insight) => match Scale::read(query) {
                 Some(asked) => {
                     if asked.fresh {
                         let _ = purge::run(&self.shared.settings.pages, b"all=1&hard=1");
                     }
-                    insight.change_staff(asked);
+                    insight.scale(asked);
                     (202, "{}".to_owned())
                 }
                 None => error(

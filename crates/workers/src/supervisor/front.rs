@@ -173,8 +173,8 @@ impl Supervisor<'_> {
                 return;
             }
             ToSupervisor::Replace { worker, reason } => self.workers.replace(worker, reason, now),
-            ToSupervisor::Staff { .. } if self.phase.is_ending() => return,
-            ToSupervisor::Staff { workers, fresh } => self.change_staff(workers, fresh, now),
+            ToSupervisor::Scale { .. } if self.phase.is_ending() => return,
+            ToSupervisor::Scale { workers, fresh } => self.scale(workers, fresh, now),
             ToSupervisor::Listening => {
                 if let Some(front) = &mut self.front {
                     let watchdog = self.notify.as_ref().and_then(|notify| notify.watchdog);
@@ -202,7 +202,7 @@ impl Supervisor<'_> {
     }
 
     /// Somebody with the right to do so has changed the number of workers, or wants new ones.
-    fn change_staff(&mut self, workers: u32, fresh: bool, now: Instant) -> Vec<Order> {
+    fn scale(&mut self, workers: u32, fresh: bool, now: Instant) -> Vec<Order> {
         if let Some(workers) = usize::try_from(workers).ok().filter(|workers| *workers > 0) {
             self.workers.set_wanted(workers);
             info!("number of workers changed", workers = workers);

@@ -164,7 +164,7 @@ impl Server {
         let Setting {
             workers, threads, ..
         } = setting;
-        let order = format!("/-/canter/staff?workers={workers}&threads={threads}&fresh=1");
+        let order = format!("/-/canter/scale?workers={workers}&threads={threads}&fresh=1");
         // What is shown at `--admin-bind` is not to be changed there.
         let socket = admin::folder().join(format!("{}.sock", self.pid));
         client::ask(socket.to_str(), "POST", &order).map_err(Trouble::Fault)?;

@@ -11,7 +11,7 @@ const MOST_THREADS: u16 = 1000;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Staff {
+pub struct Scale {
     /// So many workers; None for as many as there are.
     pub workers: Option<u16>,
     /// Up to so many threads in each; None for as before.
@@ -21,7 +21,7 @@ pub struct Staff {
     pub fresh: bool,
 }
 
-impl Staff {
+impl Scale {
     /// Reads `workers=2&threads=16&fresh=1`; None when it asks for nothing or for what cannot be.
     pub(crate) fn read(query: &[u8]) -> Option<Self> {
         let mut asked = Self::default();
@@ -39,18 +39,18 @@ impl Staff {
     }
 }
 
-type Change = Box<dyn Fn(Staff)>;
+type Change = Box<dyn Fn(Scale)>;
 
 /// Who does it.
 #[derive(Default)]
-pub(super) struct Hands(RefCell<Option<Change>>);
+pub(super) struct Scaler(RefCell<Option<Change>>);
 
-impl Hands {
-    pub fn connect(&self, change: impl Fn(Staff) + 'static) {
+impl Scaler {
+    pub fn connect(&self, change: impl Fn(Scale) + 'static) {
         *self.0.borrow_mut() = Some(Box::new(change));
     }
 
-    pub fn change(&self, asked: Staff) {
+    pub fn change(&self, asked: Scale) {
         if let Some(change) = self.0.borrow().as_ref() {
             change(asked);
         }
@@ -63,10 +63,10 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_read_and_the_impossible_refused() {
-        let asked = Staff::read(b"workers=2&threads=16&fresh=1").unwrap();
+        let asked = Scale::read(b"workers=2&threads=16&fresh=1").unwrap();
         assert_eq!((asked.workers, asked.threads), (Some(2), Some(16)));
         assert!(asked.fresh);
-        assert_eq!(Staff::read(b"threads=1").unwrap().workers, None);
+        assert_eq!(Scale::read(b"threads=1").unwrap().workers, None);
         for wrong in [
             &b""[..],
             b"workers=0",
@@ -79,7 +79,7 @@ mod tests {
             b"workers=2&",
             b"\xff=1",
         ] {
-            assert_eq!(Staff::read(wrong), None, "{}", wrong.escape_ascii());
+            assert_eq!(Scale::read(wrong), None, "{}", wrong.escape_ascii());
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use canter_front::{Insight, Staff};
+use canter_front::{Insight, Scale};
 use canter_workers::dispatch::Dispatch;
 use canter_workers::link::ToSupervisor;
 use canter_workers::socket::MessageSocket;
@@ -20,11 +20,11 @@ pub fn connect(
 ) {
     let (link, dispatch, pooled) = (Rc::clone(link), dispatch.clone(), pooled.clone());
     if let Some(insight) = insight {
-        insight.connect_staff(move |asked| change(&link, &dispatch, &pooled, asked));
+        insight.on_scale(move |asked| change(&link, &dispatch, &pooled, asked));
     }
 }
 
-fn change(link: &MessageSocket, dispatch: &Dispatch, pooled: &Pooled, asked: Staff) {
+fn change(link: &MessageSocket, dispatch: &Dispatch, pooled: &Pooled, asked: Scale) {
     if let Some(threads) = asked.threads {
         dispatch.set_threads(threads);
     }
@@ -34,6 +34,6 @@ fn change(link: &MessageSocket, dispatch: &Dispatch, pooled: &Pooled, asked: Sta
     if asked.workers.is_some() || asked.fresh {
         let workers = asked.workers.unwrap_or(0).into();
         let fresh = asked.fresh;
-        say(link, ToSupervisor::Staff { workers, fresh });
+        say(link, ToSupervisor::Scale { workers, fresh });
     }
 }
