@@ -35,6 +35,7 @@ mod scratch;
 mod secret;
 mod server;
 mod settings;
+mod shared;
 mod spool;
 mod steps;
 mod stream;

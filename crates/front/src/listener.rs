@@ -18,7 +18,7 @@ use crate::conn::{Arrival, Conn};
 use crate::forwarded::{Client, is_named_trusted, is_trusted};
 use crate::owner::Ends;
 use crate::proxy_header::{self, Peer};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::tls::{Tls, TlsStream};
 

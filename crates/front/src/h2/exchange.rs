@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::conn::{Arrival, Conn};
 use crate::facts::Line;
 use crate::pipe::{self, Pipe};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stream::Stream;
 
 /// Starts an exchange, which runs to its end.

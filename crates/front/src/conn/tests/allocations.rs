@@ -16,8 +16,8 @@ use crate::access::AccessLog;
 use crate::app::App;
 use crate::conn::Conn;
 use crate::insight::{Insight, Profiler};
-use crate::server::Shared;
 use crate::settings::Settings;
+use crate::shared::Shared;
 use crate::stream::Stream;
 
 #[global_allocator]
