@@ -111,6 +111,9 @@ CONNECTION: list[tuple[str, bytes, set[int]]] = [
     ("6.10 continuation on another stream", get(flags=0) + frame(CONTINUATION, 4, 3), {PROTOCOL}),
     ("6.10 continuation after data", post() + frame(DATA, 0, 1, b"x") + frame(CONTINUATION, 4, 1), {PROTOCOL}),
     ("hpack 2.3.3 an index beyond the tables", get(fields=b"\xff\x80\x7f"), {COMPRESSION}),
+    ("hpack 2.3.3 an index of an empty table", get(fields=block(*ASKED) + b"\xc6"), {COMPRESSION}),
+    ("hpack 2.3.3 a name in an empty table", get(fields=block(*ASKED) + b"\x0f\x37\1a"), {COMPRESSION}),
+    ("hpack 4.3 an index of an emptied table", get(fields=block(*ASKED) + b"\x40\1a\1b") + get(3, fields=b"\x20" + block(*ASKED) + b"\xbe"), {COMPRESSION}),
     ("hpack 5.2 a string longer than the block", get(fields=b"\x00\x7f\x00a"), {COMPRESSION}),
     ("hpack 5.2 padding of more than seven bits", get(fields=block(*ASKED) + b"\0\1a\x82\x1f\xff"), {COMPRESSION, PROTOCOL}),
     ("hpack 5.2 padding of zeros", get(fields=block(*ASKED) + b"\0\1a\x81\x18"), {COMPRESSION, PROTOCOL}),
@@ -181,6 +184,7 @@ ALLOWED: list[tuple[str, bytes]] = [
     ("8.2.2 te of trailers", get(3, block(*ASKED, (b"te", b"trailers")))),
     ("8.1 trailers", post(3) + frame(DATA, 0, 3, b"ab") + frame(HEADERS, 5, 3, block((b"x-sum", b"1")))),
     ("hpack 4.2 a new size at the beginning", get(3, b"\x3f\x01" + block(*ASKED))),
+    ("hpack 2.3.3 an index of what was put in", get(3, block(*ASKED) + b"\x40\1a\1b") + get(5, block(*ASKED) + b"\xbe")),
 ]  # fmt: skip
 
 

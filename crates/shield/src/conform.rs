@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::hpack::Walk;
+use crate::hpack::{Table, Walk};
 
 /// A rule that was broken, by its error code (section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Rules {
     setting: [u8; 6],
     /// The header block that has begun and not ended.
     block: Option<Walk>,
+    /// What the header blocks that have ended left of the table.
+    table: Table,
 }
 
 impl Rules {
@@ -128,7 +130,7 @@ impl Rules {
                     return Err(Breach::StreamClosed);
                 }
                 self.highest = self.highest.max(frame.stream);
-                self.block = Some(Walk::new(!is_new));
+                self.block = Some(Walk::new(!is_new, self.table));
             }
             DATA if frame.stream <= self.highest && self.ended.contains(&frame.stream) => {
                 return Err(Breach::StreamClosed);
@@ -168,7 +170,7 @@ impl Rules {
         let ends_block = matches!(self.frame.kind, HEADERS | CONTINUATION)
             && self.frame.flags & END_HEADERS != 0;
         if ends_block && let Some(block) = self.block.take() {
-            return block.end();
+            self.table = block.end()?;
         }
         Ok(())
     }

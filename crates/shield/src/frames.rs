@@ -252,8 +252,8 @@ mod tests {
         let len = (payload as u32).to_be_bytes();
         let stream = u8::from(kind != GOAWAY);
         let mut bytes = vec![len[1], len[2], len[3], kind, flags, 0, 0, 0, stream];
-        // In a header block, an entry of the dynamic table.
-        bytes.resize(9 + payload, 0xc0);
+        // In a header block, an entry of the static table.
+        bytes.resize(9 + payload, 0x90);
         bytes
     }
 

@@ -1,22 +1,52 @@
 //! Owns a walk over a header block (RFC 7541, section 6) that tells whether it is one, without
-//! decoding it: no table, no strings.
+//! decoding it: no strings, and of the table only how many entries it can have.
 //! Leaves what the fields say to the library that decodes them. Sans-IO.
 
 use crate::conform::Breach;
 
-/// Entries of the static table, and how many the dynamic one of 4096 bytes can hold at most, for
-/// an entry counts 32 bytes more than it has (sections 2.3.1 and 4.1).
-const LARGEST_INDEX: u32 = 61 + 4096 / 32;
+/// Entries of the static table (section 2.3.1).
+const STATIC_ENTRIES: u32 = 61;
 /// What the dynamic table may be resized to: we never announce another size.
 const LARGEST_TABLE: u32 = 4096;
+/// What an entry counts at least, for it counts 32 bytes more than it has (section 4.1).
+const SMALLEST_ENTRY: u32 = 32;
 /// Entries of the static table whose name begins with a colon (appendix A).
 const PSEUDO: std::ops::RangeInclusive<u32> = 1..=14;
 /// The colon, coded: the first seven bits of a name (appendix B).
 const CODED_COLON: u8 = 0x5c;
 
+/// How many entries the dynamic table can have at most. What was put in is counted, and what a
+/// smaller table cannot hold; how long the entries are, and so which were dropped, is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    entries: u32,
+    room: u32,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            entries: 0,
+            room: LARGEST_TABLE / SMALLEST_ENTRY,
+        }
+    }
+}
+
+impl Table {
+    fn insert(&mut self) {
+        self.entries = self.room.min(self.entries + 1);
+    }
+
+    fn resize(&mut self, bytes: u32) {
+        self.room = bytes / SMALLEST_ENTRY;
+        self.entries = self.entries.min(self.room);
+    }
+}
+
 /// How far a block has been walked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
+    table: Table,
     is_trailers: bool,
     /// A field has begun: the table's size may not change any more.
     has_fields: bool,
@@ -50,8 +80,11 @@ enum Part {
 enum Number {
     /// Of a whole field in the tables.
     Field,
-    /// Of a name in the tables; 0 when the name follows.
-    Name,
+    /// Of a name in the tables, of a field that is put into the dynamic one or not; 0 when the name
+    /// follows.
+    Name {
+        is_kept: bool,
+    },
     TableSize,
     Length {
         part: Part,
@@ -60,9 +93,10 @@ enum Number {
 }
 
 impl Walk {
-    /// At the start of a block.
-    pub fn new(is_trailers: bool) -> Self {
+    /// At the start of a block; `table` is what the blocks before left.
+    pub fn new(is_trailers: bool, table: Table) -> Self {
         Self {
+            table,
             is_trailers,
             has_fields: false,
             expects: Expects::Field,
@@ -121,10 +155,10 @@ impl Walk {
         Ok(())
     }
 
-    /// The block is over.
-    pub fn end(self) -> Result<(), Breach> {
+    /// The block is over; the table for the next.
+    pub fn end(self) -> Result<Table, Breach> {
         if self.expects == Expects::Field {
-            Ok(())
+            Ok(self.table)
         } else {
             Err(Breach::Compression)
         }
@@ -140,14 +174,14 @@ impl Walk {
         self.has_fields |= !changes_size;
         match byte {
             0x80.. => self.number(Number::Field, byte, 7),
-            0x40.. => self.number(Number::Name, byte, 6),
+            0x40.. => self.number(Number::Name { is_kept: true }, byte, 6),
             0x20.. => self.number(Number::TableSize, byte, 5),
-            _ => self.number(Number::Name, byte, 4),
+            _ => self.number(Number::Name { is_kept: false }, byte, 4),
         }
     }
 
     /// The first byte of a number, in its lowest bits (section 5.1).
-    fn number(&self, of: Number, byte: u8, bits: u32) -> Result<Expects, Breach> {
+    fn number(&mut self, of: Number, byte: u8, bits: u32) -> Result<Expects, Breach> {
         let full = (1_u32 << bits) - 1;
         let value = u32::from(byte) & full;
         if value < full {
@@ -158,18 +192,26 @@ impl Walk {
     }
 
     /// What follows a number.
-    fn read(&self, of: Number, value: u32) -> Result<Expects, Breach> {
-        let is_index = matches!(of, Number::Field | Number::Name);
+    fn read(&mut self, of: Number, value: u32) -> Result<Expects, Breach> {
+        let is_index = matches!(of, Number::Field | Number::Name { .. });
         if is_index && self.is_trailers && PSEUDO.contains(&value) {
             return Err(Breach::Protocol);
         }
+        // Section 2.3.3.
+        if is_index && value > STATIC_ENTRIES + self.table.entries {
+            return Err(Breach::Compression);
+        }
+        match of {
+            Number::Name { is_kept: true } => self.table.insert(),
+            Number::TableSize => self.table.resize(value),
+            _ => {}
+        }
         match of {
             Number::Field if value == 0 => Err(Breach::Compression),
-            Number::Field | Number::Name if value > LARGEST_INDEX => Err(Breach::Compression),
             Number::TableSize if value > LARGEST_TABLE => Err(Breach::Compression),
             Number::Field | Number::TableSize => Ok(Expects::Field),
-            Number::Name if value == 0 => Ok(Expects::String(Part::Name)),
-            Number::Name => Ok(Expects::String(Part::Value)),
+            Number::Name { .. } if value == 0 => Ok(Expects::String(Part::Name)),
+            Number::Name { .. } => Ok(Expects::String(Part::Value)),
             Number::Length { part, .. } if value == 0 => Ok(after(part)),
             Number::Length { part, is_coded } => Ok(Expects::Bytes {
                 part,
@@ -194,39 +236,103 @@ mod tests {
     use super::*;
 
     fn walk(is_trailers: bool, bytes: &[u8]) -> Result<(), Breach> {
-        let mut whole = Walk::new(is_trailers);
-        let result = whole.feed(bytes).and_then(|()| whole.end());
-        let mut cut = Walk::new(is_trailers);
+        walk_after(&[], is_trailers, bytes)
+    }
+
+    /// A block on a connection that has had the other blocks.
+    fn walk_after(before: &[&[u8]], is_trailers: bool, bytes: &[u8]) -> Result<(), Breach> {
+        let mut table = Table::default();
+        for block in before {
+            let mut walk = Walk::new(false, table);
+            walk.feed(block).unwrap();
+            table = walk.end().unwrap();
+        }
+        let mut whole = Walk::new(is_trailers, table);
+        let result = whole.feed(bytes).and_then(|()| whole.end()).map(drop);
+        let mut cut = Walk::new(is_trailers, table);
         let pieces = bytes.chunks(1).try_for_each(|byte| cut.feed(byte));
-        assert_eq!(pieces.and_then(|()| cut.end()), result);
+        assert_eq!(pieces.and_then(|()| cut.end()).map(drop), result);
         result
     }
 
     #[test]
     fn the_examples_of_the_specification_are_blocks() {
         // RFC 7541, appendices C.2.1 to C.2.4, C.3.1 to C.3.3 and C.4.1 to C.4.3.
-        for text in [
-            "400a637573746f6d2d6b65790d637573746f6d2d686561646572",
-            "040c2f73616d706c652f70617468",
-            "100870617373776f726406736563726574",
-            "82",
-            "828684410f7777772e6578616d706c652e636f6d",
-            "828684be58086e6f2d6361636865",
-            "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
-            "828684418cf1e3c2e5f23a6ba0ab90f4ff",
-            "828684be5886a8eb10649cbf",
-            "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
+        for connection in [
+            &["400a637573746f6d2d6b65790d637573746f6d2d686561646572"][..],
+            &["040c2f73616d706c652f70617468"],
+            &["100870617373776f726406736563726574"],
+            &["82"],
+            &[
+                "828684410f7777772e6578616d706c652e636f6d",
+                "828684be58086e6f2d6361636865",
+                "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
+            ],
+            &[
+                "828684418cf1e3c2e5f23a6ba0ab90f4ff",
+                "828684be5886a8eb10649cbf",
+                "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
+            ],
         ] {
-            let bytes: Vec<u8> = (0..text.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-                .collect();
-            assert_eq!(walk(false, &bytes), Ok(()), "{text}");
-            for end in 1..bytes.len() {
-                // Cut anywhere, it is a block of fewer fields or none; never a panic.
-                let _ = walk(false, &bytes[..end]);
+            let mut before: Vec<Vec<u8>> = Vec::new();
+            for text in connection {
+                let bytes: Vec<u8> = (0..text.len())
+                    .step_by(2)
+                    .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+                    .collect();
+                let blocks: Vec<&[u8]> = before.iter().map(Vec::as_slice).collect();
+                assert_eq!(walk_after(&blocks, false, &bytes), Ok(()), "{text}");
+                for end in 1..bytes.len() {
+                    // Cut anywhere, it is a block of fewer fields or none; never a panic.
+                    let _ = walk_after(&blocks, false, &bytes[..end]);
+                }
+                before.push(bytes);
             }
         }
+    }
+
+    #[test]
+    fn an_index_is_of_an_entry_that_can_be_there() {
+        // Put into the table, named by the static one and by itself.
+        let (named, new) = (&[0x44, 1, b'/'][..], &[0x40, 1, b'a', 1, b'b'][..]);
+        let first = [0xbe];
+        for (before, block, is_there) in [
+            (&[][..], &first[..], false),
+            (&[named], &first, true),
+            (&[named], &[0xbf], false),
+            (&[named, new], &[0xbf], true),
+            (&[], &[&[0x44, 1, b'/'][..], &first].concat(), true),
+            // A name, of a field that is kept or not, may not be that of the field itself.
+            (&[], &[0x7e, 1, b'/'], false),
+            (&[named], &[0x7e, 1, b'/'], true),
+            (&[named], &[0x0f, 0x2f, 1, b'/'], true),
+            (&[named], &[0x0f, 0x30, 1, b'/'], false),
+            // Not kept: without indexing, and never indexed.
+            (
+                &[&[0x00, 1, b'a', 1, b'b'], &[0x10, 1, b'a', 1, b'b']],
+                &first,
+                false,
+            ),
+            // The table was emptied, and is what it was again.
+            (&[named, &[0x20]], &first, false),
+            (&[named, &[0x20, 0x3f, 0xe1, 0x1f]], &first, false),
+            (&[named, &[0x20, 0x3f, 0xe1, 0x1f], new], &first, true),
+        ] {
+            let expected = if is_there {
+                Ok(())
+            } else {
+                Err(Breach::Compression)
+            };
+            let result = walk_after(before, false, block);
+            assert_eq!(result, expected, "{block:x?} after {before:x?}");
+        }
+        // No more of them than the smallest entries that 4096 bytes have room for.
+        let many = vec![&[0x40, 0, 0][..]; 200];
+        assert_eq!(walk_after(&many, false, &[0xff, 0x3e]), Ok(()));
+        assert_eq!(
+            walk_after(&many, false, &[0xff, 0x3f]),
+            Err(Breach::Compression)
+        );
     }
 
     #[test]
