@@ -253,8 +253,13 @@ def test_each_limit_at_its_most_lets_through_what_it_says(tmp_path: Path) -> Non
         client.send(head("POST", "/echo", long, f"Content-Length: {len(body)}")).send(body)
         assert client.response().body == body
         # All of it together is more than one message holds: an answer, and the server goes on.
-        client.send(head("GET", line, *many[:-100], f"Y: {'v' * (64 << 10)}"))
+        long = f"Y: {'v' * (64 << 10)}"
+        client.send(head("GET", line, *many[:-100], long))
         assert client.response().status == 431
+        # Nor is a body waited for that nobody will be given.
+        client.send(head("POST", line, *many[:-100], long, "Content-Length: 5"))
+        refused = client.response()
+        assert (refused.status, refused.closes) == (431, True)
     with Server(tmp_path / "again", "web") as server, server.client() as client:
         for length in (255, 256, 8000):
             client.send(head("GET", "/environ", f"{'a' * length}: here"))

@@ -165,6 +165,12 @@ impl<'a> Writer<'a> {
         self.repeated |= repeated;
     }
 
+    /// Whether what is written is more than one record holds: no worker can be given it, whatever body
+    /// follows.
+    pub fn is_too_long(&self) -> bool {
+        self.out.len() > MOST_RECORD
+    }
+
     /// Room for a body that is part of the message, after the last field;
     /// [`Writer::body_is_written`] ends the message.
     pub fn body_room(&mut self) -> BodyRoom<'_> {

@@ -3,6 +3,7 @@
 //! Leaves parsing to `canter-http`, trust in peers to `forwarded`.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use canter_base::options::ForwardedHeader;
@@ -202,17 +203,18 @@ pub(crate) fn begin<'m>(
     if !head.has(KnownName::Host) && !head.host_span.is_empty() {
         writer.field(b"host", head.host_span.of(buf), false);
     }
+    let mut names = Names::of(&head.fields);
     for (at, field) in head.fields.iter().enumerate() {
         let name = field.name.of(buf);
         if !passes(field, name, origin) {
             continue;
         }
-        let repeated = is_repeated(&head.fields, at, buf);
+        let repeated = names.are_there(at, buf);
         if let Some(words) = origin.trusted
-            && let Some(ours) = forwarded::ours(head, buf, field.known, words)
+            && forwarded::is_list(field.known)
         {
             // All lines of it in one.
-            if !repeated {
+            if !repeated && let Some(ours) = forwarded::ours(head, buf, field.known, words) {
                 writer.field(name, &ours, false);
             }
             continue;
@@ -223,10 +225,11 @@ pub(crate) fn begin<'m>(
         }
         let value = match field.known {
             // The proxy may have left it to the client.
+            KnownName::XRealIp if repeated => continue,
             KnownName::XRealIp => origin.client.address.as_bytes(),
             _ => field.value.of(buf),
         };
-        writer.field(name, value, repeated && field.known != KnownName::XRealIp);
+        writer.field(name, value, repeated);
     }
     for (name, value) in origin.conditions {
         writer.field(name, value, false);
@@ -350,18 +353,37 @@ fn starts_with(name: &[u8], start: &[u8]) -> bool {
         .is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
-fn is_repeated(fields: &[Field], at: usize, buf: &[u8]) -> bool {
-    let Some((field, before)) = fields.get(at).zip(fields.get(..at)) else {
-        return false;
-    };
-    before.iter().any(|earlier| {
-        earlier.known == field.known
-            && (field.known != KnownName::Other
-                || earlier
-                    .name
-                    .of(buf)
-                    .eq_ignore_ascii_case(field.name.of(buf)))
-    })
+/// The names of a head's fields, one after the other, to know whether one was there before.
+struct Names<'a> {
+    fields: &'a [Field],
+    /// Where they are too many for each to be compared with all before it.
+    came: Option<HashSet<Vec<u8>>>,
+}
+
+/// Fields up to which comparing them is less work than remembering them.
+const FEW: usize = 128;
+
+impl<'a> Names<'a> {
+    fn of(fields: &'a [Field]) -> Self {
+        let came = (fields.len() > FEW).then(HashSet::new);
+        Self { fields, came }
+    }
+
+    /// Whether the name of this field was there before; to be asked of each that passes, in order.
+    fn are_there(&mut self, at: usize, buf: &[u8]) -> bool {
+        let Some((field, before)) = self.fields.get(at).zip(self.fields.get(..at)) else {
+            return false;
+        };
+        let name = field.name.of(buf);
+        if let Some(came) = &mut self.came {
+            return !came.insert(name.to_ascii_lowercase());
+        }
+        before.iter().any(|earlier| {
+            earlier.known == field.known
+                && (field.known != KnownName::Other
+                    || earlier.name.of(buf).eq_ignore_ascii_case(name))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -388,5 +410,37 @@ mod tests {
     #[test]
     fn two_new_ids_differ() {
         assert_ne!(RequestId::of(None), RequestId::of(None));
+    }
+
+    /// A head of so many fields, each of which has a name of its own but for the last, which has that of
+    /// the first in other letters.
+    fn head_of(fields: usize) -> (Vec<u8>, Head) {
+        let mut text = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+        for number in 2..fields {
+            text.extend_from_slice(format!("x{number}:\r\n").as_bytes());
+        }
+        text.extend_from_slice(b"X2:\r\n\r\n");
+        let limits = canter_http::Limits {
+            fields,
+            header_bytes: text.len(),
+            ..canter_http::Limits::default()
+        };
+        let mut head = Head::new();
+        let decoded = canter_http::HeadDecoder::new().decode(&limits, &text, &mut head);
+        assert_eq!(decoded, Ok(canter_http::Progress::Complete));
+        (text, head)
+    }
+
+    #[test]
+    fn of_many_fields_no_name_is_compared_with_all_before_it() {
+        for (fields, is_remembered) in [(FEW, false), (FEW + 1, true), (10_000, true)] {
+            let (text, head) = head_of(fields);
+            let mut names = Names::of(&head.fields);
+            assert_eq!(names.came.is_some(), is_remembered);
+            let again: Vec<_> = (0..fields)
+                .filter(|at| names.are_there(*at, &text))
+                .collect();
+            assert_eq!(again, [fields - 1]);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! About 1 µs per request: one copy of a template, then only what differs. Strings are made from
 //! bytes as ISO-8859-1, as PEP 3333 ("Unicode Issues") wants them.
 
+use std::collections::HashMap;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 use canter_channel::Malformed;
@@ -140,27 +141,21 @@ impl Environs {
         request: &Request<'r>,
     ) -> PyResult<&'r [u8]> {
         let py = environ.py();
+        // Gathered first: a string that grows by each line would be copied for each.
+        let mut lines = Lines::default();
         let body = request.fields::<Refused>(|field| {
-            let Some(key) = self.names.key(py, field.name) else {
-                return Ok(());
-            };
-            let value = text(py, field.value);
-            let before = if request.repeated {
-                environ.get_item(&key)?
-            } else {
-                None
-            };
-            match before {
-                None => environ.set_item(key, value)?,
-                Some(before) => {
-                    // RFC 9110 5.3, and RFC 6265 5.4 for cookies.
-                    let comma = if field.name == b"cookie" { "; " } else { "," };
-                    let joined = before.add(comma)?.add(value)?;
-                    environ.set_item(key, joined)?;
-                }
+            if request.repeated {
+                lines.add(field.name, field.value);
+            } else if let Some(key) = self.names.key(py, field.name) {
+                environ.set_item(key, text(py, field.value))?;
             }
             Ok(())
         });
+        for (name, value) in lines.all {
+            if let Some(key) = self.names.key(py, name) {
+                environ.set_item(key, text(py, &value))?;
+            }
+        }
         body.map_err(|refused| refused.0)
     }
 
@@ -184,6 +179,28 @@ impl Environs {
                 Ok((opened.clone(), Some(opened)))
             }
         }
+    }
+}
+
+/// Fields of which some have several lines: one line of each name.
+#[derive(Default)]
+struct Lines<'r> {
+    all: Vec<(&'r [u8], Vec<u8>)>,
+    places: HashMap<&'r [u8], usize>,
+}
+
+impl<'r> Lines<'r> {
+    fn add(&mut self, name: &'r [u8], value: &[u8]) {
+        let next = self.all.len();
+        let place = *self.places.entry(name).or_insert(next);
+        let Some((_, joined)) = self.all.get_mut(place) else {
+            self.all.push((name, value.to_vec()));
+            return;
+        };
+        // RFC 9110 5.3, and RFC 6265 5.4 for cookies.
+        let comma: &[u8] = if name == b"cookie" { b"; " } else { b"," };
+        joined.extend_from_slice(comma);
+        joined.extend_from_slice(value);
     }
 }
 

@@ -18,7 +18,7 @@ use canter_http::{
 use canter_shield::budget::Share;
 
 use super::encode::Form;
-use super::local::{APP_FAULT, HSTS, RETRY, hsts};
+use super::local::{APP_FAULT, HEAD_TOO_LONG, HSTS, RETRY, hsts};
 use super::receive::{Body, Refusal};
 use super::send::{Ending, Streamed};
 use super::watch::Watch;
@@ -71,6 +71,13 @@ impl<A: App> Conn<A> {
             Ok(writer) => writer,
             Err(reject) => return self.refuse_rejected(&facts, reject).await,
         };
+        if writer.is_too_long() {
+            // Nor is its body worth waiting for.
+            self.buffer.consume(self.head.length);
+            return self
+                .answer_locally(&facts, 431, &[], HEAD_TOO_LONG, unread)
+                .await;
+        }
         self.hold_head(&facts);
         if !hints.ahead.is_empty() {
             let sent = self.send_all(&hints.ahead, &[]).await;

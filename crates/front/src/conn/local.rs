@@ -22,6 +22,9 @@ use crate::table::Phase;
 /// Why there is a 500, for the log; the client is told nothing of the app's inside.
 pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be sent";
 
+/// A head that each limit let through, of which no message can be made.
+pub(super) const HEAD_TOO_LONG: &str = "line and fields are too long together";
+
 pub(super) const HSTS: &str = "Strict-Transport-Security";
 
 /// A request can be tried again in a moment.
@@ -62,7 +65,7 @@ impl<A: App> Conn<A> {
 
     pub(super) async fn fail(&mut self, facts: &Facts, failure: Failure) -> Result<After, Stop> {
         let (status, fields, text): (u16, &[LocalField], &str) = match failure {
-            Failure::TooLong => (431, &[], "line and fields are too long together"),
+            Failure::TooLong => (431, &[], HEAD_TOO_LONG),
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
             Failure::Unwanted => {
