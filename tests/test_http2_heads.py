@@ -5,6 +5,7 @@ Leaves everything else about HTTP/2 to ``test_http2``.
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -49,6 +50,64 @@ def test_h4_cookies_in_crumbs_are_one_field_and_of_others_there_are_a_hundred(se
         peer.connection.send_headers(stream, headers, end_stream=True)
         peer.flush()
         assert peer.reply(stream).status == status
+
+
+def posted(peer: Peer, length: int) -> int:
+    """A request with a header of about so many bytes, whose body is yet to come."""
+    stream = peer.connection.get_next_available_stream_id()
+    headers = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/hash")]
+    # Not twice the same: the table would make it short.
+    words = "".join(random.choices("abcdefgh", k=length))
+    headers += [(f"x-{at}", words[at : at + 5000]) for at in range(0, length, 5000)]
+    peer.replies[stream] = Reply()
+    peer.connection.send_headers(stream, headers)
+    peer.flush()
+    return stream
+
+
+def test_h4_headers_of_many_streams_have_a_bound_together(server: Server) -> None:
+    front = server.children()["front"][0]
+    before = private_memory(front)
+    peer = connect(server)
+    with peer.socket:
+        streams = [posted(peer, 14_000) for _ in range(90)]
+        # Whatever was refused has been by the time that a later question is answered.
+        peer.reply(peer.ask("/"))
+        refused = [stream for stream in streams if peer.replies[stream].reset is not None]
+        # Half a megabyte of them is taken, the rest may be sent again (RFC 9113, section 8.7).
+        assert {peer.replies[stream].reset for stream in refused} == {7}
+        taken = [stream for stream in streams if stream not in refused]
+        assert 20 < len(taken) < 40
+        assert private_memory(front) - before < 2_000_000
+        for stream in taken:
+            peer.connection.end_stream(stream)
+        peer.flush()
+        assert all(peer.reply(stream).status == 200 for stream in taken)
+        again = posted(peer, 14_000)
+        peer.connection.end_stream(again)
+        peer.flush()
+        assert peer.reply(again).status == 200
+
+
+@pytest.mark.parametrize(
+    ("flags", "length", "status"),
+    [
+        ((), 30_000, 200),
+        ((), 34_000, 431),
+        (("--limit-request-header", "96KiB"), 90_000, 200),
+        (("--limit-request-header", "8191"), 9_000, 431),
+    ],
+)
+def test_h4_a_header_may_be_as_long_as_over_http_1(
+    folder: Path, flags: tuple[str, ...], length: int, status: int
+) -> None:
+    with Server(folder / f"long-{length}", APP, "--http2", "plain", *flags) as server:
+        peer = connect(server)
+        with peer.socket:
+            stream = posted(peer, length)
+            peer.connection.end_stream(stream)
+            peer.flush()
+            assert peer.reply(stream).status == status
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use canter_http::Limits;
 use canter_shield::frames::Glitch;
 use canter_shield::score::Misdeed;
 use h2::server::{Builder, Connection, SendResponse};
@@ -30,15 +31,17 @@ use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::table::{Phase, Place};
 use io::Wire;
-use streams::{Active, Streams};
+use streams::{Active, HeadRoom, Streams};
 
 /// What a connection begins with (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Streams of one connection at once.
 const STREAMS: u32 = 100;
-/// Bytes of a header list; each field counts 32 more than it has (section 6.5.2).
-const HEADER_LIST: u32 = 16 * 1024;
+/// What a field of a header list counts beside its bytes (section 6.5.2), and how many fields have a name
+/// that begins with a colon (section 8.3.1).
+const FIELD: usize = 32;
+const PSEUDO_FIELDS: usize = 4;
 /// Bytes of bodies that may be under way to us, on all streams and so on a single one: a window is
 /// what an upload may send in the time of one way there and back.
 const WINDOW: u32 = 256 * 1024;
@@ -59,7 +62,7 @@ pub(crate) struct Multiplexed<A: App> {
     place: Place,
     streams: Rc<Streams>,
     /// Requests that may not begin yet.
-    waiting: VecDeque<Box<Accepted>>,
+    waiting: VecDeque<Waiting>,
     idle_since: Instant,
     /// A request has come on it.
     is_used: bool,
@@ -93,7 +96,7 @@ impl<A: App> Multiplexed<A> {
         let mut builder = Builder::new();
         builder
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(HEADER_LIST)
+            .max_header_list_size(header_list(&self.shared.settings.limits))
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
@@ -129,17 +132,9 @@ impl<A: App> Multiplexed<A> {
             })
             .await;
             match event {
-                Event::Accepted(Some(Ok(accepted))) => {
-                    if accepted.0.body().is_end_stream() {
-                        // In the order in which they came.
-                        self.waiting.push_back(accepted);
-                    } else {
-                        let active = self.streams.receive();
-                        self.begin(*accepted, active);
-                    }
-                }
-                Event::Begin(accepted) => {
-                    let active = self.streams.begin();
+                Event::Accepted(Some(Ok(accepted))) => self.admit(accepted),
+                Event::Begin((accepted, head)) => {
+                    let active = self.streams.begin(head);
                     self.begin(*accepted, active);
                 }
                 Event::Accepted(_) => break false,
@@ -173,6 +168,21 @@ impl<A: App> Multiplexed<A> {
             // The crate has said its last word, and why, if a rule was broken.
             self.place.row.enter(Phase::Linger, None);
             watch.linger().await;
+        }
+    }
+
+    /// A request has come: it waits for its turn, or its body is received before that.
+    fn admit(&mut self, mut accepted: Box<Accepted>) {
+        let Some(head) = self.streams.admit(head::bytes(&accepted.0)) else {
+            // Nothing was done for it, so its client may send it again (section 8.7).
+            return accepted.1.send_reset(h2::Reason::REFUSED_STREAM);
+        };
+        if accepted.0.body().is_end_stream() {
+            // In the order in which they came.
+            self.waiting.push_back((accepted, head));
+        } else {
+            let active = self.streams.receive(head);
+            self.begin(*accepted, active);
         }
     }
 
@@ -260,10 +270,21 @@ impl<A: App> Multiplexed<A> {
 /// A request as the crate hands it over.
 type Accepted = (http::Request<h2::RecvStream>, SendResponse<Bytes>);
 
+/// One that waits, and the room for its head.
+type Waiting = (Box<Accepted>, HeadRoom);
+
 enum Event {
     Accepted(Option<Result<Box<Accepted>, h2::Error>>),
-    Begin(Box<Accepted>),
+    Begin(Waiting),
     Look,
+}
+
+/// Bytes of a header list into which all fits that these limits let through over HTTP/1.1, and which then
+/// says what is too much of it.
+fn header_list(limits: &Limits) -> u32 {
+    let fields = limits.fields.saturating_add(PSEUDO_FIELDS);
+    let list = limits.request_line + limits.header_bytes + fields.saturating_mul(FIELD);
+    u32::try_from(list).unwrap_or(u32::MAX)
 }
 
 /// Polls both until the first is done; the second may end before.

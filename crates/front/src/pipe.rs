@@ -126,8 +126,15 @@ pub(crate) struct Pipe {
 }
 
 /// Two ends: the client's side and the `Conn`'s.
+#[cfg(test)]
 pub(crate) fn pair() -> (Pipe, Pipe) {
+    pair_behind(Vec::new())
+}
+
+/// The same, where the client's side has written this already, however long it is.
+pub(crate) fn pair_behind(written: Vec<u8>) -> (Pipe, Pipe) {
     let (first, second) = (Queue::new(FIRST_ROOM), Queue::new(ROOM));
+    second.borrow_mut().bytes = written.into();
     let near = Pipe {
         incoming: Rc::clone(&first),
         outgoing: Rc::clone(&second),

@@ -48,11 +48,7 @@ pub(super) fn start<A: App>(
     };
     let chunked = has_body && !parts.headers.contains_key(header::CONTENT_LENGTH);
     let is_head = parts.method == Method::HEAD;
-    let (near, far) = pipe::pair();
-    if near.try_write(&head).ok() != Some(head.len()) {
-        // The codec's limits are far below what a pipe holds.
-        return send.send_reset(h2::Reason::ENHANCE_YOUR_CALM);
-    }
+    let (near, far) = pipe::pair_behind(head);
     let conn = Conn::new(Stream::Pipe(far), arrival, shared, &[]);
     let conn = tokio::task::spawn_local(conn.serve());
     tokio::task::spawn_local(async move {

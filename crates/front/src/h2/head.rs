@@ -5,7 +5,7 @@
 use canter_http::authority::is_same_origin;
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
 /// Why a request cannot be written so.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +14,19 @@ pub(super) enum Unfit {
     Malformed(&'static str),
     /// It is answered with this.
     Status(StatusCode),
+}
+
+/// Bytes of memory that the crate's map takes for each field beside its name and value: it grows by
+/// doubling.
+const ENTRY: usize = 2 * (size_of::<HeaderName>() + size_of::<HeaderValue>());
+
+/// Bytes of memory that a head takes until it is written.
+pub(super) fn bytes<B>(request: &Request<B>) -> usize {
+    let target = request.uri().path_and_query();
+    let target = target.map_or(0, |target| target.as_str().len());
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ENTRY);
+    target + fields.sum::<usize>()
 }
 
 /// The head. A body of unknown length is announced as chunked.

@@ -3,7 +3,8 @@
 //!
 //! A client may ask for a hundred responses in one packet and open no window for any. So a new
 //! connection begins with fewer; each response that the client takes, in whole or in part, lets
-//! one more begin. Requests beyond wait where they cost a few hundred bytes, and run no app.
+//! one more begin. Requests beyond wait where they cost no more than their heads, and run no app; the
+//! heads of all of them have a bound, too.
 //!
 //! A request with a body is received before its turn comes: left where they are, a few bodies would
 //! fill the connection's window, and those that are under way would never end.
@@ -18,6 +19,9 @@ const FIRST: usize = 24;
 /// Bytes of whole responses that one connection has in memory while its client does not take them.
 const MOST_HELD: usize = 512 << 10;
 
+/// Bytes of the heads of one connection's requests that are under way.
+const MOST_HEADS: usize = 512 << 10;
+
 /// What is known of a connection's streams.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -27,6 +31,8 @@ pub(super) struct Streams {
     untaken: Cell<usize>,
     /// Bytes of responses that wait for the client in memory.
     held: Cell<usize>,
+    /// Bytes of the heads of all that came and are not at their end.
+    heads: Cell<usize>,
     /// Responses that the client has taken something of, ever.
     taken: Cell<usize>,
     /// Who waits for a turn: the connection, and requests whose body has come.
@@ -57,22 +63,51 @@ impl Streams {
         false
     }
 
+    /// Room for a head of so many bytes; None where those of the others leave none.
+    pub fn admit(self: &Rc<Self>, bytes: usize) -> Option<HeadRoom> {
+        let before = self.heads.get();
+        let after = before.saturating_add(bytes);
+        // However long one may be, there is room for it alone.
+        if before > 0 && after > MOST_HEADS {
+            return None;
+        }
+        self.heads.set(after);
+        Some(HeadRoom {
+            streams: Rc::clone(self),
+            bytes,
+        })
+    }
+
     /// One more begins, and it is its turn.
-    pub fn begin(self: &Rc<Self>) -> Rc<Active> {
-        let active = self.receive();
+    pub fn begin(self: &Rc<Self>, head: HeadRoom) -> Rc<Active> {
+        let active = self.receive(head);
         active.enter(Stage::Begun);
         active
     }
 
     /// One more is received, and waits for its turn once it is whole.
-    pub fn receive(self: &Rc<Self>) -> Rc<Active> {
+    pub fn receive(self: &Rc<Self>, head: HeadRoom) -> Rc<Active> {
         self.active.set(self.active.get() + 1);
         self.received.set(self.received.get() + 1);
         Rc::new(Active {
             streams: Rc::clone(self),
             stage: Cell::new(Stage::Received),
             held: Cell::new(0),
+            _head: head,
         })
+    }
+}
+
+/// Room for the head of a request, until it is dropped.
+pub(super) struct HeadRoom {
+    streams: Rc<Streams>,
+    bytes: usize,
+}
+
+impl Drop for HeadRoom {
+    fn drop(&mut self) {
+        let left = self.streams.heads.get().saturating_sub(self.bytes);
+        self.streams.heads.set(left);
     }
 }
 
@@ -92,6 +127,7 @@ pub(crate) struct Active {
     streams: Rc<Streams>,
     stage: Cell<Stage>,
     held: Cell<usize>,
+    _head: HeadRoom,
 }
 
 impl Active {
@@ -170,16 +206,41 @@ mod tests {
         streams.may_begin(&Context::from_waker(Waker::noop()))
     }
 
+    fn begin(streams: &Rc<Streams>) -> Rc<Active> {
+        streams.begin(streams.admit(100).unwrap())
+    }
+
+    fn receive(streams: &Rc<Streams>) -> Rc<Active> {
+        streams.receive(streams.admit(100).unwrap())
+    }
+
+    #[test]
+    fn h4_heads_of_a_connection_have_a_bound_together_and_one_alone_has_room() {
+        let streams = Rc::new(Streams::default());
+        let long = streams.admit(MOST_HEADS * 2).unwrap();
+        assert!(streams.admit(1).is_none());
+        drop(long);
+        let [waits, works] = [10, MOST_HEADS - 20].map(|bytes| streams.admit(bytes).unwrap());
+        let works = streams.begin(works);
+        assert!(streams.admit(11).is_none());
+        drop(streams.admit(10).unwrap());
+        // It counts until the end of its stream, not only until its turn.
+        works.take();
+        assert!(streams.admit(11).is_none());
+        drop((waits, works));
+        assert_eq!(streams.heads.get(), 0);
+    }
+
     #[test]
     fn h5_who_takes_nothing_has_few_at_work_and_who_takes_has_more() {
         let streams = Rc::new(Streams::default());
-        let mut held: Vec<_> = (0..FIRST).map(|_| streams.begin()).collect();
+        let mut held: Vec<_> = (0..FIRST).map(|_| begin(&streams)).collect();
         assert!(!may_begin(&streams) && streams.active() == FIRST);
         // A stream that goes on for long, server-sent events say, is in nobody's way.
         held[0].take();
         held[0].take();
         assert!(may_begin(&streams));
-        held.extend([streams.begin(), streams.begin()]);
+        held.extend([begin(&streams), begin(&streams)]);
         assert!(!may_begin(&streams));
         drop(held);
         assert!(may_begin(&streams) && streams.active() == 0 && streams.untaken.get() == 0);
@@ -188,7 +249,7 @@ mod tests {
     #[test]
     fn h5_responses_that_wait_hold_so_much_memory_of_a_connection_and_no_more() {
         let streams = Rc::new(Streams::default());
-        let [first, second] = [streams.begin(), streams.begin()];
+        let [first, second] = [begin(&streams), begin(&streams)];
         assert!(first.hold(MOST_HELD - 10) && !second.hold(11) && second.hold(10));
         drop(first);
         assert!(second.hold(MOST_HELD - 10));
@@ -200,8 +261,8 @@ mod tests {
     fn h5_a_body_is_received_before_its_turn_and_waits_for_that() {
         let now = Context::from_waker(Waker::noop());
         let streams = Rc::new(Streams::default());
-        let held: Vec<_> = (0..FIRST).map(|_| streams.begin()).collect();
-        let [upload, gone] = [streams.receive(), streams.receive()];
+        let held: Vec<_> = (0..FIRST).map(|_| begin(&streams)).collect();
+        let [upload, gone] = [receive(&streams), receive(&streams)];
         assert_eq!(streams.active(), FIRST + 2);
         assert!(upload.poll_turn(&now).is_pending() && gone.poll_turn(&now).is_pending());
         gone.leave();
@@ -210,7 +271,7 @@ mod tests {
         assert_eq!(upload.poll_turn(&now), Poll::Ready(true));
         // The one taken lets one more begin beside the one that took its place.
         assert!(may_begin(&streams));
-        let _next = streams.begin();
+        let _next = begin(&streams);
         assert!(!may_begin(&streams));
         drop((held, upload, gone));
         assert_eq!(streams.untaken.get(), 1);
