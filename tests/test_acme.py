@@ -199,6 +199,28 @@ def test_h10_a_refusal_keeps_the_old_one_and_says_when_it_is_tried_again(
         until(lambda: f"{NAME}.failures" not in files(kept), SLOW)
 
 
+def test_h10_an_authority_that_names_a_time_is_not_asked_before(folder: Path, acme: Acme) -> None:
+    kept = folder / "named"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    # Whatever there is, another one is suggested.
+    acme.window = lambda _: (now - 2 * DAY, now - DAY)
+    with Site(folder / "served", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]), SLOW)
+    acme.refusal = Problem(429, "rateLimited", "not before tomorrow", again="86400")
+    asked = len(acme.asked)
+    with Site(folder / "told", acme, kept) as site:
+        site.wait_log("no new certificate", seconds=SLOW)
+        assert re.search(r"next_try_s=86(400|399)\b", site.log), site.log
+    assert acme.asked[asked:].count("POST /order") == 1
+    # Nor after a restart (RFC 8555, section 6.6).
+    asked = len(acme.asked)
+    with Site(folder / "told-again", acme, kept) as site:
+        site.wait_log("the authority is not asked yet")
+        assert re.search(r"next_try_s=86[34]\d\d\b", site.log), site.log
+        assert site.certificate()
+    assert len(acme.asked) == asked
+
+
 def test_h10_a_name_that_is_not_ours_gets_nothing_and_tls_goes_on(folder: Path, acme: Acme) -> None:
     acme.is_lost = True
     with Site(folder / "not-ours", acme, folder / "nothing") as site:

@@ -53,9 +53,11 @@ def thumbprint(jwk: dict[str, str]) -> str:
 class Problem(Exception):
     """A refusal, as RFC 7807 words it."""
 
-    def __init__(self, status: int, kind: str, detail: str) -> None:
+    def __init__(self, status: int, kind: str, detail: str, *, again: str = "") -> None:
         super().__init__(detail)
         self.status = status
+        #: A value of ``Retry-After``.
+        self.again = again
         self.body = {
             "type": f"urn:ietf:params:acme:error:{kind}",
             "detail": detail,
@@ -125,6 +127,8 @@ class Acme:
             except Problem as problem:
                 status, answer = problem.status, problem.body
                 headers["Content-Type"] = "application/problem+json"
+                if problem.again:
+                    headers["Retry-After"] = problem.again
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             request.send_response(status)
             nonce = secrets.token_urlsafe(12)

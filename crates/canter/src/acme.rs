@@ -1,7 +1,9 @@
 //! Owns certificates from an authority (ACME, RFC 8555): which are due, getting them one after the
 //! other, and what happens when that fails. What is in use stays in use until there is a new one.
-//! Leaves one order to `order`, when a certificate is due to `due`, and files to `store`.
+//! Leaves one order to `order`, when a certificate is due to `due`, files to `store`, and the way to the
+//! authority to `client`.
 
+mod client;
 mod due;
 mod order;
 mod store;
@@ -13,8 +15,9 @@ use canter_base::{Fault, info, warn};
 use canter_front::{Challenges, KeyPair};
 use instant_acme::{Account, Error};
 
+use client::{Client, Wish};
 use due::{Certificate, Due};
-use store::Store;
+use store::{Failures, Store};
 
 /// Let's Encrypt.
 const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -35,6 +38,7 @@ pub struct Plan {
     email: Option<String>,
     directory: String,
     store: Store,
+    wish: Wish,
 }
 
 impl Plan {
@@ -59,6 +63,7 @@ impl Plan {
             email: config.tls_acme_email.clone(),
             directory,
             store,
+            wish: Wish::default(),
         }))
     }
 
@@ -95,20 +100,17 @@ impl Plan {
     /// A name, as the last run has left it. Whoever has just mended something and starts again does
     /// not wait; who starts again and again does.
     fn site(&self, name: &str) -> Site {
-        let (failures, last) = self
-            .store
-            .failures(name)
-            .unwrap_or((0, SystemTime::UNIX_EPOCH));
-        let wait = if failures < PATIENT {
+        let Failures { count, last, until } = self.store.failures(name).unwrap_or_default();
+        let wait = if count < PATIENT {
             Duration::ZERO
         } else {
-            back_off(failures).min(MOST_AT_START)
+            back_off(count).min(MOST_AT_START)
         };
-        let next = last.checked_add(wait).unwrap_or(last);
+        let next = last.checked_add(wait).unwrap_or(last).max(until);
         let left = next.duration_since(SystemTime::now()).unwrap_or_default();
         if !left.is_zero() {
             warn!(
-                "the authority is not asked yet: it has refused too often",
+                "the authority is not asked yet: it has refused too often, or named a time",
                 name = name,
                 next_try_s = left.as_secs()
             );
@@ -116,12 +118,14 @@ impl Plan {
         Site {
             name: name.to_owned(),
             next,
-            failures,
+            failures: count,
         }
     }
 
     /// Gets a new certificate when it is time; says when to look again.
     async fn look(&self, site: &mut Site, account: &mut Option<Account>, challenges: &Challenges) {
+        // Of an earlier refusal that came to nothing, as where a renewal is not suggested.
+        let _ = self.wish.take();
         let attempt = async {
             match self.try_look(site, account, challenges).await {
                 // It was wiped, as those for tests are, or the account was closed: another is made.
@@ -139,17 +143,18 @@ impl Plan {
             Ok(Ok(next)) => {
                 site.failures = 0;
                 site.next = next;
-                let _ = self.store.put_failures(&site.name, 0);
+                let _ = self.store.put_failures(&site.name, 0, None);
                 return;
             }
             Ok(Err(failure)) => failure,
             Err(_) => "the authority did not answer in time".to_owned(),
         };
         site.failures = site.failures.saturating_add(1);
-        let wait = back_off(site.failures);
-        site.next = SystemTime::now() + wait;
+        let (now, until) = (SystemTime::now(), self.wish.take());
+        site.next = (now + back_off(site.failures)).max(until.unwrap_or(now));
+        let wait = site.next.duration_since(now).unwrap_or_default();
         // A folder that cannot be written was named when the certificate could not be stored.
-        let _ = self.store.put_failures(&site.name, site.failures);
+        let _ = self.store.put_failures(&site.name, site.failures, until);
         warn!(
             "no new certificate: the one in use stays",
             name = site.name.as_str(),
@@ -189,8 +194,10 @@ impl Plan {
 
     /// The account at the authority: the one we had, or a new one.
     async fn account(&self) -> Result<Account, Error> {
+        let client = Client::new(self.wish.clone())?;
+        let builder = Account::builder_with_http(Box::new(client));
         if let Some(credentials) = self.store.account() {
-            return Account::builder()?.from_credentials(credentials).await;
+            return builder.from_credentials(credentials).await;
         }
         let contact = self.email.as_ref().map(|email| format!("mailto:{email}"));
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
@@ -199,7 +206,6 @@ impl Plan {
             terms_of_service_agreed: true,
             only_return_existing: false,
         };
-        let builder = Account::builder()?;
         let (account, credentials) = builder.create(&new, self.directory.clone(), None).await?;
         self.store
             .put_account(&credentials)

@@ -13,6 +13,9 @@ use instant_acme::{
 /// How long the authority may take to check a name, and then to sign.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What an authority says that was asked too often (RFC 8555, section 6.7).
+const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
+
 /// Gets a certificate for this name: chain and key in PEM form, one behind the other.
 ///
 /// # Errors
@@ -49,8 +52,13 @@ async fn begin(
         let new = NewOrder::new(identifiers).replaces(replaced);
         // An authority that does not know the old one, or has renewed it already, may refuse
         // (RFC 9773, section 5).
-        if let Ok(order) = account.new_order(&new).await {
-            return Ok(order);
+        match account.new_order(&new).await {
+            Ok(order) => return Ok(order),
+            // Whoever is asked too often is not asked once more.
+            Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(RATE_LIMITED) => {
+                return Err(Error::Api(problem));
+            }
+            Err(_) => {}
         }
     }
     account.new_order(&NewOrder::new(identifiers)).await

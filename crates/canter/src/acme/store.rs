@@ -6,13 +6,34 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use canter_base::{Exit, Fault};
 use instant_acme::AccountCredentials;
 
 #[derive(Clone)]
 pub(super) struct Store(PathBuf);
+
+/// What is remembered of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failures {
+    /// How often in a row.
+    pub count: u32,
+    /// When the last time was.
+    pub last: SystemTime,
+    /// When the authority wants to be asked again, if it said so.
+    pub until: SystemTime,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            last: SystemTime::UNIX_EPOCH,
+            until: SystemTime::UNIX_EPOCH,
+        }
+    }
+}
 
 impl Store {
     /// Each authority has a folder of its own: certificates of one for trials are not mistaken for
@@ -65,20 +86,35 @@ impl Store {
         remove(&self.account_file())
     }
 
-    /// How often in a row the authority has refused this name, and when the last time was.
-    pub fn failures(&self, name: &str) -> Option<(u32, SystemTime)> {
+    /// How often in a row the authority has refused this name.
+    pub fn failures(&self, name: &str) -> Option<Failures> {
         let path = self.failures_file(name);
-        let count = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-        Some((count, fs::metadata(&path).ok()?.modified().ok()?))
+        let text = fs::read_to_string(&path).ok()?;
+        let mut lines = text.lines();
+        let count = lines.next()?.trim().parse().ok()?;
+        let until = lines.next().and_then(|seconds| seconds.trim().parse().ok());
+        let since_1970 = Duration::from_secs(until.unwrap_or(0));
+        Some(Failures {
+            count,
+            last: fs::metadata(&path).ok()?.modified().ok()?,
+            until: SystemTime::UNIX_EPOCH.checked_add(since_1970)?,
+        })
     }
 
-    /// Remembers it over a restart; 0 forgets it.
-    pub fn put_failures(&self, name: &str, count: u32) -> io::Result<()> {
+    /// Remembers it over a restart, with the time that the authority has named; 0 forgets it.
+    pub fn put_failures(
+        &self,
+        name: &str,
+        count: u32,
+        until: Option<SystemTime>,
+    ) -> io::Result<()> {
         let path = self.failures_file(name);
-        if count > 0 {
-            return write(&path, format!("{count}\n").as_bytes());
+        if count == 0 {
+            return remove(&path);
         }
-        remove(&path)
+        let since_1970 = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let seconds = since_1970.unwrap_or_default().as_secs();
+        write(&path, format!("{count}\n{seconds}\n").as_bytes())
     }
 
     fn failures_file(&self, name: &str) -> PathBuf {
@@ -153,13 +189,15 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), first);
         store.put("example.org", "new").unwrap();
         assert_eq!(store.failures("example.org"), None);
-        store.put_failures("example.org", 3).unwrap();
-        assert_eq!(
-            store.failures("example.org").map(|(count, _)| count),
-            Some(3)
-        );
-        store.put_failures("example.org", 0).unwrap();
-        store.put_failures("example.org", 0).unwrap();
+        let named = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        for until in [None, Some(named)] {
+            store.put_failures("example.org", 3, until).unwrap();
+            let failures = store.failures("example.org").unwrap();
+            let expected = until.unwrap_or(SystemTime::UNIX_EPOCH);
+            assert_eq!((failures.count, failures.until), (3, expected));
+        }
+        store.put_failures("example.org", 0, None).unwrap();
+        store.put_failures("example.org", 0, None).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&store.0)), (0o600, 0o700));
