@@ -60,16 +60,31 @@ def gullible() -> Iterator[int]:
 def test_canter_holds(folder: Path) -> None:
     with Server(folder / "server", APP, "--http2", "plain") as server:
         process = server.process.pid
-        ran = selftest(server.url, "--only", "S8,P,H3", "--json", "--process", str(process), "--patience", "3s")
+        ran = selftest(server.url, "--only", "S8,P,H2,H3", "--json", "--process", str(process), "--patience", "3s")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     report = json.loads(ran.stdout)
     assert report["url"] == server.url + "/"
     verdicts = {attack["id"]: attack["verdict"] for attack in report["attacks"]}
-    assert verdicts == {"S8": "held", "P": "held", "H3": "held"}
+    assert verdicts == {"S8": "held", "P": "held", "H2": "held", "H3": "held"}
     for attack in report["attacks"]:
         assert attack["answered"] == attack["visitors"] == 20
         assert attack["used"] == attack["ended"] > 0
         assert attack["memory_kb"] < 20_000
+
+
+@pytest.mark.slow
+def test_canter_holds_against_those_that_take_their_time(folder: Path) -> None:
+    with Server(folder / "slow", APP, "--http2", "plain") as server:
+        process = str(server.process.pid)
+        words = ("--only", "S5,S14,H7", "-c", "20", "--json", "--process", process, "--patience", "3s")
+        ran = selftest(server.url, *words)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    attacks = {attack["id"]: attack for attack in json.loads(ran.stdout)["attacks"]}
+    # Idle connections of one client may stay as long as others have room.
+    verdicts = {name: attack["verdict"] for name, attack in attacks.items()}
+    assert verdicts == {"S5": "held", "S14": "tolerated", "H7": "held"}
+    assert [attacks[name]["used"] for name in ("S5", "S14", "H7")] == [20, 100, 20]
+    assert all(attack["answered"] == attack["visitors"] == 20 for attack in attacks.values())
 
 
 def test_a_server_that_takes_broken_requests_falls(gullible: int) -> None:

@@ -224,12 +224,12 @@ canter selftest [URL] [OPTIONS]
 
 Attacks a server on this machine (Canter or any other) with slow clients, broken requests and
 hostile HTTP/2, asks it for ordinary pages meanwhile, and prints a table of what held. URL is
-http://127.0.0.1:8000/ if left out; addresses that are not loopback are refused. Takes about three
+http://127.0.0.1:8000/ if left out; addresses that are not loopback are refused. Takes about four
 minutes. Exit code 8 says that the server fell to something.
 
   -c, --connections COUNT   connections of each slow attack; 400 if left out
       --big PATH            a path with a large response, for the attack by slow readers
-      --only WORDS          only these attacks: ids or beginnings of names, `S1,h2`
+      --only WORDS          only these attacks: ids, their letter, or beginnings of names, `S1,H`
       --patience TIME       how much longer an ordinary page may take meanwhile; 50ms if left out
       --process PID         measure the memory of this process and its children
       --json                for a program

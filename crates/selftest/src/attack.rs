@@ -1,6 +1,7 @@
 //! Owns the list of attacks, and what each result means.
 //! Leaves how each is done to `slow`, `parser` and `h2`.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::probe::Probes;
@@ -40,14 +41,18 @@ attacks! {
     SlowHeader "S1" "slow header (slowloris)" "A header of which a byte comes every second"
     SlowPost "S3" "slow post (RUDY)" "A body of which a byte comes every second"
     SlowRead "S4" "slow read" "Clients that ask for a large response and hardly read it"
+    Uploads "S5" "large uploads" "Uploads of 50 MB that stop after one"
     EarlyError "S8" "refused upload" "An upload that is refused must see why"
     Flood "S13" "connection flood" "Connections opened and left as fast as can be"
+    Hoard "S14" "one client's connections" "Five times the connections from one address, kept after a request each"
     Parser "P" "broken requests" "Requests with two meanings, which must be refused"
     RapidReset "H1" "h2 rapid reset" "Streams opened and reset at once (CVE-2023-44487)"
+    MadeReset "H2" "h2 made resets" "Streams that the server is made to reset (CVE-2025-8671)"
     Continuation "H3" "h2 continuation flood" "A header that never ends (CVE-2024-27316 and others)"
     HeaderBomb "H4" "h2 header bomb" "A small header that unpacks to a large one"
     ZeroWindow "H5" "h2 zero window" "Responses asked for and never taken"
     ControlFlood "H6" "h2 control flood" "SETTINGS and PING without end"
+    SlowStreams "H7" "h2 slow clients" "Headers and bodies by drops, and connections without a request"
 }
 
 /// What became of an attack.
@@ -167,7 +172,10 @@ async fn attempt(attack: Attack, plan: &Plan) -> (Seen, Probes, Option<u64>) {
             | Attack::SlowHeader
             | Attack::SlowPost
             | Attack::SlowRead
+            | Attack::Uploads
+            | Attack::Hoard
             | Attack::ZeroWindow
+            | Attack::SlowStreams
     );
     let time = if long { SLOW } else { QUICK };
     let attacking = async {
@@ -176,14 +184,18 @@ async fn attempt(attack: Attack, plan: &Plan) -> (Seen, Probes, Option<u64>) {
             Attack::SlowHeader => slow::header(plan, time).await,
             Attack::SlowPost => slow::post(plan, time).await,
             Attack::SlowRead => slow::read(plan, time).await,
+            Attack::Uploads => slow::uploads(plan, time).await,
             Attack::Flood => slow::flood(plan, time).await,
+            Attack::Hoard => slow::hoard(plan, time).await,
             Attack::EarlyError => parser::early_error(plan).await,
             Attack::Parser => parser::broken_requests(plan).await,
             Attack::RapidReset => h2::rapid_reset(plan, time).await,
+            Attack::MadeReset => h2::made_reset(plan, time).await,
             Attack::Continuation => h2::continuation(plan, time).await,
             Attack::HeaderBomb => h2::header_bomb(plan, time).await,
             Attack::ZeroWindow => h2::zero_window(plan, time).await,
             Attack::ControlFlood => h2::control_flood(plan, time).await,
+            Attack::SlowStreams => h2::slow_streams(plan, time).await,
         }
     };
     // The first moments are those in which the connections are opened.
@@ -205,6 +217,16 @@ async fn attempt(attack: Attack, plan: &Plan) -> (Seen, Probes, Option<u64>) {
         }
         peak
     };
-    let (seen, probes, peak) = tokio::join!(attacking, probing, watching);
-    (seen, probes, peak)
+    let beside = async { tokio::join!(probing, watching) };
+    let (mut attacking, mut beside) = (pin!(attacking), pin!(beside));
+    tokio::select! {
+        // Nothing happened that a visitor could have noticed.
+        seen = &mut attacking => if seen.spoken {
+            let (probes, peak) = beside.await;
+            (seen, probes, peak)
+        } else {
+            (seen, Probes::default(), None)
+        },
+        (probes, peak) = &mut beside => (attacking.await, probes, peak),
+    }
 }

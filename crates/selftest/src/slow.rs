@@ -13,7 +13,7 @@ use crate::Plan;
 use crate::attack::Seen;
 
 /// Between two bytes of a slow client.
-const TRICKLE: Duration = Duration::from_secs(1);
+pub(crate) const TRICKLE: Duration = Duration::from_secs(1);
 
 /// Connections are opened over this time, that the listener's queue is not what is tested.
 const OPENING: Duration = Duration::from_millis(500);
@@ -141,6 +141,77 @@ pub(crate) async fn read(plan: &Plan, time: Duration) -> Seen {
                     Ok(Ok(1..)) => {}
                     Ok(Ok(0)) | Err(_) => return false,
                     Ok(Err(_)) => return true,
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Bytes that are announced of an upload, and of which so many pieces are sent.
+const UPLOAD: usize = 50_000_000;
+const PIECE: usize = 64 << 10;
+const PIECES: usize = 16;
+
+pub(crate) async fn uploads(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    let start = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/octet-stream\r\n\
+         Content-Length: {UPLOAD}\r\n\r\n",
+        plan.target.path(),
+        plan.target.host()
+    );
+    clients(plan.connections, ASKING, || {
+        let (plan, start) = (plan.clone(), start.clone());
+        async move {
+            let Ok(mut stream) = plan.target.connect().await else {
+                return true;
+            };
+            let sending = async {
+                stream.write_all(start.as_bytes()).await?;
+                let piece = vec![b'a'; PIECE];
+                for _ in 0..PIECES {
+                    stream.write_all(&piece).await?;
+                }
+                std::io::Result::Ok(())
+            };
+            match timeout_at(end, sending).await {
+                Ok(Ok(())) => ended(&mut stream, end).await,
+                Ok(Err(_)) => true,
+                Err(_) => false,
+            }
+        }
+    })
+    .await
+}
+
+/// One address holds so many times as many connections as there are in other attacks, and at most so many.
+const HOARD: usize = 5;
+const MOST_HOARDED: usize = 10_000;
+
+pub(crate) async fn hoard(plan: &Plan, time: Duration) -> Seen {
+    let end = Instant::now() + time;
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\n\r\n",
+        plan.target.path(),
+        plan.target.host()
+    );
+    let count = (plan.connections * HOARD).min(MOST_HOARDED);
+    clients(count, ASKING, || {
+        let (plan, request) = (plan.clone(), request.clone());
+        async move {
+            let Ok(mut stream) = plan.target.connect_as_another().await else {
+                return true;
+            };
+            if stream.write_all(request.as_bytes()).await.is_err() {
+                return true;
+            }
+            let mut sink = [0; 4096];
+            loop {
+                match timeout_at(end, stream.read(&mut sink)).await {
+                    Ok(Ok(1..)) => {}
+                    Ok(_) => return true,
+                    Err(_) => return false,
                 }
             }
         }

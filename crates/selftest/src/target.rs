@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -96,6 +96,18 @@ impl Target {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    /// Opens a connection from an address that no other attack and no visitor has, where there is one.
+    pub(crate) async fn connect_as_another(&self) -> io::Result<TcpStream> {
+        let IpAddr::V4(ip) = self.address.ip() else {
+            return self.connect().await;
+        };
+        let own = ip.octets()[3];
+        let other = Ipv4Addr::new(127, 0, 0, if own == 2 { 3 } else { 2 });
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((other, 0)))?;
+        socket.connect(self.address).await
     }
 
     /// Opens a connection that takes only a little at a time.
