@@ -232,6 +232,23 @@ def test_h9_tickets_are_good_after_a_reload(server: Server, site: Site) -> None:
         assert tls.session_reused
 
 
+def test_h9_a_ticket_of_a_front_that_has_died_leads_to_a_whole_handshake(folder: Path, site: Site) -> None:
+    with Server(folder / "front-dies", APP, *site.flags()) as server:
+        context = site.context(ssl.TLSVersion.TLSv1_2)
+        with handshake(server, context) as tls:
+            session = tls.session
+        [front] = server.children()["front"]
+        os.kill(front, signal.SIGKILL)
+        # Its keys have died with it: whoever has its memory then can open no ticket of before.
+        until(lambda: server.children().get("front", [front]) != [front])
+        with handshake(server, context, session=session) as tls:
+            assert ask(tls, "GET /")[0].status == 200
+            assert not tls.session_reused
+            session = tls.session
+        with handshake(server, context, session=session) as tls:
+            assert tls.session_reused
+
+
 def test_what_is_not_tls_is_closed_and_others_are_served(server: Server, site: Site) -> None:
     for junk in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 500):
         with socket.create_connection(server.address, timeout=10) as raw:

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_base::warn;
+use canter_shield::pace::Pace;
 use canter_sys::sockets::{AcceptError, accept_error};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -171,29 +172,18 @@ impl Listener {
     /// Serves those who have connected already, and listens no more: what is left in the backlog then
     /// is reset by the system, unless another process holds the socket, too.
     pub(crate) fn finish<A: App>(self, shared: &Rc<Shared<A>>) {
-        // Those who are refused take no room, and more may be coming all the time.
-        for _ in 0..MOST_WAITING {
-            if !shared.table.has_room() {
-                return;
-            }
-            let next = || past_failed(|| self.accept_now());
-            let Some((stream, peer)) = self.waiting.take().or_else(next) else {
-                return;
-            };
-            start(stream, peer, &self.spoken, shared);
-        }
+        let next = || past_failed(|| self.accept_now());
+        take_last(
+            || shared.table.has_room(),
+            || self.waiting.take().or_else(next),
+            |(stream, peer)| start(stream, peer, &self.spoken, shared),
+        );
     }
 
     /// Accepts until the task is dropped.
     pub(crate) async fn run<A: App>(self: Rc<Self>, shared: Rc<Shared<A>>) {
         if let Socket::Tcp(listener) = &self.socket {
-            // It ends those who take nothing for as long, too, who may be meant to stay.
-            let most = if shared.settings.pace.least == 0 {
-                0
-            } else {
-                UNANSWERED_MS
-            };
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(listener, most);
+            end_unanswered(listener, shared.settings.pace);
         }
         let mut said: Option<Instant> = None;
         loop {
@@ -229,6 +219,22 @@ impl Listener {
     }
 }
 
+/// Takes the last ones, as long as there is room; those who are refused take none, and more may be coming
+/// all the time, so there is an end to it.
+fn take_last<T>(
+    has_room: impl Fn() -> bool,
+    mut next: impl FnMut() -> Option<T>,
+    mut take: impl FnMut(T),
+) {
+    for _ in 0..MOST_WAITING {
+        if !has_room() {
+            return;
+        }
+        let Some(came) = next() else { return };
+        take(came);
+    }
+}
+
 /// The next connection, after those that failed before they were accepted; None where there is none now,
 /// or too many failed.
 fn past_failed<T>(mut accept: impl FnMut() -> io::Result<T>) -> Option<T> {
@@ -252,6 +258,13 @@ fn watch_over(listener: &std::net::TcpListener) {
     let _ = sockopt::set_tcp_keepintvl(listener, BETWEEN_SIGNS);
     let _ = sockopt::set_tcp_keepcnt(listener, SIGNS);
     let _ = canter_sys::sockets::set_most_unsent(listener, UNSENT);
+}
+
+/// Has the system end a connection to which something was sent that nobody acknowledges. It ends those who
+/// take nothing for as long, too, who are meant to stay where no pace is asked of them.
+fn end_unanswered(listener: &TcpListener, pace: Pace) {
+    let most = if pace.least == 0 { 0 } else { UNANSWERED_MS };
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(listener, most);
 }
 
 fn start<A: App>(
@@ -391,6 +404,60 @@ mod tests {
     }
 
     #[test]
+    fn the_last_connections_are_taken_while_there_is_room_and_not_without_end() {
+        for (waiting, room, expected) in [
+            (5, usize::MAX, 5),
+            (5, 3, 3),
+            (5, 0, 0),
+            // Each that is refused leaves its room to the next, and the next is there.
+            (usize::MAX, usize::MAX, MOST_WAITING),
+        ] {
+            let taken = Cell::new(0);
+            take_last(
+                || taken.get() < room,
+                || (taken.get() < waiting).then_some(()),
+                |()| taken.set(taken.get() + 1),
+            );
+            assert_eq!(taken.get(), expected, "{waiting} {room}");
+        }
+    }
+
+    #[test]
+    fn s11_a_client_that_has_gone_without_a_word_is_found_out_by_the_system() {
+        use rustix::net::sockopt;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            for (least, unanswered) in [(240, UNANSWERED_MS), (0, 0)] {
+                let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = socket.local_addr().unwrap();
+                let listener = Listener::new(socket.into()).unwrap();
+                let Socket::Tcp(socket) = &listener.socket else {
+                    panic!()
+                };
+                let pace = Pace {
+                    least,
+                    grace_ms: 1000,
+                    window_ms: 1000,
+                };
+                end_unanswered(socket, pace);
+                let _client = std::net::TcpStream::connect(address).unwrap();
+                let (Stream::Tcp(stream), _) = listener.accept().await.unwrap() else {
+                    panic!()
+                };
+                // What was set of the listener holds for those it accepts (tcp(7)).
+                assert!(sockopt::socket_keepalive(&stream).unwrap());
+                assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), QUIET);
+                assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), BETWEEN_SIGNS);
+                assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), SIGNS);
+                assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), unanswered);
+            }
+        });
+    }
+
+    #[test]
     fn the_last_part_of_an_answer_does_not_wait_for_an_acknowledgement() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -407,10 +474,6 @@ mod tests {
                 panic!()
             };
             assert!(stream.nodelay().unwrap());
-            // Nor does a client that has gone without a word stay for ever.
-            let asks = rustix::net::sockopt::socket_keepalive(&stream).unwrap();
-            let quiet = rustix::net::sockopt::tcp_keepidle(&stream).unwrap();
-            assert!(asks && quiet == QUIET);
         });
     }
 }

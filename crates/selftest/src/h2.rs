@@ -69,9 +69,17 @@ async fn open(plan: &Plan, settings: &[u8]) -> Option<TcpStream> {
     let mut stream = plan.target.connect().await.ok()?;
     let start = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
     stream.write_all(&start).await.ok()?;
-    let mut head = [0; 9];
-    let read = timeout(Duration::from_secs(2), stream.read_exact(&mut head)).await;
-    (read.ok()?.is_ok() && head[3] == SETTINGS).then_some(stream)
+    let first = async {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.ok()?;
+        let [high, middle, low, kind, ..] = head;
+        // What follows it begins a frame.
+        let mut settings = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+        let is_spoken = kind == SETTINGS && stream.read_exact(&mut settings).await.is_ok();
+        is_spoken.then_some(())
+    };
+    timeout(Duration::from_secs(2), first).await.ok()??;
+    Some(stream)
 }
 
 /// Writes what `next` makes until the server ends the connection, by a frame of one of these types or

@@ -148,6 +148,9 @@ pub(crate) async fn read(plan: &Plan, time: Duration) -> Seen {
     .await
 }
 
+/// Uploads begin over this time: what comes of them first counts for as long as a rate is averaged.
+const SENDING: Duration = Duration::from_secs(3);
+
 /// Bytes that are announced of an upload, and of which so many pieces are sent.
 const UPLOAD: usize = 50_000_000;
 const PIECE: usize = 64 << 10;
@@ -161,7 +164,7 @@ pub(crate) async fn uploads(plan: &Plan, time: Duration) -> Seen {
         plan.target.path(),
         plan.target.host()
     );
-    clients(plan.connections, ASKING, || {
+    clients(plan.connections, SENDING, || {
         let (plan, start) = (plan.clone(), start.clone());
         async move {
             let Ok(mut stream) = plan.target.connect().await else {

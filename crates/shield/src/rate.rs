@@ -138,12 +138,15 @@ mod tests {
     }
 
     #[test]
-    fn keys_made_up_do_not_set_a_busy_one_free() {
-        let mut limiter = Limiter::new(QUOTA, 1024);
+    fn l5_ten_million_keys_take_no_more_room_than_was_given_and_set_no_busy_one_free() {
+        const KEYS: usize = 1024;
+        let mut limiter = Limiter::new(QUOTA, KEYS);
         while limiter.decide(&"busy", 0).passes {}
-        for stranger in 0..1_000_000_u32 {
+        for stranger in 0..10_000_000_u32 {
             limiter.decide(&stranger, 0);
         }
         assert!(!limiter.decide(&"busy", 0).passes);
+        let bytes = limiter.arrivals.places() * size_of::<(u64, Arrival)>();
+        assert_eq!(bytes, KEYS * 16);
     }
 }

@@ -42,12 +42,11 @@ impl Wish {
 fn until(field: &[u8], now: SystemTime) -> Option<SystemTime> {
     let text = std::str::from_utf8(field).ok()?.trim();
     let since = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = Duration::from_secs(parse_date(text.as_bytes(), since.as_secs())?);
-            date.checked_sub(since)?
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = Duration::from_secs(parse_date(text.as_bytes(), since.as_secs())?);
+        date.checked_sub(since)?
     };
     now.checked_add(wait.min(LONGEST))
 }
