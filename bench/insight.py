@@ -1,6 +1,7 @@
 """Owns measuring what it costs to be watched: a query of Django's ORM with and without Canter's hook, in processor
 time, and with ``--pages`` requests to a server with and without ``--insight``, in requests a second and in
-processor time. Both servers run all the time and are asked in turn.
+processor time. Both servers run all the time and are asked in turn. With ``--beside`` there are more of them: the
+same server without ``--insight`` and the same site watched by OpenTelemetry, Sentry's SDK or django-zeal.
 
 Run it with a Python that has canter and Django: ``python bench/insight.py``. Leaves comparing with other servers to
 ``run.py``, and statements that cost nothing to ``statements.py``.
@@ -113,6 +114,53 @@ def application(environ, start_response):
 USERS = 8
 
 
+
+# How each is switched on by its documentation. What is sent goes nowhere, so that only the app's side is counted.
+BESIDE = {
+    "opentelemetry": """
+from opentelemetry import trace
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+class Nowhere(SpanExporter):
+    def export(self, spans):
+        return SpanExportResult.SUCCESS
+
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+trace.set_tracer_provider(provider)
+DjangoInstrumentor().instrument()
+SQLite3Instrumentor().instrument()
+from reader_site.wsgi import application
+""",
+    "sentry": """
+import sentry_sdk
+from sentry_sdk.transport import Transport
+
+class Nowhere(Transport):
+    def capture_envelope(self, envelope):
+        pass
+
+sentry_sdk.init(dsn="http://key@127.0.0.1/1", traces_sample_rate=1.0, transport=Nowhere)
+from reader_site.wsgi import application
+""",
+    "zeal": """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "beside_settings"
+from django.core.wsgi import get_wsgi_application
+application = get_wsgi_application()
+""",
+}
+SETTINGS = """
+from reader_site.settings import *
+INSTALLED_APPS = [*INSTALLED_APPS, "zeal"]
+MIDDLEWARE = ["zeal.middleware.zeal_middleware", *MIDDLEWARE]
+ZEAL_RAISE = False
+"""
+
+
 class Served:
     """A server, and what asks it."""
 
@@ -169,6 +217,9 @@ def sites() -> Iterator[dict[str, tuple[Path, str | None, str, int]]]:
         env.pop("DATABASE_URL", None)
         subprocess.run([sys.executable, "manage.py", "setup_demo"], cwd=reader, env=env, check=True,
                        stdout=subprocess.DEVNULL)  # fmt: skip
+        for other, source in BESIDE.items():
+            (reader / f"beside_{other}.py").write_text(source, encoding="utf-8")
+        (reader / "beside_settings.py").write_text(SETTINGS, encoding="utf-8")
         yield {
             "raw hello": (hello, "hello", "/", 1),
             "ORM page, 1 query": (reader, None, "/recent/", 20),
@@ -176,34 +227,43 @@ def sites() -> Iterator[dict[str, tuple[Path, str | None, str, int]]]:
         }
 
 
-def pages(rounds: int, requests: int, only: str, more: list[str]) -> None:
-    """Both servers run; each round asks one and then the other, in changing order."""
+def pages(rounds: int, requests: int, only: str, more: list[str], beside: list[str]) -> None:
+    """All servers run; each round asks one after the other, in turning order. The first is not watched."""
     print(f"one worker, two threads, {USERS} users of canter bench; CPU: front and worker, microseconds a request")
     with sites() as known:
         for name, (folder, app, path, price) in known.items():
-            if only not in name:
+            if only not in name or (beside and app):
                 continue
-            pair = [Served(folder, app, path, "--insight=false"), Served(folder, app, path, *more)]
+            served = {
+                "off": Served(folder, app, path, "--insight=false"),
+                "on": Served(folder, app, path, *more),
+            }
+            for other in beside:
+                served[other] = Served(folder, f"beside_{other}:application", path, "--insight=false")
+            names = list(served)
             times = max(2 * USERS, requests // price)
-            seen: list[list[tuple[float, float]]] = [[], []]
+            seen: dict[str, list[tuple[float, float]]] = {one: [] for one in names}
             try:
-                for one in pair:
+                for one in served.values():
                     one.ask(times)
                 for number in range(rounds):
-                    for which in (number % 2, 1 - number % 2):
-                        seen[which].append(pair[which].ask(times))
+                    first = number % len(names)
+                    for one in names[first:] + names[:first]:
+                        seen[one].append(served[one].ask(times))
             finally:
-                for one in pair:
+                for one in served.values():
                     one.close()
             for at, what in enumerate(("a second", "CPU")):
-                off, on = ([row[at] for row in rows] for rows in seen)
-                ratios = sorted(watched / plain for plain, watched in zip(off, on))
-                quarter = len(ratios) // 4
-                print(
-                    f"{name:22} {what:8} off {statistics.median(off):9.1f}  on {statistics.median(on):9.1f}"
-                    f"  on/off: median {statistics.median(ratios):.3f},"
-                    f" middle half {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}"
-                )
+                off = [row[at] for row in seen["off"]]
+                for one in names[1:]:
+                    on = [row[at] for row in seen[one]]
+                    ratios = sorted(watched / plain for plain, watched in zip(off, on))
+                    quarter = len(ratios) // 4
+                    print(
+                        f"{name:22} {what:8} off {statistics.median(off):9.1f}  {one} {statistics.median(on):9.1f}"
+                        f"  {one}/off: median {statistics.median(ratios):.3f},"
+                        f" middle half {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}"
+                    )
 
 
 def main() -> int:
@@ -214,9 +274,11 @@ def main() -> int:
     parser.add_argument("--pages", action="store_true", help="whole requests to servers instead")
     parser.add_argument("--only", default="", help="with --pages: those with this in their name")
     parser.add_argument("--flag", action="append", default=[], help="more for the server that watches")
+    parser.add_argument("--beside", action="append", default=[], choices=list(BESIDE),
+                        help="with --pages: the site watched by this, too")  # fmt: skip
     chosen = parser.parse_args()
     if chosen.pages:
-        pages(chosen.rounds, chosen.requests or 16_000, chosen.only, chosen.flag)
+        pages(chosen.rounds, chosen.requests or 16_000, chosen.only, chosen.flag, chosen.beside)
     else:
         queries(chosen.rounds, chosen.requests or 50)
     return 0

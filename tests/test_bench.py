@@ -363,10 +363,30 @@ def test_a9_other_hosts_are_not_loaded_without_consent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "code", "why"),
+    # A label of more than 63 bytes is no name (RFC 1035, 2.3.4): no resolver is asked.
+    [(f"http://{'a' * 64}/", 9, "cannot look up"), ("http://192.0.2.1/", 2, "is not this machine")],
+)
+def test_a11_a_report_is_written_also_where_nothing_could_be_asked(
+    tmp_path: Path, url: str, code: int, why: str
+) -> None:
+    forms = ("json", "csv", "junit", "sarif", "html")
+    words = [word for form in forms for word in (f"--{form}", str(tmp_path / form))]
+    done = bench(url, "-n", "1", *words)
+    assert done.returncode == code and why in done.stderr
+    told = {form: (tmp_path / form).read_text(encoding="utf-8") for form in forms}
+    assert json.loads(told["json"])["hits"] == 0 and why in json.loads(told["json"])["fault"]["what"]
+    assert why in json.loads(told["sarif"])["runs"][0]["results"][0]["message"]["text"]
+    assert why in told["junit"] and why in told["html"] and told["csv"].startswith("at_s,")
+
+
+@pytest.mark.parametrize(
     ("words", "hint"),
     [
         (["ftp://127.0.0.1/"], "neither `http` nor `https`"),
         (["127.0.0.1:1", "--uesrs", "3"], "did you mean `--users`?"),
+        (["127.0.0.1:1", "-c", "50"], "`--users COUNT` is how many ask at once"),
+        (["127.0.0.1:1", "-q", "50"], "`-q` shows no progress"),
         (["127.0.0.1:1", "--fail-if", "speed>3"], "expected a condition"),
         (["127.0.0.1:1", "--ramp", "250"], ""),
         (["127.0.0.1:1", "--html", "/nonexistent/x.html"], "cannot write"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from harness.server import Server
-from test_http2 import APP, Peer, Reply, connect, frame, private_memory
+from test_http2 import APP, Reply, connect, frame, private_memory
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,19 @@ def test_d1_phases_of_the_log_add_up_to_its_duration(server: Server) -> None:
 def test_d2_a_browser_on_this_machine_is_told_where_the_time_went(server: Server) -> None:
     _status, fields, _text = shop.get(server, "/recent/", Sec_Fetch_Mode="navigate")
     assert re.search(r'app;dur=[\d.]+, .*sql;dur=[\d.]+;desc="1 queries"', fields["server-timing"])
+    # One that says nothing of itself is not.
     assert "server-timing" not in shop.get(server, "/recent/")[1]
+
+
+def test_d2_a_program_on_this_machine_is_told_with_its_first_request(server: Server) -> None:
+    with server.client() as client:
+        ask = "GET /recent/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8.14.1\r\n\r\n"
+        client.send(ask)
+        first = {name.lower(): value for name, value in client.response().fields}
+        assert "sql;dur=" in first["server-timing"]
+        # What goes on asking, as a load generator does, does not pay for it each time.
+        client.send(ask)
+        assert "server-timing" not in {name.lower() for name, _value in client.response().fields}
 
 
 def test_d3_metrics_reach_beyond_the_routers_patience(server: Server) -> None:

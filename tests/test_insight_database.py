@@ -198,6 +198,20 @@ app = bottle.Bottle()
 def order(number):
     return str(number)
 """
+GENERATOR = """
+def app(environ, start_response):
+    environ["canter.route"] = "/late"
+    start_response("200 OK", [("Content-Length", "4")] if environ["PATH_INFO"] == "/known" else [])
+    yield b"text"
+"""
+
+
+def test_c10_an_app_that_is_a_generator_says_its_route_with_its_first_chunk(tmp_path: Path) -> None:
+    with Server(tmp_path, GENERATOR, *JSON) as server:
+        for path in ("/known", "/unknown"):
+            assert shop.get(server, path)[2] == "text"
+        told = {one["label"]: one["requests"] for one in routes_of(server, 2)}
+        assert told == {"GET /late": 2}
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,24 @@ def test_d1_a_trusted_router_says_when_it_took_the_request(server: Server) -> No
         assert abs(line["wall_ms"] - line["duration_ms"] - line["router_ms"]) <= 1, line
 
 
+def test_d1_what_is_told_is_what_the_client_has_waited(server: Server) -> None:
+    """Its clock is the judge: no phase is made up, and of what it waits nothing is left out."""
+    waited: dict[str, float] = {}
+    with server.client() as client:
+        for number in range(50):
+            name = f"timed-{number}"
+            ask = f"GET /opened/ HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {name}\r\n\r\n"
+            began = time.perf_counter()
+            client.send(ask)
+            assert client.response().status == 200
+            waited[name] = (time.perf_counter() - began) * 1000
+    rest = [waited[line["request_id"]] - line["wall_ms"] for line in lines(server, '"request_id":"timed-', 50)]
+    rest.sort()
+    # What the client and the way to it take. The front reads its clock after the last byte, which the client may
+    # have before that; on a machine that does other things either may take long, but not each time.
+    assert rest[0] < 1 and rest[len(rest) // 2] > -1, rest
+
+
 def test_c10_statements_past_django_belong_to_their_request_and_none_is_counted_twice(
     server: Server,
 ) -> None:

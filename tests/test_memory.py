@@ -5,6 +5,7 @@ is replaced without anybody noticing. Ids are those of the acceptance list (D ob
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,31 @@ def test_d6_what_was_loaded_before_the_fork_stays_shared_when_the_collector_runs
         shop.get(server, "/collect")
         # Each of the lists would be looked at, and with it most of its pages copied.
         assert private_kilobytes(row["pid"]) < own + shared // 4
+
+
+def test_d6_the_sum_over_all_processes_is_what_they_take_together(tmp_path: Path) -> None:
+    def proportional(pid: int) -> int:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+        return int(re.findall(r"\nPss:\s*(\d+)", text)[0])
+
+    # The ballast is the zygote's, and its worker has it from there.
+    with Server(tmp_path, APP, "--preload=on", "--workers", "1") as server:
+        shop.get(server, "/")
+
+        def told() -> dict[str, tuple[int, int]] | None:
+            rows = {row["name"]: (row["pid"], row["pss_kb"]) for row in shop.data(server)["processes"]}
+            return rows if len(rows) == 4 and all(kb for _pid, kb in rows.values()) else None
+
+        rows = until(told, SLOW, "the memory of all processes")
+        assert set(rows) == {"supervisor", "front", "zygote", "worker 1"}
+        assert {pid for pid, _kb in rows.values()} == set(server.family())
+        assert rows["zygote"][1] > 9_000, rows
+        whole = sum(map(proportional, server.family()))
+        assert abs(sum(kb for _pid, kb in rows.values()) - whole) < whole // 5, (rows, whole)
+        server.signal(signal.SIGHUP)
+        server.wait_log("the code was read again")
+        (zygote,) = server.children()["zygote"]
+        until(lambda: (told() or rows)["zygote"][0] == zygote, SLOW, "the new zygote's memory")
 
 
 SITE = """

@@ -69,7 +69,7 @@ def test() -> None:
     """Set up and run every test there is."""
     started = time.monotonic()
     need("cargo", "install Rust: https://www.rust-lang.org/tools/install")
-    browser()
+    system_packages()
     pythons = list(test_pythons())
     python = environment(pythons[0], ROOT / ".venv")
     rust = {"PYO3_PYTHON": str(python)}
@@ -270,17 +270,29 @@ def stamp(mark: Path, files: Sequence[Path]) -> None:
     mark.write_text(digest(files))
 
 
-def browser() -> None:
-    """Install Chromium for the tests of pages: as root only, for it needs the system's packages."""
+def system_packages() -> None:
+    """Install what the tests take from the system, as root only: Chromium for pages, and a MariaDB for Django on it."""
+    lost = {
+        "chromium": "NO CHROMIUM: pages are NOT tested in a browser",
+        "mariadb-server-core mariadb-client-core": "NO MARIADB: Django on it is NOT tested",
+    }
     if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        del lost["chromium"]
+    # Its server is not in everybody's path.
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    if all(shutil.which(name, path=path) for name in ("mariadbd", "mariadb-install-db", "my_print_defaults")):
+        del lost["mariadb-server-core mariadb-client-core"]
+    if not lost:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        say("NO CHROMIUM: pages are NOT tested in a browser; install it to have that done")
+        for packages, loss in lost.items():
+            say(f"{loss}; install {packages} to have that done")
         return
     env = {"DEBIAN_FRONTEND": "noninteractive"}
-    run("looking for Chromium", ["apt-get", "-qq", "update"], env=env)
-    words = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", "chromium"]
-    run("installing Chromium", words, env=env)
+    run("looking for packages", ["apt-get", "-qq", "update"], env=env)
+    for packages in lost:
+        words = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *packages.split()]
+        run(f"installing {packages}", words, env=env)
 
 
 def need(program: str, hint: str) -> None:

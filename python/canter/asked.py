@@ -48,9 +48,28 @@ def settings() -> dict[str, Any]:
         "templates": [_engine(one) for one in found.TEMPLATES],
         "static_root": bool(found.STATIC_ROOT),
         "static_storage": _static_storage(found),
+        "user_table": _user_table(found),
+        "session_table": _session_table(found),
         "has_sessions": "django.contrib.sessions" in found.INSTALLED_APPS,
         "switch_interval": sys.getswitchinterval(),
     }
+
+
+def _user_table(found: Any) -> str:
+    from django.apps import apps
+
+    try:
+        model = apps.get_model(found.AUTH_USER_MODEL)
+    except (LookupError, ValueError):
+        # A site without users.
+        return ""
+    return str(model._meta.db_table)
+
+
+def _session_table(found: Any) -> str:
+    engine = sys.modules.get(found.SESSION_ENGINE)
+    model = getattr(getattr(engine, "SessionStore", None), "get_model_class", None)
+    return "" if model is None else str(model()._meta.db_table)
 
 
 def _database(alias: str, one: Mapping[str, Any]) -> dict[str, Any]:

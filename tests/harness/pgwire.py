@@ -12,7 +12,7 @@ import queue
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -503,9 +503,3 @@ def answers(sql_value: bytes = b"1") -> Script:
         fake.serve(answer)
 
     return script
-
-
-def dribbles(data: bytes, step: int) -> Iterator[bytes]:
-    """The data in steps."""
-    for at in range(0, len(data), step):
-        yield data[at : at + step]

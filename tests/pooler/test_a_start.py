@@ -14,8 +14,6 @@ from harness import pgwire
 from harness.operated import until
 from harness.pgwire import code_of, kinds
 
-OURS = {"user": "site"}
-
 
 @pytest.mark.parametrize("wishes", ["S", "G", "SG", "GS"])
 def test_a1_ssl_and_gss_requests_are_answered_with_one_byte_each_in_any_order(

@@ -157,7 +157,7 @@ exits! {
     /// condition of `canter bench` or a limit of `canter check` was passed, `canter bench` measured nothing or
     /// only itself, `canter tune` found nothing that works, or `canter doctor` found something to do, or a page that is not kept.
     Verdict = 8, "check failed";
-    /// A server that the command needs does not answer.
+    /// A server that the command needs does not answer, cannot answer yet (503), or does not let this user ask.
     Unreachable = 9, "no server there";
 }
 

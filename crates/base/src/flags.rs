@@ -55,6 +55,7 @@ const fn letter(short: char, flag: Flag) -> Flag {
     }
 }
 
+mod elsewhere;
 mod table;
 mod tune;
 pub use table::BENCH;
@@ -122,10 +123,14 @@ impl Tool {
             };
             let Some(flag) = found else {
                 let fault = wrong(arg.clone_unexpected());
-                let name = match arg {
-                    Arg::Long(name) => name.to_owned(),
-                    _ => String::new(),
+                let (name, typed) = match arg {
+                    Arg::Long(name) => (name.to_owned(), format!("--{name}")),
+                    Arg::Short(letter) => (String::new(), format!("-{letter}")),
+                    Arg::Value(_) => (String::new(), String::new()),
                 };
+                if let Some(ours) = elsewhere::ours(&typed) {
+                    return Err(fault.hint(ours));
+                }
                 let near = nearest(&name, self.flags().map(|flag| flag.long));
                 return Err(match near {
                     Some(near) => fault.hint(format!("did you mean `--{near}`?")),

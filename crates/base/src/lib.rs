@@ -9,6 +9,7 @@ pub mod flags;
 pub mod log;
 pub mod nearest;
 pub mod options;
+pub mod secret;
 pub mod sizing;
 
 pub use fault::{Exit, Fault};

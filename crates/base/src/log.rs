@@ -116,23 +116,30 @@ pub fn write(level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
     let now = clock::wall_ms();
     let mut line = String::with_capacity(160);
     render(&mut line, *settings, now, level, message, fields);
-    send(&line, *settings, now);
+    send(&line, *settings);
 }
 
 /// Writes whole lines as they are, such as an entry for people with a traceback below it.
 pub fn put(lines: &str) {
     let settings = SETTINGS.get().unwrap_or(&UNTIL_INIT);
-    send(lines, *settings, clock::wall_ms());
+    send(lines, *settings);
 }
 
-fn send(lines: &str, settings: Settings, now: u64) {
+fn send(lines: &str, settings: Settings) {
     // A log that cannot be written is no reason to stop serving.
     let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
     let sink = sink.get_or_insert_with(|| Sink::new(std::io::stderr(), settings.patience));
     sink.put(lines.as_bytes(), |dropped| {
         let mut line = String::with_capacity(160);
         let fields = [("lines", Value::from(dropped))];
-        render(&mut line, settings, now, Level::Warn, DROPPED, &fields);
+        render(
+            &mut line,
+            settings,
+            clock::wall_ms(),
+            Level::Warn,
+            DROPPED,
+            &fields,
+        );
         line
     });
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use canter_base::log::push_json_string;
+use canter_base::secret::constant_time_eq;
 use canter_base::warn;
 use canter_channel::report::Report;
 use canter_channel::seen;
@@ -17,16 +18,15 @@ use canter_channel::trace::Trace;
 use canter_http::Method;
 use canter_insight::Phase::{App, BodyIn, Cache, Gil, Pool, Queue, Router, Sql};
 use canter_insight::forecast;
-use canter_insight::operations::Row;
 use canter_insight::otlp::{Resource, metrics};
-use canter_insight::show::Live;
+use canter_insight::show::{For, Live};
 use canter_insight::statement::Traits;
 use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
 
 use crate::acknowledged::{Acknowledged, FILE};
 use crate::answer_digests::AnswerDigests;
 use crate::facts::Facts;
-use crate::secret::{constant_time_eq, random_hex_128};
+use crate::secret::random_hex_128;
 use crate::traced::{Spans, Traces};
 pub use profiler::Profiler;
 pub use scale::Scale;
@@ -124,12 +124,17 @@ impl Insight {
 
     /// All metrics as a collector takes them.
     pub fn told_metrics(&self, resource: &Resource, time: metrics::Span) -> Vec<u8> {
-        metrics::request(resource, &self.site.borrow(), &self.live(false), time)
+        metrics::request(
+            resource,
+            &self.site.borrow(),
+            &self.live(For::Collectors),
+            time,
+        )
     }
 
     /// To be called about each second.
     pub fn tick(&self) {
-        let live = self.live(false);
+        let live = self.live(For::Gauges);
         let mut site = self.site.borrow_mut();
         site.tick(live.now_s, live.gauges);
         if let Some(names) = self.acknowledged.borrow_mut().look() {
@@ -194,13 +199,12 @@ impl Insight {
 
     /// What is known now, and of this moment.
     pub(crate) fn look<T>(&self, show: impl FnOnce(&Site, &Live) -> T) -> T {
-        show(&self.site.borrow(), &self.live(true))
+        show(&self.site.borrow(), &self.live(For::People))
     }
 
     /// Seconds until the processes need more memory than they may, as far as that can be told.
     pub fn memory_left_s(&self) -> Option<u64> {
-        // Not `look`: nobody watches.
-        let limit_kb = self.live(false).memory_limit_kb;
+        let limit_kb = self.live(For::Gauges).memory_limit_kb;
         self.site.borrow().memory_left_s(limit_kb)
     }
 
@@ -231,9 +235,9 @@ impl Insight {
         (self.metrics)()
     }
 
-    fn live(&self, watched: bool) -> Live {
+    fn live(&self, whom: For) -> Live {
         let mut live = Live {
-            watched,
+            whom,
             now_s: self.begun.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION"),
             ..Live::default()
@@ -250,7 +254,7 @@ impl Insight {
         };
         let told = trace.report.borrow_mut().take();
         let report = told.as_deref().unwrap_or(&self.nothing);
-        let seen = trace.seen.borrow_mut().take();
+        let mut seen = trace.seen.borrow_mut().take();
         let (seen_us, seen_held_us) = seen.as_ref().map_or((0, 0), |seen| (seen.us, seen.held_us));
         let phases = phases(facts, trace, report, seen_us, now);
         let mut groups: Vec<Group> = report.groups.iter().map(group).collect();
@@ -260,8 +264,7 @@ impl Insight {
             queries = queries.saturating_add(seen.queries);
             writes = writes.saturating_add(seen.writes);
         }
-        let times = seen.iter().flat_map(|seen| &seen.times);
-        let times: Vec<Row> = report.times.iter().chain(times).copied().collect();
+        let seen_times = seen.as_mut().map(|seen| std::mem::take(&mut seen.times));
         let observation = Observation {
             method: method(facts.method),
             route: if trace.submitted.get().is_none() {
@@ -277,7 +280,7 @@ impl Insight {
             held_us: report.held_us.saturating_add(seen_held_us),
             grown_kb: report.grown_kb,
             groups: &groups,
-            times: &times,
+            times: [&report.times, seen_times.as_deref().unwrap_or_default()],
             same: facts.same.get(),
             release: trace.release.get(),
         };

@@ -59,7 +59,7 @@ pub struct Observation<'a> {
     /// The statements by group.
     pub groups: &'a [Group],
     /// How long each took, by kind.
-    pub times: &'a [Row],
+    pub times: [&'a [Row]; 2],
     /// How often the app had been loaded when the worker that ran it was; None where nobody tells.
     pub release: Option<u32>,
 }

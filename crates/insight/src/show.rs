@@ -13,13 +13,25 @@ use crate::history::Gauges;
 /// The dashboard: one page that needs nothing else. `NONCE` stands where the policy's nonce goes.
 pub const PAGE: &str = include_str!("show/page.html");
 
+/// For whom the moment is told: what nobody there reads is not made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum For {
+    /// The history, each second: the numbers alone.
+    #[default]
+    Gauges,
+    /// A collector of metrics.
+    Collectors,
+    /// Somebody looks: what runs is asked where it is.
+    People,
+}
+
 /// What only this moment knows.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     /// Seconds since the start.
     pub now_s: u64,
-    /// Somebody looks: what runs is asked where it is.
-    pub watched: bool,
+    /// Who asks.
+    pub whom: For,
     /// The version of the program.
     pub version: &'static str,
     /// What is seen at this moment.

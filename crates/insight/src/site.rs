@@ -207,7 +207,9 @@ impl Site {
     pub fn observe(&mut self, now_s: u64, observation: &Observation<'_>) -> bool {
         let wall = observation.phases.wall_us();
         self.observed += 1;
-        self.operations.add(observation.times);
+        for rows in observation.times {
+            self.operations.add(rows);
+        }
         self.hour.requests.add(now_s, 1);
         for (window, us) in self.hour.phases.iter_mut().zip(observation.phases.0) {
             window.add(now_s, us);

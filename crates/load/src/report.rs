@@ -7,6 +7,7 @@ mod files;
 mod html;
 mod prose;
 mod text;
+mod unmeasured;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::run::{Outcome, Row};
 
 pub use chart::{Chart, Line, Mark};
 pub use html::{escape, page, sentence};
+pub use unmeasured::Unmeasured;
 
 /// Everything there is to say about a run.
 pub struct Report<'a> {

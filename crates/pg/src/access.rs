@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::console::{self, Proved};
-use crate::scram::same;
 use crate::stream::tls::DoorTls;
 use crate::stream::{Peer, Stream, x509};
 use crate::target::{Credential, Target};
 use crate::wire::startup::Startup;
 use crate::wire::{SqlError, build};
+use canter_base::secret::constant_time_eq;
 use exchange::Exchange;
 use users::Users;
 
@@ -289,7 +289,7 @@ fn is_certified(stream: &Stream, user: &str) -> Result<(), SqlError> {
         ));
     };
     match x509::common_name(certificate) {
-        Some(name) if same(name.as_bytes(), user.as_bytes()) => Ok(()),
+        Some(name) if constant_time_eq(name.as_bytes(), user.as_bytes()) => Ok(()),
         _ => Err(failed("certificate authentication", user)),
     }
 }

@@ -304,12 +304,7 @@ fn histogram<'a>(
     parts: impl Iterator<Item = &'a Histogram>,
 ) {
     let mut sum = Histogram::default();
-    for part in parts {
-        for (count, more) in sum.counts.iter_mut().zip(part.counts) {
-            *count = count.saturating_add(more);
-        }
-        sum.sum_us = sum.sum_us.saturating_add(part.sum_us);
-    }
+    parts.for_each(|part| sum.add(part));
     let mut below = 0_u64;
     for (bound, count) in BOUNDS_US.iter().zip(sum.counts) {
         below = below.saturating_add(count);

@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use canter_base::secret::constant_time_eq;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac, pbkdf2};
 
@@ -140,7 +141,7 @@ impl Verifier {
     pub fn fits(&self, password: &[u8]) -> bool {
         NonZeroU32::new(self.iterations).is_some_and(|iterations| {
             let keys = Keys::derive(password, &self.salt, iterations);
-            same(&keys.server, &self.server)
+            constant_time_eq(&keys.server, &self.server)
         })
     }
 
@@ -193,12 +194,6 @@ fn digest_of(bytes: &[u8]) -> Digest {
 
 fn xor(a: &Digest, b: &Digest) -> Digest {
     std::array::from_fn(|at| a[at] ^ b[at])
-}
-
-/// Whether both are equal, in a time that depends on their lengths only.
-pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
-    a.len() == b.len() && std::hint::black_box(difference) == 0
 }
 
 /// `SASLprep` (RFC 4013); what it refuses is taken as it is, as PostgreSQL does.

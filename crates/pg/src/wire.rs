@@ -9,6 +9,8 @@ pub mod frame;
 pub mod message;
 pub mod startup;
 
+use canter_base::secret::constant_time_eq;
+
 pub use error::{Diagnostic, SqlError};
 
 /// What a client presents to cancel a statement: ours towards clients, the server's towards us.
@@ -41,13 +43,7 @@ impl BackendKey {
 
     /// Whether both are the same, in a time that depends on the lengths only.
     pub fn matches(&self, other: &Self) -> bool {
-        let same_length = self.secret.len() == other.secret.len();
-        let difference = self
-            .secret
-            .iter()
-            .zip(&other.secret)
-            .fold(0, |sum, (a, b)| sum | (a ^ b));
-        self.pid == other.pid && same_length && std::hint::black_box(difference) == 0
+        self.pid == other.pid && constant_time_eq(&self.secret, &other.secret)
     }
 }
 

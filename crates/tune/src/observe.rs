@@ -112,8 +112,7 @@ pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
     let mut advice = lacking(&seen, &phases, busiest, idle, last);
     advice.extend(pool(looks, &phases, &seen));
     if seen.ever >= ENOUGH && advice.is_empty() {
-        let own = workers.iter().map(|(.., own)| *own).min().unwrap_or(0);
-        advice.extend(superfluous(&seen, own));
+        advice.extend(superfluous(&seen, &workers, &last.told));
     }
     seen.advice = advice;
     Some(seen)
@@ -227,9 +226,10 @@ fn pool(looks: &[Look], phases: &Shares, seen: &Observed) -> Option<Advice> {
     })
 }
 
-/// What was there and not needed.
-fn superfluous(seen: &Observed, own: u64) -> Vec<Advice> {
+/// What was there and not needed; `workers` are their processes, threads and own memory.
+fn superfluous(seen: &Observed, workers: &[(u64, u64, u64)], told: &Value) -> Vec<Advice> {
     let mut found = Vec::new();
+    let own = workers.iter().map(|(.., own)| *own).min().unwrap_or(0);
     let needed = ((seen.needed / ROOM).ceil() as u64).clamp(1, seen.workers);
     if needed < seen.workers {
         found.push(Advice {
@@ -247,6 +247,17 @@ fn superfluous(seen: &Observed, own: u64) -> Vec<Advice> {
         });
     }
     let cap = (seen.running * 2).div_ceil(needed).max(2);
+    // What the server has measured of its own threads.
+    let each = match number(told, "/threads/each_kb") * 1024 {
+        0 => THREAD_BYTES,
+        measured => measured,
+    };
+    let mut beyond: Vec<u64> = workers
+        .iter()
+        .map(|(_, threads, _)| threads.saturating_sub(1 + cap))
+        .collect();
+    beyond.sort_unstable_by(|one, other| other.cmp(one));
+    let beyond: u64 = beyond.iter().take(needed as usize).sum();
     if seen.threads > cap {
         found.push(Advice {
             about: "threads",
@@ -255,7 +266,7 @@ fn superfluous(seen: &Observed, own: u64) -> Vec<Advice> {
                 "at most {} requests were seen to run at once, and a worker has {} threads",
                 seen.running, seen.threads
             ),
-            saves: (seen.threads - cap) * needed * THREAD_BYTES,
+            saves: beyond * each,
         });
     }
     found
@@ -446,6 +457,12 @@ mod tests {
             ["`--workers 1`", "`--threads 6`, twice what was used"]
         );
         assert_eq!(seen.advice[0].saves, 30_000 * 1024);
+        // One worker is to stay, and the other has 34 threads more than that.
+        assert_eq!(seen.advice[1].saves, 34 * THREAD_BYTES);
+        let mut measured = looks(5000, 3, 0.2, [0, 0, 100, 0], [0; 3]);
+        measured[1].told["threads"] = json!({"each_kb": 10_000});
+        let seen = observe(&measured, 4).unwrap();
+        assert_eq!(seen.advice[1].saves, 34 * 10_000 * 1024);
         assert!(
             seen.text().contains("saves about 30.7 MB")
                 && seen.text().contains("Nothing was changed")

@@ -49,6 +49,13 @@ pub(crate) fn note_route(worker: &Worker, environ: &Bound<'_, PyDict>) {
     }
 }
 
+/// Looks again, at the end of a body: an app that is a generator begins with its first chunk.
+pub(crate) fn note_late_route(worker: &Worker, environ: &Bound<'_, PyDict>) {
+    if worker.reads_routes && ROUTE.with_borrow(String::is_empty) {
+        note_route(worker, environ);
+    }
+}
+
 /// The pattern of the address, never the address itself: by the app's own word, which `canter.insight` says
 /// for Flask, or by Bottle's.
 fn route(environ: &Bound<'_, PyDict>) -> PyResult<Option<String>> {

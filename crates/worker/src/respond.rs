@@ -87,7 +87,7 @@ fn run_app(
     report::note_route(worker, &made.environ);
     let (result, outcome) = match result {
         Ok(result) => {
-            let outcome = send_body(py, worker, &result, answer.get());
+            let outcome = send_body(worker, &made.environ, &result, answer.get());
             (Some(result), outcome)
         }
         Err(error) => (None, Err(Trouble::App(error))),
@@ -124,11 +124,12 @@ fn add_early_hints(environ: &Bound<'_, PyDict>, answer: &Bound<'_, StartResponse
 }
 
 fn send_body(
-    py: Python<'_>,
     worker: &Arc<Worker>,
+    environ: &Bound<'_, PyDict>,
     result: &Bound<'_, PyAny>,
     answer: &StartResponse,
 ) -> Result<(), Trouble> {
+    let py = environ.py();
     if result.is_instance(worker.file_wrapper.bind(py))? && answer.is_started() {
         let sendable = worker.sendable.bind(py);
         if let Some(found) = sendable_file(sendable, result, answer.declared_length())? {
@@ -147,6 +148,7 @@ fn send_body(
         let bytes = chunk.as_bytes();
         if bytes.len() > MOST_RECORD && answer.declared_length() == Some(bytes.len() as u64) {
             // All there is, as the app itself said.
+            report::note_late_route(worker, environ);
             answer.finish(py, &[bytes])?;
             return Ok(());
         }
@@ -156,6 +158,7 @@ fn send_body(
             return Err(Trouble::Unwanted);
         }
     }
+    report::note_late_route(worker, environ);
     answer.finish(py, &[])?;
     Ok(())
 }

@@ -69,7 +69,7 @@ const WALLS: &[Flag] = &[
     flag(
         "db-connections",
         "COUNT",
-        "Most connections to databases. Canter's pool keeps to it; a database outside of the pool is counted.",
+        "Most connections to databases. Canter's pool keeps to it; a database outside of the pool is counted where it is reached over TCP.",
     ),
     flag(
         "p95",

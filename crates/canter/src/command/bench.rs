@@ -35,11 +35,20 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
     if given.has("compare") && versus::are_reports(&given) {
         return versus::of_reports(&given);
     }
-    let plan = plan::read(&given)?;
+    let plan = plan::read(&given);
+    if let Err(fault) = &plan
+        && fault.exit == Exit::Unreachable
+    {
+        Files::open(&given)?.write_unmeasured(url_of(&given), fault)?;
+    }
+    let plan = plan?;
     let conditions = Conditions::read(&given)?;
     let files = Files::open(&given)?;
     let _ = canter_sys::machine::raise_open_files();
-    consent(&plan, &given)?;
+    if let Err(fault) = consent(&plan, &given) {
+        files.write_unmeasured(url_of(&given), &fault)?;
+        return Err(fault);
+    }
     if given.has("compare") {
         let stop = on_signals()?;
         return versus::of_sites(&given, &plan, &stop);
@@ -84,6 +93,11 @@ pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
     };
     files.write(&report)?;
     Ok(conditions.exit(&plan, &outcome, &judged))
+}
+
+/// What is to be loaded, as it was given.
+fn url_of(given: &Given) -> &str {
+    given.words.first().map_or(plan::USUAL_URL, String::as_str)
 }
 
 /// What has to hold.

@@ -13,7 +13,7 @@ use canter_base::sizing::Sizing;
 use canter_base::{debug, warn};
 use canter_front::{Insight, Pages, Profiler};
 use canter_insight::forecast::threads::{Cost, Threads};
-use canter_insight::show::{Cache, Live, Process, Running};
+use canter_insight::show::{Cache, For, Live, Process, Running};
 use canter_workers::dispatch::{Dispatch, Notice, Reason, WorkerId};
 
 use super::pooled::Pooled;
@@ -32,6 +32,9 @@ const WARNING: Duration = Duration::from_secs(1800);
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 /// Requests that are shown.
 const MOST_SHOWN: usize = 50;
+
+const SUPERVISOR: &str = "supervisor";
+const ZYGOTE: &str = "zygote";
 
 /// The processes by name, shared with the thread that measures them.
 #[derive(Clone, Default)]
@@ -81,7 +84,11 @@ impl Processes {
 
     /// Whether a worker may be above its limit: what it maps is cheap to know.
     fn any_is_large(&self, limit_kb: u64) -> bool {
-        let pids: Vec<u32> = self.with(|all| all.keys().copied().collect());
+        let workers = |all: &mut BTreeMap<u32, Process>| -> Vec<u32> {
+            let workers = all.values().filter(|one| is_worker(one));
+            workers.map(|one| one.pid).collect()
+        };
+        let pids = self.with(workers);
         limit_kb > 0 && pids.into_iter().any(|pid| resident_kb(pid) > limit_kb)
     }
 
@@ -127,6 +134,25 @@ impl Processes {
                 }
             });
         }
+    }
+
+    /// Notes the supervisor, and the zygote it has now: what workers share with that is paid for there, too.
+    fn note_family(&self, zygote: &str) {
+        let family = family(zygote.as_bytes());
+        self.with(|all| {
+            let is_old = |process: &Process| {
+                matches!(process.name.as_str(), SUPERVISOR | ZYGOTE)
+                    && !family.iter().any(|(pid, _)| *pid == process.pid)
+            };
+            all.retain(|_, process| !is_old(process));
+            for (pid, name) in family {
+                all.entry(pid).or_insert_with(|| Process {
+                    name: name.to_owned(),
+                    pid,
+                    ..Process::default()
+                });
+            }
+        });
     }
 
     fn measure(&self) {
@@ -175,7 +201,7 @@ pub fn start(
 ) -> Option<Rc<Insight>> {
     let most_kb = config.max_memory_per_worker.0 / 1024;
     if config.insight || most_kb > 0 {
-        measure_for_ever(processes.clone(), most_kb);
+        measure_for_ever(processes.clone(), most_kb, &config.name);
     }
     if most_kb > 0 {
         let replacing = replace_large(dispatch.clone(), processes.clone(), most_kb);
@@ -201,9 +227,15 @@ pub fn start(
         live.processes = processes.with(|all| all.values().cloned().collect());
         let memory = live.processes.iter().map(|process| process.memory_kb[0]);
         live.gauges.memory_kb = u32::try_from(memory.sum::<u64>()).unwrap_or(u32::MAX);
-        let most = dispatch.threads().map_or(most_threads, u32::from);
-        live.threads = processes.threads(most);
-        live.running = running_now(&dispatch, live.watched);
+        if live.whom == For::Gauges {
+            return;
+        }
+        let is_watched = live.whom == For::People;
+        if is_watched {
+            let most = dispatch.threads().map_or(most_threads, u32::from);
+            live.threads = processes.threads(most);
+        }
+        live.running = running_now(&dispatch, is_watched);
         if let Some(stats) = pool.stats() {
             live.pool = Some(pools::summed(&stats));
             live.pools = pools::connections(&stats);
@@ -283,13 +315,15 @@ fn cache(pages: &Pages) -> Cache {
     }
 }
 
-fn measure_for_ever(processes: Processes, most_kb: u64) {
+fn measure_for_ever(processes: Processes, most_kb: u64, name: &str) {
+    let zygote = format!("{name}-zygote");
     let measuring = std::thread::Builder::new()
         .name("memory".to_owned())
         .stack_size(128 * 1024);
     // Without the thread the numbers are missing, and nothing else.
     let _ = measuring.spawn(move || {
         loop {
+            processes.note_family(&zygote);
             processes.measure();
             let measured = Instant::now();
             // A worker that has just come is measured soon, all others in their time.
@@ -302,6 +336,30 @@ fn measure_for_ever(processes: Processes, most_kb: u64) {
             }
         }
     });
+}
+
+/// The process that started this one, and those of its children that are no front and no workers.
+/// `zygote` is what the system shows for that one, which it cuts at 15 bytes.
+fn family(zygote: &[u8]) -> Vec<(u32, &'static str)> {
+    let supervisor = std::os::unix::process::parent_id();
+    let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    if program(supervisor).is_none_or(|it| program(std::process::id()) != Some(it)) {
+        // It was killed, and whoever adopts is the parent.
+        return Vec::new();
+    }
+    let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"));
+    let children = children.unwrap_or_default();
+    let pids = children
+        .split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    let is_zygote = |pid: &u32| {
+        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.strip_suffix(b"\n") == Some(&zygote[..zygote.len().min(15)])
+    };
+    let zygotes = pids.filter(is_zygote).map(|pid| (pid, ZYGOTE));
+    std::iter::once((supervisor, SUPERVISOR))
+        .chain(zygotes)
+        .collect()
 }
 
 /// Proportional, own and resident memory in kilobytes; 0 where the system does not say.

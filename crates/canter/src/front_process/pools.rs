@@ -64,22 +64,15 @@ fn together(name: String, pools: &[&PoolStats]) -> Connections {
         all.max = all.max.max(pool.cap);
         all.pending += pool.waiting;
         all.timeouts = all.timeouts.saturating_add(pool.wait_timeouts);
-        add(&mut wait, &pool.wait_time);
+        wait.add(&pool.wait_time);
         // The pooler's own histogram has only those that had to wait.
         if let Some(first) = wait.counts.first_mut() {
             *first = first.saturating_add(pool.at_once);
         }
-        add(&mut used_for, &pool.lease_time);
+        used_for.add(&pool.lease_time);
     }
     (all.wait, all.used_for) = (spread(&wait), spread(&used_for));
     all
-}
-
-fn add(sum: &mut Histogram, more: &Histogram) {
-    for (count, more) in sum.counts.iter_mut().zip(more.counts) {
-        *count = count.saturating_add(more);
-    }
-    sum.sum_us = sum.sum_us.saturating_add(more.sum_us);
 }
 
 fn spread(histogram: &Histogram) -> Spread {

@@ -365,9 +365,11 @@ impl<A: App> Conn<A> {
         part: FilePart,
     ) -> Result<After, Stop> {
         let status = answer.facts.status;
-        let is_described = is_described(facts, status, fields);
+        let now = unix_seconds();
+        let validators = validators_of(fields, now);
+        let is_described = is_described(facts, status, fields, &validators);
         let selected = if is_described {
-            select_part(facts, fields, part.len)
+            select_part(facts, fields, part.len, validators, now)
         } else {
             Selected::Whole
         };
@@ -444,9 +446,13 @@ fn value_of<'a>(fields: &[(&[u8], &'a [u8])], wanted: KnownName) -> Option<&'a [
 
 /// Whether the app says enough of what it sends that conditions and ranges are met here, and has not met
 /// them itself.
-fn is_described(facts: &Facts, status: u16, fields: &[(&[u8], &[u8])]) -> bool {
+fn is_described(
+    facts: &Facts,
+    status: u16,
+    fields: &[(&[u8], &[u8])],
+    validators: &Validators<'_>,
+) -> bool {
     let has = |name| value_of(fields, name).is_some();
-    let validators = validators_of(fields, unix_seconds());
     status == 200
         && matches!(facts.method, Method::Get | Method::Head)
         && (validators.etag.is_some() || validators.modified.is_some())
@@ -462,16 +468,21 @@ fn validators_of<'a>(fields: &[(&[u8], &'a [u8])], now: u64) -> Validators<'a> {
 }
 
 /// What of content of this length is sent, by the conditions of its request and the app's fields.
-fn select_part(facts: &Facts, fields: &[(&[u8], &[u8])], length: u64) -> Selected {
+fn select_part(
+    facts: &Facts,
+    fields: &[(&[u8], &[u8])],
+    length: u64,
+    validators: Validators<'_>,
+    now: u64,
+) -> Selected {
     let Some(conditions) = facts.conditions.as_deref() else {
         return Selected::Whole;
     };
-    let now = unix_seconds();
     let content_type = value_of(fields, KnownName::ContentType).unwrap_or_default();
     let content = Content {
         length,
         content_type: &String::from_utf8_lossy(content_type),
-        validators: validators_of(fields, now),
+        validators,
     };
     select(conditions, facts.method, &content, now, boundary)
 }

@@ -1,10 +1,10 @@
 //! Owns the agreement to a load test from another machine: one path, made of the owner's token.
 //! Leaves asking for it to `canter bench`.
 
+use canter_base::secret::constant_time_eq;
 use canter_http::{Head, Method};
 
 use crate::pipeline::Local;
-use crate::secret::constant_time_eq;
 
 const PATH: &[u8] = b"/.well-known/canter-bench/";
 

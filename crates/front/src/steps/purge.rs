@@ -2,6 +2,7 @@
 //! words mean, also for who asks over the private socket.
 //! Leaves which pages are meant to `canter_cache`.
 
+use canter_base::secret::constant_time_eq;
 use canter_cache::key::plain_host;
 use canter_cache::tags::site_tag;
 use canter_cache::{Key, Purge, Scheme};
@@ -10,7 +11,6 @@ use canter_http::{Head, KnownName, Method};
 
 use crate::pages::Pages;
 use crate::pipeline::Local;
-use crate::secret::constant_time_eq;
 
 const PATH: &[u8] = b"/-/purge";
 

@@ -134,10 +134,12 @@ fn rows(report: &Report<'_>) -> Vec<Value> {
         .collect()
 }
 
+/// What stands above the rows.
+pub(super) const COLUMNS: &str =
+    "at_s,users,hits,rate,errors,timeouts,bytes_in,bytes_out,p50_ms,p95_ms,p99_ms,max_ms\n";
+
 pub(super) fn csv(report: &Report<'_>) -> String {
-    let mut out = String::from(
-        "at_s,users,hits,rate,errors,timeouts,bytes_in,bytes_out,p50_ms,p95_ms,p99_ms,max_ms\n",
-    );
+    let mut out = COLUMNS.to_owned();
     for row in &report.outcome.rows {
         let _ = writeln!(
             out,
@@ -159,9 +161,12 @@ pub(super) fn csv(report: &Report<'_>) -> String {
     out
 }
 
+/// What a build is told of: its name, and why it fails.
+pub(super) type Case = (String, Option<String>);
+
 /// What a build is told: whether something was answered, each condition, and, where there are conditions,
 /// whether there is a verdict at all. Beside each name why it fails.
-fn cases(report: &Report<'_>) -> Vec<(String, Option<String>)> {
+fn cases(report: &Report<'_>) -> Vec<Case> {
     let nothing = (report.outcome.total.hits == 0).then(|| "no request was answered".to_owned());
     let mut cases = vec![("is answered".to_owned(), nothing)];
     cases.extend(report.judged.iter().map(|judged| {
@@ -178,8 +183,10 @@ fn cases(report: &Report<'_>) -> Vec<(String, Option<String>)> {
 
 /// For code hosts (SARIF 2.1.0, sections 3.14 to 3.27): a rule for each case, a result for each that fails.
 pub(super) fn sarif(report: &Report<'_>) -> String {
-    let site = report.plan.site.origin();
-    let cases = cases(report);
+    sarif_of(&report.plan.site.origin(), &cases(report))
+}
+
+pub(super) fn sarif_of(site: &str, cases: &[Case]) -> String {
     let rules = cases.iter().map(|(name, _)| json!({"id": name}));
     let failed = cases.iter().filter_map(|(name, why)| {
         Some(json!({
@@ -206,24 +213,27 @@ pub(super) fn sarif(report: &Report<'_>) -> String {
 
 /// For build servers: a test case for each.
 pub(super) fn junit(report: &Report<'_>) -> String {
-    let cases = cases(report);
+    let time = report.outcome.time.as_secs_f64();
+    junit_of(&report.plan.site.origin(), time, &cases(report))
+}
+
+pub(super) fn junit_of(site: &str, time: f64, cases: &[Case]) -> String {
     let mut out = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"canter bench {}\" \
-         tests=\"{}\" failures=\"{}\" time=\"{:.3}\">\n",
-        escape(&report.plan.site.origin()),
+         tests=\"{}\" failures=\"{}\" time=\"{time:.3}\">\n",
+        escape(site),
         cases.len(),
         cases.iter().filter(|(_, why)| why.is_some()).count(),
-        report.outcome.time.as_secs_f64()
     );
     for (name, why) in cases {
         let _ = write!(
             out,
             "  <testcase classname=\"canter.bench\" name=\"{}\"",
-            escape(&name)
+            escape(name)
         );
         let _ = match why {
             None => writeln!(out, "/>"),
-            Some(why) => writeln!(out, "><failure message=\"{}\"/></testcase>", escape(&why)),
+            Some(why) => writeln!(out, "><failure message=\"{}\"/></testcase>", escape(why)),
         };
     }
     out.push_str("</testsuite>\n");

@@ -1,6 +1,7 @@
 //! Asking a client for its password: SCRAM-SHA-256 (also -PLUS), MD5, cleartext. Every way to be
 //! refused looks the same from outside. Leaves who the users are to `users`.
 
+use canter_base::secret::constant_time_eq;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::password;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -8,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::users::{Entry, Stored};
 use super::{Auth, failed};
 use crate::scram::server::{Channel, Server};
-use crate::scram::{self, Keys, ScramError, Verifier, same};
+use crate::scram::{self, Keys, ScramError, Verifier};
 use crate::stream::Stream;
 use crate::target::{Credential, ScramKeys, Secret};
 use crate::wire::{SqlError, build};
@@ -122,7 +123,7 @@ impl Exchange<'_> {
             // Nobody's: as much work as for a user that exists.
             Some(Stored::Scram(_)) | None => md5_hash(user, self.entry.mock.expose(), salt),
         };
-        let fits = same(without_nul(&answer), expected.as_bytes());
+        let fits = constant_time_eq(without_nul(&answer), expected.as_bytes());
         match stored {
             Some(Stored::Password(password, _)) if fits => {
                 Ok(Some(Credential::Password(password.clone())))
@@ -144,7 +145,7 @@ impl Exchange<'_> {
         let given = Secret::new(without_nul(&answer));
         drop(Secret::new(answer));
         // Hashed first: the time to compare says nothing of how much of it was right.
-        let equal = |a: &[u8], b: &[u8]| same(&scram::sha256(a), &scram::sha256(b));
+        let equal = |a: &[u8], b: &[u8]| constant_time_eq(&scram::sha256(a), &scram::sha256(b));
         let fits = match stored {
             Some(Stored::Password(password, _)) => equal(password.expose(), given.expose()),
             Some(Stored::Md5(hash)) => equal(

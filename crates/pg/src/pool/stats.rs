@@ -28,6 +28,14 @@ impl Histogram {
             .iter()
             .fold(0, |all, one| all.saturating_add(*one))
     }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, more: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(more.counts) {
+            *count = count.saturating_add(more);
+        }
+        self.sum_us = self.sum_us.saturating_add(more.sum_us);
+    }
 }
 
 /// The counting side of a `Histogram`.

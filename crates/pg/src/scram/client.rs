@@ -1,13 +1,14 @@
 //! The client's side of SCRAM-SHA-256: proves a password, or the keys made from it, to a server,
 //! and checks that the server knew it too.
 
+use canter_base::secret::constant_time_eq;
 use std::num::NonZeroU32;
 
 use base64::Engine;
 
 use super::{
-    BASE64, Digest, Keys, MAX_ITERATIONS, ScramError, attribute, decode, hmac, nonce, same, sha256,
-    text, xor,
+    BASE64, Digest, Keys, MAX_ITERATIONS, ScramError, attribute, decode, hmac, nonce, sha256, text,
+    xor,
 };
 
 /// Whether the exchange is tied to the TLS channel (RFC 5802 section 6).
@@ -134,7 +135,7 @@ impl Expected {
             return Err(ScramError::Refused);
         }
         let signature = decode(attribute(&mut rest, 'v')?)?;
-        if same(&signature, &self.0) {
+        if constant_time_eq(&signature, &self.0) {
             Ok(())
         } else {
             Err(ScramError::WrongProof)

@@ -3,10 +3,10 @@
 //! can log in to the database in its name.
 
 use base64::Engine;
+use canter_base::secret::constant_time_eq;
 
 use super::{
-    BASE64, Digest, Keys, ScramError, Verifier, attribute, decode, hmac, nonce, same, sha256, text,
-    xor,
+    BASE64, Digest, Keys, ScramError, Verifier, attribute, decode, hmac, nonce, sha256, text, xor,
 };
 
 /// An exchange whose challenge was sent.
@@ -113,7 +113,7 @@ impl Server {
         let mut rest = without_proof;
         let bound = decode(attribute(&mut rest, 'c')?)?;
         let nonce = attribute(&mut rest, 'r')?;
-        if !same(&bound, &self.bound) {
+        if !constant_time_eq(&bound, &self.bound) {
             return Err(ScramError::Binding("it is bound to another channel"));
         }
         if nonce != self.nonce {
@@ -123,7 +123,7 @@ impl Server {
             .map_err(|_| ScramError::Malformed("the proof has a wrong length"))?;
         let signed = format!("{},{without_proof}", self.signed);
         let client = xor(&proof, &hmac(&self.verifier.stored, signed.as_bytes()));
-        if !same(&sha256(&client), &self.verifier.stored) {
+        if !constant_time_eq(&sha256(&client), &self.verifier.stored) {
             return Err(ScramError::WrongProof);
         }
         let signature = BASE64.encode(hmac(&self.verifier.server, signed.as_bytes()));

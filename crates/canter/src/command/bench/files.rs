@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use canter_base::flags::Given;
 use canter_base::{Exit, Fault};
-use canter_load::report::Report;
+use canter_load::report::{Report, Unmeasured};
 
 /// The files that were asked for.
 pub(super) struct Files {
@@ -42,15 +42,40 @@ impl Files {
                 "sarif" => report.sarif(),
                 _ => report.junit(),
             };
-            match file {
-                None => super::print(&content),
-                Some(file) => file.write_all(content.as_bytes()).map_err(|error| {
-                    Fault::new(Exit::File, format!("cannot write `{path}`: {error}"))
-                })?,
-            }
+            put(path, file.as_mut(), &content)?;
         }
         Ok(())
     }
+
+    /// Writes why there was no run.
+    pub(super) fn write_unmeasured(mut self, url: &str, fault: &Fault) -> Result<(), Fault> {
+        let report = Unmeasured {
+            url,
+            what: &fault.what,
+            hint: fault.hint.as_deref(),
+        };
+        for (form, path, file) in &mut self.named {
+            let content = match *form {
+                "html" => report.html(),
+                "json" => report.json(),
+                "csv" => report.csv(),
+                "sarif" => report.sarif(),
+                _ => report.junit(),
+            };
+            put(path, file.as_mut(), &content)?;
+        }
+        Ok(())
+    }
+}
+
+/// Into the file, or to standard output where there is none.
+fn put(path: &str, file: Option<&mut File>, content: &str) -> Result<(), Fault> {
+    let Some(file) = file else {
+        super::print(content);
+        return Ok(());
+    };
+    file.write_all(content.as_bytes())
+        .map_err(|error| Fault::new(Exit::File, format!("cannot write `{path}`: {error}")))
 }
 
 /// Makes a file.

@@ -63,18 +63,24 @@ fn unreadable(path: &str, error: &std::io::Error) -> Fault {
         .hint("check the path; it counts from the folder in which canter is started")
 }
 
+/// Where `canter serve` is if nothing else was said.
+pub(super) const USUAL_URL: &str = "http://127.0.0.1:8000/";
+
 /// Reads the flags.
 pub(crate) fn read(given: &Given) -> Result<Plan, Fault> {
     if given.words.len() > 1 {
-        return Err(Fault::usage("more than one URL").from("command line").hint(
-            "several pages of one site go into a file for `--url-list`; two sites are compared by \
-             `--compare`",
-        ));
+        // As of other load testers' `-q 100`.
+        let is_number = |word: &String| word.bytes().all(|byte| byte.is_ascii_digit());
+        let hint = if given.words.iter().any(is_number) {
+            "a number needs a flag before it that takes one: `--users 100`, `--rate 100/s`; `-q` shows no progress"
+        } else {
+            "several pages of one site go into a file for `--url-list`; two sites are compared by `--compare`"
+        };
+        return Err(Fault::usage("more than one URL")
+            .from("command line")
+            .hint(hint));
     }
-    let url = given
-        .words
-        .first()
-        .map_or("http://127.0.0.1:8000/", String::as_str);
+    let url = given.words.first().map_or(USUAL_URL, String::as_str);
     of_url(given, url)
 }
 
@@ -116,6 +122,11 @@ pub(crate) fn of_url(given: &Given, url: &str) -> Result<Plan, Fault> {
     plan.max_body = super::size(given, "max-body")?.unwrap_or(plan.max_body);
     plan.random_arrivals = given.has("random-arrivals");
     plan.speed = speed(given)?;
+    if given.has("speed") && !matches!(plan.load, Load::Replay(_)) {
+        return Err(Fault::usage("`--speed` is how fast an `--access-log` is replayed, and none is")
+            .from("command line")
+            .hint("name the log, and leave out `--users`, `--ramp` and `--rate`, which have a speed of their own"));
+    }
     plan.seed = number(given, "seed", 0, u64::MAX)?.unwrap_or(1);
     if plan.timeout.is_zero() {
         return Err(wrong("timeout", "0", "nothing is answered in no time"));
@@ -157,7 +168,12 @@ fn speed(given: &Given) -> Result<f64, Fault> {
 
 fn login(given: &Given) -> Result<Option<Login>, Fault> {
     let Some(path) = given.value("login") else {
-        return Ok(None);
+        return match given.value("login-data") {
+            None => Ok(None),
+            Some(_) => Err(Fault::usage("`--login-data` needs `--login`")
+                .from("command line")
+                .hint("the page that has the form, such as `--login /accounts/login/`")),
+        };
     };
     let fields = given.value("login-data").ok_or_else(|| {
         Fault::usage("`--login` needs `--login-data`")
@@ -356,6 +372,8 @@ mod tests {
             ("127.0.0.1:9 --slow 500%", "--slow"),
             ("127.0.0.1:9 --login /l", "--login-data"),
             ("127.0.0.1:9 --login /l --login-data a=b&c", "field 2"),
+            ("127.0.0.1:9 --login-data a=b", "--login"),
+            ("127.0.0.1:9 --speed 2", "--access-log"),
             ("127.0.0.1:9 -H nonsense", "--header"),
             ("127.0.0.1:9 --method 1", "--method"),
             ("127.0.0.1:9 --url-list /nonexistent", "/nonexistent"),

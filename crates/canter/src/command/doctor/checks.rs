@@ -54,6 +54,19 @@ pub fn advise(settings: &Json, measured: &Json, plans: &[Plan]) -> Vec<Advice> {
     found
 }
 
+/// The table that a statement reads or changes, not those it joins with it.
+fn first_table(sql: &str) -> Option<&str> {
+    let mut words = sql.split_ascii_whitespace();
+    let is_before = |word: &str| {
+        ["FROM", "INTO", "UPDATE"]
+            .iter()
+            .any(|it| word.eq_ignore_ascii_case(it))
+    };
+    words.find(|word| is_before(word))?;
+    let name = words.next()?.rsplit('.').next()?;
+    Some(name.trim_matches(|letter| matches!(letter, '"' | '`' | '[' | ']' | ';' | ',')))
+}
+
 impl Known<'_> {
     fn has(&self, key: &str, part: &str) -> bool {
         let list = self.settings[key].as_array().into_iter().flatten();
@@ -99,13 +112,19 @@ impl Known<'_> {
     /// requests were counted, for statements are forgotten in larger steps.
     fn table(&self, name: &str) -> (f64, f64) {
         let rows = self.measured["statements"].as_array().into_iter().flatten();
-        let rows = rows.filter(|row| row["sql"].as_str().is_some_and(|sql| speaks_of(sql, name)));
+        let rows = rows.filter(|row| row["sql"].as_str().and_then(first_table) == Some(name));
         let (calls, ms) = rows.fold((0.0, 0.0), |(calls, ms), row| {
             let number = |key: &str| row[key].as_f64().unwrap_or(0.0);
             (calls + number("calls_hour"), ms + number("hour_ms"))
         });
         let longer = self.seconds() / self.counted("statements_s");
         (calls * longer, ms * longer)
+    }
+
+    /// What the app calls one of its tables; the usual name where it has not said.
+    fn name_of<'b>(&'b self, key: &str, usual: &'b str) -> &'b str {
+        let named = self.settings[key].as_str().filter(|name| !name.is_empty());
+        named.unwrap_or(usual)
     }
 
     /// What was counted in the last hour, as of a whole one: it is less where the server has not run for
@@ -137,12 +156,6 @@ impl Known<'_> {
         let seconds = self.measured["uptime_s"].as_f64().unwrap_or(0.0).max(60.0);
         ms * 3600.0 / seconds
     }
-}
-
-/// Whether a statement has a name as a whole: `auth_user` is not in `auth_user_groups`.
-fn speaks_of(sql: &str, name: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    sql.split(|c| !is_part(c)).any(|word| word == name)
 }
 
 fn debug(known: &Known<'_>) -> Option<Advice> {
@@ -338,7 +351,7 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
     let engine = known.settings["session_engine"]
         .as_str()
         .unwrap_or_default();
-    let (calls, ms) = known.table("django_session");
+    let (calls, ms) = known.table(known.name_of("session_table", "django_session"));
     if known.settings["has_sessions"] == true && engine.ends_with("backends.db") && calls > 0.0 {
         found.push(Advice {
             gain_ms: Some(known.whole_hour(ms)),
@@ -361,7 +374,8 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
             "SESSION_SAVE_EVERY_REQUEST = False",
         ));
     }
-    let (calls, ms) = known.table("auth_user");
+    let users = known.name_of("user_table", "auth_user");
+    let (calls, ms) = known.table(users);
     let requests = known.requests();
     if calls * 2.0 > requests as f64 && calls >= 100.0 {
         found.push(Advice {
@@ -370,7 +384,7 @@ fn sessions(known: &Known<'_>) -> Vec<Advice> {
                 "users",
                 "the user is read from the database in most requests",
                 format!(
-                    "{calls:.0} statements on auth_user in {requests} requests, {ms:.0} ms in {}",
+                    "{calls:.0} statements on {users} in {requests} requests, {ms:.0} ms in {}",
                     known.span()
                 ),
                 "read request.user only where it is needed, or keep what pages show of it in the session",

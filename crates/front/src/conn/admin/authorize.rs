@@ -79,8 +79,7 @@ impl<A: App> Conn<A> {
             || cookie(&self.head, buf, COOKIE.as_bytes()).is_some_and(|key| insight.is_key(key))
     }
 
-    /// Whether to tell the client where the time went: a browser on this machine, or one that has
-    /// shown the token.
+    /// Whether to tell the client where the time went: one on this machine, or one that has shown the token.
     pub(in crate::conn) fn is_timed(&self) -> bool {
         let Some(insight) = &self.shared.settings.insight else {
             return false;
@@ -89,11 +88,15 @@ impl<A: App> Conn<A> {
         if is_here && is_proxied(&self.head) {
             insight.note_proxy();
         }
-        if !self.head.has(KnownName::SecFetchMode) {
-            return false;
-        }
         if self.shows_key(insight) {
             return true;
+        }
+        // Browsers say how they ask. Other programs that name themselves are told once on a connection: enough
+        // for `curl -i`, and nothing that a load generator would pay for with each request.
+        let is_asked = self.head.has(KnownName::SecFetchMode)
+            || self.head.has(KnownName::UserAgent) && self.arrival.own.get().is_none();
+        if !is_asked {
+            return false;
         }
         // Once somebody else was seen to ask from here, as a proxy does for each of its clients, the
         // system is not asked for each of them.

@@ -142,7 +142,7 @@ mod tests {
             1,
             &Observation {
                 method: "GET",
-                times: &times,
+                times: [&times, &[]],
                 ..Observation::default()
             },
         );

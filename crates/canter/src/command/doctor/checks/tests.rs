@@ -134,14 +134,33 @@ fn a_queue_and_users_that_are_read_are_said_and_forgotten_with_the_hour() {
     found["statements"] = json!([{"sql": "SELECT a FROM auth_user", "calls": 9000, "total_ms": 900.0,
                                   "calls_hour": 800, "hour_ms": 400.0}]);
     let told = advise(&healthy(), &found, &[]);
-    let ids: Vec<_> = told.iter().map(|one| one.id).collect();
-    assert_eq!(ids, ["queue", "users"]);
+    let named: Vec<_> = told.iter().map(|one| one.id).collect();
+    assert_eq!(named, ["queue", "users"]);
     assert_eq!(told[0].gain_ms, Some(40_000.0));
     assert!(
         told[1]
             .evidence
             .contains("800 statements on auth_user in 1000 requests")
     );
+    // Statements of another table, or of posts joined with their authors, are none of users.
+    for sql in [
+        "SELECT a FROM auth_user_groups",
+        "SELECT \"post\".\"a\" FROM \"post\" INNER JOIN \"auth_user\" ON x = y",
+    ] {
+        found["statements"][0]["sql"] = json!(sql);
+        assert_eq!(ids(&healthy(), &found), ["queue"], "{sql}");
+    }
+    // Users of a model of one's own.
+    let mut settings = healthy();
+    settings["user_table"] = json!("people_person");
+    for sql in [
+        "SELECT a FROM \"people_person\" WHERE a = ?",
+        "select a from `shop`.`people_person`",
+    ] {
+        found["statements"][0]["sql"] = json!(sql);
+        assert_eq!(ids(&settings, &found), ["queue", "users"], "{sql}");
+    }
+    found["statements"][0]["sql"] = json!("SELECT a FROM auth_user");
     // A few that waited for the app to be loaded prove nothing.
     found["hour"]["requests"] = json!(350);
     assert_eq!(ids_of(&found), ["users"]);
