@@ -248,26 +248,31 @@ pub fn start(
         pooled.unwrap_or_default() + &pages.metrics()
     };
     let insight = Insight::new(token, live, metrics, Rc::clone(profiler));
-    let ticking = Rc::clone(&insight);
+    watch(Rc::clone(&insight), limit);
+    Some(insight)
+}
+
+/// Gives insight the time, and warns before memory is used up.
+fn watch(insight: Rc<Insight>, limit: u64) {
     tokio::task::spawn_local(async move {
         let (mut warned, mut forecast) = (None, Instant::now());
         loop {
             tokio::time::sleep(TICK).await;
-            ticking.tick();
+            insight.tick();
             let is_due = forecast.elapsed() > MEMORY
                 && warned.is_none_or(|at: Instant| at.elapsed() > WARNING);
             if !is_due {
                 continue;
             }
             forecast = Instant::now();
-            let left = ticking.memory_left_s();
+            let left = insight.memory_left_s();
             if let Some(left) = left.filter(|left| *left < WARNED_BEFORE_S) {
                 warned = Some(Instant::now());
                 warn!(
                     "memory grows: the limit will be reached",
                     left_min = left / 60,
                     limit_mb = limit / 1024,
-                    grows = &ticking
+                    grows = &insight
                         .grows_most()
                         .unwrap_or_else(|| "no single route".to_owned()),
                     hint = "`canter top` shows which worker grows; --max-memory-per-worker replaces it in time"
@@ -275,7 +280,6 @@ pub fn start(
             }
         }
     });
-    Some(insight)
 }
 
 /// Has workers replaced that keep more than they may, whether or not anything else is gathered.
