@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness.operated import Canter, private_kilobytes
+from harness.memory import private_kilobytes
+from harness.operated import Canter
 
 APP = """
 def application(environ, start_response):
