@@ -1,6 +1,6 @@
 //! Owns those rules of HTTP/2 (RFC 9113) whose breach has an error code of its own, which the library
 //! behind does not tell apart, or which it does not look at: sizes of frames, frames on streams
-//! that the client has ended, header blocks that are no HPACK, pseudo-fields in trailers.
+//! that the client has ended, header blocks that are no HPACK, pseudo-fields in trailers, fragments in paths.
 //! Leaves cutting bytes into frames and what too many are to `frames`, header blocks to `hpack`, and
 //! everything else to the library. Sans-IO.
 

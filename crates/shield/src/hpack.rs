@@ -1,8 +1,10 @@
 //! Owns a walk over a header block (RFC 7541, section 6) that tells whether it is one, without
-//! decoding it: no strings, and of the table only how many entries it can have.
-//! Leaves what the fields say to the library that decodes them. Sans-IO.
+//! decoding it: no strings, and of the table only how many entries it can have and which name a path. Of what
+//! the fields say it looks at a path alone, for a fragment.
+//! Leaves the rest to the library that decodes them. Sans-IO.
 
 use crate::conform::Breach;
+use crate::fragment::Search;
 
 /// Entries of the static table (section 2.3.1).
 const STATIC_ENTRIES: u32 = 61;
@@ -12,6 +14,10 @@ const LARGEST_TABLE: u32 = 4096;
 const SMALLEST_ENTRY: u32 = 32;
 /// Entries of the static table whose name begins with a colon (appendix A).
 const PSEUDO: std::ops::RangeInclusive<u32> = 1..=14;
+/// Those whose name is `:path`, and the name as it is and coded.
+const PATHS: std::ops::RangeInclusive<u32> = 4..=5;
+const PATH: &[u8] = b":path";
+const CODED_PATH: &[u8] = &[0xb9, 0x58, 0xd3, 0x3f];
 /// The colon, coded: the first seven bits of a name (appendix B).
 const CODED_COLON: u8 = 0x5c;
 
@@ -21,6 +27,9 @@ const CODED_COLON: u8 = 0x5c;
 pub(crate) struct Table {
     entries: u32,
     room: u32,
+    /// Which are named `:path`, the newest in the lowest bit: dropping the oldest changes no index of the
+    /// others.
+    paths: u128,
 }
 
 impl Default for Table {
@@ -28,6 +37,7 @@ impl Default for Table {
         Self {
             entries: 0,
             room: LARGEST_TABLE / SMALLEST_ENTRY,
+            paths: 0,
         }
     }
 }
@@ -35,6 +45,16 @@ impl Default for Table {
 impl Table {
     fn insert(&mut self) {
         self.entries = self.room.min(self.entries + 1);
+    }
+
+    /// The entry that was put in last is whole.
+    fn name(&mut self, is_path: bool) {
+        self.paths = self.paths << 1 | u128::from(is_path);
+    }
+
+    fn names_path(self, index: u32) -> bool {
+        let newer = index.checked_sub(STATIC_ENTRIES + 1);
+        newer.is_some_and(|newer| self.paths.checked_shr(newer).unwrap_or(0) & 1 == 1)
     }
 
     fn resize(&mut self, bytes: u32) {
@@ -45,12 +65,21 @@ impl Table {
 
 /// How far a block has been walked.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(crate) struct Walk {
     table: Table,
     is_trailers: bool,
     /// A field has begun: the table's size may not change any more.
     has_fields: bool,
     expects: Expects,
+    /// The field that has begun is put into the dynamic table.
+    is_kept: bool,
+    /// Its name is `:path`, as far as that has come.
+    is_path: bool,
+    search: Search,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +90,12 @@ enum Expects {
     String(Part),
     /// More bytes of a number.
     Number { of: Number, value: u32, shift: u32 },
-    /// So many bytes of a string, of which none has come when `is_first`.
+    /// So many bytes of a string, after those that have come.
     Bytes {
         part: Part,
+        came: u32,
         left: u32,
         is_coded: bool,
-        is_first: bool,
     },
 }
 
@@ -100,6 +129,9 @@ impl Walk {
             is_trailers,
             has_fields: false,
             expects: Expects::Field,
+            is_kept: false,
+            is_path: false,
+            search: Search::default(),
         }
     }
 
@@ -127,24 +159,21 @@ impl Walk {
                 }
                 Expects::Bytes {
                     part,
+                    came,
                     left,
                     is_coded,
-                    is_first,
                 } => {
-                    let first = if is_coded { byte >> 1 } else { byte };
-                    let colon = if is_coded { CODED_COLON } else { b':' };
-                    if self.is_trailers && is_first && part == Part::Name && first == colon {
-                        return Err(Breach::Protocol);
-                    }
                     let taken = bytes.len().min(left as usize);
-                    bytes = bytes.get(taken..).unwrap_or_default();
+                    let (piece, rest) = bytes.split_at(taken);
+                    bytes = rest;
+                    self.string(part, is_coded, (came, left), piece)?;
                     self.expects = match left - taken as u32 {
-                        0 => after(part),
+                        0 => self.after(part),
                         left => Expects::Bytes {
                             part,
+                            came: came + taken as u32,
                             left,
                             is_coded,
-                            is_first: false,
                         },
                     };
                     continue;
@@ -164,6 +193,51 @@ impl Walk {
         }
     }
 
+    /// A piece of a string, of which `came` bytes came before and `left` are left with it.
+    fn string(
+        &mut self,
+        part: Part,
+        is_coded: bool,
+        (came, left): (u32, u32),
+        piece: &[u8],
+    ) -> Result<(), Breach> {
+        if part == Part::Value {
+            // The library would take what stands before it for the target, HTTP/1.1 refuses it.
+            let is_found = self.is_path && self.search.finds(piece, is_coded);
+            return if is_found {
+                Err(Breach::Protocol)
+            } else {
+                Ok(())
+            };
+        }
+        if self.is_trailers && came == 0 {
+            let first = piece
+                .first()
+                .map(|&byte| if is_coded { byte >> 1 } else { byte });
+            let colon = if is_coded { CODED_COLON } else { b':' };
+            if first == Some(colon) {
+                return Err(Breach::Protocol);
+            }
+        }
+        let path = if is_coded { CODED_PATH } else { PATH };
+        let rest = path.get(came as usize..).unwrap_or_default();
+        self.is_path &= (came + left) as usize == path.len() && rest.starts_with(piece);
+        Ok(())
+    }
+
+    /// What follows a string.
+    fn after(&mut self, part: Part) -> Expects {
+        match part {
+            Part::Name => Expects::String(Part::Value),
+            Part::Value => {
+                if self.is_kept {
+                    self.table.name(self.is_path);
+                }
+                Expects::Field
+            }
+        }
+    }
+
     /// Which kind of field it is, and the prefix of its number (section 6).
     fn first_byte(&mut self, byte: u8) -> Result<Expects, Breach> {
         let changes_size = (0x20..0x40).contains(&byte);
@@ -172,6 +246,8 @@ impl Walk {
             return Err(Breach::Compression);
         }
         self.has_fields |= !changes_size;
+        self.is_kept = (0x40..0x80).contains(&byte);
+        self.search = Search::default();
         match byte {
             0x80.. => self.number(Number::Field, byte, 7),
             0x40.. => self.number(Number::Name { is_kept: true }, byte, 6),
@@ -201,6 +277,10 @@ impl Walk {
         if is_index && value > STATIC_ENTRIES + self.table.entries {
             return Err(Breach::Compression);
         }
+        if matches!(of, Number::Name { .. }) {
+            // Where it follows, each of its bytes may say otherwise.
+            self.is_path = value == 0 || PATHS.contains(&value) || self.table.names_path(value);
+        }
         match of {
             Number::Name { is_kept: true } => self.table.insert(),
             Number::TableSize => self.table.resize(value),
@@ -212,22 +292,17 @@ impl Walk {
             Number::Field | Number::TableSize => Ok(Expects::Field),
             Number::Name { .. } if value == 0 => Ok(Expects::String(Part::Name)),
             Number::Name { .. } => Ok(Expects::String(Part::Value)),
-            Number::Length { part, .. } if value == 0 => Ok(after(part)),
+            Number::Length { part, .. } if value == 0 => {
+                self.is_path &= part == Part::Value;
+                Ok(self.after(part))
+            }
             Number::Length { part, is_coded } => Ok(Expects::Bytes {
                 part,
+                came: 0,
                 left: value,
                 is_coded,
-                is_first: true,
             }),
         }
-    }
-}
-
-/// What follows a string.
-fn after(part: Part) -> Expects {
-    match part {
-        Part::Name => Expects::String(Part::Value),
-        Part::Value => Expects::Field,
     }
 }
 
@@ -365,5 +440,51 @@ mod tests {
             assert_eq!(walk(false, bytes), Ok(()), "{bytes:x?}");
         }
         assert_eq!(walk(true, &[0x00, 1, b'a', 1, b':']), Ok(()));
+    }
+
+    #[test]
+    fn h8_a_path_has_no_fragment_however_its_name_and_value_are_written() {
+        let fragment = Err(Breach::Protocol);
+        for (block, expected) in [
+            // Name by the static table, as it is, coded; value as it is and coded.
+            (&b"\x04\x04/a#b"[..], fragment),
+            (b"\x45\x04/a#b", fragment),
+            (b"\x00\x05:path\x04/a#b", fragment),
+            (b"\x40\x05:path\x83\x63\xfe\xbf", fragment),
+            (b"\x10\x84\xb9\x58\xd3\x3f\x83\x63\xfe\xbf", fragment),
+            (b"\x04\x01#", fragment),
+            // Another field may have one.
+            (b"\x00\x05:pata\x02/#", Ok(())),
+            (b"\x00\x06:path2\x02/#", Ok(())),
+            (b"\x00\x04:pat\x02/#", Ok(())),
+            (b"\x00\x00\x02/#", Ok(())),
+            (b"\x0f\x04\x83\x63\xfe\xbf", Ok(())),
+            (b"\x04\x83\x63\xfe\xff", Ok(())),
+            (b"\x04\x04/a%b\x00\x01a\x02#b", Ok(())),
+        ] {
+            assert_eq!(walk(false, block), expected, "{block:x?}");
+        }
+    }
+
+    #[test]
+    fn h8_a_path_that_an_earlier_block_has_named_has_no_fragment_either() {
+        // ":path: /" and then "a: b" in the dynamic table.
+        let named: &[u8] = b"\x44\x01/\x40\x01a\x01b";
+        let ends = |block: &[u8]| walk_after(&[named], false, block);
+        assert_eq!(ends(b"\x0f\x30\x02/#"), Err(Breach::Protocol));
+        assert_eq!(ends(b"\x0f\x2f\x02/#"), Ok(()));
+        // A third one moves both.
+        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x30\x02/#"), Ok(()));
+        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x31\x02/#"), Err(Breach::Protocol));
+        // Named by one that named it.
+        assert_eq!(ends(b"\x7f\x00\x01/\x0f\x2f\x02/#"), Err(Breach::Protocol));
+        // The oldest that a table can have.
+        let later: Vec<&[u8]> = std::iter::once(named)
+            .chain(std::iter::repeat_n(&b"\x40\x01a\x01b"[..], 126))
+            .collect();
+        assert_eq!(
+            walk_after(&later, false, b"\x0f\xae\x01\x02/#"),
+            Err(Breach::Protocol)
+        );
     }
 }

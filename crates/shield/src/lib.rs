@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod budget;
 pub mod conform;
 pub mod cost;
+mod fragment;
 pub mod frames;
 mod hpack;
 pub mod pace;
