@@ -207,7 +207,7 @@ def app(environ, start_response):
 
 
 def test_c10_an_app_that_is_a_generator_says_its_route_with_its_first_chunk(tmp_path: Path) -> None:
-    with Server(tmp_path, GENERATOR, *JSON) as server:
+    with Server(tmp_path, GENERATOR, *JSON_LOG) as server:
         for path in ("/known", "/unknown"):
             assert shop.get(server, path)[2] == "text"
         told = {one["label"]: one["requests"] for one in routes_of(server, 2)}

@@ -4,7 +4,6 @@ Ids are those of the acceptance list (C SQL, D observability).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -20,10 +19,9 @@ pytest.importorskip("rest_framework")
 from harness import shop
 from harness.mariadb import MariaDb
 from harness.operated import PATIENCE, PROGRAM, clean_env, until
-from harness.server import Server
+from harness.server import JSON_LOG, Server
 
 APPS = Path(__file__).resolve().parent / "apps"
-JSON = ("--access-log-format", "json", "--access-logfile", "-")
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +33,12 @@ def site(folder: Path) -> Iterator[Server]:
         filling = [sys.executable, "-c", "import mariasite; mariasite.relations.fill()"]
         done = subprocess.run(filling, cwd=APPS, env=os.environ | env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        with Server(folder / "site", "mariasite", *JSON, "--threads", "1", env=env) as server:
+        with Server(folder / "site", "mariasite", *JSON_LOG, "--threads", "1", env=env) as server:
             yield server
 
 
 def queries_of(server: Server, request_id: str) -> int:
-    line = json.loads(server.access_line(f'"request_id":"{request_id}"'))
+    line = server.access_entry(request_id)
     assert line["sql_ms"] > 0, line
     return int(line["queries"])
 
