@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -354,6 +355,28 @@ def test_a7_two_sites_are_compared_in_turn_and_other_scenarios_refused(tmp_path:
         other = bench(one, "--compare", f"{two}other", *words)
     assert (better.returncode, worse.returncode, other.returncode) == (0, 8, 2)
     assert "different things" in other.stderr
+
+
+def test_a7_reports_of_two_runs_are_compared(tmp_path: Path) -> None:
+    def after(seconds: float) -> Callable[[socket.socket], None]:
+        def answer(connection: socket.socket) -> None:
+            for _ in requests(connection):
+                time.sleep(seconds)
+                connection.sendall(OK)
+
+        return answer
+
+    files = [str(tmp_path / name) for name in ("quick.json", "slow.json", "other.json")]
+    with serving(after(0.02)) as one, serving(after(0.2)) as two:
+        for url, file in zip((one, two, f"{one}other"), files, strict=True):
+            done = bench(url, "--users", "2", "-d", "2s", "--quiet", "--inside", "off", "--json", file)
+            assert done.returncode == 0, done
+    worse = bench(files[0], "--compare", files[1])
+    assert worse.returncode == 8 and "B is: worse" in worse.stdout, worse
+    better = bench(files[1], "--compare", files[0])
+    assert better.returncode == 0 and "B is: better" in better.stdout, better
+    other = bench(files[0], "--compare", files[2])
+    assert other.returncode == 2 and "different" in other.stderr, other
 
 
 def test_a9_other_hosts_are_not_loaded_without_consent() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("django")
 pytest.importorskip("rest_framework")
+pytest.importorskip("pymysql", reason="NO PyMySQL: Django on MariaDB is NOT tested")
 
 from harness import shop
 from harness.mariadb import MariaDb

@@ -89,7 +89,7 @@ def test_d1_what_is_told_is_what_the_client_has_waited(server: Server) -> None:
     rest.sort()
     # What the client and the way to it take. The front reads its clock after the last byte, which the client may
     # have before that; on a machine that does other things either may take long, but not each time.
-    assert rest[0] < 1 and rest[len(rest) // 2] > -1, rest
+    assert rest[0] < 1 and rest[len(rest) // 2] > -20, rest
 
 
 def test_c10_statements_past_django_belong_to_their_request_and_none_is_counted_twice(

@@ -39,7 +39,7 @@ def group(tmp_path: Path) -> tuple[list[str], Say]:
     folder.mkdir()
     wrapper = [*IN_GROUP, str(folder)]
     if not shutil.which("unshare") or subprocess.run([*wrapper, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
+        pytest.skip("NO right to mount: the limit of a control group is NOT tested")
 
     def say(used: int) -> None:
         # At once: half a number is another one.

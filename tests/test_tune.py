@@ -210,6 +210,56 @@ def test_what_cannot_be_tuned_is_said(
     until(lambda: not left_behind(tmp_path), 20)
 
 
+MEMBERS = '''
+import os
+FORM = b"""<form method="post"><input type="hidden" name="csrfmiddlewaretoken" value="t0"><input name="username">
+<input type="password" name="password"></form>"""
+
+def application(environ, start_response):
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    status, body, fields = "200 OK", b"ok", []
+    knows = "session=known" in environ.get("HTTP_COOKIE", "")
+    if path == "/login/" and method == "GET":
+        body = FORM
+    elif path == "/login/":
+        sent = environ["wsgi.input"].read()
+        if b"csrfmiddlewaretoken=t0" in sent and b"password=s3cret" in sent:
+            status, fields = "302 Found", [("Set-Cookie", "session=known"), ("Location", "/members/")]
+    elif method == "POST":
+        with open(os.environ["PAGES_IMPORTS"], "a") as written:
+            written.write("w")
+    elif not knows:
+        status = "403 Forbidden"
+    start_response(status, [("Content-Type", "text/html"), ("Content-Length", str(len(body))), *fields])
+    return [body]
+'''
+
+
+def test_b3_users_log_in_first_and_pages_that_need_it_are_tuned(tmp_path: Path) -> None:
+    (tmp_path / "members.py").write_text(MEMBERS)
+    quick = ("--users", "2", "--time", "5s", "--most-workers", "1")
+    login = ("--login", "/login/", "--login-data")
+    report = told(tmp_path, "/members/\n", *quick, *login, "username=u{n}&password=s3cret", app="members")
+    measured = [it["measured"] for it in report["trials"] if it["measured"]]
+    assert report["choice"] and measured and all(it["error_share"] == 0 for it in measured), report["prose"]
+    wrong = tune(tmp_path, "/members/\n", *quick, *login, "username=u{n}&password=wrong", app="members")
+    assert wrong.returncode != 0 and "login failed" in wrong.stdout + wrong.stderr, wrong
+
+
+def test_b3_what_changes_something_is_left_out_of_a_log_unless_it_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "members.py").write_text(MEMBERS)
+    log = tmp_path / "access.log"
+    line = '127.0.0.1 - - [22/Nov/2026:10:00:{:02} +0000] "{} HTTP/1.1" 200 2 "-" "-"\n'
+    asked = ("GET /login/", "POST /order/")
+    log.write_text("".join(line.format(second, asked[second % 2]) for second in range(20)))
+    quick = ("--access-log", str(log), "--users", "2", "--time", "5s", "--most-workers", "1")
+    written = tmp_path / "imports"
+    report = told(tmp_path, "", *quick, app="members")
+    assert report["choice"] and not written.exists(), report["prose"]
+    report = told(tmp_path, "", *quick, "--allow-writes", app="members")
+    assert report["choice"] and written.read_text(), report["prose"]
+
+
 def test_the_error_of_the_app_itself_is_shown(tmp_path: Path) -> None:
     done = tune(tmp_path, "/broken\n/broken?again\n")
     assert "LookupError: /broken" in done.stderr

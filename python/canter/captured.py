@@ -7,6 +7,7 @@ the repeats to ``canter.insight``. Nothing is told that ``_meta`` does not know.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,8 +129,8 @@ def _descriptor(this: Any, row: Any) -> Capture | None:
     if row is None:
         return None
     model = concrete(type(row))
-    kind = type(this).__name__
-    if kind == "DeferredAttribute":
+    # Those of foreign keys and files have classes of their own below it.
+    if any(kind.__name__ == "DeferredAttribute" for kind in type(this).__mro__):
         return Capture(model, this.field.name, deferred=True)
     field = getattr(this, "field", None)
     # Newer versions of Django have a descriptor of its own; in older ones the field is it.
@@ -262,13 +263,15 @@ def _follow(found: Capture, row: Any, frame: FrameType | None) -> None:
 def _at_hand(frame: FrameType | None) -> Iterator[Any]:
     """The rows among the local names of the frames, and in the contexts of templates, each once."""
     kind = getattr(sys.modules.get("django.db.models"), "Model", None)
+    # Where templates are another engine's, there is no such class.
+    contexts = getattr(sys.modules.get("django.template.context"), "BaseContext", ())
     known: set[int] = set()
     for _ in range(MOST_FRAMES):
         if frame is None or kind is None or len(known) >= MOST_AT_HAND:
             return
         for value in list(frame.f_locals.values()):
             # By its type alone: looking into a lazy object would fetch it.
-            scopes = getattr(value, "dicts", ()) if type(value).__name__.endswith("Context") else ()
+            scopes = value.dicts if issubclass(type(value), contexts) else ()
             for one in (value, *(one for scope in scopes for one in list(scope.values()))):
                 if issubclass(type(one), kind) and id(one) not in known:
                     known.add(id(one))
@@ -284,7 +287,7 @@ def _fetched(row: Any) -> dict[str, Any]:
 def _step(row: Any, at_hand: list[Any]) -> tuple[Any, str, bool] | None:
     """The row that this one was fetched for, the relation, and whether that is fetched apart."""
     for other in at_hand:
-        names = relations(other)
+        names = relations(type(other))
         for name, value in list(_fetched(other).items()):
             if value is row and name in names and not hasattr(names[name], "ct_field"):
                 if not _is_back(row, names[name]):
@@ -302,6 +305,7 @@ def _is_back(row: Any, field: Any) -> bool:
     return back in row.__dict__.get("_prefetched_objects_cache", {})
 
 
+@functools.lru_cache(maxsize=256)
 def relations(model: Any) -> dict[str, Any]:
     """The fields and relations of a model, by the names that rows have for them."""
     found = {}

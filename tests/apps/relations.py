@@ -155,6 +155,10 @@ def filtered(authors: Any) -> Any:
     return [list(author.books.filter(title="b1")) for author in authors]
 
 
+def deferred_key(books: Any) -> Any:
+    return [book.author_id for book in books]
+
+
 def deferred(authors: Any) -> Any:
     return [author.notes for author in authors]
 
@@ -241,6 +245,7 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "exists": (exists, "Author.objects.all()"),
     "first": (first, "Author.objects.prefetch_related('books')"),
     "filtered": (filtered, "Author.objects.all()"),
+    "deferred_key": (deferred_key, "Book.objects.only('title')"),
     "deferred": (deferred, "Author.objects.defer('notes')"),
     "template": (template, "Book.objects.all()"),
     "serializer": (serializer, "Book.objects.all()"),

@@ -4,8 +4,10 @@ nobody else's. Leaves asking it to the site that is served.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,7 @@ import pymysql
 import pytest
 
 from harness.operated import PATIENCE, until
+from harness.postgres import die_with_parent
 
 DATABASE = "site"
 
@@ -47,6 +50,7 @@ class MariaDb:
             [server, *words, *quick, f"--pid-file={folder / 'pid'}", *who],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
         )
 
     def _answers(self) -> bool:

@@ -130,10 +130,10 @@ def _is_linked_with(library: str, program: Path) -> bool:
     return library in linked.stdout
 
 
-def die_with_parent() -> None:
+def die_with_parent(by: signal.Signals = signal.SIGINT) -> None:
     """In the child: be interrupted when the tests are killed, so that no server outlives them."""
     PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)
 
 
 def free_port() -> int:

@@ -345,6 +345,23 @@ def test_d14_many_cursors_at_once_take_turns(start: Any) -> None:
 
 
 @pytest.mark.pooled
+def test_d14_a_cursor_right_behind_a_statement_that_is_looked_into_waits_for_its_turn(start: Any) -> None:
+    """The pool asks the server what such a statement left; its client is answered before that, and goes on."""
+    way = start(connections=4)
+
+    def iterate(number: int) -> None:
+        client = way.connect(autocommit=True)
+        for again in range(60):
+            client.execute(f"SET search_path TO s{number % 4 + 1}")
+            with client.cursor(f"c{again}", withhold=True, scrollable=False) as rows:
+                rows.itersize = 3
+                rows.execute("VALUES (1), (2), (3), (4), (5), (6), (7)")
+                assert sum(1 for _ in rows) == 7
+
+    together(partial(iterate, number) for number in range(12))
+
+
+@pytest.mark.pooled
 def test_d14_who_is_pinned_within_a_transaction_may_exceed_the_default_limit(start: Any) -> None:
     way = start(connections=4)
     clients = [way.raw() for _ in range(3)]

@@ -18,7 +18,7 @@ APPS = Path(__file__).resolve().parent.parent / "apps"
 
 PROGRAM = """
 import json, re, sys
-PLAIN = ("filtered", "deferred", "keys", "first", "count", "exists", "apart", "back")
+PLAIN = ("filtered", "deferred", "deferred_key", "keys", "first", "count", "exists", "apart", "back")
 sys.path.insert(0, sys.argv[1])
 import relations
 from canter import insight
@@ -123,6 +123,7 @@ def test_c5_first_of_what_is_fetched_already_is_taken_in_python(told: Any) -> No
 def test_c5_filters_columns_left_out_and_plain_keys_get_their_own_words(told: Any) -> None:
     assert 'Prefetch("books", queryset=…, to_attr=…) on Author' in told["filtered"]["advice"][0]
     assert "Author.notes was left out by only() or defer()" in told["deferred"]["advice"][0]
+    assert "Book.author was left out by only() or defer()" in told["deferred_key"]["advice"][0]
     assert "Author.objects.in_bulk(keys)" in told["keys"]["advice"][0]
 
 

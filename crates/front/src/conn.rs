@@ -88,6 +88,8 @@ pub(crate) struct Arrival {
     pub ends: Option<Ends>,
     /// Whether this server's user made it, once that was asked.
     pub own: Cell<Option<bool>>,
+    /// It has asked before, so that a program which goes on asking is not told where the time went.
+    pub has_asked: Cell<bool>,
     /// It is one stream of an HTTP/2 connection.
     pub http2: bool,
     /// When such a stream may ask the app.
@@ -109,6 +111,7 @@ impl Arrival {
             commands: self.commands,
             ends: self.ends,
             own: self.own.clone(),
+            has_asked: Cell::new(true),
             http2: true,
             stream: Some(Rc::clone(stream)),
             _entrance: None,

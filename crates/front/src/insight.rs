@@ -343,6 +343,11 @@ impl Insight {
         self.strangers.get()
     }
 
+    /// Whether there is a token that somebody may have shown.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.as_deref().is_some_and(|token| !token.is_empty())
+    }
+
     /// Whether this is the token. Takes as long whatever is wrong with it.
     pub(crate) fn is_token(&self, given: &[u8]) -> bool {
         let token = self.token.as_deref().unwrap_or_default().as_bytes();

@@ -360,6 +360,7 @@ fn serve<A: App>(stream: Stream, peer: Peer, spoken: &Spoken, shared: &Rc<Shared
         commands: spoken.commands,
         ends,
         own: Cell::new(None),
+        has_asked: Cell::new(false),
         http2: false,
         stream: None,
         _entrance: entrance,

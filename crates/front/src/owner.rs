@@ -16,8 +16,16 @@ const FIRST_PERSON: u32 = 1000;
 /// Who cannot be named in a user namespace (`user_namespaces(7)`) appears as this one.
 const NOBODY: u32 = 65_534;
 
+/// So many programs are looked up in a second to be told where the time went: enough for whoever reads it, and
+/// little for a load generator that makes a connection for each request.
+const MOST_PROGRAMS: u32 = 20;
+
+/// How many there were since when.
+type Count = Cell<Option<(Instant, u32)>>;
+
 thread_local! {
-    static STRANGERS: Cell<Option<(Instant, u32)>> = const { Cell::new(None) };
+    static STRANGERS: Count = const { Cell::new(None) };
+    static PROGRAMS: Count = const { Cell::new(None) };
 }
 
 /// The two ends of a connection.
@@ -35,14 +43,26 @@ pub(crate) fn is_own(ends: Ends) -> Option<bool> {
         return Some(false);
     }
     let now = Instant::now();
-    if strangers(now) >= MOST_STRANGERS {
+    if STRANGERS.with(|them| within_second(them, now)) >= MOST_STRANGERS {
         return None;
     }
     let is_own = user_of(ends) == Some(own);
     if !is_own {
-        note_stranger(now);
+        STRANGERS.with(|them| note(them, now));
     }
     Some(is_own)
+}
+
+/// Whether one more program may be looked up within this second, which counts it.
+pub(crate) fn may_look_up() -> bool {
+    let now = Instant::now();
+    PROGRAMS.with(|them| {
+        let is_one_more = within_second(them, now) < MOST_PROGRAMS;
+        if is_one_more {
+            note(them, now);
+        }
+        is_one_more
+    })
 }
 
 fn is_person(user: u32) -> bool {
@@ -50,18 +70,18 @@ fn is_person(user: u32) -> bool {
 }
 
 /// How many there were within this second.
-fn strangers(now: Instant) -> u32 {
-    let known = STRANGERS.get();
-    let fresh =
-        known.filter(|(since, _)| now.saturating_duration_since(*since) < Duration::from_secs(1));
-    fresh.map_or(0, |(_, count)| count)
+fn within_second(them: &Count, now: Instant) -> u32 {
+    let fresh = |(since, _): &(Instant, u32)| {
+        now.saturating_duration_since(*since) < Duration::from_secs(1)
+    };
+    them.get().filter(fresh).map_or(0, |(_, count)| count)
 }
 
-fn note_stranger(now: Instant) {
-    let count = strangers(now);
-    let since = STRANGERS.get().filter(|_| count > 0);
+fn note(them: &Count, now: Instant) {
+    let count = within_second(them, now);
+    let since = them.get().filter(|_| count > 0);
     let since = since.map_or(now, |(since, _)| since);
-    STRANGERS.set(Some((since, count + 1)));
+    them.set(Some((since, count + 1)));
 }
 
 fn user_of(ends: Ends) -> Option<u32> {
@@ -119,10 +139,11 @@ mod tests {
     fn d5_strangers_without_end_are_not_looked_up_without_end() {
         let now = Instant::now();
         for count in 0..MOST_STRANGERS {
-            assert_eq!(strangers(now), count);
-            note_stranger(now + Duration::from_millis(count.into()));
+            assert_eq!(STRANGERS.with(|them| within_second(them, now)), count);
+            STRANGERS.with(|them| note(them, now + Duration::from_millis(count.into())));
         }
         assert_ne!(is_own(ends("127.0.0.1:1", "127.0.0.1:2")), Some(true));
-        assert_eq!(strangers(Instant::now() + Duration::from_secs(1)), 0);
+        let later = Instant::now() + Duration::from_secs(1);
+        assert_eq!(STRANGERS.with(|them| within_second(them, later)), 0);
     }
 }

@@ -175,6 +175,9 @@ pub(crate) struct Relay {
     /// A `Sync` went ahead of the COPY under way: the server ignores it unless the COPY fails before
     /// it was read.
     syncs_ahead: bool,
+    /// Requests lay behind such a `Sync`: what the server answers after a failure may be theirs, which
+    /// nobody can tell from the answers to those behind the COPY.
+    requests_amid: bool,
     /// That COPY failed: nobody knows how many `ReadyForQuery` are still to come.
     doubt: bool,
     /// The client's messages wait until nothing is owed.
@@ -283,6 +286,7 @@ impl Relay {
             copy_in: false,
             copy_ended: false,
             syncs_ahead: false,
+            requests_amid: false,
             doubt: false,
             barrier: false,
             spent: false,

@@ -354,8 +354,8 @@ options! {
     /// A larger one is answered 431. This is memory that any stranger can make Canter hold for
     /// each connection, so raise it with care. At most `128KiB`; what the app gets of line and fields,
     /// the path decoded beside the target, may be 256 KiB together, or the answer is 431, too. Over
-    /// HTTP/2 the headers of all requests of a connection that are under way may take 512 KiB; one
-    /// beyond is refused as a stream that its client may send again.
+    /// HTTP/2 what headers of requests under way have beyond 16 KiB each may take 512 KiB of a connection; one
+    /// that finds no room is refused as a stream that its client may send again.
     limit_request_header: Size = "32KiB" {
         group: Limits, example: "64KiB", since: "0.1.0",
     }

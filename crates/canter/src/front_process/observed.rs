@@ -33,8 +33,12 @@ const SHOWN_AFTER: Duration = Duration::from_secs(1);
 /// Requests that are shown.
 const MOST_SHOWN: usize = 50;
 
+/// Bytes of a process's name that the system keeps (`prctl(2)`, `PR_SET_NAME`).
+const SHOWN_NAME: usize = 15;
 const SUPERVISOR: &str = "supervisor";
 const ZYGOTE: &str = "zygote";
+/// The one that imports the app for a reload, while the other still stands.
+const NEXT_ZYGOTE: &str = "next zygote";
 
 /// The processes by name, shared with the thread that measures them.
 #[derive(Clone, Default)]
@@ -139,18 +143,20 @@ impl Processes {
     /// Notes the supervisor, and the zygote it has now: what workers share with that is paid for there, too.
     fn note_family(&self, zygote: &str) {
         let family = family(zygote.as_bytes());
+        let is_of_it = |name: &str| matches!(name, SUPERVISOR | ZYGOTE | NEXT_ZYGOTE);
         self.with(|all| {
-            let is_old = |process: &Process| {
-                matches!(process.name.as_str(), SUPERVISOR | ZYGOTE)
-                    && !family.iter().any(|(pid, _)| *pid == process.pid)
-            };
-            all.retain(|_, process| !is_old(process));
+            all.retain(|pid, process| {
+                !is_of_it(&process.name) || family.iter().any(|(its, _)| its == pid)
+            });
             for (pid, name) in family {
-                all.entry(pid).or_insert_with(|| Process {
+                let process = all.entry(pid).or_insert_with(|| Process {
                     name: name.to_owned(),
                     pid,
                     ..Process::default()
                 });
+                if is_of_it(&process.name) && process.name != name {
+                    name.clone_into(&mut process.name);
+                }
             }
         });
     }
@@ -333,6 +339,7 @@ fn measure_for_ever(processes: Processes, most_kb: u64, name: &str) {
             // A worker that has just come is measured soon, all others in their time.
             while measured.elapsed() < MEMORY && !processes.any_is_new() {
                 std::thread::sleep(TICK);
+                processes.note_family(&zygote);
                 processes.measure_resident();
                 if measured.elapsed() >= LARGE && processes.any_is_large(most_kb) {
                     break;
@@ -343,7 +350,7 @@ fn measure_for_ever(processes: Processes, most_kb: u64, name: &str) {
 }
 
 /// The process that started this one, and those of its children that are no front and no workers.
-/// `zygote` is what the system shows for that one, which it cuts at 15 bytes.
+/// `zygote` is what the system shows for that one, which it cuts.
 fn family(zygote: &[u8]) -> Vec<(u32, &'static str)> {
     let supervisor = std::os::unix::process::parent_id();
     let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
@@ -358,9 +365,15 @@ fn family(zygote: &[u8]) -> Vec<(u32, &'static str)> {
         .filter_map(|pid| pid.parse().ok());
     let is_zygote = |pid: &u32| {
         let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.strip_suffix(b"\n") == Some(&zygote[..zygote.len().min(15)])
+        // Cut before its last word, it may be a worker's as well.
+        let shown = zygote
+            .get(..zygote.len().min(SHOWN_NAME))
+            .unwrap_or_default();
+        zygote.len() < SHOWN_NAME + "ygote".len() && name.strip_suffix(b"\n") == Some(shown)
     };
-    let zygotes = pids.filter(is_zygote).map(|pid| (pid, ZYGOTE));
+    // The oldest stands first.
+    let names = std::iter::once(ZYGOTE).chain(std::iter::repeat(NEXT_ZYGOTE));
+    let zygotes = pids.filter(is_zygote).zip(names);
     std::iter::once((supervisor, SUPERVISOR))
         .chain(zygotes)
         .collect()

@@ -115,6 +115,7 @@ fn arrival() -> Arrival {
         commands: false,
         ends: None,
         own: std::cell::Cell::new(None),
+        has_asked: std::cell::Cell::new(false),
         http2: true,
         stream: None,
         _entrance: None,

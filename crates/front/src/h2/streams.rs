@@ -19,7 +19,10 @@ const FIRST: usize = 24;
 /// Bytes of whole responses that one connection has in memory while its client does not take them.
 const MOST_HELD: usize = 512 << 10;
 
-/// Bytes of the heads of one connection's requests that are under way.
+/// A head up to this size has room on each of the streams that a connection may have.
+const USUAL_HEAD: usize = 16 << 10;
+
+/// What the heads of one connection's requests that are under way may take beyond that, in bytes.
 const MOST_HEADS: usize = 512 << 10;
 
 /// What is known of a connection's streams.
@@ -31,7 +34,7 @@ pub(super) struct Streams {
     untaken: Cell<usize>,
     /// Bytes of responses that wait for the client in memory.
     held: Cell<usize>,
-    /// Bytes of the heads of all that came and are not at their end.
+    /// Bytes beyond the usual of the heads of all that came and are not at their end.
     heads: Cell<usize>,
     /// Responses that the client has taken something of, ever.
     taken: Cell<usize>,
@@ -65,10 +68,11 @@ impl Streams {
 
     /// Room for a head of so many bytes; None where those of the others leave none.
     pub fn admit(self: &Rc<Self>, bytes: usize) -> Option<HeadRoom> {
+        let bytes = bytes.saturating_sub(USUAL_HEAD);
         let before = self.heads.get();
         let after = before.saturating_add(bytes);
         // However long one may be, there is room for it alone.
-        if before > 0 && after > MOST_HEADS {
+        if before > 0 && bytes > 0 && after > MOST_HEADS {
             return None;
         }
         self.heads.set(after);
@@ -217,16 +221,19 @@ mod tests {
     #[test]
     fn h4_heads_of_a_connection_have_a_bound_together_and_one_alone_has_room() {
         let streams = Rc::new(Streams::default());
-        let long = streams.admit(MOST_HEADS * 2).unwrap();
-        assert!(streams.admit(1).is_none());
-        drop(long);
-        let [waits, works] = [10, MOST_HEADS - 20].map(|bytes| streams.admit(bytes).unwrap());
+        let admit = |beyond: usize| streams.admit(USUAL_HEAD + beyond);
+        let long = admit(MOST_HEADS * 2).unwrap();
+        assert!(admit(1).is_none());
+        // A page of many requests has none refused, whatever another one is.
+        let usual: Vec<_> = (0..100).map(|_| admit(0).unwrap()).collect();
+        drop((long, usual));
+        let [waits, works] = [10, MOST_HEADS - 20].map(|bytes| admit(bytes).unwrap());
         let works = streams.begin(works);
-        assert!(streams.admit(11).is_none());
-        drop(streams.admit(10).unwrap());
+        assert!(admit(11).is_none());
+        drop(admit(10).unwrap());
         // It counts until the end of its stream, not only until its turn.
         works.take();
-        assert!(streams.admit(11).is_none());
+        assert!(admit(11).is_none());
         drop((waits, works));
         assert_eq!(streams.heads.get(), 0);
     }

@@ -190,6 +190,12 @@ impl<C: Connect> Lease<C> {
         Ok(())
     }
 
+    /// Whether it has a place among the pinned.
+    pub(crate) fn is_pinned(&self) -> bool {
+        let all = self.pool.in_use.borrow();
+        all.get(self.slot).is_some_and(|it| it.pin.is_some())
+    }
+
     /// It is lent to the client: not seen to work from here on.
     pub(crate) fn lent(&self) {
         self.unused();

@@ -154,8 +154,9 @@ impl Relay {
         if tag == b'C' {
             // A COPY that was done has read all that went ahead of its end.
             self.syncs_ahead = false;
+            self.requests_amid &= self.doubt;
         }
-        if self.doubt && front.is_step() {
+        if self.doubt && front.is_step() && !self.requests_amid {
             self.doubt = false;
         }
         let visible = front.is_visible();
@@ -219,8 +220,9 @@ impl Relay {
     }
 
     fn copy_in_begins(&mut self, io: &mut Io<'_>) {
-        let (ended, ahead) = self.owed.ignore_syncs_in_copy();
+        let (ended, ahead, amid) = self.owed.ignore_syncs_in_copy();
         self.syncs_ahead |= ahead;
+        self.requests_amid |= amid;
         self.copy_in = !ended;
         self.copy_ended = ended;
         if self.leaving {
@@ -271,7 +273,7 @@ impl Relay {
             .and_then(|owed| owed.ends_with(b'Z'))
             .is_none()
         {
-            if self.doubt && !self.leaving {
+            if self.doubt && !self.leaving && (self.owed.is_empty() || !self.requests_amid) {
                 return Ok(self.ready_after_all(status, io));
             }
             return Err(broken("ready for a query that nobody sent"));
@@ -287,7 +289,9 @@ impl Relay {
         }
         let done = self.owed.pop();
         (self.copy_in, self.copy_ended, self.syncs_ahead) = (false, false, false);
-        if self.doubt && self.owed.is_query_next() {
+        self.requests_amid &= self.doubt;
+        if self.doubt && (self.owed.is_query_next() || self.requests_amid && self.owed.has_cycle())
+        {
             return Err(broken(
                 "a COPY failed with a Sync ahead, and whose this answer is, is not known",
             ));
@@ -364,7 +368,7 @@ impl Relay {
         if error.is_fatal() {
             return Err(Broken(SqlError::decode(body)));
         }
-        if self.doubt && self.owed.front().is_some_and(Owed::is_step) {
+        if self.doubt && !self.requests_amid && self.owed.front().is_some_and(Owed::is_step) {
             self.doubt = false;
         }
         // It may have failed before it read the `Sync` (a cancel, bad data), which is answered then.

@@ -97,7 +97,7 @@ impl Relay {
         }
         self.reads_apart = false;
         self.attached = false;
-        (self.syncs_ahead, self.doubt) = (false, false);
+        (self.syncs_ahead, self.requests_amid, self.doubt) = (false, false, false);
         self.order = Order::Difference;
         if self.spent {
             (self.spent, self.barrier) = (false, false);

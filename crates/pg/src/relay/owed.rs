@@ -235,17 +235,23 @@ impl Queue {
     }
 
     /// The server went into COPY IN: it ignores every `Sync` up to the end of the data (B7).
-    /// Whether that end was already sent, and whether there were such `Sync`.
-    pub(super) fn ignore_syncs_in_copy(&mut self) -> (bool, bool) {
+    /// Whether that end was already sent, whether there were such `Sync`, and whether requests lay
+    /// behind them, which are answered if the COPY fails before they are read.
+    pub(super) fn ignore_syncs_in_copy(&mut self) -> (bool, bool, bool) {
         let before = self.0.len();
         let end = self.0.iter().position(|owed| matches!(owed, Owed::CopyEnd));
+        let is_sync = |owed: &Owed| matches!(owed, Owed::Sync | Owed::HiddenSync);
+        let inside = self.0.iter().take(end.unwrap_or(before));
+        let amid = inside
+            .skip_while(|owed| !is_sync(owed))
+            .any(|owed| !is_sync(owed));
         let mut at = 0;
         self.0.retain(|owed| {
             let inside = end.is_none_or(|end| at < end);
             at += 1;
-            !(inside && matches!(owed, Owed::Sync | Owed::HiddenSync))
+            !(inside && is_sync(owed))
         });
-        (end.is_some(), self.0.len() < before)
+        (end.is_some(), self.0.len() < before, amid)
     }
 
     /// The first end of COPY data has had its effect.

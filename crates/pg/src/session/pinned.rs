@@ -15,9 +15,9 @@ use super::pump::Event;
 use super::{Activity, End, Keep, Session};
 use crate::relay::sequences_are_read;
 use crate::sql::{self, Flags};
-use crate::wire::SqlError;
 use crate::wire::frame::Frame;
 use crate::wire::message::{BindHead, Parse, query_text};
+use crate::wire::{SqlError, TxStatus};
 
 /// Kinds of state that pin for certain, or nearly so.
 const PINNING: Flags = Flags::ASKABLE.with(Flags::UNASKABLE);
@@ -62,6 +62,28 @@ impl Session {
                 && !flags.any(Flags::FUNCTION)
                 && !(flags.any(Flags::ADVISORY) && tries())
         })
+    }
+
+    /// Whether the next request will keep a server and has no place for that yet, while the server at hand is
+    /// about to go back: it waits for its turn after that, as any other.
+    pub(super) fn lacks_place(&mut self) -> bool {
+        let Some(held) = &self.lease else {
+            return false;
+        };
+        if self.relay.told() != TxStatus::Idle
+            || self.relay.is_client_busy()
+            || self.turn.is_some()
+            || held.lease.is_pinned()
+        {
+            return false;
+        }
+        // Else something else keeps it.
+        let goes_back = self.relay.may_release(&held.lease.known) || !self.owes_nothing();
+        if !goes_back || !self.will_pin() {
+            return false;
+        }
+        self.turn = self.pool.host.try_pin_turn();
+        self.turn.is_none()
     }
 
     /// Waits for a place among the pinned before it asks for a server: nobody who waits for one

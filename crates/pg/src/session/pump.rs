@@ -167,6 +167,9 @@ impl Session {
             && self.server_out.len() < HIGH
             && self.client_out.len() < HIGH
         {
+            if self.lacks_place() {
+                break;
+            }
             if let Some(held) = &self.lease {
                 held.lease.running(self.client_in.data());
             }
@@ -407,7 +410,13 @@ impl Session {
                 return Ok(Did::Work);
             }
             self.give_back();
-            return self.obey().map_or(Ok(Did::Nothing), Err);
+            // What waits for its turn goes on without a server.
+            let did = if self.client_in.is_empty() {
+                Did::Nothing
+            } else {
+                Did::Work
+            };
+            return self.obey().map_or(Ok(did), Err);
         }
         if !self.relay.is_settled() || self.relay.is_client_busy() {
             let owing = !self.relay.is_settled();

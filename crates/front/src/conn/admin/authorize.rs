@@ -88,15 +88,19 @@ impl<A: App> Conn<A> {
         if is_here && is_proxied(&self.head) {
             insight.note_proxy();
         }
-        if self.shows_key(insight) {
+        if insight.has_token() && self.shows_key(insight) {
             return true;
         }
         // Browsers say how they ask. Other programs that name themselves are told once on a connection: enough
         // for `curl -i`, and nothing that a load generator would pay for with each request.
-        let is_asked = self.head.has(KnownName::SecFetchMode)
-            || self.head.has(KnownName::UserAgent) && self.arrival.own.get().is_none();
-        if !is_asked {
-            return false;
+        let has_asked = self.arrival.has_asked.replace(true);
+        let is_browser = self.head.has(KnownName::SecFetchMode);
+        if !is_browser {
+            let is_asked = is_here && !has_asked && self.head.has(KnownName::UserAgent);
+            return is_asked
+                && !insight.serves_strangers()
+                && (self.arrival.own.get().is_some() || owner::may_look_up())
+                && self.standing(insight) == Standing::Own;
         }
         // Once somebody else was seen to ask from here, as a proxy does for each of its clients, the
         // system is not asked for each of them.
