@@ -13,6 +13,7 @@ import termios
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.heard import Heard
 from harness.operated import Canter, together, until
 
 APP = """
@@ -30,13 +31,18 @@ def application(environ, start_response):
 """
 
 
+class Deaf(Heard):
+    """Reads nothing by itself."""
+
+    def _read(self) -> None:
+        """Not by this thread."""
+
+
 class Unread(Canter):
     """Its log is read when the test wants it."""
 
+    hears = Deaf
     text = ""
-
-    def _read(self) -> None:
-        """Nothing by itself."""
 
     def take(self) -> str:
         """All that has come so far."""
@@ -44,7 +50,7 @@ class Unread(Canter):
         reader = self.process.stderr.fileno()
         if select.select([reader], [], [], 0)[0]:
             self.text += os.read(reader, 1 << 20).decode()
-            self._lines = self.text.splitlines()
+            self._heard.lines = self.text.splitlines()
         return self.text
 
     def fill(self) -> None:

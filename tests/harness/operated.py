@@ -101,6 +101,9 @@ def run_canter(
 class Canter:
     """``canter serve`` with an app from ``source``, in ``folder``."""
 
+    hears: type[Heard] = Heard
+    """Who takes what it says."""
+
     def __init__(
         self,
         folder: Path,
@@ -125,7 +128,7 @@ class Canter:
             stderr=subprocess.PIPE,
             **popen,
         )
-        self._heard = Heard(self.process)
+        self._heard = self.hears(self.process)
 
     # --- the app
 

@@ -166,10 +166,8 @@ impl Session {
         while !self.client_in.is_empty()
             && self.server_out.len() < HIGH
             && self.client_out.len() < HIGH
+            && !self.lacks_place()
         {
-            if self.lacks_place() {
-                break;
-            }
             if let Some(held) = &self.lease {
                 held.lease.running(self.client_in.data());
             }
