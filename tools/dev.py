@@ -290,9 +290,13 @@ def system_packages() -> None:
         return
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     run("looking for packages", ["apt-get", "-qq", "update"], env=env)
-    for packages in lost:
+    for packages, loss in lost.items():
         words = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *packages.split()]
-        run(f"installing {packages}", words, env=env)
+        try:
+            run(f"installing {packages}", words, env=env)
+        except Failed:
+            # Other systems have other names for it.
+            say(f"{loss}: {packages} cannot be installed here")
 
 
 def need(program: str, hint: str) -> None:
