@@ -295,6 +295,8 @@ def system_packages() -> None:
         try:
             run(f"installing {packages}", words, env=env)
         except Failed:
+            if packages == "chromium":
+                raise
             # Other systems have other names for it.
             say(f"{loss}: {packages} cannot be installed here")
 
