@@ -287,7 +287,8 @@ def _fetched(row: Any) -> dict[str, Any]:
 def _step(row: Any, at_hand: list[Any]) -> tuple[Any, str, bool] | None:
     """The row that this one was fetched for, the relation, and whether that is fetched apart."""
     for other in at_hand:
-        names = relations(type(other))
+        model: Any = type(other)
+        names = relations(model)
         for name, value in list(_fetched(other).items()):
             if value is row and name in names and not hasattr(names[name], "ct_field"):
                 if not _is_back(row, names[name]):

@@ -29,35 +29,57 @@ pub struct Report<'a> {
     pub judged: &'a [Judged],
 }
 
+/// The forms in which a report is written into files.
+pub trait Forms {
+    /// For a program.
+    fn json(&self) -> String;
+    /// The rows, for a spreadsheet.
+    fn csv(&self) -> String;
+    /// The conditions, for a build server.
+    fn junit(&self) -> String;
+    /// The conditions that are true, for a code host.
+    fn sarif(&self) -> String;
+    /// One file for a browser.
+    fn html(&self) -> String;
+
+    /// The form of that name; JSON for a name that is none.
+    fn form(&self, name: &str) -> String {
+        match name {
+            "csv" => self.csv(),
+            "junit" => self.junit(),
+            "sarif" => self.sarif(),
+            "html" => self.html(),
+            _ => self.json(),
+        }
+    }
+}
+
+impl Forms for Report<'_> {
+    fn json(&self) -> String {
+        format!("{:#}\n", files::json(self))
+    }
+
+    fn csv(&self) -> String {
+        files::csv(self)
+    }
+
+    fn junit(&self) -> String {
+        files::junit(self)
+    }
+
+    fn sarif(&self) -> String {
+        files::sarif(self)
+    }
+
+    fn html(&self) -> String {
+        html::report(self)
+    }
+}
+
 impl Report<'_> {
     /// For a terminal.
     pub fn text(&self) -> String {
         text::text(self)
-    }
-
-    /// For a program.
-    pub fn json(&self) -> String {
-        format!("{:#}\n", files::json(self))
-    }
-
-    /// The rows, for a spreadsheet.
-    pub fn csv(&self) -> String {
-        files::csv(self)
-    }
-
-    /// The conditions, for a build server.
-    pub fn junit(&self) -> String {
-        files::junit(self)
-    }
-
-    /// The conditions that are true, for a code host.
-    pub fn sarif(&self) -> String {
-        files::sarif(self)
-    }
-
-    /// One file for a browser.
-    pub fn html(&self) -> String {
-        html::report(self)
     }
 
     /// What happened, in sentences.

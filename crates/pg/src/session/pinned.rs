@@ -70,7 +70,9 @@ impl Session {
         let Some(held) = &self.lease else {
             return false;
         };
-        if self.relay.told() != TxStatus::Idle
+        // The first one with this server has its place, or needs none: it was looked at before.
+        if held.taken == 0
+            || self.relay.told() != TxStatus::Idle
             || self.relay.is_client_busy()
             || self.turn.is_some()
             || held.lease.is_pinned()

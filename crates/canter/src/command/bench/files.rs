@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use canter_base::flags::Given;
 use canter_base::{Exit, Fault};
-use canter_load::report::{Report, Unmeasured};
+use canter_load::report::{Forms, Report, Unmeasured};
 
 /// The files that were asked for.
 pub(super) struct Files {
@@ -29,40 +29,26 @@ impl Files {
         Ok(Self { named })
     }
 
-    pub(super) fn write(mut self, report: &Report<'_>) -> Result<(), Fault> {
+    pub(super) fn write(self, report: &Report<'_>) -> Result<(), Fault> {
         let on_stdout = self.named.iter().any(|(_, _, file)| file.is_none());
         if !on_stdout {
             super::print(&report.text());
         }
-        for (form, path, file) in &mut self.named {
-            let content = match *form {
-                "html" => report.html(),
-                "json" => report.json(),
-                "csv" => report.csv(),
-                "sarif" => report.sarif(),
-                _ => report.junit(),
-            };
-            put(path, file.as_mut(), &content)?;
-        }
-        Ok(())
+        self.fill(report)
     }
 
     /// Writes why there was no run.
-    pub(super) fn write_unmeasured(mut self, url: &str, fault: &Fault) -> Result<(), Fault> {
-        let report = Unmeasured {
+    pub(super) fn write_unmeasured(self, url: &str, fault: &Fault) -> Result<(), Fault> {
+        self.fill(&Unmeasured {
             url,
             what: &fault.what,
             hint: fault.hint.as_deref(),
-        };
+        })
+    }
+
+    fn fill(mut self, report: &impl Forms) -> Result<(), Fault> {
         for (form, path, file) in &mut self.named {
-            let content = match *form {
-                "html" => report.html(),
-                "json" => report.json(),
-                "csv" => report.csv(),
-                "sarif" => report.sarif(),
-                _ => report.junit(),
-            };
-            put(path, file.as_mut(), &content)?;
+            put(path, file.as_mut(), &report.form(form))?;
         }
         Ok(())
     }

@@ -81,12 +81,8 @@ fn b7_nobody_hears_the_readiness_that_a_failed_copy_of_another_is_owed() {
                         wire.hear_up_to(b'S').await?;
                     }
                     wire.say(&answer).await?;
-                    // It failed before the first Sync was read: that one is answered, too, but
-                    // late, when somebody else has asked.
-                    wire.hear_query().await?;
-                    wire.say(&ready(TxStatus::Idle)).await?;
-                    wire.say(&done("SELECT", TxStatus::Idle)).await?;
-                    wire.stays().await
+                    // It failed before the first Sync was read: that one is answered, too.
+                    wire.answers_late().await
                 }
             });
             let house = House::before(one(), servers.target());
@@ -115,10 +111,7 @@ fn b7_nor_when_its_client_is_gone() {
             wire.hear_up_to(b'f').await?;
             wire.say(&[failed("57014"), ready(TxStatus::Idle)].concat())
                 .await?;
-            wire.hear_query().await?;
-            wire.say(&ready(TxStatus::Idle)).await?;
-            wire.say(&done("SELECT", TxStatus::Idle)).await?;
-            wire.stays().await
+            wire.answers_late().await
         });
         let house = House::before(one(), servers.target());
         let mut first = house.client(&[]).await;

@@ -106,6 +106,14 @@ impl Wire {
         self.socket.shutdown(Shutdown::Read).unwrap();
     }
 
+    /// Answers a `Sync` only when somebody else has asked, and then the query.
+    pub(super) async fn answers_late(mut self) -> Option<()> {
+        self.hear_query().await?;
+        self.say(&ready(TxStatus::Idle)).await?;
+        self.say(&done("SELECT", TxStatus::Idle)).await?;
+        self.stays().await
+    }
+
     /// Stays open for as long as the test runs.
     pub(super) async fn stays(self) -> Option<()> {
         pending().await
