@@ -10,6 +10,7 @@ Run it with a Python that has canter and Django: ``python bench/insight.py``. Le
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import json
 import os
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +120,9 @@ USERS = 8
 # How each is switched on by its documentation. What is sent goes nowhere, so that only the app's side is counted.
 BESIDE = {
     "opentelemetry": """
+import os
+# Named first: the instrumentation looks into Django's settings.
+os.environ["DJANGO_SETTINGS_MODULE"] = "reader_site.settings"
 from opentelemetry import trace
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
@@ -176,6 +181,8 @@ class Served:
             if "worker is ready" in line:
                 break
         assert port, "the server does not start"
+        # Read to its end, as an app that warns a lot waits where nobody reads.
+        threading.Thread(target=collections.deque, args=(self.process.stderr, 0), daemon=True).start()
         self.url = f"http://127.0.0.1:{port}{path}"
 
     def ask(self, requests: int) -> tuple[float, float]:
