@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test bench bench-pooler stories stories-grid setup docs clean django-suite psycopg-suite edge-suite
+.PHONY: help demo test bench bench-pooler stories stories-grid setup docs clean django-suite psycopg-suite edge-suite protections
 
 help:
 	@echo "make demo   build, fill the demo site and serve it"
@@ -15,6 +15,7 @@ help:
 	@echo "make django-suite   Django's own tests through the pooler, compared with none (minutes)"
 	@echo "make psycopg-suite  psycopg's own tests, likewise"
 	@echo "make edge-suite     the httpwg tests of HTTP/2, sslyze, and h2spec where it is"
+	@echo "make protections    takes each protection out of a copy and wants its test to fail (minutes)"
 	@echo "make docs   write the reference pages anew"
 
 demo:
@@ -31,6 +32,9 @@ psycopg-suite:
 
 edge-suite:
 	@$(PYTHON) tools/dev.py edge-suite
+
+protections: setup
+	@.venv/bin/python tools/protections.py
 
 setup:
 	@$(PYTHON) tools/dev.py setup

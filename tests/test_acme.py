@@ -221,6 +221,43 @@ def test_h10_an_authority_that_names_a_time_is_not_asked_before(folder: Path, ac
     assert len(acme.asked) == asked
 
 
+def test_h10_an_authority_that_is_busy_is_asked_once_and_for_no_other_name(folder: Path, acme: Acme) -> None:
+    """503 with a time is about the authority, whatever was asked (RFC 9110, section 15.6.4)."""
+    kept, names = folder / "busy", (NAME, "other.localhost")
+    now = datetime.datetime.now(datetime.timezone.utc)
+    acme.window = lambda _: (now - 2 * DAY, now - DAY)
+    with Site(folder / "first-two", acme, kept, *names) as site:
+        until(lambda: len(acme.issued) == 2 and site.has(acme.issued[1], names[1]), SLOW)
+    acme.refusal = Problem(503, "serverInternal", "maintenance", again="3600")
+    asked = len(acme.asked)
+    with Site(folder / "busy-told", acme, kept, *names) as site:
+        site.wait_log("no new certificate", seconds=SLOW)
+        # Each name has its file, so that nobody asks after a restart either.
+        until(lambda: {f"{name}.failures" for name in names} <= set(files(kept)), SLOW)
+    # Not again without the words that it replaces another one, nor for the other name.
+    assert acme.asked[asked:].count("POST /order") == 1
+    asked = len(acme.asked)
+    with Site(folder / "busy-again", acme, kept, *names) as site:
+        until(lambda: site.log.count("the authority is not asked yet") == 2, SLOW)
+        assert site.has(acme.issued[0]) and site.has(acme.issued[1], names[1])
+    assert len(acme.asked) == asked
+
+
+def test_h10_a_time_that_was_named_for_something_else_is_not_waited_for(folder: Path, acme: Acme) -> None:
+    kept = folder / "stale"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    acme.window = lambda _: (now - 2 * DAY, now - DAY)
+    with Site(folder / "stale-had", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]), SLOW)
+    # That it replaces another one is refused, for long; without these words the order begins, and the name
+    # is not found.
+    acme.refusal_of_replacing = Problem(409, "alreadyReplaced", "not this one", again="86400")
+    acme.is_lost = True
+    with Site(folder / "stale-told", acme, kept) as site:
+        site.wait_log("no new certificate", seconds=SLOW)
+        assert re.search(r"next_try_s=(60|59)\b", site.log), site.log
+
+
 def test_h10_a_name_that_is_not_ours_gets_nothing_and_tls_goes_on(folder: Path, acme: Acme) -> None:
     acme.is_lost = True
     with Site(folder / "not-ours", acme, folder / "nothing") as site:

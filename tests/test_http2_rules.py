@@ -73,6 +73,7 @@ CONNECTION: list[tuple[str, bytes, set[int]]] = [
     ("4.2 headers too long", frame(HEADERS, END_HEADERS, 1, bytes(16385)), {SIZE}),
     ("4.3 no header block", get(fields=b"\x40"), {COMPRESSION}),
     ("4.3 a frame within a block", get(flags=0) + frame(PRIORITY, 0, 1, bytes(5)), {PROTOCOL}),
+    ("5.5 an unknown frame within a block", get(flags=0) + frame(0x42, 0, 1, bytes(5)), {PROTOCOL}),
     ("4.3 another stream within a block", get(flags=0) + get(3), {PROTOCOL}),
     ("5.1 data on an idle stream", frame(DATA, 0, 1, b"x"), {PROTOCOL}),
     ("5.1 reset of an idle stream", frame(RST, 0, 1, bytes(4)), {PROTOCOL}),
@@ -87,9 +88,13 @@ CONNECTION: list[tuple[str, bytes, set[int]]] = [
     ("5.1.1 a lower stream", get(5) + get(3), {PROTOCOL}),
     ("6.1 data on stream 0", frame(DATA, 0, 0, b"x"), {PROTOCOL}),
     ("6.1 more padding than data", post() + frame(DATA, PADDED, 1, b"\x05ab"), {PROTOCOL}),
+    ("6.1 no length of the padding", post() + frame(DATA, PADDED, 1), {PROTOCOL, SIZE}),
+    ("6.2 no length of the padding", frame(HEADERS, 13, 1), {PROTOCOL, SIZE, COMPRESSION}),
+    ("6.2 headers too short for their priority", frame(HEADERS, 37, 1, bytes(4)), {PROTOCOL, SIZE, COMPRESSION}),
     ("6.2 headers on stream 0", get(0), {PROTOCOL}),
     ("6.2 more padding than headers", get(fields=b"\xff\x82", flags=13), {PROTOCOL, COMPRESSION}),
     ("6.3 priority on stream 0", frame(PRIORITY, 0, 0, bytes(5)), {PROTOCOL}),
+    ("6.3 a priority of four bytes", frame(PRIORITY, 0, 3, bytes(4)), {SIZE}),
     ("6.4 reset on stream 0", frame(RST, 0, 0, bytes(4)), {PROTOCOL}),
     ("6.4 a reset of three bytes", post() + frame(RST, 0, 1, bytes(3)), {SIZE}),
     ("6.5 an answer with settings", frame(SETTINGS, 1, 0, bytes(6)), {SIZE}),
@@ -105,12 +110,17 @@ CONNECTION: list[tuple[str, bytes, set[int]]] = [
     ("6.8 goaway on a stream", frame(GOAWAY, 0, 1, bytes(8)), {PROTOCOL}),
     ("6.9 a window opened by nothing", window(0, 0), {PROTOCOL}),
     ("6.9 a window of three bytes", frame(WINDOW, 0, 0, bytes(3)), {SIZE}),
+    ("6.9 a stream's window opened by nothing", post() + window(1, 0), {PROTOCOL}),
     ("6.9.1 the connection's window overflows", window(0, 2**31 - 1), {FLOW}),
+    ("6.9.2 settings that overflow a stream's window", post() + window(1, 2**31 - 1 - 65535) + setting(4, 65536), {FLOW}),
     ("6.10 continuation after the block", post() + frame(CONTINUATION, 4, 1, b""), {PROTOCOL}),
     ("6.10 continuation on stream 0", get(flags=0) + frame(CONTINUATION, 4, 0), {PROTOCOL}),
     ("6.10 continuation on another stream", get(flags=0) + frame(CONTINUATION, 4, 3), {PROTOCOL}),
     ("6.10 continuation after data", post() + frame(DATA, 0, 1, b"x") + frame(CONTINUATION, 4, 1), {PROTOCOL}),
-    ("8.3.1 a fragment, its field's name of an earlier block", get(fields=block(METHOD, SCHEME, HOST) + b"\x44\1/") + get(3, fields=block(METHOD, SCHEME, HOST) + b"\x0f\x2f\2/#"), {PROTOCOL}),
+    ("8.2.1 a coded line break in a value that is kept", get(fields=block(*ASKED) + b"\x40\1a\x84\xff\xff\xff\xf3"), {PROTOCOL}),
+    ("8.3 an unknown pseudo-field", get(fields=block((b":test", b"a"), *ASKED)), {PROTOCOL}),
+    ("8.3.1 a method that is none", get(fields=block((b":method", b"GET /x HTTP/1.1"), SCHEME, PATH, HOST)), {PROTOCOL}),
+    ("8.3.1 a path that is no text", get(fields=block(METHOD, SCHEME, HOST, (b":path", b"/\xff"))), {PROTOCOL}),
     ("hpack 2.3.3 an index beyond the tables", get(fields=b"\xff\x80\x7f"), {COMPRESSION}),
     ("hpack 2.3.3 an index of an empty table", get(fields=block(*ASKED) + b"\xc6"), {COMPRESSION}),
     ("hpack 2.3.3 a name in an empty table", get(fields=block(*ASKED) + b"\x0f\x37\1a"), {COMPRESSION}),
@@ -132,14 +142,20 @@ def without(field: tuple[bytes, bytes], *more: tuple[bytes, bytes]) -> bytes:
     return get(fields=block(*[one for one in ASKED if one is not field], *more))
 
 
-# What is malformed ends its stream, with a reset or a 400, or the connection, as section 5.4.1 allows.
+# What is malformed ends its stream, with a reset or a 4xx, and no other (sections 5.4.2 and 8.1.1): the last one
+# that is opened here.
 STREAM: list[tuple[str, bytes]] = [
-    ("6.9 a stream's window opened by nothing", post() + window(1, 0)),
     ("6.9.1 a stream's window overflows", post() + window(1, 2**31 - 1)),
     ("8.1.1 a length that is too long", post(1, (b"content-length", b"5")) + frame(DATA, 1, 1, b"ab")),
     ("8.1.1 a length that is too short", post(1, (b"content-length", b"1")) + frame(DATA, 1, 1, b"ab")),
     ("8.1.1 a length without a body", get(fields=block(*POSTED, (b"content-length", b"3")))),
+    ("8.1 trailers that do not end the stream", post() + frame(DATA, 0, 1, b"ab") + frame(HEADERS, 4, 1, block((b"x-sum", b"1")))),
     ("8.2.1 an upper-case name", with_((b"X-Test", b"a"))),
+    ("8.2.1 a coded upper-case name", get(fields=block(*ASKED) + b"\0\x81\x87\1a")),
+    ("8.2.1 an upper-case name of an earlier block", get(fields=block(*ASKED) + b"\x40\1A\1b") + get(3, fields=block(*ASKED) + b"\x0f\x2f\1a")),
+    ("8.2.1 a field of an earlier block that had one", get(fields=block(*ASKED) + b"\x40\1A\1b") + get(3, fields=block(*ASKED) + b"\xbe")),
+    ("8.2.1 a name beyond ASCII", with_((b"x-\xc3\xa4", b"a"))),
+    ("8.2.1 a coded zero in a value", get(fields=block(*ASKED) + b"\0\1a\x82\xff\xc7")),
     ("8.2.1 a name with a space", with_((b"x test", b"a"))),
     ("8.2.1 a name with a colon", with_((b"x:test", b"a"))),
     ("8.2.1 a line break in a value", with_((b"x-test", b"a\r\nb: c"))),
@@ -151,7 +167,6 @@ STREAM: list[tuple[str, bytes]] = [
     ("8.2.2 transfer-encoding (H2.TE)", with_((b"transfer-encoding", b"chunked"))),
     ("8.2.2 upgrade", with_((b"upgrade", b"websocket"))),
     ("8.2.2 te other than trailers", with_((b"te", b"gzip"))),
-    ("8.3 an unknown pseudo-field", get(fields=block((b":test", b"a"), *ASKED))),
     ("8.3 a field of responses", get(fields=block((b":status", b"200"), *ASKED))),
     ("8.3 a pseudo-field after others", without(PATH, (b"x-test", b"a"), PATH)),
     ("8.3 a pseudo-field twice", get(fields=block(METHOD, *ASKED))),
@@ -163,14 +178,33 @@ STREAM: list[tuple[str, bytes]] = [
     ("8.3.1 a path without a slash", without(PATH, (b":path", b"a"))),
     ("8.3.1 a fragment (RFC 9112 3.2)", without(PATH, (b":path", b"/a#b"))),
     ("8.3.1 a coded fragment", get(fields=block(METHOD, SCHEME, HOST) + b"\x04\x83\x63\xfe\xbf")),
+    ("8.3.1 a fragment, its field's name of an earlier block", get(fields=block(METHOD, SCHEME, HOST) + b"\x44\1/") + get(3, fields=block(METHOD, SCHEME, HOST) + b"\x0f\x2f\2/#")),
+    ("8.3.1 a fragment of an earlier block", get(fields=block(METHOD, SCHEME, HOST) + b"\x44\2/#") + get(3, fields=block(METHOD, SCHEME, HOST) + b"\xbe")),
     ("8.3.1 an authority with a user", without(HOST, (b":authority", b"u@a"))),
     ("8.3.1 host and authority differ", with_((b"host", b"other"))),
-    ("8.3.1 a method that is none", without(METHOD, (b":method", b"GET /x HTTP/1.1"))),
     ("H2.CL a length that is two", post(1, (b"content-length", b"1, 1")) + frame(DATA, 1, 1, b"a")),
     ("H2.CL two lengths", post(1, (b"content-length", b"1"), (b"content-length", b"2")) + frame(DATA, 1, 1, b"a")),
     ("H2.CL a length with a sign", post(1, (b"content-length", b"+1")) + frame(DATA, 1, 1, b"a")),
     ("8.5 connect with a path", without(METHOD, (b":method", b"CONNECT"))),
 ]  # fmt: skip
+
+def shifted(sent: bytes, by: int = 2) -> bytes:
+    """The same frames on other streams; what is about the connection stays."""
+    out = b""
+    while sent:
+        length, stream = int.from_bytes(sent[:3], "big"), int.from_bytes(sent[5:9], "big")
+        out += sent[:5] + struct.pack(">I", stream + by if stream else 0) + sent[9 : 9 + length]
+        sent = sent[9 + length :]
+    return out
+
+
+def last_stream(sent: bytes) -> int:
+    most = 0
+    while sent:
+        length, stream = int.from_bytes(sent[:3], "big"), int.from_bytes(sent[5:9], "big")
+        most, sent = max(most, stream), sent[9 + length :]
+    return most
+
 
 # What any client may do.
 ALLOWED: list[tuple[str, bytes]] = [
@@ -180,8 +214,12 @@ ALLOWED: list[tuple[str, bytes]] = [
     ("5.1 priority of an idle stream", frame(PRIORITY, 0, 9, bytes(4) + b"\x10")),
     ("5.1 window after the end", get(3) + window(3, 100)),
     ("5.1 reset after the end", get(3) + frame(RST, 0, 3, struct.pack(">I", 8))),
+    ("5.3.1 a priority that depends on itself", frame(PRIORITY, 0, 9, struct.pack(">I", 9) + b"\x10")),
+    ("6.1 padding of data", post(3) + frame(DATA, PADDED | 1, 3, b"\x02ab" + bytes(2))),
     ("6.2 padding and priority", frame(HEADERS, 45, 3, b"\x02" + bytes(4) + b"\x10" + block(*ASKED) + bytes(2))),
     ("6.5.2 an unknown setting", setting(0xFF, 1)),
+    ("6.7 an answer to a ping that was none", frame(PING, 1, 0, bytes(8))),
+    ("7 a reset with an unknown code", post(3) + frame(RST, 0, 3, struct.pack(">I", 0xFFFF))),
     ("6.9.2 a window of nothing for a while", setting(4, 0) + setting(4, 65535)),
     ("6.10 a block in three frames", frame(HEADERS, 1, 3, block(*ASKED[:2])) + frame(CONTINUATION, 0, 3, block(PATH)) + frame(CONTINUATION, 4, 3, block(HOST))),
     ("8.2.2 te of trailers", get(3, block(*ASKED, (b"te", b"trailers")))),
@@ -275,23 +313,42 @@ def test_h8_a_breach_of_the_connection_ends_it_with_its_code(
 
 
 @pytest.mark.parametrize("sent", [row[1] for row in STREAM], ids=[row[0] for row in STREAM])
-def test_h8_what_is_malformed_ends_its_stream_or_the_connection(connect: type[Wire], sent: bytes) -> None:
+def test_h8_what_is_malformed_ends_its_stream_and_no_other(connect: type[Wire], sent: bytes) -> None:
     with connect() as wire:  # type: ignore[call-arg]
-        wire.send(sent)
+        # Another one is open before it.
+        sent = shifted(sent)
+        bad = last_stream(sent)
+        wire.send(post(1) + frame(DATA, 0, 1, b"be") + sent)
         for kind, _, stream, payload in wire.frames():
-            if kind == GOAWAY and int.from_bytes(payload[4:8], "big"):
-                assert int.from_bytes(payload[4:8], "big") == PROTOCOL
-                return
-            if kind == RST and stream == 1:
+            assert kind != GOAWAY, payload
+            if kind == RST and stream == bad:
                 break
-            if kind == HEADERS and stream == 1:
+            if kind == HEADERS and stream == bad:
                 # 400 stands in the static table (RFC 7541, appendix A); other 4xx do not.
                 assert payload[:1] == b"\x8c" or payload[1:5] in (b"\x82\x68\x1f", b"\x03405")
                 break
         else:
             raise AssertionError("the connection has ended")
-        wire.send(get(7))
-        assert any(kind == DATA and stream == 7 for kind, _, stream, _ in wire.frames())
+        wire.send(frame(DATA, END_STREAM, 1, b"fore") + get(11))
+        bodies = {1: b"", 11: b""}
+        for kind, flags, stream, payload in wire.frames():
+            if kind == DATA and stream in bodies:
+                bodies[stream] += payload
+            if bodies == {1: b"before", 11: b"hello"}:
+                break
+        assert bodies == {1: b"before", 11: b"hello"}
+
+
+def test_h8_no_number_of_malformed_requests_that_are_refused_ends_the_connection(connect: type[Wire]) -> None:
+    """Whoever forwards requests of many clients on one connection does not answer for each of them."""
+    with connect() as wire:  # type: ignore[call-arg]
+        for number in range(200):
+            bad, good = number * 4 + 1, number * 4 + 3
+            path = b"/#" if number % 2 else b"/"
+            wire.send(get(bad, block(METHOD, SCHEME, HOST, (b":path", path), (b"X" if path == b"/" else b"x", b""))))
+            assert next(stream for kind, _, stream, _ in wire.frames() if kind in (RST, GOAWAY)) == bad
+        wire.send(get(good))
+        assert any(kind == DATA and stream == good for kind, _, stream, _ in wire.frames())
 
 
 @pytest.mark.parametrize("sent", [row[1] for row in ALLOWED], ids=[row[0] for row in ALLOWED])
@@ -302,6 +359,68 @@ def test_h8_what_clients_may_do_is_taken(connect: type[Wire], sent: bytes) -> No
             kind == DATA and stream == 11 and payload == b"hello"
             for kind, _, stream, payload in wire.frames()
         )
+
+
+def test_h8_streams_beyond_the_most_that_may_be_open_are_refused(connect: type[Wire]) -> None:
+    """Section 5.1.2."""
+    with connect() as wire:  # type: ignore[call-arg]
+        wire.send(b"".join(post(stream) for stream in range(1, 205, 2)))
+        refused = []
+        for kind, _, stream, payload in wire.frames():
+            if kind == RST:
+                refused.append((stream, int.from_bytes(payload, "big")))
+            if len(refused) == 2:
+                break
+        assert refused == [(201, 7), (203, 7)]
+        wire.send(frame(DATA, END_STREAM, 1, b"x"))
+        assert any(kind == DATA and stream == 1 for kind, _, stream, _ in wire.frames())
+
+
+def test_h8_settings_are_acknowledged_each_and_a_ping_is_sent_back(connect: type[Wire]) -> None:
+    """Sections 6.5.3 and 6.7."""
+    with connect() as wire:  # type: ignore[call-arg]
+        wire.send(setting(4, 100) + setting(4, 65535) + frame(PING, 0, 0, b"12345678"))
+        acknowledged = 0
+        for kind, flags, _, payload in wire.frames():
+            acknowledged += (kind, flags) == (SETTINGS, 1)
+            if kind == PING:
+                break
+        # The first are those behind the preface.
+        assert (acknowledged, payload) == (3, b"12345678")
+
+
+def test_h8_no_more_comes_than_the_window_has_room_for_whatever_becomes_of_it(connect: type[Wire]) -> None:
+    """Sections 6.9.1 and 6.9.2."""
+    with connect() as wire:  # type: ignore[call-arg]
+
+        def body(until: bytes) -> bytes:
+            """What came on the stream before that ping came back."""
+            wire.send(frame(PING, 0, 0, until))
+            came = b""
+            for kind, flags, stream, payload in wire.frames():
+                if (kind, payload) == (PING, until):
+                    return came
+                came += payload if (kind, stream) == (DATA, 1) else b""
+            raise AssertionError("the connection has ended")
+
+        def arrive(count: int) -> bytes:
+            came, number = b"", 0
+            while len(came) < count:
+                number += 1
+                came += body(struct.pack(">Q", number))
+            return came
+
+        wire.send(setting(4, 3) + post(1) + frame(DATA, END_STREAM, 1, bytes(20)))
+        assert arrive(3) == bytes(3)
+        # Below nothing, by what was sent already; and one above.
+        wire.send(setting(4, 0) + window(1, 3))
+        assert body(b"nothing!") == b""
+        wire.send(window(1, 1))
+        assert arrive(1) == bytes(1)
+        wire.send(setting(4, 2))
+        assert arrive(2) == bytes(2)
+        wire.send(window(1, 100))
+        assert arrive(14) == bytes(14)
 
 
 def test_h8_a_preface_that_is_none_is_refused(connect: type[Wire]) -> None:

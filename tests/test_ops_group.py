@@ -83,6 +83,25 @@ def test_s5_uploads_of_all_clients_share_the_memory_that_is_for_them(
             assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to write to")
+def test_s6_files_that_are_memory_count_as_memory(tmp_path: Path, group: tuple[list[str], Say]) -> None:
+    """Together they may take a quarter of it, and who would take more is told before the body comes."""
+    wrapper, _ = group
+    flags = ("--workers", "1", "--temp-dir", "/dev/shm")
+    with Canter(tmp_path, APP, *flags, wrapper=wrapper) as canter, ExitStack() as stack:
+        canter.wait_ready()
+        first, second = (stack.enter_context(canter.connect()) for _ in range(2))
+        size = LIMIT // 5
+        first.sendall(UPLOAD % size)
+        # It has been read when this is answered.
+        assert canter.get("/").status == 200
+        assert canter.get("/").status == 200
+        second.sendall(UPLOAD % size)
+        assert second.recv(4096).startswith(b"HTTP/1.1 503 ")
+        first.sendall(bytes(size))
+        assert first.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 def test_l9_near_the_limit_large_uploads_and_idle_connections_go(
     tmp_path: Path, group: tuple[list[str], Say]
 ) -> None:

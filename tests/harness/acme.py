@@ -79,6 +79,8 @@ class Acme:
         self.is_lost = False
         #: Refuses new orders while it is set.
         self.refusal: Problem | None = None
+        #: Refuses those that say which certificate they replace.
+        self.refusal_of_replacing: Problem | None = None
         self.authority = Authority("Canter test ACME")
         self.issued: list[x509.Certificate] = []
         self.accounts: dict[str, dict[str, Any]] = {}
@@ -229,6 +231,8 @@ class Acme:
     def _new_order(self, payload: Any, kid: str, headers: dict[str, str]) -> tuple[int, Any]:
         if self.refusal:
             raise self.refusal
+        if self.refusal_of_replacing and payload.get("replaces"):
+            raise self.refusal_of_replacing
         number = len(self.orders)
         [identifier] = payload["identifiers"]
         order = {

@@ -15,7 +15,7 @@ use canter_base::{Fault, info, warn};
 use canter_front::{Challenges, KeyPair};
 use instant_acme::{Account, Error};
 
-use client::{Client, Wish};
+use client::{Client, Refusal, Wish};
 use due::{Certificate, Due};
 use store::{Failures, Store};
 
@@ -84,9 +84,12 @@ impl Plan {
         let mut sites: Vec<Site> = self.names.iter().map(|name| self.site(name)).collect();
         let mut account = None;
         loop {
-            for site in &mut sites {
-                if site.next <= SystemTime::now() {
-                    self.look(site, &mut account, &challenges).await;
+            for at in 0..sites.len() {
+                if let Some(site) = sites.get_mut(at)
+                    && site.next <= SystemTime::now()
+                    && let Some(until) = self.look(site, &mut account, &challenges).await
+                {
+                    self.wait_all(&mut sites, until);
                 }
             }
             let next = sites.iter().map(|site| site.next).min();
@@ -122,8 +125,24 @@ impl Plan {
         }
     }
 
-    /// Gets a new certificate when it is time; says when to look again.
-    async fn look(&self, site: &mut Site, account: &mut Option<Account>, challenges: &Challenges) {
+    /// Asks for none of the names before that, over a restart neither.
+    fn wait_all(&self, sites: &mut [Site], until: SystemTime) {
+        for site in sites {
+            site.next = site.next.max(until);
+            let _ = self
+                .store
+                .put_failures(&site.name, site.failures, Some(until));
+        }
+    }
+
+    /// Gets a new certificate when it is time; says when to look again. Where the authority has named a
+    /// time before which it answers nobody, that comes back.
+    async fn look(
+        &self,
+        site: &mut Site,
+        account: &mut Option<Account>,
+        challenges: &Challenges,
+    ) -> Option<SystemTime> {
         // Of an earlier refusal that came to nothing, as where a renewal is not suggested.
         let _ = self.wish.take();
         let attempt = async {
@@ -144,13 +163,16 @@ impl Plan {
                 site.failures = 0;
                 site.next = next;
                 let _ = self.store.put_failures(&site.name, 0, None);
-                return;
+                return None;
             }
             Ok(Err(failure)) => failure,
             Err(_) => "the authority did not answer in time".to_owned(),
         };
         site.failures = site.failures.saturating_add(1);
-        let (now, until) = (SystemTime::now(), self.wish.take());
+        let (now, refusal) = (SystemTime::now(), self.wish.take());
+        let until = refusal.and_then(|refusal| refusal.until);
+        // An account is not for one name alone.
+        let is_for_all = refusal.is_some_and(Refusal::is_of_the_authority) || account.is_none();
         site.next = (now + back_off(site.failures)).max(until.unwrap_or(now));
         let wait = site.next.duration_since(now).unwrap_or_default();
         // A folder that cannot be written was named when the certificate could not be stored.
@@ -161,6 +183,7 @@ impl Plan {
             reason = failure.as_str(),
             next_try_s = wait.as_secs()
         );
+        until.filter(|_| is_for_all)
     }
 
     async fn try_look(
@@ -180,7 +203,7 @@ impl Plan {
             return Ok(when.clamp(now + SOON, now + LATE));
         }
         let replaced = current.as_ref().and_then(Certificate::id);
-        let got = order::run(account, &site.name, replaced, challenges).await?;
+        let got = order::run(account, &site.name, replaced, challenges, &self.wish).await?;
         self.store
             .put(&site.name, &got)
             .map_err(|error| format!("it cannot be stored: {error}"))?;

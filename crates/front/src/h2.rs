@@ -132,7 +132,13 @@ impl<A: App> Multiplexed<A> {
             })
             .await;
             match event {
-                Event::Accepted(Some(Ok(accepted))) => self.admit(accepted),
+                Event::Accepted(Some(Ok(accepted))) => {
+                    if watch.take_malformed(accepted.1.stream_id().as_u32()) {
+                        self.refuse(accepted);
+                    } else {
+                        self.admit(accepted);
+                    }
+                }
                 Event::Begin((accepted, head)) => {
                     let active = self.streams.begin(head);
                     self.begin(*accepted, active);
@@ -169,6 +175,15 @@ impl<A: App> Multiplexed<A> {
             self.place.row.enter(Phase::Linger, None);
             watch.linger().await;
         }
+    }
+
+    /// A field of the request may not be: its stream ends, and no other (section 8.1.1).
+    fn refuse(&self, accepted: Box<Accepted>) {
+        let (request, mut respond) = *accepted;
+        let unfit = head::Unfit::Malformed("a name, a value or a path that is none");
+        let (parts, _) = request.into_parts();
+        exchange::refuse(&self.shared, &parts, &self.arrival, &unfit);
+        respond.send_reset(h2::Reason::PROTOCOL_ERROR);
     }
 
     /// A request has come: it waits for its turn, or its body is received before that.

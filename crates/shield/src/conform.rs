@@ -1,6 +1,7 @@
 //! Owns those rules of HTTP/2 (RFC 9113) whose breach has an error code of its own, which the library
 //! behind does not tell apart, or which it does not look at: sizes of frames, frames on streams
-//! that the client has ended, header blocks that are no HPACK, pseudo-fields in trailers, fragments in paths.
+//! that the client has ended, header blocks that are no HPACK, pseudo-fields in trailers. Remembers which
+//! streams are malformed, and nothing but them (section 8.1.1): those end, and no other.
 //! Leaves cutting bytes into frames and what too many are to `frames`, header blocks to `hpack`, and
 //! everything else to the library. Sans-IO.
 
@@ -67,7 +68,8 @@ const HAS_PRIORITY: u8 = 32;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const LARGEST_WINDOW: u32 = 0x7fff_ffff;
-/// Streams that the client has ended lately and that are remembered; more than may be open.
+/// Streams that the client has ended lately and that are remembered; more than may be open. And those that are
+/// malformed and have not been asked about.
 const REMEMBERED: usize = 128;
 
 /// What is known of a connection from the frames that came on it.
@@ -88,12 +90,21 @@ pub struct Rules {
     block: Option<Walk>,
     /// What the header blocks that have ended left of the table.
     table: Table,
+    /// Streams whose request is malformed.
+    malformed: Vec<u32>,
 }
 
 impl Rules {
     /// The highest stream that the client has opened; 0 for none.
     pub fn highest(&self) -> u32 {
         self.highest
+    }
+
+    /// Whether the request of this stream is malformed, which it is asked about once.
+    pub fn take_malformed(&mut self, stream: u32) -> bool {
+        let before = self.malformed.len();
+        self.malformed.retain(|one| *one != stream);
+        self.malformed.len() < before
     }
 
     /// A frame begins.
@@ -148,17 +159,19 @@ impl Rules {
         Ok(())
     }
 
-    /// A part of its payload.
+    /// A part of its payload. Where it is of a malformed request the library behind may be given something
+    /// else, as long as that.
     ///
     /// # Errors
     /// The rule that it breaks.
-    pub fn payload(&mut self, bytes: &[u8]) -> Result<(), Breach> {
+    pub fn payload(&mut self, bytes: &mut [u8]) -> Result<(), Breach> {
+        let length = bytes.len() as u32;
         match self.frame.kind {
             HEADERS | CONTINUATION => self.block_part(bytes)?,
             SETTINGS => self.settings(bytes)?,
             _ => {}
         }
-        self.at = self.at.saturating_add(bytes.len() as u32);
+        self.at = self.at.saturating_add(length);
         Ok(())
     }
 
@@ -170,7 +183,16 @@ impl Rules {
         let ends_block = matches!(self.frame.kind, HEADERS | CONTINUATION)
             && self.frame.flags & END_HEADERS != 0;
         if ends_block && let Some(block) = self.block.take() {
-            self.table = block.end()?;
+            let (table, is_malformed) = block.end()?;
+            self.table = table;
+            if is_malformed {
+                // More than may be open: the library has refused them itself, again and again.
+                if self.malformed.len() == REMEMBERED {
+                    return Err(Breach::Protocol);
+                }
+                // It is no block of trailers, and so has opened the highest.
+                self.malformed.push(self.highest);
+            }
         }
         Ok(())
     }
@@ -187,7 +209,7 @@ impl Rules {
 
     /// Passes the fragment in a HEADERS or CONTINUATION frame on, without what is around it
     /// (section 6.2).
-    fn block_part(&mut self, bytes: &[u8]) -> Result<(), Breach> {
+    fn block_part(&mut self, bytes: &mut [u8]) -> Result<(), Breach> {
         let Some(block) = &mut self.block else {
             return Ok(());
         };
@@ -203,7 +225,7 @@ impl Rules {
         let to = self.frame.length.saturating_sub(self.padding);
         let within = |at: u32| at.saturating_sub(self.at) as usize;
         let end = within(to).min(bytes.len());
-        block.feed(bytes.get(within(from)..end).unwrap_or_default())
+        block.feed(bytes.get_mut(within(from)..end).unwrap_or_default())
     }
 
     fn settings(&mut self, bytes: &[u8]) -> Result<(), Breach> {
@@ -245,8 +267,9 @@ mod tests {
                         flags,
                         stream,
                     })?;
+                    let mut bytes = bytes.to_vec();
                     bytes
-                        .chunks(size)
+                        .chunks_mut(size)
                         .try_for_each(|part| rules.payload(part))?;
                     rules.end()
                 })
@@ -320,6 +343,43 @@ mod tests {
         let later = (HEADERS, END_HEADERS | END_STREAM, 9, BLOCK);
         let earlier = (HEADERS, END_HEADERS | END_STREAM, 5, &BLOCK[1..]);
         assert_eq!(run(&[later, earlier, (DATA, 0, 11, b"x")]), Ok(()));
+    }
+
+    #[test]
+    fn h8_a_malformed_request_is_told_of_by_its_stream_and_no_other() {
+        let (good, bad) = (BLOCK, &[0x82, 0, 1, b'A', 1, b'b'][..]);
+        let mut rules = Rules::default();
+        let mut open = |stream, block: &[u8]| {
+            let length = block.len() as u32;
+            let (kind, flags) = (HEADERS, END_HEADERS);
+            rules.begin(FrameHead {
+                length,
+                kind,
+                flags,
+                stream,
+            })?;
+            rules.payload(&mut block.to_vec())?;
+            rules.end()
+        };
+        for (stream, block) in [(1, good), (3, bad), (5, good), (7, bad)] {
+            assert_eq!(open(stream, block), Ok(()));
+        }
+        let found = [1, 3, 5, 7, 3].map(|stream| rules.take_malformed(stream));
+        assert_eq!(found, [false, true, false, true, false]);
+        // Those that nobody asks about are not remembered for ever.
+        let mut open = |stream| {
+            let frame = FrameHead {
+                length: bad.len() as u32,
+                kind: HEADERS,
+                flags: END_HEADERS,
+                stream,
+            };
+            rules.begin(frame)?;
+            rules.payload(&mut bad.to_vec())?;
+            rules.end()
+        };
+        let ended = (9..).step_by(2).position(|stream| open(stream).is_err());
+        assert_eq!(ended, Some(REMEMBERED));
     }
 
     #[test]

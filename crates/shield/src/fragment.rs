@@ -22,6 +22,11 @@ const ENDS: [u32; 31] = {
     ends
 };
 
+/// Whether these bits are a whole code, or more than any has.
+pub(crate) fn ends_code(code: u32, bits: usize) -> bool {
+    ENDS.get(bits).is_none_or(|end| code < *end)
+}
+
 /// The coded number sign, and its bits.
 const NUMBER_SIGN: u32 = 0xffa;
 const ITS_BITS: usize = 12;
@@ -47,7 +52,7 @@ impl Search {
                 if self.bits == ITS_BITS && self.code == NUMBER_SIGN {
                     return true;
                 }
-                if ENDS.get(self.bits).is_none_or(|end| self.code < *end) {
+                if ends_code(self.code, self.bits) {
                     *self = Self::default();
                 }
             }

@@ -120,12 +120,19 @@ impl Frames {
         self.rules.highest()
     }
 
+    /// Whether the request of this stream is malformed and to be refused (section 8.1.1): to be asked once, for
+    /// each that the library behind hands over.
+    pub fn take_malformed(&mut self, stream: u32) -> bool {
+        self.rules.take_malformed(stream)
+    }
+
     /// Looks at bytes that came. `sent` are the bytes sent to the client in this window or ever:
     /// a large response needs its window updated often.
     ///
     /// A GOAWAY is turned into a frame of a type that nobody knows: the library would close a
     /// connection at once on which nothing is under way, while the client may still ask whether it
-    /// lives (section 6.8 ends no connection). [`Frames::is_leaving`] tells of it.
+    /// lives (section 6.8 ends no connection). [`Frames::is_leaving`] tells of it. And in a field of a malformed
+    /// request what the library would close it over becomes something harmless.
     ///
     /// # Errors
     /// [`Glitch`]: close the connection.
@@ -302,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn floods_are_found_however_they_are_cut() {
+    fn h1_h3_h6_floods_are_found_however_they_are_cut() {
         for (kind, payload, glitch) in [
             (4, 0, Glitch::ControlFlood),
             (6, 8, Glitch::ControlFlood),

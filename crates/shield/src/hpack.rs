@@ -1,10 +1,12 @@
 //! Owns a walk over a header block (RFC 7541, section 6) that tells whether it is one, without
-//! decoding it: no strings, and of the table only how many entries it can have and which name a path. Of what
-//! the fields say it looks at a path alone, for a fragment.
-//! Leaves the rest to the library that decodes them. Sans-IO.
+//! decoding it: no strings, and of the table only how many entries it can have, which name a path, and which
+//! make a request malformed that names them. Of what the fields say it looks for a fragment in paths, and for
+//! what no name and no value may have in it.
+//! Leaves that to `fragment` and `mend`, and the rest to the library that decodes them. Sans-IO.
 
 use crate::conform::Breach;
 use crate::fragment::Search;
+use crate::mend::Mend;
 
 /// Entries of the static table (section 2.3.1).
 const STATIC_ENTRIES: u32 = 61;
@@ -30,6 +32,9 @@ pub(crate) struct Table {
     /// Which are named `:path`, the newest in the lowest bit: dropping the oldest changes no index of the
     /// others.
     paths: u128,
+    /// The same of those whose name may not be one, and of those whose value.
+    bad_names: u128,
+    bad_values: u128,
 }
 
 impl Default for Table {
@@ -38,6 +43,8 @@ impl Default for Table {
             entries: 0,
             room: LARGEST_TABLE / SMALLEST_ENTRY,
             paths: 0,
+            bad_names: 0,
+            bad_values: 0,
         }
     }
 }
@@ -48,13 +55,18 @@ impl Table {
     }
 
     /// The entry that was put in last is whole.
-    fn name(&mut self, is_path: bool) {
-        self.paths = self.paths << 1 | u128::from(is_path);
+    fn keep(&mut self, field: Field) {
+        for (of, is_one) in [
+            (&mut self.paths, field.is_path),
+            (&mut self.bad_names, field.has_bad_name),
+            (&mut self.bad_values, field.has_bad_value),
+        ] {
+            *of = *of << 1 | u128::from(is_one);
+        }
     }
 
     fn names_path(self, index: u32) -> bool {
-        let newer = index.checked_sub(STATIC_ENTRIES + 1);
-        newer.is_some_and(|newer| self.paths.checked_shr(newer).unwrap_or(0) & 1 == 1)
+        is_among(self.paths, index)
     }
 
     fn resize(&mut self, bytes: u32) {
@@ -63,23 +75,42 @@ impl Table {
     }
 }
 
-/// How far a block has been walked.
-#[derive(Clone, Copy, Debug)]
+/// Whether the entry with this index is one of these.
+fn is_among(entries: u128, index: u32) -> bool {
+    let newer = index.checked_sub(STATIC_ENTRIES + 1);
+    newer.is_some_and(|newer| entries.checked_shr(newer).unwrap_or(0) & 1 == 1)
+}
+
+/// The field that has begun.
+#[derive(Clone, Copy, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts, not a state"
 )]
+struct Field {
+    /// It is put into the dynamic table.
+    is_kept: bool,
+    /// Its name is `:path`, as far as that has come.
+    is_path: bool,
+    /// Its name begins with a colon, which only those of the specification do.
+    is_pseudo: bool,
+    has_bad_name: bool,
+    has_bad_value: bool,
+    search: Search,
+    mend: Mend,
+}
+
+/// How far a block has been walked.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
     table: Table,
     is_trailers: bool,
     /// A field has begun: the table's size may not change any more.
     has_fields: bool,
     expects: Expects,
-    /// The field that has begun is put into the dynamic table.
-    is_kept: bool,
-    /// Its name is `:path`, as far as that has come.
-    is_path: bool,
-    search: Search,
+    field: Field,
+    /// What has come is no request: one of its fields may not be.
+    is_malformed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +130,9 @@ enum Expects {
     },
 }
 
+/// What a string is of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     Name,
     Value,
 }
@@ -129,15 +161,15 @@ impl Walk {
             is_trailers,
             has_fields: false,
             expects: Expects::Field,
-            is_kept: false,
-            is_path: false,
-            search: Search::default(),
+            field: Field::default(),
+            is_malformed: false,
         }
     }
 
-    /// The next bytes of the block.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Breach> {
-        while let Some((&byte, rest)) = bytes.split_first() {
+    /// The next bytes of the block. Of a request that is malformed they may come to say something else, as
+    /// long as that.
+    pub fn feed(&mut self, mut bytes: &mut [u8]) -> Result<(), Breach> {
+        while let Some(&byte) = bytes.first() {
             self.expects = match self.expects {
                 Expects::Field => self.first_byte(byte)?,
                 Expects::String(part) => {
@@ -164,7 +196,7 @@ impl Walk {
                     is_coded,
                 } => {
                     let taken = bytes.len().min(left as usize);
-                    let (piece, rest) = bytes.split_at(taken);
+                    let (piece, rest) = bytes.split_at_mut(taken);
                     bytes = rest;
                     self.string(part, is_coded, (came, left), piece)?;
                     self.expects = match left - taken as u32 {
@@ -179,15 +211,15 @@ impl Walk {
                     continue;
                 }
             };
-            bytes = rest;
+            bytes = bytes.get_mut(1..).unwrap_or_default();
         }
         Ok(())
     }
 
-    /// The block is over; the table for the next.
-    pub fn end(self) -> Result<Table, Breach> {
+    /// The block is over; the table for the next, and whether it was of a malformed request.
+    pub fn end(self) -> Result<(Table, bool), Breach> {
         if self.expects == Expects::Field {
-            Ok(self.table)
+            Ok((self.table, self.is_malformed))
         } else {
             Err(Breach::Compression)
         }
@@ -199,39 +231,49 @@ impl Walk {
         part: Part,
         is_coded: bool,
         (came, left): (u32, u32),
-        piece: &[u8],
+        piece: &mut [u8],
     ) -> Result<(), Breach> {
+        let field = &mut self.field;
         if part == Part::Value {
             // The library would take what stands before it for the target, HTTP/1.1 refuses it.
-            let is_found = self.is_path && self.search.finds(piece, is_coded);
-            return if is_found {
-                Err(Breach::Protocol)
-            } else {
-                Ok(())
-            };
+            let is_found = field.is_path && field.search.finds(piece, is_coded);
+            // What follows the fields of a request is another's to judge.
+            let has_other = !self.is_trailers && field.mend.run(part, is_coded, piece);
+            field.has_bad_value |= is_found || has_other;
+            self.is_malformed |= is_found || has_other;
+            return Ok(());
         }
-        if self.is_trailers && came == 0 {
+        if came == 0 {
             let first = piece
                 .first()
                 .map(|&byte| if is_coded { byte >> 1 } else { byte });
             let colon = if is_coded { CODED_COLON } else { b':' };
-            if first == Some(colon) {
+            field.is_pseudo = first == Some(colon);
+            if field.is_pseudo && self.is_trailers {
                 return Err(Breach::Protocol);
             }
         }
         let path = if is_coded { CODED_PATH } else { PATH };
         let rest = path.get(came as usize..).unwrap_or_default();
-        self.is_path &= (came + left) as usize == path.len() && rest.starts_with(piece);
+        field.is_path &= (came + left) as usize == path.len() && rest.starts_with(piece);
+        if !field.is_pseudo && !self.is_trailers {
+            let is_bad = field.mend.run(part, is_coded, piece);
+            field.has_bad_name |= is_bad;
+            self.is_malformed |= is_bad;
+        }
         Ok(())
     }
 
     /// What follows a string.
     fn after(&mut self, part: Part) -> Expects {
         match part {
-            Part::Name => Expects::String(Part::Value),
+            Part::Name => {
+                self.field.mend = Mend::default();
+                Expects::String(Part::Value)
+            }
             Part::Value => {
-                if self.is_kept {
-                    self.table.name(self.is_path);
+                if self.field.is_kept {
+                    self.table.keep(self.field);
                 }
                 Expects::Field
             }
@@ -246,8 +288,10 @@ impl Walk {
             return Err(Breach::Compression);
         }
         self.has_fields |= !changes_size;
-        self.is_kept = (0x40..0x80).contains(&byte);
-        self.search = Search::default();
+        self.field = Field {
+            is_kept: (0x40..0x80).contains(&byte),
+            ..Field::default()
+        };
         match byte {
             0x80.. => self.number(Number::Field, byte, 7),
             0x40.. => self.number(Number::Name { is_kept: true }, byte, 6),
@@ -279,7 +323,14 @@ impl Walk {
         }
         if matches!(of, Number::Name { .. }) {
             // Where it follows, each of its bytes may say otherwise.
-            self.is_path = value == 0 || PATHS.contains(&value) || self.table.names_path(value);
+            self.field.is_path =
+                value == 0 || PATHS.contains(&value) || self.table.names_path(value);
+        }
+        if is_index && is_among(self.table.bad_names, value) {
+            (self.field.has_bad_name, self.is_malformed) = (true, true);
+        }
+        if matches!(of, Number::Field) {
+            self.is_malformed |= is_among(self.table.bad_values, value);
         }
         match of {
             Number::Name { is_kept: true } => self.table.insert(),
@@ -293,7 +344,7 @@ impl Walk {
             Number::Name { .. } if value == 0 => Ok(Expects::String(Part::Name)),
             Number::Name { .. } => Ok(Expects::String(Part::Value)),
             Number::Length { part, .. } if value == 0 => {
-                self.is_path &= part == Part::Value;
+                self.field.is_path &= part == Part::Value;
                 Ok(self.after(part))
             }
             Number::Length { part, is_coded } => Ok(Expects::Bytes {
@@ -310,24 +361,28 @@ impl Walk {
 mod tests {
     use super::*;
 
-    fn walk(is_trailers: bool, bytes: &[u8]) -> Result<(), Breach> {
+    /// Whether a block is of a malformed request.
+    fn walk(is_trailers: bool, bytes: &[u8]) -> Result<bool, Breach> {
         walk_after(&[], is_trailers, bytes)
     }
 
     /// A block on a connection that has had the other blocks.
-    fn walk_after(before: &[&[u8]], is_trailers: bool, bytes: &[u8]) -> Result<(), Breach> {
+    fn walk_after(before: &[&[u8]], is_trailers: bool, bytes: &[u8]) -> Result<bool, Breach> {
         let mut table = Table::default();
         for block in before {
             let mut walk = Walk::new(false, table);
-            walk.feed(block).unwrap();
-            table = walk.end().unwrap();
+            walk.feed(&mut block.to_vec()).unwrap();
+            table = walk.end().unwrap().0;
         }
         let mut whole = Walk::new(is_trailers, table);
-        let result = whole.feed(bytes).and_then(|()| whole.end()).map(drop);
+        let result = whole.feed(&mut bytes.to_vec());
+        let result = result.and_then(|()| whole.end());
         let mut cut = Walk::new(is_trailers, table);
-        let pieces = bytes.chunks(1).try_for_each(|byte| cut.feed(byte));
-        assert_eq!(pieces.and_then(|()| cut.end()).map(drop), result);
-        result
+        let mut bytes = bytes.to_vec();
+        let pieces = bytes.chunks_mut(1).try_for_each(|byte| cut.feed(byte));
+        let cut = pieces.and_then(|()| cut.end());
+        assert_eq!(cut.map(|end| end.1), result.map(|end| end.1));
+        result.map(|end| end.1)
     }
 
     #[test]
@@ -356,7 +411,7 @@ mod tests {
                     .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
                     .collect();
                 let blocks: Vec<&[u8]> = before.iter().map(Vec::as_slice).collect();
-                assert_eq!(walk_after(&blocks, false, &bytes), Ok(()), "{text}");
+                assert_eq!(walk_after(&blocks, false, &bytes), Ok(false), "{text}");
                 for end in 1..bytes.len() {
                     // Cut anywhere, it is a block of fewer fields or none; never a panic.
                     let _ = walk_after(&blocks, false, &bytes[..end]);
@@ -394,7 +449,7 @@ mod tests {
             (&[named, &[0x20, 0x3f, 0xe1, 0x1f], new], &first, true),
         ] {
             let expected = if is_there {
-                Ok(())
+                Ok(false)
             } else {
                 Err(Breach::Compression)
             };
@@ -403,7 +458,7 @@ mod tests {
         }
         // No more of them than the smallest entries that 4096 bytes have room for.
         let many = vec![&[0x40, 0, 0][..]; 200];
-        assert_eq!(walk_after(&many, false, &[0xff, 0x3e]), Ok(()));
+        assert_eq!(walk_after(&many, false, &[0xff, 0x3e]), Ok(false));
         assert_eq!(
             walk_after(&many, false, &[0xff, 0x3f]),
             Err(Breach::Compression)
@@ -413,7 +468,7 @@ mod tests {
     #[test]
     fn what_is_no_block_is_found() {
         let long_value = [&[0x00, 1, b'a', 0x7f, 0x80, 0x01][..], &[b'x'; 255]].concat();
-        assert_eq!(walk(false, &long_value), Ok(()));
+        assert_eq!(walk(false, &long_value), Ok(false));
         for bytes in [
             &[0x40][..],
             &[0x80],
@@ -437,14 +492,14 @@ mod tests {
             &[0x00, 0x84, 0xb9, 0x58, 0xd3, 0x3f, 1, b'/'],
         ] {
             assert_eq!(walk(true, bytes), Err(Breach::Protocol), "{bytes:x?}");
-            assert_eq!(walk(false, bytes), Ok(()), "{bytes:x?}");
+            assert_eq!(walk(false, bytes), Ok(false), "{bytes:x?}");
         }
-        assert_eq!(walk(true, &[0x00, 1, b'a', 1, b':']), Ok(()));
+        assert_eq!(walk(true, &[0x00, 1, b'a', 1, b':']), Ok(false));
     }
 
     #[test]
     fn h8_a_path_has_no_fragment_however_its_name_and_value_are_written() {
-        let fragment = Err(Breach::Protocol);
+        let fragment = Ok(true);
         for (block, expected) in [
             // Name by the static table, as it is, coded; value as it is and coded.
             (&b"\x04\x04/a#b"[..], fragment),
@@ -454,13 +509,13 @@ mod tests {
             (b"\x10\x84\xb9\x58\xd3\x3f\x83\x63\xfe\xbf", fragment),
             (b"\x04\x01#", fragment),
             // Another field may have one.
-            (b"\x00\x05:pata\x02/#", Ok(())),
-            (b"\x00\x06:path2\x02/#", Ok(())),
-            (b"\x00\x04:pat\x02/#", Ok(())),
-            (b"\x00\x00\x02/#", Ok(())),
-            (b"\x0f\x04\x83\x63\xfe\xbf", Ok(())),
-            (b"\x04\x83\x63\xfe\xff", Ok(())),
-            (b"\x04\x04/a%b\x00\x01a\x02#b", Ok(())),
+            (b"\x00\x05:pata\x02/#", Ok(false)),
+            (b"\x00\x06:path2\x02/#", Ok(false)),
+            (b"\x00\x04:pat\x02/#", Ok(false)),
+            (b"\x00\x00\x02/#", Ok(false)),
+            (b"\x0f\x04\x83\x63\xfe\xbf", Ok(false)),
+            (b"\x04\x83\x63\xfe\xff", Ok(false)),
+            (b"\x04\x04/a%b\x00\x01a\x02#b", Ok(false)),
         ] {
             assert_eq!(walk(false, block), expected, "{block:x?}");
         }
@@ -471,20 +526,46 @@ mod tests {
         // ":path: /" and then "a: b" in the dynamic table.
         let named: &[u8] = b"\x44\x01/\x40\x01a\x01b";
         let ends = |block: &[u8]| walk_after(&[named], false, block);
-        assert_eq!(ends(b"\x0f\x30\x02/#"), Err(Breach::Protocol));
-        assert_eq!(ends(b"\x0f\x2f\x02/#"), Ok(()));
+        assert_eq!(ends(b"\x0f\x30\x02/#"), Ok(true));
+        assert_eq!(ends(b"\x0f\x2f\x02/#"), Ok(false));
         // A third one moves both.
-        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x30\x02/#"), Ok(()));
-        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x31\x02/#"), Err(Breach::Protocol));
+        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x30\x02/#"), Ok(false));
+        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x31\x02/#"), Ok(true));
         // Named by one that named it.
-        assert_eq!(ends(b"\x7f\x00\x01/\x0f\x2f\x02/#"), Err(Breach::Protocol));
+        assert_eq!(ends(b"\x7f\x00\x01/\x0f\x2f\x02/#"), Ok(true));
         // The oldest that a table can have.
         let later: Vec<&[u8]> = std::iter::once(named)
             .chain(std::iter::repeat_n(&b"\x40\x01a\x01b"[..], 126))
             .collect();
-        assert_eq!(
-            walk_after(&later, false, b"\x0f\xae\x01\x02/#"),
-            Err(Breach::Protocol)
-        );
+        assert_eq!(walk_after(&later, false, b"\x0f\xae\x01\x02/#"), Ok(true));
+    }
+    #[test]
+    fn h8_what_no_name_and_no_value_may_have_in_it_makes_a_request_malformed() {
+        let kept: &[u8] = b"\x40\x01A\x01b";
+        for (before, block, is_malformed) in [
+            (&[][..], &b"\x00\x06x-test\x03a\tb"[..], false),
+            (&[], b"\x00\x06X-Test\x01a", true),
+            (&[], b"\x00\x06x-test\x02a\n", true),
+            (&[], b"\x04\x03/\0a", true),
+            // Coded: "A", and a line feed.
+            (&[], b"\x00\x81\x87\x01a", true),
+            (&[], b"\x00\x01a\x84\xff\xff\xff\xf3", true),
+            // A pseudo-field that is none is the library's to judge, and what a name means.
+            (&[], b"\x00\x05:TEST\x01a", false),
+            // Whoever refers to the name of an earlier block, or to the field.
+            (&[kept], b"\xbe", true),
+            (&[kept], b"\x0f\x2f\x01a", true),
+            (&[kept, b"\x40\x01a\x01b"], b"\xbe", false),
+            (&[kept, b"\x40\x01a\x01b"], b"\xbf", true),
+            (&[b"\x40\x01a\x01\n"], b"\xbe", true),
+            (&[b"\x40\x01a\x01\n"], b"\x0f\x2f\x01a", false),
+            (&[b"\x44\x02/#"], b"\xbe", true),
+            (&[b"\x44\x02/#"], b"\x0f\x2f\x01/", false),
+        ] {
+            let found = walk_after(before, false, block);
+            assert_eq!(found, Ok(is_malformed), "{block:x?} after {before:x?}");
+        }
+        // Trailers pass as they are.
+        assert_eq!(walk(true, b"\x00\x01A\x01b"), Ok(false));
     }
 }

@@ -1,10 +1,10 @@
 //! Owns the way to an authority, over HTTPS alone, with an ear for when one that refuses wants to be asked
 //! again (`Retry-After`; RFC 8555, section 6.6).
 //! Leaves what is asked to `instant_acme`, which heeds the field itself where an order is under way, and
-//! waiting to `acme`.
+//! waiting, for which name, to `acme`.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -19,22 +19,50 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 /// The longest that a refusal is heeded: what authorities count, they count over a week at most.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// When the authority wants to be asked again, as the last refusal said.
+/// The last answer of the authority, where that was a refusal.
 #[derive(Clone, Default)]
-pub(super) struct Wish(Arc<Mutex<Option<SystemTime>>>);
+pub(super) struct Wish(Arc<Mutex<Option<Refusal>>>);
+
+/// A refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: u16,
+    /// When the authority wants to be asked again.
+    pub until: Option<SystemTime>,
+}
+
+impl Refusal {
+    /// Whether it is about how much is asked, or whether anything is answered now, and not about what
+    /// was asked (RFC 6585, section 4; RFC 9110, section 15.6).
+    fn is_of_all(self) -> bool {
+        self.status == 429 || self.is_of_the_authority()
+    }
+
+    /// Whether no name whatever would be answered now.
+    pub fn is_of_the_authority(self) -> bool {
+        self.status >= 500
+    }
+}
 
 impl Wish {
-    /// What has been heard since this was asked.
-    pub fn take(&self) -> Option<SystemTime> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The refusal, if that was the last to be heard since this was asked.
+    pub fn take(&self) -> Option<Refusal> {
+        self.last().take()
+    }
+
+    /// Whether to ask at once in other words is worth nothing.
+    pub fn is_for_quiet(&self) -> bool {
+        self.last().is_some_and(Refusal::is_of_all)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, status: u16, field: Option<&[u8]>, now: SystemTime) {
-        if status < 400 {
-            return;
-        }
         let until = field.and_then(|field| until(field, now));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        // What is answered after a refusal shows that it was none for good.
+        *self.last() = (status >= 400).then_some(Refusal { status, until });
     }
 }
 
@@ -108,14 +136,29 @@ mod tests {
             let heard = until(field, now);
             assert_eq!(heard, seconds.map(|wait| now + Duration::from_secs(wait)));
         }
-        let wish = Wish::default();
+        let minute = Some(now + Duration::from_secs(60));
+        let (wish, refusal) = (Wish::default(), |status, until| Refusal { status, until });
         wish.hear(200, Some(b"60"), now);
         assert_eq!(wish.take(), None);
-        wish.hear(429, Some(b"60"), now);
-        assert_eq!(wish.take(), Some(now + Duration::from_secs(60)));
-        assert_eq!(wish.take(), None);
+        for (status, of_all, of_the_authority) in
+            [(403, false, false), (429, true, false), (503, true, true)]
+        {
+            wish.hear(status, Some(b"60"), now);
+            assert_eq!(wish.is_for_quiet(), of_all);
+            let heard = wish.take();
+            assert_eq!(heard, Some(refusal(status, minute)));
+            assert_eq!(
+                heard.map(Refusal::is_of_the_authority),
+                Some(of_the_authority)
+            );
+            assert_eq!(wish.take(), None);
+        }
         wish.hear(429, Some(b"60"), now);
         wish.hear(403, None, now);
+        assert_eq!(wish.take(), Some(refusal(403, None)));
+        // It went on after that, and came to nothing for another reason.
+        wish.hear(503, Some(b"60"), now);
+        wish.hear(200, None, now);
         assert_eq!(wish.take(), None);
     }
 }

@@ -10,6 +10,8 @@ use instant_acme::{
     NewOrder, Order, OrderStatus, RetryPolicy,
 };
 
+use super::client::Wish;
+
 /// How long the authority may take to check a name, and then to sign.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -25,9 +27,11 @@ pub(super) async fn run(
     name: &str,
     replaced: Option<CertificateIdentifier<'_>>,
     challenges: &Challenges,
+    wish: &Wish,
 ) -> Result<String, String> {
     let identifiers = [Identifier::Dns(name.to_owned())];
-    let mut order = begin(account, &identifiers, replaced).await.map_err(said)?;
+    let order = begin(account, &identifiers, replaced, wish).await;
+    let mut order = order.map_err(said)?;
     let mut answers = Answers {
         challenges,
         tokens: Vec::new(),
@@ -47,6 +51,7 @@ async fn begin(
     account: &Account,
     identifiers: &[Identifier],
     replaced: Option<CertificateIdentifier<'_>>,
+    wish: &Wish,
 ) -> Result<Order, Error> {
     if let Some(replaced) = replaced {
         let new = NewOrder::new(identifiers).replaces(replaced);
@@ -54,14 +59,16 @@ async fn begin(
         // (RFC 9773, section 5).
         match account.new_order(&new).await {
             Ok(order) => return Ok(order),
-            // Whoever is asked too often is not asked once more.
-            Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(RATE_LIMITED) => {
-                return Err(Error::Api(problem));
-            }
+            // Whoever is asked too often, or is away for a while, is not asked once more.
+            Err(error) if wish.is_for_quiet() || is_rate_limit(&error) => return Err(error),
             Err(_) => {}
         }
     }
     account.new_order(&NewOrder::new(identifiers)).await
+}
+
+fn is_rate_limit(error: &Error) -> bool {
+    matches!(error, Error::Api(problem) if problem.r#type.as_deref() == Some(RATE_LIMITED))
 }
 
 /// Answers what the authority asks at port 80.

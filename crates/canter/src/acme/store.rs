@@ -101,7 +101,7 @@ impl Store {
         })
     }
 
-    /// Remembers it over a restart, with the time that the authority has named; 0 forgets it.
+    /// Remembers it over a restart, with the time that the authority has named; 0 without one forgets it.
     pub fn put_failures(
         &self,
         name: &str,
@@ -109,7 +109,7 @@ impl Store {
         until: Option<SystemTime>,
     ) -> io::Result<()> {
         let path = self.failures_file(name);
-        if count == 0 {
+        if count == 0 && until.is_none() {
             return remove(&path);
         }
         let since_1970 = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -196,6 +196,9 @@ mod tests {
             let expected = until.unwrap_or(SystemTime::UNIX_EPOCH);
             assert_eq!((failures.count, failures.until), (3, expected));
         }
+        store.put_failures("example.org", 0, Some(named)).unwrap();
+        let waits = store.failures("example.org").unwrap();
+        assert_eq!((waits.count, waits.until), (0, named));
         store.put_failures("example.org", 0, None).unwrap();
         store.put_failures("example.org", 0, None).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");

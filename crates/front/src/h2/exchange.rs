@@ -75,7 +75,12 @@ pub(super) fn start<A: App>(
 }
 
 /// Logs and counts against the client what is no request: nothing else will see it.
-fn refuse<A: App>(shared: &Shared<A>, parts: &Parts, arrival: &Arrival, unfit: &head::Unfit) {
+pub(super) fn refuse<A: App>(
+    shared: &Shared<A>,
+    parts: &Parts,
+    arrival: &Arrival,
+    unfit: &head::Unfit,
+) {
     if let (Some(ip), false) = (arrival.peer_ip, arrival.trusted) {
         shared.guard.misdeed(ip, Misdeed::Malformed);
     }

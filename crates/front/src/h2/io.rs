@@ -94,6 +94,11 @@ impl Watch {
         self.flow.get().map(|_| self.taken())
     }
 
+    /// Whether the request of this stream is malformed; to be asked once.
+    pub fn take_malformed(&self, stream: u32) -> bool {
+        self.frames.borrow_mut().take_malformed(stream)
+    }
+
     /// Bytes that have come.
     pub fn came(&self) -> u64 {
         self.came.get()
