@@ -18,7 +18,8 @@ from test_http2 import APP, Peer, Reply, connect, frame, private_memory
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    with Server(folder / "heads", APP, "--http2", "plain") as server:
+    """Also where a client of this machine is slow to make up its headers."""
+    with Server(folder / "heads", APP, "--http2", "plain", "--rate-grace", "60s") as server:
         yield server
 
 

@@ -91,8 +91,9 @@ def told(environ: Environ, start_response: Start) -> Body:
 
 
 def stream(environ: Environ, start_response: Start) -> Body:
-    """Three chunks; the next is made when the test says so. Says when it is closed."""
-    return Stream(start_response, [b"one", b"two", b"three"])
+    """Three chunks, or so many more; the next is made when the test says so. Says when it is closed."""
+    more = int(environ["QUERY_STRING"] or 0)
+    return Stream(start_response, [b"one", b"two", b"three"] + [b"more"] * more)
 
 
 def events(environ: Environ, start_response: Start) -> Body:
