@@ -37,7 +37,7 @@ pub use choice::{
     PlatformName, Preload, Static, WorkerClass,
 };
 pub use database_url::{DatabaseUrl, RoleName};
-pub use declare::{Group, Row, Shape};
+pub use declare::{Group, Row};
 pub use folder::{Media, UrlFolder};
 pub use help::{long_help, short_help};
 pub use layer::Origin;
@@ -52,7 +52,7 @@ pub use resolve::{Chosen, Found, Inputs, Platform, Resolved, resolve};
 pub use secret::Secret;
 pub use table::{Config, ROWS};
 pub use text::{BenchToken, HeaderName, KeyValue, Token, TypePattern};
-pub use value::{Field, Reading, Value, Wrong};
+pub use value::{Field, Reading, Shape, Value, Wrong};
 pub use web::{AcmeDirectory, DomainName, EarlyHint, Hsts};
 
 #[cfg(test)]

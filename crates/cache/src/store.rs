@@ -8,6 +8,7 @@
 mod evict;
 mod list;
 mod memory;
+mod name;
 mod purge;
 mod purging;
 mod recent;

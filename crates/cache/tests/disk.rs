@@ -279,7 +279,7 @@ fn what_the_disk_refuses_to_remove_is_nothing_and_goes_when_it_can() {
 fn a_purge_finds_what_was_there_before_a_restart() {
     let folder = Folder::new("before");
     let mut several = Several::default();
-    assert!(several.add(&Purge::Tag(tags::site_tag(b"all"))));
+    assert!(Purge::Tag(tags::site_tag(b"all")).add_to(&mut several));
     let path = Purge::Path {
         host: Some(b"example.com".to_vec()),
         path: b"/a".to_vec(),

@@ -264,7 +264,7 @@ fn what_was_purged_while_it_was_made_is_not_stored() {
 #[test]
 fn what_every_kind_of_purge_meant_while_it_was_made_is_not_stored() {
     let mut several = Several::default();
-    assert!(several.add(&Purge::Host(b"example.com".to_vec())));
+    assert!(Purge::Host(b"example.com".to_vec()).add_to(&mut several));
     let path = |host: Option<&[u8]>, path: &[u8]| Purge::Path {
         host: host.map(<[u8]>::to_vec),
         path: path.to_vec(),

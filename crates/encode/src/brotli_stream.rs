@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use brotli::CompressorWriter;
 
-use crate::encoder::Shape;
+use crate::shape::Shape;
 use crate::{Level, Pad};
 
 /// 256 KiB; see the same of zstd.

@@ -5,23 +5,13 @@ use std::io;
 
 use crate::brotli_stream::Brotli;
 use crate::gzip::Gzip;
+use crate::shape::Shape;
 use crate::zstd_stream::Zstd;
 use crate::{Coding, Level, Pad};
 
 /// An answer on its way through a coding. What comes out is added to the end of the vector that each
 /// call is given; until [`Encoder::flush`] some of it may be kept back. It may move between threads.
 pub struct Encoder(Stream);
-
-/// What is known of the content before it comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Its length, all of which follows.
-    Whole(u64),
-    /// Nothing.
-    Stream,
-    /// It comes little by little and for long.
-    Trickle,
-}
 
 enum Stream {
     Identity,

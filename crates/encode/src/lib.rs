@@ -21,6 +21,7 @@ mod gzip;
 mod level;
 mod pad;
 pub mod policy;
+mod shape;
 pub mod tag;
 mod zstd_stream;
 

@@ -5,7 +5,7 @@ use std::io;
 
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
-use crate::encoder::Shape;
+use crate::shape::Shape;
 use crate::{Level, Pad};
 
 /// 256 KiB: what a page repeats lies nearer. A client must take up to 8 MB (RFC 9659), but for each

@@ -12,7 +12,7 @@ use canter_http::select::{Content, Selected, select};
 use canter_http::template::Template;
 
 use crate::entry::{Bytes, Entry, Form, Redirect, Scope};
-use crate::load::is_constant;
+use crate::open::is_constant;
 
 /// An answer of this crate.
 #[derive(Debug)]

@@ -149,7 +149,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::Kind;
+    use crate::folder::Kind;
 
     fn entry(weight: usize, is_open: bool) -> Rc<Entry> {
         use crate::entry::{Bytes, Form};

@@ -10,8 +10,8 @@ use canter_http::coding::Coding;
 use canter_http::template::Template;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use crate::folder::Kind;
 use crate::open::Identity;
-use crate::site::Kind;
 
 /// When a field is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

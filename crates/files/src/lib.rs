@@ -12,6 +12,7 @@
 mod answer;
 mod cache;
 mod entry;
+mod folder;
 mod load;
 mod manifest;
 mod name;
@@ -30,8 +31,9 @@ use canter_http::{Head, KnownName, Method, target};
 
 pub use answer::{Answer, Body, FileAnswer, boundary};
 pub use entry::{Bytes, Entry, Sealed};
+pub use folder::{Folder, Kind};
 pub use pointed::{Pointed, Pointers};
-pub use site::{Cors, Folder, Kind, Site};
+pub use site::{Cors, Site};
 
 use cache::Cache;
 use manifest::Manifest;

@@ -11,10 +11,11 @@ use canter_http::media_type;
 use canter_http::template::Template;
 
 use crate::entry::{Bytes, Entry, Field, Form, LookedAt, Redirect, Scope, Sealed};
+use crate::folder::Kind;
 use crate::manifest::Manifest;
 use crate::name::Wanted;
-use crate::open::{Identity, Opened, open_below};
-use crate::site::{Cors, Kind, Mount, Site};
+use crate::open::{Identity, Opened, is_constant, open_below};
+use crate::site::{Cors, Mount, Site};
 use crate::unix_now;
 
 /// A file up to this length is kept in memory: nothing on disk is asked about it while it is sent.
@@ -319,12 +320,6 @@ fn fingerprint(bytes: &[u8]) -> u128 {
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
     bytes.iter().fold(OFFSET, step)
-}
-
-/// Whether a time is one that makers of images give all files, so that these are the same bytes on each
-/// machine: none later than the first of ZIP archives, 1980-01-01 in any zone.
-pub(crate) fn is_constant(modified: u64) -> bool {
-    modified <= 315_532_800 + 86_400
 }
 
 /// Content that can act for the site when it is opened.

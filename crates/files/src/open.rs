@@ -38,6 +38,12 @@ impl Identity {
     }
 }
 
+/// Whether a time is one that makers of images give all files, so that these are the same bytes on each
+/// machine: none later than the first of ZIP archives, 1980-01-01 in any zone.
+pub(crate) fn is_constant(modified: u64) -> bool {
+    modified <= 315_532_800 + 86_400
+}
+
 impl From<&Stat> for Identity {
     #[allow(
         clippy::unnecessary_cast,

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use canter_http::{media_type, target};
 
-use crate::load::is_constant;
-use crate::open::{Opened, open_below};
+use crate::folder::Folder;
+use crate::open::{Opened, is_constant, open_below};
 use crate::respelled::respelled;
-use crate::site::Folder;
 
 /// Where the app may point.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use canter_cache::status::{Brief, Tier};
+use canter_cache::status::Tier;
 use canter_channel::trace::Trace;
 use canter_encode::Wish;
 use canter_http::conditional::Conditions;
 use canter_http::{Head, KnownName, Method, RequestFacts};
 
 use crate::forwarded::Client;
-use crate::pages::{Passing, Visit};
+use crate::pages::{CacheNote, Passing, Visit};
 use crate::request::RequestId;
 use crate::traced::Traced;
 use crate::urgent::Urgency;
@@ -68,15 +68,6 @@ pub(crate) struct Facts {
     pub traced: Option<Box<Traced>>,
     /// Only when there is an access log.
     pub line: Option<Line>,
-}
-
-/// What the page cache had to do with a request, as it is told.
-#[derive(Debug, Clone)]
-pub(crate) struct CacheNote {
-    /// The value of `Cache-Status`.
-    pub text: Rc<str>,
-    /// For the access log.
-    pub brief: Brief,
 }
 
 /// What the access log says of a request: its texts one behind the other, in one piece of memory.

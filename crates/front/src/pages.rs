@@ -13,6 +13,7 @@ mod forms;
 mod tiers;
 
 mod examine;
+mod note;
 mod outdated;
 mod passing;
 mod proxied;
@@ -40,6 +41,7 @@ use canter_channel::response::Response;
 use canter_http::{Head, Method};
 
 pub(crate) use examine::Examined;
+pub(crate) use note::CacheNote;
 pub(crate) use passing::{Passed, Passing};
 pub(crate) use rules::Covering;
 use shape::Seen;

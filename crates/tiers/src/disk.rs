@@ -258,7 +258,7 @@ impl Told {
 /// Purges in one; everything where one of them has no name.
 fn several<'a>(purges: impl IntoIterator<Item = &'a Purge>) -> Purge {
     let mut several = Several::default();
-    if purges.into_iter().all(|purge| several.add(purge)) {
+    if purges.into_iter().all(|purge| purge.add_to(&mut several)) {
         Purge::Several(several)
     } else {
         Purge::Everything

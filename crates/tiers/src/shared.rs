@@ -545,8 +545,8 @@ fn together(own: &VecDeque<Vec<u8>>, last: &Purge) -> Purge {
     let mut several = Several::default();
     let own = own.iter().map(|bytes| shelf::read_purge(bytes));
     let mut own = own.map(|order| order.map(|order| order.purge));
-    let is_whole = own.all(|purge| purge.is_some_and(|purge| several.add(&purge)));
-    if is_whole && several.add(last) {
+    let is_whole = own.all(|purge| purge.is_some_and(|purge| purge.add_to(&mut several)));
+    if is_whole && last.add_to(&mut several) {
         Purge::Several(several)
     } else {
         Purge::Everything

@@ -1,6 +1,6 @@
 //! The macro behind the options table and what a row of it is. Owns no option.
 
-use super::value::Reading;
+use super::value::{Reading, Shape};
 
 /// What is known of an option beside its type.
 #[derive(Debug)]
@@ -125,17 +125,6 @@ const POOL_TOO: &[&str] = &[
     "name",
     "umask",
 ];
-
-/// How flags and files give an option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// One value.
-    One,
-    /// Any number of values.
-    Many,
-    /// `--name` or `--no-name`.
-    Switch,
-}
 
 /// Chapters of help and of the reference page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::declare::{Group, Row, Shape};
+use super::declare::{Group, Row};
 use super::table::ROWS;
+use super::value::Shape;
 
 /// Text lines are wrapped at this column.
 const WIDTH: usize = 96;

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::declare::{Group, Row, Shape};
+use super::declare::{Group, Row};
 use super::gunicorn::OTHERS;
 use super::layer::file::toml_example;
 use super::table::ROWS;
+use super::value::Shape;
 
 /// The whole page.
 pub fn reference_page() -> String {

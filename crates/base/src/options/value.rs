@@ -5,8 +5,6 @@
 
 use std::path::PathBuf;
 
-use super::declare::Shape;
-
 /// Why a text is not a value of the type asked for. Reads after "invalid value `x` for `y`: ".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
@@ -31,6 +29,17 @@ impl Wrong {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// How flags and files give an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One value.
+    One,
+    /// Any number of values.
+    Many,
+    /// `--name` or `--no-name`.
+    Switch,
 }
 
 /// A value read, or the text that is wrong and why.

@@ -3,6 +3,7 @@
 
 use crate::entry::Entry;
 use crate::key::{Key, LONGEST_URL, UrlParts};
+use crate::store::name::{Name, names};
 use crate::store::several::Several;
 use crate::tags::LONGEST_TAG;
 
@@ -35,45 +36,6 @@ pub enum Purge {
     Everything,
 }
 
-/// What purges name of an entry, one by one. A purge with a name means the entries with that name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Name<'a> {
-    Url(&'a [u8]),
-    Path(Option<&'a [u8]>, &'a [u8]),
-    Host(&'a [u8]),
-    Tag(&'a [u8]),
-}
-
-impl<'a> Name<'a> {
-    /// For hashing: another name has other parts, and they do not run together.
-    pub fn parts(self) -> [&'a [u8]; 4] {
-        match self {
-            Self::Url(url) => [b"u", b"", b"\0", url],
-            Self::Path(Some(host), path) => [b"p", host, b"\0", path],
-            Self::Path(None, path) => [b"a", b"", b"\0", path],
-            Self::Host(host) => [b"h", b"", b"\0", host],
-            Self::Tag(tag) => [b"t", b"", b"\0", tag],
-        }
-    }
-}
-
-/// All names of something stored.
-pub(crate) fn names<'a>(
-    url: &'a [u8],
-    tags: impl Iterator<Item = &'a [u8]>,
-) -> impl Iterator<Item = Name<'a>> {
-    let parts = UrlParts::read(url).map(|parts| {
-        [
-            Name::Path(Some(parts.host), parts.path),
-            Name::Path(None, parts.path),
-            Name::Host(parts.host),
-        ]
-    });
-    std::iter::once(Name::Url(url))
-        .chain(parts.into_iter().flatten())
-        .chain(tags.map(Name::Tag))
-}
-
 impl Purge {
     /// Whether an entry is meant.
     pub fn means(&self, entry: &Entry) -> bool {
@@ -98,6 +60,19 @@ impl Purge {
                 names(url, tags).any(|name| Some(name) == own)
             }
         }
+    }
+
+    /// Adds what it names to several; false where that is no single thing.
+    pub fn add_to(&self, several: &mut Several) -> bool {
+        if let Self::Several(own) = self {
+            several.merge(own);
+            return true;
+        }
+        let name = self.name();
+        if let Some(name) = name {
+            several.add(name);
+        }
+        name.is_some()
     }
 
     /// What it names, where that is one thing.

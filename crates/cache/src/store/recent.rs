@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use super::purge::{Name, Purge, names};
+use super::name::{Name, names};
+use super::purge::Purge;
 use crate::entry::Entry;
 use crate::hash::Seeded;
 

@@ -2,7 +2,7 @@
 //! knows too much but never too little (Bloom, CACM 1970). What it knows too much costs a page its
 //! next visitor's wait, and no other page anything.
 
-use super::purge::{Name, Purge};
+use super::name::Name;
 use crate::hash::fingerprint;
 
 /// What several purges name.
@@ -25,23 +25,20 @@ impl Default for Several {
 }
 
 impl Several {
-    /// Adds what a purge names; false where that is no single thing.
-    pub fn add(&mut self, purge: &Purge) -> bool {
-        if let Purge::Several(other) = purge {
-            for (own, other) in self.bits.iter_mut().zip(&other.bits) {
-                *own |= other;
-            }
-            return true;
-        }
-        let Some(name) = purge.name() else {
-            return false;
-        };
+    /// Adds a name.
+    pub(super) fn add(&mut self, name: Name<'_>) {
         for (at, bit) in places(name) {
             if let Some(byte) = self.bits.get_mut(at) {
                 *byte |= bit;
             }
         }
-        true
+    }
+
+    /// Adds what another has.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (own, other) in self.bits.iter_mut().zip(&other.bits) {
+            *own |= other;
+        }
     }
 
     pub(super) fn has(&self, name: Name<'_>) -> bool {
@@ -72,6 +69,7 @@ fn places(name: Name<'_>) -> [(usize, u8); PLACES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::purge::Purge;
 
     fn path(number: usize) -> Purge {
         Purge::Path {
@@ -83,8 +81,8 @@ mod tests {
     #[test]
     fn many_purges_in_one_mean_all_of_theirs_and_few_others() {
         let mut several = Several::default();
-        assert!((0..4096).all(|number| several.add(&path(number))));
-        assert!(!several.add(&Purge::Everything));
+        assert!((0..4096).all(|number| path(number).add_to(&mut several)));
+        assert!(!Purge::Everything.add_to(&mut several));
         let has = |number| several.has(path(number).name().unwrap());
         assert!((0..4096).all(has));
         let wrong = (4096..14_096).filter(|&number| has(number)).count();
@@ -92,7 +90,7 @@ mod tests {
         let read = Several::from_bytes(several.bytes()).unwrap();
         assert_eq!(read, several);
         let mut all = Several::default();
-        assert!(all.add(&Purge::Several(read)) && all == several);
+        assert!(Purge::Several(read).add_to(&mut all) && all == several);
         assert!(Several::from_bytes(b"short").is_none());
     }
 }

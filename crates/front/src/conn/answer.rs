@@ -18,11 +18,11 @@ use canter_http::{
 use canter_shield::budget::Share;
 
 use super::encode::Form;
-use super::local::{APP_FAULT, HEAD_TOO_LONG, HSTS, RETRY, hsts};
+use super::local::{APP_FAULT, HEAD_TOO_LONG, HSTS, RETRY, SERVER_TIMING, hsts, line};
 use super::receive::{Body, Refusal};
-use super::send::{Ending, Streamed};
+use super::send::{Ending, SHORT_BODY, Streamed};
 use super::watch::Watch;
-use super::{After, Conn, Stop, cached, page};
+use super::{After, Conn, Stop, cached};
 use crate::app::{App, Call};
 use crate::closing;
 use crate::coder::Coder;
@@ -30,19 +30,13 @@ use crate::facts::{Facts, Line};
 use crate::forwarded::{Client, ForwardedClient};
 use crate::insight::server_timing;
 use crate::request::RequestId;
-use crate::steps::hints;
+use crate::steps::{Asked, hints};
 use crate::table::Phase;
 use crate::urgent::Urgency;
 use crate::{pipeline, request, urgent};
 
-/// Where the time went, for browsers' tools; a field of the app's own stays beside it.
-pub(super) const SERVER_TIMING: &str = "Server-Timing";
-
 /// To whoever may still listen behind a router that does not.
 const GIVEN_UP: &str = "the request came too late: the router in front has given up on it";
-
-/// A body up to this length is copied behind the head instead of being sent beside it.
-pub(super) const SHORT_BODY: usize = 2048;
 
 impl<A: App> Conn<A> {
     /// Answers the request whose head is at the beginning of the buffer.
@@ -118,7 +112,7 @@ impl<A: App> Conn<A> {
     ) -> Option<Result<After, Stop>> {
         let (settings, buf) = (&self.shared.settings, self.buffer.filled());
         let client = self.client(told);
-        let asked = pipeline::Asked {
+        let asked = Asked {
             head: &self.head,
             buf,
             client,
@@ -337,10 +331,10 @@ impl<A: App> Conn<A> {
         let end = self.out.len().saturating_sub(b"\r\n".len());
         self.out.truncate(end);
         if let Some(timing) = timing {
-            page::line(&mut self.out, SERVER_TIMING.as_bytes(), timing.as_bytes());
+            line(&mut self.out, SERVER_TIMING.as_bytes(), timing.as_bytes());
         }
         if let Some(status) = &facts.cache_status {
-            page::line(&mut self.out, b"Cache-Status", status.text.as_bytes());
+            line(&mut self.out, b"Cache-Status", status.text.as_bytes());
         }
         self.out.extend_from_slice(b"\r\n");
     }

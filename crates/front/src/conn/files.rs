@@ -19,9 +19,9 @@ use canter_http::{
     response, status,
 };
 
-use super::answer::SHORT_BODY;
 use super::encode::Form;
 use super::local::{APP_FAULT, HSTS, hsts};
+use super::send::SHORT_BODY;
 use super::{After, Conn, Stop, cached};
 use crate::app::App;
 use crate::clock::unix_seconds;

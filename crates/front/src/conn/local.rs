@@ -15,8 +15,8 @@ use super::receive::Refusal;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::facts::Facts;
-use crate::pipeline::{Local, LocalField};
 use crate::settings::Settings;
+use crate::steps::{Local, LocalField};
 use crate::table::Phase;
 
 /// Why there is a 500, for the log; the client is told nothing of the app's inside.
@@ -24,6 +24,9 @@ pub(super) const APP_FAULT: &str = "the app did not answer in a way that can be 
 
 /// A head that each limit let through, of which no message can be made.
 pub(super) const HEAD_TOO_LONG: &str = "line and fields are too long together";
+
+/// Where the time went, for browsers' tools; a field of the app's own stays beside it.
+pub(super) const SERVER_TIMING: &str = "Server-Timing";
 
 pub(super) const HSTS: &str = "Strict-Transport-Security";
 
@@ -228,4 +231,11 @@ pub(super) fn hsts(settings: &Settings, is_https: bool) -> Option<(&'static str,
 fn head_len(response: &[u8]) -> usize {
     const END: &[u8] = b"\r\n\r\n";
     memchr::memmem::find(response, END).map_or(response.len(), |at| at + END.len())
+}
+
+/// Writes a field line.
+pub(super) fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
 }

@@ -12,11 +12,11 @@ use canter_http::range::{Piece, Span};
 use canter_http::select::{Content, Selected, select};
 use canter_http::{BodyFraming, KnownName, Version, date};
 
-use super::answer::{SERVER_TIMING, SHORT_BODY};
 use super::cached::status_text;
 use super::encode::clients_tag;
 use super::files::{body_of, is_kept};
-use super::local::hsts;
+use super::local::{SERVER_TIMING, hsts, line};
+use super::send::SHORT_BODY;
 use super::{After, Conn, Stop};
 use crate::app::App;
 use crate::clock::unix_seconds;
@@ -239,11 +239,4 @@ fn write_block(out: &mut Vec<u8>, page: &Page, age: u32) {
     out.extend_from_slice(before);
     line(out, b"Cache-Control", told.as_bytes());
     out.extend_from_slice(rest.get(ours.len() - 2..).unwrap_or_default());
-}
-
-/// Writes a field line.
-pub(super) fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for part in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
 }

@@ -25,6 +25,9 @@ use crate::table::Phase;
 /// Bytes of a file handed to the system at a time.
 const FILE_PIECE: u64 = 1 << 20;
 
+/// A body up to this length is copied behind the head instead of being sent beside it.
+pub(super) const SHORT_BODY: usize = 2048;
+
 /// How sending a streamed body ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ending {

@@ -14,9 +14,9 @@ use canter_cache::{Reason, Time};
 use canter_channel::response::Response;
 use canter_http::KnownName;
 
+use super::note::CacheNote;
 use super::shape::Seen;
 use super::{Pages, Request, Visit, now, shape};
-use crate::facts::CacheNote;
 
 /// A request that passes by.
 #[derive(Debug, Clone, Copy)]

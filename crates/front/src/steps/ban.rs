@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
+use super::Local;
 use crate::guard::Guard;
-use crate::pipeline::Local;
 
 /// An answer only while the client is shut out.
 pub(crate) fn answer(guard: &Guard, client: Option<IpAddr>) -> Option<Local> {

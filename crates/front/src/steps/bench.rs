@@ -4,7 +4,7 @@
 use canter_base::secret::constant_time_eq;
 use canter_http::{Head, Method};
 
-use crate::pipeline::Local;
+use super::Local;
 
 const PATH: &[u8] = b"/.well-known/canter-bench/";
 

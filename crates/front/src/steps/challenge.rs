@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use canter_http::{Head, Method};
 
-use crate::pipeline::Local;
+use super::Local;
 
 const FOLDER: &[u8] = b"/.well-known/acme-challenge/";
 

@@ -3,7 +3,7 @@
 
 use canter_http::{Head, Method};
 
-use crate::pipeline::Local;
+use super::Local;
 
 /// Live: this program answers. Ready: nothing hinders requests, as `hindrance` tells when it is asked.
 pub(crate) fn answer(

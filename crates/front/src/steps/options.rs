@@ -3,7 +3,7 @@
 
 use canter_http::{Head, TargetForm};
 
-use crate::pipeline::Local;
+use super::Local;
 
 /// Says which methods there are.
 pub(crate) fn answer(head: &Head) -> Option<Local> {

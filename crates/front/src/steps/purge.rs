@@ -9,8 +9,8 @@ use canter_cache::{Key, Purge, Scheme};
 use canter_http::target::decode_lossy;
 use canter_http::{Head, KnownName, Method};
 
+use super::Local;
 use crate::pages::Pages;
-use crate::pipeline::Local;
 
 const PATH: &[u8] = b"/-/purge";
 

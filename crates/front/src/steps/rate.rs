@@ -2,8 +2,8 @@
 //! (RFC 6585, section 4; draft-ietf-httpapi-ratelimit-headers).
 //! Leaves counting to `guard`.
 
+use super::{Asked, Local};
 use crate::guard::Guard;
-use crate::pipeline::{Asked, Local};
 
 /// Counts the request; an answer only when it is one too many.
 pub(crate) fn answer(guard: &Guard, asked: &Asked<'_>) -> Option<Local> {

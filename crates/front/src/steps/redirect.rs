@@ -4,7 +4,7 @@
 
 use canter_http::KnownName;
 
-use crate::pipeline::{Asked, Local};
+use super::{Asked, Local};
 
 /// The same page under `https://`. 308 keeps the method and the body (RFC 9110, section 15.4.9).
 pub(crate) fn answer(by_proxy: bool, asked: &Asked<'_>) -> Option<Local> {

@@ -10,8 +10,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::super::declare::{Row, Shape};
+use super::super::declare::Row;
 use super::super::gunicorn;
+use super::super::value::Shape;
 use super::{Origin, Setting, known_names, row_named};
 use crate::fault::{Exit, Fault};
 use crate::nearest::nearest;

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use lexopt::Arg;
 
 use super::super::app::App;
-use super::super::declare::{Row, Shape};
+use super::super::declare::Row;
 use super::super::gunicorn;
 use super::super::table::ROWS;
+use super::super::value::Shape;
 use super::{Origin, Setting, known_names, row_named};
 use crate::fault::Fault;
 use crate::nearest::nearest;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::options::declare::Shape;
+use crate::options::value::Shape;
 
 #[test]
 fn names_letters_and_aliases_are_distinct_and_well_formed() {
