@@ -27,6 +27,19 @@ def serve(site: Path, *flags: str) -> Server:
     return Server(site, "", *JSON_LOG, *flags)
 
 
+SAVES = """
+class Each:
+    def __call__(self, _request: HttpRequest) -> HttpResponse:
+        for product in Product.objects.all():
+            product.price += 1
+            product.save()
+        return HttpResponse("saved")
+
+
+urlpatterns.append(path("save-each/", Each()))
+"""
+
+
 @pytest.fixture(scope="module")
 def orders_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 orders with 134 lines: 2 + 20 + 20 + 134 = 176 queries."""
@@ -35,7 +48,7 @@ def orders_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(orders_site: Path) -> Iterator[Server]:
-    habits = (APPS / "habits.py").read_text(encoding="utf-8")
+    habits = (APPS / "habits.py").read_text(encoding="utf-8") + SAVES
     (orders_site / "reader_site" / "habits.py").write_text(habits, encoding="utf-8")
     urls = orders_site / "reader_site" / "urls.py"
     urls.write_text(
@@ -60,6 +73,33 @@ def test_c2_habits_that_are_no_fault_give_no_finding(server: Server) -> None:
     findings = shop.data(server)["findings"]
     found = [one for one in findings if "/habits/" in one["route"] and one["rule"] not in times]
     assert found == []
+
+
+def test_c2_many_rows_that_are_saved_one_by_one_are_a_mild_finding_of_their_own(server: Server) -> None:
+    assert shop.get(server, "/save-each/")[0] == 200
+    found = [one for one in shop.data(server)["findings"] if one["route"] == "GET /save-each/"]
+    (one,) = [one for one in found if one["rule"] not in ("holding", "slow")]
+    assert (one["rule"], one["severity"], one["count"]) == ("write_loop", "warning", 134)
+    assert one["title"] == "one write for each row" and one["file"] == "reader_site/habits.py"
+    assert one["advice"].startswith("change the rows and write them at once: Product.objects.bulk_update(rows, fields)")
+    assert one["sql"].startswith("UPDATE reader_product SET")
+    told = canter("queries", f"127.0.0.1:{server.port}", "--token", TOKEN).stdout
+    assert "134 rows of a request, each with a statement of its own" in told
+    assert re.search(r"(?m)^ +1 +135/135 +2 .* GET /save-each/$", told), told
+
+
+def test_c3_what_is_wrong_for_get_and_head_is_told_once(orders_site: Path) -> None:
+    with serve(orders_site) as server:
+        for method in ("HEAD", "GET"):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+            connection.request(method, "/customers/")
+            assert connection.getresponse().status == 200
+            connection.close()
+        told = shop.data(server)
+        assert {row["label"] for row in told["routes"]} >= {"GET /customers/", "HEAD /customers/"}
+        found = [one for one in told["findings"] if one["rule"] == "n_plus_one"]
+        assert {one["route"] for one in found} == {"GET /customers/"}
+        assert len({one["id"] for one in found}) == len(found) and {one["requests"] for one in found} == {2}
 
 
 def test_c1_the_orders_api_is_named_with_its_relations_and_calls(server: Server) -> None:

@@ -1,8 +1,8 @@
 """Owns what helps against one query for each row: from all relations that the statements of a request follow it
 is said which call fetches them.
 
-Leaves reading the relations from Django's frames to ``canter.captured``. Nothing is told that ``_meta`` does not
-know.
+Leaves reading the relations from Django's frames to ``canter.captured``, calls such as ``count()`` to
+``canter.instead``, and writes to ``canter.written``. Nothing is told that ``_meta`` does not know.
 """
 
 from __future__ import annotations
@@ -11,24 +11,40 @@ import re
 import sys
 from typing import Any
 
-from canter.captured import MOST_DEPTH, Capture, relations
+from canter import instead, written
+from canter.captured import MOST_DEPTH, Capture, manager, relations
+from canter.written import Written
 
 Step = tuple[str, bool]
 """A relation on the way, and whether it is fetched apart."""
 
 
-def compose(found: list[Capture], statements: list[str]) -> list[tuple[str, bool]]:
-    """A text for each capture of one request, empty where nothing is known that helps; and whether it
-    is of one row that several may have in common.
+UNKNOWN, RELATION, WRITE = 0, 1, 2
+"""Why a statement is repeated, as the front knows it (``Repeat`` in ``crates/insight/src/observation.rs``)."""
+
+
+def compose(seen: list[Capture | Written], statements: list[str]) -> list[tuple[str, int]]:
+    """A text for each capture of one request, empty where nothing is known that helps; and why the statement is
+    repeated: ``RELATION`` where it is for one row that several may have in common.
     """
+    found = [one for one in seen if isinstance(one, Capture)]
     usable = [one for one in found if _is_usable(one)]
     roots = {id(one): _path(one, found, usable, ()) for one in usable}
-    return [(_text(one, usable, roots, statements), one.one) for one in found]
+    told = []
+    for one in seen:
+        if isinstance(one, Written):
+            told.append((written.at_once(one), WRITE))
+        else:
+            told.append((_text(one, usable, roots, statements), RELATION if one.one else UNKNOWN))
+    return told
 
 
 def _text(one: Capture, usable: list[Capture], roots: dict[int, tuple[Any, list[Step]]], statements: list[str]) -> str:
     if one.call and one.many and one.name and not one.one:
-        return _of_call(one)
+        text = instead.of_call(one)
+        return text + _read_by(one) if text else _without_relation(one)
+    if one.values and one.many and one.name and not one.filtered and not one.one:
+        return instead.of_values(one) + _read_by(one)
     path = roots.get(id(one))
     if path is None or not _was_read(path[0], statements):
         return _without_relation(one)
@@ -39,7 +55,7 @@ def _text(one: Capture, usable: list[Capture], roots: dict[int, tuple[Any, list[
 def _is_usable(one: Capture) -> bool:
     if one.model is None or one.deferred or one.filtered or not one.name:
         return False
-    if one.call and one.many and not one.one:
+    if (one.call or one.values) and one.many and not one.one:
         # The rows are not what is wanted.
         return False
     return one.name in relations(one.model)
@@ -72,7 +88,8 @@ def _is_back(step: tuple[Any, str, bool], model: Any, found: list[Capture]) -> b
     owner, name, many = step
     back = getattr(relations(owner).get(name), "remote_field", None)
     accessor = getattr(back, "get_accessor_name", lambda: None)()
-    return not many and any(it.many and it.model is model and it.name == accessor for it in found)
+    is_one = not many or getattr(relations(owner).get(name), "many_to_one", False)
+    return is_one and any(it.many and it.model is model and it.name == accessor for it in found)
 
 
 def _is_of(one: Capture, other: Capture) -> bool:
@@ -99,7 +116,7 @@ def _call(root: Any, paths: list[list[Step]], one: Capture) -> str:
         into = fetched if any(many for _name, many in path) else joined
         if name not in into:
             into.append(name)
-    text = f"{root.__name__}.objects"
+    text = manager(root)
     for call, names in (("select_related", _longest(joined)), ("prefetch_related", _longest(fetched))):
         if names:
             text += f".{call}({', '.join(repr(name) for name in names)})".replace("'", '"')
@@ -109,28 +126,6 @@ def _call(root: Any, paths: list[list[Step]], one: Capture) -> str:
         listed = ", ".join(f'"{name}"' for name in _longest(joined))
         text += f"; in {one.admin}: list_select_related = [{listed}]"
     return text + _read_by(one)
-
-
-def _of_call(one: Capture) -> str:
-    """What answers ``count()`` and the like for all rows at once."""
-    owner, target = one.model.__name__, one.target.__name__ if one.target else ""
-    field = relations(one.model).get(one.name)
-    if one.filtered or field is None:
-        return _without_relation(one)
-    # Under the name by which queries know it.
-    asked = field.name
-    if one.call == "count":
-        return f'{owner}.objects.annotate({asked}_count=Count("{asked}", distinct=True))' + _read_by(one)
-    back = getattr(field, "field", None)
-    if one.call == "exists" and back is not None and not field.many_to_many:
-        rows = f'{target}.objects.filter({back.name}=OuterRef("pk"))'
-        return f"{owner}.objects.annotate(has_{asked}=Exists({rows}))" + _read_by(one)
-    how = "if row." if one.call == "exists" else "next(iter(row."
-    shown = f"{how}{one.name}.all()" + (":" if one.call == "exists" else "), None)")
-    return (
-        f'{owner}.objects.prefetch_related("{one.name}"), and {shown} in place of .{one.call}(), '
-        "which asks again for each row" + _read_by(one)
-    )
 
 
 def _longest(names: list[str]) -> list[str]:
@@ -147,17 +142,9 @@ def _without_relation(one: Capture) -> str:
             "row: leave it in" + _read_by(one)
         )
     if one.filtered and one.model is not None:
-        return (
-            f'fetch them with Prefetch("{one.name}", queryset=…, to_attr=…) on {one.model.__name__}: '
-            "a filter on the relation asks for each row" + _read_by(one)
-        )
-    if one.target is None:
-        return ""
-    name = one.target.__name__
-    if one.key == "pk":
-        return f"gather the keys and ask once: {name}.objects.in_bulk(keys)" + _read_by(one)
-    if one.key:
-        return f"gather the values and ask once: {name}.objects.filter({one.key}__in=values)" + _read_by(one)
+        return instead.of_filter(one) + _read_by(one)
+    if one.target is not None and one.key:
+        return instead.of_key(one) + _read_by(one)
     return ""
 
 

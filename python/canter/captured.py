@@ -7,6 +7,7 @@ the repeats to ``canter.insight``. Nothing is told that ``_meta`` does not know.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-CALLS = ("count", "exists", "first", "last", "get", "aggregate")
+CALLS = ("count", "exists", "first", "last", "latest", "earliest", "get", "aggregate")
 """Calls that ask the database although what they are about may have been fetched already."""
+
+ONE_OF_SEVERAL = ("first", "last", "latest", "earliest")
+"""Those of them that ask for one row, in some order."""
 
 OTHERS, ALL = 1, 2
 """What is meant by who asks again: another value each time, or the same one, too."""
@@ -24,6 +28,8 @@ CHECKS = {
     # A row that is there is not written.
     ("django.db.models.query", "get_or_create"): OTHERS,
     ("django.db.models.query", "update_or_create"): OTHERS,
+    # What goes with the rows that are deleted.
+    ("django.db.models.deletion", "collect"): ALL,
     # Of several forms or rows each is checked for itself, and what it refers to.
     ("django.db.models.base", "_perform_unique_checks"): ALL,
     ("django.db.models.base", "validate_constraints"): ALL,
@@ -71,6 +77,17 @@ class Capture:
     """One of ``CALLS``, where it was not the rows themselves that were asked for."""
     admin: str = ""
     """The class of the admin whose list asked."""
+    conditions: tuple[str, ...] = ()
+    """What more was asked of the rows than that they belong to the row, as arguments of ``filter()``."""
+    order: tuple[str, ...] = ()
+    """In which order the app asks for them: with a call for one of several, that in which it is the first. Empty
+    where that has no names."""
+    sums: tuple[tuple[str, str, str], ...] = ()
+    """With ``aggregate()``: name, function and column of each; empty where one is more than that."""
+    values: bool = False
+    """Columns were asked for in place of rows."""
+    fetched: bool = False
+    """The rows of the relation were at hand already."""
     meant: int = 0
     """``OTHERS`` or ``ALL``, where to ask again is no fault."""
 
@@ -80,6 +97,7 @@ def capture(frame: FrameType | None, is_own: Callable[[str], bool]) -> Capture |
     innermost = frame
     found: Capture | None = None
     row: Any = None
+    asked: Any = None
     meant, is_inside = 0, True
     for _ in range(MOST_FRAMES):
         if frame is None:
@@ -93,11 +111,17 @@ def capture(frame: FrameType | None, is_own: Callable[[str], bool]) -> Capture |
             this = frame.f_locals.get("self")
             if found is None or (not found.model and name == "__get__"):
                 other = _relation(this, name, frame)
-                if other is not None:
+                # What a manager of the app's own asks beside is not asked for the relation it serves.
+                if other is not None and (found is None or is_inside or other[0].target is found.target):
                     found, row = other
+                    asked = this if row is None else asked
             if found is not None:
-                if not found.call and name in CALLS and hasattr(this, "query"):
-                    found.call = name
+                if name in CALLS and hasattr(this, "query") and found.call in ("", "get"):
+                    _note_call(found, name, this, frame)
+                if not found.model and found.call and _asks_only_between(this, frame):
+                    row = _between(found, this)
+                if found.filtered and is_inside and this is row and _takes_what_is_fetched(row, frame):
+                    found.filtered, found.call, found.conditions = False, "", ()
                 if not found.seen:
                     found.seen = _reader(this, name)
         elif found is not None and name == "items_for_result":
@@ -105,8 +129,11 @@ def capture(frame: FrameType | None, is_own: Callable[[str], bool]) -> Capture |
             changes = frame.f_locals.get("cl")
             found.admin = type(getattr(changes, "model_admin", None)).__qualname__
         frame = frame.f_back
+    if found is not None and row is None and found.model is None and hasattr(asked, "query"):
+        row = _of_other_library(found, asked, innermost)
     if found is not None and row is not None:
         _follow(found, row, innermost)
+        found.fetched = any(name in getattr(row, "_prefetched_objects_cache", ()) for name in _names(found.name))
     if meant:
         found = found or Capture()
         found.meant = meant
@@ -139,38 +166,104 @@ def _descriptor(this: Any, row: Any) -> Capture | None:
         return Capture(model, generic.name, many=True, one=True)
     related = getattr(this, "related", None)
     if field is not None:
-        return Capture(model, field.name, concrete(field.related_model), one=True)
+        target = concrete(field.related_model)
+        return Capture(model, field.name, target, many=_is_apart(target), one=True)
     if related is not None:
-        return Capture(model, related.get_accessor_name(), concrete(related.related_model), one=True)
+        target = concrete(related.related_model)
+        return Capture(model, related.get_accessor_name(), target, many=_is_apart(target), one=True)
     return None
+
+
+def _is_apart(model: Any) -> bool:
+    """Whether rows that others refer to come by a manager of the model's own, which a join would pass by: what it
+    leaves out would be there, and what it makes of the rows would not."""
+    return type(model._base_manager) is not sys.modules["django.db.models.manager"].Manager
 
 
 def _queryset(this: Any) -> tuple[Capture, Any]:
     model = concrete(this.model)
     row = this._hints.get("instance")
     conditions = this.query.where.children
-    compared = [equal for one in conditions if (equal := _compared(one)) is not None]
+    equal = [pair for one in conditions if (pair := compared(one)) is not None]
     if row is not None:
         owner = concrete(type(row))
         for field in this._known_related_objects:
             name = field.remote_field.get_accessor_name()
             if name and hasattr(owner, name):
-                return Capture(owner, name, model, many=True, filtered=len(conditions) > 1), row
-        for name in _many_to_many(owner, model, [target for _alias, target, _value in compared]):
-            return Capture(owner, name, model, many=True, filtered=len(conditions) > 1), row
-    generic = _generic(model, compared, this._db)
-    if generic is not None:
-        generic.filtered = len(conditions) > 2
-        return generic, None
+                return _several(owner, name, this, _more(this, [field])), row
+        targets = [target for _alias, target, _value in equal]
+        for name, column in _many_to_many(owner, model, targets):
+            return _several(owner, name, this, _more(this, [column])), row
+    found = _generic(model, equal, this._db)
+    if found is not None:
+        if len(conditions) - len(of_manager(model)) > 2:
+            found.filtered, found.conditions = True, ("…",)
+        _note_rows(found, this)
+        return found, None
     found = Capture(target=model)
-    if len(conditions) == 1 and compared:
-        alias, target, _value = compared[0]
-        if alias == this.query.base_table and _is_field(model, target):
+    of_all = of_manager(model)
+    left = [one for one in conditions if _argument(this, one) not in of_all]
+    if len(left) == 1 and (one := compared(left[0])) is not None:
+        alias, target, _value = one
+        if alias == this.query.base_table and is_field(model, target):
             found.key = "pk" if target.primary_key else target.name
     return found, None
 
 
-def _compared(condition: Any) -> tuple[str, Any, Any] | None:
+def _several(owner: Any, name: str, queryset: Any, more: tuple[str, ...]) -> Capture:
+    found = Capture(owner, name, concrete(queryset.model), many=True, filtered=bool(more), conditions=more)
+    _note_rows(found, queryset)
+    return found
+
+
+def _note_rows(found: Capture, queryset: Any) -> None:
+    """What of a relation's rows is asked for, and in which order, where that is not what a prefetch brings."""
+    found.values = queryset._fields is not None
+    query = queryset.query
+    if query.order_by and query.order_by != _order_of_manager(queryset.model):
+        named = all(_is_name(queryset.model._meta, it) for it in query.order_by)
+        found.order = tuple(query.order_by) if named and query.standard_ordering else ()
+        found.filtered = True
+
+
+def _order_of_manager(model: Any) -> tuple[Any, ...]:
+    with contextlib.suppress(Exception):
+        return tuple(model._default_manager.get_queryset().query.order_by)
+    return ()
+
+
+def _more(queryset: Any, known: list[Any]) -> tuple[str, ...]:
+    """The conditions beside that on a known column, as arguments of ``filter()``; one that has no such form is
+    ``…``."""
+    names = []
+    for condition in queryset.query.where.children:
+        found = compared(condition)
+        if found is None or not any(found[1] is column for column in known):
+            names.append(_argument(queryset, condition))
+    for name in of_manager(queryset.model):
+        if name in names:
+            names.remove(name)
+    return ("…",) if "…" in names else tuple(names)
+
+
+def _argument(queryset: Any, condition: Any) -> str:
+    side, lookup = getattr(condition, "lhs", None), getattr(condition, "lookup_name", "")
+    target = getattr(side, "target", None)
+    is_plain = getattr(side, "alias", None) == queryset.query.base_table
+    if target is None or not lookup or not is_plain or not is_field(concrete(queryset.model), target):
+        return "…"
+    return f"{target.name}=…" if lookup == "exact" else f"{target.name}__{lookup}=…"
+
+
+def of_manager(model: Any) -> list[str]:
+    """What the default manager asks of all rows of a model: relations fetch them by it, one by one and together."""
+    with contextlib.suppress(Exception):
+        rows = model._default_manager.get_queryset()
+        return [_argument(rows, one) for one in rows.query.where.children]
+    return []
+
+
+def compared(condition: Any) -> tuple[str, Any, Any] | None:
     """Of a condition that a column equals a value: the table's alias, the column, the value."""
     side = getattr(condition, "lhs", None)
     target, alias = getattr(side, "target", None), getattr(side, "alias", None)
@@ -179,12 +272,14 @@ def _compared(condition: Any) -> tuple[str, Any, Any] | None:
     return alias, target, getattr(condition, "rhs", None)
 
 
-def _is_field(model: Any, target: Any) -> bool:
+def is_field(model: Any, target: Any) -> bool:
+    """Whether a column is one of the model's own table."""
     return any(field is target for field in model._meta.concrete_fields)
 
 
-def _many_to_many(owner: Any, model: Any, targets: list[Any]) -> Iterator[str]:
-    """The relations of ``owner`` to several of ``model`` of which the table between holds what was compared."""
+def _many_to_many(owner: Any, model: Any, targets: list[Any]) -> Iterator[tuple[str, Any]]:
+    """The relations of ``owner`` to several of ``model`` of which the table between holds what was compared, with
+    its column."""
     for field in owner._meta.get_fields():
         if not field.many_to_many or concrete(field.related_model) is not model:
             continue
@@ -196,11 +291,12 @@ def _many_to_many(owner: Any, model: Any, targets: list[Any]) -> Iterator[str]:
             name = field.get_accessor_name()
         else:
             continue
-        if any(it.name == column and concrete(it.model) is concrete(through) for it in targets):
-            yield name
+        for it in targets:
+            if it.name == column and concrete(it.model) is concrete(through):
+                yield name, it
 
 
-def _generic(model: Any, compared: list[tuple[str, Any, Any]], database: str | None) -> Capture | None:
+def _generic(model: Any, equal: list[tuple[str, Any, Any]], database: str | None) -> Capture | None:
     """The relation back from what is of things of any kind: kind and key are compared."""
     models = sys.modules.get("django.contrib.contenttypes.models")
     if models is None:
@@ -208,8 +304,8 @@ def _generic(model: Any, compared: list[tuple[str, Any, Any]], database: str | N
     types: Any = models.ContentType
     # The relation has asked for the kind just now, so that it is known.
     kinds = getattr(types.objects, "_cache", {}).get(database or "default", {})
-    values = {target.name: value for _alias, target, value in compared if _is_field(model, target)}
-    for _alias, target, value in compared:
+    values = {target.name: value for _alias, target, value in equal if is_field(model, target)}
+    for _alias, target, value in equal:
         if target.name not in values or getattr(target, "related_model", None) is not types:
             continue
         kind = kinds.get(value)
@@ -225,6 +321,120 @@ def _generic(model: Any, compared: list[tuple[str, Any, Any]], database: str | N
             if is_it:
                 return Capture(concrete(owner), field.name, model, many=True)
     return None
+
+
+def _of_other_library(found: Capture, queryset: Any, frame: FrameType | None) -> Any:
+    """Completes what was asked for by a relation that is none of Django's own, as ``TaggableManager``; the row from
+    which. Its table between holds the key of a row that is at hand."""
+    conditions = queryset.query.where.children
+    equal = [pair for one in conditions if (pair := compared(one)) is not None]
+    if len(equal) < len(conditions):
+        return None
+    others = {target.model for _alias, target, _value in equal}
+    types = getattr(sys.modules.get("django.contrib.contenttypes.models"), "ContentType", None)
+    for row in _at_hand(frame):
+        for field in concrete(type(row))._meta.many_to_many:
+            through = getattr(field.remote_field, "through", None)
+            is_it = (
+                not type(field).__module__.startswith("django.")
+                and others - {types} == {through}
+                and concrete(field.related_model) is found.target
+                and any(target.model is through and value == row.pk for _alias, target, value in equal)
+                and _is_prefetchable(getattr(row, field.name, None))
+            )
+            if is_it:
+                found.model, found.name, found.many, found.key = concrete(type(row)), field.name, True, ""
+                found.values = queryset._fields is not None
+                return row
+    return None
+
+
+def _is_prefetchable(relation: Any) -> bool:
+    # The second is its name before Django 5.
+    return hasattr(relation, "get_prefetch_querysets") or hasattr(relation, "get_prefetch_queryset")
+
+
+def _takes_what_is_fetched(row: Any, frame: FrameType) -> bool:
+    """Whether a method of a library's model looks at what was prefetched before it asks: it takes its part of that."""
+    module = frame.f_globals.get("__name__", "")
+    if module.startswith("django."):
+        return False
+    kinds = [kind for kind in type(row).__mro__ if kind.__module__ == module]
+    codes = [getattr(it, "__code__", None) for kind in kinds for it in vars(kind).values()]
+    return any("_prefetched_objects_cache" in code.co_names for code in codes if code is not None)
+
+
+def _asks_only_between(this: Any, frame: FrameType) -> bool:
+    """Whether a relation to several counts rows of the table between alone."""
+    return (
+        frame.f_globals.get("__name__") == "django.db.models.fields.related_descriptors"
+        and hasattr(this, "through")
+        and hasattr(this, "prefetch_cache_name")
+    )
+
+
+def _between(found: Capture, this: Any) -> Any:
+    """Completes what was asked for by the manager of a relation; the row from which."""
+    model = concrete(type(this.instance))
+    name = next((it for it in _names(this.prefetch_cache_name) if it in relations(model)), "")
+    if not name:
+        return None
+    found.model, found.name, found.target = model, name, concrete(this.model)
+    found.many, found.key = True, ""
+    return this.instance
+
+
+# --- which call
+
+
+def _note_call(found: Capture, name: str, queryset: Any, frame: FrameType) -> None:
+    found.call = name
+    # The order is not asked for its own sake.
+    found.filtered = bool(found.conditions)
+    if name in ONE_OF_SEVERAL:
+        found.order = _order(queryset, name, frame.f_locals.get("fields") or ())
+    elif name == "aggregate":
+        found.sums = _sums(queryset.model, frame.f_locals.get("kwargs") or {})
+
+
+def _order(queryset: Any, name: str, fields: Any) -> tuple[str, ...]:
+    """The columns by which the row that is asked for is the first."""
+    query, meta = queryset.query, queryset.model._meta
+    if name in ("latest", "earliest"):
+        latest = meta.get_latest_by or ()
+        names = tuple(fields) or ((latest,) if isinstance(latest, str) else tuple(latest))
+    else:
+        names = tuple(query.order_by or (meta.ordering if query.default_ordering else ()) or ("pk",))
+    if query.extra_order_by or not query.standard_ordering or not all(_is_name(meta, it) for it in names):
+        return ()
+    if name in ("last", "latest"):
+        names = tuple(it[1:] if it.startswith("-") else f"-{it}" for it in names)
+    return names
+
+
+def _is_name(meta: Any, name: Any) -> bool:
+    if not isinstance(name, str):
+        return False
+    first = name.lstrip("-").split("__")[0]
+    return first == "pk" or any(first == field.name for field in meta.get_fields())
+
+
+def _sums(model: Any, asked: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    found = []
+    for alias, function in asked.items():
+        sources = getattr(function, "source_expressions", None) or [None]
+        column = getattr(sources[0], "name", None)
+        is_plain = (
+            type(function).__module__ == "django.db.models.aggregates"
+            and not getattr(function, "filter", None)
+            and not getattr(function, "distinct", False)
+            and type(sources[0]).__name__ == "F"
+            and _is_name(model._meta, column)
+        )
+        if not is_plain:
+            return ()
+        found.append((alias, type(function).__name__, str(column)))
+    return tuple(found)
 
 
 def _reader(this: Any, name: str) -> str:
@@ -292,12 +502,17 @@ def _step(row: Any, at_hand: list[Any]) -> tuple[Any, str, bool] | None:
         for name, value in list(_fetched(other).items()):
             if value is row and name in names and not hasattr(names[name], "ct_field"):
                 if not _is_back(row, names[name]):
-                    return other, name, False
+                    return other, name, _is_apart(concrete(type(row)))
         for name, rows in list(other.__dict__.get("_prefetched_objects_cache", {}).items()):
-            name = name if name in names else f"{name}_set"
-            if name in names and any(one is row for one in getattr(rows, "_result_cache", None) or ()):
+            name = next((it for it in _names(name) if it in names), "")
+            if name and any(one is row for one in getattr(rows, "_result_cache", None) or ()):
                 return other, name, True
     return None
+
+
+def _names(name: str) -> tuple[str, str, str]:
+    """What a relation may be called where rows are kept under its name."""
+    return name, f"{name}_set", name.removesuffix("_set")
 
 
 def _is_back(row: Any, field: Any) -> bool:
@@ -316,6 +531,12 @@ def relations(model: Any) -> dict[str, Any]:
         if name:
             found[name] = field
     return found
+
+
+def manager(model: Any) -> str:
+    """The manager of a model for people, which need not be called ``objects``."""
+    name = getattr(getattr(model, "_default_manager", None), "name", None) or "_default_manager"
+    return f"{model.__name__}.{name if hasattr(model, name) else '_default_manager'}"
 
 
 def concrete(model: Any) -> Any:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from canter import advice, captured, said
+from canter import advice, captured, said, written
 
 if TYPE_CHECKING:
     from canter import _worker
@@ -51,6 +51,9 @@ Report = tuple[
 """Route, statements, writes, microseconds in them and held, then groups, and what is told for the
 first time: statements, places, advice."""
 
+Read = captured.Capture | written.Written
+"""What a statement was for."""
+
 _off = False
 _original: Any = None
 hook: _worker.Hook | None = None
@@ -59,9 +62,9 @@ _is_wanted = False
 _packages: tuple[str, ...] | None = None
 """Folders of the app's own below ``site-packages``; None before somebody asks."""
 _places: dict[tuple[str, int], tuple[int, str, bool]] = {}
-_captures: dict[tuple[int, int, int, int], captured.Capture | None] = {}
-"""By view, statement and place."""
-_composed: list[frozenset[captured.Capture]] = []
+_captures: dict[tuple[int, str, int, tuple[int, int] | None], Read | None] = {}
+"""By view, route, statement and place: one view may serve the rows of another model at another address."""
+_composed: list[frozenset[Read]] = []
 """What the front was told of together."""
 _wanted: dict[int, float] = {}
 """Statements of which somebody wants the values of one run, and until when."""
@@ -221,22 +224,27 @@ it has not asked for what is asked for inside."""
 
 
 def _capture(
-    sql: str, code: int, line: int, view: int, is_many: bool
-) -> tuple[int, captured.Capture | None]:
-    """What of a repeat is meant, and what the rows are read for, if something may help: looked up once for each
-    statement at each place of a view."""
+    sql: str, line: tuple[int, int] | None, view: int, match: Any, why: str
+) -> tuple[int, Read | None]:
+    """What of a repeat is meant, and what the rows are read or written for, if something may help: looked up once
+    for each statement at each place of a route. ``why``: values come ``again``, ``many`` differ, or many rows were
+    ``written``."""
     # Not the text itself, which may be long.
-    key = (view, hash(sql), code, line)
+    key = (view, str(getattr(match, "route", "")), hash(sql), line)
     if key in _captures:
         found = _captures[key]
     else:
         if len(_captures) >= MOST_KNOWN:
             _forget_captures()
-        found = _captures[key] = captured.capture(sys._getframe(1), is_own)
-    if found is None or found.meant:
-        return (0 if found is None else found.meant), None
+        frame = sys._getframe(1)
+        read = written.capture(frame, sql, is_own) if why == "written" else captured.capture(frame, is_own)
+        found = _captures[key] = read
+    if found is None or isinstance(found, written.Written):
+        return 0, found
+    if found.meant:
+        return found.meant, None
     # What only repeats is kept by who asks; nothing fetches it for all rows but a relation.
-    return 0, found if is_many or found.one else None
+    return 0, found if why == "many" or found.one else None
 
 
 def _forget_captures() -> None:
@@ -245,7 +253,7 @@ def _forget_captures() -> None:
     _composed.clear()
 
 
-def _compose(found: list[captured.Capture], statements: list[str]) -> list[tuple[str, bool]]:
+def _compose(found: list[Read], statements: list[str]) -> list[tuple[str, int]]:
     """What helps, as ``advice`` says; nothing where the front knows it."""
     together = frozenset(found)
     # Of fewer than were seen together less would be said.

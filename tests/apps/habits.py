@@ -63,7 +63,7 @@ def locked(_request: HttpRequest) -> HttpResponse:
 
 
 def saves(_request: HttpRequest) -> HttpResponse:
-    products = list(Product.objects.all())
+    products = list(Product.objects.all()[:12])
     for product in products:
         product.price += 1
         product.save()

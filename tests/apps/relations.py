@@ -58,7 +58,7 @@ from django.db import connection, models
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.urls import path
-from library.models import Author, Book, Club, Country, Person, Profile, Publisher, Review, Tag, Team
+from library.models import Author, Book, Club, Country, Note, Person, Profile, Publisher, Review, Room, Shelf, Tag, Team
 from rest_framework import serializers
 
 
@@ -80,7 +80,7 @@ class BookAdmin(admin.ModelAdmin):
 
 admin.site.register(Book, BookAdmin)
 
-ALL = (Country, Publisher, Author, Profile, Tag, Book, Review, Person, Team, Club)
+ALL = (Country, Publisher, Author, Profile, Tag, Note, Room, Book, Shelf, Review, Person, Team, Club)
 TEXT = "{% for book in books %}{{ book.publisher.country.name }}{% endfor %}"
 
 
@@ -100,8 +100,12 @@ def fill() -> None:
         Profile.objects.create(author=author)
         book = Book.objects.create(title=f"b{n}", author=author, publisher=publisher)
         book.tags.set(tags)
+        Note.objects.create(author=author, text=f"n{n}")
+        Note.objects.create(author=author, text="no", hidden=True)
         Review.objects.create(about=book if n % 2 else author)
         Review.objects.create(about=book)
+        shelf = Shelf.stock.create(author=author, room=Room.shown.create(name=f"r{n}"))
+        shelf.books.set([book])
     people = [Person.objects.create(name=f"p{n}") for n in range(8)]
     for n in range(8):
         people[n].follows.set(people[:2])
@@ -153,6 +157,90 @@ def first(authors: Any) -> Any:
 
 def filtered(authors: Any) -> Any:
     return [list(author.books.filter(title="b1")) for author in authors]
+
+
+def count_filtered(authors: Any) -> Any:
+    return [author.books.filter(title="b1").count() for author in authors]
+
+
+def count_taken(shelves: Any) -> Any:
+    return [shelf.books.count() for shelf in shelves]
+
+
+def exists_filtered(authors: Any) -> Any:
+    return [author.books.filter(title__gt="b4").exists() for author in authors]
+
+
+def exists_many(books: Any) -> Any:
+    return [book.tags.exists() for book in books]
+
+
+def exists_back(tags: Any) -> Any:
+    return [tag.books.exists() for tag in tags]
+
+
+def exists_generic(authors: Any) -> Any:
+    return [author.reviews.exists() for author in authors]
+
+
+def biggest(authors: Any) -> Any:
+    return [author.books.aggregate(last=models.Max("title"))["last"] for author in authors]
+
+
+def newest(authors: Any) -> Any:
+    return [author.books.order_by("-title").first() for author in authors]
+
+
+def newest_filtered(authors: Any) -> Any:
+    return [author.books.filter(title="b1").order_by("-title").first() for author in authors]
+
+
+def oldest(books: Any) -> Any:
+    return [book.tags.last() for book in books]
+
+
+def latest(authors: Any) -> Any:
+    return [author.books.latest("title") for author in authors]
+
+
+def latest_review(authors: Any) -> Any:
+    return [author.reviews.order_by("-pk").first() for author in authors]
+
+
+def key_count(authors: Any) -> Any:
+    return [Book.objects.filter(author=author).count() for author in authors]
+
+
+def key_exists(authors: Any) -> Any:
+    return [Book.objects.filter(author=author).exists() for author in authors]
+
+
+def renamed(shelves: Any) -> Any:
+    return [shelf.author.name for shelf in shelves]
+
+
+def apart_base(shelves: Any) -> Any:
+    return [shelf.room.name for shelf in shelves]
+
+
+def shown(authors: Any) -> Any:
+    return [[note.text for note in author.marks.all()] for author in authors]
+
+
+def count_shown(authors: Any) -> Any:
+    return [author.marks.count() for author in authors]
+
+
+def columns(authors: Any) -> Any:
+    return [list(author.books.values_list("title", flat=True)) for author in authors]
+
+
+def ordered(authors: Any) -> Any:
+    return [list(author.books.order_by("-title")) for author in authors]
+
+
+def shown_key(books: Any) -> Any:
+    return [Note.objects.get(pk=book.pk * 2 - 1).text for book in books]
 
 
 def deferred_key(books: Any) -> Any:
@@ -259,6 +347,27 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "reviews": (reviews, "Author.objects.all()"),
     "fetched": (fetched, "Author.objects.prefetch_related('books')"),
     "later": (later, "Book.objects.all()"),
+    "count_filtered": (count_filtered, "Author.objects.all()"),
+    "count_taken": (count_taken, "Shelf.stock.all()"),
+    "exists_filtered": (exists_filtered, "Author.objects.all()"),
+    "exists_many": (exists_many, "Book.objects.all()"),
+    "exists_back": (exists_back, "Tag.objects.all()"),
+    "exists_generic": (exists_generic, "Author.objects.all()"),
+    "biggest": (biggest, "Author.objects.all()"),
+    "newest": (newest, "Author.objects.all()"),
+    "newest_filtered": (newest_filtered, "Author.objects.all()"),
+    "oldest": (oldest, "Book.objects.all()"),
+    "latest": (latest, "Author.objects.all()"),
+    "latest_review": (latest_review, "Author.objects.all()"),
+    "key_count": (key_count, "Author.objects.all()"),
+    "key_exists": (key_exists, "Author.objects.all()"),
+    "renamed": (renamed, "Shelf.stock.all()"),
+    "apart_base": (apart_base, "Shelf.stock.all()"),
+    "count_shown": (count_shown, "Author.objects.all()"),
+    "columns": (columns, "Author.objects.all()"),
+    "ordered": (ordered, "Author.objects.all()"),
+    "shown": (shown, "Author.objects.all()"),
+    "shown_key": (shown_key, "Book.objects.all()"),
     # For these nothing may be put in the place of the rows.
     "joined": (joined, "Book.objects.all()"),
     "joined_key": (joined_key, "Book.objects.all()"),
@@ -270,9 +379,23 @@ LOOPS: dict[str, tuple[Any, str]] = {
 def loop(request: HttpRequest, name: str) -> HttpResponse:
     """Runs one, over the rows of its own expression or of that in ``?rows=``."""
     run, rows = LOOPS[name]
-    names = {model.__name__: model for model in ALL}
-    functions = {"Count": models.Count, "Exists": models.Exists, "OuterRef": models.OuterRef}
-    return HttpResponse(str(run(eval(request.GET.get("rows", rows), {**names, **functions}))))
+    return HttpResponse(str(run(eval(request.GET.get("rows", rows), NAMES))))
 
 
-urlpatterns = [path("admin/", admin.site.urls), path("<name>/", loop)]
+NAMES = {model.__name__: model for model in ALL} | {
+    name: getattr(models, name) for name in ("Count", "Exists", "Max", "OuterRef", "Prefetch", "Q")
+}
+"""What advice is made of."""
+
+
+def shared(request: HttpRequest, rows: Any) -> HttpResponse:
+    """One function of several addresses, each with rows of its own."""
+    return HttpResponse(str([row.author.name for row in rows.all()]))
+
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("shared/books/", shared, {"rows": Book.objects}),
+    path("shared/shelves/", shared, {"rows": Shelf.stock}),
+    path("<name>/", loop),
+]

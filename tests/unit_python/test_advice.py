@@ -18,11 +18,21 @@ APPS = Path(__file__).resolve().parent.parent / "apps"
 
 PROGRAM = """
 import json, re, sys
-PLAIN = ("filtered", "deferred", "deferred_key", "keys", "first", "count", "exists", "apart", "back")
+CALLED = (
+    "count", "count_filtered", "count_taken", "count_shown", "exists", "exists_filtered", "exists_many", "exists_back", "biggest", "newest",
+    "newest_filtered", "oldest", "latest", "latest_review",
+)
+PLAIN = (
+    "filtered", "deferred", "deferred_key", "keys", "first", "apart", "back", "exists_generic", "key_count", "key_exists",
+    "shown_key", "columns", "ordered",
+    *CALLED,
+)
 sys.path.insert(0, sys.argv[1])
 import relations
 from canter import insight
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.contrib.auth.models import User
 relations.fill()
 client = Client()
@@ -46,11 +56,21 @@ for name in relations.LOOPS:
     out[name] = asked
 out["later"]["deep"] = ask("/later/", rows="Book.objects.order_by('pk')")["advice"]
 out["admin"] = ask("/admin/library/book/")
-for name, text in (("count", out["count"]["advice"]), ("exists", out["exists"]["advice"])):
-    names = {model.__name__: model for model in relations.ALL}
-    functions = {word: getattr(relations.models, word) for word in ("Count", "Exists", "OuterRef")}
-    found = list(eval(text[0], {**names, **functions}))
-    out[name]["values"] = [vars(row).get("books_count", vars(row).get("has_books")) for row in found]
+def read(row, attribute):
+    value = getattr(row, attribute)
+    return next(iter(value), None) if isinstance(value, list) else value
+
+for name in CALLED:
+    run, rows = relations.LOOPS[name]
+    call = out[name]["advice"][0].partition(", and next")[0]
+    call = call.replace("hidden=…", "hidden=False").replace("=…", "='b4'" if name == "exists_filtered" else "='b1'")
+    attribute = re.search(r'annotate\\((\\w+)=|to_attr="(\\w+)"', call)
+    attribute = attribute[1] or attribute[2]
+    with CaptureQueriesContext(connection) as asked:
+        found = [read(row, attribute) for row in eval(call, relations.NAMES)]
+    wanted = run(eval(rows, relations.NAMES))
+    out[name] |= {"call": call, "again": len(asked), "same": found == wanted, "values": str((found, wanted))}
+out["shared"] = {name: ask(f"/shared/{name}/")["advice"] for name in ("books", "shelves")}
 # The database is asked about several kinds of things, once for each kind.
 out["control"] = ask("/generic/", rows="Review.objects.prefetch_related('about')")
 print(json.dumps(out))
@@ -84,6 +104,10 @@ CALLS = {
     "reviews": 'Author.objects.prefetch_related("reviews")',
     # The books were fetched before, so that they are not in the loop.
     "fetched": 'Author.objects.prefetch_related("books__publisher")',
+    # Managers of other names; and one that a join would pass by.
+    "renamed": 'Shelf.stock.select_related("author")',
+    "shown": 'Author.objects.prefetch_related("marks")',
+    "apart_base": 'Shelf.stock.prefetch_related("room")',
 }
 
 
@@ -106,12 +130,63 @@ def test_c5_on_django_6_1_a_fetch_mode_is_offered_for_what_it_can_do(told: Any) 
     assert "fetch_mode" not in told["reverse"]["advice"][0]
 
 
-def test_c5_counting_and_looking_are_asked_for_all_rows_at_once(told: Any) -> None:
-    count, exists = told["count"], told["exists"]
-    assert count["advice"] == ['Author.objects.annotate(books_count=Count("books", distinct=True))']
-    expected = 'Exists(Book.objects.filter(author=OuterRef("pk")))'
-    assert exists["advice"] == [f"Author.objects.annotate(has_books={expected})"]
-    assert count["values"] == [1] * 8 and exists["values"] == [True] * 8
+OF_AUTHORS = 'Author.objects.prefetch_related(Prefetch("books", queryset=Book.objects'
+ANSWERS = {
+    "count": 'Author.objects.annotate(books_count=Count("books", distinct=True))',
+    "count_filtered": 'Author.objects.annotate(books_count=Count("books", filter=Q(books__title=…), distinct=True))',
+    # By its manager, of which a join knows nothing.
+    "count_shown": 'Author.objects.annotate(marks_count=Count("marks", filter=Q(marks__hidden=…), distinct=True))',
+    # The rows have a column of that name.
+    "count_taken": 'Shelf.stock.annotate(books_count_=Count("books", distinct=True))',
+    "exists": 'Author.objects.annotate(has_books=Exists(Book.objects.filter(author=OuterRef("pk"))))',
+    "exists_filtered": (
+        'Author.objects.annotate(has_books=Exists(Book.objects.filter(author=OuterRef("pk"), title__gt=…)))'
+    ),
+    "exists_many": 'Book.objects.annotate(has_tags=Exists(Tag.objects.filter(books=OuterRef("pk"))))',
+    "exists_back": 'Tag.objects.annotate(has_books=Exists(Book.objects.filter(tags=OuterRef("pk"))))',
+    "biggest": 'Author.objects.annotate(books_last=Max("books__title"))',
+    "newest": f'{OF_AUTHORS}.order_by("-title")[:1], to_attr="first_books"))',
+    "newest_filtered": f'{OF_AUTHORS}.filter(title=…).order_by("-title")[:1], to_attr="first_books"))',
+    "oldest": (
+        'Book.objects.prefetch_related(Prefetch("tags", queryset=Tag.objects.order_by("-pk")[:1], to_attr="last_tags"))'
+    ),
+    "latest": f'{OF_AUTHORS}.order_by("-title")[:1], to_attr="latest_books"))',
+    # Of a relation to things of any kind Django cannot fetch one for each.
+    "latest_review": 'Author.objects.prefetch_related(Prefetch("reviews", queryset=Review.objects.order_by("-pk"), '
+    'to_attr="first_reviews"))',
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_c5_what_is_asked_of_each_row_is_asked_for_all_at_once_and_answered_the_same(told: Any, name: str) -> None:
+    one = told[name]
+    (text,) = one["advice"]
+    assert text.startswith(ANSWERS[name]), text
+    assert one["queries"] >= 9 and one["again"] <= 3, one
+    assert one["same"], one
+
+
+def test_c5_what_has_no_such_call_is_prefetched_or_asked_for_by_its_values(told: Any) -> None:
+    (text,) = told["exists_generic"]["advice"]
+    assert text.startswith('Author.objects.prefetch_related("reviews"), and if row.reviews.all(): in place')
+    assert told["shown_key"]["advice"] == ["gather the keys and ask once: Note.objects.in_bulk(keys)"]
+    # Whatever was prefetched, these ask again.
+    assert told["columns"]["advice"][0].startswith(
+        'Author.objects.prefetch_related("books"), and the rows of row.books.all() in place of values()'
+    )
+    (text,) = told["ordered"]["advice"]
+    assert 'Prefetch("books", queryset=Book.objects.order_by("-title"), to_attr=…) on Author: another order' in text
+    found = "gather the values and ask once: Book.objects.filter(author__in=values)"
+    assert told["key_count"]["advice"] == [f'{found}.values("author").annotate(count=Count("pk"))']
+    assert told["key_exists"]["advice"] == [f'{found}.values_list("author", flat=True)']
+
+
+def test_c5_one_function_of_two_addresses_is_told_the_relation_of_each(told: Any) -> None:
+    starts = {name: [text.split(";")[0] for text in texts] for name, texts in told["shared"].items()}
+    assert starts == {
+        "books": ['Book.objects.select_related("author")'],
+        "shelves": ['Shelf.stock.select_related("author")'],
+    }
 
 
 def test_c5_first_of_what_is_fetched_already_is_taken_in_python(told: Any) -> None:
@@ -121,7 +196,8 @@ def test_c5_first_of_what_is_fetched_already_is_taken_in_python(told: Any) -> No
 
 
 def test_c5_filters_columns_left_out_and_plain_keys_get_their_own_words(told: Any) -> None:
-    assert 'Prefetch("books", queryset=…, to_attr=…) on Author' in told["filtered"]["advice"][0]
+    where = "Book.objects.filter(title=…)"
+    assert f'Prefetch("books", queryset={where}, to_attr=…) on Author' in told["filtered"]["advice"][0]
     assert "Author.notes was left out by only() or defer()" in told["deferred"]["advice"][0]
     assert "Book.author was left out by only() or defer()" in told["deferred_key"]["advice"][0]
     assert "Author.objects.in_bulk(keys)" in told["keys"]["advice"][0]

@@ -12,6 +12,19 @@ const MOST_TEXT: usize = 2048;
 /// The longest list.
 const MOST_ROWS: usize = 128;
 
+/// What helps against a statement at a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advice {
+    /// The statement's name.
+    pub statement: u64,
+    /// The place's.
+    pub place: u64,
+    /// Why it is repeated, as `canter-insight` writes its `Repeat`.
+    pub repeat: u8,
+    /// For people.
+    pub text: String,
+}
+
 /// What a request cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -33,8 +46,8 @@ pub struct Report {
     pub statements: Vec<(u64, u8, String)>,
     /// Name, text.
     pub places: Vec<(u64, String)>,
-    /// Statement, place, text.
-    pub advice: Vec<(u64, u64, String)>,
+    /// What helps.
+    pub advice: Vec<Advice>,
     /// How long statements took, by kind: what `canter-insight` counts in `operations`.
     pub times: Vec<[u64; 12]>,
 }
@@ -109,10 +122,11 @@ impl Report {
             out.extend_from_slice(&name.to_le_bytes());
             put_text(out, text);
         });
-        put_list(&mut out, &self.advice, |out, (statement, place, text)| {
-            out.extend_from_slice(&statement.to_le_bytes());
-            out.extend_from_slice(&place.to_le_bytes());
-            put_text(out, text);
+        put_list(&mut out, &self.advice, |out, advice| {
+            out.extend_from_slice(&advice.statement.to_le_bytes());
+            out.extend_from_slice(&advice.place.to_le_bytes());
+            out.push(advice.repeat);
+            put_text(out, &advice.text);
         });
         put_list(&mut out, &self.times, put_numbers);
         out
@@ -136,7 +150,12 @@ impl Report {
             statements: list(&mut rest, |rest| Ok((rest.u64()?, rest.u8()?, text(rest)?)))?,
             places: list(&mut rest, |rest| Ok((rest.u64()?, text(rest)?)))?,
             advice: list(&mut rest, |rest| {
-                Ok((rest.u64()?, rest.u64()?, text(rest)?))
+                Ok(Advice {
+                    statement: rest.u64()?,
+                    place: rest.u64()?,
+                    repeat: rest.u8()?,
+                    text: text(rest)?,
+                })
             })?,
             times: list(&mut rest, numbers)?,
         })
@@ -158,7 +177,12 @@ mod tests {
             groups: vec![[1, 2, 3, 4, 5, 6, 7, u64::MAX]],
             statements: vec![(1, 3, "SELECT ?".to_owned())],
             places: vec![(2, "views.py\n4\nlist\nx".to_owned())],
-            advice: vec![(1, 2, "é".to_owned())],
+            advice: vec![Advice {
+                statement: 1,
+                place: 2,
+                repeat: 1,
+                text: "é".to_owned(),
+            }],
             times: vec![[1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, u64::MAX]],
         }
     }

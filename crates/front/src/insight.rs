@@ -18,8 +18,9 @@ use canter_channel::trace::Trace;
 use canter_http::Method;
 use canter_insight::Phase::{App, BodyIn, Cache, Gil, Pool, Queue, Router, Sql};
 use canter_insight::forecast;
+use canter_insight::observation::{Advice, Repeat};
 use canter_insight::otlp::{Resource, metrics};
-use canter_insight::show::{For, Live};
+use canter_insight::show::{Audience, Live};
 use canter_insight::statement::Traits;
 use canter_insight::{Group, Observation, Phases, Place, Site, Stamps, Told};
 
@@ -127,14 +128,14 @@ impl Insight {
         metrics::request(
             resource,
             &self.site.borrow(),
-            &self.live(For::Collectors),
+            &self.live(Audience::Collectors),
             time,
         )
     }
 
     /// To be called about each second.
     pub fn tick(&self) {
-        let live = self.live(For::Gauges);
+        let live = self.live(Audience::History);
         let mut site = self.site.borrow_mut();
         site.tick(live.now_s, live.gauges);
         if let Some(names) = self.acknowledged.borrow_mut().look() {
@@ -199,12 +200,12 @@ impl Insight {
 
     /// What is known now, and of this moment.
     pub(crate) fn look<T>(&self, show: impl FnOnce(&Site, &Live) -> T) -> T {
-        show(&self.site.borrow(), &self.live(For::People))
+        show(&self.site.borrow(), &self.live(Audience::People))
     }
 
     /// Seconds until the processes need more memory than they may, as far as that can be told.
     pub fn memory_left_s(&self) -> Option<u64> {
-        let limit_kb = self.live(For::Gauges).memory_limit_kb;
+        let limit_kb = self.live(Audience::History).memory_limit_kb;
         self.site.borrow().memory_left_s(limit_kb)
     }
 
@@ -235,9 +236,9 @@ impl Insight {
         (self.metrics)()
     }
 
-    fn live(&self, whom: For) -> Live {
+    fn live(&self, audience: Audience) -> Live {
         let mut live = Live {
-            whom,
+            audience,
             now_s: self.begun.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION"),
             ..Live::default()
@@ -298,8 +299,14 @@ impl Insight {
         for (name, text) in &report.places {
             site.tell_place(*name, Place::read(text));
         }
-        for (statement, place, text) in &report.advice {
-            site.tell_advice(*statement, *place, text);
+        for told in &report.advice {
+            site.tell_advice(&Advice {
+                route: (observation.method, observation.route),
+                statement: told.statement,
+                place: told.place,
+                repeat: Repeat::from_byte(told.repeat),
+                text: &told.text,
+            });
         }
         if let (Some(traces), Some(traced)) = (self.traces(), &facts.traced) {
             traces.note(&site, facts, traced, (&observation, now));

@@ -58,7 +58,7 @@ impl Finding {
     /// with 95 of 100 (the rule of three); what depends on the moment, as time does, in 20 at least.
     pub fn enough(&self, rule: Rule) -> u64 {
         let least = match rule {
-            Rule::NPlusOne | Rule::Redundant | Rule::More => 3,
+            Rule::NPlusOne | Rule::Redundant | Rule::More | Rule::WriteLoop => 3,
             Rule::Slow | Rule::Holding => ENOUGH,
         };
         let (seen, of) = self.rate;

@@ -8,9 +8,54 @@ use crate::statement::Traits;
 /// The name of a statement or of a place in the app's code: a hash of its text.
 pub type Name = u64;
 
-/// Begins advice on a statement that follows a relation from a row, so that each run is another row's, whatever
-/// the values. No text has it.
-pub const RELATION: char = '\u{1}';
+/// Why the app asks for a statement again and again at a place, as far as the frames of its ORM tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeat {
+    /// Its values alone tell.
+    #[default]
+    Unknown,
+    /// It follows a relation from a row, so that each run is another row's, whatever the values: several rows may
+    /// have one in common.
+    Relation,
+    /// It writes one row of several that could be written at once.
+    Write,
+}
+
+impl Repeat {
+    /// As one byte for the way between processes.
+    pub fn to_byte(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Relation => 1,
+            Self::Write => 2,
+        }
+    }
+
+    /// Reads what [`Repeat::to_byte`] wrote; nothing is known by other bytes.
+    pub fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Relation,
+            2 => Self::Write,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What helps against a statement at a place of a route: another route may come to the same line with rows of
+/// another model.
+#[derive(Clone, Copy, Debug)]
+pub struct Advice<'a> {
+    /// The method and the pattern of the route, as in its [`Observation`].
+    pub route: (&'static str, &'a str),
+    /// The statement.
+    pub statement: Name,
+    /// The place.
+    pub place: Name,
+    /// Why it is repeated.
+    pub repeat: Repeat,
+    /// For people.
+    pub text: &'a str,
+}
 
 /// The same statement at the same place, in one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::histogram::Histogram;
-use crate::observation::Observation;
+use crate::observation::{Name, Observation};
 use crate::phases::Phases;
 use crate::releases::{ENOUGH, Release};
 use crate::window::Window;
@@ -16,6 +16,8 @@ pub const MOST: usize = 200;
 const MOST_NAME: usize = 200;
 /// Statuses of a route that are told apart; of the others, their classes.
 const MOST_STATUSES: usize = 5;
+/// Different statements of a route that are counted.
+const MOST_STATEMENTS: usize = 64;
 /// A router gives up on an answer that takes longer.
 pub const ROUTER_US: u64 = 30_000_000;
 
@@ -66,6 +68,8 @@ pub struct Route {
     pub phases: Phases,
     /// Statements: all, the most in one request, and how they are spread (in hundreds).
     pub queries: (u64, u32, Histogram),
+    /// The different ones of them, in order, as far as they are counted.
+    statements: Vec<Name>,
     /// The slowest one in microseconds.
     pub slowest_us: u64,
     /// Kilobytes by which its requests made their processes grow.
@@ -90,6 +94,7 @@ impl Route {
             wall: Histogram::default(),
             phases: Phases::default(),
             queries: (0, 0, Histogram::default()),
+            statements: Vec::new(),
             slowest_us: 0,
             grown_kb: 0,
             alike: (0, 0),
@@ -116,6 +121,9 @@ impl Route {
         self.queries.0 += u64::from(observation.queries);
         self.queries.1 = self.queries.1.max(observation.queries);
         self.queries.2.add(u64::from(observation.queries) * 100);
+        for group in observation.groups {
+            self.note_statement(group.statement);
+        }
         self.slowest_us = self.slowest_us.max(wall);
         self.grown_kb = self.grown_kb.saturating_add(observation.grown_kb);
         self.wall_window.add(now_s, wall);
@@ -123,6 +131,36 @@ impl Route {
             self.alike.0 += 1;
             self.alike.1 += u64::from(same);
         }
+    }
+
+    fn note_statement(&mut self, name: Name) {
+        if let Err(place) = self.statements.binary_search(&name)
+            && self.statements.len() < MOST_STATEMENTS
+        {
+            self.statements.insert(place, name);
+        }
+    }
+
+    /// How many different statements its requests have asked for; where there are very many, as far as they are
+    /// counted.
+    pub fn statements(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// The same for people.
+    pub fn statements_told(&self) -> String {
+        let more = if self.statements.len() < MOST_STATEMENTS {
+            ""
+        } else {
+            "+"
+        };
+        format!("{}{more}", self.statements.len())
+    }
+
+    /// Bytes that it holds beside its own size.
+    pub(crate) fn bytes(&self) -> usize {
+        self.answers.capacity() * size_of::<Answers>()
+            + self.statements.capacity() * size_of::<Name>()
     }
 
     fn answers(&mut self, status: u16, https: bool) -> Option<&mut Answers> {
@@ -160,6 +198,9 @@ impl Route {
         self.queries.0 += other.queries.0;
         self.queries.1 = self.queries.1.max(other.queries.1);
         self.queries.2.merge(&other.queries.2);
+        for name in &other.statements {
+            self.note_statement(*name);
+        }
         self.slowest_us = self.slowest_us.max(other.slowest_us);
         self.grown_kb = self.grown_kb.saturating_add(other.grown_kb);
         self.wall_window.merge(&other.wall_window);

@@ -2,7 +2,7 @@
 //! requests: what several requests do once each is nobody's fault.
 //! Leaves what becomes of findings to `findings`.
 
-use crate::observation::{Group, Observation};
+use crate::observation::{Group, Observation, Repeat};
 use crate::phases::Phase;
 use crate::statement::Traits;
 
@@ -19,6 +19,8 @@ pub enum Rule {
     Holding,
     /// A request asks for much more than any did before the app was loaded anew.
     More,
+    /// One write for each of many rows that could be written at once.
+    WriteLoop,
 }
 
 impl Rule {
@@ -30,6 +32,7 @@ impl Rule {
             Self::Slow => "slow",
             Self::Holding => "holding",
             Self::More => "more_queries",
+            Self::WriteLoop => "write_loop",
         }
     }
 
@@ -41,6 +44,7 @@ impl Rule {
             Self::Slow => "a slow query",
             Self::Holding => "a transaction held open without querying",
             Self::More => "more queries than before the reload",
+            Self::WriteLoop => "one write for each row",
         }
     }
 
@@ -51,22 +55,26 @@ impl Rule {
                 "ask once for all rows: join the table, or give the keys as one list (column = ANY(...), column IN (...))",
             ),
             Self::Redundant => Some("keep the first answer for the rest of the request"),
-            Self::Slow | Self::Holding | Self::More => None,
+            Self::Slow | Self::Holding | Self::More | Self::WriteLoop => None,
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NPlusOne,
         Self::Redundant,
         Self::Slow,
         Self::Holding,
         Self::More,
+        Self::WriteLoop,
     ];
 }
 
 /// From how many on a repeat is a finding.
 pub const MANY: u32 = 5;
+/// From how many rows on, written one by one, that is a finding: who saves the lines of an order or the forms of a
+/// page has fewer.
+pub const MANY_WRITES: u32 = 20;
 /// From how many on it is a bad one.
 pub const CRITICAL: u32 = 10;
 /// Or from how much time on.
@@ -87,9 +95,9 @@ pub struct Verdict {
     pub lost_us: u64,
 }
 
-/// What is to be said of a group; `is_relation` where it follows a relation from row to row, which several rows
-/// may have with one: their values repeat.
-pub fn judge(group: &Group, traits: Traits, is_relation: bool) -> Option<Verdict> {
+/// What is to be said of a group. Where it follows a relation from row to row, several rows may have it with one:
+/// their values repeat.
+pub fn judge(group: &Group, traits: Traits, repeat: Repeat) -> Option<Verdict> {
     let verdict = |rule, lost_us| {
         Some(Verdict {
             rule,
@@ -103,7 +111,16 @@ pub fn judge(group: &Group, traits: Traits, is_relation: bool) -> Option<Verdict
     let is_read = traits.reads && !traits.writes && !traits.locks;
     let may_repeat = !is_read || (traits.pages || traits.batches) && !traits.keyed;
     let count = u64::from(group.count.max(1));
-    let rows = if is_relation {
+    if repeat == Repeat::Write && traits.writes && group.distinct >= MANY_WRITES {
+        let lost_us = group.price_us - group.price_us / count;
+        return Some(Verdict {
+            rule: Rule::WriteLoop,
+            // The rows are to be written in any case.
+            critical: false,
+            lost_us,
+        });
+    }
+    let rows = if repeat == Repeat::Relation {
         group.distinct.saturating_add(group.repeats)
     } else {
         group.distinct
@@ -168,7 +185,7 @@ mod tests {
     }
 
     fn rule(group: Group, traits: Traits) -> Option<Rule> {
-        judge(&group, traits, false).map(|verdict| verdict.rule)
+        judge(&group, traits, Repeat::Unknown).map(|verdict| verdict.rule)
     }
 
     #[test]
@@ -177,21 +194,26 @@ mod tests {
         assert_eq!(rule(group(4, 4, 0), READ), None);
         assert_eq!(rule(group(9, 4, 0), READ), None);
         // The rows share some of what they refer to.
-        let verdict = judge(&group(20, 8, 12), READ, false).unwrap();
+        let verdict = judge(&group(20, 8, 12), READ, Repeat::Unknown).unwrap();
         assert_eq!((verdict.rule, verdict.critical), (Rule::NPlusOne, true));
         assert_eq!(verdict.lost_us, 3800);
-        assert!(!judge(&group(9, 9, 0), READ, false).unwrap().critical);
+        assert!(
+            !judge(&group(9, 9, 0), READ, Repeat::Unknown)
+                .unwrap()
+                .critical
+        );
     }
 
     #[test]
     fn c3_a_relation_that_rows_share_is_followed_for_each_of_them_all_the_same() {
-        let of = |group, is_relation| judge(&group, READ, is_relation).map(|it| it.rule);
-        assert_eq!(of(group(100, 3, 97), false), Some(Rule::Redundant));
-        assert_eq!(of(group(100, 3, 97), true), Some(Rule::NPlusOne));
-        assert_eq!(of(group(4, 2, 2), true), Some(Rule::Redundant));
+        let of = |group, repeat| judge(&group, READ, repeat).map(|it| it.rule);
+        let (unknown, relation) = (Repeat::Unknown, Repeat::Relation);
+        assert_eq!(of(group(100, 3, 97), unknown), Some(Rule::Redundant));
+        assert_eq!(of(group(100, 3, 97), relation), Some(Rule::NPlusOne));
+        assert_eq!(of(group(4, 2, 2), relation), Some(Rule::Redundant));
         // Nothing was told of its values, or it was asked again after something was written.
-        assert_eq!(of(group(100, 0, 0), true), None);
-        assert_eq!(of(group(100, 1, 0), true), None);
+        assert_eq!(of(group(100, 0, 0), relation), None);
+        assert_eq!(of(group(100, 1, 0), relation), None);
     }
 
     #[test]
@@ -246,6 +268,26 @@ mod tests {
     }
 
     #[test]
+    fn c2_many_rows_that_are_written_one_by_one_are_told_mildly_and_only_where_the_orm_says_so() {
+        let writes = Traits {
+            reads: false,
+            writes: true,
+            ..READ
+        };
+        let of = |distinct, repeat| judge(&group(400, distinct, 0), writes, repeat);
+        let verdict = of(MANY_WRITES, Repeat::Write).unwrap();
+        assert_eq!(
+            (verdict.rule, verdict.critical, verdict.lost_us),
+            (Rule::WriteLoop, false, 400 * 200 - 200)
+        );
+        assert_eq!(of(MANY_WRITES - 1, Repeat::Write), None);
+        assert_eq!(of(64, Repeat::Unknown), None);
+        // What is asked is no write, whoever says so.
+        let read = judge(&group(20, 20, 0), READ, Repeat::Write).unwrap();
+        assert_eq!(read.rule, Rule::NPlusOne);
+    }
+
+    #[test]
     fn c3_a_list_or_an_order_beside_a_key_hides_no_loop() {
         for traits in [
             Traits {
@@ -277,7 +319,7 @@ mod tests {
 
     #[test]
     fn c3_the_same_question_twice_is_redundant_and_a_long_one_slow() {
-        let verdict = judge(&group(2, 1, 1), READ, false).unwrap();
+        let verdict = judge(&group(2, 1, 1), READ, Repeat::Unknown).unwrap();
         assert_eq!((verdict.rule, verdict.lost_us), (Rule::Redundant, 200));
         let long = Group {
             max_us: SLOW_US,

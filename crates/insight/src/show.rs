@@ -15,10 +15,10 @@ pub const PAGE: &str = include_str!("show/page.html");
 
 /// For whom the moment is told: what nobody there reads is not made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum For {
+pub enum Audience {
     /// The history, each second: the numbers alone.
     #[default]
-    Gauges,
+    History,
     /// A collector of metrics.
     Collectors,
     /// Somebody looks: what runs is asked where it is.
@@ -31,7 +31,7 @@ pub struct Live {
     /// Seconds since the start.
     pub now_s: u64,
     /// Who asks.
-    pub whom: For,
+    pub audience: Audience,
     /// The version of the program.
     pub version: &'static str,
     /// What is seen at this moment.

@@ -7,11 +7,11 @@ use std::collections::{HashMap, HashSet};
 use crate::findings::{Findings, Key, identity};
 use crate::forecast;
 use crate::history::{Gauges, History};
-use crate::observation::{Group, Name, Observation, Place, RELATION, Told};
+use crate::observation::{Advice, Group, Name, Observation, Place, Repeat, Told};
 use crate::operations::Operations;
 use crate::phases::{PHASES, Phases};
 use crate::releases::Before;
-use crate::routes::{Answers, Route, Routes, is_timeout};
+use crate::routes::{Route, Routes, is_timeout};
 use crate::rules::{Rule, Verdict, judge, judge_growth, judge_request};
 use crate::statement::{Traits, shape};
 use crate::window::Window;
@@ -21,7 +21,7 @@ const MOST_STATEMENTS: usize = 1000;
 /// Places in the app's code that are kept.
 const MOST_PLACES: usize = 1000;
 /// Pieces of advice that are kept.
-const MOST_ADVICE: usize = 300;
+const MOST_ADVICE: usize = 280;
 /// Findings that are told as mended.
 const MOST_MENDED: usize = 20;
 /// Places of one statement that are told apart.
@@ -97,14 +97,13 @@ impl Counted {
     }
 }
 
-/// What helps against a statement at a place.
+/// What was told to help.
 #[derive(Debug)]
-struct Advice {
+struct Advised {
     /// When it was told last, in observations.
     told: u64,
     text: String,
-    /// The statement follows a relation from a row.
-    is_relation: bool,
+    repeat: Repeat,
 }
 
 /// All requests together, by the hour.
@@ -120,7 +119,8 @@ pub struct Site {
     statements: HashMap<Name, Counted>,
     /// With the observation that had them last.
     places: HashMap<Name, (u64, Place)>,
-    advice: HashMap<(Name, Name), Advice>,
+    /// By route, statement and place.
+    advice: HashMap<(usize, Name, Name), Advised>,
     /// How many requests were observed.
     observed: u64,
     routes: Routes,
@@ -182,25 +182,24 @@ impl Site {
         self.places.insert(name, (self.observed, place));
     }
 
-    /// What helps against a statement at a place; a later word replaces an earlier one. One that begins with
-    /// [`RELATION`] is of a relation that is followed from row to row.
-    pub fn tell_advice(&mut self, statement: Name, place: Name, text: &str) {
-        let key = (statement, place);
+    /// What helps; a later word replaces an earlier one.
+    pub fn tell_advice(&mut self, advice: &Advice<'_>) {
+        let (method, route) = advice.route;
+        let (route, _) = self.routes.find(judged_as(method), route);
+        let key = (route, advice.statement, advice.place);
         if !self.advice.contains_key(&key) {
             let findings = &self.findings;
-            let is_kept = |(statement, place): &(Name, Name)| {
-                let mut keys = findings.keys();
-                keys.any(|key| key.statement == *statement && key.place == *place)
-            };
+            let is_kept =
+                |key: &(usize, Name, Name)| findings.keys().any(|it| advised_by(it) == *key);
             make_room(&mut self.advice, MOST_ADVICE, |it| it.told, is_kept);
         }
-        let chars = text.chars().filter(|c| !c.is_control());
-        let advice = Advice {
+        let chars = advice.text.chars().filter(|c| !c.is_control());
+        let told = Advised {
             told: self.observed,
             text: chars.take(MOST_ADVICE_TEXT).collect(),
-            is_relation: text.starts_with(RELATION),
+            repeat: advice.repeat,
         };
-        self.advice.insert(key, advice);
+        self.advice.insert(key, told);
     }
 
     /// A request has ended. Answers whether something is wrong that was not known before.
@@ -228,8 +227,10 @@ impl Site {
             }
             self.release = release;
         }
-        let (place, route) = self.routes.find(observation.method, observation.route);
+        let (_, route) = self.routes.find(observation.method, observation.route);
         route.add(now_s, observation);
+        let method = judged_as(observation.method);
+        let (judged, route) = self.routes.find(method, observation.route);
         // Whatever still runs in the workers of before tells nothing of this one.
         let mut before = None;
         if release == self.release {
@@ -242,7 +243,7 @@ impl Site {
         if observation.queries == 0 {
             return false;
         }
-        self.judge((now_s, release), place, observation, before)
+        self.judge((now_s, release), judged, observation, before)
     }
 
     fn judge(
@@ -263,9 +264,9 @@ impl Site {
                 counted.add(now.0, group);
                 traits = counted.told.traits;
             }
-            let advice = self.advice.get(&(group.statement, group.place));
-            let is_relation = advice.is_some_and(|it| it.is_relation);
-            if let Some(verdict) = judge(group, traits, is_relation) {
+            let advice = self.advice.get(&(route, group.statement, group.place));
+            let repeat = advice.map_or(Repeat::Unknown, |it| it.repeat);
+            if let Some(verdict) = judge(group, traits, repeat) {
                 let key = Key {
                     route,
                     rule: verdict.rule,
@@ -361,7 +362,7 @@ impl Site {
 
     /// The routes whose requests made memory grow by more than a megabyte, the worst first.
     pub fn grows_most(&self) -> Vec<&Route> {
-        let mut found: Vec<_> = self.routes().iter().collect();
+        let mut found: Vec<_> = self.routes().collect();
         found.retain(|route| route.grown_kb >= forecast::LEAST_GROWN_KB);
         found.sort_by_key(|route| std::cmp::Reverse(route.grown_kb));
         found
@@ -388,9 +389,11 @@ impl Site {
         (<Window>::seconds(now_s, 0), Window::<4>::seconds(now_s, 0))
     }
 
-    /// The routes, in order of appearance.
-    pub fn routes(&self) -> &[Route] {
-        self.routes.rows()
+    /// The routes that have answered, in order of appearance.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        let rows = self.routes.rows().iter();
+        // One that was asked by HEAD alone has none of GET.
+        rows.filter(|route| route.requests > 0)
     }
 
     /// How long statements took, by kind.
@@ -470,7 +473,7 @@ impl Site {
 
     /// What helps: what the worker told, and where it saw nothing what holds for any code.
     fn advised(&self, key: Key) -> Option<&str> {
-        let told = self.advice.get(&(key.statement, key.place));
+        let told = self.advice.get(&advised_by(&key));
         let holds = key.place == 0 || key.rule == Rule::Redundant;
         let general = || key.rule.remedy().filter(|_| holds);
         told.map(|it| it.text.as_str()).or_else(general)
@@ -486,9 +489,11 @@ impl Site {
         let places = self.places.values();
         let places =
             places.map(|(_, it)| text(&it.file) + text(&it.function) + text(&it.source) + 40);
-        let routes = self.routes.rows().iter().map(|it| {
-            size_of_val(it) + 2 * text(&it.name) + it.answers.capacity() * size_of::<Answers>()
-        });
+        let routes = self
+            .routes
+            .rows()
+            .iter()
+            .map(|it| size_of_val(it) + 2 * text(&it.name) + it.bytes());
         let points = [false, true].map(|coarse| self.history.points(coarse).count());
         statements.sum::<usize>()
             + places.sum::<usize>()
@@ -496,12 +501,23 @@ impl Site {
             + self
                 .advice
                 .values()
-                .map(|it| text(&it.text) + 48)
+                .map(|it| text(&it.text) + 56)
                 .sum::<usize>()
             + self.operations.bytes()
             + self.findings.len() * (size_of::<crate::findings::Finding>() + 64)
             + points.iter().sum::<usize>() * size_of::<crate::history::Point>()
     }
+}
+
+/// Under which method a request is judged: an app answers HEAD by doing what it does for GET (RFC 9110, section
+/// 9.3.2), so that what is wrong there is wrong once. OPTIONS runs other code.
+fn judged_as(method: &'static str) -> &'static str {
+    if method == "HEAD" { "GET" } else { method }
+}
+
+/// Where the advice for a finding is.
+fn advised_by(key: &Key) -> (usize, Name, Name) {
+    (key.route, key.statement, key.place)
 }
 
 /// Where there are `most`, a tenth goes, as far as it is not kept: those seen longest ago. With all of them

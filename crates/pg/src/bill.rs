@@ -15,7 +15,7 @@ pub enum Billed<'a> {
     /// It waited for a server connection.
     Waited {
         /// How long.
-        for_: Duration,
+        waited: Duration,
         /// Within a statement that the app itself times, so that the time is counted there, too.
         in_statement: bool,
     },
@@ -31,7 +31,7 @@ pub enum Billed<'a> {
     /// Statements that the app does not tell of have ended, before which a transaction was open and nothing asked.
     Held {
         /// How long, in pauses of 50 ms or more.
-        for_: Duration,
+        held: Duration,
     },
 }
 

@@ -26,8 +26,8 @@ use pyo3::types::{PyCode, PyDict, PyFrame, PyFrameMethods, PyModule, PyString};
 
 use placing::{Source, Spot};
 use request::{Look, Meant, Request, Run};
-use statement::Statement;
-use tables::{END, HabitKey, Tables, Whose};
+use statement::{Purpose, Statement};
+use tables::{HabitKey, Tables, Whose};
 
 /// Frames that are walked: an app may recurse without end.
 const MOST_FRAMES: usize = 2000;
@@ -306,15 +306,17 @@ impl Hook {
                 .bind(py)
                 .call_method1(intern!(py, "_keep_sample"), arguments)?;
         }
-        let value = match &statement {
-            Some(statement) if statement.get().is_compared => {
-                Some(statement.get().values(ran.params)?)
+        let number = with_counts(|counts| u64::from(counts.queries)).unwrap_or_default();
+        let (value, is_write) = match &statement {
+            Some(statement) => {
+                let statement = statement.get();
+                let asks = statement.purpose == Purpose::Asks;
+                let is_write = statement.purpose.writes() || !asks && ran.many.is_truthy()?;
+                let value = statement.tell_apart(ran.params, ran.many, number)?;
+                (value, is_write)
             }
-            _ => None,
+            None => (None, false),
         };
-        let is_write = statement.as_ref().is_some_and(|it| it.get().is_write);
-        let is_write =
-            value.is_none() && statement.is_some() && (is_write || ran.many.is_truthy()?);
         let view = self.view(py)?;
         let met = with_counts(|counts| {
             counts.count(&run);
@@ -418,7 +420,7 @@ impl Hook {
         };
         match source {
             Source::Last => return Ok((None, false)),
-            Source::Habit(spot) if self.keep_code(py, spot.code) => {
+            Source::Habit(spot) if self.keep_code(py, spot) => {
                 return Ok((Some(spot), true));
             }
             // A habit whose code was forgotten meanwhile is worth nothing.
@@ -429,9 +431,12 @@ impl Hook {
         Ok((Some(spot), false))
     }
 
-    /// Keeps the code object of this number until the request is told of; false where it was forgotten.
-    fn keep_code(&self, py: Python<'_>, number: u64) -> bool {
-        if number == 0 || with_counts(|counts| counts.code(number).is_some()) == Some(true) {
+    /// Keeps the code object of this place until the request is told of; false where it was forgotten.
+    fn keep_code(&self, py: Python<'_>, spot: Spot) -> bool {
+        let Some((number, _)) = spot.line() else {
+            return true;
+        };
+        if with_counts(|counts| counts.code(number).is_some()) == Some(true) {
             return true;
         }
         let Some(code) = self.tables(|tables| tables.code(py, number)) else {
@@ -449,39 +454,39 @@ impl Hook {
             let Some(frame) = next else { break };
             let code = frame.code();
             let address = code.as_ptr() as usize;
-            let known = self.tables(|tables| tables.number(address));
-            let number = match known {
-                Some(number) => number,
-                None => self.number(&code)?,
+            let known = self.tables(|tables| tables.whose(address));
+            let whose = match known {
+                Some(whose) => whose,
+                None => self.whose(&code)?,
             };
-            if number == END {
-                break;
+            match whose {
+                Whose::Library => next = frame.outer(),
+                Whose::Handler => break,
+                Whose::App(number) => {
+                    with_counts(|counts| counts.keep_code(number, code.into_any().unbind()));
+                    let line = frame.line_number();
+                    return Ok(Spot::Line { code: number, line });
+                }
             }
-            if number != 0 {
-                with_counts(|counts| counts.keep_code(number, code.into_any().unbind()));
-                let line = frame.line_number();
-                return Ok(Spot { code: number, line });
-            }
-            next = frame.outer();
         }
-        Ok(Spot::default())
+        Ok(Spot::Nowhere)
     }
 
-    /// The number of code that was not met yet; 0 where it is not the app's own, which is asked once.
-    fn number(&self, code: &Bound<'_, PyCode>) -> PyResult<u64> {
+    /// Whose code is that was not met yet, which is asked once.
+    fn whose(&self, code: &Bound<'_, PyCode>) -> PyResult<Whose<u64>> {
         let py = code.py();
         let rare = self.rare.bind(py);
         let whose = rare.call_method1(intern!(py, "_whose"), (code,))?;
-        let whose = match whose.extract::<Option<bool>>()? {
+        let whose: Whose = match whose.extract::<Option<bool>>()? {
             Some(false) => Whose::Library,
-            Some(true) => Whose::App,
+            Some(true) => Whose::App(()),
             None => Whose::Handler,
         };
         let kept = code.clone().into_any().unbind();
-        let (number, forgotten) =
+        let (known, forgotten) =
             self.tables(|tables| tables.keep_code(code.as_ptr() as usize, kept, whose));
         drop(forgotten);
-        Ok(number)
+        Ok(known)
     }
 
     /// What the rows of a repeated statement are read for.
@@ -490,12 +495,22 @@ impl Hook {
             let found = counts.groups().get(group)?;
             let row = counts.rows.get(found.row)?;
             let sql = row.statement.get().sql.clone_ref(py);
-            let is_many = look == Look::Many;
-            Some((sql, found.spot.code, found.spot.line, found.view, is_many))
+            Some((sql, found.spot.line(), found.view))
         });
-        let Some(Some(key)) = key else { return Ok(()) };
+        let Some(Some((sql, line, view))) = key else {
+            return Ok(());
+        };
+        let request = LOCAL.with(|local| {
+            let local = local.try_borrow().ok()?;
+            Some(local.request.as_ref()?.clone_ref(py))
+        });
+        let Some(request) = request else {
+            return Ok(());
+        };
+        let found = request.bind(py).getattr(intern!(py, "resolver_match"))?;
         let rare = self.rare.bind(py);
-        let found = rare.call_method1(intern!(py, "_capture"), key)?;
+        let words = (sql, line, view, found, look.word());
+        let found = rare.call_method1(intern!(py, "_capture"), words)?;
         let (meant, found): (u8, Option<Py<PyAny>>) = found.extract()?;
         let meant = match meant {
             0 => Meant::Nothing,

@@ -27,6 +27,41 @@ class Profile(models.Model):
     text = models.TextField(default="")
 
 
+class Shown(models.Manager):
+    """Leaves out what is hidden."""
+
+    def get_queryset(self) -> models.QuerySet:
+        return super().get_queryset().filter(hidden=False)
+
+
+class Room(models.Model):
+    name = models.CharField(max_length=50)
+    hidden = models.BooleanField(default=False)
+    shown = Shown()
+
+    class Meta:
+        base_manager_name = "shown"
+
+
+class Note(models.Model):
+    """Some are hidden from all."""
+
+    author = models.ForeignKey(Author, models.CASCADE, related_name="marks")
+    text = models.TextField(default="")
+    hidden = models.BooleanField(default=False)
+    objects = Shown()
+
+
+class Shelf(models.Model):
+    """With a manager of another name."""
+
+    author = models.ForeignKey(Author, models.CASCADE)
+    room = models.ForeignKey(Room, models.CASCADE, related_name="shelves")
+    books_count = models.IntegerField(default=0)
+    books = models.ManyToManyField("Book", related_name="shelves")
+    stock = models.Manager()
+
+
 class Tag(models.Model):
     name = models.CharField(max_length=50)
 

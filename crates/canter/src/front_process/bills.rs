@@ -12,12 +12,15 @@ use canter_pg::Billed;
 /// Writes it down.
 pub fn note(trace: &Trace, billed: Billed<'_>) {
     match billed {
-        Billed::Waited { for_, in_statement } => {
+        Billed::Waited {
+            waited,
+            in_statement,
+        } => {
             let (within, apart) = trace.pool.get();
             trace.pool.set(if in_statement {
-                (within + for_, apart)
+                (within + waited, apart)
             } else {
-                (within, apart + for_)
+                (within, apart + waited)
             });
         }
         Billed::Statement { sql, values, took } => {
@@ -38,12 +41,12 @@ pub fn note(trace: &Trace, billed: Billed<'_>) {
             let told = (statement.fingerprint, traits.to_bits(), statement.text);
             seen.add(told, statement.traits.writes, values, us(took));
         }
-        Billed::Held { for_ } => {
+        Billed::Held { held } => {
             // Not what a request before this one has left open.
             let since = trace.started.get().map(|started| started.elapsed());
             let mut seen = trace.seen.borrow_mut();
             let seen = seen.get_or_insert_default();
-            let held = for_.min(since.unwrap_or(for_));
+            let held = held.min(since.unwrap_or(held));
             seen.held_us = seen.held_us.saturating_add(us(held));
         }
     }
@@ -63,8 +66,12 @@ mod tests {
     fn d1_waits_are_summed_by_whether_the_app_times_them_too() {
         let trace = Trace::default();
         for in_statement in [true, false, true] {
-            let for_ = Duration::from_millis(2);
-            note(&trace, Billed::Waited { for_, in_statement });
+            let waited = Duration::from_millis(2);
+            let billed = Billed::Waited {
+                waited,
+                in_statement,
+            };
+            note(&trace, billed);
         }
         let ms = Duration::from_millis;
         assert_eq!(trace.pool.get(), (ms(4), ms(2)));
@@ -73,16 +80,16 @@ mod tests {
     #[test]
     fn s3_what_was_held_open_is_summed_and_no_longer_than_the_request() {
         let trace = Trace::default();
-        let for_ = Duration::from_millis(60);
+        let held = Duration::from_millis(60);
         for _ in 0..2 {
-            note(&trace, Billed::Held { for_ });
+            note(&trace, Billed::Held { held });
         }
-        let held = || trace.seen.borrow().as_ref().map(|seen| seen.held_us);
-        assert_eq!(held(), Some(120_000));
+        let sum = || trace.seen.borrow().as_ref().map(|seen| seen.held_us);
+        assert_eq!(sum(), Some(120_000));
         trace.started.set(Some(Instant::now()));
-        let for_ = Duration::from_secs(3600);
-        note(&trace, Billed::Held { for_ });
-        assert!(held().is_some_and(|us| us < 3_600_000_000));
+        let held = Duration::from_secs(3600);
+        note(&trace, Billed::Held { held });
+        assert!(sum().is_some_and(|us| us < 3_600_000_000));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use canter_base::sizing::Sizing;
 use canter_base::{debug, warn};
 use canter_front::{Insight, Pages, Profiler};
 use canter_insight::forecast::threads::{Cost, Threads};
-use canter_insight::show::{Cache, For, Live, Process, Running};
+use canter_insight::show::{Audience, Cache, Live, Process, Running};
 use canter_workers::dispatch::{Dispatch, Notice, Reason, WorkerId};
 
 use super::pooled::Pooled;
@@ -233,10 +233,10 @@ pub fn start(
         live.processes = processes.with(|all| all.values().cloned().collect());
         let memory = live.processes.iter().map(|process| process.memory_kb[0]);
         live.gauges.memory_kb = u32::try_from(memory.sum::<u64>()).unwrap_or(u32::MAX);
-        if live.whom == For::Gauges {
+        if live.audience == Audience::History {
             return;
         }
-        let is_watched = live.whom == For::People;
+        let is_watched = live.audience == Audience::People;
         if is_watched {
             let most = dispatch.threads().map_or(most_threads, u32::from);
             live.threads = processes.threads(most);

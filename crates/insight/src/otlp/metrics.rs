@@ -26,10 +26,10 @@ pub struct Span {
 /// `ExportMetricsServiceRequest` with all there is.
 pub fn request(resource: &Resource, site: &Site, live: &Live, time: Span) -> Vec<u8> {
     resource.wrap(|scope| {
-        let routes = site.routes();
+        let routes = || site.routes();
         metric(scope, "http.server.request.duration", "s", |told| {
             told.nested(9, |histogram| {
-                for route in routes {
+                for route in routes() {
                     for answers in &route.answers {
                         histogram.nested(1, |point| duration(point, route, answers, time));
                     }
@@ -39,7 +39,7 @@ pub fn request(resource: &Resource, site: &Site, live: &Live, time: Span) -> Vec
         });
         database::operations(scope, site, time);
         sum(scope, "canter.request.queries", "{query}", |sum| {
-            for route in routes {
+            for route in routes() {
                 sum.nested(1, |point| {
                     labels(point, 7, route);
                     stamps(point, time);
@@ -48,7 +48,7 @@ pub fn request(resource: &Resource, site: &Site, live: &Live, time: Span) -> Vec
             }
         });
         sum(scope, "canter.request.timeouts", "{request}", |sum| {
-            for route in routes {
+            for route in routes() {
                 sum.nested(1, |point| {
                     labels(point, 7, route);
                     stamps(point, time);
@@ -57,7 +57,7 @@ pub fn request(resource: &Resource, site: &Site, live: &Live, time: Span) -> Vec
             }
         });
         sum(scope, "canter.request.phase", "s", |sum| {
-            for route in routes {
+            for route in routes() {
                 for phase in Phase::ALL {
                     sum.nested(1, |point| {
                         labels(point, 7, route);

@@ -3,10 +3,14 @@
 
 use std::fmt::Write as _;
 
+use crate::phases::Phase;
 use crate::rules::Rule;
 use crate::show::json::Json;
 use crate::show::snapshot::{finding, mended};
 use crate::site::{Seen, Site};
+
+/// Routes that are shown to people.
+const MOST_ROUTES: usize = 20;
 
 /// For people, the dearest first.
 pub fn text(site: &Site, now_s: u64) -> String {
@@ -34,7 +38,44 @@ pub fn text(site: &Site, now_s: u64) -> String {
             duration(seen.route.release.p50_us())
         );
     }
+    // Writing to a String cannot fail.
+    let _ = routes(&mut out, site, &found, now_s);
     out
+}
+
+/// The routes that ask for anything, by the time they take: what each costs, and what is to be saved.
+fn routes(out: &mut String, site: &Site, found: &[Seen<'_>], now_s: u64) -> std::fmt::Result {
+    let mut routes: Vec<_> = site.routes().filter(|route| route.queries.0 > 0).collect();
+    routes.sort_by_key(|route| std::cmp::Reverse(route.time_per_hour_us(now_s, 0)));
+    if routes.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:>9} {:>15} {:>9} {:>9} {:>9} {:>8} {:>9}  route",
+        "requests", "queries p50/max", "different", "SQL each", "pool each", "findings", "could go"
+    )?;
+    for route in routes.iter().take(MOST_ROUTES) {
+        let own = || {
+            let of = |seen: &&Seen<'_>| std::ptr::eq(seen.route, *route) && !seen.acknowledged;
+            found.iter().filter(of)
+        };
+        let lost: u64 = own().map(|seen| seen.finding.lost_per_request_us()).sum();
+        let each = |phase| duration(route.phases.get(phase) / route.requests.max(1));
+        let queries = format!("{}/{}", route.queries_p50(), route.queries.1);
+        writeln!(
+            out,
+            "{:>9} {queries:>15} {:>9} {:>9} {:>9} {:>8} {:>9}  {}",
+            route.requests,
+            route.statements_told(),
+            each(Phase::Sql),
+            each(Phase::Pool),
+            own().count(),
+            duration(lost),
+            route.label()
+        )?;
+    }
+    Ok(())
 }
 
 fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
@@ -63,6 +104,12 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
             "   {} queries in a request, at most {} before the app was loaded anew; they take {} ms",
             finding.last.count,
             finding.last.distinct,
+            finding.lost_per_request_us() / 1000
+        )?,
+        Rule::WriteLoop => writeln!(
+            out,
+            "   {} rows of a request, each with a statement of its own; up to {} ms of it could go",
+            finding.last.count,
             finding.lost_per_request_us() / 1000
         )?,
         Rule::NPlusOne | Rule::Redundant | Rule::Slow => writeln!(
@@ -140,6 +187,10 @@ pub fn json(site: &Site, now_s: u64) -> String {
                     json.number("requests", route.requests);
                     json.number("queries_p50", route.queries_p50());
                     json.number("queries_max", route.queries.1);
+                    json.number("statements", route.statements());
+                    for (name, phase) in [("sql_ms", Phase::Sql), ("pool_ms", Phase::Pool)] {
+                        json.ms(name, route.phases.get(phase));
+                    }
                 });
             }
         });

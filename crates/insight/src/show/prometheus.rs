@@ -123,11 +123,11 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
             Ok(())
         }
         "canter_request_timeouts_total" => {
-            let mut routes = site.routes().iter();
+            let mut routes = site.routes();
             routes.try_for_each(|it| writeln!(out, "{name}{{{}}} {}", labels(it), it.timeouts))
         }
         "canter_request_queries_total" => {
-            let mut routes = site.routes().iter();
+            let mut routes = site.routes();
             routes.try_for_each(|it| writeln!(out, "{name}{{{}}} {}", labels(it), it.queries.0))
         }
         "canter_requests_queued" => gauge(out, live.gauges.queued.into()),
@@ -150,7 +150,7 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
                 None => Ok(()),
             }
         }
-        "canter_route_memory_grown_bytes" => site.routes().iter().try_for_each(|route| {
+        "canter_route_memory_grown_bytes" => site.routes().try_for_each(|route| {
             let bytes = route.grown_kb.saturating_mul(1024);
             writeln!(out, "{name}{{{}}} {bytes}", labels(route))
         }),

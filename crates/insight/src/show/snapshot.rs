@@ -34,7 +34,7 @@ pub fn snapshot(site: &Site, live: &Live) -> String {
                 json.text_element(phase.word());
             }
         });
-        let mut routes: Vec<&Route> = site.routes().iter().collect();
+        let mut routes: Vec<&Route> = site.routes().collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.time_per_hour_us(live.now_s, 0)));
         json.list("routes", |json| {
             for one in routes {
@@ -241,6 +241,7 @@ fn fill_route(json: &mut Json, route: &Route, live: &Live) {
     json.number("queries", route.queries.0);
     json.number("queries_p50", route.queries_p50())
         .number("queries_max", route.queries.1);
+    json.number("statements", route.statements());
     json.ms("time_per_hour_ms", route.time_per_hour_us(live.now_s, 0));
     json.text("sentence", &route.phases.sentence());
     json.list("phases_ms", |json| {

@@ -81,7 +81,7 @@ fn write_text(out: &mut String, site: &Site, live: &Live) -> std::fmt::Result {
         "\n{:>9} {:>9} {:>9} {:>7} {:>11}  route",
         "requests", "p50", "p95", "queries", "time/hour"
     )?;
-    let mut routes: Vec<_> = site.routes().iter().collect();
+    let mut routes: Vec<_> = site.routes().collect();
     routes.sort_by_key(|route| std::cmp::Reverse(route.time_per_hour_us(live.now_s, 0)));
     for route in routes.into_iter().take(MOST) {
         let quantile = |share| duration(route.wall.quantile_us(share).min(route.slowest_us));

@@ -1,7 +1,7 @@
 //! Owns the tests of `site`. Leaves what it consists of to the tests beside the code.
 
 use super::*;
-use crate::observation::Group;
+use crate::observation::{Advice, Group, Repeat};
 use crate::phases::Phases;
 use crate::rules::Rule;
 use crate::statement::{Dialect, strip};
@@ -15,6 +15,16 @@ fn told(sql: &str) -> (Name, Told) {
     (statement.fingerprint, told)
 }
 
+fn advise(site: &mut Site, route: &str, (statement, place): (Name, Name), text: &str) {
+    site.tell_advice(&Advice {
+        route: ("GET", route),
+        statement,
+        place,
+        repeat: Repeat::Unknown,
+        text,
+    });
+}
+
 #[test]
 fn c1_a_loop_is_found_with_its_statement_place_and_advice() {
     let mut site = Site::new();
@@ -24,7 +34,12 @@ fn c1_a_loop_is_found_with_its_statement_place_and_advice() {
         9,
         Place::read("shop/views.py\n41\norders\nfor order in orders:"),
     );
-    site.tell_advice(name, 9, "Order.objects.select_related(\"customer\")");
+    advise(
+        &mut site,
+        "/api/orders/",
+        (name, 9),
+        "Order.objects.select_related(\"customer\")",
+    );
     let groups = [Group {
         statement: name,
         place: 9,
@@ -124,7 +139,13 @@ fn c5_a_relation_to_few_rows_is_one_query_for_each_row_and_what_repeats_else_has
         ..Group::default()
     });
     let call = "Product.objects.select_related(\"category\")";
-    site.tell_advice(name, 1, &format!("{RELATION}{call}"));
+    site.tell_advice(&Advice {
+        route: ("GET", "/api/orders/"),
+        statement: name,
+        place: 1,
+        repeat: Repeat::Relation,
+        text: call,
+    });
     site.observe(1, &asks(40, 0, &groups));
     let found = site.findings(1);
     let mut found: Vec<_> = found
@@ -137,6 +158,103 @@ fn c5_a_relation_to_few_rows_is_one_query_for_each_row_and_what_repeats_else_has
         found,
         [(Rule::NPlusOne, 1, Some(call)), (Rule::Redundant, 2, again)]
     );
+}
+
+#[test]
+fn c5_each_route_is_told_its_own_call_for_a_line_that_they_share() {
+    let mut site = Site::new();
+    let (name, text) = told("SELECT a FROM author WHERE id = %s");
+    site.tell_statement(name, text);
+    let groups = [Group {
+        statement: name,
+        place: 1,
+        count: 20,
+        distinct: 20,
+        ..Group::default()
+    }];
+    for (route, call) in [("/books/", "Book"), ("/reviews/", "Review"), ("/none/", "")] {
+        if !call.is_empty() {
+            advise(&mut site, route, (name, 1), call);
+        }
+        let observation = Observation {
+            route,
+            ..asks(20, 1, &groups)
+        };
+        site.observe(1, &observation);
+    }
+    let found = site.findings(1);
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|it| (&*it.route.name, it.advice))
+        .collect();
+    found.sort_unstable();
+    let wanted = [
+        ("/books/", Some("Book")),
+        ("/none/", None),
+        ("/reviews/", Some("Review")),
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn c4_what_is_wrong_for_get_and_head_of_a_route_is_wrong_once() {
+    let mut site = Site::new();
+    let (name, text) = told("SELECT a FROM author WHERE id = %s");
+    site.tell_statement(name, text);
+    let groups = [Group {
+        statement: name,
+        count: 20,
+        distinct: 20,
+        ..Group::default()
+    }];
+    let ask = |site: &mut Site, method, release, groups| {
+        let observation = Observation {
+            method,
+            ..asks(20, release, groups)
+        };
+        site.observe(1, &observation)
+    };
+    assert!(ask(&mut site, "HEAD", 1, &groups));
+    let labels = |site: &Site| {
+        let found = site.findings(1);
+        found
+            .iter()
+            .map(|it| (it.route.label(), it.finding.requests))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(labels(&site), [("GET /api/orders/".to_owned(), 1)]);
+    // What came is counted as it came.
+    assert_eq!(
+        site.routes().map(|it| it.method).collect::<Vec<_>>(),
+        ["HEAD"]
+    );
+    assert!(!ask(&mut site, "GET", 1, &groups));
+    assert_eq!(labels(&site), [("GET /api/orders/".to_owned(), 2)]);
+    assert!(ask(&mut site, "OPTIONS", 1, &groups));
+    assert_eq!(labels(&site).len(), 2);
+    // Either shows that it is mended.
+    for method in ["HEAD", "GET", "HEAD"] {
+        ask(&mut site, method, 2, &[]);
+    }
+    assert_eq!(labels(&site), [("OPTIONS /api/orders/".to_owned(), 1)]);
+}
+
+#[test]
+fn c1_the_different_statements_of_a_route_are_counted_and_bounded() {
+    let mut site = Site::new();
+    let see = |site: &mut Site, names: std::ops::Range<u64>| {
+        let groups: Vec<_> = names
+            .map(|statement| Group {
+                statement,
+                ..Group::default()
+            })
+            .collect();
+        site.observe(1, &asks(9, 1, &groups));
+        site.routes().next().map(Route::statements_told)
+    };
+    assert_eq!(see(&mut site, 1..5).as_deref(), Some("4"));
+    assert_eq!(see(&mut site, 3..7).as_deref(), Some("6"));
+    assert_eq!(see(&mut site, 1..999).as_deref(), Some("64+"));
 }
 
 #[test]
@@ -255,7 +373,8 @@ fn d5_past_the_caps_new_statements_and_places_are_known_and_findings_keep_their_
         site.tell_statement(name, text);
         let place = format!("shop/views.py\n{number}\nview{number}\nrow.t");
         site.tell_place(number + 1, Place::read(&place));
-        site.tell_advice(name, number + 1, &format!("advice {number}"));
+        let text = format!("advice {number}");
+        advise(site, "/api/orders/", (name, number + 1), &text);
         let groups = [Group {
             statement: name,
             place: number + 1,
@@ -367,7 +486,8 @@ fn d5_everything_that_is_remembered_stays_below_three_megabytes() {
         let text = told(&format!("SELECT {long}{number}")).1;
         site.tell_statement(number, text);
         site.tell_place(number, Place::read(&format!("{long}\n1\n{long}\n{long}")));
-        site.tell_advice(number, number, &long);
+        let route = format!("/{number}{long}");
+        advise(&mut site, &route, (number, number), &long);
         let groups = [Group {
             statement: number,
             place: number,
@@ -375,7 +495,6 @@ fn d5_everything_that_is_remembered_stays_below_three_megabytes() {
             distinct: 9,
             ..Group::default()
         }];
-        let route = format!("/{number}{long}");
         site.observe(
             number,
             &Observation {

@@ -107,9 +107,9 @@ impl Account {
             return;
         };
         self.rests = is_open.then(Instant::now);
-        let for_ = std::mem::take(&mut self.held);
-        if !for_.is_zero() {
-            tell(Billed::Held { for_ });
+        let held = std::mem::take(&mut self.held);
+        if !held.is_zero() {
+            tell(Billed::Held { held });
         }
         let took = began.elapsed();
         let count = u32::try_from(self.asked.len()).unwrap_or(1).max(1);
@@ -156,8 +156,10 @@ impl Session {
         if !self.shared.bills.is_set() {
             return;
         }
-        let for_ = asked.elapsed();
-        let billed = Billed::Waited { for_, in_statement };
+        let billed = Billed::Waited {
+            waited: asked.elapsed(),
+            in_statement,
+        };
         self.shared.bills.tell(self.handle.owner(), billed);
     }
 }
@@ -242,13 +244,13 @@ mod tests {
             let rested = Duration::from_millis(rested_ms);
             account.rests = account.rests.and_then(|rests| rests.checked_sub(rested));
             account.sent(&message(b'Q', b"SELECT 1\0"));
-            let held = RefCell::new(Vec::new());
+            let told = RefCell::new(Vec::new());
             account.settle(is_open, |billed| {
-                if let Billed::Held { for_ } = billed {
-                    held.borrow_mut().push(for_);
+                if let Billed::Held { held } = billed {
+                    told.borrow_mut().push(held);
                 }
             });
-            held.into_inner()
+            told.into_inner()
         };
         assert!(ask(&mut account, 0, true).is_empty());
         let held = ask(&mut account, 70, true);

@@ -15,12 +15,24 @@ const RARELY: u32 = 16;
 /// Times that a statement's place is looked up in a request; from then on once in [`RARELY`].
 const EACH: u32 = 8;
 
-/// A line of the app's code, by the number of its code object in `tables`; all 0 where none of it was
-/// among the frames.
+/// Where in the app's code a statement was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Spot {
-    pub code: u64,
-    pub line: i32,
+pub(crate) enum Spot {
+    /// None of it was among the frames.
+    #[default]
+    Nowhere,
+    /// A line, with the number of its code object in `tables`.
+    Line { code: u64, line: i32 },
+}
+
+impl Spot {
+    /// Code object and line, if there is one.
+    pub fn line(self) -> Option<(u64, i32)> {
+        match self {
+            Self::Nowhere => None,
+            Self::Line { code, line } => Some((code, line)),
+        }
+    }
 }
 
 /// Where the place of a statement comes from.
@@ -90,8 +102,8 @@ impl Habit {
 mod tests {
     use super::*;
 
-    const HERE: Spot = Spot { code: 1, line: 4 };
-    const THERE: Spot = Spot { code: 1, line: 9 };
+    const HERE: Spot = Spot::Line { code: 1, line: 4 };
+    const THERE: Spot = Spot::Line { code: 1, line: 9 };
 
     fn sure() -> Habit {
         let mut habit = Habit::default();

@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 use canter_insight::operations::{self, What};
+use canter_insight::rules::MANY_WRITES;
 use pyo3::prelude::*;
 
 use super::placing::Spot;
-use super::statement::Statement;
+use super::statement::{Purpose, Statement};
 
 /// Statements, and statements by place, that are told apart in one request.
 const MOST_GROUPS: usize = 64;
-/// Of these, those that nothing is compared of, such as writes: they leave room for loops.
+/// Of these, those that ask for nothing, such as writes: they leave room for loops.
 const MOST_PLAIN: usize = MOST_GROUPS / 2;
 /// Different values of a group that are told apart: more would not change what is said of it.
 const MOST_VALUES: usize = 64;
@@ -31,6 +32,19 @@ pub(crate) enum Look {
     Again,
     /// Many differ.
     Many,
+    /// Many rows are written one by one.
+    Written,
+}
+
+impl Look {
+    /// As `canter.insight` has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Again => "again",
+            Self::Many => "many",
+            Self::Written => "written",
+        }
+    }
 }
 
 /// What of a repeat is no fault.
@@ -49,6 +63,8 @@ pub(crate) enum Meant {
 pub(crate) struct Group {
     /// Which of the request's statements.
     pub row: usize,
+    /// What that is for.
+    purpose: Purpose,
     pub spot: Spot,
     /// Whose habit its place is.
     pub view: usize,
@@ -70,8 +86,11 @@ pub(crate) struct Group {
 impl Group {
     /// Why it is to be looked into now, if it is and was not before.
     fn look(&mut self) -> Option<Look> {
-        let look = if self.distinct.len() >= MANY {
-            Look::Many
+        let look = if self.has_many() {
+            match self.purpose {
+                Purpose::Asks => Look::Many,
+                _ => Look::Written,
+            }
         } else if self.repeats > 0 {
             Look::Again
         } else {
@@ -82,6 +101,15 @@ impl Group {
         }
         self.looked = Some(look);
         Some(look)
+    }
+
+    /// Whether so many differ that a finding could follow.
+    fn has_many(&self) -> bool {
+        let many = match self.purpose {
+            Purpose::Asks => MANY,
+            _ => MANY_WRITES as usize,
+        };
+        self.distinct.len() >= many
     }
 
     /// How many different values, and how many again, a finding may follow from.
@@ -96,7 +124,7 @@ impl Group {
 
     /// Whether a finding could follow from its values or its length.
     pub fn is_notable(&self) -> bool {
-        self.repeats > 0 || self.distinct.len() >= MANY || self.most >= LONG
+        self.repeats > 0 || self.has_many() || self.most >= LONG
     }
 
     fn note_value(&mut self, (value, key): (u64, u64), epoch: u32) {
@@ -118,7 +146,7 @@ impl Group {
 /// A statement of the request.
 pub(crate) struct Row {
     pub statement: Py<Statement>,
-    is_compared: bool,
+    purpose: Purpose,
     /// How often it ran.
     pub times: u32,
     /// The group it belonged to last.
@@ -231,13 +259,13 @@ impl Request {
     /// The row of a statement that has run once more; None where there are too many.
     pub fn row(&mut self, statement: &Bound<'_, Statement>) -> Option<(usize, u32)> {
         let found = self.rows.iter().position(|row| row.statement.is(statement));
-        let is_compared = statement.get().is_compared;
+        let purpose = statement.get().purpose;
         let at = match found {
             Some(at) => at,
-            None if has_room(self.rows.iter(), is_compared) => {
+            None if has_room(self.rows.iter(), purpose) => {
                 self.rows.push(Row {
                     statement: statement.clone().unbind(),
-                    is_compared,
+                    purpose,
                     times: 0,
                     last: None,
                 });
@@ -311,7 +339,8 @@ impl Request {
             return Some(at);
         }
         let rows = self.groups().iter().filter_map(|it| self.rows.get(it.row));
-        if !has_room(rows, self.rows.get(row)?.is_compared) {
+        let purpose = self.rows.get(row)?.purpose;
+        if !has_room(rows, purpose) {
             return None;
         }
         if self.used == self.groups.len() {
@@ -326,6 +355,7 @@ impl Request {
         seen.clear();
         *group = Group {
             row,
+            purpose,
             spot,
             distinct,
             seen,
@@ -337,11 +367,11 @@ impl Request {
 }
 
 /// Whether there may be one more beside those there are.
-fn has_room<'a>(there: impl Iterator<Item = &'a Row>, is_compared: bool) -> bool {
+fn has_room<'a>(there: impl Iterator<Item = &'a Row>, purpose: Purpose) -> bool {
     let (all, plain) = there.fold((0, 0), |(all, plain), row| {
-        (all + 1, plain + usize::from(!row.is_compared))
+        (all + 1, plain + usize::from(row.purpose != Purpose::Asks))
     });
-    all < MOST_GROUPS && (is_compared || plain < MOST_PLAIN)
+    all < MOST_GROUPS && (purpose == Purpose::Asks || plain < MOST_PLAIN)
 }
 
 pub(super) fn us(time: Duration) -> u64 {

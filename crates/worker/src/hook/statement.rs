@@ -17,14 +17,54 @@ const KEPT: [&str; 2] = [
     "SELECT \"django_content_type\"",
     "SELECT `django_content_type`",
 ];
-const WRITES: [&str; 8] = [
-    "INSERT", "UPDATE", "DELETE", "insert", "update", "delete", "MERGE", "REPLACE",
-];
+const ADDS: [&str; 2] = ["INSERT", "insert"];
+const CHANGES: [&str; 4] = ["UPDATE", "update", "DELETE", "delete"];
+const WRITES: [&str; 2] = ["MERGE", "REPLACE"];
 
 /// A longer text is not kept: it is cut to its form without values.
 pub(super) const MOST_KEPT: usize = 8 * 1024;
 /// How deep lists of values are looked into.
 const MOST_DEPTH: u32 = 3;
+
+/// What a statement is for, as far as runs of it are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It asks: for all its values.
+    Asks,
+    /// It adds rows: others each time.
+    Adds,
+    /// It changes or deletes rows: in the ORM's words the last value says which.
+    Changes,
+    /// It writes in another way.
+    Writes,
+    /// It is counted.
+    #[default]
+    Else,
+}
+
+impl Purpose {
+    fn of(text: &str) -> Self {
+        let starts = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
+        if starts(&READS) {
+            return if starts(&KEPT) {
+                Self::Else
+            } else {
+                Self::Asks
+            };
+        }
+        let kinds = [
+            (&ADDS[..], Self::Adds),
+            (&CHANGES[..], Self::Changes),
+            (&WRITES[..], Self::Writes),
+        ];
+        let found = kinds.into_iter().find(|(words, _)| starts(words));
+        found.map_or(Self::Else, |(_, purpose)| purpose)
+    }
+
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Adds | Self::Changes | Self::Writes)
+    }
+}
 
 /// A statement with the words that Django has it in.
 #[pyclass(frozen, module = "canter._worker")]
@@ -36,9 +76,7 @@ pub(crate) struct Statement {
     pub bits: u8,
     /// Of which kind it is for metrics.
     pub what: What,
-    /// Its values are looked at.
-    pub is_compared: bool,
-    pub is_write: bool,
+    pub purpose: Purpose,
     /// Where it asks for several rows of one key: which of its values the key is made of.
     keys: Vec<u16>,
     /// The round in which the front was told of it last.
@@ -49,7 +87,6 @@ impl Statement {
     pub fn read(sql: &Bound<'_, PyString>, vendor: &str) -> Self {
         // One that is no UTF-8 has no database either.
         let text = sql.to_string_lossy();
-        let starts = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
         let found = strip(text.as_bytes(), Dialect::of_vendor(vendor));
         let traits = found.traits;
         let kept = match text.len() {
@@ -62,8 +99,7 @@ impl Statement {
             name: found.fingerprint,
             bits: found.traits.to_bits(),
             what: What::of(vendor, &found),
-            is_compared: starts(&READS) && !starts(&KEPT),
-            is_write: starts(&WRITES),
+            purpose: Purpose::of(&text),
             keys: if traits.pages || traits.batches {
                 found.keys
             } else {
@@ -89,8 +125,26 @@ impl Statement {
         self.told.swap(round, Ordering::Relaxed) != round
     }
 
-    /// The values of a run, and of its key: equal for equal ones, in this process.
-    pub fn values(&self, params: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
+    /// What tells a run, the request's `number`th, from another, all of it and that of its key: equal for equal
+    /// ones, in this process. None where nothing is told apart.
+    pub fn tell_apart(
+        &self,
+        params: &Bound<'_, PyAny>,
+        many: &Bound<'_, PyAny>,
+        number: u64,
+    ) -> PyResult<Option<(u64, u64)>> {
+        let row = match self.purpose {
+            Purpose::Asks => return self.values(params).map(Some),
+            // Rows that come together are written as they should be.
+            Purpose::Adds | Purpose::Changes if many.is_truthy()? => None,
+            Purpose::Adds => Some(number),
+            Purpose::Changes => last(params).map(|it| one(&it, MOST_DEPTH)).transpose()?,
+            Purpose::Writes | Purpose::Else => None,
+        };
+        Ok(row.map(|row| (row, row)))
+    }
+
+    fn values(&self, params: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
         let value = value_of(params)?;
         if self.keys.is_empty() {
             return Ok((value, value));
@@ -117,6 +171,14 @@ fn items<'py>(value: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
         return Some(list.iter().collect());
     }
     Some(value.cast::<PyTuple>().ok()?.iter().collect())
+}
+
+fn last<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if let Ok(list) = value.cast::<PyList>() {
+        return list.get_item(list.len().checked_sub(1)?).ok();
+    }
+    let tuple = value.cast::<PyTuple>().ok()?;
+    tuple.get_item(tuple.len().checked_sub(1)?).ok()
 }
 
 fn mixed<'py>(values: impl Iterator<Item = Bound<'py, PyAny>>, depth: u32) -> PyResult<u64> {

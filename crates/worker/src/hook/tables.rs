@@ -18,18 +18,16 @@ const ROUND: Duration = Duration::from_secs(300);
 const MOST_CODES: usize = 10_000;
 const MOST_TOLD: usize = 4 * MOST_KNOWN;
 
-/// The number of the code in which Django hands a request on: what is further out asked for nothing in it.
-pub(super) const END: u64 = u64::MAX;
-
 /// View and statement, by address. Both are kept alive as long as their habit is.
 pub(super) type HabitKey = (usize, usize);
 
-/// Whose code it is.
+/// Whose a code object is; `App` says what is known of the app's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Whose<App = ()> {
     Library,
-    App,
-    /// Django's, where it hands a request on: from middleware to middleware, and to the view.
+    App(App),
+    /// Django's, where it hands a request on, from middleware to middleware, and to the view: what is further out
+    /// asked for nothing in it.
     Handler,
 }
 
@@ -37,8 +35,8 @@ pub(super) enum Whose {
 pub(crate) struct Tables {
     habits: HashMap<HabitKey, Habit>,
     views: HashMap<usize, Py<PyAny>>,
-    /// Code objects by address, with their numbers; 0 for those that are not the app's own, or [`END`].
-    codes: HashMap<usize, (Py<PyAny>, u64)>,
+    /// Code objects by address, those of the app's own with their numbers.
+    codes: HashMap<usize, (Py<PyAny>, Whose<u64>)>,
     /// The addresses of the app's own, by number. A number is never given twice, so that what somebody has
     /// noted before all was forgotten means no other code.
     numbers: HashMap<u64, usize>,
@@ -103,22 +101,22 @@ impl Tables {
         forgotten
     }
 
-    /// The number of a code object that lives, if it is known; 0 where it is not the app's own, or [`END`].
-    pub fn number(&self, address: usize) -> Option<u64> {
-        self.codes.get(&address).map(|(_, number)| *number)
+    /// Whose a code object that lives is, and the number of the app's own, if it is known.
+    pub fn whose(&self, address: usize) -> Option<Whose<u64>> {
+        self.codes.get(&address).map(|(_, whose)| *whose)
     }
 
-    /// Keeps a code object, so that its address means it; its number, and what is forgotten as in
-    /// [`Tables::keep_view`].
+    /// Keeps a code object, so that its address means it; one of the app's own gets a number. Answers, too, what is
+    /// forgotten as in [`Tables::keep_view`].
     pub fn keep_code(
         &mut self,
         address: usize,
         code: Py<PyAny>,
         whose: Whose,
-    ) -> (u64, Vec<Py<PyAny>>) {
-        if let Some(number) = self.number(address) {
+    ) -> (Whose<u64>, Vec<Py<PyAny>>) {
+        if let Some(known) = self.whose(address) {
             // Another thread was faster.
-            return (number, vec![code]);
+            return (known, vec![code]);
         }
         let mut forgotten = Vec::new();
         if self.codes.len() >= MOST_CODES {
@@ -127,17 +125,17 @@ impl Tables {
             self.habits.clear();
             self.places.clear();
         }
-        let number = match whose {
-            Whose::Library => 0,
-            Whose::Handler => END,
-            Whose::App => {
+        let known = match whose {
+            Whose::Library => Whose::Library,
+            Whose::Handler => Whose::Handler,
+            Whose::App(()) => {
                 self.last_number += 1;
                 self.numbers.insert(self.last_number, address);
-                self.last_number
+                Whose::App(self.last_number)
             }
         };
-        self.codes.insert(address, (code, number));
-        (number, forgotten)
+        self.codes.insert(address, (code, known));
+        (known, forgotten)
     }
 
     /// The code object of this number, unless it is forgotten.

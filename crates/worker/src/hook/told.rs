@@ -5,8 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use canter_channel::report::Report;
-use canter_insight::observation::RELATION;
+use canter_channel::report::{Advice, Report};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -139,16 +138,18 @@ impl Hook {
         texts: &mut Vec<(u64, String)>,
     ) -> PyResult<(u64, bool)> {
         let py = found.py();
-        let key = (spot, if spot.code == 0 { view } else { 0 });
-        let is_known = spot.code != 0 || view != 0;
+        let line = spot.line();
+        let key = (spot, if line.is_some() { 0 } else { view });
+        let is_known = line.is_some() || view != 0;
         if is_known && let Some(known) = self.tables(|tables| tables.place(key)) {
             return Ok(known);
         }
-        let code = counts.code(spot.code);
+        let code = line.and_then(|(code, _)| counts.code(code));
+        let line = line.map_or(0, |(_, line)| line);
         let told = self
             .rare
             .bind(py)
-            .call_method1(intern!(py, "_name_place"), (code, spot.line, found))?;
+            .call_method1(intern!(py, "_name_place"), (code, line, found))?;
         let (name, text, is_own): (u64, String, bool) = told.extract()?;
         let is_news = self.tables(|tables| {
             if is_known {
@@ -177,15 +178,17 @@ impl Hook {
             .bind(py)
             .call_method1(intern!(py, "_compose"), (captured, statements))?;
         // None for those that the front was told of.
-        let texts: Vec<(String, bool)> = texts.extract()?;
-        for ((group, _), (mut text, is_relation)) in counts.captured.iter().zip(texts) {
+        let texts: Vec<(String, u8)> = texts.extract()?;
+        for ((group, _), (text, repeat)) in counts.captured.iter().zip(texts) {
             if let Some((statement, place)) = named.get(*group)
                 && !text.is_empty()
             {
-                if is_relation {
-                    text.insert(0, RELATION);
-                }
-                report.advice.push((*statement, *place, text));
+                report.advice.push(Advice {
+                    statement: *statement,
+                    place: *place,
+                    repeat,
+                    text,
+                });
             }
         }
         Ok(())
@@ -225,10 +228,8 @@ pub(super) fn as_python(py: Python<'_>, told: Report) -> PyResult<Bound<'_, PyAn
     }
     let groups = told.groups.iter().map(|group| PyTuple::new(py, group));
     let groups: Vec<_> = groups.collect::<PyResult<_>>()?;
-    let advice = told.advice.iter();
-    let advice = advice
-        .map(|(statement, place, text)| (statement, place, text.trim_start_matches(RELATION)));
-    let advice: Vec<_> = advice.collect();
+    let advice = told.advice.into_iter();
+    let advice: Vec<_> = advice.map(|it| (it.statement, it.place, it.text)).collect();
     let told = (
         told.route,
         told.queries,

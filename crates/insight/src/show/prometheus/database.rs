@@ -58,7 +58,7 @@ pub(super) fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> 
         pools.try_for_each(|pool| {
             let spread = read(pool);
             let parts = (spread.bounds_us, &*spread.counts, spread.total_us);
-            spread_out(out, (name, &label(pool)), parts)
+            cumulative_histogram(out, (name, &label(pool)), parts)
         })
     };
     Some(match name {
@@ -66,7 +66,7 @@ pub(super) fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> 
             let mut rows = site.operations().rows();
             rows.try_for_each(|(what, times)| {
                 let parts = (&BOUNDS_US[..], &times.counts[..], times.total_us);
-                spread_out(out, (name, &labels(what)), parts)
+                cumulative_histogram(out, (name, &labels(what)), parts)
             })
         }
         "db_client_connection_count" => live.pools.iter().try_for_each(|pool| {
@@ -107,7 +107,7 @@ fn labels(what: What) -> String {
 }
 
 /// Upper ends, counts of which each stands for itself, and microseconds all together.
-fn spread_out(
+fn cumulative_histogram(
     out: &mut String,
     (name, labels): (&str, &str),
     (bounds_us, counts, total_us): (&[u64], &[u64], u64),

@@ -1,0 +1,1 @@
+"""Owns a small Django app with every kind of relation. Leaves its views to ``relations``."""

@@ -1,0 +1,253 @@
+"""Owns views that write: row by row in a loop, and as programs do that know what they do. Leaves what is to be said of
+them to ``test_insight_writes.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import relations
+from django.db import models, transaction
+from django.db.models.signals import post_save
+from django.dispatch import Signal
+from django.forms import modelformset_factory
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from library.models import Author, Person, Profile, Publisher, Tag
+from rest_framework import serializers
+
+ROWS = 25
+
+
+class Stamped(models.Model):
+    name = models.CharField(max_length=50)
+    price = models.IntegerField(default=0)
+    changed = models.DateTimeField(auto_now=True)
+    up = models.ForeignKey(Publisher, models.CASCADE, null=True)
+
+    class Meta:
+        app_label = "library"
+
+
+class Own(models.Model):
+    """With a ``save()`` that does more."""
+
+    name = models.CharField(max_length=50)
+
+    class Meta:
+        app_label = "library"
+
+    def save(self, *words: Any, **named: Any) -> None:
+        self.name = self.name.strip()
+        super().save(*words, **named)
+        Tag.objects.create(name=self.name)
+
+
+class Child(Stamped):
+    """Its rows are in two tables."""
+
+    more = models.IntegerField(default=0)
+
+    class Meta:
+        app_label = "library"
+
+
+class Node(models.Model):
+    """Its rows refer to each other."""
+
+    up = models.ForeignKey("self", models.CASCADE, null=True)
+
+    class Meta:
+        app_label = "library"
+
+
+class Heard(models.Model):
+    """Somebody hears of its rows."""
+
+    name = models.CharField(max_length=50)
+
+    class Meta:
+        app_label = "library"
+
+
+ADDED = (Stamped, Own, Child, Node, Heard)
+post_save.connect(lambda **_words: Tag.objects.create(name="heard"), sender=Heard, weak=False)
+asked = Signal()
+
+
+def hear(name: str, **_words: Any) -> None:
+    Tag.objects.create(name=name)
+
+
+asked.connect(hear)
+
+
+def prepare() -> None:
+    relations.fill()
+    with relations.connection.schema_editor() as editor:
+        for model in ADDED:
+            editor.create_model(model)
+    for model in (Stamped, Own, Node, Heard):
+        model.objects.bulk_create(model() for _ in range(ROWS))
+    Tag.objects.bulk_create(Tag(name=str(n)) for n in range(ROWS))
+
+
+# --- one write for each row
+
+
+def created() -> None:
+    for n in range(ROWS):
+        Tag.objects.create(name=f"n{n}")
+
+
+def constructed() -> None:
+    for n in range(ROWS):
+        Tag(name=f"n{n}").save()
+
+
+def related() -> None:
+    publisher = Publisher.objects.get(pk=1)
+    for n in range(ROWS):
+        publisher.stamped_set.create(name=f"n{n}")
+
+
+def saved() -> None:
+    for row in Stamped.objects.all():
+        row.price += 1
+        row.save()
+
+
+def saved_only() -> None:
+    with transaction.atomic():
+        for row in Stamped.objects.all():
+            row.price += 1
+            row.save(update_fields=["price", "name"])
+
+
+def deleted() -> None:
+    for row in list(Tag.objects.order_by("-pk")[:ROWS]):
+        row.delete()
+
+
+def updated() -> None:
+    for n in range(ROWS):
+        Stamped.objects.filter(pk=n).update(price=n)
+
+
+def filtered_delete() -> None:
+    for n in range(ROWS):
+        Tag.objects.filter(name=f"n{n}").delete()
+
+
+# --- and what is no loop that could be one write
+
+
+def few() -> None:
+    for n in range(19):
+        Tag.objects.create(name=f"n{n}")
+
+
+def same_row() -> None:
+    """How far a long run has come."""
+    row = Stamped.objects.first()
+    for n in range(ROWS):
+        row.price = n
+        row.save()
+
+
+def overridden() -> None:
+    for n in range(ROWS):
+        Own(name=f"n{n}").save()
+
+
+def heard() -> None:
+    for n in range(ROWS):
+        Heard.objects.create(name=f"n{n}")
+
+
+def children() -> None:
+    for n in range(ROWS):
+        Child.objects.create(name=f"n{n}")
+
+
+def chain() -> None:
+    above = None
+    for _ in range(ROWS):
+        above = Node.objects.create(up=above)
+
+
+def signalled() -> None:
+    for n in range(ROWS):
+        asked.send(None, name=f"n{n}")
+
+
+def got_or_created() -> None:
+    for n in range(ROWS):
+        Tag.objects.get_or_create(name=f"g{n}")
+        Tag.objects.update_or_create(name=f"u{n}", defaults={"name": f"u{n}"})
+
+
+def conditional() -> None:
+    """Whether it was as it should be is the answer."""
+    for n in range(ROWS):
+        Stamped.objects.filter(pk=n, price=1).update(price=2)
+
+
+def pieces() -> None:
+    keys = list(Tag.objects.values_list("pk", flat=True))
+    for start in range(0, len(keys), 2):
+        Tag.objects.filter(pk__in=keys[start : start + 2]).update(name="x")
+    for start in range(0, len(keys), 2):
+        Tag.objects.filter(pk__in=keys[start : start + 2]).delete()
+
+
+def bulk() -> None:
+    for n in range(ROWS):
+        Tag.objects.bulk_create([Tag(name=f"b{n}"), Tag(name=f"c{n}")])
+        rows = list(Tag.objects.order_by("pk")[:2])
+        Tag.objects.bulk_update(rows, ["name"])
+
+
+def forms() -> None:
+    many = modelformset_factory(Tag, fields=["name"], extra=ROWS)
+    data = {"form-TOTAL_FORMS": str(ROWS), "form-INITIAL_FORMS": "0"}
+    data |= {f"form-{n}-name": f"f{n}" for n in range(ROWS)}
+    found = many(data, queryset=Tag.objects.none())
+    assert found.is_valid() and len(found.save()) == ROWS
+
+
+class TagSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Tag
+        fields = ["name"]
+
+    def create(self, values: Any) -> Tag:
+        return Tag.objects.create(**values)
+
+
+def serialized() -> None:
+    found = TagSerializer(data=[{"name": f"s{n}"} for n in range(ROWS)], many=True)
+    assert found.is_valid() and len(found.save()) == ROWS
+
+
+def several_models() -> None:
+    for n in range(6):
+        author = Author.objects.create(name=f"n{n}")
+        Profile.objects.create(author=author)
+        Person.objects.create(name=f"n{n}")
+
+
+LOOPS = (created, filtered_delete, constructed, related, saved, saved_only, deleted, updated)
+MEANT = (
+    few, same_row, overridden, heard, children, chain, signalled, got_or_created, conditional, pieces, bulk, forms,
+    serialized, several_models,
+)  # fmt: skip
+
+
+def write(request: HttpRequest, name: str) -> HttpResponse:
+    """Runs one of them."""
+    globals()[name]()
+    return HttpResponse(name)
+
+
+relations.urlpatterns.insert(0, path("write/<name>/", write))
