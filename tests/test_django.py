@@ -1,6 +1,6 @@
 """The demo site under ``canter serve``, used as a visitor would: links, forms with CSRF, cookies,
-files, streams, the admin. A copy of the site with a database of its own; ``examples/reader`` has
-tests of the views themselves.
+files, streams, the admin; on SQLite, and on PostgreSQL through the pool. A copy of the site with a
+database of its own; ``examples/reader`` has tests of the views themselves.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from harness.operated import PATIENCE
+from harness.pooler import url_of
 from harness.raw import head
 from harness.server import Server
+
+if TYPE_CHECKING:
+    from harness.postgres import Postgres
 
 READER = Path(__file__).resolve().parent.parent / "examples" / "reader"
 SIZE = 20 << 20
@@ -48,21 +53,33 @@ def upstream(site: Path) -> Iterator[str]:
         process.communicate()
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def variables(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """What names the database of the site, if anything does."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as name:
+        yield {"DATABASE_URL": url_of(postgres, name)}
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Path:
     """A copy of the demo site, filled."""
     folder = tmp_path_factory.mktemp("demo") / "reader"
     shutil.copytree(READER, folder, ignore=shutil.ignore_patterns("var", "__pycache__"))
     env = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
     filling = [sys.executable, "manage.py", "setup_demo"]
-    subprocess.run(filling, cwd=folder, env=env, check=True, capture_output=True)
+    subprocess.run(filling, cwd=folder, env=env | variables, check=True, capture_output=True)
     return folder
 
 
 @pytest.fixture(scope="module")
-def server(site: Path, upstream: str) -> Iterator[Server]:
+def server(site: Path, upstream: str, variables: dict[str, str]) -> Iterator[Server]:
+    env = {"READER_UPSTREAM_URL": upstream, **variables}
     # No app is named: manage.py is there.
-    with Server(site, "", "--workers", "2", env={"READER_UPSTREAM_URL": upstream}) as server:
+    with Server(site, "", "--workers", "2", env=env) as server:
         yield server
 
 
@@ -136,6 +153,13 @@ def visitor(server: Server) -> Visitor:
 def test_the_project_beside_manage_py_is_found(server: Server, visitor: Visitor) -> None:
     assert visitor.open("/hello/").text == "Hello, world!\n"
     assert server.logged("reader_site.wsgi")
+
+
+def test_a_site_on_postgresql_asks_through_the_pool(
+    server: Server, visitor: Visitor, variables: dict[str, str]
+) -> None:
+    assert visitor.open("/api/orders/").status == 200
+    assert bool(server.logged("through the pool")) == bool(variables)
 
 
 def test_every_link_of_the_home_page_leads_somewhere(visitor: Visitor) -> None:

@@ -49,6 +49,14 @@ def near_name(module_name: str, directory: Path) -> str | None:
         found = f"{near}{dot}{rest}"
         if _is_module(directory, found):
             return found
+    # The package is there, and what is in it is misspelled.
+    above, dot, last = module_name.rpartition(".")
+    package = directory.joinpath(*above.split("."))
+    if dot and _is_sources(package):
+        names = [entry.stem for entry in _entries(package) if entry.suffix in ("", ".py")]
+        for near in difflib.get_close_matches(last, names, n=3):
+            if _is_module(directory, f"{above}.{near}"):
+                return f"{above}.{near}"
     return None
 
 

@@ -20,6 +20,9 @@ from canter.loader import LoadError, load
 
 VARIABLE = "DJANGO_SETTINGS_MODULE"
 
+DJANGO_OWN = "django.core.wsgi:get_wsgi_application()"
+"""What ``runserver`` serves where a project has no wsgi module of its own."""
+
 MOST_LAYERS = 5
 """Settings that take everything from others, which take everything from others."""
 
@@ -93,7 +96,7 @@ def _assigned(node: ast.AST) -> str | None:
 
 def wsgi_application(settings_name: str, directory: str) -> str:
     """What the settings call ``WSGI_APPLICATION``, as ``module:attribute``, or the module ``wsgi`` beside
-    them. They are read and not imported: which settings the site runs with is for its wsgi module to say.
+    them, or Django's own. They are read and not imported: which settings the site runs with is for its wsgi module to say.
     """
     roots = [directory, *sys.path]
     file = _file_of(settings_name, roots)
@@ -108,9 +111,7 @@ def wsgi_application(settings_name: str, directory: str) -> str:
     if found is not None:
         return found
     if file is not None:
-        raise ProjectError(
-            f"{settings_name} has no WSGI_APPLICATION; name the app: canter serve mysite.wsgi"
-        )
+        return DJANGO_OWN
     folder = nearby.folder_of(settings_name, Path(directory))
     if folder is not None:
         # A manage.py that adds folders to sys.path does so only where it runs.

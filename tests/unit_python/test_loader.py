@@ -133,6 +133,7 @@ def test_a_module_in_the_folder_above_is_named_with_the_folder(folder):
 def test_a_mistyped_module_gets_the_nearest_right_one(folder):
     module(folder, "mysite_near")
     assert "did you mean 'mysite_near.wsgi'?" in said("mysite_naer.wsgi")
+    assert "did you mean 'mysite_near.wsgi'?" in said("mysite_near.wgsi")
 
 
 def test_a_package_with_a_wsgi_module_is_no_app_but_near(folder, monkeypatch):

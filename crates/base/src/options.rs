@@ -12,6 +12,7 @@ mod database_url;
 mod declare;
 mod folder;
 mod gunicorn;
+mod habits;
 mod help;
 mod layer;
 mod otlp;

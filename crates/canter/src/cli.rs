@@ -310,10 +310,32 @@ pub fn unexpected(word: &OsStr) -> Fault {
         .hint("`canter help` lists the commands")
 }
 
+/// Words that other programs have for it, and what is done here.
+const HABITS: &[(&[&str], &str)] = &[
+    (
+        &["runserver", "run", "start", "dev", "up"],
+        "`canter serve`; with `--reload` while you develop",
+    ),
+    (
+        &["status", "ps", "monitor", "stats"],
+        "`canter top` shows what a server is doing",
+    ),
+    (
+        &["stop", "quit", "kill", "down"],
+        "Ctrl-C where it runs, or SIGTERM to its process: requests are finished first",
+    ),
+    (
+        &["reload", "restart"],
+        "SIGHUP to its process reads the code again, and no request is lost",
+    ),
+];
+
 fn unknown(word: &str) -> Fault {
     let names = COMMANDS.iter().map(|command| command.word);
     let fault = Fault::usage(format!("no command is called `{word}`")).from("command line");
-    if let Some(near) = nearest(word, names) {
+    if let Some((_, instead)) = HABITS.iter().find(|(words, _)| words.contains(&word)) {
+        fault.hint(*instead)
+    } else if let Some(near) = nearest(word, names) {
         fault.hint(format!("did you mean `canter {near}`?"))
     } else if word.starts_with('-') {
         fault.hint(format!("options follow the command: `canter serve {word}`"))
@@ -401,6 +423,11 @@ mod tests {
                 "options follow the command: `canter serve --bind`",
             ),
             ("frobnicate", "`canter help` lists the commands"),
+            (
+                "runserver",
+                "`canter serve`; with `--reload` while you develop",
+            ),
+            ("status", "`canter top` shows what a server is doing"),
             ("version 3", "`canter help` lists the commands"),
             ("help serve 3", "`canter help` lists the commands"),
             ("static squeeze", "the word behind `static` is `compress`"),

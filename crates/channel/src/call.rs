@@ -84,6 +84,10 @@ pub enum Failure {
     QueueFull,
     /// It waited in the queue until its deadline.
     QueuedTooLong,
+    /// It could not wait longer for the app, which is still being loaded.
+    Loading,
+    /// It could not wait longer for a worker, of which there is none at the moment.
+    NoWorker,
     /// It ran until its deadline; the thread is written off.
     RanTooLong,
     /// It ran until nobody wanted its answer any more.

@@ -13,6 +13,9 @@ use crate::seen::Seen;
 pub struct Trace {
     /// When it was handed in.
     pub submitted: Cell<Option<Instant>>,
+    /// How long it waited from then on for an app that was still being loaded: no part of the time that
+    /// the site takes.
+    pub loading: Cell<Duration>,
     /// When a thread began it, once that is known.
     pub started: Cell<Option<Instant>>,
     /// How long this thread had waited for the interpreter's lock.

@@ -375,13 +375,16 @@ impl Insight {
 /// Where the time went; `seen_us` is that of statements which the worker does not tell of.
 fn phases(facts: &Facts, trace: &Trace, report: &Report, seen_us: u64, now: Instant) -> Phases {
     let since = |at: Instant| micros(at.saturating_duration_since(facts.started));
+    // A slow import is no queue that more workers would shorten.
+    let loading = trace.loading.get();
+    let since_loaded = |at: Instant| since(at.checked_sub(loading).unwrap_or(at));
     let (within, apart) = trace.pool.get();
     let stamps = Stamps {
         router: micros(facts.routed),
         submitted: trace.submitted.get().map(since),
-        started: trace.started.get().map(since),
-        answered: trace.answered.get().map(since),
-        ended: since(now),
+        started: trace.started.get().map(since_loaded),
+        answered: trace.answered.get().map(since_loaded),
+        ended: since_loaded(now),
         gil: micros(trace.waited.get()),
         sql: report.sql_us.saturating_add(seen_us),
         pool: micros(within),

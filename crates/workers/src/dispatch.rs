@@ -9,6 +9,7 @@ mod admission;
 mod answers;
 mod bill;
 mod clock;
+mod closed;
 mod line;
 mod named;
 mod notice;
@@ -124,6 +125,7 @@ struct Inner {
     threads: Option<u16>,
     stopping: bool,
     clock: clock::Ticker,
+    closed: closed::Closed,
     jitter: u64,
     /// How long those at the end would wait.
     waits: wait::Queue,
@@ -152,6 +154,7 @@ impl Dispatch {
             threads: None,
             stopping: false,
             clock: clock::Ticker::default(),
+            closed: closed::Closed::default(),
             jitter,
             waits: wait::Queue::new(wait::Patience::default()),
             costs: Costs::new(RandomState::new().hash_one(jitter)),
@@ -199,11 +202,12 @@ impl Dispatch {
 
     /// Whether any worker takes requests.
     pub fn is_ready(&self) -> bool {
-        self.0
-            .borrow()
-            .workers
-            .iter()
-            .any(|worker| worker.standing == Standing::Open)
+        self.0.borrow().is_open()
+    }
+
+    /// Whether none ever has, in this front: the app is still being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.0.borrow().is_loading()
     }
 
     /// Whether as many requests wait as may: another one would be refused.

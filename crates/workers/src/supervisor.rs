@@ -10,7 +10,7 @@
 //!     orders.rs     doing what the set of workers orders
 //!     ending.rs     signals, reaping, the way to the exit
 //!   deciding, without I/O
-//!     worker_set.rs, life.rs, backoff.rs, heartbeat.rs
+//!     worker_set.rs, life.rs, backoff.rs, heartbeat.rs, loading.rs
 //!   what it speaks with
 //!     zygote.rs, spawn.rs, notify.rs, signals.rs, watch.rs, terminals.rs
 //! ```
@@ -22,6 +22,7 @@ mod front;
 mod heartbeat;
 mod launcher;
 mod life;
+mod loading;
 mod notify;
 mod orders;
 mod signals;
@@ -49,6 +50,7 @@ use ending::Phase;
 use front::Front;
 use launcher::Launcher;
 use life::Limits;
+use loading::Loading;
 pub use notify::Notify;
 use notify::Word;
 use signals::Signals;
@@ -165,6 +167,8 @@ struct Supervisor<'a> {
     notify: Option<Notify>,
     /// READY=1 is to be said when a worker with so many reloads before it takes requests.
     announce: Option<u32>,
+    /// Code is being read of which no worker takes requests yet.
+    loading: Option<Loading>,
 }
 
 /// What the loop waits for.
@@ -208,6 +212,7 @@ impl<'a> Supervisor<'a> {
             changed: None,
             notify: plan.notify,
             announce: Some(0),
+            loading: None,
         }
     }
 
@@ -249,6 +254,7 @@ impl<'a> Supervisor<'a> {
                 self.reload();
             }
             self.ask_front(now);
+            self.tell_of_loading(now);
         }
         self.end_when_due(now);
     }
@@ -309,6 +315,7 @@ impl<'a> Supervisor<'a> {
             self.changed.as_ref().map(|(due, _)| *due),
             self.front.as_ref().and_then(Front::next_question),
             polled.map(|_| Instant::now() + watch::INTERVAL),
+            self.loading.as_ref().map(Loading::due),
         ];
         let serving = serving.into_iter().flatten();
         let serving = serving.filter(|_| self.phase == Phase::Serving);

@@ -1,5 +1,6 @@
 //! The app to serve, as named on the command line. Owns the grammar; importing is Python's.
 
+use super::habits;
 use crate::fault::Fault;
 
 /// A module and, when given, the name of the app in it.
@@ -21,10 +22,13 @@ impl App {
         };
         let fault = |what: String| Fault::usage(what).from("command line");
         if !dotted(module) || !attribute.is_none_or(named_or_called) {
-            let hint = as_module(module).map_or_else(
-                || "name a Python module, such as `mysite.wsgi`".to_owned(),
-                |module| format!("name the module, not the file: `{module}`"),
-            );
+            let hint = if let Some(address) = habits::address(text) {
+                format!("an address is named with a flag: `--bind {address}`")
+            } else if let Some(module) = as_module(module) {
+                format!("name the module, not the file: `{module}`")
+            } else {
+                "name a Python module, such as `mysite.wsgi`".to_owned()
+            };
             return Err(fault(format!("`{text}` is not the name of an app")).hint(hint));
         }
         let last = module.rsplit('.').next().unwrap_or(module);
@@ -107,6 +111,11 @@ mod tests {
                 "name the module, not the file: `mysite.wsgi`",
             ),
             ("./app.py", "name the module, not the file: `app`"),
+            (
+                "8001",
+                "an address is named with a flag: `--bind 127.0.0.1:8001`",
+            ),
+            ("0:8001", "an address is named with a flag: `--bind 0:8001`"),
             ("mysite.", "name a Python module, such as `mysite.wsgi`"),
             (
                 "mysite.wsgi:",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::choice::{DbAuth, DbPool};
+use super::habits;
 use super::table::Config;
 
 /// A broken rule: the options it is about and the sentence.
@@ -157,6 +158,13 @@ pub fn advice(config: &Config) -> Vec<String> {
     let mut advice = Vec::new();
     if config.max_requests_jitter > 0 && config.max_requests == 0 {
         advice.push("`max-requests-jitter` does nothing without `max-requests`".to_owned());
+    }
+    if let Some(file) = config.pid.as_deref().and_then(std::path::Path::to_str)
+        && let Some(address) = habits::address(file)
+    {
+        advice.push(format!(
+            "`pid` is the name of a file, here `{file}`; a port is named with `--bind {address}`"
+        ));
     }
     if !config.reload_extra_file.is_empty() && !config.reload {
         advice.push("`reload-extra-file` does nothing without `reload`".to_owned());

@@ -270,7 +270,8 @@ options! {
     ///
     /// When it is over the client is answered 504 at once, and the log has the path of the request
     /// and the Python lines its thread was stuck in. A response that has begun to stream is not
-    /// cut. A bare number is seconds.
+    /// cut. One that waits as long for a worker, or for the app to be imported, is answered 503; for
+    /// those that an import was over for in time, the time begins anew. A bare number is seconds.
     timeout: Duration = "30s" {
         group: Time, example: "20s", since: "0.1.0", short: 't', gunicorn: ["timeout"],
     }

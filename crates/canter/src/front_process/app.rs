@@ -36,6 +36,9 @@ impl App for Workers {
     }
 
     fn hindrance(&self) -> Option<&'static str> {
+        if self.dispatch.is_loading() {
+            return Some("the app is still being loaded");
+        }
         if !self.dispatch.is_ready() {
             return Some("no worker takes requests now");
         }

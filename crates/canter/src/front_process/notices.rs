@@ -36,6 +36,16 @@ pub(super) fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
             profiler.gone(worker.0);
             say(link, ToSupervisor::Gone { worker: *worker });
         }
+        Notice::Closed {
+            was_open: false,
+            after,
+        } => warn!(
+            "the app is still being loaded: requests that cannot wait longer are answered 503",
+            after_ms = milliseconds(*after)
+        ),
+        Notice::Closed { was_open: true, .. } => {
+            warn!("no worker is running: requests that cannot wait longer are answered 503");
+        }
         Notice::Replace(worker, reason) => {
             say(
                 link,

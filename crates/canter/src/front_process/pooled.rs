@@ -99,7 +99,8 @@ impl Pooled {
             }
             // It may have other settings than those before it.
             Notice::Ready(_) => inner.pooler.expect_well(),
-            Notice::Replace(..)
+            Notice::Closed { .. }
+            | Notice::Replace(..)
             | Notice::TimedOut { .. }
             | Notice::Stack { .. }
             | Notice::Slow { .. }

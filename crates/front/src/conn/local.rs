@@ -71,6 +71,8 @@ impl<A: App> Conn<A> {
             Failure::TooLong => (431, &[], HEAD_TOO_LONG),
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
+            Failure::Loading => (503, RETRY, "the app is still being loaded"),
+            Failure::NoWorker => (503, RETRY, "no worker is running at the moment"),
             Failure::Unwanted => {
                 // What is written now might be taken for the answer to another request.
                 self.log(facts, 499, 0);

@@ -42,7 +42,7 @@ impl Inner {
         {
             Some(Failure::Refused)
         } else if !self.has_room(&submission, rank, now) {
-            Some(Failure::QueueFull)
+            Some(self.reason(Failure::QueueFull, now))
         } else {
             None
         };

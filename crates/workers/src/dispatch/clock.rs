@@ -213,7 +213,7 @@ impl Inner {
         };
         let Place::Given(id, slot) = entry.place else {
             let rank = entry.rank;
-            self.fail_unstarted(key);
+            self.fail_unstarted(key, now);
             self.leaves_line(rank);
             return;
         };
@@ -221,7 +221,7 @@ impl Inner {
             return;
         };
         if worker.reclaim(slot) {
-            self.fail_unstarted(key);
+            self.fail_unstarted(key, now);
             return;
         }
         if entry.deadline.is_none_or(|at| at > now) {
@@ -263,16 +263,6 @@ impl Inner {
         });
         if too_many {
             self.replace(id, Reason::Stuck);
-        }
-    }
-
-    fn fail_unstarted(&mut self, key: Key) {
-        if let Some(entry) = self.entries.try_remove(key)
-            && let Some(mailbox) = &entry.mailbox
-        {
-            mailbox
-                .borrow_mut()
-                .deliver(Answer::Failed(Failure::QueuedTooLong));
         }
     }
 

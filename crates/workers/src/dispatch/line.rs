@@ -6,6 +6,7 @@
 //! are swept when there are many.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use canter_channel::call::{Answer, Failure};
 use canter_shield::cost::{CLASSES, Class, Turns};
@@ -291,8 +292,8 @@ impl Inner {
             let entry = self.entries.remove(key);
             self.leaves_line(rank);
             if let Some(mailbox) = &entry.mailbox {
-                let refusal = Answer::Failed(Failure::QueueFull);
-                mailbox.borrow_mut().deliver(refusal);
+                let failure = self.reason(Failure::QueueFull, Instant::now());
+                mailbox.borrow_mut().deliver(Answer::Failed(failure));
             }
             return true;
         }

@@ -20,6 +20,13 @@ pub enum Notice {
         /// for the log.
         lost: Vec<String>,
     },
+    /// Requests that cannot wait longer are refused, and no worker takes any. Told once until one does.
+    Closed {
+        /// One did before; else the app is still being loaded.
+        was_open: bool,
+        /// Since the front was started.
+        after: Duration,
+    },
     /// The worker should be replaced.
     Replace(WorkerId, Reason),
     /// A request ran past its deadline.

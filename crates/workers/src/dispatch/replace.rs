@@ -11,10 +11,8 @@ impl Inner {
         if most == 0 || replacing {
             return;
         }
-        // Spread by the worker's number, so that the same worker always draws the same.
-        let spread = self.settings.max_requests_jitter.saturating_add(1);
-        let draw = (u64::from(id.0) ^ self.jitter).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 17;
-        if served >= most.saturating_add(draw % spread) {
+        let more = draw(id, self.jitter, self.settings.max_requests_jitter);
+        if served >= most.saturating_add(more) {
             self.replace(id, Reason::MaxRequests);
         }
     }
@@ -47,5 +45,48 @@ impl Inner {
             worker.standing = Standing::Draining;
         }
         self.replace(id, Reason::Broken);
+    }
+}
+
+/// Odd, and without a pattern in its bits: 2 to the 64th over the golden ratio.
+const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// How many requests more than its share this worker serves: from none to `most`, each as likely. By its
+/// number, so that it always draws the same; by the front's, so that each start draws anew.
+fn draw(id: WorkerId, of_front: u64, most: u64) -> u64 {
+    // Once is too little: numbers that follow each other would fall on few places.
+    let mixed = (u64::from(id.0) ^ of_front).wrapping_mul(MIX);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(MIX) >> 32;
+    mixed % most.saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn workers_that_start_together_draw_from_all_of_the_jitter() {
+        let most = 100;
+        for front in [1_u64, 4321, 4_194_303].map(|pid| pid ^ 0x9E37_79B9_7F4A_7C15) {
+            let all: Vec<_> = (1..=2000)
+                .map(|id| draw(WorkerId(id), front, most))
+                .collect();
+            assert!(all.iter().all(|more| *more <= most));
+            let share = |range: std::ops::Range<u64>| {
+                all.iter().filter(|more| range.contains(more)).count() * 100 / all.len()
+            };
+            // A quarter each.
+            for begin in [0, 25, 50, 75] {
+                let found = share(begin..begin + 25);
+                assert!((18..=32).contains(&found), "{found} % from {begin} on");
+            }
+            // Few of eight that start together draw the same.
+            for eight in all.chunks_exact(8) {
+                assert!(eight.iter().collect::<BTreeSet<_>>().len() > 4, "{eight:?}");
+            }
+        }
+        assert_eq!(draw(WorkerId(1), 7, 0), 0);
     }
 }

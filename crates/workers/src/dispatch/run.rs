@@ -131,6 +131,7 @@ impl Inner {
                     && worker.standing == Standing::Loading
                 {
                     worker.standing = Standing::Open;
+                    self.opens(Instant::now());
                     (self.notices)(Notice::Ready(id));
                     self.pump();
                 }

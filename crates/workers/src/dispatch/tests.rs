@@ -14,6 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::*;
 
 mod broken;
+mod closed;
 mod cost;
 mod room;
 mod urgent;
@@ -206,22 +207,6 @@ fn a_request_that_came_before_any_worker_is_answered_by_the_first() {
 }
 
 #[test]
-fn a_full_queue_refuses() {
-    run(async || {
-        let stage = Stage::new(2);
-        let _first = stage.submit("/", LONG);
-        assert!(!stage.dispatch.is_full());
-        let _second = stage.submit("/", LONG);
-        assert!(stage.dispatch.is_full());
-        let mut third = stage.submit("/", LONG);
-        assert_eq!(
-            failure_of(&answer_of(&mut third).await),
-            Some(Failure::QueueFull)
-        );
-    });
-}
-
-#[test]
 fn a_request_whose_client_has_gone_is_never_run() {
     run(async || {
         let mut stage = Stage::new(10);
@@ -379,7 +364,7 @@ fn deadlines_pass_in_the_queue_in_the_ring_and_in_the_app() {
         let mut queued = stage.submit("/queued", short);
         assert_eq!(
             failure_of(&answer_of(&mut queued).await),
-            Some(Failure::QueuedTooLong)
+            Some(Failure::Loading)
         );
         let mut worker = stage.worker().await;
         let mut running = stage.submit("/running", short);
@@ -495,7 +480,7 @@ fn l3_what_the_router_gave_up_on_is_dropped_while_it_waits_and_unwanted_while_it
         let mut queued = stage.submit_wanted("/queued", LONG, short);
         assert_eq!(
             failure_of(&answer_of(&mut queued).await),
-            Some(Failure::QueuedTooLong)
+            Some(Failure::Loading)
         );
         let mut worker = stage.worker().await;
         let mut running = stage.submit_wanted("/running", LONG, short);

@@ -13,6 +13,7 @@ use rustix::process::{Signal, kill_process};
 use super::backoff::Backoff;
 use super::exit_status::ExitStatus;
 use super::life::{Event, Limits};
+use super::loading::Loading;
 use super::notify::Word;
 use super::spawn::Half;
 use super::watch::Watch;
@@ -136,6 +137,12 @@ impl Launcher {
         }
     }
 
+    /// A process that imports the app.
+    pub fn importing(&self) -> Option<Pid> {
+        let candidate = self.candidate.as_ref().map(|it| it.process.pid);
+        candidate.or_else(|| self.singles.values().next().map(|it| it.pid))
+    }
+
     pub fn worker_ready(&mut self, worker: WorkerId) {
         self.singles.remove(&worker);
     }
@@ -181,6 +188,7 @@ impl Launcher {
 
 impl Supervisor<'_> {
     pub(super) fn start_python(&mut self) {
+        self.loading = Some(Loading::new(Instant::now()));
         match self.launcher.way {
             Way::Fork => self.start_zygote(Purpose::First),
             Way::Single => self.workers.open(),
@@ -233,6 +241,7 @@ impl Supervisor<'_> {
         let is_read_for_each = self.launcher.reads_code_for_each();
         let replaces = is_read_for_each || purpose == Purpose::Reload;
         self.announce = Some(self.workers.reloads() + u32::from(replaces));
+        self.loading = Some(Loading::new(Instant::now()));
         self.launcher.end_candidate();
         if is_read_for_each {
             self.workers.renew();
@@ -389,6 +398,9 @@ impl Supervisor<'_> {
     }
 
     fn import_failed(&mut self, purpose: Purpose, what: String, hint: Option<String>) {
+        if purpose != Purpose::Again {
+            self.loading = None;
+        }
         if purpose == Purpose::First && self.watch.is_none() {
             let mut fault = Fault::new(Exit::App, what);
             fault.hint = hint;
@@ -450,6 +462,31 @@ impl Supervisor<'_> {
                     self.launcher.singles.remove(&worker);
                 }
             }
+        }
+    }
+
+    /// A long import looks from outside like a server that does nothing.
+    pub(super) fn tell_of_loading(&mut self, now: Instant) {
+        let Some(after) = self.loading.as_mut().and_then(|it| it.take_due(now)) else {
+            return;
+        };
+        let seconds = after.as_secs();
+        let doing = self.launcher.importing().map_or_else(
+            || "its workers are being started".to_owned(),
+            |pid| format!("process {} imports it", pid.as_raw_nonzero()),
+        );
+        if self.workers.was_ever_ready() {
+            warn!(
+                "the new code is still being loaded: the old workers go on",
+                seconds = seconds,
+                now = &doing
+            );
+        } else {
+            warn!(
+                "the app is still being loaded: requests wait for it",
+                seconds = seconds,
+                now = &doing
+            );
         }
     }
 

@@ -97,6 +97,7 @@ impl Supervisor<'_> {
                 let reloads = self.workers.reloads_before(worker);
                 if self.announce.is_some() && reloads >= self.announce {
                     self.announce = None;
+                    self.loading = None;
                     self.tell_manager(Word::Ready);
                     // From here on it only waits.
                     program::forget_code();

@@ -7,6 +7,7 @@ use lexopt::Arg;
 use super::super::app::App;
 use super::super::declare::Row;
 use super::super::gunicorn;
+use super::super::habits;
 use super::super::table::ROWS;
 use super::super::value::Shape;
 use super::{Origin, Setting, known_names, row_named};
@@ -45,13 +46,14 @@ pub fn read(args: &[OsString]) -> Result<Flags, Fault> {
                     let hint = format!("a value of `{flag}` is joined to it: `{flag}={text}`");
                     return Err(Fault::usage(what).from("command line").hint(hint));
                 }
+                let app = App::parse(&text)?;
                 if let Some(first) = &flags.app {
                     let what = format!("two apps are named: `{first}` and `{text}`");
                     return Err(Fault::usage(what)
                         .from("command line")
                         .hint("serve one app"));
                 }
-                flags.app = Some(App::parse(&text)?);
+                flags.app = Some(app);
             }
             Arg::Short(letter) => {
                 let spelled = format!("-{letter}");
@@ -150,7 +152,7 @@ fn take(
     Ok(had)
 }
 
-/// A flag that is none of ours: one of Gunicorn's, or a slip.
+/// A flag that is none of ours: one of Gunicorn's or of another server, or a slip.
 fn accept_gunicorn(
     flags: &mut Flags,
     parser: &mut lexopt::Parser,
@@ -175,6 +177,9 @@ fn accept_gunicorn(
     }
     let name = spelled.trim_start_matches('-').replace('_', "-");
     let fault = Fault::usage(format!("unknown option `{spelled}`")).from("command line");
+    if let Some(instead) = habits::instead(spelled) {
+        return Err(fault.hint(instead));
+    }
     let names = known_names();
     let flag_names = ROWS
         .iter()

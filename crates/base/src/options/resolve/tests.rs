@@ -468,6 +468,11 @@ fn other_wrong_input_is_refused_with_its_place() {
             flags("a.wsgi b.wsgi"),
             "two apps are named: `a.wsgi` and `b.wsgi`",
         ),
+        (flags("a.wsgi 8001"), "`--bind 127.0.0.1:8001`"),
+        (
+            flags("--port 8001 a.wsgi"),
+            "hint: address and port are one: `--bind",
+        ),
         (flags("a.asgi"), "cannot serve `a.asgi`"),
         (
             flags("--workers 2000"),
@@ -550,6 +555,7 @@ fn gunicorn_habits_that_need_nothing_are_accepted_with_a_word() {
         "-k gthread",
         "--log-file -",
         "--max-requests-jitter 5",
+        "-p 8001",
         "--worker-tmp-dir /dev/shm",
     ] {
         assert_eq!(flags(args).resolve().unwrap().notices.len(), 1, "{args}");

@@ -283,20 +283,22 @@ fn pages(known: &Known<'_>) -> Vec<Advice> {
         let share = same as f64 / compared as f64;
         let hour = route["time_per_hour_ms"].as_f64().unwrap_or(0.0);
         let name = route["route"].as_str().unwrap_or_default();
+        // Of an app that is no Django's no routes are known.
+        let (what, path) = match name {
+            "" => ("each page".to_owned(), "/*".to_owned()),
+            name => (name.to_owned(), pattern(name)),
+        };
         Some(Advice {
             gain_ms: Some(hour * share),
             ..advice(
                 "pages",
-                &format!("{name} is made anew for each visitor, and is the same"),
+                &format!("{what} is made anew for each visitor, and is the same"),
                 format!(
                     "of {compared} answers to visitors without a cookie, {same} were byte for byte \
                      what the same address had answered within the minute before: {:.0} %",
                     share * 100.0
                 ),
-                &format!(
-                    "in canter.toml: [[cache.rules]] path = \"{}\", ttl = \"10s\"",
-                    pattern(name)
-                ),
+                &format!("in canter.toml: [[cache.rules]] path = \"{path}\", ttl = \"10s\""),
             )
         })
     });

@@ -1,4 +1,4 @@
-//! How much a worker is given that takes nothing.
+//! How much a worker is given that takes nothing, and what is refused for want of room.
 
 use canter_channel::MOST_RECORD;
 
@@ -41,5 +41,22 @@ fn what_is_longer_than_a_record_is_refused_and_the_rest_is_served() {
             answer_of(&mut short).await,
             Answer::Head { last: true, .. }
         ));
+    });
+}
+
+#[test]
+fn a_full_queue_refuses() {
+    run(async || {
+        let mut stage = Stage::new(2);
+        let _worker = stage.worker().await;
+        let _first = stage.submit("/", LONG);
+        assert!(!stage.dispatch.is_full());
+        let _second = stage.submit("/", LONG);
+        assert!(stage.dispatch.is_full());
+        let mut third = stage.submit("/", LONG);
+        assert_eq!(
+            failure_of(&answer_of(&mut third).await),
+            Some(Failure::QueueFull)
+        );
     });
 }

@@ -128,6 +128,17 @@ fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
 }
 
 #[test]
+fn pages_of_an_app_whose_routes_are_not_known_get_a_rule_that_can_be_written() {
+    let mut found = measured();
+    found["routes"] =
+        json!([{"route": "", "compared": 100, "same": 90, "time_per_hour_ms": 50_000.0}]);
+    let told = advise(&healthy(), &found, &[]);
+    let pages = told.iter().find(|one| one.id == "pages").unwrap();
+    assert!(pages.title.starts_with("each page is made anew"));
+    assert!(pages.remedy.contains("path = \"/*\""));
+}
+
+#[test]
 fn a_queue_and_users_that_are_read_are_said_and_forgotten_with_the_hour() {
     let mut found = measured();
     found["hour"]["phases_ms"] = json!([60_000, 0, 40_000, 0]);
