@@ -1,6 +1,8 @@
 //! Owns what becomes of the dispatch's notices: words to the supervisor, lines of the log, profiles.
 //! Leaves whose memory and connections they are about to `observed` and `pooled`.
 
+use std::time::Duration;
+
 use canter_base::log::Value;
 use canter_base::{error, info, warn};
 use canter_front::Profiler;
@@ -36,16 +38,7 @@ pub(super) fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
             profiler.gone(worker.0);
             say(link, ToSupervisor::Gone { worker: *worker });
         }
-        Notice::Closed {
-            was_open: false,
-            after,
-        } => warn!(
-            "the app is still being loaded: requests that cannot wait longer are answered 503",
-            after_ms = milliseconds(*after)
-        ),
-        Notice::Closed { was_open: true, .. } => {
-            warn!("no worker is running: requests that cannot wait longer are answered 503");
-        }
+        Notice::Closed { was_open, after } => tell_closed(*was_open, *after),
         Notice::Replace(worker, reason) => {
             say(
                 link,
@@ -101,5 +94,17 @@ pub(super) fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
             "workers died twice while this request ran: it is refused for a while",
             request = request.as_str()
         ),
+    }
+}
+
+/// Nobody takes requests.
+fn tell_closed(was_open: bool, after: Duration) {
+    if was_open {
+        warn!("no worker is running: requests that cannot wait longer are answered 503");
+    } else {
+        warn!(
+            "the app is still being loaded: requests that cannot wait longer are answered 503",
+            after_ms = milliseconds(after)
+        );
     }
 }
