@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from harness.server import Server
-from test_http2 import APP, Peer, Reply, connect, frame, private_memory
+from test_http2 import APP, Peer, Reply, connect, frame, is_ended, private_memory
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,20 @@ def test_h4_a_header_may_be_as_long_as_over_http_1(
 
 
 @pytest.mark.slow
+def test_h7_a_header_that_does_not_end_is_not_waited_for_on_a_busy_connection_either(folder: Path) -> None:
+    flags = ("--http2", "plain", "--header-timeout", "1s", "--rate-grace", "60s")
+    with Server(folder / "endless", APP, *flags) as server:
+        peer = connect(server, window=0)
+        with peer.socket:
+            stream = peer.ask("/big")
+            while not peer.replies[stream].headers:
+                peer.step()
+            endless = peer.connection.get_next_available_stream_id()
+            peer.socket.sendall(frame(1, 0, endless, b"\x82\x84\x86\x41\x01a"))
+            began = time.monotonic()
+            assert is_ended(peer) and time.monotonic() - began < 30
+
+
 def test_s2_what_the_beginning_takes_is_missing_for_the_first_request(folder: Path) -> None:
     flags = ("--http2", "plain", "--header-timeout", "6s")
     with Server(folder / "late", APP, *flags) as server:
