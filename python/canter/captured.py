@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 CALLS = ("count", "exists", "first", "last", "latest", "earliest", "get", "aggregate")
@@ -360,8 +360,9 @@ def _takes_what_is_fetched(row: Any, frame: FrameType) -> bool:
     if module.startswith("django."):
         return False
     kinds = [kind for kind in type(row).__mro__ if kind.__module__ == module]
-    codes = [getattr(it, "__code__", None) for kind in kinds for it in vars(kind).values()]
-    return any("_prefetched_objects_cache" in code.co_names for code in codes if code is not None)
+    # By their types alone: looking into a lazy object would make it.
+    methods = [it for kind in kinds for it in vars(kind).values() if type(it) is FunctionType]
+    return any("_prefetched_objects_cache" in method.__code__.co_names for method in methods)
 
 
 def _asks_only_between(this: Any, frame: FrameType) -> bool:

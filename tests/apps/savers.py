@@ -112,7 +112,8 @@ def related() -> None:
 
 
 def saved() -> None:
-    for row in Stamped.objects.all():
+    # Before Django 6 an empty column is other words.
+    for row in Stamped.objects.filter(up=None):
         row.price += 1
         row.save()
 

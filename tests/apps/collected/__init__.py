@@ -1,1 +1,1 @@
-"""Owns a small Django app with every kind of relation. Leaves its views to ``relations``."""
+"""Owns a small Django app that is made with the libraries of others. Leaves its views to ``borrowed``."""
