@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -285,10 +287,13 @@ def test_doctor_reads_the_settings_and_says_what_to_do_first(server: Server) -> 
     assert any(one["id"] == "finding" and "select_related" in one["do"] for one in advice)
     for one in advice:
         assert one["title"] and one["evidence"] and one["do"], one
-    gains = [one["gain_ms_per_hour"] or 0 for one in advice if one["id"] != "debug"]
+        assert one["gain"] and one["weight"] in ("harm", "cost", "habit"), one
+        assert (one["gain_ms_per_hour"] is None) == ("in an hour" not in one["gain"]), one
+    slow = [one["gain_ms_per_hour"] for one in advice if one["weight"] != "harm"]
+    gains = [-1 if gain is None else gain for gain in slow]
     assert gains == sorted(gains, reverse=True)
     text = canter(server, "doctor").stdout
-    assert text.startswith("1. ") and "to do" in text
+    assert text.startswith("1. ") and text.count("   to do   ") == text.count("   gain    ") == len(advice)
 
 
 def test_doctor_has_the_database_explain_the_dearest_reads(server: Server) -> None:
@@ -303,6 +308,43 @@ def test_doctor_has_the_database_explain_the_dearest_reads(server: Server) -> No
     assert 'models.Index(fields=["name"])' in index["do"] and "Customer" in index["do"]
     assert "EXPLAIN QUERY PLAN" in index["evidence"] and "12005 rows" in index["evidence"]
     assert index["gain_ms_per_hour"] > 0 and "hunter2" not in json.dumps(advice)
+
+
+def test_doctor_tells_what_connections_and_middleware_cost_by_trying_and_by_the_profile(
+    serve_site: Any, tmp_path: Path
+) -> None:
+    """A site with several habits: what was measured comes by its gain, before what was not."""
+    habits = {"MIDDLEWARE": ["django.middleware.gzip.GZipMiddleware"]}
+    server = serve_site("--db-pool", "off", settings=habits)
+
+    def rows() -> dict[str, Any]:
+        done = subprocess.run(
+            [PROGRAM, "doctor", shop.socket_of(server), "--format", "json"],
+            capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 8, done.stderr
+        return {one["id"]: one for one in json.loads(done.stdout)["advice"]}
+
+    for _ in range(5):
+        assert shop.get(server, "/", Host="localhost")[0] == 200
+    found = rows()
+    connections = found["connections"]
+    assert re.fullmatch(
+        r"at most .+ in an hour: \d+ connections in an hour, each \d+\.\d ms to make when it was tried just now",
+        connections["gain"],
+    ), connections
+    assert connections["gain_ms_per_hour"] > 0 and "5 requests of the last" in connections["evidence"]
+    # Nobody has made a profile.
+    assert found["gzip"]["gain"] == "no estimate: `canter profile 30s` while the site is used, then ask again"
+    assert list(found).index("connections") < list(found).index("gzip")
+    with ThreadPoolExecutor(1) as pool:
+        profiled = pool.submit(canter, server, "profile", "1s", "-o", str(tmp_path / "p.svg"))
+        while not profiled.done():
+            shop.get(server, "/", Host="localhost")
+        assert profiled.result().returncode == 0, profiled.result().stderr
+    gzip = rows()["gzip"]
+    assert re.search(r"in an hour: \d+\.\d % of the last profile$", gzip["gain"]), gzip
+    assert gzip["gain_ms_per_hour"] >= 0
 
 
 UNWELL = """
@@ -332,7 +374,11 @@ def test_doctor_says_each_habit_of_a_site_that_is_not_well_with_its_setting(tmp_
             assert shop.get(server, "/page/")[0] == 200
         advice = json.loads(canter(server, "doctor", "--format", "json").stdout)["advice"]
     found = {one["id"]: one for one in advice}
-    assert advice[0]["id"] == "debug"
+    assert [one["id"] for one in advice if one["weight"] == "harm"] == ["debug", "cache_backend"]
+    assert [one["id"] for one in advice[:2]] == ["debug", "cache_backend"]
+    # There is no such server.
+    assert "and none could be made: OperationalError" in found["connections"]["gain"], found["connections"]
+    assert found["conditional_get"]["gain_ms_per_hour"] == 0
     for name, evidence, setting in (
         ("debug", "settings.DEBUG is True", "DEBUG = False"),
         ("gzip", "gzip.GZipMiddleware", "MIDDLEWARE"),

@@ -94,6 +94,41 @@ def test_d4_a_line_at_each_age_says_what_where_and_which_statement(
     assert "hunter2" not in server.log
 
 
+def test_d4_s6_whoever_gives_a_request_up_says_which_statement_ran(site: Path, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    flags = ("--log-format", "json", "--timeout", "2s", "--router-timeout", "1s", "--slow-request", "0")
+    with Server(site, "", *flags) as server:
+        shop.get(server, "/hello/")
+        path = f"/wait/for-it/?until={done}&key=hunter2"
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(hung_up, server, path)
+
+            def lines() -> list[Any]:
+                told = [json.loads(line) for line in server.log.splitlines()]
+                return [one for one in told if "sql" in one]
+
+            router, ours = until(lambda: lines() if len(lines()) > 1 else None, PATIENCE, "both lines")
+            done.touch()
+            assert answer.result()
+        assert "router has given up" in router["message"] and "H12" in router["message"]
+        assert router["request_id"] == "given-up" and router["path"] == "/wait/for-it/"
+        assert 1000 <= router["after_ms"] < ours["after_ms"]
+        assert "took too long" in ours["message"] and "GET /wait/for-it/" in ours["request"]
+        for line in (router, ours):
+            assert line["route"] == "/wait/<slug:what>/" and line["worker"] == 1
+            assert line["sql"] == "SELECT wait(?)"
+            # The statement's callback is the innermost line of the app.
+            assert line["line"].endswith("in wait") and "reader/views/shop.py" in line["line"]
+        assert "hunter2" not in server.log
+
+
+def hung_up(server: Server, path: str) -> bool:
+    """Whether nothing was answered before the connection ended."""
+    with server.client() as client:
+        client.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: given-up\r\n\r\n")
+        return client.rest() == b""
+
+
 def test_d4_lines_are_text_for_people_and_end_at_the_deadline(tmp_path: Path) -> None:
     app = (
         "import time\n"

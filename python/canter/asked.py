@@ -1,24 +1,41 @@
 """Owns what the front asks a worker in words of its own, as one WSGI app that no client can reach:
-which settings the app runs with, and how the database would run a statement.
+which settings the app runs with, how long a connection to a database takes to make, and how the database
+would run a statement.
 
 Leaves the plan to ``canter.explain``, and what follows from settings to the program.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from canter import django, explain
+
+TRIES = 3
+"""Connections that are made to a database to see how long one takes."""
+
+TRYING = 4.0
+"""After so many seconds no other is tried; whoever asks waits for ten."""
+
+PATIENCE = 2
+"""Seconds that one may take, as far as its driver knows such a limit."""
 
 
 def answer(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer one question, which is JSON, with JSON."""
     try:
         question = json.loads(environ["wsgi.input"].read())
-        told = explain.explain(question) if question.get("ask") == "explain" else settings()
+        kind = question.get("ask")
+        if kind == "explain":
+            told = explain.explain(question)
+        else:
+            told = connecting() if kind == "connect" else settings()
     except Exception as error:
         # No values: what a database says of a statement may quote it.
         told = {"error": f"the app cannot tell: {type(error).__name__}"}
@@ -55,6 +72,43 @@ def settings() -> dict[str, Any]:
     }
 
 
+def connecting() -> dict[str, Any]:
+    """How long a connection takes to make, in milliseconds, of each database that the app connects to anew
+    for each request: of a few that are made now and closed again, the middle one.
+    """
+    from django.db import connections
+
+    end = time.monotonic() + TRYING
+    told: dict[str, Any] = {}
+    for alias in connections:
+        one = _database(alias, connections.settings[alias])
+        if one["conn_max_age"] != 0 or one["pooled"] or one["own_pool"]:
+            continue
+        # Of others it is not known how long a driver tries.
+        if one["vendor"] in ("postgresql", "mysql"):
+            told[alias] = _connecting(connections.create_connection(alias), end)
+    return told
+
+
+def _connecting(wrapper: Any, end: float) -> dict[str, Any]:
+    options = copy.copy(wrapper.settings_dict.get("OPTIONS") or {})
+    options.setdefault("connect_timeout", PATIENCE)
+    wrapper.settings_dict = {**wrapper.settings_dict, "OPTIONS": options}
+    took: list[float] = []
+    for _ in range(TRIES):
+        begun = time.monotonic()
+        if begun > end:
+            break
+        try:
+            wrapper.connect()
+            took.append((time.monotonic() - begun) * 1000)
+        except Exception as error:
+            return {"error": f"none could be made: {type(error).__name__}"}
+        finally:
+            wrapper.close()
+    return {"ms": statistics.median(took)} if took else {"error": "there was no time to try"}
+
+
 def _user_table(found: Any) -> str:
     from django.apps import apps
 
@@ -82,6 +136,8 @@ def _database(alias: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "conn_max_age": one.get("CONN_MAX_AGE", 0),
         "atomic_requests": bool(one.get("ATOMIC_REQUESTS")),
         "pooled": django.is_pooled(wrapper),
+        # Django's own, from 5.1 on, wants an age of 0.
+        "own_pool": bool((one.get("OPTIONS") or {}).get("pool")),
     }
 
 

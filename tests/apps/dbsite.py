@@ -46,6 +46,7 @@ settings.configure(
     SECRET_KEY="of a test",
     USE_TZ=True,
     TIME_ZONE="Europe/Rome",
+    **SITE.get("settings", {}),
 )
 
 from django.core.wsgi import get_wsgi_application

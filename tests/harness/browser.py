@@ -147,6 +147,15 @@ class Browser:
             self.tell("Input.dispatchKeyEvent", type=kind, key=key, code=key,
                       windowsVirtualKeyCode=codes[key], **(more if kind == "keyDown" else {}))  # fmt: skip
 
+    def click(self, script: str) -> None:
+        """Clicks what the expression finds, where it is."""
+        self.run(f"{script}.scrollIntoView({{ block: 'center' }})")
+        x, y = self.run(
+            f"(() => {{ const it = {script}.getBoundingClientRect(); return [it.x + it.width / 2, it.y + it.height / 2]; }})()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.tell("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def picture(self, path: Path, whole: bool = True) -> None:
         """What is to be seen; with ``whole`` the page to its end."""
         told = self.tell("Page.captureScreenshot", format="png", captureBeyondViewport=whole,

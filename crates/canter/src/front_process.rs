@@ -146,7 +146,7 @@ async fn serve(start: FrontStart, plans: &Plans<'_>) -> io::Result<Infallible> {
     let collector = Collector::start(config, insight.as_ref());
     let server = Server::start(
         Settings {
-            insight,
+            insight: insight.clone(),
             ..settings::front(config, sizing, challenges, files.clone(), pages.clone())
         },
         listeners,
@@ -165,6 +165,7 @@ async fn serve(start: FrontStart, plans: &Plans<'_>) -> io::Result<Infallible> {
         files,
         pages,
         collector,
+        insight,
     };
     link::obey(joined, server, config.graceful_timeout).await
 }

@@ -29,6 +29,7 @@ use crate::answer_digests::AnswerDigests;
 use crate::facts::Facts;
 use crate::secret::random_hex_128;
 use crate::traced::{Spans, Traces};
+use crate::usual::UsualFile;
 pub use profiler::Profiler;
 pub use scale::Scale;
 
@@ -49,6 +50,7 @@ pub struct Insight {
     /// What a browser that has shown the token keeps instead of it.
     key: String,
     acknowledged: RefCell<Acknowledged>,
+    usual: RefCell<Option<UsualFile>>,
     digests: RefCell<AnswerDigests>,
     /// What a collector is told of requests, if there is one.
     traces: OnceCell<Traces>,
@@ -97,12 +99,37 @@ impl Insight {
             key: random_hex_128(),
             digests: RefCell::default(),
             acknowledged: RefCell::new(Acknowledged::at(Path::new(FILE))),
+            usual: RefCell::default(),
             traces: OnceCell::new(),
             proxied: Cell::new(false),
             strangers: Cell::new(false),
             connections: Cell::new(0),
             streams: Cell::new(0),
         })
+    }
+
+    /// Knows what routes usually asked before this start, and keeps it for the next.
+    pub fn remember(&self, path: &Path) {
+        match UsualFile::open(path) {
+            Ok(file) => {
+                self.site.borrow_mut().remember(file.text());
+                *self.usual.borrow_mut() = Some(file);
+            }
+            Err(error) => cannot_keep(path, &error),
+        }
+    }
+
+    /// Writes down what routes usually ask. When it cannot be written, that is said once, and it is not
+    /// tried again.
+    pub fn keep_usual(&self) {
+        let mut usual = self.usual.borrow_mut();
+        let text = self.site.borrow().usual();
+        if let Some(file) = usual.as_mut()
+            && let Err(error) = file.write(text)
+        {
+            cannot_keep(file.path(), &error);
+            *usual = None;
+        }
     }
 
     /// From now on keeps requests for a collector: one in `sample` whatever came of it.
@@ -140,6 +167,15 @@ impl Insight {
         site.tick(live.now_s, live.gauges);
         if let Some(names) = self.acknowledged.borrow_mut().look() {
             site.acknowledge(names);
+        }
+        drop(site);
+        let is_due = self
+            .usual
+            .borrow_mut()
+            .as_mut()
+            .is_some_and(UsualFile::is_due);
+        if is_due {
+            self.keep_usual();
         }
     }
 
@@ -476,4 +512,14 @@ pub(crate) fn server_timing(facts: &Facts) -> Option<String> {
         ms(Sql),
         report.queries.saturating_add(seen_queries)
     ))
+}
+
+fn cannot_keep(path: &Path, error: &std::io::Error) {
+    let (file, error) = (path.display().to_string(), error.to_string());
+    warn!(
+        "what routes usually ask cannot be kept for the next start",
+        file = file.as_str(),
+        error = error.as_str(),
+        hint = "`--usual-queries` names a file that the server's user may write, in a folder that is there"
+    );
 }

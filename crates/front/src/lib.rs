@@ -43,6 +43,7 @@ mod table;
 mod tls;
 mod traced;
 mod urgent;
+mod usual;
 
 pub use access::AccessLog;
 pub use app::{App, Call};

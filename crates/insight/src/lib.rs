@@ -18,6 +18,7 @@ pub mod show;
 pub mod site;
 pub mod statement;
 pub mod traceparent;
+pub mod usual;
 pub mod window;
 
 pub use observation::{Group, Name, Observation, Place, Told};

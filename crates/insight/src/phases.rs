@@ -117,28 +117,29 @@ impl Phases {
         found
     }
 
-    /// «rate-limiting step: SQL, 61 % of the time; next: …».
+    /// «rate-limiting step: SQL, 61 % of the time; next: …»; or «no single one», where the second takes
+    /// nearly as long: mending one alone leaves the other.
     pub fn sentence(&self) -> String {
         let ranked = self.ranked();
         let mut ranked = ranked.iter();
         let Some((phase, share)) = ranked.next() else {
             return "rate-limiting step: none yet".to_owned();
         };
-        let mut text = format!(
-            "rate-limiting step: {}, {share} % of the time",
-            phase.name()
-        );
-        if let Some((next, share)) = ranked.next().filter(|(_, share)| *share > 0) {
-            text += "; next: ";
-            text += next.name();
-            text += &share_text(*share);
+        let first = format!("{}, {share} % of the time", phase.name());
+        match ranked.next().filter(|(_, next)| *next > 0) {
+            None => format!("rate-limiting step: {first}"),
+            Some((next, second)) if second * 5 >= share * 4 => format!(
+                "rate-limiting step: no single one: {first}, and {}, {second} %",
+                next.name()
+            ),
+            Some((next, second)) => {
+                format!(
+                    "rate-limiting step: {first}; next: {}, {second} %",
+                    next.name()
+                )
+            }
         }
-        text
     }
-}
-
-fn share_text(share: u64) -> String {
-    format!(", {share} %")
 }
 
 /// What was measured of one request, in microseconds since its head was here. Those that did not
@@ -259,5 +260,16 @@ mod tests {
             "rate-limiting step: SQL, 54 % of the time; next: Python code of the app, 23 %"
         );
         assert_eq!(Phases::default().sentence(), "rate-limiting step: none yet");
+        // Two that take nearly the same are both told; one alone is alone.
+        let told = |app, sql| Phases([0, 0, 0, 0, app, 0, sql, 0, 0]).sentence();
+        assert_eq!(
+            told(41, 59),
+            "rate-limiting step: SQL, 59 % of the time; next: Python code of the app, 41 %"
+        );
+        assert_eq!(
+            told(45, 55),
+            "rate-limiting step: no single one: SQL, 55 % of the time, and Python code of the app, 45 %"
+        );
+        assert_eq!(told(0, 9), "rate-limiting step: SQL, 100 % of the time");
     }
 }

@@ -8,6 +8,7 @@ use crate::histogram::Histogram;
 use crate::observation::{Name, Observation};
 use crate::phases::Phases;
 use crate::releases::{ENOUGH, Release};
+use crate::usual::Usual;
 use crate::window::Window;
 
 /// Routes told apart; one more stands for all others.
@@ -211,6 +212,15 @@ impl Route {
         self.by_class.last().copied().unwrap_or(0)
     }
 
+    /// Responses that only say that nothing has changed (304), and microseconds in them; those of a route of
+    /// many statuses may stand with their class.
+    pub fn not_modified(&self) -> (u64, u64) {
+        let told = self.answers.iter().filter(|it| it.status == 304);
+        told.fold((0, 0), |(count, us), it| {
+            (count + it.wall.total(), us + it.total_us)
+        })
+    }
+
     /// Whether its requests rarely take as long.
     pub fn is_unusual(&self, wall_us: u64) -> bool {
         self.requests >= ENOUGH && wall_us > self.wall.quantile_us(950)
@@ -254,6 +264,8 @@ pub struct Routes {
     places: HashMap<String, Vec<(&'static str, usize)>>,
     /// What was found last, by method and name: often it is asked for again.
     last: (&'static str, String, usize),
+    /// What was usual before the start, of those that nobody has asked for since.
+    usual: Usual,
 }
 
 impl Routes {
@@ -308,15 +320,33 @@ impl Routes {
             end -= 1;
         }
         let place = self.rows.len();
-        self.rows.push(Route::new(
-            method,
-            clean.get(..end).unwrap_or_default().to_owned(),
-        ));
+        let mut route = Route::new(method, clean.get(..end).unwrap_or_default().to_owned());
+        let key = (method.to_owned(), route.name.clone());
+        if let Some(before) = self.usual.remove(&key) {
+            route.release = Release::after(before);
+        }
+        self.rows.push(route);
         self.places
             .entry(name.to_owned())
             .or_default()
             .push((method, place));
         place
+    }
+
+    /// This was usual before the start.
+    pub fn remember(&mut self, usual: Usual) {
+        self.usual = usual;
+    }
+
+    /// What is usual by now.
+    pub fn usual(&self) -> Usual {
+        let mut usual = self.usual.clone();
+        for row in self.rows.iter().take(MOST) {
+            if let Some(before) = row.release.usual() {
+                usual.insert((row.method.to_owned(), row.name.clone()), before);
+            }
+        }
+        usual
     }
 
     /// The app was loaded anew.

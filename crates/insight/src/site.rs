@@ -2,6 +2,8 @@
 //! clock is an argument; nothing here waits, reads or writes.
 //! Leaves how it is shown to `show`.
 
+mod mended;
+
 use std::collections::{HashMap, HashSet};
 
 use crate::findings::{Findings, Key, identity};
@@ -10,7 +12,6 @@ use crate::history::{Gauges, History};
 use crate::observation::{Advice, Group, Name, Observation, Place, Repeat, Told};
 use crate::operations::Operations;
 use crate::phases::{PHASES, Phases};
-use crate::releases::Before;
 use crate::routes::{Route, Routes, is_timeout};
 use crate::rules::{Rule, Verdict, judge, judge_growth, judge_request};
 use crate::statement::{Traits, shape};
@@ -22,8 +23,6 @@ const MOST_STATEMENTS: usize = 1000;
 const MOST_PLACES: usize = 1000;
 /// Pieces of advice that are kept.
 const MOST_ADVICE: usize = 280;
-/// Findings that are told as mended.
-const MOST_MENDED: usize = 20;
 /// Places of one statement that are told apart.
 const MOST_ASKING: usize = 4;
 /// The most bytes of a piece of advice.
@@ -110,6 +109,8 @@ struct Advised {
 #[derive(Debug, Default)]
 struct Hour {
     requests: Window,
+    /// Those that asked a database.
+    asking: Window,
     phases: [Window; PHASES],
 }
 
@@ -210,6 +211,9 @@ impl Site {
             self.operations.add(rows);
         }
         self.hour.requests.add(now_s, 1);
+        self.hour
+            .asking
+            .add(now_s, u64::from(observation.queries > 0));
         for (window, us) in self.hour.phases.iter_mut().zip(observation.phases.0) {
             window.add(now_s, us);
         }
@@ -384,6 +388,11 @@ impl Site {
         (self.hour.requests.sum(now_s), Phases(phases))
     }
 
+    /// Those of them that asked a database.
+    pub fn asking_last_hour(&self, now_s: u64) -> u64 {
+        self.hour.asking.sum(now_s)
+    }
+
     /// Seconds that the last hour really has: of requests, and of a statement's runs.
     pub fn hour_s(now_s: u64) -> (u64, u64) {
         (<Window>::seconds(now_s, 0), Window::<4>::seconds(now_s, 0))
@@ -418,26 +427,6 @@ impl Site {
         told.retain(|seen| !self.is_mended(seen));
         told.sort_by_key(|seen| seen.acknowledged);
         told
-    }
-
-    /// Those that no request of this release has shown, though their routes were asked for often enough, with
-    /// what came of it; a line that has only moved is no other finding.
-    pub fn mended(&self, now_s: u64) -> Vec<(Seen<'_>, Before)> {
-        let all = self.all(now_s);
-        let (mended, open): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|seen| self.is_mended(seen));
-        let open: HashSet<_> = open.into_iter().map(|seen| seen.id).collect();
-        let told = mended.into_iter().filter(|seen| !open.contains(&seen.id));
-        told.filter_map(|seen| {
-            let before = seen.route.release.before()?;
-            Some((seen, before))
-        })
-        .take(MOST_MENDED)
-        .collect()
-    }
-
-    fn is_mended(&self, seen: &Seen<'_>) -> bool {
-        seen.finding.release < self.release && seen.quiet_for >= seen.quiet_until
     }
 
     fn all(&self, now_s: u64) -> Vec<Seen<'_>> {

@@ -46,6 +46,8 @@ pub enum Word {
     Worse,
     /// No difference that could be told from chance, or one below the noise.
     NoDifference,
+    /// Of several figures some are better and some worse.
+    Mixed,
 }
 
 impl Word {
@@ -55,6 +57,7 @@ impl Word {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::NoDifference => "no difference",
+            Self::Mixed => "mixed: better in some figures, worse in others",
         }
     }
 }
@@ -80,6 +83,9 @@ pub struct Compared {
 
 /// A figure: its name, where it is, whether more is better.
 type Figure = (&'static str, fn(&Figures) -> f64, bool);
+
+/// What is compared beside the figures.
+const ERRORS: &str = "errors, share";
 
 const FIGURES: [Figure; 3] = [
     ("answers a second", |figures| figures.rate, true),
@@ -211,15 +217,18 @@ fn comparable(first: &Value, second: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The one word for all figures: worse if any is, better if any is and none is worse.
+/// The one word for all figures. More errors are worse, whatever else is better: who fails does so fast.
 pub fn verdict(all: &[Compared]) -> Word {
     let any = |word| all.iter().any(|compared| compared.word == word);
-    if any(Word::Worse) {
-        Word::Worse
-    } else if any(Word::Better) {
-        Word::Better
-    } else {
-        Word::NoDifference
+    let fails = |compared: &Compared| compared.name == ERRORS && compared.word == Word::Worse;
+    if all.iter().any(fails) {
+        return Word::Worse;
+    }
+    match (any(Word::Better), any(Word::Worse)) {
+        (true, true) => Word::Mixed,
+        (true, false) => Word::Better,
+        (false, true) => Word::Worse,
+        (false, false) => Word::NoDifference,
     }
 }
 
@@ -233,7 +242,7 @@ fn share_of_errors(first: f64, second: f64, noise: f64) -> Compared {
         Word::NoDifference
     };
     Compared {
-        name: "errors, share",
+        name: ERRORS,
         first,
         second,
         change,
@@ -363,6 +372,24 @@ mod tests {
             errors: 0.5,
         };
         assert_eq!(verdict(&pairs(&[(good, failing); 5], 0.02, 1)), Word::Worse);
+    }
+
+    #[test]
+    fn a7_what_is_better_in_one_figure_and_worse_in_another_is_mixed() {
+        let one = |rate, p95, errors| Figures {
+            rate,
+            p50: 10.0,
+            p95,
+            errors,
+        };
+        let word = |other| verdict(&pairs(&[(one(100.0, 20.0, 0.0), other); 5], 0.02, 1));
+        assert_eq!(word(one(120.0, 40.0, 0.0)), Word::Mixed);
+        assert_eq!(word(one(120.0, 20.1, 0.0)), Word::Better);
+        assert_eq!(word(one(120.0, 10.0, 0.5)), Word::Worse);
+        assert_eq!(
+            Word::Mixed.text(),
+            "mixed: better in some figures, worse in others"
+        );
     }
 
     /// A report of 30 s with so many answers in each second and their p50; late answers behind the end.

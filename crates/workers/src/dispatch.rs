@@ -108,6 +108,13 @@ struct Entry {
     trace: Option<Rc<Trace>>,
 }
 
+impl Entry {
+    /// When its time is over: its deadline, or the router's patience.
+    fn end(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.wanted_until).min()
+    }
+}
+
 /// The handle that the front and the composition hold.
 #[derive(Clone)]
 pub struct Dispatch(Rc<RefCell<Inner>>);

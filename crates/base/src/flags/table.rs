@@ -227,7 +227,7 @@ const VERDICT: &[Flag] = &[
     flag(
         "compare",
         "OTHER",
-        "Compare with another URL, asked in turn with the first, round after round; or compare two JSON reports of the same scenario. Says better, worse or no difference.",
+        "Compare with another URL, asked in turn with the first, round after round; or compare two JSON reports of the same scenario. Says better, worse, no difference, or mixed; exit code 8 where anything is worse.",
     ),
     flag(
         "rounds",

@@ -187,6 +187,9 @@ pub fn advice(config: &Config) -> Vec<String> {
     if config.otlp_endpoint.is_some() && !config.insight {
         advice.push("`otlp-endpoint` does nothing while `insight` is `false`".to_owned());
     }
+    if config.usual_queries.is_some() && !config.insight {
+        advice.push("`usual-queries` does nothing while `insight` is `false`".to_owned());
+    }
     if let Some(class) = config.worker_class {
         let word = super::value::Value::show(&class);
         advice.push(format!(

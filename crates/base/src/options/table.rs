@@ -942,6 +942,15 @@ options! {
         group: Logging, example: "false", since: "0.1.0",
     }
 
+    /// Keep what routes usually ask in this file, over restarts
+    ///
+    /// A route that asks for much more than any request did before is a finding (`more_queries`) after a
+    /// reload; with this file after a restart, too. It is read at the start, written once a minute and at the
+    /// end, and holds names of routes and numbers only. One server uses it at a time.
+    usual_queries: Option<PathBuf> = "" {
+        group: Logging, example: "/var/lib/shop/usual-queries.txt", since: "0.1.0", unset: "none",
+    }
+
     /// Log a request that still runs at this age; may be given several times
     ///
     /// The line `a request is slow` has its id, method, path and route, the statement it waits for,

@@ -5,7 +5,10 @@
 mod advice;
 mod cache;
 mod checks;
+mod habits;
+mod known;
 mod plans;
+mod profiled;
 mod site;
 
 use std::ffi::OsString;
@@ -22,8 +25,9 @@ canter doctor [ADDRESS] [--format text|json]
 canter doctor --cache URL [ADDRESS]
 
 Reads the Django settings in the running app, and what was measured since it runs, has the database explain
-the five dearest reads without running them, and says what to do, in order of gain, each with its evidence and
-the setting to change. Exit code 8 says that there is something to do.
+the five dearest reads without running them, tries how long a connection takes where each request makes one, and
+says what to do: what does harm, then the greatest gain in time first, each with its evidence, the setting to
+change, and what that gains or why nobody knows. Exit code 8 says that there is something to do.
 
 With --cache it asks a server of this user on this machine why a page is not answered from the cache: fetches it from
 the app as a visitor would who is not signed in, and names the middleware, the template tag or the

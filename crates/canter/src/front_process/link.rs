@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use canter_base::{error, warn};
 use canter_files::Files;
-use canter_front::{AccessLog, Pages, Server};
+use canter_front::{AccessLog, Insight, Pages, Server};
 use canter_sys::process::exit_now;
 use canter_workers::dispatch::{Adopted, Dispatch, WorkerId};
 use canter_workers::link::{MOST_WORD, ToFront, ToSupervisor};
@@ -39,6 +39,7 @@ pub(super) struct Joined {
     pub files: Files,
     pub pages: Pages,
     pub collector: Collector,
+    pub insight: Option<Rc<Insight>>,
 }
 
 /// Does what the supervisor says, to the end.
@@ -158,6 +159,9 @@ impl Stop {
         // Also when connections took all the time there was.
         let left = over.saturating_duration_since(tokio::time::Instant::now());
         joined.pages.finish(left.max(LAST_PURGES)).await;
+        if let Some(insight) = &joined.insight {
+            insight.keep_usual();
+        }
         say(&joined.link, ToSupervisor::Drained);
         exit_now(0);
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use canter_base::log::Value;
 use canter_base::{error, info, warn};
+use canter_channel::StackSample;
 use canter_front::Profiler;
-use canter_workers::dispatch::Notice;
+use canter_workers::dispatch::{Named, Notice, WorkerId};
 use canter_workers::link::ToSupervisor;
 use canter_workers::socket::MessageSocket;
 
@@ -52,28 +53,20 @@ pub(super) fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
             worker,
             request,
             after,
-        } => error!(
-            "a request took too long and was given up",
-            request = request.as_str(),
-            after_ms = milliseconds(*after),
-            worker = worker.0
-        ),
+            sample,
+        } => timed_out(*worker, request, *after, sample),
+        Notice::RouterGaveUp {
+            worker,
+            request,
+            after,
+            sample,
+        } => router_gave_up(*worker, request, *after, sample),
         Notice::Slow {
             worker,
             request,
             after,
             sample,
-        } => warn!(
-            "a request is slow",
-            request_id = request.id.as_str(),
-            method = request.method.as_str(),
-            path = request.path.as_str(),
-            route = sample.route.as_str(),
-            after_ms = milliseconds(*after),
-            worker = worker.0,
-            sql = sample.sql.as_str(),
-            stack = Value::Block(&sample.stack)
-        ),
+        } => slow(*worker, request, *after, sample),
         Notice::Profile {
             worker,
             number,
@@ -106,5 +99,85 @@ fn tell_closed(was_open: bool, after: Duration) {
             "the app is still being loaded: requests that cannot wait longer are answered 503",
             after_ms = milliseconds(after)
         );
+    }
+}
+
+fn timed_out(worker: WorkerId, request: &str, after: Duration, sample: &StackSample) {
+    error!(
+        "a request took too long and was given up",
+        request = request,
+        route = sample.route.as_str(),
+        after_ms = milliseconds(after),
+        worker = worker.0,
+        sql = sample.sql.as_str(),
+        line = innermost(&sample.stack)
+    );
+}
+
+fn slow(worker: WorkerId, request: &Named, after: Duration, sample: &StackSample) {
+    warn!(
+        "a request is slow",
+        request_id = request.id.as_str(),
+        method = request.method.as_str(),
+        path = request.path.as_str(),
+        route = sample.route.as_str(),
+        after_ms = milliseconds(after),
+        worker = worker.0,
+        sql = sample.sql.as_str(),
+        stack = Value::Block(&sample.stack)
+    );
+}
+
+fn router_gave_up(worker: WorkerId, request: &Named, after: Duration, sample: &StackSample) {
+    warn!(
+        "the router has given up on a request that still runs (Heroku calls it H12)",
+        request_id = request.id.as_str(),
+        method = request.method.as_str(),
+        path = request.path.as_str(),
+        route = sample.route.as_str(),
+        after_ms = milliseconds(after),
+        worker = worker.0,
+        sql = sample.sql.as_str(),
+        line = innermost(&sample.stack)
+    );
+}
+
+/// The innermost line of a stack that is neither Python's nor a library's, or else the innermost of all; most
+/// recent calls are last, as `traceback` prints them.
+fn innermost(stack: &str) -> &str {
+    let lines = stack.lines().map(str::trim);
+    let frames = lines.filter(|line| line.starts_with("File \""));
+    let is_own = |frame: &&str| {
+        ![
+            "/site-packages/",
+            "/dist-packages/",
+            "/lib/python3",
+            "<frozen ",
+        ]
+        .iter()
+        .any(|part| frame.contains(part))
+    };
+    let mut inwards: Vec<&str> = frames.collect();
+    inwards.reverse();
+    let own = inwards.iter().copied().find(is_own);
+    own.or_else(|| inwards.first().copied()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_request_is_the_innermost_of_the_app() {
+        let stack = "  File \"/usr/lib/python3.13/threading.py\", line 9, in run\n    x()\n  \
+                     File \"/srv/shop/views.py\", line 41, in orders\n    list(rows)\n  \
+                     File \"/venv/lib/python3.13/site-packages/django/db/models/query.py\", line 7, in fetch\n    y()\n";
+        assert_eq!(
+            innermost(stack),
+            "File \"/srv/shop/views.py\", line 41, in orders"
+        );
+        let library = "  File \"/usr/lib/python3.13/a.py\", line 1, in a\n  File \"<frozen b>\", line 2, in b\n";
+        assert_eq!(innermost(library), "File \"<frozen b>\", line 2, in b");
+        assert_eq!(innermost(""), "");
     }
 }

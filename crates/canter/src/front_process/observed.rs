@@ -254,6 +254,9 @@ pub fn start(
         pooled.unwrap_or_default() + &pages.metrics()
     };
     let insight = Insight::new(token, live, metrics, Rc::clone(profiler));
+    if let Some(file) = &config.usual_queries {
+        insight.remember(file);
+    }
     watch(Rc::clone(&insight), limit);
     Some(insight)
 }

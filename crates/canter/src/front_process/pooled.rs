@@ -102,6 +102,7 @@ impl Pooled {
             Notice::Closed { .. }
             | Notice::Replace(..)
             | Notice::TimedOut { .. }
+            | Notice::RouterGaveUp { .. }
             | Notice::Stack { .. }
             | Notice::Slow { .. }
             | Notice::Profile { .. }

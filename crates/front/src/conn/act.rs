@@ -1,5 +1,5 @@
-//! Owns what the dashboard can be told to do: ask the database for a plan, acknowledge a finding, ask
-//! the app for its settings, purge pages, change the workers.
+//! Owns what the dashboard can be told to do: ask the database for a plan or how long a connection takes,
+//! acknowledge a finding, ask the app for its settings, purge pages, change the workers.
 //! Leaves who may to `admin::authorize`, and the app's part to `inquire`.
 //!
 //! What does something is a POST that no other site can send: a page of another origin cannot set
@@ -44,6 +44,18 @@ fn word<'a>(query: &'a [u8], name: &str) -> Option<&'a str> {
     (!value.is_empty() && value.len() <= 64 && value.chars().all(is_plain)).then_some(value)
 }
 
+/// What is answered to a question to the database that follows another at once.
+fn too_soon() -> Option<JsonReply> {
+    let now = Instant::now();
+    let last = LAST.get();
+    if last.is_some_and(|last| now.duration_since(last) < BETWEEN) {
+        let what = "the database was asked a moment ago: once more, please";
+        return Some(error(429, what));
+    }
+    LAST.set(Some(now));
+    None
+}
+
 impl<A: App> Conn<A> {
     /// Whether the request does something rather than look.
     pub(super) fn is_act(&self) -> bool {
@@ -72,6 +84,10 @@ impl<A: App> Conn<A> {
                 }
             }
             b"/explain" => self.explain(insight, query).await,
+            b"/connect" => match too_soon() {
+                Some(reply) => reply,
+                None => self.told("{\"ask\":\"connect\"}").await,
+            },
             b"/scale" if self.may_change(insight) => match Scale::read(query) {
                 Some(asked) => {
                     if asked.fresh {
@@ -104,17 +120,9 @@ impl<A: App> Conn<A> {
         let Some((name, sql)) = insight.statement(id) else {
             return error(404, "no finding and no statement has this name now");
         };
-        let now = Instant::now();
-        if LAST
-            .get()
-            .is_some_and(|last| now.duration_since(last) < BETWEEN)
-        {
-            return error(
-                429,
-                "the database was asked a moment ago: once more, please",
-            );
+        if let Some(reply) = too_soon() {
+            return reply;
         }
-        LAST.set(Some(now));
         let mut question = format!("{{\"ask\":\"explain\",\"name\":\"{name:016x}\",\"sql\":");
         push_json_string(&mut question, &sql);
         let analyze = word(query, "analyze") == Some("1");

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::phases::Phase;
 use crate::rules::Rule;
 use crate::show::json::Json;
-use crate::show::snapshot::{finding, mended};
+use crate::show::snapshot::{came_sentence, finding, mended};
 use crate::site::{Seen, Site};
 
 /// Routes that are shown to people.
@@ -26,16 +26,18 @@ pub fn text(site: &Site, now_s: u64) -> String {
     if !mended.is_empty() {
         out += "\nMended since the app was loaded anew:\n";
     }
-    for (seen, before) in &mended {
+    for (seen, before, came) in &mended {
+        let sentence = came_sentence(seen, came);
         let _ = writeln!(
             out,
-            "   {}: {} [{}]; {} of a request were to be saved, the middle one took {} and now {}",
+            "   {}: {} [{}]; {} of a request were to be saved, the middle one took {} and now {}{}{sentence}",
             seen.route.label(),
             seen.rule.sentence(),
             seen.id,
             duration(seen.finding.lost_per_request_us()),
             duration(before.p50_us),
-            duration(seen.route.release.p50_us())
+            duration(seen.route.release.p50_us()),
+            if sentence.is_empty() { "" } else { ": " }
         );
     }
     // Writing to a String cannot fail.

@@ -4,8 +4,10 @@
 use crate::history::{Point, STEPS_S};
 use crate::observation::Place;
 use crate::phases::{Phase, Phases};
+use crate::releases::Came;
 use crate::routes::Route;
 use crate::show::Live;
+use crate::show::findings::duration;
 use crate::show::json::Json;
 use crate::site::{Asked, Seen, Site};
 
@@ -112,7 +114,8 @@ fn hour(json: &mut Json, site: &Site, live: &Live) {
         json.object(|json| {
             json.number("seconds", seconds)
                 .number("statements_s", statements_s);
-            json.number("requests", requests);
+            json.number("requests", requests)
+                .number("asking", site.asking_last_hour(live.now_s));
             json.list("phases_ms", |json| {
                 for us in phases.0 {
                     json.element(us / 1000);
@@ -232,6 +235,8 @@ fn fill_route(json: &mut Json, route: &Route, live: &Live) {
         .number("same", route.alike.1);
     json.number("errors", route.errors())
         .number("timeouts", route.timeouts);
+    let (count, us) = route.not_modified();
+    json.number("not_modified", count).ms("not_modified_ms", us);
     let quantile = |share| route.wall.quantile_us(share).min(route.slowest_us);
     json.ms("p50_ms", quantile(500))
         .ms("p95_ms", quantile(950))
@@ -283,7 +288,7 @@ pub(super) fn finding(json: &mut Json, seen: &Seen<'_>) {
 /// What the last release has mended, with what was predicted and what came of it.
 pub(super) fn mended(json: &mut Json, site: &Site, now_s: u64) {
     json.list("mended", |json| {
-        for (seen, before) in site.mended(now_s) {
+        for (seen, before, came) in site.mended(now_s) {
             json.object(|json| {
                 json.text("id", &seen.id).text("rule", seen.rule.word());
                 json.text("title", seen.rule.sentence())
@@ -291,9 +296,32 @@ pub(super) fn mended(json: &mut Json, site: &Site, now_s: u64) {
                 json.ms("predicted_ms", seen.finding.lost_per_request_us());
                 json.ms("before_ms", before.p50_us)
                     .ms("after_ms", seen.route.release.p50_us());
+                json.ms("route_predicted_ms", came.predicted_us);
+                if let Some(percent) = came.percent() {
+                    json.number("came_percent", percent);
+                }
+                json.text("sentence", &came_sentence(&seen, &came));
             });
         }
     });
+}
+
+/// What came of it, for people.
+pub(super) fn came_sentence(seen: &Seen<'_>, came: &Came) -> String {
+    let Some(percent) = came.percent() else {
+        return String::new();
+    };
+    let saved = duration(came.saved_us.unsigned_abs());
+    let what = if came.saved_us < 0 {
+        format!("{saved} more than before")
+    } else {
+        format!("{saved} less, {percent} % of what was predicted")
+    };
+    if came.predicted_us > seen.finding.lost_per_request_us() {
+        let all = duration(came.predicted_us);
+        return format!("{what}, which is {all} for all that was mended in this route");
+    }
+    what
 }
 
 /// `[at_s, requests, errors, timeouts, p50, p95, p99, max, queries, queued, running, memory_kb]`;

@@ -326,12 +326,13 @@ fn s4_what_a_release_has_mended_is_told_with_what_was_predicted_and_what_came_of
     }
     assert!(site.findings(3).is_empty());
     let mended = site.mended(3);
-    let [(seen, before)] = mended.as_slice() else {
+    let [(seen, before, came)] = mended.as_slice() else {
         panic!("{} mended", mended.len());
     };
     assert_eq!(seen.rule, Rule::NPlusOne);
     assert_eq!(seen.finding.lost_per_request_us(), 19_000);
     assert!(before.p50_us >= 28_000 && seen.route.release.p50_us() < 28_000);
+    assert_eq!(came.predicted_us, 19_000);
     // A worker of before has the last word of its own code, and none of this one.
     site.observe(4, &asks(20, 1, &groups));
     assert!(site.findings(4).is_empty());
@@ -511,4 +512,31 @@ fn d5_everything_that_is_remembered_stays_below_three_megabytes() {
     }
     assert!(site.bytes() < 3_000_000, "{}", site.bytes());
     assert!(site.bytes() > 1_000_000, "{}", site.bytes());
+}
+
+#[test]
+fn s10_what_was_usual_is_known_after_a_restart() {
+    let (mut before, mut after) = (Site::new(), Site::new());
+    for _ in 0..20 {
+        before.observe(1, &asks(4, 1, &[]));
+    }
+    let told = before.usual();
+    after.remember(&told);
+    // Nobody has asked for anything: it is told on as it was.
+    assert_eq!((after.usual(), after.routes().count()), (told.clone(), 0));
+    let groups = [];
+    assert!(!after.observe(1, &asks(9, 1, &groups)));
+    assert!(after.observe(1, &asks(61, 1, &groups)));
+    let found = after.findings(1);
+    assert_eq!((found.len(), found[0].rule), (1, Rule::More));
+    assert_eq!(
+        (found[0].finding.last.count, found[0].finding.last.distinct),
+        (61, 4)
+    );
+    // Too few to be a habit of its own.
+    assert_eq!(after.usual(), told);
+    for _ in 0..20 {
+        after.observe(1, &asks(61, 1, &groups));
+    }
+    assert!(after.usual().contains("\t61\t"), "{}", after.usual());
 }

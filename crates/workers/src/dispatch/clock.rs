@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use canter_channel::call::{Answer, Failure};
 use canter_channel::{Control, StackSample};
 
-use super::named::describe;
+use super::named::{Named, describe};
 use super::slow::Answered;
 use super::worker::Standing;
 use super::{Inner, Key, Notice, Place, Reason, WorkerId};
@@ -154,6 +154,7 @@ impl Inner {
             self.give_up(key, now);
         }
         self.look_at_slow(now);
+        self.look_ahead(now);
         let deaf: Vec<WorkerId> = self
             .entries
             .iter()
@@ -227,6 +228,13 @@ impl Inner {
         if entry.deadline.is_none_or(|at| at > now) {
             // It may run on: nobody but the router has given up.
             entry.wanted_until = None;
+            // Nothing is said of one whose client has left as well.
+            let notice = entry.mailbox.is_some().then(|| Notice::RouterGaveUp {
+                worker: id,
+                request: Named::read(&entry.message),
+                after: now.duration_since(entry.submitted),
+                sample: entry.looks.fresh(now),
+            });
             worker.end.cancel(slot);
             let thread = worker.thread_of(slot);
             if let Some(mailbox) = entry.mailbox.take() {
@@ -236,8 +244,12 @@ impl Inner {
             if let Some(thread) = thread {
                 (self.notices)(Notice::Unwanted { worker: id, thread });
             }
+            if let Some(notice) = notice {
+                (self.notices)(notice);
+            }
             return;
         }
+        let sample = entry.looks.fresh(now);
         entry.stuck = true;
         worker.stuck += 1;
         entry.stack_asked = Some(now);
@@ -260,6 +272,7 @@ impl Inner {
             worker: id,
             request: describe(&entry.message),
             after: now.duration_since(entry.submitted),
+            sample,
         });
         if too_many {
             self.replace(id, Reason::Stuck);
@@ -278,8 +291,9 @@ impl Inner {
             Answered::Shown => return,
             Answered::Not(sample) => sample,
         };
-        entry.stack_asked = None;
-        if !sample.stack.is_empty() {
+        // One that was asked for before may come behind it.
+        let is_awaited = entry.stack_asked.take().is_some();
+        if is_awaited && !sample.stack.is_empty() {
             let text = sample.stack;
             let request = describe(&entry.message);
             (self.notices)(Notice::Stack {

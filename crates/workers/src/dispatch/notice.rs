@@ -37,6 +37,19 @@ pub enum Notice {
         request: String,
         /// How long it has run.
         after: Duration,
+        /// What it was seen doing just before.
+        sample: StackSample,
+    },
+    /// A request runs that the router in front has given up on.
+    RouterGaveUp {
+        /// Where it runs.
+        worker: WorkerId,
+        /// Which one.
+        request: Named,
+        /// How long ago it came.
+        after: Duration,
+        /// What it was seen doing just before.
+        sample: StackSample,
     },
     /// A request has been running for long, and where it is.
     Slow {

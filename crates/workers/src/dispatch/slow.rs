@@ -1,6 +1,7 @@
 //! Owns looking at requests while they are slow: at the ages of `--slow-request` their thread is
-//! asked where it is, so that the log has it before a router gives up at 30 s; and again and again
-//! while somebody watches the dashboard.
+//! asked where it is, so that the log has it before a router gives up at 30 s; again just before its time is
+//! over, so that whoever gives it up can say what it was doing; and again and again while somebody watches the
+//! dashboard.
 //! Leaves deadlines to `clock`, and how the answer is shown to the program.
 
 use std::time::{Duration, Instant};
@@ -14,12 +15,17 @@ use super::{Dispatch, Entry, Inner, Named, Notice, Place, WorkerId};
 const MOST: usize = 4;
 /// Between two looks at the same request for somebody who watches.
 const FRESH: Duration = Duration::from_secs(2);
+/// So long before its time is over a request is looked at: by then its statement may be cancelled.
+const AHEAD: Duration = Duration::from_millis(250);
+/// What was seen longer ago may be another line.
+const STALE: Duration = Duration::from_secs(1);
 
 /// Who awaits an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
-    ByLog,
-    ByWatcher,
+    Log,
+    Watcher,
+    End,
 }
 
 /// How often a request was looked at, and whether an answer is awaited.
@@ -28,8 +34,25 @@ pub(super) struct Looks {
     done: usize,
     awaited: Option<Awaited>,
     asked: Option<Instant>,
-    /// What was seen last.
+    /// The end before which it was asked.
+    ahead_of: Option<Instant>,
+    /// What was seen last, and when.
     seen: StackSample,
+    seen_at: Option<Instant>,
+}
+
+impl Looks {
+    /// What it was seen doing just now; nothing where nobody has looked.
+    pub fn fresh(&self, now: Instant) -> StackSample {
+        let is_fresh = self
+            .seen_at
+            .is_some_and(|at| now.saturating_duration_since(at) <= STALE);
+        if is_fresh {
+            self.seen.clone()
+        } else {
+            StackSample::default()
+        }
+    }
 }
 
 /// What an answer was for.
@@ -74,7 +97,7 @@ impl Dispatch {
                 asked.is_none_or(|asked| now.duration_since(asked) >= FRESH)
             });
             for key in stale.take(MOST).collect::<Vec<_>>() {
-                inner.ask(key, Awaited::ByWatcher, now);
+                inner.ask(key, Awaited::Watcher, now);
             }
         }
         let shown = old.into_iter().filter_map(|(_, key)| {
@@ -108,10 +131,12 @@ impl Inner {
             !entry.stuck
                 && entry.mailbox.is_some()
                 && age.is_some_and(|age| now.duration_since(entry.submitted) >= *age)
+                // Those that wait are many, and nobody can be asked about them.
+                && self.has_begun(entry.place)
         };
         let due = self.entries.iter().filter(|(_, entry)| is_due(entry));
         for key in due.map(|(key, _)| key).take(MOST).collect::<Vec<_>>() {
-            if self.ask(key, Awaited::ByLog, now)
+            if self.ask(key, Awaited::Log, now)
                 && let Some(entry) = self.entries.get_mut(key)
             {
                 let passed = |age: &Duration| now.duration_since(entry.submitted) >= *age;
@@ -122,6 +147,26 @@ impl Inner {
                     .iter()
                     .filter(|age| passed(age))
                     .count();
+            }
+        }
+    }
+
+    /// Asks about requests whose time is nearly over.
+    pub(super) fn look_ahead(&mut self, now: Instant) {
+        let is_due = |entry: &Entry| {
+            let end = entry.end();
+            let is_near = end.is_some_and(|end| end.saturating_duration_since(now) <= AHEAD);
+            is_near
+                && !entry.answered
+                && !entry.stuck
+                && entry.looks.ahead_of != end
+                && self.has_begun(entry.place)
+        };
+        let due = self.entries.iter().filter(|(_, entry)| is_due(entry));
+        for key in due.map(|(key, _)| key).take(MOST).collect::<Vec<_>>() {
+            self.ask(key, Awaited::End, now);
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.looks.ahead_of = entry.end();
             }
         }
     }
@@ -146,7 +191,7 @@ impl Inner {
             trace.note_started(worker.end.stamps(slot), Moment::now());
         }
         // The log goes first: an answer that it awaits is shown to whoever watches as well.
-        if entry.looks.awaited != Some(Awaited::ByLog) {
+        if entry.looks.awaited != Some(Awaited::Log) {
             entry.looks.awaited = Some(awaited);
         }
         entry.looks.asked = Some(now);
@@ -170,9 +215,10 @@ pub(super) fn answered(
         return Answered::Not(sample);
     };
     sample.clone_into(&mut entry.looks.seen);
+    entry.looks.seen_at = Some(now);
     match awaited {
-        Awaited::ByWatcher => Answered::Shown,
-        Awaited::ByLog => Answered::Told(Notice::Slow {
+        Awaited::Watcher | Awaited::End => Answered::Shown,
+        Awaited::Log => Answered::Told(Notice::Slow {
             worker,
             request: Named::read(&entry.message),
             after: now.duration_since(entry.submitted),

@@ -17,6 +17,7 @@ mod broken;
 mod closed;
 mod cost;
 mod room;
+mod slow;
 mod urgent;
 
 /// A worker played by the test.
@@ -393,83 +394,6 @@ fn deadlines_pass_in_the_queue_in_the_ring_and_in_the_app() {
         };
         stage.until(has_stack).await;
     });
-}
-
-/// What a played worker is asked next about a request; words of other kinds are passed over.
-async fn asked(worker: &Played) -> u64 {
-    loop {
-        let mut bytes = [0; 64];
-        if let Ok((len, _)) = fds::receive(&worker.control, &mut bytes)
-            && let Ok(Control::Dump { number, .. }) = Control::read(&bytes[..len])
-        {
-            return number;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-#[test]
-fn d4_a_running_request_is_told_at_each_age_and_shown_to_whoever_watches() {
-    run(async || {
-        let mut stage = Stage::new(10);
-        let mut worker = stage.worker().await;
-        let flags = rustix::fs::fcntl_getfl(&worker.control).unwrap();
-        rustix::fs::fcntl_setfl(&worker.control, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
-        let _ticket = stage.submit("/slow?key=hunter2", LONG);
-        let request = worker.start().unwrap();
-        assert_eq!(asked(&worker).await, request.number);
-        let sample = |sql: &str| StackSample {
-            route: "/slow".to_owned(),
-            sql: sql.to_owned(),
-            stack: "in view".to_owned(),
-        };
-        let say = |sql| Event::Stack {
-            number: request.number,
-            sample: sample(sql),
-        };
-        worker.say(&say("SELECT 1"));
-        stage
-            .until(|told| told.iter().any(|one| matches!(one, Notice::Slow { .. })))
-            .await;
-        {
-            let told = stage.notices.borrow();
-            let slow = told.iter().find_map(|one| match one {
-                Notice::Slow {
-                    request,
-                    after,
-                    sample,
-                    ..
-                } => Some((request, *after, sample)),
-                _ => None,
-            });
-            let (named, after, seen) = slow.unwrap();
-            assert_eq!(
-                (named.method.as_str(), named.path.as_str()),
-                ("GET", "/slow")
-            );
-            assert!(after >= Duration::from_millis(60));
-            assert_eq!(*seen, sample("SELECT 1"));
-        }
-        // A watcher has it asked anew, and no line is logged for that.
-        let watch = || stage.dispatch.slow(Duration::ZERO, 10, true);
-        while !worker_was_asked(&worker, &watch) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        worker.say(&say("SELECT 2"));
-        while watch()[0].sample.sql != "SELECT 2" {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        let slow = |one: &&Notice| matches!(one, Notice::Slow { .. });
-        assert_eq!(stage.notices.borrow().iter().filter(slow).count(), 1);
-    });
-}
-
-/// Whether a watcher has made the dispatch ask.
-fn worker_was_asked(worker: &Played, watch: &dyn Fn() -> Vec<Slow>) -> bool {
-    watch();
-    let mut bytes = [0; 64];
-    let heard = fds::receive(&worker.control, &mut bytes);
-    heard.is_ok_and(|(len, _)| matches!(Control::read(&bytes[..len]), Ok(Control::Dump { .. })))
 }
 
 #[test]

@@ -105,10 +105,9 @@ pub(super) fn of_sites(given: &Given, first: &Plan, stop: &AtomicBool) -> Result
 }
 
 fn exit(all: &[Compared]) -> Exit {
-    if verdict(all) == Word::Worse {
-        Exit::Verdict
-    } else {
-        Exit::Ok
+    match verdict(all) {
+        Word::Worse | Word::Mixed => Exit::Verdict,
+        Word::Better | Word::NoDifference => Exit::Ok,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::Value as Json;
 
-use super::advice::Advice;
+use super::advice::{Advice, Gain, Weight};
 
 /// Statements that are looked at, the dearest first.
 const MOST: usize = 5;
@@ -50,7 +50,7 @@ pub fn indexes(plans: &[Plan], per_hour: impl Fn(f64) -> f64) -> Vec<Advice> {
             let (seen, remedy) = hint.split_once(": ").unwrap_or((hint, hint));
             let gain = per_hour(plan.total_ms);
             if let Some(known) = found.iter_mut().find(|known| known.remedy == remedy) {
-                known.gain_ms = known.gain_ms.map(|before| before + gain);
+                known.gain = Gain::at_most(known.gain.ms().unwrap_or(0.0) + gain);
                 continue;
             }
             found.push(Advice {
@@ -64,7 +64,9 @@ pub fn indexes(plans: &[Plan], per_hour: impl Fn(f64) -> f64) -> Vec<Advice> {
                     plan.total_ms
                 ),
                 remedy: remedy.to_owned(),
-                gain_ms: Some(gain),
+                // Finding the rows by an index takes some of it, too.
+                gain: Gain::at_most(gain),
+                weight: Weight::Cost,
             });
         }
     }
@@ -122,7 +124,7 @@ mod tests {
         let found = indexes(&plans, |ms| ms * 2.0);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].remedy, "CREATE INDEX ON t (a)");
-        assert_eq!(found[0].gain_ms, Some(300.0));
+        assert_eq!(found[0].gain, Gain::at_most(300.0));
         for word in [
             "GENERIC_PLAN",
             "statement aa",

@@ -10,7 +10,10 @@ use serde_json::{Value as Json, json};
 
 use super::advice::Advice;
 use super::checks::advise;
+use super::habits;
+use super::known::Known;
 use super::plans::{self, Plan};
+use super::profiled::Profiled;
 use crate::command::client::{ask, tell};
 use crate::command::print;
 
@@ -25,17 +28,23 @@ pub fn run(address: Option<&str>, as_json: bool) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::Unreachable, error.to_owned())
             .hint("the server's log says what is wrong with the app"));
     }
-    let plans = if settings["django"].is_null() {
-        Vec::new()
-    } else {
-        explained(address, &measured)?
+    let mut known = Known {
+        settings,
+        measured,
+        ..Known::default()
     };
-    let found = advise(&settings, &measured, &plans);
-    let unread = plans::unread(&plans);
+    if !known.settings["django"].is_null() {
+        known.plans = explained(address, &known.measured)?;
+        known.connects = connects(address, &known)?;
+        known.profiled = profiled(address)?;
+    }
+    let (measured, plans) = (&known.measured, &known.plans);
+    let found = advise(&known);
+    let unread = plans::unread(plans);
     let text = if as_json {
         format!("{}\n", as_list(&found, &unread))
     } else {
-        sentences(&found, &measured, &unread)
+        sentences(&found, measured, &unread)
     };
     print(&text)?;
     Ok(if found.is_empty() {
@@ -57,6 +66,25 @@ fn explained(address: Option<&str>, measured: &Json) -> Result<Vec<Plan>, Fault>
     Ok(plans)
 }
 
+/// Has a worker try how long connections take to make, where one is made for each request.
+fn connects(address: Option<&str>, known: &Known) -> Result<Json, Fault> {
+    if habits::connections(known).is_empty() {
+        return Ok(Json::Null);
+    }
+    thread::sleep(BETWEEN);
+    read(&tell(address, "/-/canter/connect")?)
+}
+
+/// The profile that was made last.
+fn profiled(address: Option<&str>) -> Result<Option<Profiled>, Fault> {
+    let progress = read(&ask(address, "GET", "/-/canter/profile.json")?)?;
+    if !Profiled::is_there(&progress) {
+        return Ok(None);
+    }
+    let stacks = ask(address, "GET", "/-/canter/profile.txt")?;
+    Ok(Some(Profiled::of(stacks)))
+}
+
 fn read(text: &str) -> Result<Json, Fault> {
     serde_json::from_str(text)
         .map_err(|error| Fault::internal(format!("the server's answer is no JSON: {error}")))
@@ -65,7 +93,7 @@ fn read(text: &str) -> Result<Json, Fault> {
 fn as_list(found: &[Advice], unread: &[&str]) -> Json {
     let rows = found.iter().map(|one| {
         json!({"id": one.id, "title": one.title, "evidence": one.evidence, "do": one.remedy,
-               "gain_ms_per_hour": one.gain_ms})
+               "gain": one.gain.text(), "gain_ms_per_hour": one.gain.ms(), "weight": one.weight.word()})
     });
     json!({"advice": rows.collect::<Vec<_>>(), "plans_not_read": unread})
 }
@@ -81,9 +109,7 @@ fn sentences(found: &[Advice], measured: &Json, unread: &[&str]) -> String {
         let _ = writeln!(text, "{}. {}", number + 1, one.title);
         let _ = writeln!(text, "   seen    {}", one.evidence);
         let _ = writeln!(text, "   to do   {}", one.remedy);
-        if let Some(gain) = one.gain_ms.filter(|gain| *gain >= 1.0) {
-            let _ = writeln!(text, "   gain    about {} in an hour", duration(gain));
-        }
+        let _ = writeln!(text, "   gain    {}", one.gain.text());
         text.push('\n');
     }
     for reason in unread {
@@ -98,19 +124,10 @@ fn sentences(found: &[Advice], measured: &Json, unread: &[&str]) -> String {
     text
 }
 
-fn duration(ms: f64) -> String {
-    if ms < 1000.0 {
-        format!("{ms:.0} ms")
-    } else if ms < 120_000.0 {
-        format!("{:.1} s", ms / 1000.0)
-    } else {
-        format!("{:.0} min", ms / 60_000.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::doctor::advice::{Gain, Weight};
 
     #[test]
     fn advice_is_printed_with_its_evidence_and_what_to_do() {
@@ -119,7 +136,8 @@ mod tests {
             title: "DEBUG is on".to_owned(),
             evidence: "it is".to_owned(),
             remedy: "DEBUG = False".to_owned(),
-            gain_ms: Some(2000.0),
+            gain: Gain::about(2000.0),
+            weight: Weight::Harm,
         }];
         let text = sentences(&found, &json!({"total": {"requests": 5}}), &["too old"]);
         assert!(text.starts_with("1. DEBUG is on\n   seen    it is\n   to do   DEBUG = False\n"));
@@ -130,6 +148,8 @@ mod tests {
         );
         let list = as_list(&found, &["too old"]);
         assert_eq!(list["advice"][0]["id"], "debug");
+        assert_eq!(list["advice"][0]["gain_ms_per_hour"], 2000.0);
+        assert_eq!(list["advice"][0]["weight"], "harm");
         assert_eq!(list["plans_not_read"][0], "too old");
         assert!(sentences(&[], &json!({}), &[]).starts_with("Nothing to do"));
     }

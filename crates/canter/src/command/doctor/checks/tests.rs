@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::command::doctor::profiled::Profiled;
 
 fn healthy() -> Json {
     json!({"django": "6.1", "debug": false, "middleware": [], "apps": ["django.contrib.staticfiles"],
@@ -18,17 +19,26 @@ fn healthy() -> Json {
 fn measured() -> Json {
     json!({"uptime_s": 3600, "phases": ["app", "gil", "queue", "pool"],
            "total": {"requests": 9000, "time_per_hour_ms": 100_000.0, "phases_ms": [0, 500_000, 0, 0]},
-           "hour": {"seconds": 3600, "statements_s": 3600, "requests": 1000,
+           "hour": {"seconds": 3600, "statements_s": 3600, "requests": 1000, "asking": 900,
                     "phases_ms": [96_000, 2000, 1000, 1000]},
            "routes": [{"route": "/news/<pk>/", "compared": 100, "same": 10, "time_per_hour_ms": 9000.0}],
            "findings": [], "statements": []})
 }
 
 fn ids(settings: &Json, measured: &Json) -> Vec<&'static str> {
-    advise(settings, measured, &[])
-        .iter()
-        .map(|one| one.id)
-        .collect()
+    told(settings, measured).iter().map(|one| one.id).collect()
+}
+
+fn told(settings: &Json, measured: &Json) -> Vec<Advice> {
+    advise(&known(settings, measured))
+}
+
+fn known(settings: &Json, measured: &Json) -> Known {
+    Known {
+        settings: settings.clone(),
+        measured: measured.clone(),
+        ..Known::default()
+    }
 }
 
 #[test]
@@ -112,7 +122,7 @@ fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
     let mut settings = healthy();
     settings["session_engine"] = json!("django.contrib.sessions.backends.db");
     settings["debug"] = json!(true);
-    let told = advise(&settings, &found, &[]);
+    let told = told(&settings, &found);
     let ids: Vec<_> = told.iter().map(|one| one.id).collect();
     assert_eq!(
         ids,
@@ -123,7 +133,7 @@ fn what_was_measured_is_said_with_its_gain_and_the_greatest_comes_first() {
     assert_eq!(told[1].remedy, "select_related(\"x\")");
     assert!(told[2].remedy.contains("path = \"/news/*/\"") && told[2].evidence.contains("90 %"));
     assert!(told[3].evidence.contains("30 %") && told[3].title == "too many threads");
-    assert_eq!(told[5].gain_ms, Some(2000.0));
+    assert_eq!(told[5].gain, Gain::at_most(2000.0));
     assert!(told[6].remedy.contains("canter queries --explain bb"));
 }
 
@@ -132,7 +142,7 @@ fn pages_of_an_app_whose_routes_are_not_known_get_a_rule_that_can_be_written() {
     let mut found = measured();
     found["routes"] =
         json!([{"route": "", "compared": 100, "same": 90, "time_per_hour_ms": 50_000.0}]);
-    let told = advise(&healthy(), &found, &[]);
+    let told = told(&healthy(), &found);
     let pages = told.iter().find(|one| one.id == "pages").unwrap();
     assert!(pages.title.starts_with("each page is made anew"));
     assert!(pages.remedy.contains("path = \"/*\""));
@@ -144,10 +154,10 @@ fn a_queue_and_users_that_are_read_are_said_and_forgotten_with_the_hour() {
     found["hour"]["phases_ms"] = json!([60_000, 0, 40_000, 0]);
     found["statements"] = json!([{"sql": "SELECT a FROM auth_user", "calls": 9000, "total_ms": 900.0,
                                   "calls_hour": 800, "hour_ms": 400.0}]);
-    let told = advise(&healthy(), &found, &[]);
+    let told = told(&healthy(), &found);
     let named: Vec<_> = told.iter().map(|one| one.id).collect();
     assert_eq!(named, ["queue", "users"]);
-    assert_eq!(told[0].gain_ms, Some(40_000.0));
+    assert_eq!(told[0].gain, Gain::at_most(40_000.0));
     assert!(
         told[1]
             .evidence
@@ -215,7 +225,7 @@ fn sessions_go_only_into_a_cache_that_all_processes_share() {
         settings["session_engine"] = json!(db);
         settings["session_cache"] = json!(alias);
         settings["caches"] = caches;
-        let told = advise(&settings, &found, &[]);
+        let told = told(&settings, &found);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].remedy.starts_with(remedy), "{}", told[0].remedy);
         assert!(told[0].remedy.ends_with("backends.cached_db\""));
@@ -259,8 +269,8 @@ fn what_was_counted_in_less_than_an_hour_is_told_as_of_a_whole_one() {
     for (seconds, statements_s, gain_ms, evidence) in rows {
         found["hour"]["seconds"] = json!(seconds);
         found["hour"]["statements_s"] = json!(statements_s);
-        let told = advise(&settings, &found, &[]);
-        let gains: Vec<_> = told.iter().map(|one| (one.id, one.gain_ms)).collect();
+        let told = told(&settings, &found);
+        let gains: Vec<_> = told.iter().map(|one| (one.id, one.gain.ms())).collect();
         assert_eq!(gains, [("sessions", gain_ms), ("users", gain_ms)]);
         assert_eq!(told[1].evidence, evidence);
     }
@@ -278,7 +288,7 @@ fn what_was_seen_on_the_wire_is_said_by_its_text_and_with_nothing_of_django() {
         row("slow", ""),
         row("holding", "")
     ]);
-    let told = advise(&json!({"django": null}), &found, &[]);
+    let told = told(&json!({"django": null}), &found);
     for (one, remedy) in told
         .iter()
         .zip(["ask once", "its plan (`EXPLAIN`)", "look at what that"])
@@ -301,7 +311,7 @@ fn threads_that_do_not_fit_are_said_before_they_run() {
         assert_eq!(ids_of(&found), said);
     }
     found["now"] = json!({"memory_limit_kb": 524_288});
-    let told = advise(&healthy(), &found, &[]);
+    let told = told(&healthy(), &found);
     assert!(
         told[0]
             .evidence
@@ -314,4 +324,144 @@ fn threads_that_do_not_fit_are_said_before_they_run() {
 
 fn ids_of(found: &Json) -> Vec<&'static str> {
     ids(&healthy(), found)
+}
+
+/// A site with many habits, at some of which nobody has looked.
+fn unwell() -> Known {
+    let mut settings = healthy();
+    settings["debug"] = json!(true);
+    settings["session_engine"] = json!("django.contrib.sessions.backends.cache");
+    settings["caches"] = json!({"default": "django.core.cache.backends.locmem.LocMemCache"});
+    settings["session_save_every_request"] = json!(true);
+    settings["middleware"] = json!([
+        "django.middleware.gzip.GZipMiddleware",
+        "django.middleware.http.ConditionalGetMiddleware",
+        "silk.middleware.SilkyMiddleware"
+    ]);
+    settings["static_storage"] = json!("django.contrib.staticfiles.storage.StaticFilesStorage");
+    settings["templates"] = json!([{"django": true, "cached": false}]);
+    settings["databases"] =
+        json!([{"alias": "old", "vendor": "mysql", "conn_max_age": 0, "pooled": false}]);
+    let mut found = measured();
+    found["routes"] = json!([
+        {"route": "/news/", "compared": 100, "same": 90, "time_per_hour_ms": 5000.0,
+         "not_modified": 20, "not_modified_ms": 1500.0},
+        {"route": "(front)", "not_modified": 400, "not_modified_ms": 80.0}]);
+    found["statements"] = json!([
+        {"sql": "INSERT INTO \"silk_request\" VALUES (?)", "calls_hour": 1000, "hour_ms": 2500.0}]);
+    let mut known = known(&settings, &found);
+    known.connects = json!({"old": {"ms": 4.0}});
+    known
+}
+
+fn gains(known: &Known) -> Vec<(&'static str, String)> {
+    let told = advise(known);
+    told.iter().map(|one| (one.id, one.gain.text())).collect()
+}
+
+#[test]
+fn what_does_harm_comes_first_then_the_greatest_gain_then_what_has_no_number() {
+    let unprofiled = "no estimate: `canter profile 30s` while the site is used, then ask again";
+    let expected = [
+        (
+            "debug",
+            "no estimate of time: visitors no longer see what is not theirs",
+        ),
+        (
+            "cache_backend",
+            "no estimate of time: visitors stay signed in, and are signed out everywhere",
+        ),
+        ("pages", "at most 4.5 s in an hour"),
+        (
+            "connections",
+            "at most 3.6 s in an hour: 900 connections in an hour, each 4.0 ms to make when it was tried just now",
+        ),
+        (
+            "silk",
+            "about 2.5 s in an hour: 1000 statements that write its tables in the last hour, and its Python beside",
+        ),
+        (
+            "conditional_get",
+            "at most 1.5 s in an hour: 20 answers 304 of the app in an hour",
+        ),
+        (
+            "static_names",
+            "at most 80 ms in an hour: 400 answers in an hour only say that a file is the same (304)",
+        ),
+        (
+            "session_writes",
+            "no estimate: they are written past the database",
+        ),
+        ("templates", unprofiled),
+        ("gzip", unprofiled),
+    ];
+    assert_eq!(
+        gains(&unwell()),
+        expected.map(|(id, gain)| (id, gain.to_owned()))
+    );
+}
+
+#[test]
+fn a_profile_tells_of_what_each_request_runs_through() {
+    let mut known = unwell();
+    // Of 100 s in an hour threads run for 97 s.
+    known.profiled = Some(Profiled::of(
+        "/;Engine.find_template (django/template/engine.py:150);parse (django/template/base.py:1) 30\n\
+         /;G.process_response (django/middleware/gzip.py:40) 10\n/;view (v.py:1) 60\n"
+            .to_owned(),
+    ));
+    // A connection that could not be made says so, and how many there are.
+    known.connects = json!({"old": {"error": "it could not be made: OperationalError"}});
+    let told = gains(&known);
+    let ids: Vec<_> = told.iter().map(|row| row.0).collect();
+    assert_eq!(ids[2..5], ["templates", "gzip", "pages"]);
+    assert_eq!(
+        told[2].1,
+        "at most 29.1 s in an hour: 30.0 % of the last profile"
+    );
+    assert_eq!(
+        told[3].1,
+        "at most 9.7 s in an hour: 10.0 % of the last profile"
+    );
+    assert!(told.contains(&(
+        "silk",
+        "less than 1 ms in an hour: 0.0 % of the last profile".to_owned()
+    )));
+    let connections =
+        "no estimate: 900 connections in an hour, and it could not be made: OperationalError";
+    assert!(
+        told.contains(&("connections", connections.to_owned())),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn sessions_that_each_request_writes_are_counted_by_their_writes() {
+    let mut settings = healthy();
+    settings["session_engine"] = json!("django.contrib.sessions.backends.db");
+    settings["session_save_every_request"] = json!(true);
+    let mut found = measured();
+    found["statements"] = json!([
+        {"sql": "UPDATE \"django_session\" SET a = ?", "calls_hour": 700, "hour_ms": 3000.0},
+        {"sql": "SELECT a FROM \"django_session\"", "calls_hour": 500, "hour_ms": 1000.0}]);
+    let told = told(&settings, &found);
+    let gains: Vec<_> = told.iter().map(|one| (one.id, one.gain.ms())).collect();
+    assert_eq!(
+        gains,
+        [("session_writes", Some(3000.0)), ("sessions", Some(1000.0))]
+    );
+    assert!(
+        told[0]
+            .gain
+            .text()
+            .contains("700 statements that write django_session")
+    );
+}
+
+#[test]
+fn a_pool_of_djangos_own_keeps_connections_though_their_age_is_0() {
+    let mut settings = healthy();
+    settings["databases"] = json!([{"alias": "default", "vendor": "postgresql", "conn_max_age": 0,
+                                    "pooled": false, "own_pool": true}]);
+    assert_eq!(ids(&settings, &measured()), [""; 0]);
 }
