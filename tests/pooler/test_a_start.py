@@ -103,6 +103,22 @@ def test_a4_protocol_3_2_works_and_its_key_cancels(single: Any) -> None:
     assert code_of(client.until("Z")) == "57014"
 
 
+@pytest.mark.skipif(psycopg.pq.version() < 180000, reason="libpq asks for 3.2 from 18 on")
+@pytest.mark.parametrize("version", ["3.0", "3.2", "latest"])
+def test_a4_libpq_speaks_the_newest_protocol(single: Any, version: str) -> None:
+    host, port = single.tcp
+    words = {"host": host, "port": port, "user": "site", "dbname": single.dbname}
+    with psycopg.connect(**words, max_protocol_version=version, autocommit=True) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+        single.running("pg_sleep")
+        connection.cancel_safe()
+        result = None
+        while more := connection.pgconn.get_result():
+            result = more
+        assert result is not None and b"canceling" in result.error_message
+
+
 @pytest.mark.parametrize(
     ("options", "name", "value"),
     [

@@ -412,6 +412,29 @@ def test_c10_a_client_that_reads_by_the_old_shape_is_told_that_it_changed(single
     assert row(run(client, "s")) == [b"1"]
 
 
+def test_c10_rows_of_another_server_have_the_shape_that_was_told(pooler: Any) -> None:
+    client, other = pooler.raw(), pooler.raw()
+    client.ask("CREATE TABLE c10 AS SELECT 1 AS n")
+    asked(client, p.parse("SELECT * FROM c10", "s"), p.describe("s"))
+    assert row(run(client, "s")) == [b"1"]
+    # A server that has the statement from us, and it is still as it was told.
+    holder = occupied(pooler, client)
+    assert row(run(client, "s")) == [b"1"]
+    other.ask("ALTER TABLE c10 ALTER COLUMN n TYPE text")
+    # The plan of neither has the shape that was told, however often it is tried.
+    for _ in range(3):
+        assert code_of(run(client, "s")) == "0A000"
+    holder.ask("COMMIT")
+    for _ in range(3):
+        assert code_of(run(client, "s")) == "0A000"
+    client.ask("BEGIN")
+    assert code_of(run(client, "s")) == "0A000"
+    assert code_of(client.ask("SELECT 1")) == "25P02"
+    client.ask("ROLLBACK")
+    asked(client, p.close("s"), p.parse("SELECT * FROM c10", "s"), p.describe("s"))
+    assert row(run(client, "s")) == [b"1"]
+
+
 def test_c10_within_a_transaction_the_error_is_the_clients(pooler: Any) -> None:
     client, other = pooler.raw(), pooler.raw()
     client.ask("CREATE TABLE c10 AS SELECT 1 AS n")

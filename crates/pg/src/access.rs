@@ -192,14 +192,14 @@ impl Access {
         let credential = match rule {
             Rule::Ours(own) if user == own && runs_as_us(stream, peer) => None,
             Rule::Ours(own) => return Err(not_ours(user, own)),
-            Rule::Ask(Auth::Trust) => None,
+            Rule::Ask(Auth::Trust) => self.listed(user),
             Rule::Ask(Auth::Peer) => match peer {
-                Some(peer) if is_us(peer.uid) => None,
+                Some(peer) if is_us(peer.uid) => self.listed(user),
                 _ => return Err(failed("Peer authentication", user)),
             },
             Rule::Ask(Auth::Cert) => {
                 is_certified(stream, user)?;
-                None
+                self.listed(user)
             }
             Rule::Ask(auth @ (Auth::Scram | Auth::Md5 | Auth::Plain)) => {
                 let entry = self.users.borrow_mut().find(user);
@@ -237,6 +237,12 @@ impl Access {
             greeting,
             proved,
         })
+    }
+
+    /// What the file of users has to log in at the server with, for a user who was asked for no
+    /// password at this door.
+    fn listed(&self, user: &str) -> Option<Credential> {
+        self.users.borrow_mut().find(user).credential()
     }
 }
 

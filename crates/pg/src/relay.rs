@@ -13,6 +13,7 @@ mod again;
 mod answer;
 mod attach;
 mod bodies;
+mod copy;
 mod extended;
 mod inserted;
 mod known;
@@ -25,6 +26,7 @@ mod pending;
 mod planning;
 mod request;
 mod rest;
+mod shape;
 mod skim;
 mod statement;
 mod takers;
@@ -49,6 +51,7 @@ pub use statement::Statement;
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus};
 use again::Replay;
+use copy::CopyIn;
 use limbo::Limbo;
 use owed::Queue;
 use pending::{Pending, Probe};
@@ -168,18 +171,9 @@ pub(crate) struct Relay {
     unflushed: bool,
     /// An error was reported in this segment: the client's messages up to `Sync` are dropped.
     skip: bool,
-    /// The server waits for COPY data.
-    copy_in: bool,
-    /// The end of that data was sent: the next `CommandComplete` is the COPY's.
-    copy_ended: bool,
-    /// A `Sync` went ahead of the COPY under way: the server ignores it unless the COPY fails before
-    /// it was read.
-    syncs_ahead: bool,
-    /// Requests lay behind such a `Sync`: what the server answers after a failure may be theirs, which
-    /// nobody can tell from the answers to those behind the COPY.
-    requests_amid: bool,
-    /// That COPY failed: nobody knows how many `ReadyForQuery` are still to come.
-    doubt: bool,
+    copy: CopyIn,
+    /// Nothing is owed any more, but half of a message of the client is out.
+    rest_is_due: bool,
     /// The client's messages wait until nothing is owed.
     barrier: bool,
     /// They wait for another server: this one forgets them.
@@ -228,6 +222,8 @@ pub(crate) struct Relay {
     /// The segment it was sent in, and how many such `Parse` are not answered.
     unnamed_segment: u64,
     unnamed_owed: u32,
+    /// The last `Bind` of a named statement was to the unnamed portal.
+    binds_unnamed: bool,
 
     pending: Pending,
     pins: Flags,
@@ -283,11 +279,8 @@ impl Relay {
             segments: 0,
             unflushed: false,
             skip: false,
-            copy_in: false,
-            copy_ended: false,
-            syncs_ahead: false,
-            requests_amid: false,
-            doubt: false,
+            copy: CopyIn::default(),
+            rest_is_due: false,
             barrier: false,
             spent: false,
             wants_room: false,
@@ -316,6 +309,7 @@ impl Relay {
             unnamed_long: Long::No,
             unnamed_segment: 0,
             unnamed_owed: 0,
+            binds_unnamed: false,
             pending: Pending::default(),
             pins: Flags::NONE,
             bodies: None,
@@ -385,7 +379,7 @@ impl Relay {
     /// Whether the server may say more than is known: it can serve nobody else.
     #[inline]
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.doubt
+        self.copy.is_in_doubt()
     }
 
     /// Whether the client sent what is not answered yet, or only half of something.

@@ -868,7 +868,8 @@ options! {
     /// File with the users and passwords that `--bind-postgres` accepts
     ///
     /// Each line is `"user" "password"`, the password also as an `md5` or SCRAM secret: PgBouncer's
-    /// `auth_file` can be used as it is.
+    /// `auth_file` can be used as it is. A user whom `--db-auth` asks for no password logs in at the
+    /// server with the one that stands here.
     db_auth_file: Option<PathBuf> = "" {
         group: Database, example: "/etc/canter/userlist.txt", since: "0.1.0",
         unset: "the user and password of `--database-url`",

@@ -90,7 +90,7 @@ fn own(password: &str) -> Target {
     Target::from_text(&format!("user=own host=h password='{password}'")).unwrap()
 }
 
-use Auth::{Md5, Plain, Scram};
+use Auth::{Md5, Plain, Scram, Trust};
 const FULL: &str = "sslmode=verify-full sslrootcert={root}";
 
 /// Method, who comes, how, and whether it may come in.
@@ -278,6 +278,37 @@ fn a8_a_proof_reveals_what_logs_in_to_the_database_in_the_clients_name() {
         let target = place.for_user("u", Some(&credential));
         let deadline = Instant::now() + Duration::from_secs(10);
         connect(&target, "d", "u", &[], deadline).await.unwrap();
+    });
+}
+
+#[test]
+fn a8_who_is_asked_for_no_password_logs_in_with_the_one_of_the_file() {
+    run(async {
+        let folder = Folder::new();
+        let hash = postgres_protocol::password::md5(b"x", "hashed");
+        let text = format!("\"u\" \"secret\"\n\"own\" \"x\"\n\"hashed\" \"{hash}\"\n");
+        let options = AccessOptions {
+            auth: Some(Trust),
+            users: Some(folder.write("users", text)),
+            ..AccessOptions::default()
+        };
+        let access = Access::new(Reach::Loopback, &options, Some(&own("x"))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (who, expected) in [
+            ("u", true),
+            ("own", false),
+            ("hashed", false),
+            ("other", false),
+        ] {
+            let who_comes = format!("user={who} sslmode=disable");
+            let client = tokio::task::spawn_local(async move { enter(port, &who_comes).await });
+            let (tcp, _) = listener.accept().await.unwrap();
+            let found = serve(&access, tcp.into()).await.unwrap();
+            client.await.unwrap().unwrap();
+            let is_secret = |found: Credential| matches!(found, Credential::Password(word) if word.expose() == b"secret");
+            assert_eq!(found.is_some_and(is_secret), expected, "{who}");
+        }
     });
 }
 

@@ -14,7 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Auth;
 use crate::scram::{self, ScramError, Verifier};
-use crate::target::{Secret, Target};
+use crate::target::{Credential, Secret, Target};
 
 /// More than a million users; bounds what a wrong file can take.
 const MAX_BYTES: u64 = 64 << 20;
@@ -37,6 +37,19 @@ pub(super) struct Entry {
     pub(super) is_own: bool,
     /// Makes the answers to users that do not exist look like any other's.
     pub(super) mock: Rc<Secret>,
+}
+
+impl Entry {
+    /// What the server can be told in the name of a user who did not tell it: a password. The
+    /// target's own user needs none.
+    pub(super) fn credential(&self) -> Option<Credential> {
+        match self.stored.as_deref() {
+            Some(Stored::Password(password, _)) if !self.is_own => {
+                Some(Credential::Password(password.clone()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// All users of a door.

@@ -6,9 +6,9 @@
 use std::rc::Rc;
 
 use super::again::Replay;
-use super::known::Stands;
+use super::known::{Fit, Stands};
 use super::owed::{Hidden, Owed, Parsed};
-use super::{Broken, GATHER_ERROR, Io, Long, Passing, Relay, Segment, TOUCHED, statement};
+use super::{Broken, GATHER_ERROR, Io, Long, Passing, Relay, Segment, TOUCHED, shape, statement};
 use crate::sql::Flags;
 use crate::wire::frame::Frame;
 use crate::wire::{Diagnostic, SqlError, TxStatus, build, message};
@@ -126,17 +126,19 @@ impl Relay {
             b'E' if body.is_some() => self.error(body.unwrap_or_default(), io),
             b'E' if frame.total() > GATHER_ERROR => Err(broken("an error is too long")),
             b'S' | b'Z' | b'E' => Ok(Way::Wait),
-            tag => self.part_of_answer(tag, body, io),
+            _ => self.part_of_answer(frame, body, io),
         }
     }
 
     /// A message that belongs to the answer to the oldest request.
     fn part_of_answer(
         &mut self,
-        tag: u8,
+        frame: Frame,
         body: Option<&[u8]>,
         io: &mut Io<'_>,
     ) -> Result<Way, Broken> {
+        let tag = frame.tag;
+        self.step_is_answered(io);
         let Some(front) = self.owed.front() else {
             return Err(broken("an answer to nothing"));
         };
@@ -151,13 +153,14 @@ impl Relay {
         if discards && body.is_none() {
             return Ok(Way::Wait);
         }
+        // A longer one is not looked at.
+        let is_shape = tag == b'T' && front.is_of_shape() && frame.total() <= GATHER_SMALL;
+        if is_shape && body.is_none() {
+            return Ok(Way::Wait);
+        }
         if tag == b'C' {
             // A COPY that was done has read all that went ahead of its end.
-            self.syncs_ahead = false;
-            self.requests_amid &= self.doubt;
-        }
-        if self.doubt && front.is_step() && !self.requests_amid {
-            self.doubt = false;
+            self.copy.command_done();
         }
         let visible = front.is_visible();
         if ends && tag != b'Z' && matches!(front, Owed::Execute | Owed::Deallocate(_)) {
@@ -172,13 +175,12 @@ impl Relay {
             return Err(broken("an answer to nothing"));
         };
         match tag {
+            b'T' | b'n' => self.described(body.filter(|_| is_shape), io),
             b'1' => self.parsed(io),
             // The client has the answer to its first step.
             b'2' => self.replay = Replay::Off,
             b'G' => self.copy_in_begins(io),
-            b'C' if self.copy_ended && matches!(front, Owed::Query(_)) => {
-                // Another COPY may follow in the same query, with an end of its own.
-                self.copy_ended = false;
+            b'C' if matches!(front, Owed::Query(_)) && self.copy.take_end() => {
                 self.owed.drop_copy_end();
             }
             b'C' if discards => {
@@ -204,6 +206,23 @@ impl Relay {
         })
     }
 
+    /// The shape of a statement's result is told, or asked for by us.
+    fn described(&self, body: Option<&[u8]>, io: &mut Io<'_>) {
+        match (self.owed.front(), body) {
+            (
+                Some(
+                    Owed::DescribeStatement(Some(statement))
+                    | Owed::DescribePortal(Some(statement)),
+                ),
+                Some(body),
+            ) => {
+                self.shape_told(statement, body);
+            }
+            (Some(Owed::Shape(statement)), body) => self.shape_found(statement, body, io),
+            _ => {}
+        }
+    }
+
     fn parsed(&mut self, io: &mut Io<'_>) {
         if let Some(Owed::ParseUnnamed { hidden: false }) = self.owed.front() {
             self.unnamed_owed = self.unnamed_owed.saturating_sub(1);
@@ -220,11 +239,7 @@ impl Relay {
     }
 
     fn copy_in_begins(&mut self, io: &mut Io<'_>) {
-        let (ended, ahead, amid) = self.owed.ignore_syncs_in_copy();
-        self.syncs_ahead |= ahead;
-        self.requests_amid |= amid;
-        self.copy_in = !ended;
-        self.copy_ended = ended;
+        self.copy.begin(&self.owed.ignore_syncs_in_copy());
         if self.leaving {
             self.end_copy(io);
         }
@@ -273,7 +288,7 @@ impl Relay {
             .and_then(|owed| owed.ends_with(b'Z'))
             .is_none()
         {
-            if self.doubt && !self.leaving && (self.owed.is_empty() || !self.requests_amid) {
+            if !self.leaving && self.copy.may_be_ready_again(&self.owed) {
                 return Ok(self.ready_after_all(status, io));
             }
             return Err(broken("ready for a query that nobody sent"));
@@ -288,14 +303,7 @@ impl Relay {
             self.takers.clear();
         }
         let done = self.owed.pop();
-        (self.copy_in, self.copy_ended, self.syncs_ahead) = (false, false, false);
-        self.requests_amid &= self.doubt;
-        if self.doubt && (self.owed.is_query_next() || self.requests_amid && self.owed.has_cycle())
-        {
-            return Err(broken(
-                "a COPY failed with a Sync ahead, and whose this answer is, is not known",
-            ));
-        }
+        self.copy.ready();
         match done {
             Some(Owed::Hidden(hidden)) => self.hidden_done(hidden, status, io)?,
             Some(Owed::HiddenSync) | None => {}
@@ -311,6 +319,11 @@ impl Relay {
                 build::ready(io.to_client, status);
             }
         }
+        if self.copy.confuses(&self.owed) {
+            return Err(broken(
+                "a COPY failed with a Sync ahead, and whose this answer is, is not known",
+            ));
+        }
         self.settle(io);
         if self.owed.is_empty() {
             self.rest(status, io);
@@ -324,13 +337,17 @@ impl Relay {
         if let Some(known) = io.known.as_deref_mut() {
             known.status = status;
         }
-        if self.owed.is_empty() {
+        let is_last = self.owed.is_empty();
+        if is_last {
             (self.skip, self.segment) = (false, Segment::Closed);
         }
         self.ended = self.ended.wrapping_add(1);
         self.told = status;
         self.idles = self.idles.wrapping_add(u32::from(status == TxStatus::Idle));
         build::ready(io.to_client, status);
+        if is_last {
+            self.end_doubt(io);
+        }
         Way::Done
     }
 
@@ -346,10 +363,27 @@ impl Relay {
         }
     }
 
+    /// If the server answers a step, it has answered all that was before it.
+    #[inline]
+    fn step_is_answered(&mut self, io: &mut Io<'_>) {
+        if self.copy.is_in_doubt() && self.owed.front().is_some_and(Owed::is_step) {
+            self.copy.step_answered();
+            self.settle(io);
+        }
+    }
+
     /// Answers of ours whose turn it is.
     pub(super) fn settle(&mut self, io: &mut Io<'_>) {
         loop {
             match self.owed.front() {
+                Some(Owed::Local(_) | Owed::Closed(_) | Owed::Named(_))
+                    if self.copy.holds_back() && !self.leaving =>
+                {
+                    if self.owed.is_local() {
+                        self.end_doubt(io);
+                    }
+                    return;
+                }
                 Some(Owed::Local(bytes)) => io.to_client.extend_from_slice(bytes),
                 Some(Owed::Closed(_)) => io.to_client.extend_from_slice(build::CLOSE_COMPLETE),
                 Some(Owed::Named(_)) => {
@@ -368,11 +402,8 @@ impl Relay {
         if error.is_fatal() {
             return Err(Broken(SqlError::decode(body)));
         }
-        if self.doubt && !self.requests_amid && self.owed.front().is_some_and(Owed::is_step) {
-            self.doubt = false;
-        }
-        // It may have failed before it read the `Sync` (a cancel, bad data), which is answered then.
-        self.doubt |= std::mem::take(&mut self.syncs_ahead);
+        self.step_is_answered(io);
+        self.copy.fail();
         match self.owed.front() {
             None => return Err(Broken(SqlError::decode(body))),
             Some(Owed::Hidden(_)) => {
@@ -381,7 +412,7 @@ impl Relay {
             }
             Some(Owed::HiddenSync) => return Ok(Way::Drop { ends: false }),
             Some(Owed::Query(inserted)) => {
-                self.copy_in = false;
+                self.copy.stop();
                 if let Some(inserted) = inserted {
                     inserted.encode_error(body, io.to_client);
                     return Ok(Way::Drop { ends: false });
@@ -420,9 +451,14 @@ impl Relay {
             }
             _ => None,
         };
+        let misfits = matches!(self.owed.front(), Some(Owed::Misfit)) && error.code() == *b"26000";
         let own = self.in_own_words(body);
         let ours = self.skip_segment(io);
         if ours {
+            return Ok(Way::Drop { ends: false });
+        }
+        if misfits {
+            shape::misfit().encode(io.to_client);
             return Ok(Way::Drop { ends: false });
         }
         if let Some(name) = duplicate {
@@ -450,7 +486,7 @@ impl Relay {
                 // so was a Query that would have ended the segment.
                 self.skip = true;
                 self.segment = Segment::Server;
-                self.copy_in = false;
+                self.copy.stop();
                 false
             }
         }
@@ -489,6 +525,11 @@ impl Relay {
                 self.names.remove(&name);
             }
             Owed::Closed(gone) | Owed::Deallocate(gone) => drop(self.names.insert(gone.0, gone.1)),
+            Owed::Shape(statement) => {
+                if let Some(known) = io.known.as_deref_mut() {
+                    known.prepared.fits(&statement, Fit::Unsure);
+                }
+            }
             Owed::Close(Some(statement)) => {
                 if let Some(known) = io.known.as_deref_mut() {
                     known.prepared.is_stale(&statement);

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use super::copy::CopyIn;
 use super::owed::{Hidden, Owed};
 use super::{Io, Label, Long, Order, Passing, Relay, Segment};
 use crate::sql::Flags;
@@ -97,7 +98,8 @@ impl Relay {
         }
         self.reads_apart = false;
         self.attached = false;
-        (self.syncs_ahead, self.requests_amid, self.doubt) = (false, false, false);
+        self.copy = CopyIn::default();
+        self.rest_is_due = false;
         self.order = Order::Difference;
         if self.spent {
             (self.spent, self.barrier) = (false, false);
@@ -125,7 +127,6 @@ impl Relay {
         self.from_server = Passing::default();
         self.segment = Segment::Closed;
         self.skip = false;
-        self.copy_in = false;
         self.barrier = false;
         self.probe = None;
         self.hidden_error = None;
@@ -195,10 +196,22 @@ impl Relay {
         error
     }
 
+    /// What a client hears last whose server ended with this error, if it cannot go on with another one.
+    fn ends_with(&mut self, error: &SqlError) -> Option<SqlError> {
+        if self.is_tied() {
+            return Some(self.ending(error));
+        }
+        // Whoever asks for more amid the data of a COPY is answered by PostgreSQL with the end.
+        self.copy.has_requests_amid().then(|| SqlError {
+            fatal: true,
+            ..error.clone()
+        })
+    }
+
     /// The server died, or was closed, under the client (E5). Every request that was sent is
     /// answered with the error and the session lives, unless it has lost more than those.
     pub(crate) fn lost(&mut self, error: &SqlError, io: &mut Io<'_>) -> Lost {
-        let ending = self.is_tied().then(|| self.ending(error));
+        let ending = self.ends_with(error);
         self.detach();
         if self.from_server.left > 0 && !self.from_server.dropped {
             return Lost::Cut;
@@ -262,7 +275,6 @@ impl Relay {
         } else {
             self.segment
         };
-        self.copy_in = false;
         self.barrier = false;
         self.probe = None;
         self.hidden_error = None;
@@ -279,7 +291,7 @@ impl Relay {
 
     /// Ends the COPY of a client that left. The server has ignored every `Sync` until now (B7).
     pub(super) fn end_copy(&mut self, io: &mut Io<'_>) {
-        if !std::mem::take(&mut self.copy_in) {
+        if !self.copy.stop() {
             return;
         }
         build::copy_fail(io.to_server, "the client left");
@@ -307,7 +319,7 @@ impl Relay {
         if !self.is_settled() {
             return Leaving::Wait;
         }
-        if self.doubt {
+        if self.copy.is_in_doubt() {
             return Leaving::Close;
         }
         let Some(known) = io.known.as_deref_mut() else {

@@ -7,11 +7,12 @@
 use std::rc::Rc;
 
 use super::again::Replay;
-use super::known::Stands;
+use super::known::{Fit, Stands};
 use super::local::{NOBODYS_TEXT, is_nobodys, plain_end};
 use super::owed::{Owed, Parsed};
 use super::pending::is_noted;
 use super::request::{Message, Step, violation};
+use super::shape::{Checked, misfit_name};
 use super::statement::{self, Planning, Statement};
 use super::wording::{NOBODYS, OURS, nobodys};
 use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Passing, Relay, Segment, Want, planning};
@@ -285,6 +286,7 @@ impl Relay {
     pub(super) fn prepare(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) {
         if let Some(known) = io.known.as_deref_mut() {
             known.prepared.sent(entry, self.segments);
+            known.prepared.fits(entry, Fit::Unsure);
         }
         self.counts.server_parses = self.counts.server_parses.wrapping_add(1);
         entry.push_parse(io.to_server);
@@ -452,6 +454,14 @@ impl Relay {
         let Some(entry) = self.ensure(entry, io) else {
             return Ok(Step::Stop(Want::Answers));
         };
+        match self.check_shape(&entry, message, io) {
+            Checked::Fits => {}
+            Checked::Asked => return Ok(Step::Stop(Want::Answers)),
+            Checked::Misfits => {
+                self.owed.push(Owed::Misfit);
+                return Ok(self.forward_bind(message, head, &misfit_name(), io));
+            }
+        }
         self.counts.binds = self.counts.binds.wrapping_add(1);
         self.note(entry.seen(), entry.text());
         if !entry.seen().resets.is_empty() {
@@ -461,6 +471,7 @@ impl Relay {
             self.may_be_sent_again(message, io);
         }
         let step = self.forward_bind(message, head, entry.name(), io);
+        self.binds_unnamed = head.portal.is_empty();
         self.owed.push(Owed::Bind(Some(entry)));
         Ok(step)
     }
@@ -492,8 +503,12 @@ impl Relay {
 
     fn describe(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
         let name = match Named::decode(message.body()).ok_or_else(bad)? {
-            Named::Portal(_) => {
-                self.owed.push(Owed::DescribePortal);
+            Named::Portal(portal) => {
+                let bound = self.owed.just_bound().filter(|bound| {
+                    portal.is_empty() && self.binds_unnamed && bound.shape(self.pool).is_none()
+                });
+                let bound = bound.map(Rc::clone);
+                self.owed.push(Owed::DescribePortal(bound));
                 return Ok(self.forward(message, io));
             }
             Named::Statement(b"") => {

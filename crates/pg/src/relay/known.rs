@@ -204,11 +204,25 @@ pub(super) enum Stands {
     Stale,
 }
 
+/// Whether its result has the shape there that clients were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It has, or nobody was told by then.
+    Sure,
+    /// Nobody asked yet.
+    Unsure,
+    /// It is asked for.
+    Asked,
+    /// It has another one.
+    Differs,
+}
+
 #[derive(Debug)]
 struct Entry {
     statement: Rc<Statement>,
     used: u64,
     stands: Stands,
+    fit: Fit,
     /// `Parse`s that were sent and are not answered.
     unanswered: u32,
 }
@@ -251,6 +265,7 @@ impl Prepared {
             statement: Rc::clone(statement),
             used: self.clock,
             stands: Stands::Sent(segment),
+            fit: Fit::Sure,
             unanswered: before.map_or(0, |before| before.unanswered) + 1,
         };
         self.entries.insert(statement.id(), entry);
@@ -288,6 +303,19 @@ impl Prepared {
         }
     }
 
+    /// How its shape compares with the one that clients were told.
+    pub(super) fn fit(&self, statement: &Statement) -> Fit {
+        let entry = self.entries.get(&statement.id());
+        entry.map_or(Fit::Unsure, |entry| entry.fit)
+    }
+
+    /// It compares like this.
+    pub(super) fn fits(&mut self, statement: &Statement, fit: Fit) {
+        if let Some(entry) = self.entries.get_mut(&statement.id()) {
+            entry.fit = fit;
+        }
+    }
+
     /// It is there, to be closed before its next use.
     pub(super) fn is_stale(&mut self, statement: &Rc<Statement>) {
         self.remove(statement);
@@ -314,6 +342,14 @@ impl Prepared {
     /// How many are prepared.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Their names on the server, and whether they are there for certain.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let is_ready = |entry: &Entry| entry.stands == Stands::Ready;
+        let entries = self.entries.values();
+        entries.map(move |entry| (entry.statement.name(), is_ready(entry)))
     }
 
     /// Takes out those that are too many, the least recently used first (C7). Called between

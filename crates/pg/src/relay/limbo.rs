@@ -7,8 +7,9 @@
 
 use super::local::plain_end;
 use super::request::{Message, Step, violation};
-use super::{Io, Relay, Segment};
+use super::{Io, Long, Relay, Segment, statement};
 use crate::sql::{self, Flags, Seen, Verb};
+use crate::wire::frame::Frame;
 use crate::wire::{SqlError, TxStatus, build, message};
 
 /// A lost transaction.
@@ -16,7 +17,7 @@ use crate::wire::{SqlError, TxStatus, build, message};
 pub(super) struct Limbo {
     /// Why; told once.
     error: Option<SqlError>,
-    /// The client prepared the end of its transaction.
+    /// The client bound the end of its transaction.
     ending: bool,
 }
 
@@ -95,23 +96,41 @@ impl Relay {
             b'P' => {
                 let parse = message::Parse::decode(body).ok_or_else(bad)?;
                 let ends = plain_end(parse.text).is_some() || self.is_end(parse.text);
-                ends.then(|| self.limbo_prepared(build::PARSE_COMPLETE))
+                if parse.name.is_empty() {
+                    // The one before is gone, whatever becomes of this one.
+                    self.unnamed.clear();
+                    self.unnamed_long = Long::No;
+                }
+                if ends && self.names.contains_key(parse.name) {
+                    let name = String::from_utf8_lossy(parse.name);
+                    let words = format!("prepared statement \"{name}\" already exists");
+                    SqlError::error("42P05", words).encode(io.to_client);
+                    self.skip = true;
+                    return Ok(Step::Took(message.whole().len()));
+                }
+                ends.then(|| self.limbo_parse(message, &parse))
             }
             b'B' => {
                 let head = message::BindHead::decode(body).ok_or_else(bad)?;
-                let known = self.names.get(head.statement);
-                let ends = known.is_some_and(|known| self.is_end(known.text()));
-                let ending = self.limbo.as_ref().is_some_and(|limbo| limbo.ending);
-                (ends || ending).then(|| self.limbo_prepared(build::BIND_COMPLETE))
+                self.limbo_knows(head.statement).then(|| self.limbo_bound())
             }
             b'D' => match message::Named::decode(body).ok_or_else(bad)? {
-                message::Named::Statement(_) => {
+                // What returns rows is refused, and nobody here knows their shape.
+                message::Named::Statement(name) if self.limbo_knows(name) => {
                     io.to_client.extend_from_slice(build::NO_PARAMETERS);
                     Some(build::NO_DATA)
                 }
+                message::Named::Statement(_) => None,
                 message::Named::Portal(_) => Some(build::NO_DATA),
             },
-            b'C' => Some(build::CLOSE_COMPLETE),
+            b'C' => {
+                match message::Named::decode(body).ok_or_else(bad)? {
+                    message::Named::Statement(b"") => self.unnamed.clear(),
+                    message::Named::Statement(name) => drop(self.names.remove(name)),
+                    message::Named::Portal(_) => {}
+                }
+                Some(build::CLOSE_COMPLETE)
+            }
             _ => None,
         };
         if let Some(done) = done {
@@ -125,11 +144,37 @@ impl Relay {
         Ok(Step::Took(message.whole().len()))
     }
 
-    fn limbo_prepared(&mut self, answer: &'static [u8]) -> &'static [u8] {
+    /// The end of the transaction is prepared: what is called so stays when the transaction is over.
+    fn limbo_parse(&mut self, message: Message<'_>, parse: &message::Parse<'_>) -> &'static [u8] {
+        if parse.name.is_empty() {
+            self.unnamed.extend_from_slice(message.whole());
+            self.unnamed_here = false;
+            self.unnamed_touches = true;
+        } else {
+            let planning = self.planning(&self.params);
+            let conforming = self.params.is_conforming();
+            let entry = statement::intern(parse.text, parse.types, planning, conforming);
+            self.names.insert(parse.name.into(), entry);
+        }
+        build::PARSE_COMPLETE
+    }
+
+    /// Whether this name stands for the end of a transaction.
+    fn limbo_knows(&self, name: &[u8]) -> bool {
+        if name.is_empty() {
+            let parse = self.unnamed.get(Frame::HEADER..);
+            let parse = parse.and_then(message::Parse::decode);
+            return parse.is_some_and(|parse| self.is_end(parse.text));
+        }
+        let known = self.names.get(name);
+        known.is_some_and(|known| self.is_end(known.text()))
+    }
+
+    fn limbo_bound(&mut self) -> &'static [u8] {
         if let Some(limbo) = &mut self.limbo {
             limbo.ending = true;
         }
-        answer
+        build::BIND_COMPLETE
     }
 
     fn leave_limbo(&mut self, io: &mut Io<'_>) {

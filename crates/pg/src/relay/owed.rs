@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Statement;
+use super::copy::Ahead;
 use super::inserted::Inserted;
 
 /// A request that was sent and not yet answered, or an answer of ours that waits for its turn.
@@ -30,8 +31,14 @@ pub(super) enum Owed {
     Bind(Option<Rc<Statement>>),
     /// `Describe` of a statement, with it when it is one of the shared ones: two messages.
     DescribeStatement(Option<Rc<Statement>>),
-    /// `Describe` of a portal.
-    DescribePortal,
+    /// `Describe` of a shared statement, put in by us: does its result have the shape that clients
+    /// were told?
+    Shape(Rc<Statement>),
+    /// `Bind` of one whose result has another: sent to fail.
+    Misfit,
+    /// `Describe` of a portal; of the shared statement that was just bound to it, if nobody was told
+    /// the shape of that.
+    DescribePortal(Option<Rc<Statement>>),
     /// `Execute`.
     Execute,
     /// `Close`; put in by us when it is for one of the shared statements.
@@ -92,12 +99,34 @@ impl Owed {
     #[inline]
     pub(super) fn is_visible(&self) -> bool {
         match self {
-            Self::Hidden(_) | Self::HiddenSync | Self::Replaced(_) | Self::Ours => false,
+            Self::Hidden(_)
+            | Self::HiddenSync
+            | Self::Replaced(_)
+            | Self::Shape(_)
+            | Self::Ours => false,
             Self::ParseUnnamed { hidden } => !hidden,
             Self::Close(ours) => ours.is_none(),
             Self::Parse(parsed) => parsed.name.is_some(),
             _ => true,
         }
+    }
+
+    /// Whether what it is answered with says the shape of a shared statement's result.
+    #[inline]
+    pub(super) fn is_of_shape(&self) -> bool {
+        matches!(
+            self,
+            Self::Shape(_) | Self::DescribeStatement(Some(_)) | Self::DescribePortal(Some(_))
+        )
+    }
+
+    /// Whether the server sends nothing for it.
+    #[inline]
+    pub(super) fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Local(_) | Self::Closed(_) | Self::Named(_) | Self::CopyEnd | Self::Replaced(_)
+        )
     }
 
     /// Whether an error answers it and all up to the next `Sync`.
@@ -115,16 +144,19 @@ impl Owed {
         match (self, tag) {
             (Self::Query(_) | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
             | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
-            | (Self::Bind(_) | Self::BindTaker(_), b'2')
+            | (Self::Bind(_) | Self::BindTaker(_) | Self::Misfit, b'2')
             | (Self::Close(_), b'3')
-            | (Self::DescribeStatement(_) | Self::DescribePortal, b'T' | b'n')
+            | (
+                Self::DescribeStatement(_) | Self::DescribePortal(_) | Self::Shape(_),
+                b'T' | b'n',
+            )
             | (Self::Execute | Self::Deallocate(_), b'C' | b'I' | b's')
             | (Self::Ours, b'1' | b'2' | b'3' | b'C') => Some(true),
             (
                 Self::Query(_) | Self::Hidden(_),
                 b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c' | b'V',
             )
-            | (Self::DescribeStatement(_), b't')
+            | (Self::DescribeStatement(_) | Self::Shape(_), b't')
             | (Self::Execute, b'D' | b'G' | b'H' | b'd' | b'c')
             | (Self::Ours, b'D') => Some(false),
             _ => None,
@@ -173,17 +205,33 @@ impl Queue {
     /// them by what it was told before.
     pub(super) fn tells_shape(&self) -> bool {
         let told = self.0.iter().find_map(|owed| match owed {
-            Owed::DescribeStatement(_) | Owed::DescribePortal => Some(true),
+            Owed::DescribeStatement(_) | Owed::DescribePortal(_) => Some(true),
             Owed::Execute | Owed::Sync | Owed::Query(_) => Some(false),
             _ => None,
         });
         told.unwrap_or(false)
     }
 
-    /// Whether the next answer is that to a whole query, in which a `ReadyForQuery` has its place
-    /// as it has alone.
-    pub(super) fn is_query_next(&self) -> bool {
-        matches!(self.front(), Some(Owed::Query(_) | Owed::Hidden(_)))
+    /// Whether the server's next answer has a `ReadyForQuery` in it whose place one too many would
+    /// take: it is for a whole query, or for a `Sync` behind answers of ours.
+    pub(super) fn may_mistake_ready(&self) -> bool {
+        let ours = self.0.iter().take_while(|owed| owed.is_local()).count();
+        let is_held = self.0.iter().take(ours).any(Owed::is_visible);
+        match self.0.get(ours) {
+            Some(Owed::Query(_) | Owed::Hidden(_)) => true,
+            Some(Owed::Sync | Owed::HiddenSync) => is_held,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing is owed by the server.
+    pub(super) fn is_local(&self) -> bool {
+        self.0.iter().all(Owed::is_local)
+    }
+
+    /// What is owed before all else.
+    pub(super) fn push_front(&mut self, owed: Owed) {
+        self.0.push_front(owed);
     }
 
     /// Adds all of another one.
@@ -207,6 +255,14 @@ impl Queue {
     pub(super) fn parses_unnamed(&self) -> bool {
         let is_one = |owed: &Owed| matches!(owed, Owed::ParseUnnamed { hidden: false });
         self.0.iter().any(is_one)
+    }
+
+    /// The shared statement of a `Bind` that was pushed last.
+    pub(super) fn just_bound(&self) -> Option<&Rc<Statement>> {
+        match self.0.back() {
+            Some(Owed::Bind(Some(statement))) => Some(statement),
+            _ => None,
+        }
     }
 
     /// Whether an error may skip what is pushed next.
@@ -235,23 +291,24 @@ impl Queue {
     }
 
     /// The server went into COPY IN: it ignores every `Sync` up to the end of the data (B7).
-    /// Whether that end was already sent, whether there were such `Sync`, and whether requests lay
-    /// behind them, which are answered if the COPY fails before they are read.
-    pub(super) fn ignore_syncs_in_copy(&mut self) -> (bool, bool, bool) {
+    pub(super) fn ignore_syncs_in_copy(&mut self) -> Ahead {
         let before = self.0.len();
         let end = self.0.iter().position(|owed| matches!(owed, Owed::CopyEnd));
         let is_sync = |owed: &Owed| matches!(owed, Owed::Sync | Owed::HiddenSync);
         let inside = self.0.iter().take(end.unwrap_or(before));
-        let amid = inside
-            .skip_while(|owed| !is_sync(owed))
-            .any(|owed| !is_sync(owed));
+        // The first one is the COPY.
+        let amid = inside.skip(1).any(|owed| !is_sync(owed));
         let mut at = 0;
         self.0.retain(|owed| {
             let inside = end.is_none_or(|end| at < end);
             at += 1;
             !(inside && is_sync(owed))
         });
-        (end.is_some(), self.0.len() < before, amid)
+        Ahead {
+            end: end.is_some(),
+            syncs: self.0.len() < before,
+            requests: amid,
+        }
     }
 
     /// The first end of COPY data has had its effect.

@@ -64,8 +64,10 @@ impl Relay {
                 }
                 continue;
             }
-            let must_wait =
-                self.barrier && (self.spent || !self.owed.is_empty()) || self.owed.is_full();
+            // An answer of ours has no place amid a notice or notification of the server.
+            let must_wait = self.barrier && (self.spent || !self.owed.is_empty())
+                || self.owed.is_full()
+                || self.owed.is_empty() && self.is_in_message();
             // A server that refused this client's settings is given back first.
             if must_wait || (self.attached && self.refusal.is_some()) {
                 return Ok(self.wait_for_answers(used, io));
@@ -114,11 +116,23 @@ impl Relay {
             b'Q' | b'F' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'd' | b'c' | b'f' => {}
             other => return Err(violation(&format!("invalid frontend message type {other}"))),
         }
+        let amid_copy = || {
+            Err(violation(&format!(
+                "unexpected message type 0x{tag:02X} during COPY from stdin"
+            )))
+        };
+        let is_request = !matches!(tag, b'd' | b'c' | b'f' | b'H');
         if self.skip {
+            // Whether that is over is known to the server alone: a Sync went ahead of the failure.
+            if is_request && self.copy.is_in_doubt() {
+                return amid_copy();
+            }
             return Ok(self.drop_message(message));
         }
         match tag {
             b'd' | b'c' | b'f' => Ok(self.copy(message, io)),
+            // PostgreSQL ends the connection, too.
+            _ if self.copy.takes_data() && is_request => amid_copy(),
             b'H' if self.attached => Ok(self.forward(message, io)),
             b'H' => Ok(self.drop_message(message)),
             b'Q' => self.query(message, io),
@@ -134,6 +148,9 @@ impl Relay {
             io.to_server.extend_from_slice(part);
         }
         self.from_client.left -= part.len();
+        if self.rest_is_due && self.from_client.left == 0 {
+            self.rest_now(io);
+        }
         if self.skim.is_some() {
             self.skim_on(part);
             if self.from_client.left == 0 {
@@ -171,10 +188,15 @@ impl Relay {
             return self.drop_message(message);
         }
         if message.frame.tag != b'd' {
-            self.copy_ended |= std::mem::take(&mut self.copy_in);
+            self.copy.send_end();
             self.owed.push(Owed::CopyEnd);
         }
         self.forward(message, io)
+    }
+
+    /// After an error in its segment PostgreSQL would ignore a request: what came before it decides.
+    fn may_be_skipped(&self) -> bool {
+        self.segment == Segment::Server && !self.owed.is_empty()
     }
 
     fn function(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
@@ -185,6 +207,9 @@ impl Relay {
         if !self.attached {
             return self.without_server(message, io);
         }
+        if self.may_be_skipped() {
+            return Step::Stop(Want::Answers);
+        }
         // Whatever the function does is not to be seen from its OID.
         self.note_anything();
         self.segment = Segment::Closed;
@@ -193,18 +218,18 @@ impl Relay {
     }
 
     fn query(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
+        if self.may_be_skipped() {
+            return Ok(Step::Stop(Want::Answers));
+        }
         if !message.is_whole() {
             if message.frame.total() <= GATHER {
                 return Ok(Step::Stop(Want::Bytes(message.frame.total())));
             }
             return Ok(self.long_query(message, io));
         }
-        // After an error PostgreSQL would ignore it: what came before it decides.
-        if self.segment == Segment::Server && !self.copy_in && !self.owed.is_empty() {
-            return Ok(Step::Stop(Want::Answers));
-        }
         let text = message::query_text(message.body()).ok_or_else(|| violation("bad Query"))?;
         if self.limbo.is_some() {
+            self.forget_unnamed();
             self.limbo_query(text, io);
             return Ok(Step::Took(message.whole().len()));
         }
@@ -346,9 +371,10 @@ impl Relay {
 
     /// `Sync`: the end of a segment.
     fn sync(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
-        // A server that reads COPY data ignores it, so no answer would come (B7).
-        if self.copy_in {
-            return self.drop_message(message);
+        // A server that reads COPY data ignores it, and answers it if the COPY has failed by then (B7).
+        if self.copy.takes_data() {
+            self.copy.sync_amid();
+            return self.forward(message, io);
         }
         self.skip = false;
         self.segment = Segment::Closed;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::owed::{Hidden, Owed};
 use super::pending::{Answer, Probe};
+use super::takers::BACK;
 use super::{Broken, Io, Label, Order, Refusal, Relay, Segment};
 use crate::sql::Flags;
 use crate::wire::{SqlError, TxStatus, build};
@@ -32,7 +33,17 @@ impl Relay {
         self.barrier = false;
         self.owed.shrink();
         self.tell_params(io);
-        if self.leaving || status == TxStatus::Failed {
+        if self.leaving {
+            return;
+        }
+        if self.is_sending() {
+            self.rest_is_due = true;
+            return;
+        }
+        if self.copy.is_in_doubt() {
+            return self.end_doubt(io);
+        }
+        if status == TxStatus::Failed {
             return;
         }
         if !self.pending.is_empty() && self.pending.resets(&self.start) {
@@ -59,6 +70,37 @@ impl Relay {
             self.ask(io);
         }
         self.evict(io);
+    }
+
+    /// Whether the server has got half of a message of the client: nothing of ours has a place in it.
+    fn is_sending(&self) -> bool {
+        self.from_client.left > 0 && !self.from_client.dropped
+    }
+
+    /// All of that message is out.
+    #[cold]
+    pub(super) fn rest_now(&mut self, io: &mut Io<'_>) {
+        self.rest_is_due = false;
+        let status = io.known.as_deref().map(|known| known.status);
+        match status {
+            Some(_) if self.copy.is_in_doubt() => self.end_doubt(io),
+            Some(status) if self.owed.is_empty() => self.rest(status, io),
+            _ => {}
+        }
+    }
+
+    /// A `Sync` that counted as ignored may yet be answered. This is told from that: what comes before
+    /// its answer is the client's.
+    #[cold]
+    pub(super) fn end_doubt(&mut self, io: &mut Io<'_>) {
+        if self.is_sending() {
+            self.rest_is_due = true;
+            return;
+        }
+        build::close_statement(io.to_server, BACK);
+        io.to_server.extend_from_slice(build::SYNC);
+        self.owed.push_front(Owed::HiddenSync);
+        self.owed.push_front(Owed::Ours);
     }
 
     /// Asks what is left of what the client may have touched.
@@ -218,7 +260,8 @@ impl Relay {
         };
         // A `statement_timeout` of the client is over our queries, too: a short one is missed at
         // times, and cannot be put aside without changing what is asked for.
-        if error.is_some_and(|error| error.code == *b"57014") && probe.tries < MOST_TRIES {
+        let again = probe.tries < MOST_TRIES && !self.is_sending();
+        if again && error.is_some_and(|error| error.code == *b"57014") {
             probe.tries += 1;
             probe.answer.forget();
             self.hidden_query(Hidden::Probe, &probe.sql, io);

@@ -17,7 +17,7 @@ use crate::wire::message::{self, BindHead};
 
 /// The statement and the portal by which start-up values are put back. A client cannot have prepared
 /// one of this name.
-const BACK: &[u8] = b"canter_start";
+pub(super) const BACK: &[u8] = b"canter_start";
 
 /// A portal that takes something away when it is run.
 #[derive(Debug)]

@@ -208,6 +208,20 @@ impl Driver {
         String::from_utf8(sent[5..end].to_vec()).unwrap()
     }
 
+    /// Nothing but the relay's own question is left, which says that no more is to come.
+    #[track_caller]
+    pub(super) fn doubt_ends(&mut self) -> &mut Self {
+        let question = [&close('S', "canter_start"), SYNC].concat();
+        let sent = std::mem::take(&mut self.to_server);
+        assert!(sent.ends_with(&question), "{}", show(&sent));
+        self.held();
+        let told = self.to_client.len();
+        self.server(&[CLOSED, &z(b'I')].concat());
+        assert_eq!(self.to_client.len(), told, "it is told of it");
+        assert_eq!(self.closed, 0);
+        self.released()
+    }
+
     #[track_caller]
     pub(super) fn released(&mut self) -> &mut Self {
         assert!(!self.leased, "the server is still held");

@@ -106,12 +106,13 @@ impl Wire {
         self.socket.shutdown(Shutdown::Read).unwrap();
     }
 
-    /// Answers a `Sync` only when somebody else has asked, and then the query.
+    /// Answers a `Sync` only when the next one has come, then what that one ends, and serves on.
     pub(super) async fn answers_late(mut self) -> Option<()> {
-        self.hear_query().await?;
+        self.hear_up_to(b'S').await?;
         self.say(&ready(TxStatus::Idle)).await?;
-        self.say(&done("SELECT", TxStatus::Idle)).await?;
-        self.stays().await
+        self.say(build::CLOSE_COMPLETE).await?;
+        self.say(&ready(TxStatus::Idle)).await?;
+        self.serve("SELECT").await
     }
 
     /// Stays open for as long as the test runs.

@@ -1,0 +1,457 @@
+//! PostgreSQL as far as a pooler sees it: one session's state, and what each message is answered with.
+//!
+//! Owns the rules of the protocol (chapter "Message Flow"): errors skip up to `Sync`, COPY takes data
+//! and ignores `Sync` and `Flush`, whatever else comes during COPY ends the connection.
+//! Texts name who sent them (`1_2`: client 1, its message 2), and so do the answers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::super::driver::*;
+use crate::wire::build;
+use crate::wire::frame::Frame;
+use crate::wire::message::{BindHead, Named, Parse, query_text, take_cstr};
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
+pub(super) struct Postgres {
+    pub(super) statements: BTreeMap<Vec<u8>, String>,
+    /// Text and parameter.
+    portals: BTreeMap<Vec<u8>, (String, String)>,
+    channels: BTreeSet<String>,
+    /// As they were before the transaction.
+    committed: BTreeSet<String>,
+    is_open: bool,
+    is_failed: bool,
+    pub(super) skips: bool,
+    pub(super) copy: Option<Copy>,
+    /// It ended the connection.
+    pub(super) is_dead: bool,
+}
+
+/// A COPY that waits for data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub(super) table: String,
+    pub(super) is_simple: bool,
+    /// Statements behind it in the same query.
+    rest: VecDeque<String>,
+}
+
+enum Ran {
+    Done(Vec<u8>),
+    Failed(&'static str, Vec<u8>),
+    Copies(String),
+}
+
+impl Postgres {
+    pub(super) fn status(&self) -> u8 {
+        match (self.is_failed, self.is_open) {
+            (true, _) => b'E',
+            (false, true) => b'T',
+            (false, false) => b'I',
+        }
+    }
+
+    /// In a transaction that failed, or in none.
+    pub(super) fn set_status(&mut self, is_failed: bool) {
+        (self.is_open, self.is_failed) = (is_failed, is_failed);
+        self.portals.clear();
+    }
+
+    /// Whether another client could have it: nothing is under way, nothing is left.
+    pub(super) fn is_clean(&self) -> bool {
+        self.status() == b'I'
+            && !self.skips
+            && self.copy.is_none()
+            && self.channels.is_empty()
+            && !self.is_dead
+    }
+
+    pub(super) fn listens(&self) -> Option<&String> {
+        self.channels.first()
+    }
+
+    fn fail(&mut self, code: &str, who: &str, out: &mut Vec<u8>) {
+        self.is_failed |= self.is_open;
+        out.extend(e(code, who));
+    }
+
+    /// The COPY under way fails: for its data, or by a cancel.
+    pub(super) fn fail_copy(&mut self, code: &str, out: &mut Vec<u8>) {
+        let Some(copy) = self.copy.take() else {
+            return;
+        };
+        self.fail(code, &copy.table, out);
+        if copy.is_simple {
+            self.ready(out);
+        } else {
+            self.skips = true;
+        }
+    }
+
+    fn ready(&mut self, out: &mut Vec<u8>) {
+        if self.status() == b'I' {
+            self.portals.clear();
+        }
+        out.extend(z(self.status()));
+    }
+
+    /// Reads one message.
+    pub(super) fn read(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) {
+        if self.copy.is_some() {
+            return self.read_copy(tag, body, out);
+        }
+        match tag {
+            b'S' => {
+                self.skips = false;
+                self.ready(out);
+            }
+            b'X' => self.is_dead = true,
+            b'H' | b'd' | b'c' | b'f' => {}
+            _ if self.skips => {}
+            b'Q' => {
+                self.statements.remove(&b""[..]);
+                self.portals.remove(&b""[..]);
+                let text = std::str::from_utf8(query_text(body).unwrap()).unwrap();
+                let texts = text.split(';').map(|text| text.trim().to_owned());
+                self.run_all(texts.filter(|text| !text.is_empty()).collect(), out);
+            }
+            b'F' => {
+                if self.is_failed {
+                    self.fail("25P02", "", out);
+                } else {
+                    out.extend(message(b'V', b"\0\0\0\x01v"));
+                }
+                self.ready(out);
+            }
+            _ => {
+                if let Err((code, who)) = self.step(tag, body, out) {
+                    self.fail(code, &who, out);
+                    self.skips = true;
+                }
+            }
+        }
+    }
+
+    fn read_copy(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) {
+        match tag {
+            b'd' if body.starts_with(b"bad") => self.fail_copy("22P02", out),
+            b'd' | b'S' | b'H' => {}
+            b'c' => {
+                let Some(copy) = self.copy.take() else {
+                    return;
+                };
+                out.extend(c(&format!("COPY {}", copy.table)));
+                if copy.is_simple {
+                    self.run_all(copy.rest, out);
+                }
+            }
+            b'f' => self.fail_copy("57014", out),
+            _ => {
+                out.extend(message(
+                    b'E',
+                    b"SFATAL\0VFATAL\0C08P01\0Msynchronization was lost\0\0",
+                ));
+                self.is_dead = true;
+            }
+        }
+    }
+
+    fn run_all(&mut self, mut texts: VecDeque<String>, out: &mut Vec<u8>) {
+        if texts.is_empty() {
+            out.extend_from_slice(build::EMPTY_QUERY);
+        }
+        while let Some(text) = texts.pop_front() {
+            match self.run(&text, "") {
+                Ran::Done(done) => out.extend(done),
+                Ran::Failed(code, before) => {
+                    out.extend(before);
+                    self.fail(code, who(&text), out);
+                    break;
+                }
+                Ran::Copies(table) => {
+                    out.extend(message(b'G', b"\0\0\0"));
+                    self.copy = Some(Copy {
+                        table,
+                        is_simple: true,
+                        rest: texts,
+                    });
+                    return;
+                }
+            }
+        }
+        self.ready(out);
+    }
+
+    fn run(&mut self, text: &str, parameter: &str) -> Ran {
+        let words: Vec<_> = text.split_whitespace().collect();
+        let who = who(text);
+        match words[..] {
+            ["commit" | "rollback" | "ROLLBACK"] => {
+                let failed = std::mem::take(&mut self.is_failed);
+                let was_open = std::mem::take(&mut self.is_open);
+                self.portals.clear();
+                let commits = !failed && text == "commit";
+                if !commits && was_open {
+                    self.channels = std::mem::take(&mut self.committed);
+                }
+                return Ran::Done(c(if commits { "COMMIT" } else { "ROLLBACK" }));
+            }
+            _ if self.is_failed => return Ran::Failed("25P02", Vec::new()),
+            ["begin"] => {
+                if !self.is_open {
+                    self.committed = self.channels.clone();
+                }
+                self.is_open = true;
+                return Ran::Done(c("BEGIN"));
+            }
+            ["fail", _] => return Ran::Failed("22012", Vec::new()),
+            ["copy", table, "from", "stdin"] => {
+                if table.starts_with('m') {
+                    return Ran::Failed("42P01", Vec::new());
+                }
+                return Ran::Copies(table[1..].to_owned());
+            }
+            ["copy", table, "to", "stdout"] => {
+                let begun = [message(b'H', b"\0\0\0"), message(b'd', who.as_bytes())].concat();
+                if table.starts_with('m') {
+                    return Ran::Failed("22012", begun);
+                }
+                let done = [message(b'c', b""), c(&format!("COPY {who}"))].concat();
+                return Ran::Done([begun, done].concat());
+            }
+            ["listen", channel] => {
+                self.channels.insert(channel.to_owned());
+                return Ran::Done(c("LISTEN"));
+            }
+            ["unlisten", _] => {
+                self.channels.clear();
+                return Ran::Done(c("UNLISTEN"));
+            }
+            ["RESET", "ALL"] => return Ran::Done(c("RESET")),
+            ["DISCARD", "ALL"] => {
+                self.statements.clear();
+                self.channels.clear();
+                return Ran::Done(c("DISCARD ALL"));
+            }
+            _ => {}
+        }
+        if text.starts_with("SELECT '") {
+            let listens = if self.channels.is_empty() {
+                "false"
+            } else {
+                "true"
+            };
+            let row = text
+                .contains("'LISTEN'")
+                .then(|| row(&["p", "LISTEN", listens]));
+            return Ran::Done([row.unwrap_or_default(), c("SELECT 1")].concat());
+        }
+        assert!(text.starts_with("select '"), "{text}");
+        Ran::Done(
+            [
+                row(&[who, parameter]),
+                c(&format!("SELECT {who} {parameter}")),
+            ]
+            .concat(),
+        )
+    }
+
+    fn describe(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), (&'static str, String)> {
+        let nothing = |code| (code, String::new());
+        let is_end = |text: &str| matches!(text, "commit" | "rollback");
+        match Named::decode(body).unwrap() {
+            Named::Statement(name) => {
+                let text = self.statements.get(name).ok_or(nothing("26000"))?;
+                if self.is_failed && !is_end(text) {
+                    return Err(nothing("25P02"));
+                }
+                out.extend_from_slice(build::NO_PARAMETERS);
+                out.extend(message(b'T', text.as_bytes()));
+            }
+            Named::Portal(name) => {
+                let (text, _) = self.portals.get(name).ok_or(nothing("34000"))?;
+                out.extend(message(b'T', text.as_bytes()));
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        tag: u8,
+        mut body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), (&'static str, String)> {
+        let nothing = |code| (code, String::new());
+        let is_end = |text: &str| matches!(text, "commit" | "rollback");
+        match tag {
+            b'P' => {
+                let parse = Parse::decode(body).unwrap();
+                let text = std::str::from_utf8(parse.text).unwrap();
+                if parse.name.is_empty() {
+                    self.statements.remove(&b""[..]);
+                }
+                if self.is_failed && !is_end(text) {
+                    return Err(nothing("25P02"));
+                }
+                if text.starts_with("bad") {
+                    return Err(("42601", who(text).to_owned()));
+                }
+                if self.statements.contains_key(parse.name) {
+                    return Err(nothing("42P05"));
+                }
+                self.statements.insert(parse.name.to_vec(), text.to_owned());
+                out.extend_from_slice(PARSED);
+            }
+            b'B' => {
+                let head = BindHead::decode(body).unwrap();
+                let text = self.statements.get(head.statement);
+                let text = text.ok_or(nothing("26000"))?.clone();
+                if self.is_failed && !is_end(&text) {
+                    return Err(nothing("25P02"));
+                }
+                // One parameter behind no formats, and no formats behind it.
+                let parameter = &body[head.length + 8..body.len() - 2];
+                let parameter = String::from_utf8(parameter.to_vec()).unwrap();
+                self.portals.insert(head.portal.to_vec(), (text, parameter));
+                out.extend_from_slice(BOUND);
+            }
+            b'D' => self.describe(body, out)?,
+            b'C' => {
+                match Named::decode(body).unwrap() {
+                    Named::Statement(name) => drop(self.statements.remove(name)),
+                    Named::Portal(name) => drop(self.portals.remove(name)),
+                }
+                out.extend_from_slice(CLOSED);
+            }
+            b'E' => {
+                let portal = take_cstr(&mut body).unwrap();
+                let (text, parameter) = self.portals.get(portal).ok_or(nothing("34000"))?.clone();
+                match self.run(&text, &parameter) {
+                    Ran::Done(done) => out.extend(done),
+                    Ran::Failed(code, before) => {
+                        out.extend(before);
+                        return Err((code, who(&text).to_owned()));
+                    }
+                    Ran::Copies(table) => {
+                        out.extend(message(b'G', b"\0\0\0"));
+                        self.copy = Some(Copy {
+                            table,
+                            is_simple: false,
+                            rest: VecDeque::new(),
+                        });
+                    }
+                }
+            }
+            other => panic!("{other}"),
+        }
+        Ok(())
+    }
+}
+
+/// Who sent a text, if it says so.
+pub(super) fn who(text: &str) -> &str {
+    let is_part = |b: char| b.is_ascii_digit() || b == '_';
+    let at = text
+        .find('_')
+        .map(|at| text[..at].trim_end_matches(is_part).len());
+    let rest = at.map_or("", |at| &text[at..]);
+    &rest[..rest.find(|b| !is_part(b)).unwrap_or(rest.len())]
+}
+
+/// A server at the other end of a connection: answers when it is called for.
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) postgres: Postgres,
+    /// What was sent to it and is not read yet.
+    pub(super) input: Vec<u8>,
+    held: Vec<u8>,
+    /// What it said and nobody has heard yet.
+    pub(super) output: Vec<u8>,
+    /// A COPY has failed since somebody got it.
+    pub(super) has_failed_copy: bool,
+}
+
+impl Server {
+    /// A message is there to be read.
+    pub(super) fn can_read(&self) -> bool {
+        let frame = Frame::decode(&self.input).unwrap();
+        !self.postgres.is_dead && frame.is_some_and(|frame| frame.body_of(&self.input).is_some())
+    }
+
+    /// The next message is what a COPY that failed has left unread.
+    pub(super) fn ignores_next(&self) -> bool {
+        self.postgres.copy.is_none()
+            && matches!(self.input.first(), Some(b'd' | b'c' | b'f' | b'H'))
+    }
+
+    /// Between transactions others may be heard of.
+    pub(super) fn may_notify(&self) -> bool {
+        let postgres = &self.postgres;
+        self.held.is_empty()
+            && postgres.copy.is_none()
+            && postgres.status() == b'I'
+            && !postgres.is_dead
+    }
+
+    /// Reads one message.
+    pub(super) fn read(&mut self, owner: Option<usize>) {
+        let frame = Frame::decode(&self.input).unwrap().unwrap();
+        let body = frame.body_of(&self.input).unwrap().to_vec();
+        self.input.drain(..frame.total());
+        // What a COPY that failed has left unread is ignored, whosever turn it is.
+        let is_ignored = self.postgres.copy.is_none() && matches!(frame.tag, b'd' | b'c' | b'f');
+        for who in tags(&body) {
+            assert!(
+                is_ignored || Some(who) == owner,
+                "of {who} on the server of {owner:?}: {}",
+                show(&body)
+            );
+        }
+        let (was_skipping, was_copying) = (self.postgres.skips, self.postgres.copy.is_some());
+        self.postgres.read(frame.tag, &body, &mut self.held);
+        let copies = self.postgres.copy.is_some();
+        self.has_failed_copy |= was_copying && !copies && frame.tag != b'c';
+        let calls = matches!(frame.tag, b'S' | b'Q' | b'F' | b'H') || self.postgres.is_dead;
+        if calls || was_copying || copies || self.postgres.skips != was_skipping {
+            self.output.append(&mut self.held);
+        }
+    }
+
+    pub(super) fn cancel(&mut self) {
+        if self.postgres.copy.is_some() && !self.postgres.is_dead {
+            self.has_failed_copy = true;
+            self.postgres.fail_copy("57014", &mut self.held);
+            self.output.append(&mut self.held);
+        }
+    }
+
+    /// Nothing is under way and nobody left anything. What a COPY that failed has not read is ignored.
+    pub(super) fn is_clean(&self) -> bool {
+        let mut input = &self.input[..];
+        while let Some(frame) = Frame::decode(input).unwrap() {
+            if !matches!(frame.tag, b'd' | b'c' | b'f' | b'H') || input.len() < frame.total() {
+                return false;
+            }
+            input = &input[frame.total()..];
+        }
+        input.is_empty()
+            && self.held.is_empty()
+            && self.output.is_empty()
+            && self.postgres.is_clean()
+    }
+}
+
+/// The clients that are named in a message.
+pub(super) fn tags(body: &[u8]) -> Vec<usize> {
+    let text = String::from_utf8_lossy(body);
+    let parts = text.split(|b: char| !b.is_ascii_digit() && b != '_');
+    let named = parts.filter_map(|part| part.split_once('_'));
+    named
+        .filter_map(|(client, _)| client.parse().ok())
+        .collect()
+}
