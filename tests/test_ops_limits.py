@@ -111,7 +111,8 @@ def test_s13_many_connections_with_few_descriptors_neither_spin_nor_end_service(
     tmp_path: Path, most: int
 ) -> None:
     wrapper = ["prlimit", "--nofile=96:96"]
-    flags = ("-w", "1", "--health", "--max-connections", str(most))
+    # Nor because those that say nothing go by themselves.
+    flags = ("-w", "1", "--health", "--max-connections", str(most), "--header-timeout", "300s")
     with Canter(tmp_path, APP, *flags, wrapper=wrapper) as canter:
         canter.wait_ready()
         front = canter.one("front")
