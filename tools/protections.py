@@ -160,7 +160,8 @@ def main() -> None:
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     tree = target / "protections"
     copy(tree, table)
-    os.environ["CARGO_TARGET_DIR"] = str(target)
+    # Not that of the tree: cargo takes two trees with one layout for the same, and the one for built.
+    os.environ["CARGO_TARGET_DIR"] = str(target / "protections-built")
     tests = [(row, test) for row in chosen for test in row.tests]
     programs = built(tree, {test.split(" ")[0] for _, test in tests if is_unit(test)})
     # Beside the interpreter that it serves with.
