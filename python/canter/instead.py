@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from canter.captured import ONE_OF_SEVERAL, Capture, manager, of_manager, relations
+from canter import managed
+from canter.captured import ONE_OF_SEVERAL, Capture, manager, relations
 
 
 def of_call(one: Capture) -> str:
@@ -41,10 +42,13 @@ def of_filter(one: Capture) -> str:
 
 def of_key(one: Capture) -> str:
     """What asks once for all values of a column."""
-    rows = manager(one.target)
+    asked = "ask once: " + manager(one.target)
+    if not managed.is_whole(one.target._default_manager):
+        # The app may have asked another, which has what this one leaves out.
+        asked = "ask the same rows once: "
     if one.key == "pk":
-        return f"gather the keys and ask once: {rows}.in_bulk(keys)"
-    found = f"gather the values and ask once: {rows}.filter({one.key}__in=values)"
+        return f"gather the keys and {asked}.in_bulk(keys)"
+    found = f"gather the values and {asked}.filter({one.key}__in=values)"
     if one.call == "count":
         free = _free(one.target, "count")
         return f'{found}.values("{one.key}").annotate({free}=Count("pk"))'
@@ -60,8 +64,10 @@ def _counted(one: Capture, field: Any) -> str:
 
 
 def _only(one: Capture, field: Any) -> str:
-    """The filter of an aggregate, with what the manager of the rows asks of all: a join knows nothing of it."""
-    names = [*of_manager(one.target), *one.conditions]
+    """The filter of an aggregate. What the manager of the rows asks of all, a join knows nothing of."""
+    names = [*one.conditions]
+    if one.target is not None and not managed.is_whole(one.target._default_manager):
+        names.append("…")
     named = [f"{field.name}__{it}" for it in names if it != "…"]
     if len(named) < len(names):
         named = ["…"]
@@ -100,6 +106,9 @@ def _back(one: Capture, field: Any) -> str:
 def _summed(one: Capture, field: Any) -> str:
     if one.filtered or not one.sums:
         return of_filter(one) if one.filtered else ""
+    # A second join gives each row to others several times (Django's "Combining multiple aggregations").
+    if any(function not in ("Max", "Min") for _alias, function, _column in one.sums):
+        return ""
     parts, only = [], _only(one, field)
     for alias, function, column in one.sums:
         parts.append(f'{_free(one.model, f"{field.name}_{alias}")}={function}("{field.name}__{column}"{only})')

@@ -1,9 +1,10 @@
 """Owns what an app writes row by row although it could be written at once: which model, by which call, read from
 the frames of Django's ORM; and the call that does it at once.
 
-Leaves finding the repeats to ``canter.insight``. Told is only what comes to the same, for all that Django knows: not
-of a model that has a ``save()`` of its own, whose signals somebody hears, or whose rows refer to each other; and
-only where the app's own line has made the call, for else the loop is another's.
+Leaves finding the repeats to ``canter.insight``, and whether the app's own loop asked to ``canter.looped``. Told is only
+what comes to the same, for all that Django knows: not of a model that has a ``save()`` or a field with a ``pre_save()`` of
+its own, whose signals somebody hears, or whose rows refer to each other; and only where the app's own line has made the
+call, for else the loop is another's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from canter.captured import MOST_FRAMES, compared, concrete, is_field, manager
+from canter import looped, managed
+from canter.captured import MOST_FRAMES, compared, concrete, is_field
 
 BASE, QUERY = "django.db.models.base", "django.db.models.query"
 RELATED, MANAGER = "django.db.models.fields.related_descriptors", "django.db.models.manager"
@@ -28,8 +30,17 @@ LOOPS_OF_OTHERS = {
     ("django.dispatch.dispatcher", "send_robust"),
     ("django.forms.models", "save_existing_objects"),
     ("django.forms.models", "save_new_objects"),
+    # The rows of a list that can be changed in it.
+    ("django.contrib.admin.options", "changelist_view"),
 }
 """Who calls the app for each row, so that the app's line is in no loop of its own."""
+
+
+LOOPS_OF_APP = {("django.contrib.admin.options", "response_action")}
+"""Who calls the app once for all rows, whoever called that."""
+
+SAVERS = ("save_base", "_save_parents", "_save_table", "_do_update", "_do_insert", "_prepare_related_fields_for_save")
+"""What ``save()`` is made of."""
 
 
 @dataclass(eq=False)
@@ -44,6 +55,8 @@ class Written:
     """Those that are written, where the call names them."""
     key: str = ""
     """The column by which a filter finds the rows."""
+    rows: str = ""
+    """The manager that writes them all."""
     forgets_keys: bool = False
     """The database does not tell the keys of several new rows."""
 
@@ -65,7 +78,13 @@ def capture(frame: FrameType | None, sql: str, is_own: Callable[[str], bool]) ->
     if frame is None or outermost is None or _is_of_other(frame):
         return None
     found = _read(outermost, saved, sql)
-    return found if found is not None and _is_of(sql, found.model) else None
+    if found is None or not _is_of(sql, found.model):
+        return None
+    # Of rows that a filter finds, how many there were may be the answer.
+    if not looped.is_plain(frame, is_own, is_answer=bool(found.key)):
+        return None
+    found.rows = managed.of_all(found.model)
+    return found if found.rows else None
 
 
 def _name(frame: FrameType) -> tuple[str, str]:
@@ -75,12 +94,18 @@ def _name(frame: FrameType) -> tuple[str, str]:
 def _is_of_other(frame: FrameType | None) -> bool:
     """Whether what asked was called for one row by somebody else."""
     model = sys.modules[BASE].Model
+    managers, querysets = sys.modules[MANAGER].BaseManager, sys.modules[QUERY].QuerySet
     for _ in range(MOST_FRAMES):
         if frame is None:
             return False
         module, name = _name(frame)
         this = frame.f_locals.get("self") if "self" in frame.f_code.co_varnames[:1] else None
+        if (module, name) in LOOPS_OF_APP:
+            return False
         if (module, name) in LOOPS_OF_OTHERS:
+            return True
+        # A method that stands for Django's own is called for each row.
+        if name in ("create", "update", "delete") and issubclass(type(this), (managers, querysets)):
             return True
         if name in ("save", "delete") and issubclass(type(this), model):
             return True
@@ -97,6 +122,9 @@ def _read(call: FrameType, saved: Any, sql: str) -> Written | None:
     if named in MAKERS:
         if saved is None or not _is_plain(type(saved), "save", ("pre_save", "post_save")):
             return None
+        # A relation through a table writes there as well.
+        if named == (RELATED, "create") and "through" in getattr(this, "__dict__", {}):
+            return None
         model = concrete(type(saved))
         if sql.startswith("INSERT"):
             return _created(model, saved)
@@ -104,7 +132,8 @@ def _read(call: FrameType, saved: Any, sql: str) -> Written | None:
             # Whether there is such a row is only tried.
             return None
         only = call.f_locals.get("update_fields") if named == (BASE, "save") else None
-        return Written(model, "save", tuple(sorted(only)) if only else ())
+        names = tuple(sorted(only)) if only else ()
+        return None if _makes_values(model, names) else Written(model, "save", names)
     if named == (BASE, "delete"):
         # Deleting several sends the same signals, and goes on to the same rows.
         is_plain = _is_plain(type(this), "delete", ())
@@ -121,6 +150,8 @@ def _created(model: Any, row: Any) -> Written | None:
     # Where rows refer to each other, one may need the key of one before.
     if any(concrete(field.related_model) is model for field in model._meta.concrete_fields):
         return None
+    if _makes_values(model, ()):
+        return None
     connections = sys.modules["django.db"].connections
     features = connections[row._state.db or "default"].features
     return Written(model, "create", forgets_keys=not features.can_return_rows_from_bulk_insert)
@@ -132,6 +163,9 @@ def _updated(queryset: Any, values: dict[str, Any]) -> Written | None:
     fields = {field.name for field in model._meta.concrete_fields if not field.primary_key}
     if not key or not values or not fields.issuperset(values):
         return None
+    # What a row gets may follow from what it has.
+    if any(hasattr(type(value), "resolve_expression") for value in values.values()):
+        return None
     return Written(model, "update", tuple(values), key)
 
 
@@ -140,6 +174,8 @@ def _key(queryset: Any) -> str:
     it held.
     """
     query = queryset.query
+    if not managed.is_plain(type(queryset)) or queryset._db not in (None, "default"):
+        return ""
     conditions = query.where.children
     if len(conditions) != 1 or query.is_sliced or (found := compared(conditions[0])) is None:
         return ""
@@ -155,11 +191,22 @@ def _is_plain(model: Any, method: str, signals: tuple[str, ...]) -> bool:
     senders = sys.modules["django.db.models.signals"]
     return (
         getattr(model, method) is getattr(base, method)
-        and model.save_base is base.save_base
+        and all(getattr(model, name, None) is getattr(base, name, None) for name in SAVERS)
         # The rows of several tables cannot be written at once.
         and not concrete(model)._meta.parents
         and not any(getattr(senders, signal).has_listeners(model) for signal in signals)
-        and hasattr(model._default_manager, "bulk_create")
+    )
+
+
+def _makes_values(model: Any, names: tuple[str, ...]) -> bool:
+    """Whether a field does more when its row is saved than to give what the row has, as those of files do. Of the day it
+    is known what."""
+    fields = sys.modules["django.db.models.fields"]
+    known = [kind.pre_save for kind in (fields.Field, fields.DateField, fields.DateTimeField, fields.TimeField)]
+    return any(
+        type(field).pre_save not in known
+        for field in model._meta.concrete_fields
+        if not names or field.name in names or field.attname in names
     )
 
 
@@ -171,7 +218,7 @@ def _is_of(sql: str, model: Any) -> bool:
 
 def at_once(one: Written) -> str:
     """The call that writes all rows at once."""
-    rows = manager(one.model)
+    rows = one.rows
     if one.call == "create":
         known = "; this database does not tell their keys then" if one.forgets_keys else ""
         return f"gather the rows and write them at once: {rows}.bulk_create(rows){known}"
@@ -185,7 +232,12 @@ def at_once(one: Written) -> str:
     if one.call == "update":
         values = ", ".join(f"{name}=…" for name in one.columns)
         text += f"; where all get the same, {rows}.filter({one.key}__in=values).update({values})"
-    own = [field.name for field in one.model._meta.concrete_fields if getattr(field, "auto_now", False)]
+    own = [
+        field.name
+        for field in one.model._meta.concrete_fields
+        # Of a save that names its fields, no other is set either.
+        if getattr(field, "auto_now", False) and (not one.columns or field.name in one.columns)
+    ]
     if own and one.call == "save":
         text += f"; {' and '.join(map(_quoted, own))} {'is' if len(own) == 1 else 'are'} not set by it"
     return text

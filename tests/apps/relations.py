@@ -187,6 +187,15 @@ def biggest(authors: Any) -> Any:
     return [author.books.aggregate(last=models.Max("title"))["last"] for author in authors]
 
 
+def ends(authors: Any) -> Any:
+    """Of two relations, so that two joins come together."""
+    return [(one.books.aggregate(last=models.Max("title"))["last"], one.marks.count()) for one in authors]
+
+
+def sums(authors: Any) -> Any:
+    return [one.books.aggregate(of=models.Sum("pk"))["of"] + one.marks.aggregate(of=models.Sum("pk"))["of"] for one in authors]
+
+
 def newest(authors: Any) -> Any:
     return [author.books.order_by("-title").first() for author in authors]
 
@@ -241,6 +250,11 @@ def ordered(authors: Any) -> Any:
 
 def shown_key(books: Any) -> Any:
     return [Note.objects.get(pk=book.pk * 2 - 1).text for book in books]
+
+
+def every_key(books: Any) -> Any:
+    """By another manager than the one that leaves rows out."""
+    return [Note.every.get(pk=book.pk * 2).text for book in books]
 
 
 def deferred_key(books: Any) -> Any:
@@ -354,6 +368,8 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "exists_back": (exists_back, "Tag.objects.all()"),
     "exists_generic": (exists_generic, "Author.objects.all()"),
     "biggest": (biggest, "Author.objects.all()"),
+    "ends": (ends, "Author.objects.all()"),
+    "sums": (sums, "Author.objects.all()"),
     "newest": (newest, "Author.objects.all()"),
     "newest_filtered": (newest_filtered, "Author.objects.all()"),
     "oldest": (oldest, "Book.objects.all()"),
@@ -368,6 +384,7 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "ordered": (ordered, "Author.objects.all()"),
     "shown": (shown, "Author.objects.all()"),
     "shown_key": (shown_key, "Book.objects.all()"),
+    "every_key": (every_key, "Book.objects.all()"),
     # For these nothing may be put in the place of the rows.
     "joined": (joined, "Book.objects.all()"),
     "joined_key": (joined_key, "Book.objects.all()"),

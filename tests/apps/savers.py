@@ -7,13 +7,17 @@ from __future__ import annotations
 from typing import Any
 
 import relations
-from django.db import models, transaction
+from django.contrib import admin
+from django.core.files.base import ContentFile
+from django.core.files.storage import Storage
+from django.db import IntegrityError, models, transaction
 from django.db.models.signals import post_save
 from django.dispatch import Signal
 from django.forms import modelformset_factory
 from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
 from django.urls import path
-from library.models import Author, Person, Profile, Publisher, Tag
+from library.models import Author, Book, Person, Profile, Publisher, Shown, Tag
 from rest_framework import serializers
 
 ROWS = 25
@@ -70,7 +74,72 @@ class Heard(models.Model):
         app_label = "library"
 
 
-ADDED = (Stamped, Own, Child, Node, Heard)
+class Soft(models.Model):
+    """Its default manager leaves rows out."""
+
+    name = models.CharField(max_length=50)
+    price = models.IntegerField(default=0)
+    hidden = models.BooleanField(default=False)
+    objects = Shown()
+    every = models.Manager()
+
+    class Meta:
+        app_label = "library"
+
+
+class Kept(models.QuerySet):
+    """Takes nothing away."""
+
+    def delete(self) -> Any:
+        return self.update(gone=True)
+
+
+class Bin(models.Model):
+    gone = models.BooleanField(default=False)
+    objects = Kept.as_manager()
+
+    class Meta:
+        app_label = "library"
+        base_manager_name = "objects"
+
+
+class Nowhere(Storage):
+    def _save(self, name: str, content: Any) -> str:
+        return name
+
+    def exists(self, name: str) -> bool:
+        return False
+
+
+class Doc(models.Model):
+    """With a field that does more when its row is saved."""
+
+    file = models.FileField(upload_to="x", storage=Nowhere())
+
+    class Meta:
+        app_label = "library"
+
+
+class Single(models.Model):
+    name = models.CharField(max_length=50, unique=True)
+
+    class Meta:
+        app_label = "library"
+
+
+class Locked(models.Model):
+    """Is saved by more than ``save()``."""
+
+    name = models.CharField(max_length=50)
+
+    class Meta:
+        app_label = "library"
+
+    def _do_update(self, *words: Any) -> Any:
+        return super()._do_update(*words)
+
+
+ADDED = (Stamped, Own, Child, Node, Heard, Soft, Bin, Doc, Single, Locked)
 post_save.connect(lambda **_words: Tag.objects.create(name="heard"), sender=Heard, weak=False)
 asked = Signal()
 
@@ -87,9 +156,39 @@ def prepare() -> None:
     with relations.connection.schema_editor() as editor:
         for model in ADDED:
             editor.create_model(model)
-    for model in (Stamped, Own, Node, Heard):
+    for model in (Stamped, Own, Node, Heard, Bin, Doc, Locked):
         model.objects.bulk_create(model() for _ in range(ROWS))
     Tag.objects.bulk_create(Tag(name=str(n)) for n in range(ROWS))
+    Soft.every.bulk_create(Soft(name=str(n), hidden=n % 2 == 0) for n in range(2 * ROWS))
+
+
+def note(name: str) -> None:
+    """Called from many lines."""
+    Tag.objects.create(name=name)
+
+
+class SingleAdmin(admin.ModelAdmin):
+    """A list that can be changed in it."""
+
+    list_display = ["pk", "name"]
+    list_editable = ["name"]
+
+    def save_model(self, request: Any, obj: Any, form: Any, change: Any) -> None:
+        obj.save()
+
+    def log_change(self, *_words: Any) -> None:
+        pass
+
+    def message_user(self, *_words: Any) -> None:
+        pass
+
+
+class Everybody:
+    pk = id = 1
+    is_active = is_staff = is_authenticated = True
+
+    def has_perm(self, *_words: Any) -> bool:
+        return True
 
 
 # --- one write for each row
@@ -138,6 +237,27 @@ def updated() -> None:
 def filtered_delete() -> None:
     for n in range(ROWS):
         Tag.objects.filter(name=f"n{n}").delete()
+
+
+def soft_saved() -> None:
+    for row in Soft.every.all():
+        row.price += 1
+        row.save(update_fields=["price"])
+
+
+def soft_deleted() -> None:
+    for row in Soft.every.order_by("-pk")[:ROWS]:
+        row.delete()
+
+
+def soft_updated() -> None:
+    for n in range(1, 1 + ROWS):
+        Soft.every.filter(pk=n).update(price=300)
+
+
+def helped() -> None:
+    """By a function, and among others."""
+    [note(f"n{n}") for n in range(ROWS)]
 
 
 # --- and what is no loop that could be one write
@@ -238,10 +358,86 @@ def several_models() -> None:
         Person.objects.create(name=f"n{n}")
 
 
-LOOPS = (created, filtered_delete, constructed, related, saved, saved_only, deleted, updated)
+def files() -> None:
+    for row in Doc.objects.all():
+        row.file = ContentFile(b"x", name="x.txt")
+        row.save()
+
+
+def file_columns() -> None:
+    for row in Doc.objects.all():
+        row.file = ContentFile(b"x", name="x.txt")
+        row.save(update_fields=["file"])
+
+
+def locked() -> None:
+    for row in Locked.objects.all():
+        row.name += "x"
+        row.save()
+
+
+def binned() -> None:
+    for n in range(1, 1 + ROWS):
+        Bin.objects.filter(pk=n).delete()
+
+
+def by_relation() -> None:
+    """The table between has one more for each."""
+    book = Book.objects.get(pk=1)
+    for n in range(ROWS):
+        book.tags.create(name=f"m{n}")
+
+
+def counted() -> None:
+    for n in range(ROWS):
+        Stamped.objects.filter(pk=n).update(price=models.F("price") + 1)
+
+
+def asked_whether() -> None:
+    for n in range(ROWS):
+        if not Stamped.objects.filter(pk=n).update(price=1):
+            continue
+
+
+def tried() -> None:
+    for n in range(ROWS):
+        try:
+            with transaction.atomic():
+                Single.objects.create(name=f"n{n}")
+        except IntegrityError:
+            continue
+
+
+def one_by_one() -> None:
+    for n in range(ROWS):
+        with transaction.atomic(): Tag.objects.create(name="".join([str(it) for it in (n, n)]))  # fmt: skip
+
+
+@transaction.atomic
+def lines() -> None:
+    note("a"), note("b"), note("c"), note("d"), note("e"), note("f"), note("g"), note("h"), note("i"), note("j")
+    note("k"), note("l"), note("m"), note("n"), note("o"), note("p"), note("q"), note("r"), note("s"), note("t")
+    note("u"), note("v"), note("w"), note("x"), note("y"), note("z")
+
+
+def edited() -> None:
+    rows = list(Single.objects.order_by("-pk"))
+    data = {"form-TOTAL_FORMS": str(ROWS), "form-INITIAL_FORMS": str(ROWS), "_save": "Save"}
+    for n, row in enumerate(rows):
+        data |= {f"form-{n}-id": str(row.pk), f"form-{n}-name": f"changed{row.pk}"}
+    request = RequestFactory().post("/", data)
+    request.user, request._dont_enforce_csrf_checks = Everybody(), True
+    assert SingleAdmin(Single, admin.site).changelist_view(request).status_code == 302
+
+
+LOOPS = (
+    created, filtered_delete, constructed, related, saved, saved_only, deleted, updated, soft_saved, soft_deleted, soft_updated,
+    helped,
+)  # fmt: skip
 MEANT = (
     few, same_row, overridden, heard, children, chain, signalled, got_or_created, conditional, pieces, bulk, forms,
-    serialized, several_models,
+    serialized, several_models, files, file_columns, locked, binned, by_relation, counted, asked_whether, tried, one_by_one,
+    lines, edited,
 )  # fmt: skip
 
 

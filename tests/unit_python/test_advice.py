@@ -24,7 +24,7 @@ CALLED = (
 )
 PLAIN = (
     "filtered", "deferred", "deferred_key", "keys", "first", "apart", "back", "exists_generic", "key_count", "key_exists",
-    "shown_key", "columns", "ordered",
+    "shown_key", "every_key", "columns", "ordered", "ends",
     *CALLED,
 )
 sys.path.insert(0, sys.argv[1])
@@ -63,13 +63,18 @@ def read(row, attribute):
 for name in CALLED:
     run, rows = relations.LOOPS[name]
     call = out[name]["advice"][0].partition(", and next")[0]
-    call = call.replace("hidden=…", "hidden=False").replace("=…", "='b4'" if name == "exists_filtered" else "='b1'")
+    call = call.replace("Q(…)", "Q(marks__hidden=False)").replace("=…", "='b4'" if name == "exists_filtered" else "='b1'")
     attribute = re.search(r'annotate\\((\\w+)=|to_attr="(\\w+)"', call)
     attribute = attribute[1] or attribute[2]
     with CaptureQueriesContext(connection) as asked:
         found = [read(row, attribute) for row in eval(call, relations.NAMES)]
     wanted = run(eval(rows, relations.NAMES))
     out[name] |= {"call": call, "again": len(asked), "same": found == wanted, "values": str((found, wanted))}
+# Whoever follows two of them has both joins in one statement.
+first, second = out["ends"]["advice"]
+call = (first + "." + second.partition(".objects.")[2]).replace("Q(…)", "Q(marks__hidden=False)")
+found = [(row.books_last, row.marks_count) for row in eval(call, relations.NAMES)]
+out["ends"]["values"] = [[*map(list, found)], [*map(list, relations.ends(relations.Author.objects.all()))]]
 out["shared"] = {name: ask(f"/shared/{name}/")["advice"] for name in ("books", "shelves")}
 # The database is asked about several kinds of things, once for each kind.
 out["control"] = ask("/generic/", rows="Review.objects.prefetch_related('about')")
@@ -135,7 +140,7 @@ ANSWERS = {
     "count": 'Author.objects.annotate(books_count=Count("books", distinct=True))',
     "count_filtered": 'Author.objects.annotate(books_count=Count("books", filter=Q(books__title=…), distinct=True))',
     # By its manager, of which a join knows nothing.
-    "count_shown": 'Author.objects.annotate(marks_count=Count("marks", filter=Q(marks__hidden=…), distinct=True))',
+    "count_shown": 'Author.objects.annotate(marks_count=Count("marks", filter=Q(…), distinct=True))',
     # The rows have a column of that name.
     "count_taken": 'Shelf.stock.annotate(books_count_=Count("books", distinct=True))',
     "exists": 'Author.objects.annotate(has_books=Exists(Book.objects.filter(author=OuterRef("pk"))))',
@@ -166,10 +171,19 @@ def test_c5_what_is_asked_of_each_row_is_asked_for_all_at_once_and_answered_the_
     assert one["same"], one
 
 
+def test_c5_two_calls_that_are_followed_together_answer_as_before_and_what_would_not_is_not_told(told: Any) -> None:
+    found, wanted = told["ends"]["values"]
+    assert len(told["ends"]["advice"]) == 2 and found == wanted and len(found) == 8
+    # Each row of one relation would be counted for each of the other.
+    assert told["sums"]["queries"] == 17 and told["sums"]["advice"] == []
+
+
 def test_c5_what_has_no_such_call_is_prefetched_or_asked_for_by_its_values(told: Any) -> None:
     (text,) = told["exists_generic"]["advice"]
     assert text.startswith('Author.objects.prefetch_related("reviews"), and if row.reviews.all(): in place')
-    assert told["shown_key"]["advice"] == ["gather the keys and ask once: Note.objects.in_bulk(keys)"]
+    # By which manager is not known, and one has what the other leaves out.
+    for name in ("shown_key", "every_key"):
+        assert told[name]["advice"] == ["gather the keys and ask the same rows once: .in_bulk(keys)"]
     # Whatever was prefetched, these ask again.
     assert told["columns"]["advice"][0].startswith(
         'Author.objects.prefetch_related("books"), and the rows of row.books.all() in place of values()'

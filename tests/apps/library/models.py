@@ -50,6 +50,7 @@ class Note(models.Model):
     text = models.TextField(default="")
     hidden = models.BooleanField(default=False)
     objects = Shown()
+    every = models.Manager()
 
 
 class Shelf(models.Model):

@@ -1,0 +1,118 @@
+"""Owns in what a line of the app's stands, by its source: whether a loop of the app's own comes by it, and whether each
+turn of it is to stand or fall for itself.
+
+Leaves reading Django's frames to ``canter.written``. What cannot be read is no loop.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import tokenize
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from canter.captured import MOST_FRAMES
+
+COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+"""Names of the frames that some loops have for themselves."""
+
+APART = ("With", "AsyncWith", "Try", "TryStar")
+"""In a loop, each turn has its own of what these open, a savepoint or a lock, and its own faults."""
+
+Range = tuple[int, int, int, int]
+"""First and last line, first and last column; columns are -1 where only the line is known."""
+
+
+def is_plain(frame: FrameType | None, is_own: Callable[[str], bool], is_answer: bool) -> bool:
+    """Whether a loop of the app's own runs the line at which ``frame`` is, and nothing stands between them that keeps
+    its turns apart. With ``is_answer`` what the line's call returns is the answer to something, and must not be used.
+    """
+    for _ in range(MOST_FRAMES):
+        if frame is None:
+            return False
+        module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        # Whoever calls views is no loop, and a function may be decorated with `transaction.atomic`.
+        if module == "django.core.handlers.base" or (module, name) == ("contextlib", "inner"):
+            return False
+        if is_own(frame.f_code.co_filename):
+            if name in COMPREHENSIONS:
+                return not is_answer
+            where = _range(frame)
+            path = None if where is None else _path(frame, where)
+            if where is None or path is None or (is_answer and _is_used(path)):
+                return False
+            is_answer = False
+            for at in reversed(range(len(path))):
+                if type(path[at]).__name__ in APART:
+                    return False
+                if _is_loop(path, at, where[2] >= 0):
+                    return True
+        frame = frame.f_back
+    return False
+
+
+def _path(frame: FrameType, where: Range) -> list[ast.AST] | None:
+    """What the call that runs now stands in, from the function on."""
+    first = frame.f_code.co_firstlineno
+    try:
+        with tokenize.open(frame.f_code.co_filename) as file:
+            block = inspect.getblock(list(itertools.islice(file, first - 1, None)))
+        # What is indented is in something; columns stay as they are.
+        tree = ast.parse("if 1:\n" + "".join(block) if block[0][:1].isspace() else "\n" + "".join(block))
+    except (OSError, SyntaxError, ValueError, IndexError, tokenize.TokenError):
+        return None
+    top, bottom, left, right = where
+    return list(_around(tree, (top - first + 2, bottom - first + 2, left, right)))
+
+
+def _range(frame: FrameType) -> Range | None:
+    line: int | None = frame.f_lineno
+    positions = getattr(frame.f_code, "co_positions", None)
+    if positions is not None:
+        found: Any = next(itertools.islice(positions(), frame.f_lasti // 2, None), (None,) * 4)
+        # Python can be told to keep no columns.
+        if None not in found:
+            top, bottom, left, right = found
+            return top, bottom, left, right
+    return None if line is None else (line, line, -1, -1)
+
+
+def _around(node: ast.AST, where: Range) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not hasattr(child, "lineno"):
+            yield from _around(child, where)
+        elif _holds(child, where):
+            yield child
+            yield from _around(child, where)
+
+
+def _holds(node: ast.AST, where: Range) -> bool:
+    # Every statement and expression has these.
+    top, bottom = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+    left, right = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", 0)
+    if where[2] < 0:
+        return bool(top <= where[0] and where[1] <= bottom)
+    return (top, left) <= (where[0], where[2]) and (where[1], where[3]) <= (bottom, right)
+
+
+def _is_loop(path: list[ast.AST], at: int, is_exact: bool) -> bool:
+    node, inside = path[at], path[at + 1 :]
+    if isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
+        # What it goes through is asked for once.
+        return any(one in inside and (is_exact or one.lineno > node.lineno) for one in node.body)
+    if isinstance(node, ast.DictComp):
+        parts = [node.key, node.value]
+    elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp)):
+        parts = [node.elt]
+    else:
+        return False
+    # By its line alone, the call may stand beside.
+    return is_exact and any(one in inside for one in parts)
+
+
+def _is_used(path: list[ast.AST]) -> bool:
+    statement = next((one for one in reversed(path) if isinstance(one, ast.stmt)), None)
+    return not isinstance(statement, ast.Expr) or not isinstance(path[-1], ast.Call) or statement.value is not path[-1]
