@@ -5,6 +5,7 @@ checks. Names begin with the id of the list in ``docs/explain/what-a-client-cann
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import socket
 import ssl
@@ -256,6 +257,29 @@ def test_h10_a_time_that_was_named_for_something_else_is_not_waited_for(folder: 
     with Site(folder / "stale-told", acme, kept) as site:
         site.wait_log("no new certificate", seconds=SLOW)
         assert re.search(r"next_try_s=(60|59)\b", site.log), site.log
+
+
+def test_h10_what_fails_at_the_words_that_it_replaces_one_is_asked_without_them(
+    folder: Path, acme: Acme
+) -> None:
+    kept = folder / "plain"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    acme.window = lambda _: (now - 2 * DAY, now - DAY)
+    with Site(folder / "plain-had", acme, kept) as site:
+        until(lambda: acme.issued and site.has(acme.issued[0]), SLOW)
+    # An error of the server that names no time may be about these words: at once.
+    acme.refusal_of_replacing = Problem(500, "serverInternal", "it cannot be looked up")
+    with Site(folder / "plain-now", acme, kept) as site:
+        until(lambda: len(acme.issued) == 2 and site.has(acme.issued[1]), SLOW)
+    # One that names a time is believed, but not for ever.
+    acme.refusal_of_replacing = Problem(503, "serverInternal", "later", again="3600")
+    with Site(folder / "plain-later", acme, kept) as site:
+        site.wait_log("no new certificate", seconds=SLOW)
+    failures = files(kept)[f"{NAME}.failures"]
+    failures.write_text("3")
+    os.utime(failures, (0, 0))
+    with Site(folder / "plain-at-last", acme, kept) as site:
+        until(lambda: len(acme.issued) == 3 and site.has(acme.issued[2]), SLOW)
 
 
 def test_h10_a_name_that_is_not_ours_gets_nothing_and_tls_goes_on(folder: Path, acme: Acme) -> None:

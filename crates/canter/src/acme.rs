@@ -24,7 +24,7 @@ const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Between two looks at a certificate, at least and at most.
 const SOON: Duration = Duration::from_secs(60);
 const LATE: Duration = Duration::from_secs(24 * 3600);
-/// Failures in a row that a new start does not wait for.
+/// Failures in a row that a new start does not wait for, and after which an order is as plain as can be.
 const PATIENT: u32 = 3;
 /// The longest wait after a start.
 const MOST_AT_START: Duration = Duration::from_secs(3600);
@@ -129,9 +129,7 @@ impl Plan {
     fn wait_all(&self, sites: &mut [Site], until: SystemTime) {
         for site in sites {
             site.next = site.next.max(until);
-            let _ = self
-                .store
-                .put_failures(&site.name, site.failures, Some(until));
+            let _ = self.store.put_wait(&site.name, until);
         }
     }
 
@@ -203,6 +201,9 @@ impl Plan {
             return Ok(when.clamp(now + SOON, now + LATE));
         }
         let replaced = current.as_ref().and_then(Certificate::id);
+        // That it replaces one is a courtesy (RFC 9773, section 5): whatever it is that fails, in the end
+        // it must not be that.
+        let replaced = replaced.filter(|_| site.failures < PATIENT);
         let got = order::run(account, &site.name, replaced, challenges, &self.wish).await?;
         self.store
             .put(&site.name, &got)
@@ -265,5 +266,41 @@ mod tests {
         assert_eq!(waits[..5], [1, 2, 4, 8, 16]);
         assert_eq!(waits[12], 24 * 60);
         assert_eq!(back_off(u32::MAX), LATE);
+    }
+
+    #[test]
+    fn a_time_for_all_names_shortens_no_wait_of_one_and_is_no_failure_of_another() {
+        let folder = std::env::temp_dir().join(format!("canter-acme-all-{}", std::process::id()));
+        let store = Store::open(Some(&folder), USUAL).unwrap();
+        let names = ["a.org", "b.org", "c.org"].map(str::to_owned);
+        let at =
+            |hours: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000 + hours * 3600);
+        let (soon, late) = (at(1), at(24));
+        store.put_failures("a.org", 1, Some(late)).unwrap();
+        store.put_failures("b.org", 5, None).unwrap();
+        let plan = Plan {
+            names: names.to_vec(),
+            email: None,
+            directory: USUAL.to_owned(),
+            store: store.clone(),
+            wish: Wish::default(),
+        };
+        let before = names.clone().map(|name| store.failures(&name));
+        let mut sites: Vec<Site> = names.iter().map(|name| plan.site(name)).collect();
+        plan.wait_all(&mut sites, soon);
+        let after = names.clone().map(|name| store.failures(&name).unwrap());
+        assert_eq!(Some(after[0]), before[0]);
+        let last = before[1].unwrap().last;
+        assert_eq!(
+            (after[1].count, after[1].until, after[1].last),
+            (5, soon, last)
+        );
+        assert_eq!((after[2].count, after[2].until), (0, soon));
+        // In this run and after a start.
+        let started = names.each_ref().map(|name| plan.site(name).next);
+        assert_eq!(started, [late, soon, soon]);
+        let next: Vec<SystemTime> = sites.iter().map(|site| site.next).collect();
+        assert_eq!(next, [late, soon, soon]);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -86,6 +86,8 @@ pub enum Failure {
     QueuedTooLong,
     /// It could not wait longer for the app, which is still being loaded.
     Loading,
+    /// The app cannot be imported, and nobody tries: it would wait in vain.
+    NotImported,
     /// It could not wait longer for a worker, of which there is none at the moment.
     NoWorker,
     /// It ran until its deadline; the thread is written off.

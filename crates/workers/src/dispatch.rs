@@ -217,6 +217,16 @@ impl Dispatch {
         self.0.borrow().is_loading()
     }
 
+    /// How the import of the app stands. Where it has failed nobody waits for it, until another begins.
+    pub fn import(&self, has_failed: bool) {
+        self.0.borrow_mut().import(has_failed, Instant::now());
+    }
+
+    /// Whether no worker has ever taken requests because the app cannot be imported.
+    pub fn is_import_broken(&self) -> bool {
+        self.0.borrow().is_import_broken()
+    }
+
     /// Whether as many requests wait as may: another one would be refused.
     pub fn is_full(&self) -> bool {
         self.0.borrow().is_full()

@@ -80,6 +80,11 @@ pub enum ToFront {
     Reopen,
     /// What the app's settings say of its files. Comes with one descriptor, of the text.
     Files,
+    /// How the first import of the app stands, where the server outlives one that fails.
+    Import {
+        /// It has failed, and no other has begun: requests would wait in vain.
+        has_failed: bool,
+    },
     /// The worker's process was reaped. A process that it forked may hold its sockets open.
     Ended {
         /// Which worker.
@@ -152,6 +157,7 @@ impl ToFront {
             Self::Reopen => word(5, &[]),
             Self::Files => word(6, &[]),
             Self::Ended { worker } => word(7, &[worker.0]),
+            Self::Import { has_failed } => word(8, &[(*has_failed).into()]),
         }
     }
 
@@ -192,6 +198,11 @@ impl ToFront {
                     worker: WorkerId(worker),
                 }
             }
+            8 => match numbers(rest)? {
+                [0] => Self::Import { has_failed: false },
+                [1] => Self::Import { has_failed: true },
+                _ => return Err(NotAWord),
+            },
             _ => return Err(NotAWord),
         })
     }
@@ -311,6 +322,8 @@ mod tests {
             ToFront::Reopen,
             ToFront::Files,
             ToFront::Ended { worker: WORKER },
+            ToFront::Import { has_failed: false },
+            ToFront::Import { has_failed: true },
         ]
     }
 

@@ -115,7 +115,14 @@ mod tests {
                 "8001",
                 "an address is named with a flag: `--bind 127.0.0.1:8001`",
             ),
-            ("0:8001", "an address is named with a flag: `--bind 0:8001`"),
+            (
+                "0:8001",
+                "an address is named with a flag: `--bind 0.0.0.0:8001`",
+            ),
+            (
+                "::1:8001",
+                "an address is named with a flag: `--bind [::1]:8001`",
+            ),
             ("mysite.", "name a Python module, such as `mysite.wsgi`"),
             (
                 "mysite.wsgi:",

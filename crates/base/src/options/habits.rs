@@ -1,6 +1,11 @@
 //! Flags and words that people know from other servers than Gunicorn (`manage.py runserver`, Uvicorn,
 //! Waitress, Granian, uWSGI), with what to write here. Gunicorn's are in `gunicorn`.
 
+use std::net::Ipv6Addr;
+
+use super::address::{Address, Host};
+use super::value::Value as _;
+
 /// Flags that mean the same, and what stands for them.
 type Row = (&'static [&'static str], &'static str);
 
@@ -61,12 +66,22 @@ pub fn instead(spelled: &str) -> Option<&'static str> {
 /// The address that `8001` or `0.0.0.0:8001` means where `runserver` is told it; None for other words.
 pub fn address(word: &str) -> Option<String> {
     let (host, port) = word.rsplit_once(':').unwrap_or(("127.0.0.1", word));
-    let is_host = host
-        .chars()
-        .all(|c| c.is_ascii_hexdigit() || ".:[]".contains(c))
-        || host == "localhost";
-    let is_port = port.parse::<u16>().is_ok();
-    (is_host && is_port).then(|| format!("{host}:{port}"))
+    let text = match host {
+        // The system's short form of all addresses, which Django's documentation names.
+        "0" => format!("0.0.0.0:{port}"),
+        host if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{port}"),
+        host => format!("{host}:{port}"),
+    };
+    let address = Address::parse(&text).ok()?;
+    let is_meant = match &address {
+        Address::Tcp {
+            host: Host::Name(name),
+            ..
+        } => name == "localhost",
+        Address::Tcp { .. } => true,
+        Address::Unix(_) | Address::Inherited(_) => false,
+    };
+    is_meant.then(|| address.show())
 }
 
 #[cfg(test)]
@@ -96,12 +111,22 @@ mod tests {
             ("localhost:8001", Some("localhost:8001")),
             ("[::1]:80", Some("[::1]:80")),
             (":8001", Some(":8001")),
+            ("0:8001", Some("0.0.0.0:8001")),
+            ("::1:8001", Some("[::1]:8001")),
+            (":::8001", Some("[::]:8001")),
+            ("0.0.0:8001", None),
+            ("[127.0.0.1]:80", None),
+            ("unix:80", None),
+            ("cafe:80", None),
+            ("+80", None),
             ("mysite.wsgi", None),
             ("mysite.wsgi:app", None),
             ("80010", None),
             ("cafe", None),
         ] {
             assert_eq!(address(word).as_deref(), meant, "{word}");
+            // What is told is taken.
+            assert!(meant.is_none_or(|meant| Address::parse(meant).is_ok()));
         }
     }
 }

@@ -32,10 +32,11 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Whether it is about how much is asked, or whether anything is answered now, and not about what
-    /// was asked (RFC 6585, section 4; RFC 9110, section 15.6).
+    /// Whether it is about how much is asked, or names a time before which nothing is answered (RFC 6585,
+    /// section 4; RFC 9110, section 15.6.4). An error of the server without a time may as well be about
+    /// what was asked: some fail that way at words they do not know.
     fn is_of_all(self) -> bool {
-        self.status == 429 || self.is_of_the_authority()
+        self.status == 429 || (self.is_of_the_authority() && self.until.is_some())
     }
 
     /// Whether no name whatever would be answered now.
@@ -152,6 +153,10 @@ mod tests {
                 Some(of_the_authority)
             );
             assert_eq!(wish.take(), None);
+        }
+        for (status, of_all) in [(403, false), (429, true), (500, false), (503, false)] {
+            wish.hear(status, None, now);
+            assert_eq!(wish.is_for_quiet(), of_all, "{status} names no time");
         }
         wish.hear(429, Some(b"60"), now);
         wish.hear(403, None, now);

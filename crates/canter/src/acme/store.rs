@@ -2,7 +2,7 @@
 //! file, so that both change at once. Nobody else can read them.
 //! Leaves when they change to `acme`.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -115,6 +115,17 @@ impl Store {
         let since_1970 = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
         let seconds = since_1970.unwrap_or_default().as_secs();
         write(&path, format!("{count}\n{seconds}\n").as_bytes())
+    }
+
+    /// Remembers over a restart that nobody asks before that, unless a later time is known. It is no failure
+    /// of this name: how many there were, and when the last was, stays.
+    pub fn put_wait(&self, name: &str, until: SystemTime) -> io::Result<()> {
+        let known = self.failures(name).unwrap_or_default();
+        if known.until >= until {
+            return Ok(());
+        }
+        self.put_failures(name, known.count, Some(until))?;
+        File::open(self.failures_file(name))?.set_modified(known.last)
     }
 
     fn failures_file(&self, name: &str) -> PathBuf {

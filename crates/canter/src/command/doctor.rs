@@ -12,12 +12,15 @@ mod profiled;
 mod site;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 
 use canter_base::flags::misread;
 use canter_base::{Exit, Fault};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Value};
+
+use super::which;
 
 /// `canter help doctor`.
 pub const MANUAL: &str = "\
@@ -50,6 +53,13 @@ struct Asked {
 /// Runs it.
 pub fn run(args: &[OsString]) -> Result<Exit, Fault> {
     let asked = read(args)?;
+    if let Some(server) = which::elsewhere(asked.address.as_deref()) {
+        // Beside the advice, which programs may read.
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "No server was started in this folder: what follows is about process {server}."
+        );
+    }
     match &asked.cache {
         Some(url) => cache::run(asked.address.as_deref(), url),
         None => site::run(asked.address.as_deref(), asked.as_json),

@@ -41,6 +41,18 @@ pub(crate) fn count_at_home() -> usize {
     }
 }
 
+/// A server that a command takes where it was not said which, though it was started elsewhere: as `4711 in
+/// /srv/shop`.
+pub(crate) fn elsewhere(address: Option<&str>) -> Option<String> {
+    if address.is_some() || std::env::var_os("CANTER_SOCKET").is_some() {
+        return None;
+    }
+    match &*admin::servers() {
+        only @ [_] if at_home(only).is_empty() => Some(listed(only)),
+        _ => None,
+    }
+}
+
 /// What the address says, or the server that runs this command.
 fn given(address: Option<&str>) -> Result<Option<PathBuf>, Fault> {
     let Some(address) = address else {

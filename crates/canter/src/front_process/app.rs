@@ -36,6 +36,9 @@ impl App for Workers {
     }
 
     fn hindrance(&self) -> Option<&'static str> {
+        if self.dispatch.is_import_broken() {
+            return Some("the app cannot be imported: see the log");
+        }
         if self.dispatch.is_loading() {
             return Some("the app is still being loaded");
         }

@@ -78,6 +78,7 @@ pub(super) async fn obey(
             }
             ToFront::Retire { worker } => dispatch.retire(worker),
             ToFront::Ended { worker } => dispatch.ended(worker),
+            ToFront::Import { has_failed } => dispatch.import(has_failed),
             ToFront::Files => files::told(&joined.files, &joined.pages, fds),
             ToFront::Stop {
                 grace_ms,

@@ -72,6 +72,7 @@ impl<A: App> Conn<A> {
             Failure::QueueFull => (503, RETRY, "too many requests are waiting"),
             Failure::QueuedTooLong => (503, RETRY, "no worker was free in time"),
             Failure::Loading => (503, RETRY, "the app is still being loaded"),
+            Failure::NotImported => (503, RETRY, "the app cannot be imported: see the log"),
             Failure::NoWorker => (503, RETRY, "no worker is running at the moment"),
             Failure::Unwanted => {
                 // What is written now might be taken for the answer to another request.

@@ -116,8 +116,8 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
         )?,
         Rule::NPlusOne | Rule::Redundant | Rule::Slow => writeln!(
             out,
-            "   {} times in a request, with {}; {} ms of it could go",
-            finding.last.count,
+            "   {} in a request, with {}; {} ms of it could go",
+            times(finding.last.count),
             values(finding.last.distinct),
             finding.lost_per_request_us() / 1000
         )?,
@@ -142,16 +142,31 @@ fn one(out: &mut String, number: usize, seen: &Seen<'_>) -> std::fmt::Result {
     if seen.quiet_for > 0 {
         writeln!(
             out,
-            "   not seen in the {} requests since the app was loaded anew; in {} it counts as mended",
-            seen.quiet_for, seen.quiet_until
+            "   not seen in {} since the app was loaded anew; in {} it counts as mended",
+            requests(seen.quiet_for),
+            seen.quiet_until
         )?;
     }
     writeln!(
         out,
-        "   lost  {} in an hour, seen in {} requests\n",
+        "   lost  {} in an hour, seen in {}\n",
         duration(seen.lost_per_hour_us),
-        finding.requests
+        requests(finding.requests)
     )
+}
+
+/// `1 request` or `3 requests`.
+fn requests(count: u64) -> String {
+    let word = if count == 1 { "request" } else { "requests" };
+    format!("{count} {word}")
+}
+
+/// `once` or `3 times`.
+fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
 }
 
 /// How many values there were, for people.
@@ -241,16 +256,15 @@ fn driver(json: &mut Json, version: &str) {
 }
 
 fn result(json: &mut Json, seen: &Seen<'_>) {
-    let many = if seen.rule == Rule::More {
-        "queries"
-    } else {
-        "times"
+    let many = match (seen.rule, seen.finding.last.count) {
+        (Rule::More, 1) => "1 query".to_owned(),
+        (Rule::More, count) => format!("{count} queries"),
+        (_, count) => times(count),
     };
     let mut text = format!(
-        "{}: {}, {} {many} in a request.",
+        "{}: {}, {many} in a request.",
         seen.route.label(),
         seen.rule.sentence(),
-        seen.finding.last.count
     );
     if let Some(advice) = seen.advice {
         let _ = write!(text, " {advice}");

@@ -35,6 +35,8 @@ impl Inner {
         };
         let refused = if self.stopping {
             Some(Failure::Stopping)
+        } else if self.is_import_broken() {
+            Some(Failure::NotImported)
         } else if submission.message.len() > MOST_RECORD {
             Some(Failure::TooLong)
         } else if self.poison.has_suspects()

@@ -17,6 +17,8 @@ pub(super) struct Closed {
     was_open: bool,
     /// The log has been told since the last worker became ready.
     is_told: bool,
+    /// The import of the app has failed, and no other has begun.
+    has_import_failed: bool,
 }
 
 impl Inner {
@@ -30,11 +32,35 @@ impl Inner {
         !self.closed.was_open && !self.is_open()
     }
 
+    /// The app cannot be imported, and there is none that was imported before.
+    pub(super) fn is_import_broken(&self) -> bool {
+        self.closed.has_import_failed && self.is_loading()
+    }
+
+    /// The import has failed, or another begins: who waits for one that has failed would do so in vain,
+    /// until somebody mends the code.
+    pub(super) fn import(&mut self, has_failed: bool, now: Instant) {
+        self.closed.has_import_failed = has_failed;
+        if !self.is_import_broken() {
+            return;
+        }
+        let entries = self.entries.iter();
+        let queued = entries.filter(|(_, entry)| entry.place == Place::Queued);
+        let queued: Vec<_> = queued.map(|(key, entry)| (key, entry.rank)).collect();
+        for (key, rank) in queued {
+            self.fail_unstarted(key, now);
+            self.leaves_line(rank);
+        }
+    }
+
     /// Why a request cannot wait longer: what is said of the workers, unless there is none. A slow import
     /// is no overload.
     pub(super) fn reason(&mut self, of_open: Failure, now: Instant) -> Failure {
         if self.stopping || self.is_open() {
             return of_open;
+        }
+        if self.is_import_broken() {
+            return Failure::NotImported;
         }
         let was_open = self.closed.was_open;
         if !self.closed.is_told {
@@ -57,7 +83,7 @@ impl Inner {
         let Some(entry) = self.entries.try_remove(key) else {
             return;
         };
-        if failure == Failure::Loading {
+        if matches!(failure, Failure::Loading | Failure::NotImported) {
             note(
                 entry.trace.as_deref(),
                 now.saturating_duration_since(entry.submitted),

@@ -59,6 +59,9 @@ impl Supervisor<'_> {
                     let files = loaded.files.clone();
                     self.tell_files(&files);
                 }
+                if self.launcher.is_broken() {
+                    self.tell_front(&ToFront::Import { has_failed: true });
+                }
                 self.hand_over_kept();
             }
             Err(error) => {

@@ -19,7 +19,7 @@ use super::spawn::Half;
 use super::watch::Watch;
 use super::zygote::{Heard, Loaded, Process, Python, Report};
 use super::{FORKED_START, IMPORTING_START, Supervisor};
-use crate::link::WorkerId;
+use crate::link::{ToFront, WorkerId};
 
 /// How workers come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(super) struct Launcher {
     /// Told when a worker died that it could not import the app.
     failed: Vec<WorkerId>,
     loaded: Option<Loaded>,
+    /// The first import has failed, and no other has begun.
+    is_broken: bool,
 }
 
 impl Launcher {
@@ -91,7 +93,13 @@ impl Launcher {
             lost: None,
             failed: Vec::new(),
             loaded: None,
+            is_broken: false,
         }
+    }
+
+    /// Whether the app cannot be imported, and nobody tries.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     pub fn loaded(&self) -> Option<&Loaded> {
@@ -243,6 +251,7 @@ impl Supervisor<'_> {
         self.announce = Some(self.workers.reloads() + u32::from(replaces));
         self.loading = Some(Loading::new(Instant::now()));
         self.launcher.end_candidate();
+        self.set_broken(false);
         if is_read_for_each {
             self.workers.renew();
         } else {
@@ -390,11 +399,22 @@ impl Supervisor<'_> {
     }
 
     fn was_loaded(&mut self, loaded: Loaded) {
+        // A worker that imports for itself tries again by itself.
+        self.set_broken(false);
         self.tell_files(&loaded.files);
         if self.launcher.loaded.is_none() {
             (self.hooks.loaded)(&loaded);
         }
         self.launcher.loaded = Some(loaded);
+    }
+
+    /// Whether requests would wait in vain for the app: the front is told of each change.
+    fn set_broken(&mut self, is_broken: bool) {
+        if std::mem::replace(&mut self.launcher.is_broken, is_broken) != is_broken {
+            self.tell_front(&ToFront::Import {
+                has_failed: is_broken,
+            });
+        }
     }
 
     fn import_failed(&mut self, purpose: Purpose, what: String, hint: Option<String>) {
@@ -409,10 +429,13 @@ impl Supervisor<'_> {
         }
         let reason = hint.map_or_else(|| what.clone(), |hint| format!("{what}; {hint}"));
         match purpose {
-            Purpose::First => error!(
-                "the app cannot be imported; waiting for a change of its source",
-                reason = &reason
-            ),
+            Purpose::First => {
+                error!(
+                    "the app cannot be imported; waiting for a change of its source",
+                    reason = &reason
+                );
+                self.set_broken(true);
+            }
             Purpose::Again => {
                 self.launcher.backoff.failed(Instant::now());
                 error!("the app cannot be imported", reason = &reason);

@@ -77,10 +77,14 @@ fn findings(known: &Known) -> Vec<Advice> {
         } else {
             format!("at {file}:{}", finding["line"])
         };
+        let times = match finding["count"].as_u64() {
+            Some(1) => "once".to_owned(),
+            _ => format!("{} times", finding["count"]),
+        };
         Advice {
             id: "finding",
             title: format!("{} in {}", word(&finding["title"]), word(&finding["route"])),
-            evidence: format!("{} times in a request, {place} [{id}]", finding["count"]),
+            evidence: format!("{times} in a request, {place} [{id}]"),
             remedy,
             gain: Gain::about(finding["lost_per_hour_ms"].as_f64().unwrap_or(0.0)),
             weight: Weight::Cost,

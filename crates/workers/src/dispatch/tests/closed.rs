@@ -35,6 +35,32 @@ fn who_cannot_wait_for_the_app_to_be_loaded_is_told_so_and_so_is_the_log_once() 
 }
 
 #[test]
+fn nobody_waits_for_an_app_that_cannot_be_imported_until_another_import_begins() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut waiting = stage.submit("/before", LONG);
+        stage.dispatch.import(true);
+        let mut late = stage.submit("/after", LONG);
+        for ticket in [&mut waiting, &mut late] {
+            let failure = failure_of(&answer_of(ticket).await);
+            assert_eq!(failure, Some(Failure::NotImported));
+        }
+        assert!(stage.dispatch.is_import_broken());
+        assert_eq!(stage.dispatch.load(), (0, 0));
+        // The supervisor has told the log.
+        assert_eq!(told(&stage), []);
+        stage.dispatch.import(false);
+        let mut queued = stage.submit("/", SHORT);
+        let failure = failure_of(&answer_of(&mut queued).await);
+        assert_eq!(failure, Some(Failure::Loading));
+        let _worker = stage.worker().await;
+        // Who has served goes on serving.
+        stage.dispatch.import(true);
+        assert!(!stage.dispatch.is_import_broken());
+    });
+}
+
+#[test]
 fn where_the_last_worker_has_gone_the_app_is_not_said_to_be_loaded() {
     run(async || {
         let mut stage = Stage::new(10);
