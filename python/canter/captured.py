@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from types import FrameType, FunctionType
 from typing import Any
 
+from canter import made
+from canter.made import MADE_ROWS, NO_RELATION, SOME_ROWS
+
 CALLS = ("count", "exists", "first", "last", "latest", "earliest", "get", "aggregate")
 """Calls that ask the database although what they are about may have been fetched already."""
 
@@ -40,6 +43,7 @@ CHECKS = {
 }
 """Reads that belong to writing, which nobody can ask for all rows at once: module and function."""
 
+LISTS_OF_ADMIN = "django.contrib.admin.templatetags.admin_list"
 MOST_FRAMES = 80
 MOST_DEPTH = 6
 MOST_AT_HAND = 200
@@ -88,6 +92,8 @@ class Capture:
     """Columns were asked for in place of rows."""
     fetched: bool = False
     """The rows of the relation were at hand already."""
+    unlike: int = 0
+    """``SOME_ROWS``, ``MADE_ROWS``, ``OTHER_ROWS`` or ``NO_RELATION``; 0 for the rows that a relation brings."""
     meant: int = 0
     """``OTHERS`` or ``ALL``, where to ask again is no fault."""
 
@@ -116,28 +122,41 @@ def capture(frame: FrameType | None, is_own: Callable[[str], bool]) -> Capture |
                     found, row = other
                     asked = this if row is None else asked
             if found is not None:
-                if name in CALLS and hasattr(this, "query") and found.call in ("", "get"):
+                if name in CALLS and found.call in ("", "get") and _is_queryset(this):
                     _note_call(found, name, this, frame)
+                if name == "_iterator" and found.model is not None and _is_queryset(this):
+                    # It never looks at what was fetched.
+                    found.unlike = max(found.unlike, MADE_ROWS)
                 if not found.model and found.call and _asks_only_between(this, frame):
                     row = _between(found, this)
                 if found.filtered and is_inside and this is row and _takes_what_is_fetched(row, frame):
-                    found.filtered, found.call, found.conditions = False, "", ()
+                    found.filtered, found.call, found.conditions, found.unlike = False, "", (), 0
                 if not found.seen:
                     found.seen = _reader(this, name)
-        elif found is not None and name == "items_for_result":
+        elif found is not None and name == "items_for_result" and frame.f_globals.get("__name__") == LISTS_OF_ADMIN:
             # A column of the admin's list.
             changes = frame.f_locals.get("cl")
             found.admin = type(getattr(changes, "model_admin", None)).__qualname__
         frame = frame.f_back
-    if found is not None and row is None and found.model is None and hasattr(asked, "query"):
+    if found is not None and row is None and found.model is None and asked is not None:
         row = _of_other_library(found, asked, innermost)
+    if found is not None and found.unlike:
+        found, row = _of_unlike(found, row)
     if found is not None and row is not None:
         _follow(found, row, innermost)
-        found.fetched = any(name in getattr(row, "_prefetched_objects_cache", ()) for name in _names(found.name))
+        fetched = row.__dict__.get("_prefetched_objects_cache", {})
+        found.fetched = any(name in fetched for name in _names(found.name))
     if meant:
         found = found or Capture()
         found.meant = meant
     return found
+
+
+def _is_queryset(this: Any) -> bool:
+    """By its type alone: to ask any object of the app whether it has an attribute may run code of its own, and makes
+    what is lazy."""
+    kind = getattr(sys.modules.get("django.db.models.query"), "QuerySet", ())
+    return issubclass(type(this), kind)
 
 
 def _relation(this: Any, name: str, frame: FrameType) -> tuple[Capture, Any] | None:
@@ -147,9 +166,7 @@ def _relation(this: Any, name: str, frame: FrameType) -> tuple[Capture, Any] | N
         row = frame.f_locals.get("instance")
         found = _descriptor(this, row)
         return None if found is None else (found, row)
-    if hasattr(this, "_known_related_objects") and hasattr(this, "query"):
-        return _queryset(this)
-    return None
+    return _queryset(this) if _is_queryset(this) else None
 
 
 def _descriptor(this: Any, row: Any) -> Capture | None:
@@ -200,7 +217,7 @@ def _queryset(this: Any) -> tuple[Capture, Any]:
             found.filtered, found.conditions = True, ("…",)
         _note_rows(found, this)
         return found, None
-    found = Capture(target=model)
+    found = Capture(target=model, unlike=made.unlike(this))
     of_all = of_manager(model)
     left = [one for one in conditions if _argument(this, one) not in of_all]
     if len(left) == 1 and (one := compared(left[0])) is not None:
@@ -219,11 +236,25 @@ def _several(owner: Any, name: str, queryset: Any, more: tuple[str, ...]) -> Cap
 def _note_rows(found: Capture, queryset: Any) -> None:
     """What of a relation's rows is asked for, and in which order, where that is not what a prefetch brings."""
     found.values = queryset._fields is not None
+    found.unlike = made.unlike(queryset)
     query = queryset.query
     if query.order_by and query.order_by != _order_of_manager(queryset.model):
         named = all(_is_name(queryset.model._meta, it) for it in query.order_by)
         found.order = tuple(query.order_by) if named and query.standard_ordering else ()
         found.filtered = True
+
+
+def _of_unlike(found: Capture, row: Any) -> tuple[Capture, Any]:
+    """What may be said of rows that are unlike those that a relation brings."""
+    is_call = found.call not in ("", "get")
+    # Of several keys at once nobody takes the first few of each.
+    is_part = found.unlike == SOME_ROWS and not found.call and found.model is None and found.key != "pk"
+    if found.unlike == NO_RELATION or (found.unlike != MADE_ROWS and is_call) or is_part:
+        return Capture(seen=found.seen, call=found.call, admin=found.admin), None
+    if found.model is not None and not found.call and (found.filtered or found.unlike != SOME_ROWS):
+        # What a prefetch would bring of itself is not what was asked for.
+        found.filtered, found.conditions, found.order = True, (), ()
+    return found, row
 
 
 def _order_of_manager(model: Any) -> tuple[Any, ...]:
@@ -390,6 +421,8 @@ def _between(found: Capture, this: Any) -> Any:
 
 def _note_call(found: Capture, name: str, queryset: Any, frame: FrameType) -> None:
     found.call = name
+    # What was asked before the call made a slice of it.
+    found.unlike = made.unlike(queryset)
     # The order is not asked for its own sake.
     found.filtered = bool(found.conditions)
     if name in ONE_OF_SEVERAL:
@@ -441,9 +474,10 @@ def _sums(model: Any, asked: dict[str, Any]) -> tuple[tuple[str, str, str], ...]
 def _reader(this: Any, name: str) -> str:
     """The serializer or template that asked, where it is one."""
     kind = type(this)
-    if name == "to_representation" and hasattr(this, "fields"):
+    if name == "to_representation" and any("fields" in vars(one) for one in kind.__mro__):
         return f"serializer {kind.__qualname__}"
-    if name == "render_annotated":
+    node = getattr(sys.modules.get("django.template.base"), "Node", ())
+    if name == "render_annotated" and issubclass(kind, node):
         origin = getattr(this, "origin", None)
         token = getattr(this, "token", None)
         if origin is not None and token is not None:

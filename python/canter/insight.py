@@ -55,6 +55,8 @@ Read = captured.Capture | written.Written
 """What a statement was for."""
 
 _off = False
+_is_unread = False
+"""It was said that frames were not understood."""
 _original: Any = None
 hook: _worker.Hook | None = None
 """What runs around each statement, once something is watched."""
@@ -62,8 +64,9 @@ _is_wanted = False
 _packages: tuple[str, ...] | None = None
 """Folders of the app's own below ``site-packages``; None before somebody asks."""
 _places: dict[tuple[str, int], tuple[int, str, bool]] = {}
-_captures: dict[tuple[int, str, int, tuple[int, int] | None], Read | None] = {}
-"""By view, route, statement and place: one view may serve the rows of another model at another address."""
+_captures: dict[tuple[int, str, str, int, tuple[int, int] | None], Read | None] = {}
+"""By view, method, route, statement and place: one view may serve the rows of another model at another address, and
+the front keeps findings by method."""
 _composed: list[frozenset[Read]] = []
 """What the front was told of together."""
 _wanted: dict[int, float] = {}
@@ -163,16 +166,31 @@ def disarm(error: BaseException) -> None:
     with contextlib.suppress(Exception):
         if _original is not None:
             sys.modules["django.core.handlers.base"].BaseHandler.get_response = _original
+    said.say(
+        f"insight is off in this process, the app goes on: {_told_of(error)}; "
+        "please report it, and start with --no-insight where it comes again",
+        level="warn",
+    )
+
+
+def _told_of(error: BaseException) -> str:
+    """Kind and place. Not its words: they may quote a value."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = f" at {short(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
-    # Not its words: they may quote a value.
-    said.say(
-        f"insight is off in this process, the app goes on: {type(error).__name__}{where}; "
-        "please report it, and start with --no-insight where it comes again",
-        level="warn",
-    )
+    return type(error).__name__ + where
+
+
+def _say_unread(error: Exception) -> None:
+    """What a statement is for was not understood; said once in a process."""
+    global _is_unread
+    if not _is_unread:
+        _is_unread = True
+        said.say(
+            f"insight cannot tell what some statement is for and tells nothing of it: {_told_of(error)}; please report it",
+            level="warn",
+        )
 
 
 def is_own(file: str) -> bool:
@@ -224,20 +242,26 @@ it has not asked for what is asked for inside."""
 
 
 def _capture(
-    sql: str, line: tuple[int, int] | None, view: int, match: Any, why: str
+    sql: str, line: tuple[int, int] | None, view: int, request: Any, why: str
 ) -> tuple[int, Read | None]:
     """What of a repeat is meant, and what the rows are read or written for, if something may help: looked up once
     for each statement at each place of a route. ``why``: values come ``again``, ``many`` differ, or many rows were
     ``written``."""
     # Not the text itself, which may be long.
-    key = (view, str(getattr(match, "route", "")), hash(sql), line)
+    route = str(getattr(request.resolver_match, "route", ""))
+    key = (view, _METHODS.get(str(request.method), ""), route, hash(sql), line)
     if key in _captures:
         found = _captures[key]
     else:
         if len(_captures) >= MOST_KNOWN:
             _forget_captures()
         frame = sys._getframe(1)
-        read = written.capture(frame, sql, is_own) if why == "written" else captured.capture(frame, is_own)
+        try:
+            read = written.capture(frame, sql, is_own) if why == "written" else captured.capture(frame, is_own)
+        except Exception as error:
+            # Frames hold whatever an app may have. Of what was not understood nothing is told.
+            _say_unread(error)
+            read = captured.Capture(meant=captured.ALL)
         found = _captures[key] = read
     if found is None or isinstance(found, written.Written):
         return 0, found
@@ -245,6 +269,10 @@ def _capture(
         return found.meant, None
     # What only repeats is kept by who asks; nothing fetches it for all rows but a relation.
     return 0, found if why == "many" or found.one else None
+
+
+_METHODS = {it: it for it in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")} | {"HEAD": "GET"}
+"""As what a request is judged."""
 
 
 def _forget_captures() -> None:

@@ -248,6 +248,82 @@ def ordered(authors: Any) -> Any:
     return [list(author.books.order_by("-title")) for author in authors]
 
 
+def count_sliced(authors: Any) -> Any:
+    return [author.books.all()[:5].count() for author in authors]
+
+
+def count_distinct(authors: Any) -> Any:
+    return [author.books.values("title").distinct().count() for author in authors]
+
+
+def count_annotated(authors: Any) -> Any:
+    return [author.books.annotate(n=models.Count("tags")).count() for author in authors]
+
+
+def count_united(authors: Any) -> Any:
+    return [author.books.union(Book.objects.filter(title="b1")).count() for author in authors]
+
+
+def key_count_distinct(authors: Any) -> Any:
+    return [Book.objects.filter(author=author).values("title").distinct().count() for author in authors]
+
+
+def key_sliced(authors: Any) -> Any:
+    return [list(Book.objects.filter(author=author)[:1]) for author in authors]
+
+
+def exists_sliced(authors: Any) -> Any:
+    return [author.books.all()[2:].exists() for author in authors]
+
+
+def first_sliced(authors: Any) -> Any:
+    return [author.books.distinct().order_by("title").first() for author in authors]
+
+
+def sum_distinct(authors: Any) -> Any:
+    return [author.books.distinct().aggregate(last=models.Max("title")) for author in authors]
+
+
+def rows_sliced(authors: Any) -> Any:
+    return [list(author.books.all()[:3]) for author in authors]
+
+
+def rows_ordered_sliced(authors: Any) -> Any:
+    return [list(author.books.order_by("-title")[:1]) for author in authors]
+
+
+def rows_joined_sliced(authors: Any) -> Any:
+    return [list(author.books.select_related("publisher")[:1]) for author in authors]
+
+
+def rows_locked(authors: Any) -> Any:
+    return [list(author.books.select_for_update()) for author in authors]
+
+
+def rows_joined(authors: Any) -> Any:
+    return [[book.publisher.name for book in author.books.select_related("publisher")] for author in authors]
+
+
+def rows_only(authors: Any) -> Any:
+    return [list(author.books.only("title")) for author in authors]
+
+
+def rows_distinct(authors: Any) -> Any:
+    return [list(author.books.filter(title="b1").distinct()) for author in authors]
+
+
+def rows_annotated(authors: Any) -> Any:
+    return [list(author.books.annotate(n=models.Count("tags"))) for author in authors]
+
+
+def rows_iterated(authors: Any) -> Any:
+    return [list(author.books.all().iterator()) for author in authors]
+
+
+def count_joined(authors: Any) -> Any:
+    return [author.books.select_related("publisher").count() for author in authors]
+
+
 def shown_key(books: Any) -> Any:
     return [Note.objects.get(pk=book.pk * 2 - 1).text for book in books]
 
@@ -386,6 +462,12 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "shown_key": (shown_key, "Book.objects.all()"),
     "every_key": (every_key, "Book.objects.all()"),
     # For these nothing may be put in the place of the rows.
+    **{it.__name__: (it, "Author.objects.all()") for it in (
+        count_sliced, count_distinct, count_annotated, count_united, key_count_distinct, exists_sliced, first_sliced,
+        key_sliced, sum_distinct, rows_sliced, rows_locked, rows_ordered_sliced, rows_joined_sliced, rows_joined, rows_only,
+        rows_distinct, rows_annotated, rows_iterated,
+        count_joined,
+    )},  # fmt: skip
     "joined": (joined, "Book.objects.all()"),
     "joined_key": (joined_key, "Book.objects.all()"),
     "apart": (apart, "Book.objects.all()"),

@@ -430,6 +430,43 @@ def edited() -> None:
     assert SingleAdmin(Single, admin.site).changelist_view(request).status_code == 302
 
 
+def two_lines() -> None:
+    for n in range(17):
+        Tag.objects.create(name=f"n{n}")
+    Tag.objects.create(name="a")
+    Tag.objects.create(name="b")
+    Tag.objects.create(name="c")
+    Tag.objects.create(name="d")
+
+
+def alternating() -> None:
+    for n in range(18):
+        Tag.objects.create(name=f"n{n}")
+        Tag.objects.create(name=f"m{n}")
+
+
+def tried_within() -> None:
+    with transaction.atomic():
+        tried()
+
+
+def decorated() -> None:
+    @transaction.atomic
+    def one(n: int) -> None:
+        Tag.objects.create(name=f"n{n}")
+
+    for n in range(ROWS):
+        one(n)
+
+
+def locked_rows() -> None:
+    for n in range(1, ROWS + 1):
+        with transaction.atomic():
+            row = Stamped.objects.select_for_update().get(pk=n)
+            row.price += 1
+            row.save()
+
+
 LOOPS = (
     created, filtered_delete, constructed, related, saved, saved_only, deleted, updated, soft_saved, soft_deleted, soft_updated,
     helped,
@@ -437,7 +474,7 @@ LOOPS = (
 MEANT = (
     few, same_row, overridden, heard, children, chain, signalled, got_or_created, conditional, pieces, bulk, forms,
     serialized, several_models, files, file_columns, locked, binned, by_relation, counted, asked_whether, tried, one_by_one,
-    lines, edited,
+    lines, edited, two_lines, alternating, tried_within, decorated, locked_rows,
 )  # fmt: skip
 
 

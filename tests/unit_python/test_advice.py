@@ -20,7 +20,7 @@ PROGRAM = """
 import json, re, sys
 CALLED = (
     "count", "count_filtered", "count_taken", "count_shown", "exists", "exists_filtered", "exists_many", "exists_back", "biggest", "newest",
-    "newest_filtered", "oldest", "latest", "latest_review",
+    "newest_filtered", "oldest", "latest", "latest_review", "count_joined",
 )
 PLAIN = (
     "filtered", "deferred", "deferred_key", "keys", "first", "apart", "back", "exists_generic", "key_count", "key_exists",
@@ -107,6 +107,8 @@ CALLS = {
     "follows": 'Person.objects.prefetch_related("follows")',
     "followers": 'Person.objects.prefetch_related("followers")',
     "reviews": 'Author.objects.prefetch_related("reviews")',
+    # Python takes a slice of what was fetched.
+    "rows_sliced": 'Author.objects.prefetch_related("books")',
     # The books were fetched before, so that they are not in the loop.
     "fetched": 'Author.objects.prefetch_related("books__publisher")',
     # Managers of other names; and one that a join would pass by.
@@ -137,6 +139,7 @@ def test_c5_on_django_6_1_a_fetch_mode_is_offered_for_what_it_can_do(told: Any) 
 
 OF_AUTHORS = 'Author.objects.prefetch_related(Prefetch("books", queryset=Book.objects'
 ANSWERS = {
+    "count_joined": 'Author.objects.annotate(books_count=Count("books", distinct=True))',
     "count": 'Author.objects.annotate(books_count=Count("books", distinct=True))',
     "count_filtered": 'Author.objects.annotate(books_count=Count("books", filter=Q(books__title=…), distinct=True))',
     # By its manager, of which a join knows nothing.
@@ -215,6 +218,30 @@ def test_c5_filters_columns_left_out_and_plain_keys_get_their_own_words(told: An
     assert "Author.notes was left out by only() or defer()" in told["deferred"]["advice"][0]
     assert "Book.author was left out by only() or defer()" in told["deferred_key"]["advice"][0]
     assert "Author.objects.in_bulk(keys)" in told["keys"]["advice"][0]
+
+
+UNLIKE = (
+    "count_sliced", "count_distinct", "count_annotated", "count_united", "key_count_distinct", "exists_sliced",
+    "first_sliced", "sum_distinct", "rows_locked", "key_sliced",
+)  # fmt: skip
+
+
+UNLIKE_ROWS = (
+    "rows_joined", "rows_only", "rows_distinct", "rows_annotated", "rows_iterated", "rows_ordered_sliced",
+    "rows_joined_sliced",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_c5_of_calls_on_other_rows_than_a_relation_brings_nothing_is_said(told: Any, name: str) -> None:
+    assert told[name]["queries"] >= 9 and told[name]["advice"] == []
+
+
+@pytest.mark.parametrize("name", UNLIKE_ROWS)
+def test_c5_rows_that_no_prefetch_brings_as_they_are_asked_for_are_fetched_as_others(told: Any, name: str) -> None:
+    assert told[name]["queries"] >= 9
+    (text,) = told[name]["advice"]
+    assert text.startswith('fetch them with Prefetch("books", queryset=…, to_attr=…) on Author'), text
 
 
 @pytest.mark.parametrize("name", ["joined", "joined_key"])

@@ -306,6 +306,12 @@ impl Hook {
                 .bind(py)
                 .call_method1(intern!(py, "_keep_sample"), arguments)?;
         }
+        let begun = match &statement {
+            Some(it) if run.in_transaction && it.get().purpose.writes() => {
+                statement::savepoint(&connection)?
+            }
+            _ => 0,
+        };
         let number = with_counts(|counts| u64::from(counts.queries)).unwrap_or_default();
         let (value, is_write) = match &statement {
             Some(statement) => {
@@ -331,7 +337,8 @@ impl Hook {
             return Ok(());
         };
         let key = (view, statement.as_ptr() as usize);
-        let (spot, is_taken) = self.locate(py, key, times, is_long)?;
+        let is_open = with_counts(|counts| counts.is_open(row)) == Some(true);
+        let (spot, is_taken) = self.locate(py, key, times, (is_long, is_open))?;
         let many = with_counts(|counts| {
             if is_write {
                 counts.note_write();
@@ -339,6 +346,7 @@ impl Hook {
             let group = counts.add(row, spot, &run)?;
             group.view = view;
             group.is_taken |= is_taken;
+            counts.note_transaction(row, begun);
             counts.note_value(row, value?)
         });
         if let Some(Some((group, look))) = many {
@@ -405,13 +413,14 @@ impl Hook {
     }
 
     /// Where the statement that ran last was asked for, and whether that was taken from habit; None for
-    /// where it was asked for last.
+    /// where it was asked for last. It is looked up where the run `is_long`, and not taken from the last run
+    /// where it `is_open` whether that place is a loop of writes.
     fn locate(
         &self,
         py: Python<'_>,
         key: HabitKey,
         times: u32,
-        is_long: bool,
+        (is_long, is_open): (bool, bool),
     ) -> PyResult<(Option<Spot>, bool)> {
         let source = if is_long {
             Source::Frames
@@ -419,12 +428,12 @@ impl Hook {
             self.tables(|tables| tables.habit(key).source(times))
         };
         match source {
-            Source::Last => return Ok((None, false)),
+            Source::Last if !is_open => return Ok((None, false)),
             Source::Habit(spot) if self.keep_code(py, spot) => {
                 return Ok((Some(spot), true));
             }
             // A habit whose code was forgotten meanwhile is worth nothing.
-            Source::Habit(_) | Source::Frames => {}
+            Source::Habit(_) | Source::Last | Source::Frames => {}
         }
         let spot = self.walk(py)?;
         self.tables(|tables| tables.habit(key).saw(spot, times));
@@ -507,9 +516,8 @@ impl Hook {
         let Some(request) = request else {
             return Ok(());
         };
-        let found = request.bind(py).getattr(intern!(py, "resolver_match"))?;
         let rare = self.rare.bind(py);
-        let words = (sql, line, view, found, look.word());
+        let words = (sql, line, view, request, look.word());
         let found = rare.call_method1(intern!(py, "_capture"), words)?;
         let (meant, found): (u8, Option<Py<PyAny>>) = found.extract()?;
         let meant = match meant {

@@ -22,6 +22,9 @@ const MOST_GAP: Duration = Duration::from_millis(2);
 pub(super) const HELD_GAP: Duration = Duration::from_millis(50);
 /// What takes this long may become a finding by itself: its place is looked up.
 const LONG: Duration = Duration::from_millis(50);
+/// Writes at one place whose place is looked up each time, until many rows have come together: what is told of
+/// these is told of their line.
+const MOST_OPEN: u32 = 64;
 /// From how many different values on a repeat is looked into.
 pub(super) const MANY: usize = 5;
 
@@ -81,6 +84,9 @@ pub(crate) struct Group {
     pub distinct: Vec<u64>,
     seen: Vec<u64>,
     epoch: u32,
+    /// The transaction of the last write, and how many there were.
+    transaction: u64,
+    transactions: usize,
 }
 
 impl Group {
@@ -89,6 +95,8 @@ impl Group {
         let look = if self.has_many() {
             match self.purpose {
                 Purpose::Asks => Look::Many,
+                // Each of them, or nearly so, is to stand or fall by itself.
+                _ if 2 * self.transactions > self.distinct.len() => return None,
                 _ => Look::Written,
             }
         } else if self.repeats > 0 {
@@ -101,6 +109,15 @@ impl Group {
         }
         self.looked = Some(look);
         Some(look)
+    }
+
+    /// Whether it is yet to be seen that many rows are written here. What writes the same row again and again
+    /// is looked up so often alone.
+    fn is_open(&self) -> bool {
+        let is_near = self.distinct.len() + 1 >= MANY_WRITES as usize;
+        matches!(self.purpose, Purpose::Adds | Purpose::Changes)
+            && !self.has_many()
+            && (is_near || self.count < MOST_OPEN)
     }
 
     /// Whether so many differ that a finding could follow.
@@ -173,6 +190,7 @@ pub(crate) struct Request {
     ended: Option<Instant>,
     /// Within a transaction since the last statement.
     in_transaction: bool,
+    ended_transactions: u32,
     /// Counts what writes: what is asked from there on may have another answer.
     epoch: u32,
     gap: Duration,
@@ -246,6 +264,7 @@ impl Request {
 
     /// A transaction ends: until here a connection was held.
     pub fn end_transaction(&mut self, now: Instant) {
+        self.ended_transactions += 1;
         if std::mem::take(&mut self.in_transaction)
             && let Some(ended) = self.ended
         {
@@ -287,6 +306,13 @@ impl Request {
         run.ended - run.began >= LONG || self.gap >= LONG
     }
 
+    /// Whether the row's next run may make a loop of writes of where it ran last.
+    pub fn is_open(&self, row: usize) -> bool {
+        let last = self.rows.get(row).and_then(|row| row.last);
+        last.and_then(|at| self.groups.get(at))
+            .is_some_and(Group::is_open)
+    }
+
     /// Adds the run that was counted last to the row's group at `spot`, or to that it belonged
     /// to last where there is none.
     pub fn add(&mut self, row: usize, spot: Option<Spot>, run: &Run) -> Option<&mut Group> {
@@ -305,6 +331,23 @@ impl Request {
         group.most = group.most.max(spent);
         group.price += spent + self.gap.min(MOST_GAP);
         Some(group)
+    }
+
+    /// Notes in which transaction the run was that was added last to the row: 0 for one of no meaning, 1 for that
+    /// which the app has begun last, else a savepoint's.
+    pub fn note_transaction(&mut self, row: usize, begun: u64) {
+        let number = match begun {
+            1 => u64::from(self.ended_transactions) + 1,
+            other => other,
+        };
+        let at = self.rows.get(row).and_then(|row| row.last);
+        if let Some(group) = at.and_then(|at| self.groups.get_mut(at))
+            && number != 0
+            && group.transaction != number
+        {
+            group.transaction = number;
+            group.transactions += 1;
+        }
     }
 
     /// Notes the values of the run that was added last to the row, all of them and those of its key; answers

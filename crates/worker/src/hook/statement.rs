@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use canter_insight::operations::What;
 use canter_insight::statement::{Dialect, strip};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
@@ -126,8 +127,22 @@ impl Statement {
     }
 
     /// What tells a run, the request's `number`th, from another, all of it and that of its key: equal for equal
-    /// ones, in this process. None where nothing is told apart.
+    /// ones, in this process. None where nothing is told apart, as with values that nobody can tell apart: a
+    /// hash may raise anything.
     pub fn tell_apart(
+        &self,
+        params: &Bound<'_, PyAny>,
+        many: &Bound<'_, PyAny>,
+        number: u64,
+    ) -> PyResult<Option<(u64, u64)>> {
+        match self.read_values(params, many, number) {
+            // Whatever else comes ends the thread's work, which is for the app.
+            Err(error) if error.is_instance_of::<PyException>(params.py()) => Ok(None),
+            read => read,
+        }
+    }
+
+    fn read_values(
         &self,
         params: &Bound<'_, PyAny>,
         many: &Bound<'_, PyAny>,
@@ -157,6 +172,30 @@ impl Statement {
         let keys = keys.filter_map(|at| items.get(usize::from(*at)).cloned());
         Ok((value, mixed(keys, MOST_DEPTH)?))
     }
+}
+
+/// Which savepoint the connection is in, or, without one, whether in a transaction that the app has begun itself:
+/// then 1. 0 outside, and in one that Django begins for its own call.
+pub(super) fn savepoint(connection: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let py = connection.py();
+    let names = connection.getattr(intern!(py, "savepoint_ids"))?;
+    // Blocks that need none have None in the place of a name.
+    for name in items(&names).unwrap_or_default().iter().rev() {
+        if let Ok(name) = name.cast::<PyString>() {
+            return Ok(name.hash()?.cast_unsigned() as u64);
+        }
+    }
+    // Not in Django before 4.0.
+    let blocks = connection.getattr_opt(intern!(py, "atomic_blocks"))?;
+    let outermost = blocks.and_then(|blocks| items(&blocks)?.into_iter().next());
+    let Some(outermost) = outermost else {
+        return Ok(0);
+    };
+    let is_own = outermost.getattr_opt(intern!(py, "savepoint"))?;
+    Ok(is_own
+        .map(|it| it.is_truthy())
+        .transpose()?
+        .map_or(0, u64::from))
 }
 
 fn value_of(params: &Bound<'_, PyAny>) -> PyResult<u64> {
