@@ -95,21 +95,33 @@ def test_d4_a_line_at_each_age_says_what_where_and_which_statement(
 
 
 def test_d4_s6_whoever_gives_a_request_up_says_which_statement_ran(site: Path, tmp_path: Path) -> None:
-    done = tmp_path / "done"
     flags = ("--log-format", "json", "--timeout", "2s", "--router-timeout", "1s", "--slow-request", "0")
     with Server(site, "", *flags) as server:
         shop.get(server, "/hello/")
-        path = f"/wait/for-it/?until={done}&key=hunter2"
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(hung_up, server, path)
 
-            def lines() -> list[Any]:
-                told = [json.loads(line) for line in server.log.splitlines()]
-                return [one for one in told if "sql" in one]
+        def both() -> tuple[Any, Any]:
+            """What is said of one request that both give up."""
+            begun = len(server.log.splitlines())
+            done = tmp_path / f"done-{begun}"
 
-            router, ours = until(lambda: lines() if len(lines()) > 1 else None, PATIENCE, "both lines")
-            done.touch()
-            assert answer.result()
+            def lines() -> tuple[Any, Any] | None:
+                told = [json.loads(line) for line in server.log.splitlines()[begun:]]
+                routers = [one for one in told if "router has given up" in one["message"]]
+                ours = [one for one in told if "took too long and was given up" in one["message"]]
+                return (routers[0], ours[0]) if routers and ours else None
+
+            with ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(hung_up, server, f"/wait/for-it/?until={done}&key=hunter2")
+                found: tuple[Any, Any] = until(lines, PATIENCE, "both lines")
+                done.touch()
+                assert answer.result()
+            return found
+
+        # A worker has a quarter of a second to say what it does: too little while the machine is busy.
+        for _ in range(5):
+            router, ours = both()
+            if "sql" in router and "sql" in ours:
+                break
         assert "router has given up" in router["message"] and "H12" in router["message"]
         assert router["request_id"] == "given-up" and router["path"] == "/wait/for-it/"
         assert 1000 <= router["after_ms"] < ours["after_ms"]

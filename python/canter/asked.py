@@ -11,6 +11,7 @@ import copy
 import json
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -20,11 +21,14 @@ from canter import django, explain
 TRIES = 3
 """Connections that are made to a database to see how long one takes."""
 
-TRYING = 4.0
-"""After so many seconds no other is tried; whoever asks waits for ten."""
+TRYING = 5.0
+"""After so many seconds it is told what is known by then; whoever asks waits for ten."""
 
 PATIENCE = 2
-"""Seconds that one may take, as far as its driver knows such a limit."""
+"""Seconds that one may take, as far as its driver knows such a limit: often of each address, and without the
+time that it takes to find those."""
+
+_trying = threading.Lock()
 
 
 def answer(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -78,21 +82,50 @@ def connecting() -> dict[str, Any]:
     """
     from django.db import connections
 
-    end = time.monotonic() + TRYING
-    told: dict[str, Any] = {}
+    aliases = []
     for alias in connections:
         one = _database(alias, connections.settings[alias])
         if one["conn_max_age"] != 0 or one["pooled"] or one["own_pool"]:
             continue
         # Of others it is not known how long a driver tries.
         if one["vendor"] in ("postgresql", "mysql"):
-            told[alias] = _connecting(connections.create_connection(alias), end)
-    return told
+            aliases.append(alias)
+    return _tried(aliases, connections.create_connection)
+
+
+def _tried(aliases: list[str], create: Callable[[str], Any]) -> dict[str, Any]:
+    """What trying tells of each, within ``TRYING`` whatever a driver does: it has a thread of its own, for
+    nobody can end one that waits for a server that is down, and this one has requests to answer.
+    """
+    if not _trying.acquire(blocking=False):
+        return {alias: {"error": "those that were tried before are still being made"} for alias in aliases}
+    told: dict[str, Any] = {}
+    end = time.monotonic() + TRYING
+
+    def work() -> None:
+        try:
+            for alias in aliases:
+                try:
+                    told[alias] = _connecting(create(alias), end)
+                except Exception as error:
+                    told[alias] = {"error": f"none could be made: {type(error).__name__}"}
+        finally:
+            _trying.release()
+
+    thread = threading.Thread(target=work, name="canter-connecting", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        _trying.release()
+        raise
+    thread.join(TRYING)
+    late = {"error": f"none could be made in {TRYING:.0f} s"}
+    return {alias: told.get(alias, late) for alias in aliases}
 
 
 def _connecting(wrapper: Any, end: float) -> dict[str, Any]:
     options = copy.copy(wrapper.settings_dict.get("OPTIONS") or {})
-    options.setdefault("connect_timeout", PATIENCE)
+    options["connect_timeout"] = _patience(options.get("connect_timeout"))
     wrapper.settings_dict = {**wrapper.settings_dict, "OPTIONS": options}
     took: list[float] = []
     for _ in range(TRIES):
@@ -102,11 +135,18 @@ def _connecting(wrapper: Any, end: float) -> dict[str, Any]:
         try:
             wrapper.connect()
             took.append((time.monotonic() - begun) * 1000)
-        except Exception as error:
-            return {"error": f"none could be made: {type(error).__name__}"}
         finally:
             wrapper.close()
     return {"ms": statistics.median(took)} if took else {"error": "there was no time to try"}
+
+
+def _patience(own: Any) -> Any:
+    """The site's own limit where it is a shorter one; 0 and what is no number are none."""
+    try:
+        is_shorter = 0 < float(own) < PATIENCE
+    except (TypeError, ValueError):
+        is_shorter = False
+    return own if is_shorter else PATIENCE
 
 
 def _user_table(found: Any) -> str:

@@ -4,6 +4,8 @@
 
 /// So many requests must have been seen before something counts as usual.
 pub const ENOUGH: u64 = 20;
+/// So many requests of one release prove that a route asks for less than it ever did.
+const MANY: u64 = 1000;
 /// What more is meant by «more»: twice as many as ever, and this many beside.
 const MARGIN: u32 = 5;
 
@@ -86,6 +88,8 @@ pub struct Release {
     most_queries: u32,
     last: Last,
     before: Option<Before>,
+    /// What was usual by the end of the last release: what a release of few requests does not change.
+    habit: Option<Before>,
 }
 
 impl Release {
@@ -101,6 +105,7 @@ impl Release {
         if self.requests == 0 {
             return;
         }
+        self.habit = self.usual();
         self.before = Some(Before {
             requests: self.requests,
             most_queries: self.most_queries,
@@ -119,18 +124,24 @@ impl Release {
     pub fn after(before: Before) -> Self {
         Self {
             before: Some(before),
+            habit: (before.requests >= ENOUGH).then_some(before),
             ..Self::default()
         }
     }
 
-    /// What is usual by now, where enough was seen: of this release, or else of the one before it.
+    /// What is usual by now, where enough was seen: of this release, or else of those before it. The most queries
+    /// that any request has asked are forgotten only when very many have asked for fewer.
     pub fn usual(&self) -> Option<Before> {
-        let now = (self.requests >= ENOUGH).then(|| Before {
+        if self.requests < ENOUGH {
+            return self.habit;
+        }
+        let known = self.habit.filter(|_| self.requests < MANY);
+        let ever = known.map_or(0, |habit| habit.most_queries);
+        Some(Before {
             requests: self.requests,
-            most_queries: self.most_queries,
+            most_queries: self.most_queries.max(ever),
             p50_us: self.p50_us(),
-        });
-        now.or(self.before).filter(|usual| usual.requests >= ENOUGH)
+        })
     }
 
     /// What was usual before it.
@@ -174,6 +185,35 @@ mod tests {
         release.turn();
         assert_ne!(release.before(), known);
         assert_eq!(release.exceeded(1000), None, "one request is no habit");
+    }
+
+    #[test]
+    fn s10_what_was_ever_asked_is_kept_until_many_requests_have_asked_for_less() {
+        let add = |release: &mut Release, requests: u64, queries: u32| {
+            (0..requests).for_each(|_| release.add(queries, 10_000));
+        };
+        let kept = |release: &Release| release.usual().map(|it| (it.requests, it.most_queries));
+        let mut release = Release::after(Before {
+            requests: 30,
+            most_queries: 61,
+            p50_us: 10_000,
+        });
+        assert_eq!(kept(&release), Some((30, 61)));
+        add(&mut release, ENOUGH, 4);
+        assert_eq!(kept(&release), Some((ENOUGH, 61)));
+        // A reload that few have asked forgets nothing, either.
+        release.turn();
+        add(&mut release, 1, 4);
+        release.turn();
+        assert_eq!(kept(&release), Some((ENOUGH, 61)));
+        add(&mut release, MANY - 1, 4);
+        assert_eq!(kept(&release), Some((MANY - 1, 61)));
+        add(&mut release, 1, 4);
+        assert_eq!(kept(&release), Some((MANY, 4)));
+        // More is believed at once.
+        release.turn();
+        add(&mut release, ENOUGH, 9);
+        assert_eq!(kept(&release), Some((ENOUGH, 9)));
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! «other»: a million addresses cost no more than these.
 //! Leaves what a route is to the app, which has named it; a raw path never comes here.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::histogram::Histogram;
 use crate::observation::{Name, Observation};
 use crate::phases::Phases;
-use crate::releases::{ENOUGH, Release};
+use crate::releases::{Before, ENOUGH, Release};
 use crate::usual::Usual;
 use crate::window::Window;
 
@@ -338,14 +339,19 @@ impl Routes {
         self.usual = usual;
     }
 
-    /// What is usual by now.
+    /// What is usual by now: of routes that were asked for in this run, then of those that others have asked for
+    /// most often, up to [`MOST`] in all.
     pub fn usual(&self) -> Usual {
-        let mut usual = self.usual.clone();
-        for row in self.rows.iter().take(MOST) {
-            if let Some(before) = row.release.usual() {
-                usual.insert((row.method.to_owned(), row.name.clone()), before);
-            }
-        }
+        let rows = self.rows.iter().take(MOST).filter_map(|row| {
+            let key = (row.method.to_owned(), row.name.clone());
+            Some((key, row.release.usual()?))
+        });
+        let mut usual: Usual = rows.collect();
+        let mut old: Vec<(&(String, String), &Before)> = self.usual.iter().collect();
+        old.sort_unstable_by_key(|(key, before)| (Reverse(before.requests), *key));
+        let room = MOST.saturating_sub(usual.len());
+        let kept = old.into_iter().take(room);
+        usual.extend(kept.map(|(key, before)| (key.clone(), *before)));
         usual
     }
 
@@ -386,6 +392,43 @@ mod tests {
         assert_eq!(routes.rows()[MOST].requests, 1_000_000 - MOST as u64);
         assert_eq!(routes.rows()[0].name, "/0<script>");
         assert_eq!(routes.places.len(), MOST);
+    }
+
+    #[test]
+    fn s10_what_is_asked_now_is_kept_before_what_is_remembered_and_in_all_within_the_bound() {
+        let remembered = |number: u64| {
+            let before = Before {
+                requests: 20 + number,
+                most_queries: 4,
+                p50_us: 1,
+            };
+            (("GET".to_owned(), format!("/{number:03}/old/")), before)
+        };
+        let mut routes = Routes::default();
+        routes.remember((0..MOST as u64).map(remembered).collect());
+        let mut names = vec!["/000/old/".to_owned()];
+        names.extend((1..10).map(|number| format!("/zzz/{number}/")));
+        for name in &names {
+            for _ in 0..20 {
+                routes.find("GET", name).1.release.add(5, 1);
+            }
+        }
+        // Too few to be a habit: takes nobody's place.
+        routes.find("GET", "/new/").1.release.add(5, 1);
+        let usual = routes.usual();
+        assert_eq!(usual.len(), MOST);
+        for name in &names {
+            let kept = usual.get(&("GET".to_owned(), name.clone()));
+            assert_eq!(kept.map(|it| it.most_queries), Some(5), "{name}");
+        }
+        // Those go that the fewest have asked for.
+        for (number, is_kept) in [(1, false), (9, false), (10, true), (199, true)] {
+            assert_eq!(
+                usual.contains_key(&remembered(number).0),
+                is_kept,
+                "{number}"
+            );
+        }
     }
 
     #[test]

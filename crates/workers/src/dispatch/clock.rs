@@ -280,13 +280,19 @@ impl Inner {
     }
 
     /// The worker has told where a request of its hangs.
-    pub(super) fn stack_came(&mut self, id: WorkerId, number: u64, sample: StackSample) {
+    pub(super) fn stack_came(
+        &mut self,
+        id: WorkerId,
+        number: u64,
+        sample: StackSample,
+        now: Instant,
+    ) {
         let entry = self
             .entries
             .iter_mut()
             .find(|(_, entry)| entry.number == number);
         let Some((_, entry)) = entry else { return };
-        let sample = match super::slow::answered(entry, id, sample, Instant::now()) {
+        let sample = match super::slow::answered(entry, id, sample, now) {
             Answered::Told(notice) => return (self.notices)(notice),
             Answered::Shown => return,
             Answered::Not(sample) => sample,

@@ -136,7 +136,7 @@ impl Inner {
                     self.pump();
                 }
             }
-            Event::Stack { number, sample } => self.stack_came(id, number, sample),
+            Event::Stack { number, sample } => self.stack_came(id, number, sample, Instant::now()),
             Event::Profile { number, last, text } => (self.notices)(Notice::Profile {
                 worker: id,
                 number,

@@ -16,7 +16,7 @@ const MOST: usize = 4;
 /// Between two looks at the same request for somebody who watches.
 const FRESH: Duration = Duration::from_secs(2);
 /// So long before its time is over a request is looked at: by then its statement may be cancelled.
-const AHEAD: Duration = Duration::from_millis(250);
+pub(super) const AHEAD: Duration = Duration::from_millis(250);
 /// What was seen longer ago may be another line.
 const STALE: Duration = Duration::from_secs(1);
 

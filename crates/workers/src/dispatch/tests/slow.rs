@@ -1,5 +1,6 @@
 //! Owns the tests of what is told of requests that are slow, and of those that are given up.
 
+use super::super::slow::AHEAD;
 use super::*;
 
 /// What a played worker is asked next about a request; words of other kinds are passed over.
@@ -74,6 +75,11 @@ fn d4_a_running_request_is_told_at_each_age_and_shown_to_whoever_watches() {
 /// Whether a watcher has made the dispatch ask.
 fn worker_was_asked(worker: &Played, watch: &dyn Fn() -> Vec<Slow>) -> bool {
     watch();
+    was_asked(worker)
+}
+
+/// Whether the next word of the dispatch asks what a request does.
+fn was_asked(worker: &Played) -> bool {
     let mut bytes = [0; 64];
     let heard = fds::receive(&worker.control, &mut bytes);
     heard.is_ok_and(|(len, _)| matches!(Control::read(&bytes[..len]), Ok(Control::Dump { .. })))
@@ -91,31 +97,31 @@ fn d4_whoever_gives_a_request_up_says_what_it_was_doing() {
             sql: sql.to_owned(),
             stack: "in view".to_owned(),
         };
-        // The router goes first, then our own deadline.
-        let (ours, routers) = (Duration::from_millis(1600), Duration::from_millis(800));
+        // The router goes first, then our own deadline; the test says what time it is.
+        let (ours, routers) = (LONG, LONG / 2);
         let mut ticket = stage.submit_wanted("/slow", ours, Some(routers));
         let request = worker.start().unwrap();
-        let is_told = |one: &Notice, sql: &str| match one {
-            Notice::RouterGaveUp { sample, .. } => sql == "SELECT 1" && *sample == doing(sql),
-            Notice::TimedOut { sample, .. } => sql == "SELECT 2" && *sample == doing(sql),
-            _ => false,
-        };
-        for sql in ["SELECT 1", "SELECT 2"] {
-            let limit = Instant::now() + Duration::from_secs(30);
-            while !stage.notices.borrow().iter().any(|one| is_told(one, sql)) {
-                assert!(Instant::now() < limit, "{:?}", stage.notices.borrow());
-                let mut bytes = [0; 64];
-                if let Ok((len, _)) = fds::receive(&worker.control, &mut bytes)
-                    && let Ok(Control::Dump { .. }) = Control::read(&bytes[..len])
-                {
-                    worker.say(&Event::Stack {
-                        number: request.number,
-                        sample: doing(sql),
-                    });
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+        let mut inner = stage.dispatch.0.borrow_mut();
+        let (_, entry) = inner.entries.iter().next().unwrap();
+        let begun = entry.deadline.unwrap() - ours;
+        inner.settings.slow_after.clear();
+        for (end, sql) in [(routers, "SELECT 1"), (ours, "SELECT 2")] {
+            inner.sweep(begun + end - AHEAD * 2);
+            assert!(!was_asked(&worker), "long before {end:?}");
+            let near = begun + end - AHEAD;
+            inner.sweep(near);
+            assert!(was_asked(&worker), "ahead of {end:?}");
+            inner.stack_came(WorkerId(1), request.number, doing(sql), near);
+            inner.sweep(begun + end);
+            let told = stage.notices.borrow();
+            let is_told = told.iter().any(|one| match one {
+                Notice::RouterGaveUp { sample, .. } => end == routers && *sample == doing(sql),
+                Notice::TimedOut { sample, .. } => end == ours && *sample == doing(sql),
+                _ => false,
+            });
+            assert!(is_told, "{told:?}");
         }
+        drop(inner);
         assert_eq!(
             failure_of(&answer_of(&mut ticket).await),
             Some(Failure::Unwanted)
