@@ -101,27 +101,30 @@ fn d4_whoever_gives_a_request_up_says_what_it_was_doing() {
         let (ours, routers) = (LONG, LONG / 2);
         let mut ticket = stage.submit_wanted("/slow", ours, Some(routers));
         let request = worker.start().unwrap();
-        let mut inner = stage.dispatch.0.borrow_mut();
-        let (_, entry) = inner.entries.iter().next().unwrap();
-        let begun = entry.deadline.unwrap() - ours;
-        inner.settings.slow_after.clear();
-        for (end, sql) in [(routers, "SELECT 1"), (ours, "SELECT 2")] {
-            inner.sweep(begun + end - AHEAD * 2);
-            assert!(!was_asked(&worker), "long before {end:?}");
-            let near = begun + end - AHEAD;
-            inner.sweep(near);
-            assert!(was_asked(&worker), "ahead of {end:?}");
-            inner.stack_came(WorkerId(1), request.number, doing(sql), near);
-            inner.sweep(begun + end);
+        stage.dispatch.0.borrow_mut().settings.slow_after.clear();
+        for (limit, sql) in [(routers, "SELECT 1"), (ours, "SELECT 2")] {
+            let mut inner = stage.dispatch.0.borrow_mut();
+            let end = inner
+                .entries
+                .iter()
+                .next()
+                .and_then(|(_, entry)| entry.end());
+            let before_end = |time| end.unwrap().checked_sub(time).unwrap();
+            inner.sweep(before_end(AHEAD * 2));
+            assert!(!was_asked(&worker), "long before {limit:?}");
+            inner.sweep(before_end(AHEAD));
+            assert!(was_asked(&worker), "ahead of {limit:?}");
+            let number = request.number;
+            inner.stack_came(WorkerId(1), number, doing(sql), before_end(AHEAD));
+            inner.sweep(before_end(Duration::ZERO));
             let told = stage.notices.borrow();
             let is_told = told.iter().any(|one| match one {
-                Notice::RouterGaveUp { sample, .. } => end == routers && *sample == doing(sql),
-                Notice::TimedOut { sample, .. } => end == ours && *sample == doing(sql),
+                Notice::RouterGaveUp { sample, .. } => limit == routers && *sample == doing(sql),
+                Notice::TimedOut { sample, .. } => limit == ours && *sample == doing(sql),
                 _ => false,
             });
             assert!(is_told, "{told:?}");
         }
-        drop(inner);
         assert_eq!(
             failure_of(&answer_of(&mut ticket).await),
             Some(Failure::Unwanted)
