@@ -334,6 +334,9 @@ def test_doctor_tells_what_connections_and_middleware_cost_by_trying_and_by_the_
         connections["gain"],
     ), connections
     assert connections["gain_ms_per_hour"] > 0 and "5 requests of the last" in connections["evidence"]
+    # Acts on the database: not for everybody who may look, over TCP without the token.
+    status, told = post(server, "connect", Host="localhost")
+    assert status == 403 and "--admin-token" in told["error"], told
     # Nobody has made a profile.
     assert found["gzip"]["gain"] == "no estimate: `canter profile 30s` while the site is used, then ask again"
     assert list(found).index("connections") < list(found).index("gzip")

@@ -1,13 +1,16 @@
 //! Owns the file of what routes usually ask for, from one start to the next.
 //! Leaves what stands in it to `canter_insight`.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Between two times that it is written.
 const BETWEEN: Duration = Duration::from_secs(60);
+
+/// Bytes of what Canter writes, with room to spare: 200 routes of 200 bytes, and their numbers.
+const LONGEST: usize = 128 << 10;
 
 /// The file.
 #[derive(Debug)]
@@ -21,10 +24,17 @@ pub(crate) struct UsualFile {
 impl UsualFile {
     /// The file and what it says; where there is none yet it says nothing.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            read => read?,
-        };
+        let mut text = String::new();
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => {
+                file?.take(LONGEST as u64 + 1).read_to_string(&mut text)?;
+            }
+        }
+        if text.len() > LONGEST {
+            let what = format!("it is longer than {LONGEST} bytes, so it is another file");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         Ok(Self {
             path: path.to_owned(),
             text,
@@ -82,6 +92,12 @@ mod tests {
         file.write("b".to_owned()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "b");
         assert!(UsualFile::open(&folder).is_err());
+        // What Canter cannot have written is neither read nor replaced.
+        fs::write(&path, "x".repeat(LONGEST + 1)).unwrap();
+        let error = UsualFile::open(&path).unwrap_err();
+        assert!(error.to_string().contains("longer than"), "{error}");
+        fs::write(&path, "x".repeat(LONGEST)).unwrap();
+        assert!(UsualFile::open(&path).is_ok());
         fs::remove_dir_all(&folder).unwrap();
         assert!(file.write("c".to_owned()).is_err());
     }

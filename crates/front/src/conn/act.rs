@@ -13,6 +13,7 @@ use canter_base::log::push_json_string;
 use canter_http::{Framing, Method};
 
 use super::Conn;
+use super::inquire::PATIENCE;
 use crate::app::App;
 use crate::insight::{Insight, Scale};
 use crate::steps::purge;
@@ -22,6 +23,8 @@ const BETWEEN: Duration = Duration::from_millis(200);
 
 thread_local! {
     static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Until when a thread of the app may still be at the last question; None once that was answered.
+    static ASKED_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Status, and JSON.
@@ -44,15 +47,21 @@ fn word<'a>(query: &'a [u8], name: &str) -> Option<&'a str> {
     (!value.is_empty() && value.len() <= 64 && value.chars().all(is_plain)).then_some(value)
 }
 
-/// What is answered to a question to the database that follows another at once.
-fn too_soon() -> Option<JsonReply> {
-    let now = Instant::now();
+/// Why the database is not asked now; None where it may be, and from then on somebody does.
+fn too_soon(now: Instant) -> Option<JsonReply> {
+    if ASKED_UNTIL.get().is_some_and(|until| now < until) {
+        let what =
+            "the database is asked something else now: once more when that is answered, please";
+        return Some(error(429, what));
+    }
     let last = LAST.get();
     if last.is_some_and(|last| now.duration_since(last) < BETWEEN) {
         let what = "the database was asked a moment ago: once more, please";
         return Some(error(429, what));
     }
     LAST.set(Some(now));
+    // Whoever has asked may go without the answer, and then nobody is left to say that it has come.
+    ASKED_UNTIL.set(Some(now + PATIENCE));
     None
 }
 
@@ -84,9 +93,13 @@ impl<A: App> Conn<A> {
                 }
             }
             b"/explain" => self.explain(insight, query).await,
-            b"/connect" => match too_soon() {
+            b"/connect" if !self.may_change(insight) => error(
+                403,
+                "connections are tried only for who asks over the private socket, or with `--admin-token`",
+            ),
+            b"/connect" => match too_soon(Instant::now()) {
                 Some(reply) => reply,
-                None => self.told("{\"ask\":\"connect\"}").await,
+                None => self.told_alone("{\"ask\":\"connect\"}").await,
             },
             b"/scale" if self.may_change(insight) => match Scale::read(query) {
                 Some(asked) => {
@@ -120,14 +133,21 @@ impl<A: App> Conn<A> {
         let Some((name, sql)) = insight.statement(id) else {
             return error(404, "no finding and no statement has this name now");
         };
-        if let Some(reply) = too_soon() {
+        if let Some(reply) = too_soon(Instant::now()) {
             return reply;
         }
         let mut question = format!("{{\"ask\":\"explain\",\"name\":\"{name:016x}\",\"sql\":");
         push_json_string(&mut question, &sql);
         let analyze = word(query, "analyze") == Some("1");
         question += if analyze { ",\"analyze\":true}" } else { "}" };
-        self.told(&question).await
+        self.told_alone(&question).await
+    }
+
+    /// The answer to a question to the database, after which the next may be asked.
+    async fn told_alone(&self, question: &str) -> JsonReply {
+        let told = self.told(question).await;
+        ASKED_UNTIL.set(None);
+        told
     }
 
     /// The settings of the app, as far as speed depends on them.
@@ -149,6 +169,25 @@ impl<A: App> Conn<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_database_is_asked_one_thing_at_a_time_and_not_at_once_again() {
+        let begun = Instant::now();
+        assert_eq!(too_soon(begun), None);
+        let (status, text) = too_soon(begun + BETWEEN * 2).unwrap();
+        assert!(
+            status == 429 && text.contains("asked something else now"),
+            "{text}"
+        );
+        // Answered.
+        ASKED_UNTIL.set(None);
+        let (status, text) = too_soon(begun + BETWEEN / 2).unwrap();
+        assert!(status == 429 && text.contains("a moment ago"), "{text}");
+        assert_eq!(too_soon(begun + BETWEEN), None);
+        // Whoever asked has gone: the question itself ends.
+        assert!(too_soon(begun + PATIENCE).is_some());
+        assert_eq!(too_soon(begun + BETWEEN + PATIENCE), None);
+    }
 
     #[test]
     fn only_plain_words_are_names() {

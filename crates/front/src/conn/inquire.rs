@@ -12,7 +12,7 @@ use super::Conn;
 use crate::app::{App, Call};
 
 /// How long an answer may take; a plan is limited to less by the worker.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer.
 const MOST: usize = 256 << 10;
 
