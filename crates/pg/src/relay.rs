@@ -164,6 +164,8 @@ pub(crate) struct Relay {
     told: TxStatus,
     attached: bool,
     segment: Segment,
+    /// The segment has no message of the client yet but the one that is looked at.
+    begins: bool,
     /// Segments begun, to tell them apart.
     segments: u64,
     /// The last message that was taken is part of a segment without its `Sync`: PostgreSQL may keep
@@ -208,7 +210,7 @@ pub(crate) struct Relay {
     /// The client wants to hear, once, that it may have touched the session's state.
     tells_touched: bool,
 
-    names: HashMap<Box<[u8]>, Rc<Statement>>,
+    names: HashMap<Box<[u8]>, Rc<shape::Given>>,
     /// How many were given without a word to the server, in segments that may yet fail.
     names_owed: u32,
     /// Portals of this transaction that are a `DEALLOCATE`.
@@ -222,8 +224,9 @@ pub(crate) struct Relay {
     /// The segment it was sent in, and how many such `Parse` are not answered.
     unnamed_segment: u64,
     unnamed_owed: u32,
-    /// The last `Bind` of a named statement was to the unnamed portal.
-    binds_unnamed: bool,
+    /// What the last `Bind` of a named statement bound to the unnamed portal, if its client was not
+    /// told the shape of it.
+    untold: Option<Rc<shape::Given>>,
 
     pending: Pending,
     pins: Flags,
@@ -276,6 +279,7 @@ impl Relay {
             told: TxStatus::Idle,
             attached: false,
             segment: Segment::Closed,
+            begins: false,
             segments: 0,
             unflushed: false,
             skip: false,
@@ -309,7 +313,7 @@ impl Relay {
             unnamed_long: Long::No,
             unnamed_segment: 0,
             unnamed_owed: 0,
-            binds_unnamed: false,
+            untold: None,
             pending: Pending::default(),
             pins: Flags::NONE,
             bodies: None,

@@ -44,6 +44,20 @@ impl Relay {
         }
     }
 
+    /// The segment begins with a question of ours about a statement: if nothing else went ahead, it
+    /// may be asked again.
+    pub(super) fn may_be_asked_again(&mut self, io: &mut Io<'_>) {
+        if let Some(known) = io.known.as_deref_mut()
+            && self.begins
+            && self.owed.is_empty()
+            && self.told == TxStatus::Idle
+            && known.status == TxStatus::Idle
+        {
+            known.replay.clear();
+            self.replay = Replay::Open;
+        }
+    }
+
     /// Keeps what one message of the client came to.
     pub(super) fn record(&mut self, from: usize, io: &mut Io<'_>) {
         let sent = io.to_server.get(from..).unwrap_or_default();
@@ -78,9 +92,13 @@ impl Relay {
     pub(super) fn send_again(&mut self, io: &mut Io<'_>) {
         self.barrier = false;
         self.unflushed = self.segment == Segment::Server;
-        let Some(again) = self.again.take() else {
+        let Some(mut again) = self.again.take() else {
             return;
         };
+        if matches!(again.front(), Some(Owed::Shape(_))) {
+            // The `Bind` that it was asked for has not been taken yet, and does it all again.
+            again.pop();
+        }
         if let Some(Owed::Bind(Some(statement))) = again.front() {
             self.close_stale(statement, io);
             self.prepare(statement, io);

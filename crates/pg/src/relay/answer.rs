@@ -6,8 +6,9 @@
 use std::rc::Rc;
 
 use super::again::Replay;
-use super::known::{Fit, Stands};
+use super::known::{Found, Stands};
 use super::owed::{Hidden, Owed, Parsed};
+use super::shape::Shape;
 use super::{Broken, GATHER_ERROR, Io, Long, Passing, Relay, Segment, TOUCHED, shape, statement};
 use crate::sql::Flags;
 use crate::wire::frame::Frame;
@@ -207,19 +208,21 @@ impl Relay {
     }
 
     /// The shape of a statement's result is told, or asked for by us.
-    fn described(&self, body: Option<&[u8]>, io: &mut Io<'_>) {
-        match (self.owed.front(), body) {
-            (
-                Some(
-                    Owed::DescribeStatement(Some(statement))
-                    | Owed::DescribePortal(Some(statement)),
-                ),
-                Some(body),
-            ) => {
-                self.shape_told(statement, body);
-            }
-            (Some(Owed::Shape(statement)), body) => self.shape_found(statement, body, io),
-            _ => {}
+    fn described(&mut self, body: Option<&[u8]>, io: &mut Io<'_>) {
+        let shape = body.and_then(Shape::of);
+        let (statement, given) = match self.owed.front() {
+            Some(
+                Owed::DescribeStatement(Some(described)) | Owed::DescribePortal(Some(described)),
+            ) => (&described.statement, Some(&described.given)),
+            Some(Owed::Shape(statement)) => (statement, None),
+            _ => return,
+        };
+        if let Some(known) = io.known.as_deref_mut() {
+            known.prepared.finds(statement, Found::Shape(shape));
+        }
+        match given {
+            Some(given) => given.told.set(shape),
+            None => self.replay = Replay::Off,
         }
     }
 
@@ -427,9 +430,12 @@ impl Relay {
             Some(Owed::Parse(parsed)) if parsed.refused && error.code() == *b"42P05" => {
                 parsed.name.clone()
             }
-            Some(Owed::Bind(Some(statement)) | Owed::DescribeStatement(Some(statement)))
-                if matches!(&error.code(), b"0A000" | b"26000") =>
+            Some(owed)
+                if matches!(&error.code(), b"0A000" | b"26000")
+                    && let Some(statement) = owed.statement() =>
             {
+                // To our own question, before anything of the client went on.
+                let is_ours = matches!(owed, Owed::Shape(_));
                 let gone = error.code() == *b"26000";
                 if let Some(known) = io.known.as_deref_mut() {
                     if gone {
@@ -443,7 +449,7 @@ impl Relay {
                     // Somebody else changed the schema.
                     statement::schema_changed();
                 }
-                if self.replay != Replay::Off && (gone || self.owed.tells_shape()) {
+                if self.replay != Replay::Off && (gone || is_ours || self.owed.tells_shape()) {
                     self.take_it_back(io);
                     return Ok(Way::Drop { ends: false });
                 }
@@ -527,7 +533,7 @@ impl Relay {
             Owed::Closed(gone) | Owed::Deallocate(gone) => drop(self.names.insert(gone.0, gone.1)),
             Owed::Shape(statement) => {
                 if let Some(known) = io.known.as_deref_mut() {
-                    known.prepared.fits(&statement, Fit::Unsure);
+                    known.prepared.finds(&statement, Found::Nothing);
                 }
             }
             Owed::Close(Some(statement)) => {

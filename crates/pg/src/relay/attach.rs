@@ -141,7 +141,7 @@ impl Relay {
 
     /// The prepared statement that the client calls `name`.
     pub(crate) fn statement(&self, name: &[u8]) -> Option<&Rc<super::Statement>> {
-        self.names.get(name)
+        self.names.get(name).map(|given| &given.statement)
     }
 
     /// Whether the server refused this client's settings, and why.

@@ -7,12 +7,12 @@
 use std::rc::Rc;
 
 use super::again::Replay;
-use super::known::{Fit, Stands};
+use super::known::Stands;
 use super::local::{NOBODYS_TEXT, is_nobodys, plain_end};
-use super::owed::{Owed, Parsed};
+use super::owed::{Described, Owed, Parsed};
 use super::pending::is_noted;
 use super::request::{Message, Step, violation};
-use super::shape::{Checked, misfit_name};
+use super::shape::{Given, misfit_name};
 use super::statement::{self, Planning, Statement};
 use super::wording::{NOBODYS, OURS, nobodys};
 use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Passing, Relay, Segment, Want, planning};
@@ -89,8 +89,8 @@ impl Relay {
         if !self.attached {
             return self.extended_without_server(message, io);
         }
-        let begins = self.segment != Segment::Server;
-        if begins {
+        if self.segment != Segment::Server {
+            self.begins = true;
             self.segment = Segment::Server;
             self.segments += 1;
             self.replay = Replay::Off;
@@ -101,7 +101,7 @@ impl Relay {
         }
         match message.frame.tag {
             b'P' => self.parse(message, io),
-            b'B' => self.bind(message, begins, io),
+            b'B' => self.bind(message, io),
             b'D' => self.describe(message, io),
             b'C' => self.close(message, io),
             _ if !self.takers.is_empty() => Ok(self.execute_taker(message, io)),
@@ -194,7 +194,7 @@ impl Relay {
                 self.close_stale(&entry, io);
             }
             Stands::Ready | Stands::Sent(_) if !duplicate => {
-                self.names.insert(parse.name.into(), entry);
+                self.names.insert(parse.name.into(), Given::of(entry));
                 self.owed.push(Owed::Named(parse.name.into()));
                 self.names_owed += 1;
                 self.settle(io);
@@ -215,7 +215,8 @@ impl Relay {
             if let Some(known) = io.known.as_deref_mut() {
                 known.prepared.sent(&entry, self.segments);
             }
-            self.names.insert(parse.name.into(), Rc::clone(&entry));
+            self.names
+                .insert(parse.name.into(), Given::of(Rc::clone(&entry)));
         }
         self.counts.server_parses = self.counts.server_parses.wrapping_add(1);
         statement::push_parse(entry.name(), parse.text, parse.types, io.to_server);
@@ -251,7 +252,8 @@ impl Relay {
     /// What the client calls so; an error while an earlier segment decides.
     #[inline]
     pub(super) fn named(&self, name: &[u8]) -> Result<Option<Rc<Statement>>, InDoubt> {
-        let entry = self.names.get(name).map(Rc::clone);
+        let given = self.names.get(name);
+        let entry = given.map(|given| Rc::clone(&given.statement));
         if (entry.is_none() || self.names_owed > 0) && self.owed.doubts(name) {
             return Err(InDoubt);
         }
@@ -286,7 +288,6 @@ impl Relay {
     pub(super) fn prepare(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) {
         if let Some(known) = io.known.as_deref_mut() {
             known.prepared.sent(entry, self.segments);
-            known.prepared.fits(entry, Fit::Unsure);
         }
         self.counts.server_parses = self.counts.server_parses.wrapping_add(1);
         entry.push_parse(io.to_server);
@@ -396,13 +397,7 @@ impl Relay {
         seen
     }
 
-    /// `begins`: it is the first message of its segment.
-    fn bind(
-        &mut self,
-        message: Message<'_>,
-        begins: bool,
-        io: &mut Io<'_>,
-    ) -> Result<Step, SqlError> {
+    fn bind(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
         let body = message.rest.get(5..).unwrap_or_default();
         let head = BindHead::decode(body).ok_or_else(bad)?;
         if head.length > message.frame.body as usize {
@@ -422,7 +417,7 @@ impl Relay {
         let named = self
             .names
             .get(head.statement)
-            .map(|entry| entry.seen().flags);
+            .map(|given| given.statement.seen().flags);
         let names = named.is_some_and(|flags| flags.any(Flags::SETTINGS_UNKNOWN));
         if names || self.pending.wants_names() {
             if !message.is_whole() && message.frame.total() <= GATHER {
@@ -451,27 +446,26 @@ impl Relay {
         {
             return Ok(step);
         }
-        let Some(entry) = self.ensure(entry, io) else {
-            return Ok(Step::Stop(Want::Answers));
+        let given = self.names.get(head.statement).map(Rc::clone);
+        let (entry, fits) = match self.ensure_shape(entry, given.as_ref(), message, head.portal, io)
+        {
+            Ok(here) => here,
+            Err(want) => return Ok(Step::Stop(want)),
         };
-        match self.check_shape(&entry, message, io) {
-            Checked::Fits => {}
-            Checked::Asked => return Ok(Step::Stop(Want::Answers)),
-            Checked::Misfits => {
-                self.owed.push(Owed::Misfit);
-                return Ok(self.forward_bind(message, head, &misfit_name(), io));
-            }
+        if !fits {
+            self.owed.push(Owed::Misfit);
+            return Ok(self.forward_bind(message, head, &misfit_name(), io));
         }
         self.counts.binds = self.counts.binds.wrapping_add(1);
         self.note(entry.seen(), entry.text());
         if !entry.seen().resets.is_empty() {
             self.bind_reset(head.portal, entry.seen());
         }
-        if begins {
+        if self.begins {
             self.may_be_sent_again(message, io);
         }
         let step = self.forward_bind(message, head, entry.name(), io);
-        self.binds_unnamed = head.portal.is_empty();
+        self.untold = given.filter(|given| head.portal.is_empty() && given.told.get().is_none());
         self.owed.push(Owed::Bind(Some(entry)));
         Ok(step)
     }
@@ -504,11 +498,11 @@ impl Relay {
     fn describe(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
         let name = match Named::decode(message.body()).ok_or_else(bad)? {
             Named::Portal(portal) => {
-                let bound = self.owed.just_bound().filter(|bound| {
-                    portal.is_empty() && self.binds_unnamed && bound.shape(self.pool).is_none()
-                });
-                let bound = bound.map(Rc::clone);
-                self.owed.push(Owed::DescribePortal(bound));
+                let untold = self.untold.take().filter(|_| portal.is_empty());
+                let described = untold.zip(self.owed.just_bound().map(Rc::clone));
+                let described =
+                    described.map(|(given, statement)| Box::new(Described { statement, given }));
+                self.owed.push(Owed::DescribePortal(described));
                 return Ok(self.forward(message, io));
             }
             Named::Statement(b"") => {
@@ -528,7 +522,11 @@ impl Relay {
                 here => here,
             },
         };
-        self.owed.push(Owed::DescribeStatement(entry.clone()));
+        let given = self.names.get(name).map(Rc::clone);
+        let described = entry.clone().zip(given);
+        let described =
+            described.map(|(statement, given)| Box::new(Described { statement, given }));
+        self.owed.push(Owed::DescribeStatement(described));
         match &entry {
             Some(entry) => Ok(describe_statement(message, entry.name(), io)),
             None if name.starts_with(OURS) => Ok(describe_statement(message, &nobodys(name), io)),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 
+use super::shape::Shape;
 use super::{Label, Statement};
 use crate::wire::TxStatus;
 
@@ -204,17 +205,15 @@ pub(super) enum Stands {
     Stale,
 }
 
-/// Whether its result has the shape there that clients were told.
+/// What shape its result has there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fit {
-    /// It has, or nobody was told by then.
-    Sure,
+pub(super) enum Found {
     /// Nobody asked yet.
-    Unsure,
+    Nothing,
     /// It is asked for.
     Asked,
-    /// It has another one.
-    Differs,
+    /// The server said so; `None` where it has none, or too many columns to be looked at.
+    Shape(Option<Shape>),
 }
 
 #[derive(Debug)]
@@ -222,7 +221,7 @@ struct Entry {
     statement: Rc<Statement>,
     used: u64,
     stands: Stands,
-    fit: Fit,
+    found: Found,
     /// `Parse`s that were sent and are not answered.
     unanswered: u32,
 }
@@ -265,7 +264,7 @@ impl Prepared {
             statement: Rc::clone(statement),
             used: self.clock,
             stands: Stands::Sent(segment),
-            fit: Fit::Sure,
+            found: Found::Nothing,
             unanswered: before.map_or(0, |before| before.unanswered) + 1,
         };
         self.entries.insert(statement.id(), entry);
@@ -303,16 +302,17 @@ impl Prepared {
         }
     }
 
-    /// How its shape compares with the one that clients were told.
-    pub(super) fn fit(&self, statement: &Statement) -> Fit {
+    /// What is known of its shape.
+    #[inline]
+    pub(super) fn found(&self, statement: &Statement) -> Found {
         let entry = self.entries.get(&statement.id());
-        entry.map_or(Fit::Unsure, |entry| entry.fit)
+        entry.map_or(Found::Nothing, |entry| entry.found)
     }
 
-    /// It compares like this.
-    pub(super) fn fits(&mut self, statement: &Statement, fit: Fit) {
+    /// This is known of its shape.
+    pub(super) fn finds(&mut self, statement: &Statement, found: Found) {
         if let Some(entry) = self.entries.get_mut(&statement.id()) {
-            entry.fit = fit;
+            entry.found = found;
         }
     }
 

@@ -7,6 +7,7 @@
 
 use super::local::plain_end;
 use super::request::{Message, Step, violation};
+use super::shape::Given;
 use super::{Io, Long, Relay, Segment, statement};
 use crate::sql::{self, Flags, Seen, Verb};
 use crate::wire::frame::Frame;
@@ -154,7 +155,7 @@ impl Relay {
             let planning = self.planning(&self.params);
             let conforming = self.params.is_conforming();
             let entry = statement::intern(parse.text, parse.types, planning, conforming);
-            self.names.insert(parse.name.into(), entry);
+            self.names.insert(parse.name.into(), Given::of(entry));
         }
         build::PARSE_COMPLETE
     }
@@ -167,7 +168,7 @@ impl Relay {
             return parse.is_some_and(|parse| self.is_end(parse.text));
         }
         let known = self.names.get(name);
-        known.is_some_and(|known| self.is_end(known.text()))
+        known.is_some_and(|known| self.is_end(known.statement.text()))
     }
 
     fn limbo_bound(&mut self) -> &'static [u8] {

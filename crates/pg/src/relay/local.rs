@@ -5,6 +5,7 @@
 
 use super::owed::Owed;
 use super::request::{Message, Step};
+use super::shape::Given;
 use super::wording::nobodys;
 use super::{Io, Relay, Segment, statement};
 use crate::sql::{self, Begin, Flags, Isolation, Seen, Verb};
@@ -121,7 +122,7 @@ impl Relay {
             return false;
         };
         self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
-        self.names.insert(parse.name.into(), entry);
+        self.names.insert(parse.name.into(), Given::of(entry));
         io.to_client.extend_from_slice(build::PARSE_COMPLETE);
         self.segment = Segment::Local;
         true

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::Statement;
 use super::copy::Ahead;
 use super::inserted::Inserted;
+use super::shape::Given;
 
 /// A request that was sent and not yet answered, or an answer of ours that waits for its turn.
 #[derive(Debug)]
@@ -30,15 +31,15 @@ pub(super) enum Owed {
     /// `Bind`; with the statement it is for, when it is one of the shared ones.
     Bind(Option<Rc<Statement>>),
     /// `Describe` of a statement, with it when it is one of the shared ones: two messages.
-    DescribeStatement(Option<Rc<Statement>>),
-    /// `Describe` of a shared statement, put in by us: does its result have the shape that clients
-    /// were told?
+    DescribeStatement(Option<Box<Described>>),
+    /// `Describe` of a shared statement, put in by us: does its result have the shape that the client
+    /// was told?
     Shape(Rc<Statement>),
     /// `Bind` of one whose result has another: sent to fail.
     Misfit,
-    /// `Describe` of a portal; of the shared statement that was just bound to it, if nobody was told
-    /// the shape of that.
-    DescribePortal(Option<Rc<Statement>>),
+    /// `Describe` of a portal; of the shared statement that was just bound to it, if the client was
+    /// not told the shape of that.
+    DescribePortal(Option<Box<Described>>),
     /// `Execute`.
     Execute,
     /// `Close`; put in by us when it is for one of the shared statements.
@@ -46,11 +47,11 @@ pub(super) enum Owed {
     /// Nothing is owed: these bytes go to the client when it is their turn.
     Local(&'static [u8]),
     /// As `Local`, for a statement's name taken away with `Close`: put back if it is skipped.
-    Closed(Box<(Box<[u8]>, Rc<Statement>)>),
+    Closed(Box<(Box<[u8]>, Rc<Given>)>),
     /// `Bind` of a `DEALLOCATE` to this portal, which takes nothing away if that is skipped.
     BindTaker(Box<[u8]>),
     /// `Execute` of a `DEALLOCATE`: the name that it takes away is put back if it fails.
-    Deallocate(Box<(Box<[u8]>, Rc<Statement>)>),
+    Deallocate(Box<(Box<[u8]>, Rc<Given>)>),
     /// Nothing is owed, but what was the unnamed statement before the next request is so again if
     /// that is skipped.
     Replaced(Box<[u8]>),
@@ -71,6 +72,15 @@ pub(super) struct Parsed {
     pub(super) name: Option<Box<[u8]>>,
     /// The server has it and is going to refuse this one (C5).
     pub(super) refused: bool,
+}
+
+/// A shared statement whose shape the client is told.
+#[derive(Debug)]
+pub(super) struct Described {
+    /// As the server has it.
+    pub(super) statement: Rc<Statement>,
+    /// What the client gave a name to.
+    pub(super) given: Rc<Given>,
 }
 
 /// What a query of ours is for.
@@ -118,6 +128,15 @@ impl Owed {
             self,
             Self::Shape(_) | Self::DescribeStatement(Some(_)) | Self::DescribePortal(Some(_))
         )
+    }
+
+    /// The shared statement that the server must have for it.
+    pub(super) fn statement(&self) -> Option<&Rc<Statement>> {
+        match self {
+            Self::Bind(Some(statement)) | Self::Shape(statement) => Some(statement),
+            Self::DescribeStatement(Some(described)) => Some(&described.statement),
+            _ => None,
+        }
     }
 
     /// Whether the server sends nothing for it.
@@ -263,6 +282,14 @@ impl Queue {
             Some(Owed::Bind(Some(statement))) => Some(statement),
             _ => None,
         }
+    }
+
+    /// Whether the client is about to be told the shape of this one.
+    pub(super) fn tells_shape_of(&self, given: &Rc<Given>) -> bool {
+        self.0.iter().any(|owed| match owed {
+            Owed::DescribeStatement(Some(described)) => Rc::ptr_eq(&described.given, given),
+            _ => false,
+        })
     }
 
     /// Whether an error may skip what is pushed next.

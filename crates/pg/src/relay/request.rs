@@ -83,6 +83,7 @@ impl Relay {
             match self.client_message(Message { frame, rest }, io)? {
                 Step::Took(bytes) => {
                     used += bytes;
+                    self.begins = false;
                     self.unflushed = self.segment == Segment::Server;
                     if self.replay != Replay::Off {
                         self.record(before, io);

@@ -1,26 +1,83 @@
-//! The shape of a result that a client was told once (`Describe`) and reads all rows by. A server that gets the statement later may give it another one: the schema was changed
-//! meanwhile. PostgreSQL then refuses the plan (0A000), and so do we (C10).
+//! The shape of a result that a client was told once (`Describe`) and reads all rows by. A server
+//! that gets the statement later may give it another one: the schema was changed meanwhile.
+//! PostgreSQL then refuses the plan (0A000), and so do we (C10).
 //!
-//! Owns remembering shapes and asking a server for its own before the first rows come from it.
+//! Owns what a client was told under each of its names, and asking a server for its own shape before
+//! the first rows come from it.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 
-use super::known::Fit;
+use super::known::{Found, Stands};
 use super::owed::Owed;
 use super::request::Message;
 use super::wording::nobodys;
-use super::{Io, Relay, Statement, statement};
+use super::{GATHER, GATHER_BIND, Io, Relay, Statement, Want, statement};
 use crate::wire::frame::Frame;
 use crate::wire::message::{self, Named};
 use crate::wire::{SqlError, build};
 
+/// What a client gave a name to.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) statement: Rc<Statement>,
+    /// The shape that the client was told under this name.
+    pub(super) told: Cell<Option<Shape>>,
+}
+
+impl Given {
+    /// Of which nothing was told yet.
+    pub(super) fn of(statement: Rc<Statement>) -> Rc<Self> {
+        let told = Cell::default();
+        Rc::new(Self { statement, told })
+    }
+}
+
+thread_local! {
+    static SAID: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The shape of a result as a server said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Tells names, types and their modifiers, in order, from others.
+    columns: u64,
+    /// Which one of all answers said so.
+    said: u64,
+}
+
+impl Shape {
+    /// That in a `RowDescription` that just came.
+    pub(super) fn of(mut body: &[u8]) -> Option<Self> {
+        let (count, rest) = body.split_first_chunk::<2>()?;
+        body = rest;
+        let mut columns = Vec::new();
+        for _ in 0..u16::from_be_bytes(*count) {
+            let name = message::take_cstr(&mut body)?;
+            // Table and column, type, size, modifier, format.
+            let (column, rest) = body.split_first_chunk::<18>()?;
+            body = rest;
+            columns.push((name, column.get(6..10)?, column.get(12..16)?));
+        }
+        SAID.set(SAID.get().wrapping_add(1));
+        Some(Self {
+            columns: BuildHasherDefault::<DefaultHasher>::default().hash_one(columns),
+            said: SAID.get(),
+        })
+    }
+}
+
 /// What becomes of a `Bind`.
-pub(super) enum Checked {
+enum Checked {
     /// It goes on.
     Fits,
+    /// Whether its client is told the shape with it is not there yet: so many bytes are needed.
+    Waits(usize),
     /// It waits for the server's word.
     Asked,
+    /// What the server has may be older than what the client was told.
+    Outdated,
     /// The rows would have another shape than the client was told.
     Misfits,
 }
@@ -35,89 +92,103 @@ pub(super) fn misfit() -> SqlError {
     SqlError::error("0A000", "cached plan must not change result type")
 }
 
-/// Tells the shape in a `RowDescription` from others: names, types and their modifiers, in order.
-fn shape_of(mut body: &[u8]) -> Option<u64> {
-    let (count, rest) = body.split_first_chunk::<2>()?;
-    body = rest;
-    let mut columns = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let name = message::take_cstr(&mut body)?;
-        // Table and column, type, size, modifier, format.
-        let (column, rest) = body.split_first_chunk::<18>()?;
-        body = rest;
-        columns.push((name, column.get(6..10)?, column.get(12..16)?));
+/// Whether the message after this `Bind` asks for the shape of its portal; else how many bytes are
+/// needed to know. A client gets no answer to a `Bind` before its `Flush` or `Sync`, so it does not
+/// wait for one before it goes on.
+fn is_described_next(message: Message<'_>, portal: &[u8]) -> Result<bool, usize> {
+    let total = message.frame.total();
+    if total > GATHER {
+        return Ok(false);
     }
-    Some(BuildHasherDefault::<DefaultHasher>::default().hash_one(columns))
-}
-
-/// Whether the next message asks for the shape of the portal.
-#[inline]
-fn is_described_next(message: Message<'_>) -> bool {
-    let rest = message.rest.get(message.frame.total()..);
-    let Some((rest, Ok(Some(frame)))) = rest.map(|rest| (rest, Frame::decode(rest))) else {
-        return false;
-    };
-    let body = frame.body_of(rest).filter(|_| frame.tag == b'D');
-    matches!(body.and_then(Named::decode), Some(Named::Portal(_)))
+    let rest = message.rest.get(total..).unwrap_or_default();
+    if rest.first().is_some_and(|tag| *tag != b'D') {
+        return Ok(false);
+    }
+    match Frame::decode(rest) {
+        Ok(None) => Err(total + Frame::HEADER),
+        Ok(Some(frame)) if frame.total() <= GATHER_BIND => match frame.body_of(rest) {
+            None => Err(total + frame.total()),
+            Some(body) => {
+                Ok(matches!(Named::decode(body), Some(Named::Portal(of)) if of == portal))
+            }
+        },
+        _ => Ok(false),
+    }
 }
 
 impl Relay {
-    /// A client is told the shape of a statement.
-    pub(super) fn shape_told(&self, statement: &Statement, body: &[u8]) {
-        let (Some(shape), Some(pool)) = (shape_of(body), self.pool) else {
-            return;
-        };
-        if statement
-            .shape(self.pool)
-            .is_some_and(|known| known != shape)
-        {
-            // Others were told another one: who prepares it from now on shares it with none of them.
-            statement::schema_changed();
-        }
-        statement.has_shape(pool, shape);
-    }
-
-    /// A server that has got a statement from us says what shape it has there.
-    pub(super) fn shape_found(&self, statement: &Statement, body: Option<&[u8]>, io: &mut Io<'_>) {
-        let shape = body.and_then(shape_of);
-        let fit = match (statement.shape(self.pool), shape) {
-            (Some(told), Some(found)) if told != found => Fit::Differs,
-            _ => Fit::Sure,
-        };
-        if let Some(known) = io.known.as_deref_mut() {
-            known.prepared.fits(statement, fit);
-        }
-        if fit == Fit::Differs {
-            statement::schema_changed();
-        }
-    }
-
-    /// Whether rows of this statement have the shape on this server that clients were told. One that
-    /// is told anew with each portal needs no check.
+    /// Sees to it that this server has a statement, and answers which one it is there and whether its
+    /// rows have the shape that the client was told; else what it takes to know.
     #[inline]
-    pub(super) fn check_shape(
+    pub(super) fn ensure_shape(
+        &mut self,
+        mut entry: Rc<Statement>,
+        given: Option<&Rc<Given>>,
+        message: Message<'_>,
+        portal: &[u8],
+        io: &mut Io<'_>,
+    ) -> Result<(Rc<Statement>, bool), Want> {
+        loop {
+            let here = self.ensure(entry, io).ok_or(Want::Answers)?;
+            match self.check_shape(&here, given, message, portal, io) {
+                Checked::Fits => return Ok((here, true)),
+                Checked::Misfits => return Ok((here, false)),
+                Checked::Waits(needed) => return Err(Want::Bytes(needed)),
+                Checked::Asked => return Err(Want::Answers),
+                // It is prepared anew.
+                Checked::Outdated => entry = here,
+            }
+        }
+    }
+
+    /// One whose shape the client is told anew with each portal needs no check.
+    #[inline]
+    fn check_shape(
         &mut self,
         entry: &Rc<Statement>,
+        given: Option<&Rc<Given>>,
         message: Message<'_>,
+        portal: &[u8],
         io: &mut Io<'_>,
     ) -> Checked {
-        if entry.shape(self.pool).is_none() || is_described_next(message) {
-            return Checked::Fits;
-        }
-        self.check_told_shape(entry, io)
-    }
-
-    fn check_told_shape(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) -> Checked {
-        let Some(known) = io.known.as_deref_mut() else {
+        let told = given.and_then(|given| Some((given, given.told.get()?)));
+        let (Some((given, told)), Some(known)) = (told, io.known.as_deref_mut()) else {
             return Checked::Fits;
         };
-        match known.prepared.fit(entry) {
-            Fit::Sure => return Checked::Fits,
-            Fit::Differs => return Checked::Misfits,
-            Fit::Asked => return Checked::Asked,
-            Fit::Unsure => {}
+        let found = known.prepared.found(entry);
+        if let Found::Shape(shape) = found
+            && shape.is_none_or(|shape| shape.columns == told.columns)
+        {
+            return Checked::Fits;
         }
-        known.prepared.fits(entry, Fit::Asked);
+        match is_described_next(message, portal) {
+            Err(needed) => return Checked::Waits(needed),
+            Ok(true) => return Checked::Fits,
+            Ok(false) if self.owed.tells_shape_of(given) => return Checked::Fits,
+            Ok(false) => {}
+        }
+        match found {
+            Found::Nothing => self.ask_shape(entry, io),
+            Found::Asked => Checked::Asked,
+            Found::Shape(Some(shape)) if shape.said < told.said => {
+                known.prepared.now(entry, Stands::Stale);
+                Checked::Outdated
+            }
+            Found::Shape(_) => {
+                if given.statement.is_of_now() {
+                    // Who prepares the text from now on shares it with nobody who was told before.
+                    statement::schema_changed();
+                }
+                Checked::Misfits
+            }
+        }
+    }
+
+    fn ask_shape(&mut self, entry: &Rc<Statement>, io: &mut Io<'_>) -> Checked {
+        self.may_be_asked_again(io);
+        if let Some(known) = io.known.as_deref_mut() {
+            known.prepared.finds(entry, Found::Asked);
+        }
         build::message(io.to_server, b'D', |out| {
             out.push(b'S');
             build::cstr(out, entry.name());

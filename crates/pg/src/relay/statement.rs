@@ -23,8 +23,6 @@ pub struct Statement {
     seen: Seen,
     /// The pools whose servers have taken it.
     proven: Cell<Proven>,
-    /// What tells the shape of its result from others, where clients of a pool were told it.
-    shapes: Cell<[Option<(PoolNumber, u64)>; 4]>,
 }
 
 /// What the meaning of a text depends on beside its parameter types.
@@ -70,29 +68,9 @@ impl Statement {
         &self.seen
     }
 
-    /// The shape of its result that a client of this pool was told last.
-    #[inline]
-    pub(super) fn shape(&self, pool: Option<PoolNumber>) -> Option<u64> {
-        let shapes = self.shapes.get();
-        let known = shapes.iter().flatten();
-        let mut told = known.filter(|(of, _)| Some(*of) == pool);
-        told.next().map(|(_, shape)| *shape)
-    }
-
-    /// A client of this pool is told this shape.
-    pub(super) fn has_shape(&self, pool: PoolNumber, shape: u64) {
-        let mut shapes = self.shapes.get();
-        let at = shapes
-            .iter()
-            .position(|known| known.is_some_and(|(of, _)| of == pool));
-        let at = at.unwrap_or_else(|| {
-            shapes.rotate_right(1);
-            0
-        });
-        if let Some(known) = shapes.get_mut(at) {
-            *known = Some((pool, shape));
-        }
-        self.shapes.set(shapes);
+    /// Whether the schema is not known to have changed since: who prepares its text gets this one.
+    pub(super) fn is_of_now(&self) -> bool {
+        self.planning.schemas == schemas()
     }
 
     /// A server of this pool has taken it.
@@ -192,7 +170,6 @@ pub fn intern(text: &[u8], types: &[u8], planning: Planning, conforming: bool) -
             planning,
             seen: sql::scan(text, conforming),
             proven: Cell::default(),
-            shapes: Cell::default(),
         });
         if table.entries.len() >= table.sweep_at {
             table.entries.retain(|_, all| {

@@ -149,7 +149,7 @@ impl Relay {
             known.prepared.goes(there);
         }
         let named = self.names.get(name);
-        if named.is_some_and(|named| Rc::ptr_eq(named, entry))
+        if named.is_some_and(|named| Rc::ptr_eq(&named.statement, entry))
             && let Some(gone) = self.names.remove_entry(name)
         {
             return Owed::Deallocate(Box::new(gone));

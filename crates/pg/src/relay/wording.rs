@@ -27,11 +27,11 @@ impl Relay {
     pub(super) fn in_own_words(&self, body: &[u8]) -> Option<Vec<u8>> {
         memchr::memmem::find(body, OURS)?;
         let (server, client) = match self.owed.front() {
-            Some(Owed::Bind(Some(statement)) | Owed::DescribeStatement(Some(statement))) => {
-                (statement.name(), self.name_of(statement)?)
-            }
-            Some(Owed::Deallocate(gone)) => (gone.1.name(), &*gone.0),
-            _ => (NOBODYS, &b""[..]),
+            Some(Owed::Deallocate(gone)) => (gone.1.statement.name(), &*gone.0),
+            owed => match owed.and_then(Owed::statement) {
+                Some(statement) => (statement.name(), self.name_of(statement)?),
+                None => (NOBODYS, &b""[..]),
+            },
         };
         let mut out = Vec::new();
         build::message(&mut out, b'E', |out| {
@@ -58,7 +58,7 @@ impl Relay {
         };
         let mut names = self.names.iter();
         names
-            .find(|(_, known)| same(known))
+            .find(|(_, known)| same(&known.statement))
             .map(|(name, _)| &**name)
     }
 }

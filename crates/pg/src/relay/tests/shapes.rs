@@ -153,3 +153,220 @@ fn c10_the_shape_in_another_database_is_no_concern() {
     d.client(&run("a"));
     d.sent(&[parse(&ours, text), run(&ours)].concat());
 }
+
+/// Another client of the same pool, at a new server, which prepares the same text under this name.
+fn joins(cut: Cut, text: &str, ours: &str, name: &str) -> Driver {
+    let mut d = pooled(cut);
+    d.client(&[parse(name, text), SYNC.to_vec()].concat());
+    if d.leased {
+        d.sent(&[parse(ours, text), SYNC.to_vec()].concat());
+        d.server(&[PARSED, &z(b'I')].concat());
+    }
+    d.told(&[PARSED, &z(b'I')].concat()).released();
+    d
+}
+
+/// It runs its statement, and its server has that from then on.
+fn runs_first(b: &mut Driver) {
+    b.client(&run("b"));
+    if std::mem::take(&mut b.to_server).starts_with(b"P") {
+        b.server(PARSED);
+    }
+    b.server(&[BOUND, &cz("SELECT 1", b'I')].concat())
+        .released();
+}
+
+/// The server of one client serves another one next.
+fn serves_next(from: &mut Driver, to: &mut Driver) {
+    std::mem::swap(&mut from.known, &mut to.known);
+}
+
+/// How the second client hears of the shape before the first one gets its server.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Hears {
+    Nothing,
+    Statement,
+    Portal,
+}
+
+#[test]
+fn c10_each_client_has_rows_of_the_shape_it_was_told_whoever_prepared_the_statement_there() {
+    let refused = [
+        e("0A000", "cached plan must not change result type"),
+        z(b'I'),
+    ]
+    .concat();
+    for (at, cut) in CUTS.into_iter().enumerate() {
+        for hears in [Hears::Nothing, Hears::Statement, Hears::Portal] {
+            let text = &format!("select * from c10_joins_{at}_{hears:?}");
+            let (mut a, ours) = told(cut, text, &[("a", 23)]);
+            // The schema changes unseen, and another server has the statement of another client.
+            let mut b = joins(cut, text, &ours, "b");
+            b.client(&[describe('S', "nobody"), SYNC.to_vec()].concat());
+            b.server(&[e("26000", "x"), z(b'I')].concat()).released();
+            b.to_server.clear();
+            b.to_client.clear();
+            let new = shape(&[("a", 25)]);
+            let done = [BOUND, &cz("SELECT 1", b'I')].concat();
+            let steps = |name| match hears {
+                Hears::Nothing => run(name),
+                Hears::Statement => [&describe('S', name), SYNC].concat(),
+                Hears::Portal => [&bind("", name), &describe('P', ""), &execute(""), SYNC].concat(),
+            };
+            let answer = match hears {
+                Hears::Nothing => done.clone(),
+                Hears::Statement => [build::NO_PARAMETERS, &new, &z(b'I')].concat(),
+                Hears::Portal => [BOUND, &new, &cz("SELECT 1", b'I')].concat(),
+            };
+            b.client(&steps("b"));
+            if b.to_server.starts_with(b"P") {
+                b.sent(&[parse(&ours, text), steps(&ours)].concat());
+                b.server(PARSED);
+            } else {
+                b.sent(&steps(&ours));
+            }
+            b.server(&answer).told(&answer).released();
+            serves_next(&mut b, &mut a);
+            a.client(&run("a"));
+            if hears == Hears::Nothing {
+                a.sent(&[&describe('S', &ours), build::FLUSH].concat());
+                a.server(&[build::NO_PARAMETERS, &new].concat());
+            }
+            a.sent(&run("canter_?shape")).told(b"");
+            a.server(&[e("26000", "x"), z(b'I')].concat());
+            a.told(&refused).released();
+            // The one that was told the new shape reads by that, here and elsewhere.
+            serves_next(&mut a, &mut b);
+            b.client(&run("b")).sent(&run(&ours));
+            b.server(&done).told(&done).released();
+            another_server(&mut b);
+            b.client(&run("b"));
+            if hears == Hears::Nothing {
+                b.sent(&[parse(&ours, text), run(&ours)].concat());
+            } else {
+                b.sent(&asked(&ours, text));
+                b.server(&[PARSED, build::NO_PARAMETERS, &new].concat());
+                b.sent(&run(&ours));
+            }
+        }
+    }
+}
+
+#[test]
+fn c10_a_server_whose_shape_is_older_than_what_was_told_prepares_the_statement_anew() {
+    let text = "select * from c10_older";
+    for cut in CUTS {
+        let mut b = pooled(cut);
+        b.client(&[&parse("b", text), &describe('S', "b"), SYNC].concat());
+        let ours = server_name(&b.to_server);
+        b.to_server.clear();
+        let old = [PARSED, build::NO_PARAMETERS, &shape(&[("a", 23)]), &z(b'I')].concat();
+        b.server(&old).told(&old).released();
+        let fresh = Known::new(std::rc::Rc::clone(&b.known.params), 200);
+        let first = std::mem::replace(&mut b.known, fresh);
+        // It asks again, elsewhere, behind the change.
+        b.client(&[&describe('S', "b"), SYNC].concat());
+        b.sent(&[&parse(&ours, text), &describe('S', &ours), SYNC].concat());
+        let new = [build::NO_PARAMETERS, &shape(&[("a", 25)])].concat();
+        b.server(&[PARSED, &new, &z(b'I')].concat());
+        b.told(&[&new[..], &z(b'I')].concat()).released();
+        b.known = first;
+        b.client(&run("b"));
+        b.sent(&[close('S', &ours), asked(&ours, text)].concat());
+        b.server(&[CLOSED, PARSED, &new].concat()).sent(&run(&ours));
+        let done = [BOUND, &cz("SELECT 1", b'I')].concat();
+        b.server(&done).told(&done).released();
+        b.client(&run("b")).sent(&run(&ours));
+    }
+}
+
+#[test]
+fn c10_a_shape_that_cannot_be_asked_for_is_asked_for_once_more() {
+    for (code, closes) in [("26000", false), ("0A000", true)] {
+        for (at, cut) in CUTS.into_iter().enumerate() {
+            let text = &format!("select * from c10_gone_{code}_{at}");
+            let (mut a, ours) = told(cut, text, &[("a", 23)]);
+            let mut b = joins(cut, text, &ours, "b");
+            let done = [BOUND, &cz("SELECT 1", b'I')].concat();
+            runs_first(&mut b);
+            serves_next(&mut b, &mut a);
+            a.client(&run("a"));
+            a.sent(&[&describe('S', &ours), build::FLUSH].concat());
+            // What nobody saw took it away there, or made it stale.
+            a.server(&e(code, "x"))
+                .sent(SYNC)
+                .server(&z(b'I'))
+                .told(b"");
+            let close = if closes {
+                close('S', &ours)
+            } else {
+                Vec::new()
+            };
+            a.sent(&[close.clone(), asked(&ours, text)].concat());
+            let found = [PARSED, build::NO_PARAMETERS, &shape(&[("a", 23)])].concat();
+            let closed = if closes { CLOSED } else { b"" };
+            a.server(&[closed, &found].concat()).sent(&run(&ours));
+            a.server(&done).told(&done).released();
+        }
+    }
+}
+
+#[test]
+fn c10_an_error_to_the_question_for_a_shape_is_learned_from_where_it_is_told() {
+    let text = "select * from c10_learned";
+    for cut in CUTS {
+        let (mut a, ours) = told(cut, text, &[("a", 23)]);
+        let mut b = joins(cut, text, &ours, "b");
+        runs_first(&mut b);
+        serves_next(&mut b, &mut a);
+        // In a transaction that is over with the error.
+        a.client(&q("begin")).sent(&q("begin"));
+        a.server(&cz("BEGIN", b'T')).told(&cz("BEGIN", b'T'));
+        a.client(&run("a"));
+        a.sent(&[&describe('S', &ours), build::FLUSH].concat());
+        a.server(&e("26000", "x")).sent(SYNC).server(&z(b'E'));
+        a.told(&[e("26000", "x"), z(b'E')].concat());
+        a.client(&q("rollback")).sent(&q("rollback"));
+        a.server(&cz("ROLLBACK", b'I')).released();
+        a.client(&run("a")).sent(&asked(&ours, text));
+    }
+}
+
+#[test]
+fn c10_where_a_read_ends_does_not_decide_whether_the_shape_is_told_with_the_portal() {
+    let long = "x".repeat(20_000);
+    let bound = |name: &str| message(b'B', format!("\0{name}\0\0\0\0\0{long}\0\0").as_bytes());
+    let texts = ["select * from c10_short", "select * from c10_long"];
+    for cut in [Cut::Whole, Cut::Bytes, Cut::Random(1)] {
+        for (text, bind) in [
+            (
+                texts[0],
+                Box::new(|name: &str| bind("", name)) as Box<dyn Fn(&str) -> Vec<u8>>,
+            ),
+            (texts[1], Box::new(bound)),
+        ] {
+            for differs in [false, true] {
+                let (mut d, ours) = told(cut, text, &[("a", 23)]);
+                if differs {
+                    d.client(&run("a"));
+                    d.to_server.clear();
+                    d.server(&[PARSED, build::NO_PARAMETERS, &shape(&[("a", 25)])].concat());
+                    d.server(&[e("26000", "x"), z(b'I')].concat()).released();
+                    d.to_server.clear();
+                    d.to_client.clear();
+                }
+                // The rest comes when all of this was read.
+                d.client(&bind("a"));
+                let rest = |of| [&describe('P', of), &execute(of), SYNC].concat();
+                d.client(&rest(""));
+                let sent = [bind(&ours), rest("")].concat();
+                let sent = if differs {
+                    sent
+                } else {
+                    [parse(&ours, text), sent].concat()
+                };
+                d.sent(&sent);
+            }
+        }
+    }
+}
