@@ -44,7 +44,8 @@ PEERS = {
     "granian": "-m granian --interface wsgi --workers 2 --host 127.0.0.1 --port {port} app:application",
     "uwsgi": "uwsgi --http-socket 127.0.0.1:{port} --master --processes 2 --threads 4 --wsgi-file app.py --die-on-term",
 }
-PACKAGES = ["gunicorn", "gevent", "waitress", "granian", "uwsgi"]
+# The gevent worker of Gunicorn 27 imports `packaging` and does not say so.
+PACKAGES = ["gunicorn", "gevent", "packaging", "waitress", "granian", "uwsgi"]
 
 APP = '''
 import time
