@@ -118,6 +118,9 @@ CONNECTION: list[tuple[str, bytes, set[int]]] = [
     ("6.10 continuation on another stream", get(flags=0) + frame(CONTINUATION, 4, 3), {PROTOCOL}),
     ("6.10 continuation after data", post() + frame(DATA, 0, 1, b"x") + frame(CONTINUATION, 4, 1), {PROTOCOL}),
     ("8.2.1 a coded line break in a value that is kept", get(fields=block(*ASKED) + b"\x40\1a\x84\xff\xff\xff\xf3"), {PROTOCOL}),
+    ("8.2.1 an empty name", get(fields=block(*ASKED) + b"\0\0\1b"), {COMPRESSION, PROTOCOL}),
+    ("8.2.1 an empty name in trailers", post() + frame(HEADERS, 5, 1, b"\0\0\1b"), {COMPRESSION, PROTOCOL}),
+    ("8.2.1 a coded line break in a value of trailers", post() + frame(HEADERS, 5, 1, b"\0\1a\x84\xff\xff\xff\xf3"), {PROTOCOL}),
     ("8.3 an unknown pseudo-field", get(fields=block((b":test", b"a"), *ASKED)), {PROTOCOL}),
     ("8.3.1 a method that is none", get(fields=block((b":method", b"GET /x HTTP/1.1"), SCHEME, PATH, HOST)), {PROTOCOL}),
     ("8.3.1 a path that is no text", get(fields=block(METHOD, SCHEME, HOST, (b":path", b"/\xff"))), {PROTOCOL}),
@@ -156,6 +159,10 @@ STREAM: list[tuple[str, bytes]] = [
     ("8.2.1 a field of an earlier block that had one", get(fields=block(*ASKED) + b"\x40\1A\1b") + get(3, fields=block(*ASKED) + b"\xbe")),
     ("8.2.1 a name beyond ASCII", with_((b"x-\xc3\xa4", b"a"))),
     ("8.2.1 a coded zero in a value", get(fields=block(*ASKED) + b"\0\1a\x82\xff\xc7")),
+    ("8.2.1 an upper-case name in trailers", post() + frame(DATA, 0, 1, b"ab") + frame(HEADERS, 5, 1, block((b"X-Sum", b"1")))),
+    ("8.2.1 a coded upper-case name in trailers", post() + frame(HEADERS, 5, 1, b"\0\x81\x87\1b")),
+    ("8.2.1 an upper-case name of an earlier block in trailers", get(fields=block(*ASKED) + b"\x40\1A\1b") + post(3) + frame(HEADERS, 5, 3, b"\xbe")),
+    ("8.2.1 a line break in a value of trailers", post() + frame(HEADERS, 5, 1, block((b"x-sum", b"1\r\n")))),
     ("8.2.1 a name with a space", with_((b"x test", b"a"))),
     ("8.2.1 a name with a colon", with_((b"x:test", b"a"))),
     ("8.2.1 a line break in a value", with_((b"x-test", b"a\r\nb: c"))),
@@ -180,6 +187,12 @@ STREAM: list[tuple[str, bytes]] = [
     ("8.3.1 a coded fragment", get(fields=block(METHOD, SCHEME, HOST) + b"\x04\x83\x63\xfe\xbf")),
     ("8.3.1 a fragment, its field's name of an earlier block", get(fields=block(METHOD, SCHEME, HOST) + b"\x44\1/") + get(3, fields=block(METHOD, SCHEME, HOST) + b"\x0f\x2f\2/#")),
     ("8.3.1 a fragment of an earlier block", get(fields=block(METHOD, SCHEME, HOST) + b"\x44\2/#") + get(3, fields=block(METHOD, SCHEME, HOST) + b"\xbe")),
+    ("8.3.1 a coded 1 in a path", get(fields=block(METHOD, SCHEME, HOST) + b"\x04\x84\x63\xff\xfe\xc7")),
+    ("8.3.1 a coded 2 in a path", get(fields=block(METHOD, SCHEME, HOST) + b"\x04\x85\x63\xff\xff\xf8\xbf")),
+    ("8.3.1 a coded 1 in an authority", get(fields=block(METHOD, SCHEME, PATH) + b"\x01\x83\xff\xff\xb1")),
+    ("8.3.1 a coded 2 in an authority", get(fields=block(METHOD, SCHEME, PATH) + b"\x01\x84\xff\xff\xfe\x2f")),
+    ("8.3.1 a coded 2 in a path whose name is of an earlier block", get(fields=block(METHOD, SCHEME, HOST) + b"\x44\1/") + get(3, fields=block(METHOD, SCHEME, HOST) + b"\x0f\x2f\x85\x63\xff\xff\xf8\xbf")),
+    ("8.3.1 a coded 2 in a scheme", get(fields=block(METHOD, PATH, HOST) + b"\x06\x84\xff\xff\xfe\x2f")),
     ("8.3.1 an authority with a user", without(HOST, (b":authority", b"u@a"))),
     ("8.3.1 host and authority differ", with_((b"host", b"other"))),
     ("H2.CL a length that is two", post(1, (b"content-length", b"1, 1")) + frame(DATA, 1, 1, b"a")),
@@ -337,6 +350,32 @@ def test_h8_what_is_malformed_ends_its_stream_and_no_other(connect: type[Wire], 
             if bodies == {1: b"before", 11: b"hello"}:
                 break
         assert bodies == {1: b"before", 11: b"hello"}
+
+
+def test_h8_malformed_trailers_are_told_of_by_their_own_stream(connect: type[Wire]) -> None:
+    """And not by the one that was opened last."""
+    with connect() as wire:  # type: ignore[call-arg]
+        wire.send(get(1, block(*ASKED) + b"\x40\1A\1b"))
+        assert next(stream for kind, _, stream, _ in wire.frames() if kind in (RST, GOAWAY)) == 1
+        ended = {}
+        wire.send(post(3) + get(5) + frame(HEADERS, 5, 3, b"\xbe"))
+        for kind, flags, stream, _ in wire.frames():
+            assert kind != GOAWAY
+            if kind == RST or (kind == DATA and flags & END_STREAM):
+                ended[stream] = kind
+            if len(ended) == 2:
+                break
+        assert ended == {3: RST, 5: DATA}
+
+
+def test_h8_no_number_of_malformed_trailers_ends_the_connection(connect: type[Wire]) -> None:
+    """Nor where their request was handed over long ago."""
+    with connect() as wire:  # type: ignore[call-arg]
+        for stream in range(1, 401, 2):
+            wire.send(post(stream) + frame(DATA, 0, stream, b"a") + frame(HEADERS, 5, stream, block((b"X", b""))))
+            assert next(one for kind, _, one, _ in wire.frames() if kind in (RST, GOAWAY)) == stream
+        wire.send(get(401))
+        assert any(kind == DATA and stream == 401 for kind, _, stream, _ in wire.frames())
 
 
 def test_h8_no_number_of_malformed_requests_that_are_refused_ends_the_connection(connect: type[Wire]) -> None:

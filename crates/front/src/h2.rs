@@ -136,12 +136,12 @@ impl<A: App> Multiplexed<A> {
                     if watch.take_malformed(accepted.1.stream_id().as_u32()) {
                         self.refuse(accepted);
                     } else {
-                        self.admit(accepted);
+                        self.admit(accepted, &watch);
                     }
                 }
                 Event::Begin((accepted, head)) => {
                     let active = self.streams.begin(head);
-                    self.begin(*accepted, active);
+                    self.begin(*accepted, active, &watch);
                 }
                 Event::Accepted(_) => break false,
                 Event::Look => {
@@ -187,7 +187,7 @@ impl<A: App> Multiplexed<A> {
     }
 
     /// A request has come: it waits for its turn, or its body is received before that.
-    fn admit(&mut self, mut accepted: Box<Accepted>) {
+    fn admit(&mut self, mut accepted: Box<Accepted>, watch: &Rc<io::Watch>) {
         let Some(head) = self.streams.admit(head::bytes(&accepted.0)) else {
             // Nothing was done for it, so its client may send it again (section 8.7).
             return accepted.1.send_reset(h2::Reason::REFUSED_STREAM);
@@ -197,11 +197,16 @@ impl<A: App> Multiplexed<A> {
             self.waiting.push_back((accepted, head));
         } else {
             let active = self.streams.receive(head);
-            self.begin(*accepted, active);
+            self.begin(*accepted, active, watch);
         }
     }
 
-    fn begin(&mut self, (request, mut respond): Accepted, active: Rc<Active>) {
+    fn begin(
+        &mut self,
+        (request, mut respond): Accepted,
+        active: Rc<Active>,
+        watch: &Rc<io::Watch>,
+    ) {
         self.is_used = true;
         let mut now = Context::from_waker(Waker::noop());
         if respond.poll_reset(&mut now).is_ready() {
@@ -210,7 +215,8 @@ impl<A: App> Multiplexed<A> {
         }
         self.place.row.enter(Phase::App, None);
         let arrival = self.arrival.of_stream(&active);
-        exchange::start(request, respond, arrival, Rc::clone(&self.shared), active);
+        let shared = Rc::clone(&self.shared);
+        exchange::start(request, respond, arrival, shared, active, Rc::clone(watch));
     }
 
     /// What must be seen to now and then; false when the connection must end at once.

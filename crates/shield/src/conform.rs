@@ -90,8 +90,10 @@ pub struct Rules {
     block: Option<Walk>,
     /// What the header blocks that have ended left of the table.
     table: Table,
-    /// Streams whose request is malformed.
+    /// Streams whose request is malformed, and that have not been asked about.
     malformed: Vec<u32>,
+    /// Those whose trailers are, the latest of them.
+    bad_trailers: VecDeque<u32>,
 }
 
 impl Rules {
@@ -100,11 +102,19 @@ impl Rules {
         self.highest
     }
 
-    /// Whether the request of this stream is malformed, which it is asked about once.
+    /// Whether the request of this stream is malformed. Each that the library behind hands over is asked about
+    /// once, in the order in which they were opened.
     pub fn take_malformed(&mut self, stream: u32) -> bool {
-        let before = self.malformed.len();
-        self.malformed.retain(|one| *one != stream);
-        self.malformed.len() < before
+        let is_malformed = self.malformed.contains(&stream);
+        // Those before it have been refused by the library itself.
+        self.malformed.retain(|one| *one > stream);
+        is_malformed
+    }
+
+    /// Whether the trailers of this stream are malformed; to be asked once they have come.
+    pub fn take_bad_trailers(&mut self, stream: u32) -> bool {
+        let at = self.bad_trailers.iter().position(|one| *one == stream);
+        at.and_then(|at| self.bad_trailers.remove(at)).is_some()
     }
 
     /// A frame begins.
@@ -183,15 +193,21 @@ impl Rules {
         let ends_block = matches!(self.frame.kind, HEADERS | CONTINUATION)
             && self.frame.flags & END_HEADERS != 0;
         if ends_block && let Some(block) = self.block.take() {
+            let is_trailers = block.is_trailers();
             let (table, is_malformed) = block.end()?;
             self.table = table;
-            if is_malformed {
+            if is_malformed && is_trailers {
+                // Nobody asks about those of a stream that has ended by itself.
+                if self.bad_trailers.len() == REMEMBERED {
+                    self.bad_trailers.pop_front();
+                }
+                self.bad_trailers.push_back(self.frame.stream);
+            } else if is_malformed {
                 // More than may be open: the library has refused them itself, again and again.
                 if self.malformed.len() == REMEMBERED {
                     return Err(Breach::Protocol);
                 }
-                // It is no block of trailers, and so has opened the highest.
-                self.malformed.push(self.highest);
+                self.malformed.push(self.frame.stream);
             }
         }
         Ok(())
@@ -345,40 +361,49 @@ mod tests {
         assert_eq!(run(&[later, earlier, (DATA, 0, 11, b"x")]), Ok(()));
     }
 
+    /// Passes a header block to them.
+    fn open(rules: &mut Rules, stream: u32, block: &[u8]) -> Result<(), Breach> {
+        let (kind, flags, length) = (HEADERS, END_HEADERS, block.len() as u32);
+        rules.begin(FrameHead {
+            length,
+            kind,
+            flags,
+            stream,
+        })?;
+        rules.payload(&mut block.to_vec())?;
+        rules.end()
+    }
+
     #[test]
     fn h8_a_malformed_request_is_told_of_by_its_stream_and_no_other() {
         let (good, bad) = (BLOCK, &[0x82, 0, 1, b'A', 1, b'b'][..]);
         let mut rules = Rules::default();
-        let mut open = |stream, block: &[u8]| {
-            let length = block.len() as u32;
-            let (kind, flags) = (HEADERS, END_HEADERS);
-            rules.begin(FrameHead {
-                length,
-                kind,
-                flags,
-                stream,
-            })?;
-            rules.payload(&mut block.to_vec())?;
-            rules.end()
-        };
         for (stream, block) in [(1, good), (3, bad), (5, good), (7, bad)] {
-            assert_eq!(open(stream, block), Ok(()));
+            assert_eq!(open(&mut rules, stream, block), Ok(()));
         }
         let found = [1, 3, 5, 7, 3].map(|stream| rules.take_malformed(stream));
         assert_eq!(found, [false, true, false, true, false]);
+        // Trailers, with the highest stream another.
+        for (stream, block) in [(9, good), (11, good), (9, &bad[1..]), (11, &good[1..])] {
+            assert_eq!(open(&mut rules, stream, block), Ok(()));
+        }
+        assert_eq!(
+            [9, 11].map(|stream| rules.take_malformed(stream)),
+            [false; 2]
+        );
+        let found = [11, 9, 9].map(|stream| rules.take_bad_trailers(stream));
+        assert_eq!(found, [false, true, false]);
+        for stream in (13..1013).step_by(2) {
+            assert_eq!(
+                open(&mut rules, stream, good).and_then(|()| open(&mut rules, stream, &bad[1..])),
+                Ok(())
+            );
+        }
+        assert_eq!(rules.bad_trailers.len(), REMEMBERED);
         // Those that nobody asks about are not remembered for ever.
-        let mut open = |stream| {
-            let frame = FrameHead {
-                length: bad.len() as u32,
-                kind: HEADERS,
-                flags: END_HEADERS,
-                stream,
-            };
-            rules.begin(frame)?;
-            rules.payload(&mut bad.to_vec())?;
-            rules.end()
-        };
-        let ended = (9..).step_by(2).position(|stream| open(stream).is_err());
+        let ended = (1013..)
+            .step_by(2)
+            .position(|stream| open(&mut rules, stream, bad).is_err());
         assert_eq!(ended, Some(REMEMBERED));
     }
 

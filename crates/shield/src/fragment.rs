@@ -1,42 +1,16 @@
-//! Owns finding a fragment's number sign in a string of a header block (RFC 7541, section 5.2), as the
-//! string comes and without keeping it: a request's target has no fragment (RFC 9113, section 8.3.1;
+//! Owns finding a fragment's number sign in a string of a header block, as it comes and without keeping it: a request's target has no fragment (RFC 9113, section 8.3.1;
 //! RFC 9112, section 3.2), and the library behind drops what it finds of one.
-//! Leaves which strings are looked at to `hpack`. Sans-IO.
+//! Leaves which strings are looked at to `hpack`, and codes to `huffman`. Sans-IO.
 
-/// How many codes there are of each length in bits, from 0 on (appendix B).
-const CODES: [u32; 31] = [
-    0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
-    29, 0, 4,
-];
-
-/// The first number of each length that is no whole code. Codes are handed out in order, the shortest
-/// first, so that this is enough to tell where one ends.
-const ENDS: [u32; 31] = {
-    let mut ends = [0; 31];
-    let (mut end, mut bits) = (0, 0);
-    while bits < ends.len() {
-        end = end * 2 + CODES[bits];
-        ends[bits] = end;
-        bits += 1;
-    }
-    ends
-};
-
-/// Whether these bits are a whole code, or more than any has.
-pub(crate) fn ends_code(code: u32, bits: usize) -> bool {
-    ENDS.get(bits).is_none_or(|end| code < *end)
-}
+use crate::huffman::Codes;
 
 /// The coded number sign, and its bits.
-const NUMBER_SIGN: u32 = 0xffa;
-const ITS_BITS: usize = 12;
+const NUMBER_SIGN: (u32, usize) = (0xffa, 12);
 
 /// A search that goes from one piece of a string to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Search {
-    /// The code that has begun, and how many bits of it have come.
-    code: u32,
-    bits: usize,
+    codes: Codes,
 }
 
 impl Search {
@@ -45,42 +19,17 @@ impl Search {
         if !is_coded {
             return bytes.contains(&b'#');
         }
-        for byte in bytes {
-            for bit in (0..8).rev() {
-                self.code = self.code << 1 | u32::from(byte >> bit & 1);
-                self.bits += 1;
-                if self.bits == ITS_BITS && self.code == NUMBER_SIGN {
-                    return true;
-                }
-                if ends_code(self.code, self.bits) {
-                    *self = Self::default();
-                }
-            }
+        let mut is_found = false;
+        while let Some(one) = self.codes.next(bytes) {
+            is_found |= (one.code, one.bits) == NUMBER_SIGN;
         }
-        false
+        is_found
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lengths_of_the_codes_leave_none_unused() {
-        assert_eq!(CODES.iter().sum::<u32>(), 257);
-        assert_eq!(ENDS[30], 1 << 30);
-        // The first of some lengths in appendix B: "0", " ", ":", "&", "!", "#".
-        for (bits, first) in [
-            (5, 0),
-            (6, 0x14),
-            (7, 0x5c),
-            (8, 0xf8),
-            (10, 0x3f8),
-            (12, 0xffa),
-        ] {
-            assert_eq!(ENDS[bits] - CODES[bits], first, "{bits}");
-        }
-    }
 
     #[test]
     fn a_number_sign_is_found_where_it_is_one_and_nowhere_else() {

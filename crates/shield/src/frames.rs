@@ -121,9 +121,15 @@ impl Frames {
     }
 
     /// Whether the request of this stream is malformed and to be refused (section 8.1.1): to be asked once, for
-    /// each that the library behind hands over.
+    /// each that the library behind hands over, as they come.
     pub fn take_malformed(&mut self, stream: u32) -> bool {
         self.rules.take_malformed(stream)
+    }
+
+    /// Whether the trailers of this stream are malformed, which makes its request so; to be asked once they have
+    /// come.
+    pub fn take_bad_trailers(&mut self, stream: u32) -> bool {
+        self.rules.take_bad_trailers(stream)
     }
 
     /// Looks at bytes that came. `sent` are the bytes sent to the client in this window or ever:

@@ -1,12 +1,12 @@
 //! Owns a walk over a header block (RFC 7541, section 6) that tells whether it is one, without
-//! decoding it: no strings, and of the table only how many entries it can have, which name a path, and which
-//! make a request malformed that names them. Of what the fields say it looks for a fragment in paths, and for
+//! decoding it: no strings, and of the table only how many entries it can have, which name a path or another
+//! pseudo-field, and which make a request malformed that names them. Of what the fields say it looks for a fragment in paths, and for
 //! what no name and no value may have in it.
 //! Leaves that to `fragment` and `mend`, and the rest to the library that decodes them. Sans-IO.
 
 use crate::conform::Breach;
 use crate::fragment::Search;
-use crate::mend::Mend;
+use crate::mend::{Mend, Of};
 
 /// Entries of the static table (section 2.3.1).
 const STATIC_ENTRIES: u32 = 61;
@@ -32,7 +32,8 @@ pub(crate) struct Table {
     /// Which are named `:path`, the newest in the lowest bit: dropping the oldest changes no index of the
     /// others.
     paths: u128,
-    /// The same of those whose name may not be one, and of those whose value.
+    /// The same of those whose name begins with a colon, of those whose name may not be one, and of those whose value.
+    pseudo: u128,
     bad_names: u128,
     bad_values: u128,
 }
@@ -43,6 +44,7 @@ impl Default for Table {
             entries: 0,
             room: LARGEST_TABLE / SMALLEST_ENTRY,
             paths: 0,
+            pseudo: 0,
             bad_names: 0,
             bad_values: 0,
         }
@@ -58,6 +60,7 @@ impl Table {
     fn keep(&mut self, field: Field) {
         for (of, is_one) in [
             (&mut self.paths, field.is_path),
+            (&mut self.pseudo, field.is_pseudo),
             (&mut self.bad_names, field.has_bad_name),
             (&mut self.bad_values, field.has_bad_value),
         ] {
@@ -109,7 +112,7 @@ pub(crate) struct Walk {
     has_fields: bool,
     expects: Expects,
     field: Field,
-    /// What has come is no request: one of its fields may not be.
+    /// What has come is of no request: one of its fields may not be.
     is_malformed: bool,
 }
 
@@ -216,6 +219,11 @@ impl Walk {
         Ok(())
     }
 
+    /// Whether it is of trailers.
+    pub fn is_trailers(&self) -> bool {
+        self.is_trailers
+    }
+
     /// The block is over; the table for the next, and whether it was of a malformed request.
     pub fn end(self) -> Result<(Table, bool), Breach> {
         if self.expects == Expects::Field {
@@ -237,8 +245,12 @@ impl Walk {
         if part == Part::Value {
             // The library would take what stands before it for the target, HTTP/1.1 refuses it.
             let is_found = field.is_path && field.search.finds(piece, is_coded);
-            // What follows the fields of a request is another's to judge.
-            let has_other = !self.is_trailers && field.mend.run(part, is_coded, piece);
+            let of = if field.is_pseudo {
+                Of::PseudoValue
+            } else {
+                Of::Value
+            };
+            let has_other = field.mend.run(of, is_coded, piece);
             field.has_bad_value |= is_found || has_other;
             self.is_malformed |= is_found || has_other;
             return Ok(());
@@ -256,8 +268,8 @@ impl Walk {
         let path = if is_coded { CODED_PATH } else { PATH };
         let rest = path.get(came as usize..).unwrap_or_default();
         field.is_path &= (came + left) as usize == path.len() && rest.starts_with(piece);
-        if !field.is_pseudo && !self.is_trailers {
-            let is_bad = field.mend.run(part, is_coded, piece);
+        if !field.is_pseudo {
+            let is_bad = field.mend.run(Of::Name, is_coded, piece);
             field.has_bad_name |= is_bad;
             self.is_malformed |= is_bad;
         }
@@ -325,6 +337,7 @@ impl Walk {
             // Where it follows, each of its bytes may say otherwise.
             self.field.is_path =
                 value == 0 || PATHS.contains(&value) || self.table.names_path(value);
+            self.field.is_pseudo = PSEUDO.contains(&value) || is_among(self.table.pseudo, value);
         }
         if is_index && is_among(self.table.bad_names, value) {
             (self.field.has_bad_name, self.is_malformed) = (true, true);
@@ -539,6 +552,7 @@ mod tests {
             .collect();
         assert_eq!(walk_after(&later, false, b"\x0f\xae\x01\x02/#"), Ok(true));
     }
+
     #[test]
     fn h8_what_no_name_and_no_value_may_have_in_it_makes_a_request_malformed() {
         let kept: &[u8] = b"\x40\x01A\x01b";
@@ -565,7 +579,9 @@ mod tests {
             let found = walk_after(before, false, block);
             assert_eq!(found, Ok(is_malformed), "{block:x?} after {before:x?}");
         }
-        // Trailers pass as they are.
-        assert_eq!(walk(true, b"\x00\x01A\x01b"), Ok(false));
+        // Trailers are looked at like them.
+        assert_eq!(walk(true, b"\x00\x01A\x01b"), Ok(true));
+        assert_eq!(walk_after(&[kept], true, b"\xbe"), Ok(true));
+        assert_eq!(walk(true, b"\x00\x01a\x01b"), Ok(false));
     }
 }

@@ -11,6 +11,7 @@ pub mod cost;
 mod fragment;
 pub mod frames;
 mod hpack;
+mod huffman;
 mod mend;
 pub mod pace;
 pub mod pressure;

@@ -1,9 +1,12 @@
 //! Owns one HTTP/2 stream: its request goes through a pipe to a `Conn`, its response comes back.
 //! Leaves heads to `head` and the response's way out to `respond`.
 
-use std::future::poll_fn;
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use h2::server::SendResponse;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 
+use super::io::Watch;
 use super::streams::Active;
 use super::{head, respond, with};
 use crate::access::Ended;
@@ -30,6 +34,7 @@ pub(super) fn start<A: App>(
     arrival: Arrival,
     shared: Rc<Shared<A>>,
     active: Rc<Active>,
+    watch: Rc<Watch>,
 ) {
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
@@ -52,19 +57,13 @@ pub(super) fn start<A: App>(
     let conn = Conn::new(Stream::Pipe(far), arrival, shared, &[]);
     let conn = tokio::task::spawn_local(conn.serve());
     tokio::task::spawn_local(async move {
-        let answering = respond::run(&near, &mut send, is_head, &active);
         if has_body {
-            let receiving = async {
-                if receive(body, &near, chunked).await.is_err() {
-                    // The client broke off, or nobody wants the rest; either way there is no more.
-                    near.break_off();
-                }
-            };
             // Boxed, so that requests without a body do not make room for it.
-            Box::pin(with(answering, receiving)).await;
+            let body = (body, chunked);
+            Box::pin(exchange(body, &near, &mut send, is_head, &active, &watch)).await;
         } else {
             drop(body);
-            answering.await;
+            respond::run(&near, &mut send, is_head, &active).await;
         }
         active.leave();
         drop(near);
@@ -72,6 +71,47 @@ pub(super) fn start<A: App>(
         let _ = conn.await;
         drop(active);
     });
+}
+
+/// Receives the body while the response is sent, to the end of that.
+async fn exchange(
+    (body, chunked): (RecvStream, bool),
+    near: &Pipe,
+    send: &mut SendResponse<Bytes>,
+    is_head: bool,
+    active: &Active,
+    watch: &Watch,
+) {
+    let stream = send.stream_id().as_u32();
+    let is_malformed = Cell::new(false);
+    let receiving = async {
+        let received = receive(body, near, chunked, || watch.take_bad_trailers(stream)).await;
+        is_malformed.set(matches!(received, Ok(End::Malformed)));
+        if is_malformed.get() || received.is_err() {
+            // The client broke off, or nobody wants the rest; either way there is no more.
+            near.break_off();
+        }
+    };
+    let answering = async {
+        let mut answering = pin!(respond::run(near, send, is_head, active));
+        poll_fn(|cx| match is_malformed.get() {
+            true => Poll::Ready(()),
+            false => answering.as_mut().poll(cx),
+        })
+        .await;
+    };
+    with(answering, receiving).await;
+    if is_malformed.get() {
+        // Section 8.1.1.
+        send.send_reset(h2::Reason::PROTOCOL_ERROR);
+    }
+}
+
+/// How a body that has come has ended.
+enum End {
+    Whole,
+    /// What followed it is none that may.
+    Malformed,
 }
 
 /// Logs and counts against the client what is no request: nothing else will see it.
@@ -105,7 +145,12 @@ pub(super) fn refuse<A: App>(
 }
 
 /// Passes the body on, at the pace it is taken at.
-async fn receive(mut body: RecvStream, near: &Pipe, chunked: bool) -> io::Result<()> {
+async fn receive(
+    mut body: RecvStream,
+    near: &Pipe,
+    chunked: bool,
+    has_bad_trailers: impl FnOnce() -> bool,
+) -> io::Result<End> {
     while let Some(data) = body.data().await {
         let data = data.map_err(io::Error::other)?;
         if data.is_empty() {
@@ -122,10 +167,13 @@ async fn receive(mut body: RecvStream, near: &Pipe, chunked: bool) -> io::Result
             .release_capacity(data.len())
             .map_err(io::Error::other)?;
     }
+    if has_bad_trailers() {
+        return Ok(End::Malformed);
+    }
     if chunked {
         write_all(near, b"0\r\n\r\n").await?;
     }
-    Ok(())
+    Ok(End::Whole)
 }
 
 async fn write_all(near: &Pipe, mut bytes: &[u8]) -> io::Result<()> {

@@ -99,6 +99,11 @@ impl Watch {
         self.frames.borrow_mut().take_malformed(stream)
     }
 
+    /// Whether its trailers are, which have come; to be asked once.
+    pub fn take_bad_trailers(&self, stream: u32) -> bool {
+        self.frames.borrow_mut().take_bad_trailers(stream)
+    }
+
     /// Bytes that have come.
     pub fn came(&self) -> u64 {
         self.came.get()
