@@ -42,3 +42,18 @@ def test_what_is_taken_out_is_there_once_and_its_tests_are_there(row: protection
         else:
             function = re.split(r"\[", name)[0]
             assert not name or f"def {function}(" in (ROOT / place).read_text(), test
+
+
+@pytest.mark.parametrize(
+    ("test", "said", "is_failure"),
+    [
+        ("tests/test_a.py::test_b[c d]", "FAILED tests/test_a.py::test_b[c d] - assert 1 == 2\n1 failed in 0.1s", True),
+        ("tests/test_a.py", "FAILED tests/test_a.py::test_b\n1 failed in 0.1s", True),
+        ("tests/test_a.py::test_b", "ERROR tests/test_a.py::test_b - OSError: no\n1 error in 0.1s", False),
+        ("tests/test_a.py::test_b", "FAILED tests/test_a.py::test_b\nERROR tests/test_a.py::test_b - OSError: no", False),
+        ("canter-a b_c", "failures:\n    tests::b_c\n\ntest result: FAILED. 0 passed; 1 failed", True),
+        ("canter-a b_c", "memory allocation of 9 bytes failed", False),
+    ],
+)  # fmt: skip
+def test_only_the_failure_of_the_test_itself_is_one(test: str, said: str, is_failure: bool) -> None:
+    assert protections.is_failure(test, said) == is_failure

@@ -130,23 +130,36 @@ def is_unit(test: str) -> bool:
     return test.startswith("canter-")
 
 
-def passes(test: str, without: tuple[str, ...], programs: dict[str, str], python: str) -> tuple[bool, str]:
-    """Whether the test passes where these are taken out, and what it said."""
+def outcome(test: str, without: tuple[str, ...], programs: dict[str, str], python: str) -> str:
+    """What becomes of the test where these are taken out: ``passes``, ``fails``, ``breaks`` (an error that is not
+    the test's own, as one of a fixture) or ``is not done``, within its time."""
     crate, _, name = test.partition(" ") if is_unit(test) else ("", "", "")
     env = {**os.environ, VARIABLE: " ".join(without), "CANTER_PROGRAM": programs["canter"]}
     if name:
         command = [programs[crate], "--quiet", name]
     else:
-        command = [python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+        command = [python, "-m", "pytest", "-q", "-x", "-rfE", "-p", "no:cacheprovider", test]
     try:
         ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return False, f"not done within {SECONDS} s"
+        return f"is not done within {SECONDS} s"
     said = ran.stdout + ran.stderr
     ran_none = " 0 passed" in said.replace("\n0 passed", " 0 passed") and not ran.returncode
     if ran_none or ran.returncode not in (0, 1, 101) or (" skipped" in said and " passed" not in said):
         sys.exit(f"{test} was not run:\n{said[-2000:]}")
-    return ran.returncode == 0, said
+    if ran.returncode == 0:
+        return "passes"
+    return "fails" if is_failure(test, said) else "breaks"
+
+
+def is_failure(test: str, said: str) -> bool:
+    """Whether it was the test that failed, by its own line in what was said."""
+    lines = said.splitlines()
+    if is_unit(test):
+        name = test.partition(" ")[2]
+        return any(line.startswith("    ") and line.strip().endswith(name) for line in lines)
+    is_failed = any(line.startswith(f"FAILED {test}") for line in lines)
+    return is_failed and not any(line.startswith("ERROR ") for line in lines)
 
 
 def main() -> None:
@@ -173,10 +186,11 @@ def main() -> None:
     with concurrent.futures.ThreadPoolExecutor(wanted.at_once) as pool:
 
         def prove(row: Row, test: str) -> str:
-            if not passes(test, (), programs, wanted.python)[0]:
-                return "fails as it is"
-            is_missed, _ = passes(test, (row.name, *row.together), programs, wanted.python)
-            return "passes without its protection" if is_missed else ""
+            as_it_is = outcome(test, (), programs, wanted.python)
+            if as_it_is != "passes":
+                return f"{as_it_is} as it is"
+            found = outcome(test, (row.name, *row.together), programs, wanted.python)
+            return "" if found == "fails" else f"{found} without its protection"
 
         for (row, test), fault in zip(tests, pool.map(lambda one: prove(*one), tests), strict=True):
             failed += bool(fault)

@@ -21,7 +21,7 @@ impl Search {
         }
         let mut is_found = false;
         while let Some(one) = self.codes.next(bytes) {
-            is_found |= (one.code, one.bits) == NUMBER_SIGN;
+            is_found |= (one.number, one.bits) == NUMBER_SIGN;
         }
         is_found
     }

@@ -44,7 +44,8 @@ const LONGER: usize = 10;
 /// A whole code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Code {
-    pub code: u32,
+    /// Its bits, as a number.
+    pub number: u32,
     /// How many it has.
     pub bits: usize,
     /// The bit behind it, of the piece that it ends in.
@@ -70,7 +71,7 @@ impl Codes {
             if let Some(length) = first_of(self.came, self.bits) {
                 self.bits -= length;
                 return Some(Code {
-                    code: (self.came >> self.bits) as u32 & (u32::MAX >> (32 - length)),
+                    number: (self.came >> self.bits) as u32 & (u32::MAX >> (32 - length)),
                     bits: length,
                     end: self.at * 8 - self.bits,
                 });
@@ -154,7 +155,7 @@ mod tests {
             for piece in bytes.chunks(size) {
                 let mut ends = Vec::new();
                 while let Some(one) = codes.next(piece) {
-                    found.push((one.code, one.bits));
+                    found.push((one.number, one.bits));
                     ends.push(before + one.end);
                 }
                 assert!(

@@ -48,7 +48,7 @@ impl Mend {
         let mut is_malformed = false;
         let mut codes = self.codes;
         while let Some(one) = codes.next(bytes) {
-            let Some(instead) = instead(of, one.code, one.bits) else {
+            let Some(instead) = instead(of, one.number, one.bits) else {
                 is_malformed |= is_beyond_help(of, one.bits);
                 continue;
             };

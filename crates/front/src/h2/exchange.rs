@@ -94,9 +94,12 @@ async fn exchange(
     };
     let answering = async {
         let mut answering = pin!(respond::run(near, send, is_head, active));
-        poll_fn(|cx| match is_malformed.get() {
-            true => Poll::Ready(()),
-            false => answering.as_mut().poll(cx),
+        poll_fn(|cx| {
+            if is_malformed.get() {
+                Poll::Ready(())
+            } else {
+                answering.as_mut().poll(cx)
+            }
         })
         .await;
     };
