@@ -113,6 +113,20 @@ def test_a8_each_method_with_a_file_of_users(
     )
 
 
+def test_a8_who_is_asked_for_no_password_logs_in_with_the_one_of_the_file(
+    start: Any, postgres: Postgres, tmp_path: Path
+) -> None:
+    users = tmp_path / "users"
+    users.write_text(f'"by_scram" "{PASSWORD}"\n')
+    place = f"postgresql://site@127.0.0.1:{postgres.port}/{start.database}?sslmode=disable"
+    words = {"url": place, "bind": ("127.0.0.1:0",), "connections": 1}
+    without = start("--db-auth", "trust", **words)
+    assert "password" in refused(without, password="")
+    way = start("--db-auth", "trust", "--db-auth-file", str(users), **words)
+    with connect(way, password="") as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("by_scram",)
+
+
 def test_a8_a_client_certificate(start: Any, postgres: Postgres) -> None:
     own = postgres.certificates
     assert own is not None

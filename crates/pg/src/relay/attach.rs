@@ -263,13 +263,12 @@ impl Relay {
         if open && self.skip {
             open = false;
         }
-        if open {
-            if !reported {
-                error.encode(io.to_client);
-                told = true;
-            }
-            self.skip = true;
+        if open && !reported {
+            error.encode(io.to_client);
+            (told, reported) = (true, true);
         }
+        // A Sync amid the data of a COPY counts as ignored: the next one ends its segment.
+        self.skip |= reported;
         self.segment = if self.segment == Segment::Server {
             Segment::Local
         } else {

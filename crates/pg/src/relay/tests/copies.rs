@@ -91,6 +91,25 @@ fn b7_nothing_of_ours_goes_amid_data_that_a_failed_copy_leaves() {
 }
 
 #[test]
+fn b7_a_copy_that_is_lost_with_a_sync_amid_its_data_is_over_with_the_next_one() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let steps = [parse("", "copy t from stdin"), bind("", ""), execute("")].concat();
+        d.client(&[&steps, SYNC].concat());
+        d.server(&[PARSED, BOUND, &begun()].concat())
+            .to_client
+            .clear();
+        d.client(&data("1"));
+        let gone = crate::wire::SqlError::error("08006", "gone");
+        assert_eq!(d.lose(&gone), crate::relay::Lost::Lives);
+        d.told(&e("08006", "gone"));
+        d.client(&[&message(b'c', b""), SYNC].concat())
+            .told(&z(b'I'));
+        d.client(&q("select 1")).sent(&q("select 1"));
+    }
+}
+
+#[test]
 fn b7_a_request_behind_a_copy_that_may_have_failed_ends_the_session() {
     for cut in CUTS {
         let mut d = Driver::new(cut);

@@ -221,6 +221,10 @@ impl World {
             self.reads_in_limbo(*tag, body, &mut worlds);
             return worlds;
         }
+        if self.may_lose && *tag == b'S' && sent[..self.read].iter().any(copies) {
+            // Behind a COPY that failed it was still to be answered when the server was lost.
+            worlds.push(self.clone());
+        }
         if self.may_lose && self.told != b'I' {
             // The server was lost before this message, without a word.
             let mut lost = self.clone();
@@ -275,12 +279,22 @@ impl World {
             _ if copy.is_some() => (b'd', false),
             _ => match sent.get(self.read) {
                 Some((tag, _)) => (*tag, true),
-                None => return,
+                // Its segment has no end yet.
+                None => (b'E', false),
             },
         };
         if !self.due.is_empty() {
             self.postgres = self.before.clone();
             self.postgres.copy = None;
+        }
+        if is_new && last.is_some_and(|(tag, _)| !matches!(tag, b'S' | b'Q' | b'F')) {
+            // Or a segment that has no end yet, all of which was answered.
+            let mut open = self.clone();
+            open.is_losing = true;
+            open.is_in_limbo = open.told != b'I';
+            open.postgres.set_status(open.is_in_limbo);
+            open.postgres.skips = true;
+            next.push(open);
         }
         if is_new {
             self.read += 1;
@@ -316,7 +330,7 @@ impl World {
         let done = due_of(&c("ROLLBACK")).remove(0).unwrap();
         let is_end = body.starts_with(b"commit\0") || body.starts_with(b"rollback\0");
         match tag {
-            b'Q' if body == b"\0" => {
+            b'Q' if body == b"\0" && !self.postgres.skips => {
                 self.due = due_of(&[crate::wire::build::EMPTY_QUERY, &z(b'E')].concat());
             }
             _ if self.postgres.skips && tag != b'S' => {}

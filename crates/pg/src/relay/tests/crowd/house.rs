@@ -304,7 +304,7 @@ impl Crowd {
                 let mut out = Vec::new();
                 build::parameter_status(&mut out, "in_hot_standby", value);
                 let server = &mut self.slots[slot].server;
-                if !server.postgres.is_dead && server.can_read() {
+                if !server.postgres.is_dead && server.can_read() && !server.ignores_next() {
                     server.output.extend(out);
                 }
             }
