@@ -288,7 +288,7 @@ def test_doctor_reads_the_settings_and_says_what_to_do_first(server: Server) -> 
     for one in advice:
         assert one["title"] and one["evidence"] and one["do"], one
         assert one["gain"] and one["weight"] in ("harm", "cost", "habit"), one
-        assert (one["gain_ms_per_hour"] is None) == ("in an hour" not in one["gain"]), one
+        assert (one["gain_ms_per_hour"] is None) == ("in an hour, all requests together" not in one["gain"]), one
     slow = [one["gain_ms_per_hour"] for one in advice if one["weight"] != "harm"]
     gains = [-1 if gain is None else gain for gain in slow]
     assert gains == sorted(gains, reverse=True)
@@ -330,7 +330,7 @@ def test_doctor_tells_what_connections_and_middleware_cost_by_trying_and_by_the_
     found = rows()
     connections = found["connections"]
     assert re.fullmatch(
-        r"at most .+ in an hour: \d+ connections in an hour, each \d+\.\d ms to make when it was tried just now",
+        r"at most .+ in an hour, all requests together: \d+ connections in an hour, each \d+\.\d ms to make when it was tried just now",
         connections["gain"],
     ), connections
     assert connections["gain_ms_per_hour"] > 0 and "5 requests of the last" in connections["evidence"]
@@ -346,7 +346,7 @@ def test_doctor_tells_what_connections_and_middleware_cost_by_trying_and_by_the_
             shop.get(server, "/", Host="localhost")
         assert profiled.result().returncode == 0, profiled.result().stderr
     gzip = rows()["gzip"]
-    assert re.search(r"in an hour: \d+\.\d % of the last profile$", gzip["gain"]), gzip
+    assert re.search(r"in an hour, all requests together: \d+\.\d % of the last profile$", gzip["gain"]), gzip
     assert gzip["gain_ms_per_hour"] >= 0
 
 

@@ -111,7 +111,11 @@ impl Gain {
                     "about "
                 };
                 let from = if how.is_empty() { "" } else { ": " };
-                format!("{word}{} in an hour{from}{how}", duration(*ms))
+                // Many wait at a time: it may well be more than an hour.
+                format!(
+                    "{word}{} in an hour, all requests together{from}{how}",
+                    duration(*ms)
+                )
             }
             Self::Other(text) => text.clone(),
             Self::Unknown(why) => format!("no estimate: {why}"),
@@ -161,8 +165,10 @@ fn duration(ms: f64) -> String {
         format!("{ms:.0} ms")
     } else if ms < 120_000.0 {
         format!("{:.1} s", ms / 1000.0)
-    } else {
+    } else if ms < 7_200_000.0 {
         format!("{:.0} min", ms / 60_000.0)
+    } else {
+        format!("{:.1} h", ms / 3_600_000.0)
     }
 }
 
@@ -176,15 +182,17 @@ mod tests {
             Gain::about(0.2),
             Gain::about(2000.0),
             Gain::at_most(180_000.0).because("60 connections of 3 s".to_owned()),
+            Gain::about(55_620_000.0),
             Gain::Other("28 MB of memory".to_owned()),
             Gain::Unknown("nobody has looked".to_owned()),
         ];
         assert_eq!(
             told.map(|gain| gain.text()),
             [
-                "less than 1 ms in an hour",
-                "about 2.0 s in an hour",
-                "at most 3 min in an hour: 60 connections of 3 s",
+                "less than 1 ms in an hour, all requests together",
+                "about 2.0 s in an hour, all requests together",
+                "at most 3 min in an hour, all requests together: 60 connections of 3 s",
+                "about 15.4 h in an hour, all requests together",
                 "28 MB of memory",
                 "no estimate: nobody has looked",
             ]

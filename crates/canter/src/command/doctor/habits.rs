@@ -2,6 +2,8 @@
 //! them, where that can be told.
 //! Leaves what is measured of every site to `checks`.
 
+use serde_json::Value as Json;
+
 use super::advice::{Advice, Gain, Weight, advice};
 use super::known::{Doing, Known};
 
@@ -12,24 +14,43 @@ const SHARED_CACHE: &str =
 /// Databases that are connected to anew for each request.
 pub fn connections(known: &Known) -> Vec<Advice> {
     let list = known.settings["databases"].as_array().into_iter().flatten();
-    let told = list.filter(|one| {
-        let is_new_each_time = one["conn_max_age"] == 0;
-        // Django's own pool wants that age.
-        let is_kept = one["pooled"] == true || one["own_pool"] == true;
-        is_new_each_time && !is_kept && one["vendor"] != "sqlite"
+    let anew: Vec<_> = list
+        .filter(|one| {
+            let is_new_each_time = one["conn_max_age"] == 0;
+            // Django's own pool wants that age.
+            let is_kept = one["pooled"] == true || one["own_pool"] == true;
+            is_new_each_time && !is_kept && one["vendor"] != "sqlite"
+        })
+        .collect();
+    let ms_of =
+        |one: &Json| known.connects[one["alias"].as_str().unwrap_or_default()]["ms"].as_f64();
+    // Which of several a request asked is not counted, so that its connections are reckoned once: to the dearest.
+    let is_one = anew.len() == 1;
+    let dearest = anew.iter().max_by(|a, b| {
+        ms_of(a)
+            .unwrap_or(-1.0)
+            .total_cmp(&ms_of(b).unwrap_or(-1.0))
     });
-    let told = told.map(|one| {
+    let dearest = dearest
+        .and_then(|one| one["alias"].as_str())
+        .unwrap_or_default();
+    let told = anew.iter().map(|one| {
         let alias = one["alias"].as_str().unwrap_or_default();
         let hour = known.whole_hour(known.asking());
-        let tried = &known.connects[alias];
-        let gain = match (tried["ms"].as_f64(), tried["error"].as_str()) {
-            (Some(ms), _) => Gain::at_most(hour * ms).because(format!(
-                "{hour:.0} connections in an hour, each {ms:.1} ms to make when it was tried just now"
-            )),
-            (None, error) => Gain::Unknown(format!(
-                "{hour:.0} connections in an hour, and {}",
-                error.unwrap_or("none was tried")
-            )),
+        let most = if is_one { "" } else { "at most " };
+        let count = format!("{most}{hour:.0} connections in an hour");
+        let gain = match ms_of(one) {
+            Some(ms) => {
+                let seen = format!("{count}, each {ms:.1} ms to make when it was tried just now");
+                if alias == dearest {
+                    Gain::at_most(hour * ms).because(seen)
+                } else {
+                    Gain::Unknown(format!(
+                        "{seen}; which database a request asked is not counted, and all of them are reckoned to {dearest}"
+                    ))
+                }
+            }
+            None => Gain::Unknown(format!("{count}, and {}", untried(known, alias))),
         };
         advice(
             "connections",
@@ -49,6 +70,15 @@ pub fn connections(known: &Known) -> Vec<Advice> {
         .gaining(gain)
     });
     told.collect()
+}
+
+/// Why it is not known how long a connection takes to make.
+fn untried(known: &Known, alias: &str) -> String {
+    let why = |told: &Json| told["error"].as_str().map(str::to_owned);
+    // The server may have refused to try any.
+    let refused = || why(&known.connects).map(|error| format!("none was tried: {error}"));
+    let told = why(&known.connects[alias]).or_else(refused);
+    told.unwrap_or_else(|| "none was tried".to_owned())
 }
 
 /// Sessions and users that are read and written more often than they need be.

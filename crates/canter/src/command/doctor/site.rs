@@ -141,7 +141,10 @@ mod tests {
         }];
         let text = sentences(&found, &json!({"total": {"requests": 5}}), &["too old"]);
         assert!(text.starts_with("1. DEBUG is on\n   seen    it is\n   to do   DEBUG = False\n"));
-        assert!(text.contains("about 2.0 s in an hour") && text.contains("Only 5 requests"));
+        assert!(
+            text.contains("about 2.0 s in an hour, all requests together")
+                && text.contains("Only 5 requests")
+        );
         assert!(
             text.contains("Not every plan was read: too old.\n"),
             "{text}"
