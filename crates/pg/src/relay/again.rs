@@ -76,6 +76,15 @@ impl Relay {
         }
     }
 
+    /// A message that is not taken yet had something sent for it, behind what was kept: that could
+    /// not be sent again in its place.
+    pub(super) fn stopped(&mut self, from: usize, io: &Io<'_>) {
+        let keeps = |known: &super::Known| !known.replay.is_empty();
+        if io.to_server.len() > from && io.known.as_deref().is_some_and(keeps) {
+            self.replay = Replay::Off;
+        }
+    }
+
     /// The first answer of the segment is that its statement is stale. The server ignores what
     /// follows up to `Sync`; the client is told nothing.
     pub(super) fn take_it_back(&mut self, io: &mut Io<'_>) {

@@ -284,9 +284,11 @@ impl Queue {
         }
     }
 
-    /// Whether the client is about to be told the shape of this one.
+    /// Whether the client is about to be told the shape of this one. What an error may skip without
+    /// what is pushed next does not count: that is all before the last `Sync`.
     pub(super) fn tells_shape_of(&self, given: &Rc<Given>) -> bool {
-        self.0.iter().any(|owed| match owed {
+        let mut segment = self.0.iter().rev().take_while(|owed| owed.is_step());
+        segment.any(|owed| match owed {
             Owed::DescribeStatement(Some(described)) => Rc::ptr_eq(&described.given, given),
             _ => false,
         })

@@ -89,8 +89,13 @@ impl Relay {
                         self.record(before, io);
                     }
                 }
-                Step::Stop(Want::Answers) => return Ok(self.wait_for_answers(used, io)),
-                Step::Stop(want) => return Ok(Taken { used, want }),
+                Step::Stop(want) => {
+                    self.stopped(before, io);
+                    if want == Want::Answers {
+                        return Ok(self.wait_for_answers(used, io));
+                    }
+                    return Ok(Taken { used, want });
+                }
             }
         }
     }

@@ -370,3 +370,63 @@ fn c10_where_a_read_ends_does_not_decide_whether_the_shape_is_told_with_the_port
         }
     }
 }
+
+#[test]
+fn c10_a_question_behind_a_step_that_is_stale_holds_nobody() {
+    let texts = ["select * from c10_first", "select * from c10_behind"];
+    for cut in CUTS {
+        let (mut d, first) = told(cut, texts[0], &[("a", 23)]);
+        d.client(&run("a")).sent(&asked(&first, texts[0]));
+        let answer = [BOUND, &cz("SELECT 1", b'I')].concat();
+        d.server(&[PARSED, build::NO_PARAMETERS, &shape(&[("a", 23)])].concat());
+        d.sent(&run(&first))
+            .server(&answer)
+            .told(&answer)
+            .released();
+        // Told by yet another server, and there is no word of it on this one.
+        let other = Known::new(std::rc::Rc::clone(&d.known.params), 200);
+        let this = std::mem::replace(&mut d.known, other);
+        d.client(&[&parse("b", texts[1]), &describe('S', "b"), SYNC].concat());
+        let second = server_name(&d.to_server);
+        d.to_server.clear();
+        let answer = [PARSED, build::NO_PARAMETERS, &shape(&[("a", 23)]), &z(b'I')].concat();
+        d.server(&answer).told(&answer).released();
+        d.known = this;
+        let steps = |name: &str| [bind("", name), execute("")].concat();
+        d.client(&[steps("a"), steps("b"), SYNC.to_vec()].concat());
+        d.sent(&[steps(&first), asked(&second, texts[1])].concat());
+        // Something that nobody saw has taken the first away.
+        d.server(&e("26000", "x")).sent(SYNC);
+        let failed = [e("26000", "x"), z(b'I')].concat();
+        d.server(&z(b'I')).told(&failed).released();
+    }
+}
+
+#[test]
+fn c10_a_description_that_an_error_may_skip_tells_nobody_a_shape() {
+    let text = "select * from c10_skipped";
+    for cut in CUTS {
+        let (mut d, ours) = told(cut, text, &[("a", 23)]);
+        d.client(&[&parse("c", text), &bind("", "c"), SYNC].concat());
+        let answer = [PARSED, BOUND, &z(b'I')].concat();
+        d.to_server.clear();
+        d.server(&answer).told(&answer).released();
+        let fails = [&parse("", "bad"), &describe('S', "a"), SYNC].concat();
+        d.client(&[fails, run("a")].concat());
+        let described = describe('S', &ours);
+        d.sent(
+            &[
+                &parse("", "bad"),
+                &described,
+                SYNC,
+                &described,
+                build::FLUSH,
+            ]
+            .concat(),
+        );
+        let failed = [e("42601", "x"), z(b'I')].concat();
+        d.server(&failed).told(&failed);
+        d.server(&[build::NO_PARAMETERS, &shape(&[("a", 25)])].concat());
+        d.sent(&run("canter_?shape"));
+    }
+}
