@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from canter import instead, written
@@ -23,20 +24,43 @@ UNKNOWN, RELATION, WRITE = 0, 1, 2
 """Why a statement is repeated, as the front knows it (``Repeat`` in ``crates/insight/src/observation.rs``)."""
 
 
-def compose(seen: list[Capture | Written], statements: list[str]) -> list[tuple[str, int]]:
+def compose(
+    seen: list[Capture | Written], statements: list[str], failed: Callable[[Exception], None]
+) -> list[tuple[str, int]]:
     """A text for each capture of one request, empty where nothing is known that helps; and why the statement is
-    repeated: ``RELATION`` where it is for one row that several may have in common.
+    repeated: ``RELATION`` where it is for one row that several may have in common. ``failed`` is called for each
+    capture of which nothing can be told because of an error; the others are told without it.
     """
     found = [one for one in seen if isinstance(one, Capture)]
-    usable = [one for one in found if _is_usable(one)]
-    roots = {id(one): _path(one, found, usable, ()) for one in usable}
+    usable, roots = [], {}
+    for one in found:
+        try:
+            if _is_usable(one):
+                usable.append(one)
+        except Exception as error:
+            failed(error)
+    for one in list(usable):
+        try:
+            roots[id(one)] = _path(one, found, usable, ())
+        except Exception as error:
+            usable.remove(one)
+            failed(error)
     told = []
-    for one in seen:
-        if isinstance(one, Written):
-            told.append((written.at_once(one), WRITE))
-        else:
-            told.append((_text(one, usable, roots, statements), RELATION if one.one else UNKNOWN))
+    for each in seen:
+        try:
+            told.append(_told(each, usable, roots, statements))
+        except Exception as error:
+            told.append(("", UNKNOWN))
+            failed(error)
     return told
+
+
+def _told(
+    one: Capture | Written, usable: list[Capture], roots: dict[int, tuple[Any, list[Step]]], statements: list[str]
+) -> tuple[str, int]:
+    if isinstance(one, Written):
+        return written.at_once(one), WRITE
+    return _text(one, usable, roots, statements), RELATION if one.one else UNKNOWN
 
 
 def _text(one: Capture, usable: list[Capture], roots: dict[int, tuple[Any, list[Step]]], statements: list[str]) -> str:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from types import FrameType, FunctionType
 from typing import Any
 
-from canter import made
+from canter import made, usual
 from canter.made import MADE_ROWS, NO_RELATION, SOME_ROWS
+from canter.usual import argument, compared, concrete, is_field
 
 CALLS = ("count", "exists", "first", "last", "latest", "earliest", "get", "aggregate")
 """Calls that ask the database although what they are about may have been fetched already."""
@@ -213,13 +214,13 @@ def _queryset(this: Any) -> tuple[Capture, Any]:
             return _several(owner, name, this, _more(this, [column])), row
     found = _generic(model, equal, this._db)
     if found is not None:
-        if len(conditions) - len(of_manager(model)) > 2:
+        if len(conditions) - len(usual.of(model).conditions) > 2:
             found.filtered, found.conditions = True, ("…",)
         _note_rows(found, this)
         return found, None
-    found = Capture(target=model, unlike=made.unlike(this))
-    of_all = of_manager(model)
-    left = [one for one in conditions if _argument(this, one) not in of_all]
+    found = Capture(target=model, unlike=_unlike(this))
+    of_all = usual.of(model).conditions
+    left = [one for one in conditions if argument(this, one) not in of_all]
     if len(left) == 1 and (one := compared(left[0])) is not None:
         alias, target, _value = one
         if alias == this.query.base_table and is_field(model, target):
@@ -236,12 +237,16 @@ def _several(owner: Any, name: str, queryset: Any, more: tuple[str, ...]) -> Cap
 def _note_rows(found: Capture, queryset: Any) -> None:
     """What of a relation's rows is asked for, and in which order, where that is not what a prefetch brings."""
     found.values = queryset._fields is not None
-    found.unlike = made.unlike(queryset)
+    found.unlike = _unlike(queryset)
     query = queryset.query
-    if query.order_by and query.order_by != _order_of_manager(queryset.model):
+    if query.order_by and query.order_by != usual.of(queryset.model).order:
         named = all(_is_name(queryset.model._meta, it) for it in query.order_by)
         found.order = tuple(query.order_by) if named and query.standard_ordering else ()
         found.filtered = True
+
+
+def _unlike(queryset: Any) -> int:
+    return made.unlike(queryset, usual.of(queryset.model).made)
 
 
 def _of_unlike(found: Capture, row: Any) -> tuple[Capture, Any]:
@@ -257,12 +262,6 @@ def _of_unlike(found: Capture, row: Any) -> tuple[Capture, Any]:
     return found, row
 
 
-def _order_of_manager(model: Any) -> tuple[Any, ...]:
-    with contextlib.suppress(Exception):
-        return tuple(model._default_manager.get_queryset().query.order_by)
-    return ()
-
-
 def _more(queryset: Any, known: list[Any]) -> tuple[str, ...]:
     """The conditions beside that on a known column, as arguments of ``filter()``; one that has no such form is
     ``…``."""
@@ -270,42 +269,11 @@ def _more(queryset: Any, known: list[Any]) -> tuple[str, ...]:
     for condition in queryset.query.where.children:
         found = compared(condition)
         if found is None or not any(found[1] is column for column in known):
-            names.append(_argument(queryset, condition))
-    for name in of_manager(queryset.model):
+            names.append(argument(queryset, condition))
+    for name in usual.of(queryset.model).conditions:
         if name in names:
             names.remove(name)
     return ("…",) if "…" in names else tuple(names)
-
-
-def _argument(queryset: Any, condition: Any) -> str:
-    side, lookup = getattr(condition, "lhs", None), getattr(condition, "lookup_name", "")
-    target = getattr(side, "target", None)
-    is_plain = getattr(side, "alias", None) == queryset.query.base_table
-    if target is None or not lookup or not is_plain or not is_field(concrete(queryset.model), target):
-        return "…"
-    return f"{target.name}=…" if lookup == "exact" else f"{target.name}__{lookup}=…"
-
-
-def of_manager(model: Any) -> list[str]:
-    """What the default manager asks of all rows of a model: relations fetch them by it, one by one and together."""
-    with contextlib.suppress(Exception):
-        rows = model._default_manager.get_queryset()
-        return [_argument(rows, one) for one in rows.query.where.children]
-    return []
-
-
-def compared(condition: Any) -> tuple[str, Any, Any] | None:
-    """Of a condition that a column equals a value: the table's alias, the column, the value."""
-    side = getattr(condition, "lhs", None)
-    target, alias = getattr(side, "target", None), getattr(side, "alias", None)
-    if target is None or alias is None or getattr(condition, "lookup_name", "") != "exact":
-        return None
-    return alias, target, getattr(condition, "rhs", None)
-
-
-def is_field(model: Any, target: Any) -> bool:
-    """Whether a column is one of the model's own table."""
-    return any(field is target for field in model._meta.concrete_fields)
 
 
 def _many_to_many(owner: Any, model: Any, targets: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -422,7 +390,7 @@ def _between(found: Capture, this: Any) -> Any:
 def _note_call(found: Capture, name: str, queryset: Any, frame: FrameType) -> None:
     found.call = name
     # What was asked before the call made a slice of it.
-    found.unlike = made.unlike(queryset)
+    found.unlike = _unlike(queryset)
     # The order is not asked for its own sake.
     found.filtered = bool(found.conditions)
     if name in ONE_OF_SEVERAL:
@@ -572,9 +540,3 @@ def manager(model: Any) -> str:
     """The manager of a model for people, which need not be called ``objects``."""
     name = getattr(getattr(model, "_default_manager", None), "name", None) or "_default_manager"
     return f"{model.__name__}.{name if hasattr(model, name) else '_default_manager'}"
-
-
-def concrete(model: Any) -> Any:
-    """The model that has the table."""
-    meta = getattr(model, "_meta", None)
-    return model if meta is None else meta.concrete_model or model

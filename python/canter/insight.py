@@ -3,7 +3,8 @@ a request has, the statements it asked for, from which line, and how long each t
 
 Leaves what runs around each statement to ``canter._worker.Hook``, which calls here for what is rare,
 advice to ``canter.advice``, and all conclusions to the front. A failure in here or there switches
-it off for the process and is said once; the app never sees it.
+it off for the process and is said once; what is not understood of an app's frames, or of its models, costs what would be
+told of it alone. The app never sees either.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from canter import advice, captured, said, written
+from canter import advice, captured, said, usual, written
 
 if TYPE_CHECKING:
     from canter import _worker
@@ -55,8 +56,8 @@ Read = captured.Capture | written.Written
 """What a statement was for."""
 
 _off = False
-_is_unread = False
-"""It was said that frames were not understood."""
+_unread: set[str] = set()
+"""What was said not to be understood."""
 _original: Any = None
 hook: _worker.Hook | None = None
 """What runs around each statement, once something is watched."""
@@ -182,14 +183,12 @@ def _told_of(error: BaseException) -> str:
     return type(error).__name__ + where
 
 
-def _say_unread(error: Exception) -> None:
-    """What a statement is for was not understood; said once in a process."""
-    global _is_unread
-    if not _is_unread:
-        _is_unread = True
+def _say_unread(what: str, error: Exception) -> None:
+    """Something about a statement was not understood; said once in a process."""
+    if what not in _unread:
+        _unread.add(what)
         said.say(
-            f"insight cannot tell what some statement is for and tells nothing of it: {_told_of(error)}; please report it",
-            level="warn",
+            f"insight cannot tell {what} and tells nothing of it: {_told_of(error)}; please report it", level="warn"
         )
 
 
@@ -260,7 +259,7 @@ def _capture(
             read = written.capture(frame, sql, is_own) if why == "written" else captured.capture(frame, is_own)
         except Exception as error:
             # Frames hold whatever an app may have. Of what was not understood nothing is told.
-            _say_unread(error)
+            _say_unread("what some statement is for", error)
             read = captured.Capture(meant=captured.ALL)
         found = _captures[key] = read
     if found is None or isinstance(found, written.Written):
@@ -279,6 +278,7 @@ def _forget_captures() -> None:
     """From here on all advice is told once more."""
     _captures.clear()
     _composed.clear()
+    usual.forget()
 
 
 def _compose(found: list[Read], statements: list[str]) -> list[tuple[str, int]]:
@@ -290,7 +290,11 @@ def _compose(found: list[Read], statements: list[str]) -> list[tuple[str, int]]:
     if len(_composed) >= MOST_COMPOSED:
         _composed.clear()
     _composed.append(together)
-    return advice.compose(found, statements)
+
+    def failed(error: Exception) -> None:
+        _say_unread("what helps against some repeated statement", error)
+
+    return advice.compose(found, statements, failed)
 
 
 def _say_crowded(route: str, queries: int, crowded_out: int) -> None:

@@ -5,7 +5,6 @@ Leaves what follows from that to ``canter.captured``.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 SOME_ROWS, MADE_ROWS, OTHER_ROWS, NO_RELATION = 1, 2, 3, 4
@@ -15,14 +14,13 @@ relation brings.
 """
 
 
-def unlike(queryset: Any) -> int:
-    """How its rows are unlike those that a relation, or the manager of their model, brings."""
-    mine = _made(queryset)
+def unlike(queryset: Any, usual: tuple[Any, ...]) -> int:
+    """How its rows are unlike those that a relation, or the manager of their model, brings, which are made as ``usual``
+    says; empty where that is not known."""
+    mine = of(queryset)
     if not any(mine):
         return 0
-    usual: tuple[Any, ...] = (None,) * len(mine)
-    with contextlib.suppress(Exception):
-        usual = _made(queryset.model._default_manager.get_queryset())
+    usual = usual or (None,) * len(mine)
     if any(kind.__module__ == "taggit.models" for kind in queryset.model.__mro__):
         # The tags of a row are distinct without being asked to be.
         usual = (*usual[:4], True, *usual[5:])
@@ -31,7 +29,8 @@ def unlike(queryset: Any) -> int:
     return max(*found, OTHER_ROWS) if len(found) > 1 else max(found, default=0)
 
 
-def _made(queryset: Any) -> tuple[Any, ...]:
+def of(queryset: Any) -> tuple[Any, ...]:
+    """How its rows are made."""
     query = queryset.query
     left_out, is_left_out = query.deferred_loading
     return (

@@ -17,7 +17,8 @@ from types import FrameType
 from typing import Any
 
 from canter import looped, managed
-from canter.captured import MOST_FRAMES, compared, concrete, is_field
+from canter.captured import MOST_FRAMES
+from canter.usual import compared, concrete, is_field
 
 BASE, QUERY = "django.db.models.base", "django.db.models.query"
 RELATED, MANAGER = "django.db.models.fields.related_descriptors", "django.db.models.manager"

@@ -20,7 +20,7 @@ from canter import insight
 from django.db import connection
 from django.http import HttpResponse
 from django.utils.functional import SimpleLazyObject
-from library.models import Author, Book, Tag
+from library.models import Author, Book, Note, Shown, Tag
 
 RAN = []
 
@@ -88,6 +88,27 @@ def hashes(request):
 def plain(request):
     return [book.author.name for book in Book.objects.all()]
 
+def both(request):
+    for book in Book.objects.all():
+        book.author.name
+        list(book.tags.all())
+
+class Busy(Shown):
+    # Does more than to say which rows there are.
+    def get_queryset(self):
+        RAN.append("asked")
+        Tag.objects.filter(name="none").exists()
+        return super().get_queryset()
+
+def managed(request):
+    Note._default_manager.__class__ = Busy
+    for author in Author.objects.all():
+        list(Note.objects.filter(author=author))
+        Note.objects.filter(author_id=author.pk).count()
+    for author in Author.objects.all():
+        list(Note.objects.filter(text=author.name).order_by("text"))
+        Note.objects.filter(text=author.name).exists()
+
 def answer(view):
     def run(request):
         view(request)
@@ -99,11 +120,11 @@ PROBE = """
 import json, sys
 sys.path[:0] = sys.argv[1:3]
 import relations
-from canter import captured, insight
+from canter import advice, captured, insight
 from django.test import Client
 from django.urls import path
 import frames_views
-names = ("repository", "properties", "lazy", "hashes", "plain")
+names = ("repository", "properties", "lazy", "hashes", "plain", "both", "managed")
 relations.urlpatterns[:0] = [
     path(f"{name}/", frames_views.answer(getattr(frames_views, name)), name=name) for name in names
 ]
@@ -123,9 +144,17 @@ for method in ("post", "get", "head", "get"):
 def fails(*words):
     raise ValueError("hunter2")
 
-captured.capture = fails
+whole, captured.capture = captured.capture, fails
 insight._forget_captures()
 out["unread"] = [told("plain")[0] for _ in range(2)]
+captured.capture = whole
+out["managed"] = [told("managed") for _ in range(3)]
+
+composed = advice._text
+advice._text = lambda one, *rest: fails() if one.name == "author" else composed(one, *rest)
+insight._forget_captures()
+# In each request something else is asked as well.
+out["untold"] = [told(name)[0] for name in ("plain", "both", "both")]
 print(json.dumps(out))
 """
 
@@ -173,6 +202,30 @@ def test_c11_frames_that_are_not_understood_cost_what_is_said_of_them_alone(told
         assert row[1] == 9 and row[8] == []
         # Whether it is a fault is not known either.
         assert all(more[1:3] == [0, 0] for _statement, _place, *more in row[5] if more[0] > 1), row
-    (line,) = told["said"]
+    line = told["said"][0]
     assert "insight cannot tell what some statement is for" in line and "ValueError at <string>:" in line
     assert "hunter2" not in line
+
+
+def test_c11_a_manager_of_the_app_is_not_run_for_each_statement_that_is_looked_into(told: Any) -> None:
+    (first, *others) = told["managed"]
+    asked = 4 * 8
+    assert len(first[1]) == asked + 1, "once for the model"
+    for row, ran in others:
+        assert len(ran) == asked and row[1] == 2 + 2 * asked, row
+    assert first[0][1] == others[0][0][1] + 1, "its own statement"
+    texts = [text for _statement, _place, text in first[0][8]]
+    assert any('.filter(author__in=values)' in text for text in texts), texts
+
+
+def test_c11_advice_that_cannot_be_composed_is_missing_alone_and_is_said_once(told: Any) -> None:
+    plain, both, again = told["untold"]
+    assert plain[1] == 9 and plain[8] == [], plain
+    # The other relation of the same request is told, and insight goes on.
+    ((_statement, _place, text),) = both[8]
+    assert text.startswith('Book.objects.select_related("author").prefetch_related("tags")'), text
+    assert again[1] == both[1] == 17 and again[8] == [], again
+    assert len(told["said"]) == 2, told["said"]
+    line = told["said"][1]
+    assert "insight cannot tell what helps against some repeated statement" in line and "ValueError at <string>:" in line
+    assert "hunter2" not in line and "insight is off" not in line
