@@ -412,8 +412,8 @@ impl Insight {
 fn phases(facts: &Facts, trace: &Trace, report: &Report, seen_us: u64, now: Instant) -> Phases {
     let since = |at: Instant| micros(at.saturating_duration_since(facts.started));
     // A slow import is no queue that more workers would shorten.
-    let loading = trace.loading.get();
-    let since_loaded = |at: Instant| since(at.checked_sub(loading).unwrap_or(at));
+    let loading = micros(trace.loading.get());
+    let since_loaded = |at: Instant| since(at).saturating_sub(loading);
     let (within, apart) = trace.pool.get();
     let stamps = Stamps {
         router: micros(facts.routed),

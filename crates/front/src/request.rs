@@ -31,6 +31,20 @@ pub(crate) fn random() -> u64 {
     })
 }
 
+/// A number that no other request of this process has, and hardly one of another, for a third of what
+/// [`random`] costs: a counter from a random start, spread by a bijection (the finalizer of `SplitMix64`). By
+/// itself it could be told from the one before.
+fn apart() -> u64 {
+    thread_local! {
+        static COUNT: Cell<u64> = Cell::new(random());
+    }
+    let mut number = COUNT.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    COUNT.set(number);
+    number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
+
 /// The id of a request. Nearly all are made here, and take no memory of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RequestId {
@@ -51,7 +65,7 @@ impl RequestId {
             .as_chunks_mut::<16>()
             .0
             .iter_mut()
-            .zip([random(), random()])
+            .zip([random(), apart()])
         {
             let (high, low) = (digits((part >> 32) as u32), digits(part as u32));
             for (byte, digit) in place.iter_mut().zip(high.into_iter().chain(low)) {

@@ -36,14 +36,26 @@ impl Default for Histogram {
     }
 }
 
-fn step_of(us: u64) -> usize {
-    ENDS_US.partition_point(|end| *end < us)
+/// The step that a duration falls into. Where one is counted in several places, it is looked for once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step(usize);
+
+impl Step {
+    /// That of a duration in microseconds.
+    pub fn of(us: u64) -> Self {
+        Self(ENDS_US.partition_point(|end| *end < us))
+    }
 }
 
 impl Histogram {
     /// Counts one duration.
     pub fn add(&mut self, us: u64) {
-        if let Some(count) = self.counts.get_mut(step_of(us)) {
+        self.add_step(Step::of(us));
+    }
+
+    /// Counts one duration by its step.
+    pub fn add_step(&mut self, step: Step) {
+        if let Some(count) = self.counts.get_mut(step.0) {
             *count = count.saturating_add(1);
         }
     }
@@ -92,11 +104,11 @@ mod tests {
     fn steps_follow_each_other_without_gap_and_reach_three_minutes() {
         for (step, ends) in ENDS_US.windows(2).enumerate() {
             assert!(ends[0] < ends[1] && ends[1] * 3 <= ends[0] * 4, "{ends:?}");
-            assert_eq!(step_of(ends[0]), step);
-            assert_eq!(step_of(ends[0] + 1), step + 1);
+            assert_eq!(Step::of(ends[0]), Step(step));
+            assert_eq!(Step::of(ends[0] + 1), Step(step + 1));
         }
         assert_eq!((ENDS_US[0], ENDS_US[BUCKETS - 1]), (100, 200_000_000));
-        assert_eq!((step_of(0), step_of(u64::MAX)), (0, BUCKETS));
+        assert_eq!((Step::of(0), Step::of(u64::MAX)), (Step(0), Step(BUCKETS)));
         assert!(size_of::<Histogram>() == 260);
     }
 

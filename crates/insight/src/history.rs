@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, Step};
 use crate::phases::{PHASES, Phases};
 
 /// Seconds of a fine step and of a coarse one.
@@ -110,11 +110,17 @@ pub struct History {
 }
 
 impl History {
-    /// Counts one request.
-    pub fn add(&mut self, phases: &Phases, queries: u32, is_error: bool, is_timeout: bool) {
-        let wall = phases.wall_us();
+    /// Counts one request, of which the wall time is known with its step.
+    pub fn add(
+        &mut self,
+        (wall, step): (u64, Step),
+        phases: &Phases,
+        queries: u32,
+        is_error: bool,
+        is_timeout: bool,
+    ) {
         let [open, _] = &mut self.open;
-        open.wall.add(wall);
+        open.wall.add_step(step);
         open.longest_us = open.longest_us.max(wall);
         open.phases.add(phases);
         open.point.requests = open.point.requests.saturating_add(1);
@@ -173,7 +179,8 @@ mod tests {
         let mut history = History::default();
         let phases = Phases([1000; PHASES]);
         for second in 0..100_000 {
-            history.add(&phases, 2, false, false);
+            let wall = phases.wall_us();
+            history.add((wall, Step::of(wall)), &phases, 2, false, false);
             let gauges = Gauges {
                 queued: 3,
                 ..Gauges::default()

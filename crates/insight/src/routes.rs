@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, Step};
 use crate::observation::{Name, Observation};
 use crate::phases::Phases;
 use crate::releases::{Before, ENOUGH, Release};
@@ -105,9 +105,8 @@ impl Route {
         }
     }
 
-    /// Counts one request.
-    pub fn add(&mut self, now_s: u64, observation: &Observation<'_>) {
-        let wall = observation.phases.wall_us();
+    /// Counts one request, of which the wall time is known with its step.
+    pub fn add(&mut self, now_s: u64, (wall, step): (u64, Step), observation: &Observation<'_>) {
         self.requests += 1;
         let class = usize::from((observation.status / 100).saturating_sub(1));
         if let Some(count) = self.by_class.get_mut(class) {
@@ -115,10 +114,10 @@ impl Route {
         }
         self.timeouts += u64::from(is_timeout(observation.status, wall));
         if let Some(answers) = self.answers(observation.status, observation.https) {
-            answers.wall.add(wall);
+            answers.wall.add_step(step);
             answers.total_us = answers.total_us.saturating_add(wall);
         }
-        self.wall.add(wall);
+        self.wall.add_step(step);
         self.phases.add(&observation.phases);
         self.queries.0 += u64::from(observation.queries);
         self.queries.1 = self.queries.1.max(observation.queries);
@@ -381,12 +380,17 @@ impl Routes {
 mod tests {
     use super::*;
 
+    fn add(route: &mut Route, observation: &Observation<'_>) {
+        let wall = observation.phases.wall_us();
+        route.add(0, (wall, Step::of(wall)), observation);
+    }
+
     #[test]
     fn a_million_addresses_stay_within_the_bound() {
         let mut routes = Routes::default();
         for number in 0..1_000_000_u32 {
             let (_, route) = routes.find("GET", &format!("/{number}\r\n<script>"));
-            route.add(0, &Observation::default());
+            add(route, &Observation::default());
         }
         assert_eq!(routes.rows().len(), MOST + 1);
         assert_eq!(routes.rows()[MOST].requests, 1_000_000 - MOST as u64);
@@ -441,7 +445,7 @@ mod tests {
                     https,
                     ..Observation::default()
                 };
-                route.add(0, &observation);
+                add(&mut route, &observation);
             }
         }
         let told = route.answers.iter();
@@ -473,10 +477,10 @@ mod tests {
             queries: 3,
             ..Observation::default()
         };
-        routes.find("GET", "/a").1.add(0, &observation);
-        routes.find("POST", "/a").1.add(0, &observation);
+        add(routes.find("GET", "/a").1, &observation);
+        add(routes.find("POST", "/a").1, &observation);
         let (place, route) = routes.find("GET", "/a");
-        route.add(0, &observation);
+        add(route, &observation);
         assert_eq!(
             (place, route.requests, route.errors(), route.timeouts),
             (0, 2, 2, 2)
@@ -490,7 +494,7 @@ mod tests {
             ..observation
         };
         let (_, route) = routes.find("GET", "/many");
-        route.add(0, &many);
+        add(route, &many);
         assert_eq!((route.queries.1, route.queries_p50()), (181, 181));
     }
 }

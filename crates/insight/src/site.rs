@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::findings::{Findings, Key, identity};
 use crate::forecast;
+use crate::histogram::Step;
 use crate::history::{Gauges, History};
 use crate::observation::{Advice, Group, Name, Observation, Place, Repeat, Told};
 use crate::operations::Operations;
@@ -105,14 +106,8 @@ struct Advised {
     repeat: Repeat,
 }
 
-/// All requests together, by the hour.
-#[derive(Debug, Default)]
-struct Hour {
-    requests: Window,
-    /// Those that asked a database.
-    asking: Window,
-    phases: [Window; PHASES],
-}
+/// All requests together, by the hour: how many, how many of them asked a database, and the phases.
+type Hour = Window<12, { 2 + PHASES }>;
 
 /// Everything that is known.
 #[derive(Debug, Default)]
@@ -206,18 +201,18 @@ impl Site {
     /// A request has ended. Answers whether something is wrong that was not known before.
     pub fn observe(&mut self, now_s: u64, observation: &Observation<'_>) -> bool {
         let wall = observation.phases.wall_us();
+        let step = Step::of(wall);
         self.observed += 1;
         for rows in observation.times {
             self.operations.add(rows);
         }
-        self.hour.requests.add(now_s, 1);
-        self.hour
-            .asking
-            .add(now_s, u64::from(observation.queries > 0));
-        for (window, us) in self.hour.phases.iter_mut().zip(observation.phases.0) {
-            window.add(now_s, us);
-        }
+        let mut sums = [0; 2 + PHASES];
+        let [requests, asking, phases @ ..] = &mut sums;
+        (*requests, *asking) = (1, u64::from(observation.queries > 0));
+        *phases = observation.phases.0;
+        self.hour.add_each(now_s, &sums);
         self.history.add(
+            (wall, step),
             &observation.phases,
             observation.queries,
             observation.status >= 500,
@@ -231,10 +226,12 @@ impl Site {
             }
             self.release = release;
         }
-        let (_, route) = self.routes.find(observation.method, observation.route);
-        route.add(now_s, observation);
+        let (mut judged, mut route) = self.routes.find(observation.method, observation.route);
+        route.add(now_s, (wall, step), observation);
         let method = judged_as(observation.method);
-        let (judged, route) = self.routes.find(method, observation.route);
+        if method != observation.method {
+            (judged, route) = self.routes.find(method, observation.route);
+        }
         // Whatever still runs in the workers of before tells nothing of this one.
         let mut before = None;
         if release == self.release {
@@ -384,13 +381,14 @@ impl Site {
 
     /// Requests of the last hour, and where their time went.
     pub fn last_hour(&self, now_s: u64) -> (u64, Phases) {
-        let phases = self.hour.phases.map(|window| window.sum(now_s));
-        (self.hour.requests.sum(now_s), Phases(phases))
+        let [requests, _, phases @ ..] = self.hour.sums(now_s);
+        (requests, Phases(phases))
     }
 
     /// Those of them that asked a database.
     pub fn asking_last_hour(&self, now_s: u64) -> u64 {
-        self.hour.asking.sum(now_s)
+        let [_, asking, ..] = self.hour.sums(now_s);
+        asking
     }
 
     /// Seconds that the last hour really has: of requests, and of a statement's runs.

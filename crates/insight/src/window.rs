@@ -1,34 +1,35 @@
-//! Owns sums over the last hour, in parts: twelve of five minutes, or fewer where there are many sums.
+//! Owns sums over the last hour, in parts: twelve of five minutes, or fewer where there are many of them.
 //! Leaves what is summed to its callers.
 
 /// Less than this is no ground to speak of an hour.
 const LEAST_S: u64 = 60;
 
-/// A sum over the last hour.
+/// A sum over the last hour, or several that are added to at the same time: they stand beside each other in
+/// memory, and the clock is reckoned with once for all.
 #[derive(Clone, Copy, Debug)]
-pub struct Window<const PARTS: usize = 12> {
-    parts: [u64; PARTS],
+pub struct Window<const PARTS: usize = 12, const SUMS: usize = 1> {
+    parts: [[u64; SUMS]; PARTS],
     /// The part that was added to last, counted from the start of time.
     newest: u64,
 }
 
-impl<const PARTS: usize> Default for Window<PARTS> {
+impl<const PARTS: usize, const SUMS: usize> Default for Window<PARTS, SUMS> {
     fn default() -> Self {
         Self {
-            parts: [0; PARTS],
+            parts: [[0; SUMS]; PARTS],
             newest: 0,
         }
     }
 }
 
-impl<const PARTS: usize> Window<PARTS> {
+impl<const PARTS: usize, const SUMS: usize> Window<PARTS, SUMS> {
     const PART_S: u64 = 3600 / PARTS as u64;
 
-    /// Adds at a time.
-    pub fn add(&mut self, now_s: u64, amount: u64) {
+    /// Adds to each at a time.
+    pub fn add_each(&mut self, now_s: u64, amounts: &[u64; SUMS]) {
         self.forget(now_s);
         if let Some(part) = self.parts.get_mut((self.newest % PARTS as u64) as usize) {
-            *part = part.saturating_add(amount);
+            add(part, amounts);
         }
     }
 
@@ -38,8 +39,8 @@ impl<const PARTS: usize> Window<PARTS> {
         let newest = self.newest.max(other.newest);
         self.forget_to(newest);
         other.forget_to(newest);
-        for (sum, part) in self.parts.iter_mut().zip(other.parts) {
-            *sum = sum.saturating_add(part);
+        for (sums, part) in self.parts.iter_mut().zip(&other.parts) {
+            add(sums, part);
         }
     }
 
@@ -51,18 +52,21 @@ impl<const PARTS: usize> Window<PARTS> {
         let gone = part.saturating_sub(self.newest).min(PARTS as u64);
         for step in 0..gone {
             if let Some(old) = self.parts.get_mut(((part - step) % PARTS as u64) as usize) {
-                *old = 0;
+                *old = [0; SUMS];
             }
         }
         self.newest = self.newest.max(part);
     }
 
-    /// What was added in the last hour.
-    pub fn sum(&self, now_s: u64) -> u64 {
+    /// What was added to each in the last hour.
+    pub fn sums(&self, now_s: u64) -> [u64; SUMS] {
         let mut copy = *self;
         copy.forget(now_s);
-        let parts = copy.parts.iter();
-        parts.fold(0_u64, |sum, part| sum.saturating_add(*part))
+        let mut all = [0; SUMS];
+        for part in &copy.parts {
+            add(&mut all, part);
+        }
+        all
     }
 
     /// Seconds that [`Window::sum`] speaks of, when counting began at `since_s`: up to an hour.
@@ -72,11 +76,30 @@ impl<const PARTS: usize> Window<PARTS> {
         let seen = now_s.saturating_sub(since_s);
         seen.clamp(LEAST_S, window.max(LEAST_S))
     }
+}
+
+impl<const PARTS: usize> Window<PARTS> {
+    /// Adds at a time.
+    pub fn add(&mut self, now_s: u64, amount: u64) {
+        self.add_each(now_s, &[amount]);
+    }
+
+    /// What was added in the last hour.
+    pub fn sum(&self, now_s: u64) -> u64 {
+        let [sum] = self.sums(now_s);
+        sum
+    }
 
     /// What an hour comes to, when counting began at `since_s`.
     pub fn per_hour(&self, now_s: u64, since_s: u64) -> u64 {
         let (sum, seen) = (self.sum(now_s), Self::seconds(now_s, since_s));
         (u128::from(sum) * 3600 / u128::from(seen)).min(u128::from(u64::MAX)) as u64
+    }
+}
+
+fn add<const SUMS: usize>(sums: &mut [u64; SUMS], amounts: &[u64; SUMS]) {
+    for (sum, amount) in sums.iter_mut().zip(amounts) {
+        *sum = sum.saturating_add(*amount);
     }
 }
 
@@ -104,6 +127,20 @@ mod tests {
         window.add(u64::MAX / 2, u64::MAX);
         window.add(u64::MAX / 2, u64::MAX);
         assert_eq!(window.per_hour(u64::MAX / 2, 0), u64::MAX);
+    }
+
+    #[test]
+    fn several_sums_are_those_that_each_would_have_alone() {
+        let mut both = Window::<12, 2>::default();
+        let mut each = [<Window>::default(); 2];
+        for (now_s, amounts) in [(10, [1, u64::MAX]), (2000, [2, 5]), (4000, [3, 7])] {
+            both.add_each(now_s, &amounts);
+            for (window, amount) in each.iter_mut().zip(amounts) {
+                window.add(now_s, amount);
+            }
+            assert_eq!(both.sums(now_s), each.map(|window| window.sum(now_s)));
+        }
+        assert_eq!(both.sums(4000), [5, 12]);
     }
 
     #[test]
