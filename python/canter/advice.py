@@ -14,6 +14,7 @@ from typing import Any
 
 from canter import instead, written
 from canter.captured import MOST_DEPTH, Capture, manager, relations
+from canter.usual import concrete
 from canter.written import Written
 
 Step = tuple[str, bool]
@@ -140,16 +141,43 @@ def _call(root: Any, paths: list[list[Step]], one: Capture) -> str:
         into = fetched if any(many for _name, many in path) else joined
         if name not in into:
             into.append(name)
-    text = manager(root)
-    for call, names in (("select_related", _longest(joined)), ("prefetch_related", _longest(fetched))):
-        if names:
-            text += f".{call}({', '.join(repr(name) for name in names)})".replace("'", '"')
+    calls = _calls(joined, fetched)
+    text = manager(root) + calls
     if not one.many and _knows_fetch_modes():
         text += f"; or .fetch_mode(models.FETCH_PEERS) there, which is enough for {one.name!r}"
+    text += _of_one(root, one, calls, [*joined, *fetched])
     if one.admin and joined:
         listed = ", ".join(f'"{name}"' for name in _longest(joined))
         text += f"; in {one.admin}: list_select_related = [{listed}]"
     return text + _read_by(one)
+
+
+def _calls(joined: list[str], fetched: list[str]) -> str:
+    text = ""
+    for call, names in (("select_related", _longest(joined)), ("prefetch_related", _longest(fetched))):
+        if names:
+            text += f".{call}({', '.join(repr(name) for name in names)})".replace("'", '"')
+    return text
+
+
+def _of_one(root: Any, one: Capture, calls: str, names: list[str]) -> str:
+    """The same where everything began at the several of one row, as on a page about it: by the relation, or, for a
+    template cannot give it words, together with the row.
+    """
+    if root is not (one.above[0][0] if one.above else one.model):
+        return ""
+    for name in one.owners:
+        field = relations(root).get(name)
+        accessor = getattr(getattr(field, "remote_field", None), "get_accessor_name", lambda: None)()
+        if field is None or not field.many_to_one or not accessor:
+            continue
+        owner = concrete(field.related_model)
+        row = owner.__name__.lower()
+        if one.seen.startswith("template"):
+            known = _calls([], [f"{accessor}__{it}" for it in names])
+            return f"; where a template asks {row}.{accessor}.all: {manager(owner)}{known}"
+        return f"; where the rows are those of one {owner.__name__}: {row}.{accessor}{calls}"
+    return ""
 
 
 def _longest(names: list[str]) -> list[str]:

@@ -74,6 +74,8 @@ class Capture:
     """How the row came to hand, from the first row on: model, relation, whether it is fetched apart."""
     cached: frozenset[str] = frozenset()
     """The relations that the first row of all knows already."""
+    owners: tuple[str, ...] = ()
+    """Those of them whose row was at hand by itself: the first row of all may be one of its several."""
     around: frozenset[Any] = frozenset()
     """The models of the rows that were at hand."""
     seen: str = ""
@@ -470,7 +472,9 @@ def _follow(found: Capture, row: Any, frame: FrameType | None) -> None:
         steps.insert(0, (concrete(type(above)), name, many))
         passed.append(above)
     found.above = tuple(steps)
-    found.cached = frozenset(_fetched(passed[-1]))
+    fetched = _fetched(passed[-1])
+    found.cached = frozenset(fetched)
+    found.owners = tuple(name for name, value in sorted(fetched.items()) if any(value is other for other in at_hand))
 
 
 def _at_hand(frame: FrameType | None) -> Iterator[Any]:
