@@ -22,6 +22,9 @@ COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 APART = ("With", "AsyncWith", "Try", "TryStar")
 """In a loop, each turn has its own of what these open, a savepoint or a lock, and its own faults."""
 
+ENDS = (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await)
+"""What a turn does with which the rest may be left to nobody."""
+
 Range = tuple[int, int, int, int]
 """First and last line, first and last column; columns are -1 where only the line is known."""
 
@@ -52,6 +55,50 @@ def is_plain(frame: FrameType | None, is_own: Callable[[str], bool], is_answer: 
                     return True
         frame = frame.f_back
     return False
+
+
+def called_on(frame: FrameType, name: str, is_fit: Callable[[ast.Call, set[str]], bool]) -> str:
+    """On what the method ``name`` is called at the line of ``frame``, as the source has it; empty but where a loop of the
+    same function runs the line, nothing keeps its turns apart or ends it early, and the line alone, in each turn, has to
+    do with what it is called on. ``is_fit`` is given the call, and the names that a turn sets.
+    """
+    where = _range(frame)
+    path = None if where is None or frame.f_code.co_name in COMPREHENSIONS else _path(frame, where)
+    if where is None or path is None:
+        return ""
+    statements = [one for one in path if isinstance(one, ast.Expr)]
+    call = statements[0].value if len(statements) == 1 else None
+    # The answer is not used; and a call among its words is another.
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr != name:
+        return ""
+    if where[2] >= 0 and path[-1] is not call:
+        return ""
+    for at in reversed(range(len(path))):
+        loop = path[at]
+        if type(loop).__name__ in APART:
+            return ""
+        if isinstance(loop, (ast.For, ast.While)) and _is_loop(path, at, where[2] >= 0):
+            root = _root(call.func.value)
+            inside = [node for one in loop.body for node in ast.walk(one)]
+            changed = {node.id for node in ast.walk(loop) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+            is_alone = sum(isinstance(node, ast.Name) and node.id == root for node in inside) == 1
+            is_whole = not any(isinstance(node, ENDS) for node in inside)
+            if root and root not in changed and is_alone and is_whole and is_fit(call, changed):
+                return ast.unparse(call.func.value)
+            return ""
+    return ""
+
+
+def _root(node: ast.AST) -> str:
+    """The name at which ``a.b.c`` begins; empty for what is more than that."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def is_constant(node: ast.AST, changed: set[str]) -> bool:
+    """Whether an expression is the same in each turn of a loop, which sets the names ``changed``."""
+    return isinstance(node, ast.Constant) or _root(node) not in {"", *changed}
 
 
 def _path(frame: FrameType, where: Range) -> list[ast.AST] | None:

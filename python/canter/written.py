@@ -4,11 +4,13 @@ the frames of Django's ORM; and the call that does it at once.
 Leaves finding the repeats to ``canter.insight``, and whether the app's own loop asked to ``canter.looped``. Told is only
 what comes to the same, for all that Django knows: not of a model that has a ``save()`` or a field with a ``pre_save()`` of
 its own, whose signals somebody hears, or whose rows refer to each other; and only where the app's own line has made the
-call, for else the loop is another's.
+call, for else the loop is another's. What is added to a relation, and what a cursor executes, is told in the words of
+that line.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Callable
@@ -23,8 +25,13 @@ from canter.usual import compared, concrete, is_field
 BASE, QUERY = "django.db.models.base", "django.db.models.query"
 RELATED, MANAGER = "django.db.models.fields.related_descriptors", "django.db.models.manager"
 
+CURSOR = "django.db.backends.utils"
+
 MAKERS = {(QUERY, "create"), (RELATED, "create"), (BASE, "save")}
 """Calls that write one row: module and function."""
+
+ADDS, EXECUTES = (RELATED, "add"), (CURSOR, "execute")
+"""Calls that do it at once if they get several: what they are called on stands in the app's line."""
 
 LOOPS_OF_OTHERS = {
     ("django.dispatch.dispatcher", "send"),
@@ -49,15 +56,16 @@ class Written:
     """What one statement was to write, of many like it."""
 
     model: Any
-    """Of which rows."""
+    """Of which rows; None for those of a cursor."""
     call: str
-    """``create``, ``save``, ``delete``, or ``update`` and ``delete`` of what a filter finds."""
+    """``create``, ``save``, ``delete``, ``update`` and ``delete`` of what a filter finds, ``add`` to a relation, or
+    ``execute`` of a cursor."""
     columns: tuple[str, ...] = ()
     """Those that are written, where the call names them."""
     key: str = ""
     """The column by which a filter finds the rows."""
     rows: str = ""
-    """The manager that writes them all."""
+    """The manager that writes them all; as the source has it, the relation or the cursor."""
     forgets_keys: bool = False
     """The database does not tell the keys of several new rows."""
 
@@ -78,6 +86,8 @@ def capture(frame: FrameType | None, sql: str, is_own: Callable[[str], bool]) ->
         frame = frame.f_back
     if frame is None or outermost is None or _is_of_other(frame):
         return None
+    if _name(outermost) in (ADDS, EXECUTES):
+        return _by_line(outermost, frame, sql)
     found = _read(outermost, saved, sql)
     if found is None or not _is_of(sql, found.model):
         return None
@@ -147,6 +157,43 @@ def _read(call: FrameType, saved: Any, sql: str) -> Written | None:
     return None
 
 
+def _by_line(call: FrameType, line: FrameType, sql: str) -> Written | None:
+    this: Any = call.f_locals.get("self")
+    if _name(call) == ADDS:
+        through = this.__dict__.get("through")
+        senders = sys.modules["django.db.models.signals"]
+        # The rows of a model of the app's own may be worth their order.
+        if through is None or not through._meta.auto_created or senders.m2m_changed.has_listeners(through) or not _is_of(sql, through):
+            return None
+        rows = looped.called_on(line, "add", _is_of_one)
+        return Written(through, "add", rows=rows) if rows else None
+    if type(this).__module__ != CURSOR or not isinstance(call.f_locals.get("params"), (tuple, list, dict)):
+        return None
+    if not _is_quicker(this.db, sql):
+        return None
+    rows = looped.called_on(line, "execute", _is_of_one_statement)
+    return Written(None, "execute", rows=rows) if rows else None
+
+
+def _is_of_one(call: ast.Call, _changed: set[str]) -> bool:
+    return len(call.args) == 1 and not isinstance(call.args[0], ast.Starred) and not call.keywords
+
+
+def _is_of_one_statement(call: ast.Call, changed: set[str]) -> bool:
+    is_pair = len(call.args) == 2 and not any(isinstance(one, ast.Starred) for one in call.args)
+    return is_pair and not call.keywords and looped.is_constant(call.args[0], changed)
+
+
+def _is_quicker(database: Any, sql: str) -> bool:
+    """Whether a driver does more for ``executemany`` than to send one after another; and nothing is asked for."""
+    words = re.findall(r"\w+", sql.upper())
+    if not words or words[0] not in ("INSERT", "UPDATE", "DELETE") or "RETURNING" in words:
+        return False
+    driver = getattr(database.Database, "__name__", "")
+    # Those of MySQL join the rows of an INSERT alone; psycopg2 joins nothing.
+    return driver in ("psycopg", "sqlite3.dbapi2", "sqlite3") or (database.vendor == "mysql" and words[0] == "INSERT")
+
+
 def _created(model: Any, row: Any) -> Written | None:
     # Where rows refer to each other, one may need the key of one before.
     if any(concrete(field.related_model) is model for field in model._meta.concrete_fields):
@@ -214,7 +261,7 @@ def _makes_values(model: Any, names: tuple[str, ...]) -> bool:
 def _is_of(sql: str, model: Any) -> bool:
     """Whether the statement writes the table of the model, and not that of what is deleted with its rows."""
     table = re.escape(model._meta.db_table)
-    return re.match(rf'(INSERT INTO|UPDATE|DELETE FROM) ["`]?{table}["`]?[ (]', sql) is not None
+    return re.match(rf'(INSERT(?: OR IGNORE| IGNORE)? INTO|UPDATE|DELETE FROM) ["`]?{table}["`]?[ (]', sql) is not None
 
 
 def at_once(one: Written) -> str:
@@ -223,6 +270,10 @@ def at_once(one: Written) -> str:
     if one.call == "create":
         known = "; this database does not tell their keys then" if one.forgets_keys else ""
         return f"gather the rows and write them at once: {rows}.bulk_create(rows){known}"
+    if one.call == "add":
+        return f"gather the rows and add them at once: {rows}.add(*rows)"
+    if one.call == "execute":
+        return f"gather the values and send them at once: {rows}.executemany(sql, values)"
     if one.call == "delete":
         keys = "keys" if one.key in ("", "pk") else "values"
         return f"gather the {keys} and delete once: {rows}.filter({one.key or 'pk'}__in={keys}).delete()"

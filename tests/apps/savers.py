@@ -10,14 +10,14 @@ import relations
 from django.contrib import admin
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
-from django.db import IntegrityError, models, transaction
-from django.db.models.signals import post_save
+from django.db import IntegrityError, connection, models, transaction
+from django.db.models.signals import m2m_changed, post_save
 from django.dispatch import Signal
 from django.forms import modelformset_factory
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.urls import path
-from library.models import Author, Book, Person, Profile, Publisher, Shown, Tag
+from library.models import Author, Book, Club, Person, Profile, Publisher, Shown, Tag
 from rest_framework import serializers
 
 ROWS = 25
@@ -141,6 +141,7 @@ class Locked(models.Model):
 
 ADDED = (Stamped, Own, Child, Node, Heard, Soft, Bin, Doc, Single, Locked)
 post_save.connect(lambda **_words: Tag.objects.create(name="heard"), sender=Heard, weak=False)
+m2m_changed.connect(lambda **_words: None, sender=Club.leaders.through, weak=False)
 asked = Signal()
 
 
@@ -159,6 +160,9 @@ def prepare() -> None:
     for model in (Stamped, Own, Node, Heard, Bin, Doc, Locked):
         model.objects.bulk_create(model() for _ in range(ROWS))
     Tag.objects.bulk_create(Tag(name=str(n)) for n in range(ROWS))
+    book = Book.objects.get(pk=1)
+    Book.objects.bulk_create(Book(title="x", author_id=book.author_id, publisher_id=book.publisher_id) for _ in range(ROWS))
+    Person.objects.bulk_create(Person(name="x") for _ in range(ROWS))
     Soft.every.bulk_create(Soft(name=str(n), hidden=n % 2 == 0) for n in range(2 * ROWS))
 
 
@@ -258,6 +262,35 @@ def soft_updated() -> None:
 def helped() -> None:
     """By a function, and among others."""
     [note(f"n{n}") for n in range(ROWS)]
+
+
+def added() -> None:
+    book = Book.objects.get(pk=1)
+    for tag in Tag.objects.order_by("-pk")[:ROWS]:
+        book.tags.add(tag)
+
+
+def added_together() -> None:
+    tag = Tag.objects.last()
+    books = tag.books
+    with transaction.atomic():
+        for book in Book.objects.all()[:ROWS]:
+            if book.title:
+                books.add(book.pk)
+
+
+def executed() -> None:
+    with connection.cursor() as cursor:
+        for n in range(ROWS):
+            cursor.execute("INSERT INTO library_tag (name) VALUES (%s)", [f"x{n}"])
+
+
+def executed_update() -> None:
+    sql = "UPDATE library_stamped SET price = price + 2 WHERE id = %s"
+    cursor = connection.cursor()
+    for n in range(ROWS):
+        row = (n,)
+        cursor.execute(sql, row)
 
 
 # --- and what is no loop that could be one write
@@ -467,13 +500,93 @@ def locked_rows() -> None:
             row.save()
 
 
+@transaction.atomic
+def added_to_each() -> None:
+    tag = Tag.objects.first()
+    for book in Book.objects.all():
+        book.tags.add(tag)
+
+
+@transaction.atomic
+def added_while_few() -> None:
+    book = Book.objects.get(pk=1)
+    book.tags.clear()
+    for tag in Tag.objects.all():
+        if book.tags.count() < ROWS:
+            book.tags.add(tag)
+
+
+@transaction.atomic
+def added_with_more() -> None:
+    club = Club.objects.create()
+    for person in Person.objects.all():
+        club.members.add(person, through_defaults={})
+
+
+@transaction.atomic
+def added_and_heard() -> None:
+    club = Club.objects.create()
+    for person in Person.objects.all():
+        club.leaders.add(person)
+
+
+@transaction.atomic
+def added_by_two() -> None:
+    book = Book.objects.get(pk=1)
+    book.tags.clear()
+    tags = book.tags
+    for tag in Tag.objects.all()[:ROWS]:
+        tags = tags if tag else book.tags
+        tags.add(tag)
+
+
+def executed_and_asked() -> None:
+    with connection.cursor() as cursor:
+        for n in range(ROWS):
+            cursor.execute("INSERT INTO library_tag (name) VALUES (%s)", [f"y{n}"])
+            assert cursor.lastrowid
+
+
+def executed_each() -> None:
+    for n in range(ROWS):
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO library_tag (name) VALUES (%s)", [f"z{n}"])
+
+
+def executed_others() -> None:
+    with connection.cursor() as cursor:
+        for n in range(ROWS):
+            sql = "INSERT INTO library_tag (name) VALUES (%s)"
+            cursor.execute(sql, [f"v{n}"])
+
+
+def executed_by_the_way() -> None:
+    def one(n: int) -> None:
+        cursor.execute("INSERT INTO library_tag (name) VALUES (%s)", [f"w{n}"])
+
+    with connection.cursor() as cursor:
+        for n in range(ROWS):
+            one(n)
+
+
+def executed_to_the_end() -> None:
+    with connection.cursor() as cursor:
+        for n in range(2 * ROWS):
+            if n == ROWS:
+                return
+            cursor.execute("INSERT INTO library_tag (name) VALUES (%s)", [f"u{n}"])
+
+
 LOOPS = (
+    added, added_together, executed, executed_update,
     created, filtered_delete, constructed, related, saved, saved_only, deleted, updated, soft_saved, soft_deleted, soft_updated,
     helped,
 )  # fmt: skip
 MEANT = (
     few, same_row, overridden, heard, children, chain, signalled, got_or_created, conditional, pieces, bulk, forms,
     serialized, several_models, files, file_columns, locked, binned, by_relation, counted, asked_whether, tried, one_by_one,
+    added_to_each, added_while_few, added_with_more, added_and_heard, added_by_two, executed_and_asked, executed_each,
+    executed_others, executed_by_the_way, executed_to_the_end,
     lines, edited, two_lines, alternating, tried_within, decorated, locked_rows,
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ sys.path.insert(0, sys.argv[1])
 import relations
 import savers
 from canter import insight
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 savers.prepare()
 client = Client()
@@ -33,7 +33,7 @@ for view in (*savers.LOOPS, *savers.MEANT):
     out[view.__name__] = insight.report()
 
 # What a person has at hand who follows the advice.
-from savers import ROWS, Soft, Stamped, Tag
+from savers import Book, ROWS, Soft, Stamped, Tag
 
 def changed(rows, add):
     for row in rows:
@@ -44,6 +44,16 @@ def tags():
     return {"rows": [Tag(name=f"n{n}") for n in range(ROWS)]}
 
 AT_HAND = {
+    "added": lambda: {"rows": list(Tag.objects.order_by("-pk")[:ROWS]), "book": Book.objects.get(pk=1)},
+    "added_together": lambda: {"rows": list(Book.objects.all()[:ROWS]), "books": Tag.objects.last().books},
+    "executed": lambda: {
+        "sql": "INSERT INTO library_tag (name) VALUES (%s)", "cursor": connection.cursor(),
+        "values": [[f"x{n}"] for n in range(ROWS)],
+    },
+    "executed_update": lambda: {
+        "sql": "UPDATE library_stamped SET price = price + 2 WHERE id = %s", "cursor": connection.cursor(),
+        "values": [[n] for n in range(ROWS)],
+    },
     "created": tags,
     "constructed": tags,
     "helped": tags,
@@ -67,6 +77,8 @@ def after(run):
         models = (Tag, *savers.ADDED)
         fields = {one: [it.name for it in one._meta.concrete_fields if not getattr(it, "auto_now", False)] for one in models}
         found = {one.__name__: list(one._base_manager.order_by("pk").values(*fields[one])) for one in models}
+        # Of the keys of a table between nobody knows.
+        found["tags"] = set(Book.tags.through.objects.values_list("book", "tag"))
         transaction.set_rollback(True)
     return found
 
@@ -77,9 +89,9 @@ for loop in savers.LOOPS:
     name = loop.__name__
     wanted = after(loop)
     text = " ".join(text for _statement, _place, text in out[name][8])
-    for call in re.findall(r"\\w+\\.\\w+\\.(?:bulk_\\w+|filter)\\([^()]*\\)(?:\\.(?:delete|update)\\([^()]*\\))?", text):
+    for call in re.findall(r"\\w+\\.(?:tags\\.add|add|executemany)\\(.*\\)|\\w+\\.\\w+\\.(?:bulk_\\w+|filter)\\([^()]*\\)(?:\\.(?:delete|update)\\([^()]*\\))?", text):
         names = AT_HAND[name]()
-        if "values)" in call and "values" not in names:
+        if "=values)" in call and "values" not in names:
             continue
         found = after(lambda: eval(call.replace("…", "300"), {**vars(savers), **names}))
         same.setdefault(name, []).append([call, found == wanted, wanted != before])
@@ -101,6 +113,10 @@ def told(done: Any) -> Any:
 
 
 CALLS = {
+    "added": "gather the rows and add them at once: book.tags.add(*rows)",
+    "added_together": "gather the rows and add them at once: books.add(*rows)",
+    "executed": "gather the values and send them at once: cursor.executemany(sql, values)",
+    "executed_update": "gather the values and send them at once: cursor.executemany(sql, values)",
     "created": "gather the rows and write them at once: Tag.objects.bulk_create(rows)",
     "constructed": "gather the rows and write them at once: Tag.objects.bulk_create(rows)",
     "related": "gather the rows and write them at once: Stamped.objects.bulk_create(rows)",
