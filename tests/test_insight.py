@@ -217,6 +217,7 @@ def test_d3_metrics_reach_beyond_the_routers_patience(server: Server) -> None:
     for end in ("30", "60", "+Inf"):
         assert f'http_server_request_duration_seconds_bucket{{{labels},le="{end}"}} ' in text
     assert 'canter_process_memory_bytes{process="front",kind="pss"}' in text
+    assert re.search(r'canter_process_cpu_seconds_total\{process="worker 1"\} \d', text)
 
 
 FAILING = """

@@ -38,6 +38,8 @@ pub struct Live {
     pub gauges: Gauges,
     /// What the processes may use together, in kilobytes; 0 when nothing says so.
     pub memory_limit_kb: u64,
+    /// Cores that the processes may use.
+    pub cores: u32,
     /// The processes.
     pub processes: Vec<Process>,
     /// The workers' threads, where it is known what one takes.
@@ -75,6 +77,8 @@ pub struct Process {
     pub first_own_kb: u64,
     /// Its threads.
     pub threads: u32,
+    /// Milliseconds of CPU time since it began; 0 where nobody asked.
+    pub cpu_ms: u64,
 }
 
 /// A request under way.

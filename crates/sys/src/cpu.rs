@@ -11,6 +11,20 @@ pub fn process_time() -> Duration {
     from_timespec(clock_gettime(ClockId::ProcessCPUTime))
 }
 
+/// CPU time that another process has used so far, to a hundredth of a second (`proc_pid_stat(5)`, `utime` and `stime`
+/// in `USER_HZ`, which is 100 on every Linux). None where it has gone.
+pub fn process_time_of(pid: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut ticks = rest
+        .split_ascii_whitespace()
+        .skip(11)
+        .map(str::parse::<u64>);
+    let (user, system) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
+    Some(Duration::from_millis(10 * user.saturating_add(system)))
+}
+
 /// CPU time that the calling thread has used so far.
 pub fn thread_time() -> Duration {
     from_timespec(clock_gettime(ClockId::ThreadCPUTime))
@@ -61,6 +75,22 @@ mod tests {
             sum = std::hint::black_box(sum + 1);
         }
         assert!(sum > 0);
+    }
+
+    #[test]
+    fn another_process_is_asked_by_its_number() {
+        let (own, before) = (std::process::id(), process_time());
+        while process_time().saturating_sub(before) < Duration::from_millis(30) {
+            std::hint::black_box(before);
+        }
+        let told = process_time_of(own).unwrap();
+        // The kernel spreads what it counted over both in ticks, and tells none that has just begun.
+        assert!(
+            told >= before.saturating_sub(Duration::from_millis(20)),
+            "{told:?}"
+        );
+        assert!(told > Duration::ZERO && told <= process_time() + Duration::from_millis(20));
+        assert_eq!(process_time_of(u32::MAX), None);
     }
 
     #[test]

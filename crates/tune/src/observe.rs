@@ -20,8 +20,6 @@ const THREAD_BYTES: u64 = 64 << 10;
 pub struct Look {
     /// What it said.
     pub told: Value,
-    /// CPU seconds that each of its processes has used.
-    pub cpu: Vec<(u64, f64)>,
     /// Seconds since the first look.
     pub at: f64,
 }
@@ -75,7 +73,7 @@ fn peak(looks: &[Look], pointer: &str) -> u64 {
 }
 
 /// Reads several looks; None when they are of no running server.
-pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
+pub fn observe(looks: &[Look]) -> Option<Observed> {
     let (first, last) = (looks.first()?, looks.last()?);
     let peak = |pointer: &str| peak(looks, pointer);
     let workers = workers(&last.told);
@@ -108,7 +106,7 @@ pub fn observe(looks: &[Look], cores: u64) -> Option<Observed> {
     }
     let phases = Shares::between(&first.told, &last.told);
     let busiest = busy.iter().copied().fold(0.0, f64::max);
-    let idle = cores as f64 - seen.cpu;
+    let idle = number(&last.told, "/now/cores").max(1) as f64 - seen.cpu;
     let mut advice = lacking(&seen, &phases, busiest, idle, last);
     advice.extend(pool(looks, &phases, &seen));
     if seen.ever >= ENOUGH && advice.is_empty() {
@@ -352,15 +350,19 @@ fn workers(told: &Value) -> Vec<(u64, u64, u64)> {
     .collect()
 }
 
+/// How many cores a process has kept busy, as its server tells: it may run on another machine, or where processes
+/// have other numbers.
 fn cores_of(first: &Look, last: &Look, pid: u64) -> f64 {
     let at = |look: &Look| {
-        look.cpu
-            .iter()
-            .find(|(known, _)| *known == pid)
-            .map(|(_, seconds)| *seconds)
+        let mut all = look.told.get("processes")?.as_array()?.iter();
+        all.find(|it| number(it, "/pid") == pid)?
+            .get("cpu_ms")?
+            .as_f64()
     };
     match (at(first), at(last)) {
-        (Some(before), Some(after)) => (after - before).max(0.0) / (last.at - first.at).max(1e-3),
+        (Some(before), Some(after)) => {
+            (after - before).max(0.0) / 1000.0 / (last.at - first.at).max(1e-3)
+        }
         _ => 0.0,
     }
 }
@@ -412,30 +414,31 @@ mod tests {
         phases: [u64; 4],
         pool: [u64; 3],
     ) -> Vec<Look> {
-        let told = |requests: u64, phases: [u64; 4]| {
+        let told = |requests: u64, phases: [u64; 4], used: f64| {
+            let cpu_ms = (used * 1000.0) as u64;
             json!({
                 "phases": ["queue", "gil", "app", "pool"],
                 "total": {"requests": requests, "phases_ms": phases},
-                "now": {"queued": 3, "running": running, "memory_kb": 90_000, "memory_limit_kb": 512_000},
+                "now": {"queued": 3, "running": running, "memory_kb": 90_000, "memory_limit_kb": 512_000, "cores": 4},
                 "pool": {"servers": pool[0], "busy": pool[1], "waiting": pool[2]},
                 "processes": [{"name": "front", "pid": 1, "threads": 9},
-                    {"name": "worker 1", "pid": 2, "threads": 41, "uss_kb": 30_000},
-                    {"name": "worker 2", "pid": 3, "threads": 9, "uss_kb": 31_000}],
+                    {"name": "worker 1", "pid": 2, "threads": 41, "uss_kb": 30_000, "cpu_ms": cpu_ms},
+                    {"name": "worker 2", "pid": 3, "threads": 9, "uss_kb": 31_000, "cpu_ms": cpu_ms / 4}],
             })
         };
-        let look = |told, at: f64, used: f64| Look {
-            told,
-            at,
-            cpu: vec![(2, used), (3, used / 4.0)],
-        };
+        let look = |told, at: f64| Look { told, at };
         vec![
-            look(told(0, [0; 4]), 0.0, 0.0),
-            look(told(requests, phases), 10.0, busy * 10.0),
+            look(told(0, [0; 4], 0.0), 0.0),
+            look(told(requests, phases, busy * 10.0), 10.0),
         ]
     }
 
     fn about(looks: &[Look], cores: u64) -> Vec<&'static str> {
-        observe(looks, cores)
+        let mut looks = looks.to_vec();
+        for look in &mut looks {
+            look.told["now"]["cores"] = json!(cores);
+        }
+        observe(&looks)
             .unwrap()
             .advice
             .iter()
@@ -445,7 +448,7 @@ mod tests {
 
     #[test]
     fn b7_what_is_left_over_is_said_with_what_it_saves() {
-        let seen = observe(&looks(5000, 3, 0.2, [0, 0, 100, 0], [0; 3]), 4).unwrap();
+        let seen = observe(&looks(5000, 3, 0.2, [0, 0, 100, 0], [0; 3])).unwrap();
         assert_eq!((seen.workers, seen.threads, seen.requests), (2, 40, 5000));
         let changes: Vec<&str> = seen
             .advice
@@ -461,7 +464,7 @@ mod tests {
         assert_eq!(seen.advice[1].saves, 34 * THREAD_BYTES);
         let mut measured = looks(5000, 3, 0.2, [0, 0, 100, 0], [0; 3]);
         measured[1].told["threads"] = json!({"each_kb": 10_000});
-        let seen = observe(&measured, 4).unwrap();
+        let seen = observe(&measured).unwrap();
         assert_eq!(seen.advice[1].saves, 34 * 10_000 * 1024);
         assert!(
             seen.text().contains("saves about 30.7 MB")
@@ -488,9 +491,11 @@ mod tests {
                 look.told["total"]["requests"] = json!(ever);
                 look.told["total"]["phases_ms"] = json!([0, 0, ever, 0]);
                 // Others ran before these, which have used little.
-                look.cpu.iter_mut().for_each(|(_, used)| *used += 0.1);
+                for process in look.told["processes"].as_array_mut().unwrap() {
+                    process["cpu_ms"] = json!(number(process, "/cpu_ms") + 100);
+                }
             }
-            let seen = observe(&looks, 4).unwrap();
+            let seen = observe(&looks).unwrap();
             assert!((seen.busiest - 900.0).abs() < 1e-9);
             assert!((seen.needed - 0.9).abs() < 0.01, "{}", seen.needed);
             assert!(
@@ -508,7 +513,7 @@ mod tests {
             look.told["busiest"] = json!({"step_s": 5, "requests": 500, "running": 8, "queued": 9});
             look.told["total"] = json!({"requests": 5000, "phases_ms": [9000, 500, 4500, 0]});
         }
-        let seen = observe(&looks, 4).unwrap();
+        let seen = observe(&looks).unwrap();
         assert_eq!((seen.running, seen.queued), (8, 9));
         let said = "2 workers use at most 0.10 cores together at their busiest (100 requests a second); 1 would be 10 % busy";
         assert_eq!(seen.advice[0].why, said);
@@ -516,7 +521,7 @@ mod tests {
 
     #[test]
     fn b7_few_requests_leave_nothing_out() {
-        let seen = observe(&looks(50, 1, 0.1, [0, 0, 100, 0], [0; 3]), 4).unwrap();
+        let seen = observe(&looks(50, 1, 0.1, [0, 0, 100, 0], [0; 3])).unwrap();
         assert!(seen.advice.is_empty() && seen.text().contains("from 1000 requests on"));
     }
 
@@ -540,7 +545,7 @@ mod tests {
 
     #[test]
     fn what_is_no_server_is_nothing() {
-        assert_eq!(observe(&[], 1), None);
-        assert_eq!(observe(&[Look::default()], 1), None);
+        assert_eq!(observe(&[]), None);
+        assert_eq!(observe(&[Look::default()]), None);
     }
 }

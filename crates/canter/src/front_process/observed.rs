@@ -14,6 +14,7 @@ use canter_base::{debug, warn};
 use canter_front::{Insight, Pages, Profiler};
 use canter_insight::forecast::threads::{Cost, Threads};
 use canter_insight::show::{Audience, Cache, Live, Process, Running};
+use canter_sys::cpu::process_time_of;
 use canter_workers::dispatch::{Dispatch, Notice, Reason, WorkerId};
 
 use super::pooled::Pooled;
@@ -220,6 +221,7 @@ pub fn start(
     profiler.connect(move |order| asked.profile(order).into_iter().map(|id| id.0).collect());
     processes.add(std::process::id(), "front".to_owned());
     let limit = canter_sys::machine::memory_limit().unwrap_or(0) / 1024;
+    let cores = u32::try_from(canter_sys::machine::cpus()).unwrap_or(1);
     let (dispatch, processes, pool) = (dispatch.clone(), processes.clone(), pooled.clone());
     let pooled = pooled.clone();
     let shown = pages.clone();
@@ -235,6 +237,11 @@ pub fn start(
         live.gauges.memory_kb = u32::try_from(memory.sum::<u64>()).unwrap_or(u32::MAX);
         if live.audience == Audience::History {
             return;
+        }
+        live.cores = cores;
+        for process in &mut live.processes {
+            let used = process_time_of(process.pid).unwrap_or_default();
+            process.cpu_ms = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
         }
         let is_watched = live.audience == Audience::People;
         if is_watched {

@@ -53,6 +53,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Memory of a process: pss with its part of what it shares, uss its own alone.",
     ),
     (
+        "canter_process_cpu_seconds_total",
+        "counter",
+        "CPU time of a process.",
+    ),
+    (
         "canter_memory_limit_bytes",
         "gauge",
         "What the processes may use together.",
@@ -143,6 +148,11 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
                     "{name}{{process=\"{process_name}\",kind=\"{kind}\"}} {bytes}"
                 )
             })
+        }),
+        "canter_process_cpu_seconds_total" => live.processes.iter().try_for_each(|process| {
+            let process_name = escaped(&process.name);
+            let seconds = Seconds(process.cpu_ms.saturating_mul(1000));
+            writeln!(out, "{name}{{process=\"{process_name}\"}} {seconds}")
         }),
         "canter_memory_limit_reached_in_seconds" => {
             match site.memory_left_s(live.memory_limit_kb) {

@@ -172,6 +172,7 @@ fn now(json: &mut Json, live: &Live) {
             json.number("connections", live.gauges.connections);
             json.number("memory_kb", live.gauges.memory_kb);
             json.number("memory_limit_kb", live.memory_limit_kb);
+            json.number("cores", live.cores);
         });
     });
     json.list("processes", |json| {
@@ -182,7 +183,8 @@ fn now(json: &mut Json, live: &Live) {
                 json.number("pss_kb", pss)
                     .number("uss_kb", uss)
                     .number("rss_kb", rss);
-                json.number("threads", process.threads);
+                json.number("threads", process.threads)
+                    .number("cpu_ms", process.cpu_ms);
             });
         }
     });

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::fs;
 
+use canter_sys::cpu::process_time_of;
+
 use crate::front_process::observed::memory_of;
 
-/// CPU times are told in hundredths of a second (`USER_HZ`, the same on every Linux).
-const TICKS: f64 = 100.0;
 /// `ESTABLISHED` in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
 
@@ -50,14 +50,7 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 
 /// Seconds of CPU that a process has used.
 pub(super) fn cpu(pid: u32) -> f64 {
-    let fields = stat(pid).unwrap_or_default();
-    let ticks = |at: usize| {
-        fields
-            .get(at)
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
-    (ticks(11) + ticks(12)) / TICKS
+    process_time_of(pid).unwrap_or_default().as_secs_f64()
 }
 
 /// Bytes of all of them: pages that several share are counted once.

@@ -12,10 +12,8 @@ use canter_base::{Exit, Fault};
 use canter_load::inside::{SNAPSHOT, snapshot};
 use canter_load::target::Door;
 use canter_tune::observe::{Look, observe};
-use serde_json::Value;
 
 use super::super::bench::{self, files, plan};
-use super::kernel;
 use crate::command::which;
 
 /// Between two looks.
@@ -46,8 +44,7 @@ pub(super) fn run(given: &Given) -> Result<Exit, Fault> {
         }
         std::thread::sleep(LOOK.min(time.saturating_sub(begin.elapsed())));
     }
-    let cores = u64::try_from(canter_sys::machine::cpus()).unwrap_or(1);
-    let seen = observe(&looks, cores).ok_or_else(|| {
+    let seen = observe(&looks).ok_or_else(|| {
         Fault::new(Exit::Unreachable, "the server has no worker at the moment")
             .hint("look again once it has started")
     })?;
@@ -70,17 +67,8 @@ fn look(door: &Door, begin: Instant) -> Result<Look, Fault> {
             "it has to be a Canter with `--insight` on: give the path of its socket, or the HOST:PORT of `--admin-bind`",
         )
     })?;
-    let processes = told.get("processes").and_then(Value::as_array);
-    let pids = processes
-        .into_iter()
-        .flatten()
-        .filter_map(|process| process.get("pid")?.as_u64());
-    let cpu = pids
-        .filter_map(|pid| Some((pid, kernel::cpu(u32::try_from(pid).ok()?))))
-        .collect();
     Ok(Look {
         told,
-        cpu,
         at: begin.elapsed().as_secs_f64(),
     })
 }
