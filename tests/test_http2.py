@@ -83,9 +83,14 @@ class Reply:
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
-        self.body = b""
+        # Grows in place: megabytes that are copied for each frame take minutes.
+        self.data = bytearray()
         self.ended = False
         self.reset: int | None = None
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self.data)
 
     @property
     def status(self) -> int:
@@ -106,7 +111,7 @@ class Peer:
         self.replies: dict[int, Reply] = {}
         self.closed = False
         self.goaway = False
-        self.raw = b""
+        self.raw = bytearray()
         self.flush()
 
     def flush(self) -> None:
@@ -167,7 +172,7 @@ class Peer:
             if isinstance(event, h2.events.ResponseReceived):
                 reply.headers = dict(event.headers)  # type: ignore[arg-type]
             elif isinstance(event, h2.events.DataReceived):
-                reply.body += event.data
+                reply.data += event.data
                 if self.takes:
                     self.connection.acknowledge_received_data(
                         event.flow_controlled_length, event.stream_id

@@ -27,6 +27,8 @@ OLDEST = (3, 10)
 WANTED = ("3.13", "3.10")
 #: Interpreters that will do for everything, best first.
 USABLE = ("3.13", "3.12", "3.14", "3.11", "3.10")
+#: Processes of pytest for each interpreter: its tests wait more than they compute.
+AT_ONCE = 2
 #: pytest's exit code when it ran to its end and tests failed.
 TESTS_FAILED = 1
 #: What the built package depends on: a change here means a new build.
@@ -110,7 +112,8 @@ def psycopg_suite() -> None:
 
 
 def pytest(python: Path, *more: str) -> list[str | Path]:
-    """The command that runs the Python tests.
+    """The command that runs the Python tests, files of them side by side: those of one file share
+    servers, those of different files share nothing.
 
     On a machine that others load, one of thousands may miss its time. It is run once more and
     named at the end as a rerun: a defect of the test or of Canter, but no reason to stop.
@@ -118,7 +121,7 @@ def pytest(python: Path, *more: str) -> list[str | Path]:
     """
     cache = f"cache_dir={python.parent.parent / '.pytest_cache'}"
     words = [python, "-m", "pytest", "-q", "--reruns", "1", "-r", "fERs", "-o", cache]
-    return [*words, *more, "tests"]
+    return [*words, "-n", str(AT_ONCE), "--dist", "loadfile", *more, "tests"]
 
 
 def environment(base: Path, venv: Path) -> Path:
@@ -361,7 +364,7 @@ def run_together(suites: dict[str, Sequence[str | Path]]) -> list[str]:
     for what, code in codes.items():
         try:
             if code == TESTS_FAILED:
-                again = ["-vv", "--last-failed", "--last-failed-no-failures", "none"]
+                again = ["-n", "0", "-vv", "--last-failed", "--last-failed-no-failures", "none"]
                 run(f"{what}: what failed, by itself", [*suites[what], *again])
                 unsteady.append(what)
             elif code != 0:
