@@ -284,6 +284,40 @@ def test_every_test_that_a_page_on_holes_names_exists() -> None:
     assert [row for _, row in named if row and row not in rows] == []
 
 
+def test_no_library_is_older_than_its_last_hole() -> None:
+    lock = (ROOT / "Cargo.lock").read_text(encoding="utf-8")
+    leasts = {"h2": (0, 4, 20), "rustls": (0, 23, 18), "rustls-webpki": (0, 103, 13), "pyo3": (0, 29, 0)}
+    for name, least in leasts.items():
+        found = re.findall(rf'^name = "{name}"\nversion = "(\d+)\.(\d+)\.(\d+)', lock, re.MULTILINE)
+        assert found and all(tuple(map(int, version)) >= least for version in found), name
+
+
+def _reference() -> Iterator[tuple[str, str, str]]:
+    """Section, option and default of each in the reference."""
+    section = option = ""
+    for line in REFERENCE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            section = line[3:]
+        elif line.startswith("### "):
+            option = line[4:].strip("`")
+        elif line.startswith("| default | "):
+            yield section, option, line.removeprefix("| default | ").removesuffix(" |")
+
+
+def test_each_option_that_protects_has_a_sentence_about_its_default() -> None:
+    page = Page(ROOT / "docs" / "explain" / "why-these-defaults.md")
+    told = {
+        option: default
+        for option, default, why in re.findall(r"^\| `--([a-z0-9-]+)` \| (.+?) \| (.+) \|$", page.text, re.MULTILINE)
+        if why
+    }
+    sections = {"TLS", "Time limits", "Size limits", "Proxies and health"}
+    others = {"backlog", "max-connections", "max-connections-per-ip", "queue-size"}
+    assert told == {
+        option: default for section, option, default in _reference() if section in sections or option in others
+    }
+
+
 def test_the_page_of_commands_has_every_manual_as_it_is_printed() -> None:
     page = manuals.PAGE.read_text(encoding="utf-8")
     again = "run `python tests/harness/manuals.py`"

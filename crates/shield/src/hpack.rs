@@ -1,11 +1,10 @@
 //! Owns a walk over a header block (RFC 7541, section 6) that tells whether it is one, without
-//! decoding it: no strings, and of the table only how many entries it can have, which name a path or another
-//! pseudo-field, and which make a request malformed that names them. Of what the fields say it looks for a fragment in paths, and for
-//! what no name and no value may have in it.
-//! Leaves that to `fragment` and `mend`, and the rest to the library that decodes them. Sans-IO.
+//! decoding it: no strings, and of the table only how many entries it can have, which name a method or another
+//! pseudo-field, and which make a request malformed that names them. Of what the fields say it looks for what no name and
+//! no value of that name may have in it.
+//! Leaves that to `mend`, and the rest to the library that decodes them. Sans-IO.
 
 use crate::conform::Breach;
-use crate::fragment::Search;
 use crate::mend::{Mend, Of};
 
 /// Entries of the static table (section 2.3.1).
@@ -16,10 +15,19 @@ const LARGEST_TABLE: u32 = 4096;
 const SMALLEST_ENTRY: u32 = 32;
 /// Entries of the static table whose name begins with a colon (appendix A).
 const PSEUDO: std::ops::RangeInclusive<u32> = 1..=14;
-/// Those whose name is `:path`, and the name as it is and coded.
-const PATHS: std::ops::RangeInclusive<u32> = 4..=5;
-const PATH: &[u8] = b":path";
-const CODED_PATH: &[u8] = &[0xb9, 0x58, 0xd3, 0x3f];
+/// Those whose name is `:method`.
+const METHODS: std::ops::RangeInclusive<u32> = 2..=3;
+/// The names that begin with a colon (RFC 9113, section 8.3; RFC 8441, section 4), as they are and coded.
+const NAMES: [[&[u8]; 2]; 6] = [
+    [b":method", b"\xb9\x49\x53\x39\xe4"],
+    [b":path", b"\xb9\x58\xd3\x3f"],
+    [b":authority", b"\xb8\x3b\x53\x39\xec\x32\x7d\x7f"],
+    [b":scheme", b"\xb8\x82\x4e\x5a\x4b"],
+    [b":status", b"\xb8\x84\x8d\x36\xa3"],
+    [b":protocol", b"\xb9\x5d\x87\x49\xc8\x7a\x3f"],
+];
+/// The first of them, in the lowest bit.
+const METHOD: u8 = 1;
 /// The colon, coded: the first seven bits of a name (appendix B).
 const CODED_COLON: u8 = 0x5c;
 
@@ -29,9 +37,9 @@ const CODED_COLON: u8 = 0x5c;
 pub(crate) struct Table {
     entries: u32,
     room: u32,
-    /// Which are named `:path`, the newest in the lowest bit: dropping the oldest changes no index of the
+    /// Which are named `:method`, the newest in the lowest bit: dropping the oldest changes no index of the
     /// others.
-    paths: u128,
+    methods: u128,
     /// The same of those whose name begins with a colon, of those whose name may not be one, and of those whose value.
     pseudo: u128,
     bad_names: u128,
@@ -43,7 +51,7 @@ impl Default for Table {
         Self {
             entries: 0,
             room: LARGEST_TABLE / SMALLEST_ENTRY,
-            paths: 0,
+            methods: 0,
             pseudo: 0,
             bad_names: 0,
             bad_values: 0,
@@ -59,17 +67,13 @@ impl Table {
     /// The entry that was put in last is whole.
     fn keep(&mut self, field: Field) {
         for (of, is_one) in [
-            (&mut self.paths, field.is_path),
+            (&mut self.methods, field.is_method),
             (&mut self.pseudo, field.is_pseudo),
             (&mut self.bad_names, field.has_bad_name),
             (&mut self.bad_values, field.has_bad_value),
         ] {
             *of = *of << 1 | u128::from(is_one);
         }
-    }
-
-    fn names_path(self, index: u32) -> bool {
-        is_among(self.paths, index)
     }
 
     fn resize(&mut self, bytes: u32) {
@@ -84,6 +88,18 @@ fn is_among(entries: u128, index: u32) -> bool {
     newer.is_some_and(|newer| entries.checked_shr(newer).unwrap_or(0) & 1 == 1)
 }
 
+/// Which of [`NAMES`] have this piece behind `came` bytes, and are as long as these and the `left` ones.
+fn names_with(is_coded: bool, (came, left): (u32, u32), piece: &[u8]) -> u8 {
+    let mut names = 0;
+    for (at, forms) in NAMES.iter().enumerate() {
+        let name = forms[usize::from(is_coded)];
+        let rest = name.get(came as usize..).unwrap_or_default();
+        let is_one = rest.len() == left as usize && rest.starts_with(piece);
+        names |= u8::from(is_one) << at;
+    }
+    names
+}
+
 /// The field that has begun.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(
@@ -93,13 +109,13 @@ fn is_among(entries: u128, index: u32) -> bool {
 struct Field {
     /// It is put into the dynamic table.
     is_kept: bool,
-    /// Its name is `:path`, as far as that has come.
-    is_path: bool,
-    /// Its name begins with a colon, which only those of the specification do.
+    is_method: bool,
+    /// Its name begins with a colon.
     is_pseudo: bool,
+    /// Which of [`NAMES`] it may be, as far as it has come; one where it is whole.
+    names: u8,
     has_bad_name: bool,
     has_bad_value: bool,
-    search: Search,
     mend: Mend,
 }
 
@@ -241,18 +257,17 @@ impl Walk {
         (came, left): (u32, u32),
         piece: &mut [u8],
     ) -> Result<(), Breach> {
+        let is_whole = came == 0 && left as usize == piece.len();
         let field = &mut self.field;
         if part == Part::Value {
-            // The library would take what stands before it for the target, HTTP/1.1 refuses it.
-            let is_found = field.is_path && field.search.finds(piece, is_coded);
-            let of = if field.is_pseudo {
-                Of::PseudoValue
-            } else {
-                Of::Value
+            let of = match (field.is_method, field.is_pseudo) {
+                (true, _) => Of::Method,
+                (false, true) => Of::Target,
+                (false, false) => Of::Value,
             };
-            let has_other = field.mend.run(of, is_coded, piece);
-            field.has_bad_value |= is_found || has_other;
-            self.is_malformed |= is_found || has_other;
+            let is_bad = field.mend.run(of, is_coded, is_whole, piece);
+            field.has_bad_value |= is_bad;
+            self.is_malformed |= is_bad;
             return Ok(());
         }
         if came == 0 {
@@ -261,18 +276,25 @@ impl Walk {
                 .map(|&byte| if is_coded { byte >> 1 } else { byte });
             let colon = if is_coded { CODED_COLON } else { b':' };
             field.is_pseudo = first == Some(colon);
+            field.names = u8::MAX;
             if field.is_pseudo && self.is_trailers {
                 return Err(Breach::Protocol);
             }
         }
-        let path = if is_coded { CODED_PATH } else { PATH };
-        let rest = path.get(came as usize..).unwrap_or_default();
-        field.is_path &= (came + left) as usize == path.len() && rest.starts_with(piece);
-        if !field.is_pseudo {
-            let is_bad = field.mend.run(Of::Name, is_coded, piece);
-            field.has_bad_name |= is_bad;
-            self.is_malformed |= is_bad;
+        if field.is_pseudo {
+            field.names &= names_with(is_coded, (came, left), piece);
+            field.is_method = field.names == METHOD;
         }
+        let is_unknown = field.is_pseudo && field.names == 0;
+        // Of an unknown one whose colon has been passed on, it is the library that says so.
+        let is_bad = if field.is_pseudo && !(is_unknown && is_whole) {
+            is_unknown
+        } else {
+            field.is_pseudo = false;
+            field.mend.run(Of::Name, is_coded, is_whole, piece)
+        };
+        field.has_bad_name |= is_bad;
+        self.is_malformed |= is_bad;
         Ok(())
     }
 
@@ -334,9 +356,7 @@ impl Walk {
             return Err(Breach::Compression);
         }
         if matches!(of, Number::Name { .. }) {
-            // Where it follows, each of its bytes may say otherwise.
-            self.field.is_path =
-                value == 0 || PATHS.contains(&value) || self.table.names_path(value);
+            self.field.is_method = METHODS.contains(&value) || is_among(self.table.methods, value);
             self.field.is_pseudo = PSEUDO.contains(&value) || is_among(self.table.pseudo, value);
         }
         if is_index && is_among(self.table.bad_names, value) {
@@ -356,10 +376,7 @@ impl Walk {
             Number::Field | Number::TableSize => Ok(Expects::Field),
             Number::Name { .. } if value == 0 => Ok(Expects::String(Part::Name)),
             Number::Name { .. } => Ok(Expects::String(Part::Value)),
-            Number::Length { part, .. } if value == 0 => {
-                self.field.is_path &= part == Part::Value;
-                Ok(self.after(part))
-            }
+            Number::Length { part, .. } if value == 0 => Ok(self.after(part)),
             Number::Length { part, is_coded } => Ok(Expects::Bytes {
                 part,
                 came: 0,
@@ -371,217 +388,4 @@ impl Walk {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whether a block is of a malformed request.
-    fn walk(is_trailers: bool, bytes: &[u8]) -> Result<bool, Breach> {
-        walk_after(&[], is_trailers, bytes)
-    }
-
-    /// A block on a connection that has had the other blocks.
-    fn walk_after(before: &[&[u8]], is_trailers: bool, bytes: &[u8]) -> Result<bool, Breach> {
-        let mut table = Table::default();
-        for block in before {
-            let mut walk = Walk::new(false, table);
-            walk.feed(&mut block.to_vec()).unwrap();
-            table = walk.end().unwrap().0;
-        }
-        let mut whole = Walk::new(is_trailers, table);
-        let result = whole.feed(&mut bytes.to_vec());
-        let result = result.and_then(|()| whole.end());
-        let mut cut = Walk::new(is_trailers, table);
-        let mut bytes = bytes.to_vec();
-        let pieces = bytes.chunks_mut(1).try_for_each(|byte| cut.feed(byte));
-        let cut = pieces.and_then(|()| cut.end());
-        assert_eq!(cut.map(|end| end.1), result.map(|end| end.1));
-        result.map(|end| end.1)
-    }
-
-    #[test]
-    fn the_examples_of_the_specification_are_blocks() {
-        // RFC 7541, appendices C.2.1 to C.2.4, C.3.1 to C.3.3 and C.4.1 to C.4.3.
-        for connection in [
-            &["400a637573746f6d2d6b65790d637573746f6d2d686561646572"][..],
-            &["040c2f73616d706c652f70617468"],
-            &["100870617373776f726406736563726574"],
-            &["82"],
-            &[
-                "828684410f7777772e6578616d706c652e636f6d",
-                "828684be58086e6f2d6361636865",
-                "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
-            ],
-            &[
-                "828684418cf1e3c2e5f23a6ba0ab90f4ff",
-                "828684be5886a8eb10649cbf",
-                "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
-            ],
-        ] {
-            let mut before: Vec<Vec<u8>> = Vec::new();
-            for text in connection {
-                let bytes: Vec<u8> = (0..text.len())
-                    .step_by(2)
-                    .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-                    .collect();
-                let blocks: Vec<&[u8]> = before.iter().map(Vec::as_slice).collect();
-                assert_eq!(walk_after(&blocks, false, &bytes), Ok(false), "{text}");
-                for end in 1..bytes.len() {
-                    // Cut anywhere, it is a block of fewer fields or none; never a panic.
-                    let _ = walk_after(&blocks, false, &bytes[..end]);
-                }
-                before.push(bytes);
-            }
-        }
-    }
-
-    #[test]
-    fn an_index_is_of_an_entry_that_can_be_there() {
-        // Put into the table, named by the static one and by itself.
-        let (named, new) = (&[0x44, 1, b'/'][..], &[0x40, 1, b'a', 1, b'b'][..]);
-        let first = [0xbe];
-        for (before, block, is_there) in [
-            (&[][..], &first[..], false),
-            (&[named], &first, true),
-            (&[named], &[0xbf], false),
-            (&[named, new], &[0xbf], true),
-            (&[], &[&[0x44, 1, b'/'][..], &first].concat(), true),
-            // A name, of a field that is kept or not, may not be that of the field itself.
-            (&[], &[0x7e, 1, b'/'], false),
-            (&[named], &[0x7e, 1, b'/'], true),
-            (&[named], &[0x0f, 0x2f, 1, b'/'], true),
-            (&[named], &[0x0f, 0x30, 1, b'/'], false),
-            // Not kept: without indexing, and never indexed.
-            (
-                &[&[0x00, 1, b'a', 1, b'b'], &[0x10, 1, b'a', 1, b'b']],
-                &first,
-                false,
-            ),
-            // The table was emptied, and is what it was again.
-            (&[named, &[0x20]], &first, false),
-            (&[named, &[0x20, 0x3f, 0xe1, 0x1f]], &first, false),
-            (&[named, &[0x20, 0x3f, 0xe1, 0x1f], new], &first, true),
-        ] {
-            let expected = if is_there {
-                Ok(false)
-            } else {
-                Err(Breach::Compression)
-            };
-            let result = walk_after(before, false, block);
-            assert_eq!(result, expected, "{block:x?} after {before:x?}");
-        }
-        // No more of them than the smallest entries that 4096 bytes have room for.
-        let many = vec![&[0x40, 0, 0][..]; 200];
-        assert_eq!(walk_after(&many, false, &[0xff, 0x3e]), Ok(false));
-        assert_eq!(
-            walk_after(&many, false, &[0xff, 0x3f]),
-            Err(Breach::Compression)
-        );
-    }
-
-    #[test]
-    fn what_is_no_block_is_found() {
-        let long_value = [&[0x00, 1, b'a', 0x7f, 0x80, 0x01][..], &[b'x'; 255]].concat();
-        assert_eq!(walk(false, &long_value), Ok(false));
-        for bytes in [
-            &[0x40][..],
-            &[0x80],
-            &[0x00, 1, b'a', 5, b'b'],
-            &[0xff, 0x7f],
-            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
-            &[0x3f, 0xff, 0x7f],
-            &long_value[..200],
-        ] {
-            assert_eq!(walk(false, bytes), Err(Breach::Compression), "{bytes:x?}");
-        }
-    }
-
-    #[test]
-    fn pseudo_fields_have_no_place_in_trailers() {
-        for bytes in [
-            &[0x82][..],
-            &[0x44, 1, b'/'],
-            &[0x00, 2, b':', b'a', 1, b'b'],
-            // ":path", coded.
-            &[0x00, 0x84, 0xb9, 0x58, 0xd3, 0x3f, 1, b'/'],
-        ] {
-            assert_eq!(walk(true, bytes), Err(Breach::Protocol), "{bytes:x?}");
-            assert_eq!(walk(false, bytes), Ok(false), "{bytes:x?}");
-        }
-        assert_eq!(walk(true, &[0x00, 1, b'a', 1, b':']), Ok(false));
-    }
-
-    #[test]
-    fn h8_a_path_has_no_fragment_however_its_name_and_value_are_written() {
-        let fragment = Ok(true);
-        for (block, expected) in [
-            // Name by the static table, as it is, coded; value as it is and coded.
-            (&b"\x04\x04/a#b"[..], fragment),
-            (b"\x45\x04/a#b", fragment),
-            (b"\x00\x05:path\x04/a#b", fragment),
-            (b"\x40\x05:path\x83\x63\xfe\xbf", fragment),
-            (b"\x10\x84\xb9\x58\xd3\x3f\x83\x63\xfe\xbf", fragment),
-            (b"\x04\x01#", fragment),
-            // Another field may have one.
-            (b"\x00\x05:pata\x02/#", Ok(false)),
-            (b"\x00\x06:path2\x02/#", Ok(false)),
-            (b"\x00\x04:pat\x02/#", Ok(false)),
-            (b"\x00\x00\x02/#", Ok(false)),
-            (b"\x0f\x04\x83\x63\xfe\xbf", Ok(false)),
-            (b"\x04\x83\x63\xfe\xff", Ok(false)),
-            (b"\x04\x04/a%b\x00\x01a\x02#b", Ok(false)),
-        ] {
-            assert_eq!(walk(false, block), expected, "{block:x?}");
-        }
-    }
-
-    #[test]
-    fn h8_a_path_that_an_earlier_block_has_named_has_no_fragment_either() {
-        // ":path: /" and then "a: b" in the dynamic table.
-        let named: &[u8] = b"\x44\x01/\x40\x01a\x01b";
-        let ends = |block: &[u8]| walk_after(&[named], false, block);
-        assert_eq!(ends(b"\x0f\x30\x02/#"), Ok(true));
-        assert_eq!(ends(b"\x0f\x2f\x02/#"), Ok(false));
-        // A third one moves both.
-        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x30\x02/#"), Ok(false));
-        assert_eq!(ends(b"\x40\x01c\x01d\x0f\x31\x02/#"), Ok(true));
-        // Named by one that named it.
-        assert_eq!(ends(b"\x7f\x00\x01/\x0f\x2f\x02/#"), Ok(true));
-        // The oldest that a table can have.
-        let later: Vec<&[u8]> = std::iter::once(named)
-            .chain(std::iter::repeat_n(&b"\x40\x01a\x01b"[..], 126))
-            .collect();
-        assert_eq!(walk_after(&later, false, b"\x0f\xae\x01\x02/#"), Ok(true));
-    }
-
-    #[test]
-    fn h8_what_no_name_and_no_value_may_have_in_it_makes_a_request_malformed() {
-        let kept: &[u8] = b"\x40\x01A\x01b";
-        for (before, block, is_malformed) in [
-            (&[][..], &b"\x00\x06x-test\x03a\tb"[..], false),
-            (&[], b"\x00\x06X-Test\x01a", true),
-            (&[], b"\x00\x06x-test\x02a\n", true),
-            (&[], b"\x04\x03/\0a", true),
-            // Coded: "A", and a line feed.
-            (&[], b"\x00\x81\x87\x01a", true),
-            (&[], b"\x00\x01a\x84\xff\xff\xff\xf3", true),
-            // A pseudo-field that is none is the library's to judge, and what a name means.
-            (&[], b"\x00\x05:TEST\x01a", false),
-            // Whoever refers to the name of an earlier block, or to the field.
-            (&[kept], b"\xbe", true),
-            (&[kept], b"\x0f\x2f\x01a", true),
-            (&[kept, b"\x40\x01a\x01b"], b"\xbe", false),
-            (&[kept, b"\x40\x01a\x01b"], b"\xbf", true),
-            (&[b"\x40\x01a\x01\n"], b"\xbe", true),
-            (&[b"\x40\x01a\x01\n"], b"\x0f\x2f\x01a", false),
-            (&[b"\x44\x02/#"], b"\xbe", true),
-            (&[b"\x44\x02/#"], b"\x0f\x2f\x01/", false),
-        ] {
-            let found = walk_after(before, false, block);
-            assert_eq!(found, Ok(is_malformed), "{block:x?} after {before:x?}");
-        }
-        // Trailers are looked at like them.
-        assert_eq!(walk(true, b"\x00\x01A\x01b"), Ok(true));
-        assert_eq!(walk_after(&[kept], true, b"\xbe"), Ok(true));
-        assert_eq!(walk(true, b"\x00\x01a\x01b"), Ok(false));
-    }
-}
+mod tests;

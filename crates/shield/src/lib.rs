@@ -8,7 +8,6 @@ pub mod breaker;
 pub mod budget;
 pub mod conform;
 pub mod cost;
-mod fragment;
 pub mod frames;
 mod hpack;
 mod huffman;

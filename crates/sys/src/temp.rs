@@ -89,6 +89,7 @@ fn explain(dir: &Path, error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Seek, Write};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -105,6 +106,8 @@ mod tests {
             let mut text = String::new();
             file.read_to_string(&mut text).unwrap();
             assert_eq!(text, "hello");
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{mode:o}");
         }
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
         std::fs::remove_dir(&dir).unwrap();

@@ -4,7 +4,6 @@
 
 use canter_http::authority::is_same_origin;
 use http::request::Parts;
-use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
 /// Why a request cannot be written so.
@@ -52,7 +51,12 @@ pub(super) fn request(parts: &Parts, has_body: bool) -> Result<Vec<u8>, Unfit> {
         .uri
         .authority()
         .map(|authority| authority.as_str().as_bytes());
-    let is_https = parts.uri.scheme() == Some(&Scheme::HTTPS);
+    let scheme = parts.uri.scheme_str().unwrap_or("http");
+    let is_https = scheme.eq_ignore_ascii_case("https");
+    if !is_https && !scheme.eq_ignore_ascii_case("http") {
+        // As in a target with a scheme (RFC 9112, section 3.2.2).
+        return Err(Unfit::Status(StatusCode::BAD_REQUEST));
+    }
     let host = match (authority, host) {
         // They must be the same (section 8.3.1).
         (Some(authority), Some(host)) if !is_same_origin(authority, host, is_https) => {
@@ -179,6 +183,7 @@ mod tests {
         let status = |status| Unfit::Status(status);
         for (builder, unfit) in [
             (Request::get("/"), status(StatusCode::BAD_REQUEST)),
+            (Request::get("ftp://a/"), status(StatusCode::BAD_REQUEST)),
             (
                 Request::get("https://a/").header("host", "b"),
                 Unfit::Malformed("authority and host differ"),
@@ -209,6 +214,8 @@ mod tests {
         assert!(written(Request::get("/").header("host", "a"), false).is_ok());
         // The same origin in other words (RFC 9110, section 4.2.3).
         let same = Request::get("https://a/").header("host", "a:443");
+        assert!(written(same, false).is_ok());
+        let same = Request::get("HTTPS://a/").header("host", "a:443");
         assert!(written(same, false).is_ok());
         let other = Request::get("http://a/").header("host", "a:443");
         assert!(written(other, false).is_err());
