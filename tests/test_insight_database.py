@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from harness import shop
+from harness.browser import CHROMIUM, Browser
 from harness.collector import Collector, attributes
 from harness.control import Reins
 from harness.dbsite import environment
@@ -99,6 +100,40 @@ def test_d3_a_wait_for_the_only_connection_is_told_while_it_lasts_and_after(
         assert metric.unit == "s" and point.count == sum(point.bucket_counts)
         assert len(point.bucket_counts) == len(point.explicit_bounds) + 1 and 60.0 in point.explicit_bounds
     assert told_last["db.client.connection.wait_time"].histogram.data_points[0].sum >= least / 1000
+
+
+TILES = """Object.fromEntries([...document.querySelectorAll('#tiles > div')].map(it =>
+    [it.querySelector('dt').textContent, [it.querySelector('dd').textContent, it.querySelector('dd').className]]))"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the dashboard is NOT tested in a browser")
+def test_d5_the_pool_of_a_real_database_is_seen_live_on_the_dashboard(
+    reins: Reins, postgres: Postgres, database: str
+) -> None:
+    """The tiles of an idle pool, of one whose only connection a view holds while another waits, and of one after it."""
+    flags = ("--db-connections", "1", "--threads", "2", "--threads-min", "2")
+    env = environment(postgres, database, reins.folder)
+    with (
+        Server(reins.folder, "dbsite", *flags, env=env) as server,
+        Browser(f"{server.url}/-/canter") as browser,
+        server.client() as first,
+        server.client() as second,
+    ):
+
+        def shows(pool: str, wait: list[str]) -> None:
+            wanted = json.dumps([[pool, ""], wait])
+            browser.wait(f"(it => JSON.stringify([it['Pool'], it['Wait for pool']]) === JSON.stringify({wanted}))({TILES})")
+
+        browser.wait("document.body?.dataset.ready === 'yes' && document.getElementById('state').textContent === 'live'")
+        shows("0 of 0 busy", ["0", ""])
+        first.send("GET /held/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        held = reins.held()
+        shows("1 of 1 busy", ["0", ""])
+        second.send("GET /opened/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        shows("1 of 1 busy", ["1", "bad"])
+        held.go()
+        assert (first.response().status, second.response().status) == (200, 200)
+        shows("0 of 1 busy", ["0", ""])
 
 
 def test_d3_statements_are_counted_by_database_and_by_what_they_do(
