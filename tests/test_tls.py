@@ -5,6 +5,7 @@ said of files that cannot be used.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import select
@@ -257,6 +258,24 @@ def test_what_is_not_tls_is_closed_and_others_are_served(server: Server, site: S
                 pass
     with handshake(server, site.context()) as tls:
         assert ask(tls, "GET /")[0].status == 200
+
+
+def test_s2_half_a_handshake_is_not_waited_for(site: Site, folder: Path) -> None:
+    """The time runs from the connection's beginning, whatever has come."""
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hello = site.context().wrap_bio(coming, going, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    half = going.read()[:-20]
+    with Server(folder / "half", APP, *site.flags(), "--header-timeout", "1s") as server:
+        with contextlib.ExitStack() as stack:
+            # At once: all of them end by the same clock.
+            clients = [stack.enter_context(socket.create_connection(server.address, timeout=15)) for _ in range(3)]
+            for client, sent in zip(clients, (b"", half[:3], half), strict=True):
+                client.sendall(sent)
+            assert [client.recv(4096) for client in clients] == [b""] * 3
+        with handshake(server, site.context()) as tls:
+            assert ask(tls, "GET /")[0].status == 200
 
 
 def test_plain_http_leads_to_https(server: Server) -> None:
