@@ -224,9 +224,9 @@ pub(crate) struct Relay {
     /// The segment it was sent in, and how many such `Parse` are not answered.
     unnamed_segment: u64,
     unnamed_owed: u32,
-    /// What the last `Bind` of a named statement bound to the unnamed portal, if its client was not
-    /// told the shape of it.
-    untold: Option<Rc<shape::Given>>,
+    /// What the last `Bind` of a named statement bound to a portal, if its shape is new to its client, or
+    /// not known of this server.
+    untold: Option<shape::Untold>,
 
     pending: Pending,
     pins: Flags,

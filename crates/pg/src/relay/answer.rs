@@ -16,6 +16,9 @@ use crate::wire::{Diagnostic, SqlError, TxStatus, build, message};
 
 /// Longest `ParameterStatus`, `ReadyForQuery` and the like.
 const GATHER_SMALL: usize = 64 << 10;
+/// Longest `RowDescription` of a statement with a name: PostgreSQL has at most 1664 columns in a result,
+/// with names of 63 bytes that may grow fourfold in the client's encoding, and 19 bytes for each.
+const GATHER_SHAPE: usize = 512 << 10;
 
 fn broken(what: &str) -> Broken {
     Broken(SqlError::error(
@@ -155,7 +158,7 @@ impl Relay {
             return Ok(Way::Wait);
         }
         // A longer one is not looked at.
-        let is_shape = tag == b'T' && front.is_of_shape() && frame.total() <= GATHER_SMALL;
+        let is_shape = tag == b'T' && front.is_of_shape() && frame.total() <= GATHER_SHAPE;
         if is_shape && body.is_none() {
             return Ok(Way::Wait);
         }
@@ -211,9 +214,12 @@ impl Relay {
     fn described(&mut self, body: Option<&[u8]>, io: &mut Io<'_>) {
         let shape = body.and_then(Shape::of);
         let (statement, given) = match self.owed.front() {
-            Some(
-                Owed::DescribeStatement(Some(described)) | Owed::DescribePortal(Some(described)),
-            ) => (&described.statement, Some(&described.given)),
+            Some(Owed::DescribeStatement(Some(described))) => {
+                (&described.statement, Some((&described.given, false)))
+            }
+            Some(Owed::DescribePortal(Some(described))) => {
+                (&described.statement, Some((&described.given, true)))
+            }
             Some(Owed::Shape(statement)) => (statement, None),
             _ => return,
         };
@@ -221,7 +227,7 @@ impl Relay {
             known.prepared.finds(statement, Found::Shape(shape));
         }
         match given {
-            Some(given) => given.told.set(shape),
+            Some((given, with_portal)) => given.is_told(shape, with_portal),
             None => self.replay = Replay::Off,
         }
     }

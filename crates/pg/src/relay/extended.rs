@@ -12,7 +12,7 @@ use super::local::{NOBODYS_TEXT, is_nobodys, plain_end};
 use super::owed::{Described, Owed, Parsed};
 use super::pending::is_noted;
 use super::request::{Message, Step, violation};
-use super::shape::{Given, misfit_name};
+use super::shape::{Fit, Given, Untold, misfit_name};
 use super::statement::{self, Planning, Statement};
 use super::wording::{NOBODYS, OURS, nobodys};
 use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Passing, Relay, Segment, Want, planning};
@@ -447,12 +447,12 @@ impl Relay {
             return Ok(step);
         }
         let given = self.names.get(head.statement).map(Rc::clone);
-        let (entry, fits) = match self.ensure_shape(entry, given.as_ref(), message, head.portal, io)
+        let (entry, fit) = match self.ensure_shape(entry, given.as_ref(), message, head.portal, io)
         {
             Ok(here) => here,
             Err(want) => return Ok(Step::Stop(want)),
         };
-        if !fits {
+        if fit == Fit::Not {
             self.owed.push(Owed::Misfit);
             return Ok(self.forward_bind(message, head, &misfit_name(), io));
         }
@@ -465,7 +465,10 @@ impl Relay {
             self.may_be_sent_again(message, io);
         }
         let step = self.forward_bind(message, head, entry.name(), io);
-        self.untold = given.filter(|given| head.portal.is_empty() && given.told.get().is_none());
+        self.untold = given.filter(|_| fit == Fit::New).map(|given| Untold {
+            given,
+            portal: head.portal.into(),
+        });
         self.owed.push(Owed::Bind(Some(entry)));
         Ok(step)
     }
@@ -498,10 +501,15 @@ impl Relay {
     fn describe(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Result<Step, SqlError> {
         let name = match Named::decode(message.body()).ok_or_else(bad)? {
             Named::Portal(portal) => {
-                let untold = self.untold.take().filter(|_| portal.is_empty());
+                let untold = self
+                    .untold
+                    .take()
+                    .filter(|untold| *untold.portal == *portal);
                 let described = untold.zip(self.owed.just_bound().map(Rc::clone));
-                let described =
-                    described.map(|(given, statement)| Box::new(Described { statement, given }));
+                let described = described.map(|(untold, statement)| {
+                    let given = untold.given;
+                    Box::new(Described { statement, given })
+                });
                 self.owed.push(Owed::DescribePortal(described));
                 return Ok(self.forward(message, io));
             }

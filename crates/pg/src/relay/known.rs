@@ -212,7 +212,7 @@ pub(super) enum Found {
     Nothing,
     /// It is asked for.
     Asked,
-    /// The server said so; `None` where it has none, or too many columns to be looked at.
+    /// The server said so; `None` where it has none, or more columns than PostgreSQL allows.
     Shape(Option<Shape>),
 }
 

@@ -37,8 +37,8 @@ pub(super) enum Owed {
     Shape(Rc<Statement>),
     /// `Bind` of one whose result has another: sent to fail.
     Misfit,
-    /// `Describe` of a portal; of the shared statement that was just bound to it, if the client was
-    /// not told the shape of that.
+    /// `Describe` of a portal; of the shared statement that was just bound to it, if the shape of that
+    /// is new to the client, or not known of this server.
     DescribePortal(Option<Box<Described>>),
     /// `Execute`.
     Execute,

@@ -24,14 +24,38 @@ pub(super) struct Given {
     pub(super) statement: Rc<Statement>,
     /// The shape that the client was told under this name.
     pub(super) told: Cell<Option<Shape>>,
+    /// The statement itself was never asked for its shape: what a portal tells is all there is.
+    by_portal: Cell<bool>,
 }
 
 impl Given {
     /// Of which nothing was told yet.
     pub(super) fn of(statement: Rc<Statement>) -> Rc<Self> {
-        let told = Cell::default();
-        Rc::new(Self { statement, told })
+        Rc::new(Self {
+            statement,
+            told: Cell::default(),
+            by_portal: Cell::new(true),
+        })
     }
+
+    /// The client is told this shape with the statement, or else with a portal. What it was told with
+    /// the statement stays: it may read rows by that when no portal tells it more.
+    pub(super) fn is_told(&self, shape: Option<Shape>, with_portal: bool) {
+        if !with_portal {
+            self.by_portal.set(false);
+        }
+        if !with_portal || self.by_portal.get() || self.told.get().is_none() {
+            self.told.set(shape);
+        }
+    }
+}
+
+/// What was bound to a portal whose description, if it is the next message, says something new: to the
+/// client, or about this server.
+#[derive(Debug)]
+pub(super) struct Untold {
+    pub(super) given: Rc<Given>,
+    pub(super) portal: Box<[u8]>,
 }
 
 thread_local! {
@@ -68,18 +92,28 @@ impl Shape {
     }
 }
 
+/// What the rows of a `Bind` that goes on are to its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// Of the shape that it was told.
+    Same,
+    /// Of a shape that is not known here, or that it was not told: it is told before it reads them, or has
+    /// not asked.
+    New,
+    /// Of another shape.
+    Not,
+}
+
 /// What becomes of a `Bind`.
 enum Checked {
     /// It goes on.
-    Fits,
+    Fits(Fit),
     /// Whether its client is told the shape with it is not there yet: so many bytes are needed.
     Waits(usize),
     /// It waits for the server's word.
     Asked,
     /// What the server has may be older than what the client was told.
     Outdated,
-    /// The rows would have another shape than the client was told.
-    Misfits,
 }
 
 /// The name that a `Bind` is sent with which is to fail.
@@ -117,8 +151,8 @@ fn is_described_next(message: Message<'_>, portal: &[u8]) -> Result<bool, usize>
 }
 
 impl Relay {
-    /// Sees to it that this server has a statement, and answers which one it is there and whether its
-    /// rows have the shape that the client was told; else what it takes to know.
+    /// Sees to it that this server has a statement, and answers which one it is there and what the shape
+    /// of its rows is to the client; else what it takes to know.
     #[inline]
     pub(super) fn ensure_shape(
         &mut self,
@@ -127,12 +161,11 @@ impl Relay {
         message: Message<'_>,
         portal: &[u8],
         io: &mut Io<'_>,
-    ) -> Result<(Rc<Statement>, bool), Want> {
+    ) -> Result<(Rc<Statement>, Fit), Want> {
         loop {
             let here = self.ensure(entry, io).ok_or(Want::Answers)?;
             match self.check_shape(&here, given, message, portal, io) {
-                Checked::Fits => return Ok((here, true)),
-                Checked::Misfits => return Ok((here, false)),
+                Checked::Fits(fit) => return Ok((here, fit)),
                 Checked::Waits(needed) => return Err(Want::Bytes(needed)),
                 Checked::Asked => return Err(Want::Answers),
                 // It is prepared anew.
@@ -153,18 +186,18 @@ impl Relay {
     ) -> Checked {
         let told = given.and_then(|given| Some((given, given.told.get()?)));
         let (Some((given, told)), Some(known)) = (told, io.known.as_deref_mut()) else {
-            return Checked::Fits;
+            return Checked::Fits(Fit::New);
         };
         let found = known.prepared.found(entry);
         if let Found::Shape(shape) = found
             && shape.is_none_or(|shape| shape.columns == told.columns)
         {
-            return Checked::Fits;
+            return Checked::Fits(Fit::Same);
         }
         match is_described_next(message, portal) {
             Err(needed) => return Checked::Waits(needed),
-            Ok(true) => return Checked::Fits,
-            Ok(false) if self.owed.tells_shape_of(given) => return Checked::Fits,
+            Ok(true) => return Checked::Fits(Fit::New),
+            Ok(false) if self.owed.tells_shape_of(given) => return Checked::Fits(Fit::New),
             Ok(false) => {}
         }
         match found {
@@ -179,7 +212,7 @@ impl Relay {
                     // Who prepares the text from now on shares it with nobody who was told before.
                     statement::schema_changed();
                 }
-                Checked::Misfits
+                Checked::Fits(Fit::Not)
             }
         }
     }

@@ -430,3 +430,91 @@ fn c10_a_description_that_an_error_may_skip_tells_nobody_a_shape() {
         d.sent(&run("canter_?shape"));
     }
 }
+
+#[test]
+fn c10_a_long_bind_of_who_asks_with_each_portal_is_held_once_on_a_server() {
+    let long = "x".repeat(20_000);
+    for (at, (portal, with_statement)) in [("", false), ("", true), ("p", false), ("p", true)]
+        .into_iter()
+        .enumerate()
+    {
+        let text = &format!("select * from c10_held_{at}");
+        let bound = |name: &str| {
+            let body = format!("{portal}\0{name}\0\0\0\0\0{long}\0\0");
+            message(b'B', body.as_bytes())
+        };
+        let asks = [describe('P', portal), execute(portal), SYNC.to_vec()].concat();
+        let mut d = pooled(Cut::Whole);
+        let question = [&describe('S', "a"), SYNC].concat();
+        let steps = if with_statement {
+            question
+        } else {
+            [bound("a"), asks.clone()].concat()
+        };
+        d.client(&[parse("a", text), steps].concat());
+        let ours = server_name(&d.to_server);
+        let told = if with_statement {
+            [PARSED, build::NO_PARAMETERS, &shape(&[("a", 23)]), &z(b'I')].concat()
+        } else {
+            [PARSED, BOUND, &shape(&[("a", 23)]), &cz("SELECT 1", b'I')].concat()
+        };
+        d.server(&told).told(&told).released().to_server.clear();
+        another_server(&mut d);
+        // Who was told by portals alone goes by the last of them.
+        let here = if with_statement { 23 } else { 25 };
+        for is_held in [true, false, false] {
+            let whole = bound("a");
+            let (begin, end) = whole.split_at(10_000);
+            d.client(begin);
+            if is_held {
+                d.sent(&parse(&ours, text));
+            } else {
+                let passes = &bound(&ours)[..begin.len() + ours.len() - 1];
+                d.sent(passes);
+            }
+            d.client(&[end, &asks].concat()).to_server.clear();
+            let parsed = if is_held { PARSED } else { b"" };
+            let answer = [BOUND, &shape(&[("a", here)]), &cz("SELECT 1", b'I')].concat();
+            d.server(&[parsed, &answer].concat());
+            d.told(&answer).released();
+        }
+    }
+}
+
+#[test]
+fn c10_a_shape_that_was_told_with_a_named_portal_counts_as_well() {
+    let text = "select * from c10_fetches";
+    for cut in CUTS {
+        let mut d = pooled(cut);
+        let steps = |name| [bind("C_1", name), describe('P', "C_1"), execute("C_1")].concat();
+        d.client(&[&parse("a", text), &steps("a"), SYNC].concat());
+        let ours = server_name(&d.to_server);
+        d.to_server.clear();
+        let told = [PARSED, BOUND, &shape(&[("a", 23)])].concat();
+        let answer = [told, cz("SELECT 1", b'I')].concat();
+        d.server(&answer).told(&answer).released();
+        another_server(&mut d);
+        d.client(&run("a")).sent(&asked(&ours, text));
+        d.server(&[PARSED, build::NO_PARAMETERS, &shape(&[("a", 25)])].concat());
+        d.sent(&run("canter_?shape"));
+    }
+}
+
+#[test]
+fn c10_the_shape_of_as_many_columns_as_there_may_be_is_remembered() {
+    let name = "n".repeat(63);
+    let mut wide = vec![(&*name, 23); 1664];
+    for (cut, is_same) in [
+        (Cut::Whole, true),
+        (Cut::Whole, false),
+        (Cut::Random(1), true),
+    ] {
+        let text = &format!("select * from c10_wide_{is_same}_{cut:?}");
+        wide[1663].1 = 23;
+        let (mut d, ours) = told(cut, text, &wide);
+        d.client(&run("a")).sent(&asked(&ours, text));
+        wide[1663].1 = if is_same { 23 } else { 25 };
+        d.server(&[PARSED, build::NO_PARAMETERS, &shape(&wide)].concat());
+        d.sent(&run(if is_same { &ours } else { "canter_?shape" }));
+    }
+}
