@@ -201,8 +201,9 @@ impl Relay {
         if self.is_tied() {
             return Some(self.ending(error));
         }
-        // Whoever asks for more amid the data of a COPY is answered by PostgreSQL with the end.
-        self.copy.has_requests_amid().then(|| SqlError {
+        // Whoever asks for more amid the data of a COPY is answered by PostgreSQL with the end. And
+        // whether a client waits for the answer to a `Sync` that counted as ignored, nobody knows.
+        (self.copy.has_requests_amid() || self.copy.is_in_doubt()).then(|| SqlError {
             fatal: true,
             ..error.clone()
         })

@@ -140,3 +140,21 @@ fn b7_a_function_call_behind_steps_waits_for_what_they_come_to() {
         d.released();
     }
 }
+
+#[test]
+fn b7_who_may_wait_for_a_sync_that_a_lost_server_had_not_answered_is_closed() {
+    let steps = [parse("", "copy t from stdin"), bind("", ""), execute("")].concat();
+    let gone = crate::wire::SqlError::error("08006", "gone");
+    for cut in CUTS {
+        for behind in [&b""[..], SYNC] {
+            // The Sync went ahead of what made the COPY fail: its answer is on the way, or never comes.
+            let mut d = Driver::new(cut);
+            d.client(&[&steps, SYNC].concat());
+            d.server(&[PARSED, BOUND, &begun(), &e("57014", "cancelled")].concat());
+            d.client(&[&message(b'c', b""), behind].concat());
+            let lost = d.lose(&gone);
+            let ends = matches!(&lost, crate::relay::Lost::Ends(error) if error.fatal);
+            assert!(ends, "{lost:?}");
+        }
+    }
+}

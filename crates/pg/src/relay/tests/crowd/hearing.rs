@@ -221,10 +221,6 @@ impl World {
             self.reads_in_limbo(*tag, body, &mut worlds);
             return worlds;
         }
-        if self.may_lose && *tag == b'S' && sent[..self.read].iter().any(copies) {
-            // Behind a COPY that failed it was still to be answered when the server was lost.
-            worlds.push(self.clone());
-        }
         if self.may_lose && self.told != b'I' {
             // The server was lost before this message, without a word.
             let mut lost = self.clone();
