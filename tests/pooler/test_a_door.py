@@ -127,6 +127,23 @@ def test_a8_who_is_asked_for_no_password_logs_in_with_the_one_of_the_file(
         assert connection.execute("SELECT current_user").fetchone() == ("by_scram",)
 
 
+@pytest.mark.parametrize("method", ["trust", "md5"])
+def test_a8_the_md5_hash_of_the_file_does_for_a_server_that_asks_for_md5(
+    start: Any, postgres: Postgres, tmp_path: Path, method: str
+) -> None:
+    users = tmp_path / "users"
+    roles = ("by_md5", "by_scram")
+    hashes = {role: hashlib.md5(f"{PASSWORD}{role}".encode()).hexdigest() for role in roles}
+    users.write_text("".join(f'"{role}" "md5{hash}"\n' for role, hash in hashes.items()))
+    place = f"postgresql://site@127.0.0.1:{postgres.port}/{start.database}?sslmode=disable"
+    words = {"url": place, "bind": ("127.0.0.1:0",), "connections": 1}
+    way = start("--db-auth", method, "--db-auth-file", str(users), **words)
+    with connect(way, user="by_md5", password=PASSWORD) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("by_md5",)
+    # A hash proves nothing to one that asks for SCRAM.
+    assert "only the MD5 hash" in refused(way, user="by_scram", password=PASSWORD)
+
+
 def test_a8_a_client_certificate(start: Any, postgres: Postgres) -> None:
     own = postgres.certificates
     assert own is not None

@@ -30,6 +30,9 @@ pub struct Target {
     pub password: Option<Secret>,
     /// Keys that stand in for the password (`scram_client_key` and `scram_server_key`).
     pub scram_keys: Option<ScramKeys>,
+    /// What stands in for the password where the server asks for MD5: `md5` and 32 hexadecimal digits
+    /// over password and user.
+    pub md5: Option<Secret>,
     /// `passfile`, asked for a password at each login when none was given.
     pub passfile: Option<PathBuf>,
     /// Whether and how the connection is encrypted and who is believed.
@@ -84,6 +87,14 @@ pub enum Credential {
     Password(Secret),
     /// The keys of its SCRAM exchange, which do for servers that keep the same verifier.
     Keys(ScramKeys),
+    /// The MD5 hash of its password and name, which does for servers that ask for MD5.
+    Md5(Secret),
+}
+
+/// The outer round of MD5 authentication, over the stored hash (with or without its `md5`) and the salt.
+pub(crate) fn salted_md5(stored: &[u8], salt: [u8; 4]) -> String {
+    let inner = stored.strip_prefix(b"md5").unwrap_or(stored);
+    postgres_protocol::password::md5(&[inner, &salt].concat(), "")
 }
 
 /// Encryption and whom to believe.
@@ -330,15 +341,18 @@ impl Target {
     /// The same place for another role, with what its login at a door revealed.
     #[must_use]
     pub fn for_user(&self, user: &str, login: Option<&Credential>) -> Self {
-        let (password, scram_keys) = match login {
-            Some(Credential::Password(password)) => (Some(password.clone()), None),
-            Some(Credential::Keys(keys)) => (None, Some(keys.clone())),
-            None => (None, None),
-        };
+        let (mut password, mut scram_keys, mut md5) = (None, None, None);
+        match login {
+            Some(Credential::Password(given)) => password = Some(given.clone()),
+            Some(Credential::Keys(given)) => scram_keys = Some(given.clone()),
+            Some(Credential::Md5(given)) => md5 = Some(given.clone()),
+            None => {}
+        }
         Self {
             user: user.to_owned(),
             password,
             scram_keys,
+            md5,
             ..self.clone()
         }
     }

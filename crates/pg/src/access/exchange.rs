@@ -11,7 +11,7 @@ use super::{Auth, failed};
 use crate::scram::server::{Channel, Server};
 use crate::scram::{self, Keys, ScramError, Verifier};
 use crate::stream::Stream;
-use crate::target::{Credential, ScramKeys, Secret};
+use crate::target::{Credential, ScramKeys, Secret, salted_md5};
 use crate::wire::{SqlError, build};
 
 /// Longest answer of a client; PostgreSQL's own bound for passwords is 1000 bytes or so.
@@ -41,12 +41,12 @@ impl Exchange<'_> {
         let credential = match (auth, stored.as_deref()) {
             // PostgreSQL does the same under `md5` when it keeps a SCRAM verifier.
             (Auth::Scram, _) | (Auth::Md5, Some(Stored::Scram(_))) => {
-                Some(self.scram(stored.as_deref(), greeting).await?)
+                self.scram(stored.as_deref(), greeting).await?
             }
             (Auth::Md5, _) => self.md5(stored.as_deref()).await?,
-            _ => Some(self.plain(stored.as_deref()).await?),
+            _ => self.plain(stored.as_deref()).await?,
         };
-        Ok(credential.filter(|_| !self.entry.is_own))
+        Ok((!self.entry.is_own).then_some(credential))
     }
 
     fn failed(&self) -> SqlError {
@@ -109,7 +109,7 @@ impl Exchange<'_> {
         }
     }
 
-    async fn md5(&mut self, stored: Option<&Stored>) -> Result<Option<Credential>, SqlError> {
+    async fn md5(&mut self, stored: Option<&Stored>) -> Result<Credential, SqlError> {
         let mut salt = [0; 4];
         SystemRandom::new()
             .fill(&mut salt)
@@ -119,16 +119,16 @@ impl Exchange<'_> {
         let user = self.user.as_bytes();
         let expected = match stored {
             Some(Stored::Password(password, _)) => md5_hash(user, password.expose(), salt),
-            Some(Stored::Md5(hash)) => salted(hash.expose(), salt),
+            Some(Stored::Md5(hash)) => salted_md5(hash.expose(), salt),
             // Nobody's: as much work as for a user that exists.
             Some(Stored::Scram(_)) | None => md5_hash(user, self.entry.mock.expose(), salt),
         };
         let fits = constant_time_eq(without_nul(&answer), expected.as_bytes());
         match stored {
             Some(Stored::Password(password, _)) if fits => {
-                Ok(Some(Credential::Password(password.clone())))
+                Ok(Credential::Password(password.clone()))
             }
-            Some(Stored::Md5(_)) if fits => Ok(None),
+            Some(Stored::Md5(hash)) if fits => Ok(Credential::Md5(hash.clone())),
             _ => Err(self.failed()),
         }
     }
@@ -208,12 +208,6 @@ fn sasl_initial(body: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn without_nul(answer: &[u8]) -> &[u8] {
     answer.strip_suffix(b"\0").unwrap_or(answer)
-}
-
-/// The outer round of MD5 authentication, over the stored hash (without its `md5`) and the salt.
-fn salted(stored: &[u8], salt: [u8; 4]) -> String {
-    let inner = stored.strip_prefix(b"md5").unwrap_or(stored);
-    password::md5(&[inner, &salt].concat(), "")
 }
 
 /// Whether a password is that of a verifier; slow on purpose, so on a thread of its own.

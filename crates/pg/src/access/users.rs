@@ -40,14 +40,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// What the server can be told in the name of a user who did not tell it: a password. The
-    /// target's own user needs none.
+    /// What the server can be told in the name of a user who did not tell it: a password, or the MD5
+    /// hash of one. A SCRAM verifier proves nothing. The target's own user needs none.
     pub(super) fn credential(&self) -> Option<Credential> {
-        match self.stored.as_deref() {
-            Some(Stored::Password(password, _)) if !self.is_own => {
-                Some(Credential::Password(password.clone()))
-            }
-            _ => None,
+        match self.stored.as_deref().filter(|_| !self.is_own)? {
+            Stored::Password(password, _) => Some(Credential::Password(password.clone())),
+            Stored::Md5(hash) => Some(Credential::Md5(hash.clone())),
+            Stored::Scram(_) => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use postgres_protocol::authentication::md5_hash;
 use super::LoginErrorKind;
 use crate::scram::client::{Binding, Challenge, Client, Expected};
 use crate::scram::{self, Keys, ScramError};
-use crate::target::{AllowedAuth, ChannelBinding, ScramKeys, Secret};
+use crate::target::{AllowedAuth, ChannelBinding, ScramKeys, Secret, salted_md5};
 use crate::wire::build;
 
 /// Why the login cannot go on: kind and sentence.
@@ -19,6 +19,8 @@ pub(super) struct Credentials<'a> {
     pub(super) user: &'a str,
     pub(super) password: Option<&'a Secret>,
     pub(super) keys: Option<&'a ScramKeys>,
+    /// The hash of the password and the user, where only that is known.
+    pub(super) md5: Option<&'a Secret>,
     pub(super) allowed: AllowedAuth,
     pub(super) binding: ChannelBinding,
     /// The stream is encrypted.
@@ -68,16 +70,19 @@ impl Auth {
         match (u32::from_be_bytes(code), self) {
             (0, state) => state.finished(who),
             (3, Self::Fresh) => {
-                let password = who.may(AllowedAuth::PASSWORD, "its cleartext password")?;
-                build::password(out, &with_nul(password.expose()));
+                who.may(AllowedAuth::PASSWORD, "its cleartext password")?;
+                build::password(out, &with_nul(who.password()?.expose()));
                 Ok(Self::Sent)
             }
             (5, Self::Fresh) => {
-                let password = who.may(AllowedAuth::MD5, "an MD5 password")?;
+                who.may(AllowedAuth::MD5, "an MD5 password")?;
                 let Ok(salt) = <[u8; 4]>::try_from(data) else {
                     return garbled();
                 };
-                let hash = md5_hash(who.user.as_bytes(), password.expose(), salt);
+                let hash = match who.md5 {
+                    Some(hash) => salted_md5(hash.expose(), salt),
+                    None => md5_hash(who.user.as_bytes(), who.password()?.expose(), salt),
+                };
                 build::password(out, &with_nul(hash.as_bytes()));
                 Ok(Self::Sent)
             }
@@ -130,8 +135,8 @@ impl Auth {
 }
 
 impl Credentials<'_> {
-    /// The password, if this method may be used with it.
-    fn may(&self, method: u8, what: &str) -> Result<&Secret, Stop> {
+    /// Whether this method may be used.
+    fn may(&self, method: u8, what: &str) -> Result<(), Stop> {
         if !self.allowed.allows(method) {
             return stop(format!(
                 "the server asks for {what}, and require_auth forbids that"
@@ -142,12 +147,18 @@ impl Credentials<'_> {
                 "the server asks for {what}, and channel_binding=require allows SCRAM only"
             ));
         }
-        self.password()
+        Ok(())
     }
 
     fn password(&self) -> Result<&Secret, Stop> {
         self.password.ok_or_else(|| {
-            let sentence = "the server asks for a password, and none is given";
+            let sentence = match self.md5 {
+                None => "the server asks for a password, and none is given",
+                Some(_) => {
+                    "the server asks for a password by another way than MD5, and only the MD5 hash of \
+                     it is known: put the password into the file of users"
+                }
+            };
             (LoginErrorKind::Auth, sentence.to_owned())
         })
     }

@@ -189,6 +189,7 @@ impl Route<'_> {
             user: self.user,
             password: self.target.password.as_ref().or(from_file.as_ref()),
             keys: self.target.scram_keys.as_ref(),
+            md5: self.target.md5.as_ref(),
             allowed: self.target.auth,
             binding: self.target.tls.channel_binding,
             tls: stream.is_tls(),

@@ -134,6 +134,7 @@ pub(super) fn build<K: AsRef<str>, V: AsRef<str>>(
         user,
         password: given.get("password").map(Secret::new),
         scram_keys: scram_keys(&given)?,
+        md5: None,
         passfile: given.path("passfile"),
         tls: tls(&given)?,
         auth: allowed_auth(&given)?,

@@ -20,6 +20,7 @@ async fn check(bytes: &[u8]) -> bool {
         user: "u",
         password: Some(&password),
         keys: None,
+        md5: None,
         allowed: AllowedAuth::default(),
         binding: ChannelBinding::Prefer,
         tls: false,
