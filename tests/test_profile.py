@@ -42,6 +42,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("profiled"), APP, "--workers", "2") as server:
+        # Who is not there yet when it begins is not profiled.
+        server.wait_log("worker is ready", times=2)
         yield server
 
 
