@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.memory import proportional_kilobytes
+from harness.memory import own_kilobytes
 from harness.operated import PROGRAM, until
 from harness.server import Server
 
@@ -57,9 +57,9 @@ def about(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {advice["about"]: advice for advice in told["advice"]}
 
 
-def proportional_bytes(server: Server) -> int:
+def own_bytes(server: Server) -> int:
     """Memory of all its processes; pages that several share count once."""
-    return proportional_kilobytes(server.family()) * 1024
+    return own_kilobytes(server.family()) * 1024
 
 
 def test_b7_a_running_server_is_looked_at_and_not_changed(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_b7_too_many_workers_are_told_with_what_they_cost_and_without_them_there
         asked(server, "/memory", "-n", "1500", "--users", "2")
         told = seen(tmp_path)
         text = look(tmp_path)
-        before = proportional_bytes(server)
+        before = own_bytes(server)
     advice = about(told)
     assert advice.keys() == {"workers"}, told
     assert advice["workers"]["change"] == "`--workers 1`"
@@ -118,7 +118,7 @@ def test_b7_too_many_workers_are_told_with_what_they_cost_and_without_them_there
         asked(server, "/memory", "-n", "1500", "--users", "2")
         told = seen(tmp_path)
         text = look(tmp_path)
-        saved = before - proportional_bytes(server)
+        saved = before - own_bytes(server)
     # What it came to: a worker's memory differs a little from time to time.
     assert 0.5 * saved < saves < 2 * saved, (saves, saved)
     assert told["advice"] == [], told

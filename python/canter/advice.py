@@ -166,13 +166,17 @@ def _of_one(root: Any, one: Capture, calls: str, names: list[str]) -> str:
     """
     if root is not (one.above[0][0] if one.above else one.model):
         return ""
+    followed = {name.split("__")[0] for name in names}
     for name in one.owners:
         field = relations(root).get(name)
         accessor = getattr(getattr(field, "remote_field", None), "get_accessor_name", lambda: None)()
-        if field is None or not field.many_to_one or not accessor:
+        if field is None or not field.many_to_one or name in followed:
             continue
         owner = concrete(field.related_model)
-        row = owner.__name__.lower()
+        # A relation can do without a way back.
+        if accessor not in relations(owner):
+            continue
+        row = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", owner.__name__).lower()
         if one.seen.startswith("template"):
             known = _calls([], [f"{accessor}__{it}" for it in names])
             return f"; where a template asks {row}.{accessor}.all: {manager(owner)}{known}"

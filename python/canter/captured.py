@@ -474,25 +474,47 @@ def _follow(found: Capture, row: Any, frame: FrameType | None) -> None:
     found.above = tuple(steps)
     fetched = _fetched(passed[-1])
     found.cached = frozenset(fetched)
-    found.owners = tuple(name for name, value in sorted(fetched.items()) if any(value is other for other in at_hand))
+    # What came to hand after the row may have come from it.
+    outermost: dict[int, Place] = {}
+    for place, other in _placed(frame):
+        outermost[id(other)] = max(place, outermost.get(id(other), place))
+    own = outermost.get(id(passed[-1]))
+    found.owners = tuple(
+        name for name, value in sorted(fetched.items()) if own is not None and outermost.get(id(value), own) > own
+    )
+
+
+Place = tuple[int, int, int, int]
+"""Where a name is: the greater, the earlier it was set. Frames from the innermost on; in each, names in the order in
+which its source sets them first; scopes of a template from the innermost on."""
 
 
 def _at_hand(frame: FrameType | None) -> Iterator[Any]:
-    """The rows among the local names of the frames, and in the contexts of templates, each once."""
+    """The rows that are at hand, each once."""
+    known: set[int] = set()
+    for _place, one in _placed(frame):
+        if id(one) not in known:
+            known.add(id(one))
+            yield one
+
+
+def _placed(frame: FrameType | None) -> Iterator[tuple[Place, Any]]:
+    """The rows among the local names of the frames, and in the contexts of templates, with where they are."""
     kind = getattr(sys.modules.get("django.db.models"), "Model", None)
     # Where templates are another engine's, there is no such class.
     contexts = getattr(sys.modules.get("django.template.context"), "BaseContext", ())
     known: set[int] = set()
-    for _ in range(MOST_FRAMES):
+    for depth in range(MOST_FRAMES):
         if frame is None or kind is None or len(known) >= MOST_AT_HAND:
             return
-        for value in list(frame.f_locals.values()):
+        for at, value in enumerate(list(frame.f_locals.values())):
             # By its type alone: looking into a lazy object would fetch it.
             scopes = value.dicts if issubclass(type(value), contexts) else ()
-            for one in (value, *(one for scope in scopes for one in list(scope.values()))):
-                if issubclass(type(one), kind) and id(one) not in known:
-                    known.add(id(one))
-                    yield one
+            for level, scope in enumerate([{"": value}, *scopes]):
+                for nth, one in enumerate(list(scope.values())):
+                    if issubclass(type(one), kind):
+                        known.add(id(one))
+                        yield (depth, -at, -level, -nth), one
         frame = frame.f_back
 
 

@@ -22,8 +22,17 @@ COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 APART = ("With", "AsyncWith", "Try", "TryStar")
 """In a loop, each turn has its own of what these open, a savepoint or a lock, and its own faults."""
 
-ENDS = (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await)
+ENDS = (ast.Return, ast.Raise, ast.Break, ast.Yield, ast.YieldFrom, ast.Await)
 """What a turn does with which the rest may be left to nobody."""
+
+BINDS = (ast.Match, ast.ExceptHandler, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+"""What sets names that are no ``ast.Name``."""
+
+RESULTS = ("lastrowid", "rowcount", "fetchone", "fetchmany", "fetchall")
+"""What a cursor tells of the statement that it ran last."""
+
+ASKS = ("execute", "executemany", "callproc", "objects", "_default_manager", "_base_manager", "raw")
+"""What another statement of a turn may ask the database by."""
 
 Range = tuple[int, int, int, int]
 """First and last line, first and last column; columns are -1 where only the line is known."""
@@ -59,8 +68,9 @@ def is_plain(frame: FrameType | None, is_own: Callable[[str], bool], is_answer: 
 
 def called_on(frame: FrameType, name: str, is_fit: Callable[[ast.Call, set[str]], bool]) -> str:
     """On what the method ``name`` is called at the line of ``frame``, as the source has it; empty but where a loop of the
-    same function runs the line, nothing keeps its turns apart or ends it early, and the line alone, in each turn, has to
-    do with what it is called on. ``is_fit`` is given the call, and the names that a turn sets.
+    same function runs the line for things that are known before, nothing keeps its turns apart or ends it early, and the
+    line alone, in each turn, has to do with what it is called on and with the database. ``is_fit`` is given the call, and
+    the names that a turn sets.
     """
     where = _range(frame)
     path = None if where is None or frame.f_code.co_name in COMPREHENSIONS else _path(frame, where)
@@ -78,15 +88,31 @@ def called_on(frame: FrameType, name: str, is_fit: Callable[[ast.Call, set[str]]
         if type(loop).__name__ in APART:
             return ""
         if isinstance(loop, (ast.For, ast.While)) and _is_loop(path, at, where[2] >= 0):
+            # What a `while` goes on for may follow from the call.
+            if not isinstance(loop, ast.For):
+                return ""
             root = _root(call.func.value)
             inside = [node for one in loop.body for node in ast.walk(one)]
-            changed = {node.id for node in ast.walk(loop) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+            changed = _set_in(loop)
             is_alone = sum(isinstance(node, ast.Name) and node.id == root for node in inside) == 1
-            is_whole = not any(isinstance(node, ENDS) for node in inside)
-            if root and root not in changed and is_alone and is_whole and is_fit(call, changed):
-                return ast.unparse(call.func.value)
-            return ""
+            is_whole = not any(isinstance(node, (*ENDS, *BINDS)) for node in inside)
+            others = {node.attr for node in inside if isinstance(node, ast.Attribute) and node is not call.func}
+            if not root or not is_alone or not is_whole or not others.isdisjoint(ASKS) or not is_fit(call, changed):
+                return ""
+            # One turn of a loop around this one may be all that there is of what it is called on.
+            loops = [one for one in path[: at + 1] if isinstance(one, (ast.For, ast.AsyncFor, ast.While))]
+            if any(root in _set_in(one) for one in loops) or _reads_results(path[0], root):
+                return ""
+            return ast.unparse(call.func.value)
     return ""
+
+
+def _set_in(loop: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(loop) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+
+
+def _reads_results(node: ast.AST, root: str) -> bool:
+    return any(isinstance(it, ast.Attribute) and it.attr in RESULTS and _root(it) == root for it in ast.walk(node))
 
 
 def _root(node: ast.AST) -> str:

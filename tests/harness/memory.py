@@ -34,6 +34,11 @@ def private_kilobytes(pid: int) -> int:
     return rollup_kilobytes(pid, "Private_Dirty")
 
 
+def own_kilobytes(pids: list[int]) -> int:
+    """What several have together and nobody else: without the files that they map, as other servers may, too."""
+    return sum(rollup_kilobytes(pid, "Pss_Anon") for pid in pids)
+
+
 def proportional_kilobytes(pids: list[int]) -> int:
     """What several have together; pages that they share count once."""
     return sum(rollup_kilobytes(pid, "Pss") for pid in pids)

@@ -27,7 +27,7 @@ from django.template import engines
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
-from library.models import Author, Book, Publisher, Tag
+from library.models import Author, Book, Person, Publisher, Tag, Team
 
 PAGE = engines["django"].from_string("{% for book in author.books.all %}{{ book.publisher.name }} {% endfor %}")
 
@@ -58,7 +58,37 @@ def joined(request):
 def all_authors(request):
     return "".join(told_of(author.books.all()) for author in Author.objects.all())
 
-VIEWS = (code, chosen, several, template, prefetched, joined, all_authors)
+def owner_of_each(request, rows=Book.objects):
+    found = []
+    for book in rows.all():
+        author = book.author
+        found.append(author.name + book.publisher.name)
+    return " ".join(found)
+
+def joined_owner(request):
+    return owner_of_each(request, Book.objects.select_related("author"))
+
+WITH = engines["django"].from_string(
+    "{% for book in books %}{% with author=book.author %}{{ author.name }}{{ book.publisher.name }}{% endwith %}{% endfor %}"
+)
+
+def named_in_a_template(request, rows=Book.objects):
+    return WITH.render({"books": rows.all()})
+
+def joined_in_a_template(request):
+    return named_in_a_template(request, Book.objects.select_related("author"))
+
+def no_way_back(request):
+    captain, found = Person.objects.first(), []
+    for team in Team.objects.all():
+        team.captain = captain
+        found.append(str(list(team.players.all())))
+    return " ".join(found)
+
+VIEWS = (
+    code, chosen, several, template, prefetched, joined, all_authors, owner_of_each, joined_owner, named_in_a_template,
+    joined_in_a_template, no_way_back,
+)
 relations.urlpatterns[:0] = [
     path(f"{view.__name__}/", lambda request, view=view: HttpResponse(view(request))) for view in VIEWS
 ]
@@ -129,6 +159,11 @@ def test_c5_what_is_told_beside_answers_the_same_with_as_many_questions(told: An
         ("prefetched", 'Author.objects.prefetch_related("books__publisher")'),
         ("joined", 'Book.objects.select_related("publisher")'),
         ("all_authors", 'Author.objects.prefetch_related("books__publisher")'),
+        ("owner_of_each", 'Book.objects.select_related("author", "publisher")'),
+        ("joined_owner", 'Book.objects.select_related("publisher")'),
+        ("named_in_a_template", 'Book.objects.select_related("author", "publisher")'),
+        ("joined_in_a_template", 'Book.objects.select_related("publisher")'),
+        ("no_way_back", 'Team.objects.prefetch_related("players")'),
     ],
 )
 def test_c5_rows_that_come_otherwise_are_told_no_relation_of_one(told: Any, name: str, call: str) -> None:

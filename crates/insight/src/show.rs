@@ -77,8 +77,8 @@ pub struct Process {
     pub first_own_kb: u64,
     /// Its threads.
     pub threads: u32,
-    /// Milliseconds of CPU time since it began; 0 where nobody asked.
-    pub cpu_ms: u64,
+    /// Milliseconds of CPU time since it began, where somebody asked and the system says.
+    pub cpu_ms: Option<u64>,
 }
 
 /// A request under way.

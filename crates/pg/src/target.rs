@@ -338,14 +338,18 @@ impl Target {
         secret::id(self)
     }
 
-    /// The same place for another role, with what its login at a door revealed.
+    /// The same place for another role, with what its login at a door revealed. A hash, which proves the least,
+    /// comes beside the keys that the target has for its own user.
     #[must_use]
     pub fn for_user(&self, user: &str, login: Option<&Credential>) -> Self {
         let (mut password, mut scram_keys, mut md5) = (None, None, None);
         match login {
             Some(Credential::Password(given)) => password = Some(given.clone()),
             Some(Credential::Keys(given)) => scram_keys = Some(given.clone()),
-            Some(Credential::Md5(given)) => md5 = Some(given.clone()),
+            Some(Credential::Md5(given)) => {
+                md5 = Some(given.clone());
+                scram_keys = self.scram_keys.clone().filter(|_| user == self.user);
+            }
             None => {}
         }
         Self {

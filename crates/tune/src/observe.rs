@@ -77,6 +77,7 @@ pub fn observe(looks: &[Look]) -> Option<Observed> {
     let (first, last) = (looks.first()?, looks.last()?);
     let peak = |pointer: &str| peak(looks, pointer);
     let workers = workers(&last.told);
+    let is_known = workers.iter().all(|(pid, ..)| cpu_ms(last, *pid).is_some());
     let busy: Vec<f64> = workers
         .iter()
         .map(|(pid, ..)| cores_of(first, last, *pid))
@@ -109,7 +110,8 @@ pub fn observe(looks: &[Look]) -> Option<Observed> {
     let idle = number(&last.told, "/now/cores").max(1) as f64 - seen.cpu;
     let mut advice = lacking(&seen, &phases, busiest, idle, last);
     advice.extend(pool(looks, &phases, &seen));
-    if seen.ever >= ENOUGH && advice.is_empty() {
+    // Whose workers nobody knows to be idle can do without none.
+    if seen.ever >= ENOUGH && advice.is_empty() && is_known {
         advice.extend(superfluous(&seen, &workers, &last.told));
     }
     seen.advice = advice;
@@ -353,18 +355,18 @@ fn workers(told: &Value) -> Vec<(u64, u64, u64)> {
 /// How many cores a process has kept busy, as its server tells: it may run on another machine, or where processes
 /// have other numbers.
 fn cores_of(first: &Look, last: &Look, pid: u64) -> f64 {
-    let at = |look: &Look| {
-        let mut all = look.told.get("processes")?.as_array()?.iter();
-        all.find(|it| number(it, "/pid") == pid)?
-            .get("cpu_ms")?
-            .as_f64()
-    };
-    match (at(first), at(last)) {
+    match (cpu_ms(first, pid), cpu_ms(last, pid)) {
         (Some(before), Some(after)) => {
             (after - before).max(0.0) / 1000.0 / (last.at - first.at).max(1e-3)
         }
         _ => 0.0,
     }
+}
+
+fn cpu_ms(look: &Look, pid: u64) -> Option<f64> {
+    let mut all = look.told.get("processes")?.as_array()?.iter();
+    let process = all.find(|it| number(it, "/pid") == pid)?;
+    process.get("cpu_ms")?.as_f64()
 }
 
 /// The shares of the phases in the time between two looks.
@@ -523,6 +525,18 @@ mod tests {
     fn b7_few_requests_leave_nothing_out() {
         let seen = observe(&looks(50, 1, 0.1, [0, 0, 100, 0], [0; 3])).unwrap();
         assert!(seen.advice.is_empty() && seen.text().contains("from 1000 requests on"));
+    }
+
+    #[test]
+    fn b7_a_server_that_does_not_tell_its_processor_time_is_not_told_that_it_needs_less() {
+        let mut looks = looks(5000, 3, 0.2, [0, 0, 100, 0], [0; 3]);
+        assert!(!observe(&looks).unwrap().advice.is_empty());
+        for look in &mut looks {
+            for process in look.told["processes"].as_array_mut().unwrap() {
+                process.as_object_mut().unwrap().remove("cpu_ms");
+            }
+        }
+        assert_eq!(observe(&looks).unwrap().advice, []);
     }
 
     #[test]

@@ -870,7 +870,8 @@ options! {
     /// Each line is `"user" "password"`, the password also as an `md5` or SCRAM secret: PgBouncer's
     /// `auth_file` can be used as it is. A user whom `--db-auth` asks for no password logs in at the
     /// server with what stands here: a password, or its `md5` hash where the server asks for MD5.
-    /// Towards a server that asks for SCRAM a SCRAM secret or an `md5` hash proves nothing.
+    /// Who logs in here by SCRAM, or by MD5 with a hash, is logged in there by the same where the server
+    /// asks for that; a SCRAM secret of a user who was asked for nothing proves nothing there.
     db_auth_file: Option<PathBuf> = "" {
         group: Database, example: "/etc/canter/userlist.txt", since: "0.1.0",
         unset: "the user and password of `--database-url`",

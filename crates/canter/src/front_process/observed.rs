@@ -240,8 +240,8 @@ pub fn start(
         }
         live.cores = cores;
         for process in &mut live.processes {
-            let used = process_time_of(process.pid).unwrap_or_default();
-            process.cpu_ms = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
+            let used = process_time_of(process.pid);
+            process.cpu_ms = used.and_then(|it| u64::try_from(it.as_millis()).ok());
         }
         let is_watched = live.audience == Audience::People;
         if is_watched {

@@ -150,8 +150,11 @@ fn metric(out: &mut String, name: &str, site: &Site, live: &Live) -> std::fmt::R
             })
         }),
         "canter_process_cpu_seconds_total" => live.processes.iter().try_for_each(|process| {
+            let Some(ms) = process.cpu_ms else {
+                return Ok(());
+            };
             let process_name = escaped(&process.name);
-            let seconds = Seconds(process.cpu_ms.saturating_mul(1000));
+            let seconds = Seconds(ms.saturating_mul(1000));
             writeln!(out, "{name}{{process=\"{process_name}\"}} {seconds}")
         }),
         "canter_memory_limit_reached_in_seconds" => {

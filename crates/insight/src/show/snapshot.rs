@@ -183,8 +183,10 @@ fn now(json: &mut Json, live: &Live) {
                 json.number("pss_kb", pss)
                     .number("uss_kb", uss)
                     .number("rss_kb", rss);
-                json.number("threads", process.threads)
-                    .number("cpu_ms", process.cpu_ms);
+                json.number("threads", process.threads);
+                if let Some(cpu_ms) = process.cpu_ms {
+                    json.number("cpu_ms", cpu_ms);
+                }
             });
         }
     });

@@ -402,3 +402,17 @@ fn i4_no_text_upsets_the_parser() {
         }
     }
 }
+
+#[test]
+fn a_hash_comes_beside_the_keys_of_the_own_user_and_brings_none_to_another() {
+    let key = format!("{}=", "A".repeat(43));
+    let place = of(&format!(
+        "user=site dbname=d scram_client_key={key} scram_server_key={key}"
+    ));
+    assert!(place.scram_keys.is_some());
+    let hash = Credential::Md5(Secret::new("md5".to_owned() + &"0".repeat(32)));
+    let own = place.for_user("site", Some(&hash));
+    assert!(own.scram_keys == place.scram_keys && own.md5.is_some());
+    let other = place.for_user("else", Some(&hash));
+    assert!(other.scram_keys.is_none() && other.md5.is_some());
+}
