@@ -20,6 +20,7 @@ PROGRAM = """
 import json, re, sys
 sys.path.insert(0, sys.argv[1])
 import relations
+import adders
 import savers
 from canter import insight
 from django.db import connection, transaction
@@ -28,7 +29,7 @@ savers.prepare()
 client = Client()
 insight.install()
 out = {}
-for view in (*savers.LOOPS, *savers.MEANT):
+for view in (*savers.LOOPS, *savers.MEANT, *adders.MEANT):
     assert client.get(f"/write/{view.__name__}/").status_code == 200, view
     out[view.__name__] = insight.report()
 
@@ -161,8 +162,9 @@ def test_c2_the_call_at_once_leaves_the_tables_as_the_loop_does(done: Any, name:
 
 
 def meant() -> list[str]:
-    text = (APPS / "savers.py").read_text(encoding="utf-8")
-    return re.findall(r"^def (\w+)", text.partition("# --- and what is no loop")[2], re.M)[:-1]
+    text = (APPS / "savers.py").read_text(encoding="utf-8").partition("# --- and what is no loop")[2]
+    text = text.partition("\nLOOPS = ")[0] + (APPS / "adders.py").read_text(encoding="utf-8")
+    return re.findall(r"^def (\w+)", text, re.M)
 
 
 @pytest.mark.parametrize("name", meant())
