@@ -64,7 +64,7 @@ def watched(ask: Callable[[], None]) -> Callable[[], None]:
     """As a worker runs a request: its begin, its statements, and the report at its end."""
     hook = insight.hook
     assert hook is not None
-    request = SimpleNamespace(resolver_match=None)
+    request = SimpleNamespace(method="GET", resolver_match=None)
 
     def run() -> None:
         hook.begin(request)
