@@ -87,21 +87,20 @@ def called_on(frame: FrameType, name: str, is_fit: Callable[[ast.Call, set[str]]
         loop = path[at]
         if type(loop).__name__ in APART:
             return ""
-        if isinstance(loop, (ast.For, ast.While)) and _is_loop(path, at, where[2] >= 0):
-            # What a `while` goes on for may follow from the call.
-            if not isinstance(loop, ast.For):
-                return ""
+        if isinstance(loop, ast.While):
+            # What it goes on for may follow from the call.
+            return ""
+        if isinstance(loop, ast.For) and _is_loop(path, at, where[2] >= 0):
             root = _root(call.func.value)
             inside = [node for one in loop.body for node in ast.walk(one)]
-            changed = _set_in(loop)
             is_alone = sum(isinstance(node, ast.Name) and node.id == root for node in inside) == 1
             is_whole = not any(isinstance(node, (*ENDS, *BINDS)) for node in inside)
             others = {node.attr for node in inside if isinstance(node, ast.Attribute) and node is not call.func}
-            if not root or not is_alone or not is_whole or not others.isdisjoint(ASKS) or not is_fit(call, changed):
+            if not root or not is_alone or not is_whole or not others.isdisjoint(ASKS) or not is_fit(call, _set_in(loop)):
                 return ""
             # One turn of a loop around this one may be all that there is of what it is called on.
-            loops = [one for one in path[: at + 1] if isinstance(one, (ast.For, ast.AsyncFor, ast.While))]
-            if any(root in _set_in(one) for one in loops) or _reads_results(path[0], root):
+            outermost = next(one for one in path if isinstance(one, (ast.For, ast.AsyncFor, ast.While)))
+            if root in _set_in(outermost) or _reads_results(path[0], root):
                 return ""
             return ast.unparse(call.func.value)
     return ""

@@ -26,7 +26,7 @@ pub(super) fn run(given: &Given) -> Result<Exit, Fault> {
         return Err(plan::wrong(
             "time",
             &time.show(),
-            "nothing is seen in so short a time",
+            "nothing is seen in so short a time; a second is the least",
         ));
     }
     let file = match given.value("json") {

@@ -123,20 +123,25 @@ fn c10_an_error_before_the_shape_is_known_leaves_it_to_be_asked() {
 
 #[test]
 fn c10_a_shape_that_was_told_with_a_portal_counts_as_well() {
-    let text = "select * from c10_jdbc";
-    for cut in CUTS {
-        let mut d = pooled(cut);
-        let steps = |name| [bind("", name), describe('P', ""), execute("")].concat();
-        d.client(&[&parse("a", text), &steps("a"), SYNC].concat());
-        let ours = server_name(&d.to_server);
-        d.to_server.clear();
-        let told = [PARSED, BOUND, &shape(&[("a", 23)])].concat();
-        let answer = [told, cz("SELECT 1", b'I')].concat();
-        d.server(&answer).told(&answer).released();
-        another_server(&mut d);
-        d.client(&run("a")).sent(&asked(&ours, text));
-        d.server(&[PARSED, build::NO_PARAMETERS, &shape(&[("a", 25)])].concat());
-        d.sent(&run("canter_?shape"));
+    for (portal, text) in [
+        ("", "select * from c10_jdbc"),
+        ("C_1", "select * from c10_fetches"),
+    ] {
+        for cut in CUTS {
+            let mut d = pooled(cut);
+            let steps =
+                |name| [bind(portal, name), describe('P', portal), execute(portal)].concat();
+            d.client(&[&parse("a", text), &steps("a"), SYNC].concat());
+            let ours = server_name(&d.to_server);
+            d.to_server.clear();
+            let told = [PARSED, BOUND, &shape(&[("a", 23)])].concat();
+            let answer = [told, cz("SELECT 1", b'I')].concat();
+            d.server(&answer).told(&answer).released();
+            another_server(&mut d);
+            d.client(&run("a")).sent(&asked(&ours, text));
+            d.server(&[PARSED, build::NO_PARAMETERS, &shape(&[("a", 25)])].concat());
+            d.sent(&run("canter_?shape"));
+        }
     }
 }
 
@@ -478,25 +483,6 @@ fn c10_a_long_bind_of_who_asks_with_each_portal_is_held_once_on_a_server() {
             d.server(&[parsed, &answer].concat());
             d.told(&answer).released();
         }
-    }
-}
-
-#[test]
-fn c10_a_shape_that_was_told_with_a_named_portal_counts_as_well() {
-    let text = "select * from c10_fetches";
-    for cut in CUTS {
-        let mut d = pooled(cut);
-        let steps = |name| [bind("C_1", name), describe('P', "C_1"), execute("C_1")].concat();
-        d.client(&[&parse("a", text), &steps("a"), SYNC].concat());
-        let ours = server_name(&d.to_server);
-        d.to_server.clear();
-        let told = [PARSED, BOUND, &shape(&[("a", 23)])].concat();
-        let answer = [told, cz("SELECT 1", b'I')].concat();
-        d.server(&answer).told(&answer).released();
-        another_server(&mut d);
-        d.client(&run("a")).sent(&asked(&ours, text));
-        d.server(&[PARSED, build::NO_PARAMETERS, &shape(&[("a", 25)])].concat());
-        d.sent(&run("canter_?shape"));
     }
 }
 
