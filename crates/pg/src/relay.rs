@@ -31,7 +31,7 @@ mod skim;
 mod statement;
 mod takers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wording;
 
 use std::cell::Cell;

@@ -210,6 +210,12 @@ impl<C: Connect> Host<C> {
         x
     }
 
+    /// The same numbers in each run of a test.
+    #[cfg(test)]
+    pub(crate) fn set_chance(&self, chance: u64) {
+        self.chance.set(chance);
+    }
+
     /// One more connection, whatever the cap says: ask `has_room` first.
     pub(crate) fn permit(self: &Rc<Self>) -> Permit<C> {
         self.open.set(self.open.get() + 1);

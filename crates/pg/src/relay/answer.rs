@@ -249,6 +249,10 @@ impl Relay {
 
     fn copy_in_begins(&mut self, io: &mut Io<'_>) {
         self.copy.begin(&self.owed.ignore_syncs_in_copy());
+        // Its segment ends with the `Sync` behind the data: nothing is committed before.
+        if matches!(self.owed.front(), Some(Owed::Execute)) && !self.owed.has_end_of_segment() {
+            self.segment = Segment::Server;
+        }
         if self.leaving {
             self.end_copy(io);
         }
@@ -308,10 +312,11 @@ impl Relay {
         if self.reshaped && status == TxStatus::Idle {
             self.schema_settles();
         }
-        if status == TxStatus::Idle {
+        let done = self.owed.pop();
+        // Unless portals of what was sent ahead are among them.
+        if status == TxStatus::Idle && self.owed.is_empty() && self.segment == Segment::Closed {
             self.takers.clear();
         }
-        let done = self.owed.pop();
         self.copy.ready();
         match done {
             Some(Owed::Hidden(hidden)) => self.hidden_done(hidden, status, io)?,

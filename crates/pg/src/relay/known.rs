@@ -346,7 +346,7 @@ impl Prepared {
 
     /// Their names on the server, and whether they are there for certain.
     #[cfg(test)]
-    pub(super) fn names(&self) -> impl Iterator<Item = (&[u8], bool)> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&[u8], bool)> {
         let is_ready = |entry: &Entry| entry.stands == Stands::Ready;
         let entries = self.entries.values();
         entries.map(move |entry| (entry.statement.name(), is_ready(entry)))

@@ -340,6 +340,13 @@ impl Queue {
         }
     }
 
+    /// Whether a segment ends with one of these.
+    pub(super) fn has_end_of_segment(&self) -> bool {
+        self.0
+            .iter()
+            .any(|owed| matches!(owed, Owed::Sync | Owed::HiddenSync | Owed::Query(_)))
+    }
+
     /// The first end of COPY data has had its effect.
     pub(super) fn drop_copy_end(&mut self) {
         if let Some(at) = self.0.iter().position(|owed| matches!(owed, Owed::CopyEnd)) {

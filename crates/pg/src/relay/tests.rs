@@ -2,7 +2,7 @@
 
 mod bodies;
 mod copies;
-mod crowd;
+pub(crate) mod crowd;
 mod driver;
 mod early;
 mod encodings;

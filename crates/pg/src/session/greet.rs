@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::buffer::{Input, Output};
-use super::pump::{read, write};
+use super::pump::{MOST_GONE, read, write};
 use super::{End, Guest, Held, Session, watch};
 use crate::relay::{Broken, Io, Label, Params, Relay, TOUCHED};
 use crate::replica::Group;
@@ -109,10 +109,24 @@ impl Session {
     /// with a setting is found out here, as PostgreSQL would at the start.
     async fn ask_params(&mut self) -> Result<(), SqlError> {
         let label = Rc::clone(self.relay.label());
+        let mut gone = 0;
         let lease = loop {
             let lease = self.lease_or_end().await?;
             self.attach(lease);
-            self.drive_server().await?;
+            if let Err(error) = self.drive_server().await {
+                // It was sent nothing of the client's: another one may do (E5).
+                if let Some(held) = self.lease.take() {
+                    held.lease.close();
+                }
+                self.server_in = Input::default();
+                self.server_out.clear();
+                self.relay.rewind();
+                gone += 1;
+                if gone == MOST_GONE {
+                    return Err(error);
+                }
+                continue;
+            }
             // What a server reports when it is attached is told after the authentication, not before.
             self.client_out.clear();
             let refusal = self.relay.take_refusal();

@@ -20,7 +20,7 @@ use crate::wire::{SqlError, TxStatus, build};
 const HIGH: usize = 64 << 10;
 
 /// So many servers may be gone before a request is sent to one.
-const MOST_GONE: u8 = 3;
+pub(super) const MOST_GONE: u8 = 3;
 
 /// What pumping cannot do alone.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Sessions with a made-up client on one side and a made-up server on the other.
 
+mod crowd;
 mod house;
 mod returns;
 mod script;

@@ -158,3 +158,19 @@ fn b7_who_may_wait_for_a_sync_that_a_lost_server_had_not_answered_is_closed() {
         }
     }
 }
+
+#[test]
+fn b7_a_copy_whose_sync_went_ahead_keeps_its_server_up_to_the_sync_behind_its_data() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let steps = [parse("", "copy t from stdin"), bind("", ""), execute("")].concat();
+        d.client(&[&steps, SYNC].concat());
+        d.server(&[PARSED, BOUND, &message(b'G', b"\0\0\0")].concat());
+        d.client(&[message(b'd', b"1\n"), message(b'c', b"")].concat());
+        // Nothing of it is committed yet.
+        d.server(&c("COPY 1")).held();
+        d.to_server.clear();
+        d.client(SYNC).sent(SYNC);
+        d.server(&z(b'I')).released();
+    }
+}

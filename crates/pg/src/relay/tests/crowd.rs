@@ -5,15 +5,18 @@
 //! Owns the pool and the sockets between, as the session's loop has them. `CANTER_MODEL_SEEDS` asks for
 //! more runs, `CANTER_MODEL_FROM` for others; each is the same on every machine.
 
-mod hearing;
+pub(crate) mod hearing;
 mod house;
 mod leaving;
-mod postgres;
-mod talk;
+pub(crate) mod postgres;
+mod settings;
+pub(crate) mod talk;
+
+pub(crate) use super::driver::random;
 
 use self::house::Crowd;
 
-fn asked(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn asked(name: &str, otherwise: u64) -> u64 {
     let asked = std::env::var(name).ok();
     asked
         .and_then(|text| text.parse().ok())

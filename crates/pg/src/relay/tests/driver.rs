@@ -22,7 +22,7 @@ pub(super) const CUTS: [Cut; 5] = [
 ];
 
 /// xorshift64*: the same numbers on every machine.
-pub(super) fn random(state: &mut u64) -> u64 {
+pub(crate) fn random(state: &mut u64) -> u64 {
     *state ^= *state >> 12;
     *state ^= *state << 25;
     *state ^= *state >> 27;

@@ -98,3 +98,20 @@ fn c4_a_statement_that_is_refused_after_all_is_refused_where_it_is_used() {
         d.server(&failed).told(&failed).released();
     }
 }
+
+#[test]
+fn c8_d6_what_a_portal_takes_is_known_though_an_earlier_answer_comes_before_its_execute() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        d.client(&[&parse("a", "select 1"), SYNC].concat());
+        d.server(&[PARSED, &z(b'I')].concat()).released();
+        assert!(d.known.prepared.names().any(|(_, is_ready)| is_ready));
+        let steps = [parse("", "deallocate a"), bind("", "")].concat();
+        d.client(&[q("select 2"), steps].concat());
+        d.server(&cz("SELECT 1", b'I'));
+        d.client(&[&execute(""), SYNC].concat());
+        let answer = [PARSED, PARSED, BOUND, &cz("DEALLOCATE", b'I')].concat();
+        d.server(&answer).released();
+        assert!(!d.known.prepared.names().any(|(_, is_ready)| is_ready));
+    }
+}

@@ -236,6 +236,16 @@ impl House {
 
     pub(super) fn guest(&self, settings: &[(&str, &str)]) -> (Guest, Stream, Registered) {
         let (ours, theirs) = UnixStream::pair().unwrap();
+        let (guest, registered) = self.seated(ours, settings);
+        (guest, theirs.into(), registered)
+    }
+
+    /// A guest at this socket.
+    pub(super) fn seated(
+        &self,
+        ours: UnixStream,
+        settings: &[(&str, &str)],
+    ) -> (Guest, Registered) {
         let params = [("user", "app"), ("database", "app")]
             .iter()
             .chain(settings);
@@ -263,7 +273,7 @@ impl House {
                 seat: Some(seat),
             },
         };
-        (guest, theirs.into(), registered)
+        (guest, registered)
     }
 
     /// A client that was greeted.

@@ -571,3 +571,22 @@ fn h6_a_replica_that_refused_a_read_before_it_had_all_of_it_serves_nobody_else()
         assert!(ended.is_ok(), "it was given back");
     });
 }
+
+#[test]
+fn e5_a_server_that_ends_under_a_greeting_is_replaced() {
+    run(async {
+        let servers = Scripted::new(|mut wire, number| async move {
+            if number > 1 {
+                return wire.serve("SELECT").await;
+            }
+            wire.hear_query().await?;
+            let mut last = done("SELECT", TxStatus::Idle);
+            SqlError::fatal("57P01", "terminating").encode(&mut last);
+            wire.say(&last).await
+        });
+        let house = House::before(one(), servers.target());
+        let mut client = house.client(&[("app.who", "somebody")]).await;
+        assert_eq!(client.query("one").await, "SELECT I");
+        assert_eq!((servers.connects.get(), unsettled(&house)), (2, 0));
+    });
+}

@@ -39,21 +39,32 @@ struct World {
     lost_copy: bool,
     /// The transaction was lost with it.
     is_in_limbo: bool,
+    /// No row has come since: what was told of parameters was the lost server's.
+    has_lost: bool,
     /// Servers die in this run.
     may_lose: bool,
 }
 
-pub(super) struct Hearing {
+pub(crate) struct Hearing {
     client: usize,
     sent: Vec<(u8, Vec<u8>)>,
     worlds: Vec<World>,
+    /// The time zone that it was told.
+    timezone: String,
+    /// The pooler may refuse what it has no server for.
+    pub(crate) may_refuse: bool,
+    /// Nothing more is to come: its session was ended.
+    pub(crate) is_ended: bool,
     /// Errors of the pooler's own.
-    pub(super) losses: u32,
-    pub(super) log: Vec<String>,
+    pub(crate) losses: u32,
+    pub(crate) log: Vec<String>,
 }
 
 /// Codes that the pooler says of a server that is gone.
 const LOST: [&[u8; 5]; 3] = [b"08006", b"08P01", b"57P01"];
+
+/// Codes that the pooler refuses a statement with when it has no server for it.
+const REFUSED: [&[u8; 5]; 4] = [b"57014", b"53300", b"08006", b"57P03"];
 
 fn copies((_, body): &(u8, Vec<u8>)) -> bool {
     body.windows(5).any(|part| part == b"stdin")
@@ -64,7 +75,9 @@ fn due_of(bytes: &[u8]) -> VecDeque<Due> {
     let mut rest = bytes;
     while let Some(frame) = Frame::decode(rest).unwrap() {
         let body = frame.body_of(rest).unwrap().to_vec();
-        due.push_back(Due::This(frame.tag, body));
+        if frame.tag != b'S' || body.is_empty() {
+            due.push_back(Due::This(frame.tag, body));
+        }
         rest = &rest[frame.total()..];
     }
     due
@@ -82,20 +95,25 @@ fn is_same(due: &Due, tag: u8, body: &[u8]) -> bool {
 }
 
 impl Hearing {
-    pub(super) fn new(client: usize, may_lose: bool) -> Self {
+    pub(crate) fn new(client: usize, may_lose: bool, start: &[(&str, &str)]) -> Self {
+        let postgres = Postgres::starting_with(start);
         let world = World {
             read: 0,
-            postgres: Postgres::default(),
-            before: Postgres::default(),
+            postgres: postgres.clone(),
+            before: postgres,
             due: VecDeque::new(),
             told: b'I',
             is_losing: false,
             lost_copy: false,
             is_in_limbo: false,
+            has_lost: false,
             may_lose,
         };
         Self {
             client,
+            timezone: world.postgres.settings.timezone(),
+            may_refuse: false,
+            is_ended: false,
             sent: Vec::new(),
             worlds: vec![world],
             losses: 0,
@@ -104,7 +122,7 @@ impl Hearing {
     }
 
     /// The client says this.
-    pub(super) fn says(&mut self, bytes: &[u8]) {
+    pub(crate) fn says(&mut self, bytes: &[u8]) {
         self.log.push(format!("says {}", show(bytes)));
         let said = due_of(bytes).into_iter().map(|due| match due {
             Due::This(tag, body) => (tag, body),
@@ -114,7 +132,7 @@ impl Hearing {
     }
 
     /// The client hears this.
-    pub(super) fn hears(&mut self, tag: u8, body: &[u8]) {
+    pub(crate) fn hears(&mut self, tag: u8, body: &[u8]) {
         self.log
             .push(format!("hears {} {}", char::from(tag), show(body)));
         for client in tags(body) {
@@ -126,14 +144,49 @@ impl Hearing {
                 self.log
             );
         }
+        assert!(!self.is_ended, "more after the end: {:#?}", self.log);
+        if tag == b'S'
+            && let Some(value) = body.strip_prefix(b"TimeZone\0")
+        {
+            let value = value.strip_suffix(b"\0").unwrap();
+            self.timezone = String::from_utf8(value.to_vec()).unwrap();
+        }
         if matches!(tag, b'N' | b'A' | b'S') {
+            return;
+        }
+        if tag == b'E' && body.starts_with(b"SFATAL\0") {
+            let code = Diagnostic(body).code();
+            let may_end = self.may_lose();
+            let is_known = LOST.contains(&&code) && may_end || self.has_copied();
+            assert!(is_known, "it is ended with {}: {:#?}", show(body), self.log);
+            self.is_ended = true;
             return;
         }
         let is_loss = tag == b'E' && LOST.contains(&&Diagnostic(body).code());
         self.losses += u32::from(is_loss);
         let mut next = Vec::new();
         for world in std::mem::take(&mut self.worlds) {
+            if self.may_refuse && tag == b'E' && REFUSED.contains(&&Diagnostic(body).code()) {
+                world.clone().refuses(&self.sent, (tag, body), &mut next);
+            }
             world.explore(&self.sent, (tag, body), is_loss, &mut next);
+        }
+        if tag == b'Z' {
+            let knows = |world: &World| {
+                world.is_in_limbo
+                    || world.is_losing
+                    || world.has_lost
+                    || world.postgres.settings.was_reset
+                    || world.postgres.settings.timezone() == self.timezone
+            };
+            let is_any = !next.is_empty();
+            next.retain(knows);
+            assert!(
+                !is_any || !next.is_empty(),
+                "it was told {}: {:#?}",
+                self.timezone,
+                self.log
+            );
         }
         let mut worlds: Vec<World> = Vec::new();
         for world in next {
@@ -151,13 +204,28 @@ impl Hearing {
         self.worlds = worlds;
     }
 
+    /// What comes before the first `ReadyForQuery`.
+    pub(crate) fn is_greeted_with(&mut self, tag: u8, body: &[u8]) {
+        let name = b"TimeZone\0";
+        if tag == b'S' && body.starts_with(name) {
+            let expected = self.worlds[0].postgres.settings.timezone();
+            let value = body[name.len()..].strip_suffix(b"\0");
+            assert_eq!(value, Some(expected.as_bytes()), "{:#?}", self.log);
+        }
+    }
+
+    /// Whether servers die in this run.
+    pub(crate) fn may_lose(&self) -> bool {
+        self.worlds.iter().any(|world| world.may_lose)
+    }
+
     /// Whether there may have been a COPY from it.
-    pub(super) fn has_copied(&self) -> bool {
+    pub(crate) fn has_copied(&self) -> bool {
         self.sent.iter().any(copies)
     }
 
     /// All that it said is answered.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let mut worlds = self.worlds.clone();
         worlds.iter_mut().any(|world| world.runs_dry(&self.sent))
     }
@@ -178,6 +246,9 @@ impl World {
         if let Some(due) = self.due.front() {
             if is_same(due, tag, body) {
                 self.due.pop_front();
+                self.has_lost |= self.is_losing || self.is_in_limbo;
+                self.has_lost &= tag != b'D';
+                self.postgres.settings.was_reset &= tag != b'D';
                 if tag == b'Z' {
                     self.told = body[0];
                 }
@@ -230,6 +301,19 @@ impl World {
             lost.reads_in_limbo(*tag, body, &mut worlds);
         }
         self.before = self.postgres.clone();
+        if matches!(tag, b'Q' | b'E') {
+            // It may be cancelled.
+            let mut cancelled = self.clone();
+            let mut out = Vec::new();
+            cancelled.postgres.is_cancelled = true;
+            cancelled.postgres.read(*tag, body, &mut out);
+            cancelled.postgres.is_cancelled = false;
+            cancelled.due = due_of(&out);
+            let is_error = |due: &Due| matches!(due, Due::This(b'E', body) if Diagnostic(body).code() == *b"57014");
+            if cancelled.due.iter().any(is_error) {
+                worlds.push(cancelled);
+            }
+        }
         let mut out = Vec::new();
         self.postgres.read(*tag, body, &mut out);
         self.due = due_of(&out);
@@ -242,6 +326,37 @@ impl World {
         }
         worlds.push(self);
         worlds
+    }
+
+    /// There is no server for a message, and it is refused.
+    fn refuses(mut self, sent: &[(u8, Vec<u8>)], heard: (u8, &[u8]), next: &mut Vec<Self>) {
+        if self.told == b'E' || self.is_losing || self.is_in_limbo {
+            return;
+        }
+        while self.due.is_empty()
+            && let Some((tag, _)) = sent.get(self.read)
+        {
+            self.read += 1;
+            if matches!(tag, b'H' | b'd' | b'c' | b'f') || self.postgres.skips && *tag != b'S' {
+                continue;
+            }
+            // Or what was before it is answered without a word.
+            let mut later = self.clone();
+            later.read -= 1;
+            for world in later.reads(sent) {
+                if world.due.is_empty() {
+                    world.refuses(sent, heard, next);
+                }
+            }
+            if self.told == b'T' {
+                // The BEGIN went nowhere yet, and its transaction fails.
+                self.is_in_limbo = true;
+                self.postgres.set_status(true);
+            }
+            self.answers_lost(*tag, false);
+            self.explore(sent, heard, false, next);
+            return;
+        }
     }
 
     /// A message that went down with its server.
@@ -322,6 +437,7 @@ impl World {
 
     /// The pooler plays a transaction that failed.
     fn reads_in_limbo(mut self, tag: u8, body: &[u8], worlds: &mut Vec<Self>) {
+        self.has_lost = true;
         let ready = |status| Due::This(b'Z', vec![status]);
         let done = due_of(&c("ROLLBACK")).remove(0).unwrap();
         let is_end = body.starts_with(b"commit\0") || body.starts_with(b"rollback\0");

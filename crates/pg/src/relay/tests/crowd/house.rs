@@ -125,7 +125,7 @@ impl Crowd {
                 server_in: Vec::new(),
                 to_server: Vec::new(),
                 answers: Vec::new(),
-                hearing: Hearing::new(number, risks.dies),
+                hearing: Hearing::new(number, risks.dies, &[]),
             }
         });
         let clients = clients.collect();
@@ -275,7 +275,8 @@ impl Crowd {
         let risks = self.risks;
         match self.random(100) {
             0..4 if risks.cancels && self.slots[slot].owner.is_some() => {
-                self.slots[slot].server.cancel();
+                let Slot { server, owner, .. } = &mut self.slots[slot];
+                server.cancel(*owner);
             }
             4 if risks.dies && self.random(3) == 0 => {
                 let output = self.slots[slot].server.output.len();
@@ -364,6 +365,11 @@ impl Crowd {
             && let Some(owner) = owner
         {
             server.output.extend(notice(&format!("to {owner}_0")));
+        }
+        let next = show(server.next());
+        if let Some(owner) = owner {
+            let log = &mut self.clients[*owner].hearing.log;
+            log.push(format!("    server {slot} reads {next}"));
         }
         server.read(*owner);
     }

@@ -19,7 +19,7 @@ impl Crowd {
         if let Some(slot) = self.clients[client].server
             && !self.clients[client].relay.is_settled()
         {
-            self.slots[slot].server.cancel();
+            self.slots[slot].server.cancel(Some(client));
         }
     }
 

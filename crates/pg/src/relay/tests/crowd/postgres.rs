@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::driver::*;
+use super::settings::Settings;
 use crate::wire::build;
 use crate::wire::frame::Frame;
 use crate::wire::message::{BindHead, Named, Parse, query_text, take_cstr};
@@ -16,26 +17,37 @@ use crate::wire::message::{BindHead, Named, Parse, query_text, take_cstr};
     clippy::struct_excessive_bools,
     reason = "independent facts, not a state"
 )]
-pub(super) struct Postgres {
-    pub(super) statements: BTreeMap<Vec<u8>, String>,
-    /// Text and parameter.
-    portals: BTreeMap<Vec<u8>, (String, String)>,
+pub(crate) struct Postgres {
+    pub(crate) statements: BTreeMap<Vec<u8>, String>,
+    portals: BTreeMap<Vec<u8>, Portal>,
+    pub(crate) settings: Settings,
+    /// What runs next is cancelled.
+    pub(crate) is_cancelled: bool,
     channels: BTreeSet<String>,
     /// As they were before the transaction.
     committed: BTreeSet<String>,
     is_open: bool,
     is_failed: bool,
-    pub(super) skips: bool,
-    pub(super) copy: Option<Copy>,
+    pub(crate) skips: bool,
+    pub(crate) copy: Option<Copy>,
     /// It ended the connection.
-    pub(super) is_dead: bool,
+    pub(crate) is_dead: bool,
+}
+
+/// A statement that was bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Portal {
+    text: String,
+    parameter: String,
+    /// So many rows of it were fetched.
+    at: i32,
 }
 
 /// A COPY that waits for data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Copy {
-    pub(super) table: String,
-    pub(super) is_simple: bool,
+pub(crate) struct Copy {
+    pub(crate) table: String,
+    pub(crate) is_simple: bool,
     /// Statements behind it in the same query.
     rest: VecDeque<String>,
 }
@@ -47,7 +59,15 @@ enum Ran {
 }
 
 impl Postgres {
-    pub(super) fn status(&self) -> u8 {
+    /// One that a client came to with these settings.
+    pub(crate) fn starting_with(start: &[(&str, &str)]) -> Self {
+        Self {
+            settings: Settings::starting_with(start),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn status(&self) -> u8 {
         match (self.is_failed, self.is_open) {
             (true, _) => b'E',
             (false, true) => b'T',
@@ -56,31 +76,36 @@ impl Postgres {
     }
 
     /// In a transaction that failed, or in none.
-    pub(super) fn set_status(&mut self, is_failed: bool) {
+    pub(crate) fn set_status(&mut self, is_failed: bool) {
         (self.is_open, self.is_failed) = (is_failed, is_failed);
+        self.settings.ends(false);
         self.portals.clear();
     }
 
     /// Whether another client could have it: nothing is under way, nothing is left.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.status() == b'I'
             && !self.skips
             && self.copy.is_none()
             && self.channels.is_empty()
+            && !self.settings.is_amid()
             && !self.is_dead
     }
 
-    pub(super) fn listens(&self) -> Option<&String> {
+    pub(crate) fn listens(&self) -> Option<&String> {
         self.channels.first()
     }
 
     fn fail(&mut self, code: &str, who: &str, out: &mut Vec<u8>) {
         self.is_failed |= self.is_open;
+        if !self.is_open {
+            self.settings.ends(false);
+        }
         out.extend(e(code, who));
     }
 
     /// The COPY under way fails: for its data, or by a cancel.
-    pub(super) fn fail_copy(&mut self, code: &str, out: &mut Vec<u8>) {
+    pub(crate) fn fail_copy(&mut self, code: &str, out: &mut Vec<u8>) {
         let Some(copy) = self.copy.take() else {
             return;
         };
@@ -95,12 +120,14 @@ impl Postgres {
     fn ready(&mut self, out: &mut Vec<u8>) {
         if self.status() == b'I' {
             self.portals.clear();
+            self.settings.ends(true);
         }
+        out.extend(self.settings.tells().unwrap_or_default());
         out.extend(z(self.status()));
     }
 
     /// Reads one message.
-    pub(super) fn read(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn read(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) {
         if self.copy.is_some() {
             return self.read_copy(tag, body, out);
         }
@@ -190,17 +217,26 @@ impl Postgres {
         let words: Vec<_> = text.split_whitespace().collect();
         let who = who(text);
         match words[..] {
+            ["rollback", "to", name] | ["release" | "savepoint", name]
+                if !self.is_failed || words.len() == 3 =>
+            {
+                return self.run_savepoint(words[0], name);
+            }
             ["commit" | "rollback" | "ROLLBACK"] => {
                 let failed = std::mem::take(&mut self.is_failed);
                 let was_open = std::mem::take(&mut self.is_open);
                 self.portals.clear();
                 let commits = !failed && text == "commit";
+                self.settings.ends(commits);
                 if !commits && was_open {
                     self.channels = std::mem::take(&mut self.committed);
                 }
                 return Ran::Done(c(if commits { "COMMIT" } else { "ROLLBACK" }));
             }
             _ if self.is_failed => return Ran::Failed("25P02", Vec::new()),
+            _ => self.settings.begins(),
+        }
+        match words[..] {
             ["begin"] => {
                 if !self.is_open {
                     self.committed = self.channels.clone();
@@ -208,6 +244,7 @@ impl Postgres {
                 self.is_open = true;
                 return Ran::Done(c("BEGIN"));
             }
+            ["hang", _] if self.is_cancelled => return Ran::Failed("57014", Vec::new()),
             ["fail", _] => return Ran::Failed("22012", Vec::new()),
             ["copy", table, "from", "stdin"] => {
                 if table.starts_with('m') {
@@ -231,38 +268,54 @@ impl Postgres {
                 self.channels.clear();
                 return Ran::Done(c("UNLISTEN"));
             }
-            ["RESET", "ALL"] => return Ran::Done(c("RESET")),
             ["DISCARD", "ALL"] => {
                 self.statements.clear();
                 self.channels.clear();
+                self.settings.discard();
                 return Ran::Done(c("DISCARD ALL"));
             }
             _ => {}
         }
-        if text.starts_with("SELECT '") {
-            let listens = if self.channels.is_empty() {
-                "false"
-            } else {
-                "true"
-            };
-            let row = text
-                .contains("'LISTEN'")
-                .then(|| row(&["p", "LISTEN", listens]));
-            return Ran::Done([row.unwrap_or_default(), c("SELECT 1")].concat());
+        if let Some(done) = self.settings.run(text, !self.channels.is_empty()) {
+            return Ran::Done(done);
         }
-        assert!(text.starts_with("select '"), "{text}");
+        let is_known = ["select '", "hang ", "rows "]
+            .iter()
+            .any(|word| text.starts_with(word));
+        if text.contains("superuser_reserved") {
+            let limits = ["100", "3", "0", "0", "-1", "0", "-1", "0"];
+            return Ran::Done([row(&limits), c("SELECT 1")].concat());
+        }
+        assert!(is_known, "{text}");
         Ran::Done(
             [
-                row(&[who, parameter]),
+                row(&[who, parameter, &self.settings.shown()]),
                 c(&format!("SELECT {who} {parameter}")),
             ]
             .concat(),
         )
     }
 
+    fn run_savepoint(&mut self, verb: &str, name: &str) -> Ran {
+        if !self.is_open {
+            return Ran::Failed("25P01", Vec::new());
+        }
+        let is_there = match verb {
+            "savepoint" => {
+                self.settings.saves(name);
+                true
+            }
+            _ => self.settings.returns_to(name, verb == "release"),
+        };
+        if !is_there {
+            return Ran::Failed("3B001", Vec::new());
+        }
+        self.is_failed = false;
+        Ran::Done(c(&verb.to_ascii_uppercase()))
+    }
+
     fn describe(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), (&'static str, String)> {
         let nothing = |code| (code, String::new());
-        let is_end = |text: &str| matches!(text, "commit" | "rollback");
         match Named::decode(body).unwrap() {
             Named::Statement(name) => {
                 let text = self.statements.get(name).ok_or(nothing("26000"))?;
@@ -273,8 +326,8 @@ impl Postgres {
                 out.extend(message(b'T', text.as_bytes()));
             }
             Named::Portal(name) => {
-                let (text, _) = self.portals.get(name).ok_or(nothing("34000"))?;
-                out.extend(message(b'T', text.as_bytes()));
+                let portal = self.portals.get(name).ok_or(nothing("34000"))?;
+                out.extend(message(b'T', portal.text.as_bytes()));
             }
         }
         Ok(())
@@ -287,7 +340,6 @@ impl Postgres {
         out: &mut Vec<u8>,
     ) -> Result<(), (&'static str, String)> {
         let nothing = |code| (code, String::new());
-        let is_end = |text: &str| matches!(text, "commit" | "rollback");
         match tag {
             b'P' => {
                 let parse = Parse::decode(body).unwrap();
@@ -314,10 +366,19 @@ impl Postgres {
                 if self.is_failed && !is_end(&text) {
                     return Err(nothing("25P02"));
                 }
-                // One parameter behind no formats, and no formats behind it.
-                let parameter = &body[head.length + 8..body.len() - 2];
+                if !head.portal.is_empty() && self.portals.contains_key(head.portal) {
+                    return Err(nothing("42P03"));
+                }
+                // One parameter or none behind no formats, and no formats behind it.
+                let parameter = &body[head.length + 2..body.len() - 2];
+                let parameter = parameter.get(6..).unwrap_or_default();
                 let parameter = String::from_utf8(parameter.to_vec()).unwrap();
-                self.portals.insert(head.portal.to_vec(), (text, parameter));
+                let portal = Portal {
+                    text,
+                    parameter,
+                    at: 0,
+                };
+                self.portals.insert(head.portal.to_vec(), portal);
                 out.extend_from_slice(BOUND);
             }
             b'D' => self.describe(body, out)?,
@@ -330,7 +391,18 @@ impl Postgres {
             }
             b'E' => {
                 let portal = take_cstr(&mut body).unwrap();
-                let (text, parameter) = self.portals.get(portal).ok_or(nothing("34000"))?.clone();
+                if !self.is_failed {
+                    self.settings.begins();
+                }
+                let found = self.portals.get_mut(portal).ok_or(nothing("34000"))?;
+                let most = i32::from_be_bytes(body.try_into().unwrap());
+                if let Some(tag) = found.text.clone().strip_prefix("rows ")
+                    && !self.is_failed
+                {
+                    found.fetch(tag, most, &self.settings, out);
+                    return Ok(());
+                }
+                let (text, parameter) = (found.text.clone(), found.parameter.clone());
                 match self.run(&text, &parameter) {
                     Ran::Done(done) => out.extend(done),
                     Ran::Failed(code, before) => {
@@ -353,44 +425,74 @@ impl Postgres {
     }
 }
 
+impl Portal {
+    /// The next of its three rows.
+    fn fetch(&mut self, tag: &str, most: i32, settings: &Settings, out: &mut Vec<u8>) {
+        let left = 3 - self.at;
+        let count = if most > 0 { most.min(left) } else { left };
+        for _ in 0..count {
+            self.at += 1;
+            let number = self.at.to_string();
+            out.extend(row(&[tag, &self.parameter, &number, &settings.shown()]));
+        }
+        if most > 0 && count == most {
+            out.extend(message(b's', b""));
+        } else {
+            out.extend(c(&format!("SELECT {count}")));
+        }
+    }
+}
+
+/// Whether it may run in a transaction that failed.
+fn is_end(text: &str) -> bool {
+    matches!(text, "commit" | "rollback") || text.starts_with("rollback to ")
+}
+
 /// Who sent a text, if it says so.
-pub(super) fn who(text: &str) -> &str {
+pub(crate) fn who(text: &str) -> &str {
     let is_part = |b: char| b.is_ascii_digit() || b == '_';
-    let at = text
-        .find('_')
-        .map(|at| text[..at].trim_end_matches(is_part).len());
-    let rest = at.map_or("", |at| &text[at..]);
-    &rest[..rest.find(|b| !is_part(b)).unwrap_or(rest.len())]
+    let parts = text.split(|b| !is_part(b));
+    let is_tag = |part: &&str| {
+        part.split_once('_')
+            .is_some_and(|(client, _)| !client.is_empty())
+    };
+    parts.into_iter().find(is_tag).unwrap_or_default()
 }
 
 /// A server at the other end of a connection: answers when it is called for.
 #[derive(Default)]
-pub(super) struct Server {
-    pub(super) postgres: Postgres,
+pub(crate) struct Server {
+    pub(crate) postgres: Postgres,
     /// What was sent to it and is not read yet.
-    pub(super) input: Vec<u8>,
+    pub(crate) input: Vec<u8>,
     held: Vec<u8>,
     /// What it said and nobody has heard yet.
-    pub(super) output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
     /// A COPY has failed since somebody got it.
-    pub(super) has_failed_copy: bool,
+    pub(crate) has_failed_copy: bool,
 }
 
 impl Server {
     /// A message is there to be read.
-    pub(super) fn can_read(&self) -> bool {
+    pub(crate) fn can_read(&self) -> bool {
         let frame = Frame::decode(&self.input).unwrap();
         !self.postgres.is_dead && frame.is_some_and(|frame| frame.body_of(&self.input).is_some())
     }
 
+    /// The next message.
+    pub(crate) fn next(&self) -> &[u8] {
+        let frame = Frame::decode(&self.input).unwrap();
+        frame.map_or(&[], |frame| &self.input[..frame.total()])
+    }
+
     /// The next message is what a COPY that failed has left unread.
-    pub(super) fn ignores_next(&self) -> bool {
+    pub(crate) fn ignores_next(&self) -> bool {
         self.postgres.copy.is_none()
             && matches!(self.input.first(), Some(b'd' | b'c' | b'f' | b'H'))
     }
 
     /// Between transactions others may be heard of.
-    pub(super) fn may_notify(&self) -> bool {
+    pub(crate) fn may_notify(&self) -> bool {
         let postgres = &self.postgres;
         self.held.is_empty()
             && postgres.copy.is_none()
@@ -399,7 +501,7 @@ impl Server {
     }
 
     /// Reads one message.
-    pub(super) fn read(&mut self, owner: Option<usize>) {
+    pub(crate) fn read(&mut self, owner: Option<usize>) {
         let frame = Frame::decode(&self.input).unwrap().unwrap();
         let body = frame.body_of(&self.input).unwrap().to_vec();
         self.input.drain(..frame.total());
@@ -422,8 +524,12 @@ impl Server {
         }
     }
 
-    pub(super) fn cancel(&mut self) {
-        if self.postgres.copy.is_some() && !self.postgres.is_dead {
+    pub(crate) fn cancel(&mut self, owner: Option<usize>) {
+        if self.postgres.copy.is_none() && self.can_read() {
+            self.postgres.is_cancelled = true;
+            self.read(owner);
+            self.postgres.is_cancelled = false;
+        } else if self.postgres.copy.is_some() && !self.postgres.is_dead {
             self.has_failed_copy = true;
             self.postgres.fail_copy("57014", &mut self.held);
             self.output.append(&mut self.held);
@@ -431,8 +537,14 @@ impl Server {
     }
 
     /// Nothing is under way and nobody left anything. What a COPY that failed has not read is ignored.
-    pub(super) fn is_clean(&self) -> bool {
-        let mut input = &self.input[..];
+    pub(crate) fn is_clean(&self) -> bool {
+        self.is_clean_behind(&[])
+    }
+
+    /// The same with bytes that have arrived and were not taken yet.
+    pub(crate) fn is_clean_behind(&self, arrived: &[u8]) -> bool {
+        let input = [&self.input, arrived].concat();
+        let mut input = &input[..];
         while let Some(frame) = Frame::decode(input).unwrap() {
             if !matches!(frame.tag, b'd' | b'c' | b'f' | b'H') || input.len() < frame.total() {
                 return false;
@@ -447,7 +559,7 @@ impl Server {
 }
 
 /// The clients that are named in a message.
-pub(super) fn tags(body: &[u8]) -> Vec<usize> {
+pub(crate) fn tags(body: &[u8]) -> Vec<usize> {
     let text = String::from_utf8_lossy(body);
     let parts = text.split(|b: char| !b.is_ascii_digit() && b != '_');
     let named = parts.filter_map(|part| part.split_once('_'));

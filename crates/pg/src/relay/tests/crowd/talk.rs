@@ -2,18 +2,19 @@
 //! another. Each text, parameter and piece of data names its client and is there only once.
 
 use super::super::driver::*;
+use super::settings::NAMES;
 
-pub(super) struct Talker {
-    pub(super) client: usize,
+pub(crate) struct Talker {
+    pub(crate) client: usize,
     count: u32,
     listens: bool,
     /// May say what keeps its server.
-    pub(super) pins: bool,
+    pub(crate) pins: bool,
 }
 
 /// Something said, or a pause until all that can be answered was.
 #[derive(Debug, Clone)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Says(Vec<u8>),
     /// What is left of that.
     Goes(Vec<u8>),
@@ -38,7 +39,7 @@ fn rarely(state: &mut u64, times: u64) -> bool {
 }
 
 impl Talker {
-    pub(super) fn new(client: usize, pins: bool) -> Self {
+    pub(crate) fn new(client: usize, pins: bool) -> Self {
         Self {
             client,
             count: 0,
@@ -54,7 +55,9 @@ impl Talker {
 
     fn text(&mut self, state: &mut u64) -> String {
         let tag = self.tag();
-        match random(state) % 12 {
+        match random(state) % 14 {
+            12 => format!("hang {tag}"),
+            13 => self.setting(state),
             0 => format!("fail {tag}"),
             1 => format!("copy t{tag} to stdout"),
             2 => format!("copy m{tag} to stdout"),
@@ -63,10 +66,80 @@ impl Talker {
         }
     }
 
+    /// What changes a setting.
+    fn setting(&mut self, state: &mut u64) -> String {
+        let (name, tag) = (one_of(state, &NAMES), self.tag());
+        match random(state) % 8 {
+            0 => format!("set local {name} = 'v{tag}'"),
+            1 => format!("reset {name}"),
+            2 if rarely(state, 2) => "reset all".to_owned(),
+            3 => format!("select set_config('{name}','v{tag}',false)"),
+            4 => format!("select set_config('{name}','v{tag}',true)"),
+            _ => format!("set {name} = 'v{tag}'"),
+        }
+    }
+
+    /// A transaction with settings and savepoints in it, one statement after the other.
+    fn transaction(&mut self, state: &mut u64) -> Vec<Piece> {
+        let mut texts = vec!["begin".to_owned()];
+        for _ in 0..random(state) % 6 {
+            let text = match random(state) % 8 {
+                0 | 1 => format!("savepoint {}", one_of(state, &["s", "u"])),
+                2 => format!("rollback to {}", one_of(state, &["s", "u"])),
+                3 => format!("release {}", one_of(state, &["s", "u"])),
+                4 | 5 => self.setting(state),
+                _ => self.text(state),
+            };
+            texts.push(text);
+        }
+        texts.push(one_of(state, &["commit", "commit", "rollback"]).to_owned());
+        texts.push(format!("select '{}'", self.tag()));
+        let waits = rarely(state, 2);
+        let mut pieces = Vec::new();
+        for text in texts {
+            let said = if rarely(state, 3) {
+                let steps = [parse("", &text), bind_with("", "", &self.tag())];
+                [&steps.concat(), &execute("")[..], SYNC].concat()
+            } else {
+                q(&text)
+            };
+            pieces.push(Piece::Says(said));
+            if waits {
+                pieces.push(Piece::Waits);
+            }
+        }
+        pieces
+    }
+
+    /// A portal with a name, fetched from in parts.
+    fn portal(&mut self, state: &mut u64) -> Vec<u8> {
+        let name = one_of(state, &["", "p", "r"]);
+        let text = format!("rows {}", self.tag());
+        let mut said = [parse("", &text), bind_with(name, "", &self.tag())].concat();
+        for _ in 0..=random(state) % 3 {
+            match random(state) % 6 {
+                0 => said.extend(describe('P', name)),
+                1 => said.extend_from_slice(crate::wire::build::FLUSH),
+                2 => said.extend(parse("", &format!("select '{}'", self.tag()))),
+                _ => {}
+            }
+            let most = [0, 1, 2, 3][random(state) as usize % 4];
+            said.extend(message(
+                b'E',
+                &[name.as_bytes(), &[0, 0, 0, 0, most]].concat(),
+            ));
+        }
+        if rarely(state, 2) {
+            said.extend(close('P', name));
+        }
+        said.extend_from_slice(SYNC);
+        said
+    }
+
     /// `Parse`, `Bind` and `Execute` of a statement with or without a name.
     fn steps(&mut self, state: &mut u64) -> Vec<u8> {
         let mut said = Vec::new();
-        let name = one_of(state, &["", "", "a", "b"]);
+        let name = one_of(state, &["", "", "a", "b", "d"]);
         let text = self.text(state);
         let text = if rarely(state, 12) {
             text.replace("select", "bad")
@@ -156,9 +229,12 @@ impl Talker {
         pieces
     }
 
-    pub(super) fn phrase(&mut self, state: &mut u64) -> Vec<Piece> {
+    pub(crate) fn phrase(&mut self, state: &mut u64) -> Vec<Piece> {
         let says = |said| vec![Piece::Says(said)];
-        match random(state) % 16 {
+        match random(state) % 20 {
+            16 => says(q(&self.setting(state))),
+            17 | 18 => self.transaction(state),
+            19 => says(self.portal(state)),
             0 | 1 => says(q(&self.text(state))),
             2 => {
                 let texts = [self.text(state), self.text(state)];
@@ -197,7 +273,7 @@ impl Talker {
     }
 
     /// Ends whatever is under way, so that nothing of it is left.
-    pub(super) fn last_words(&mut self) -> Vec<Piece> {
+    pub(crate) fn last_words(&mut self) -> Vec<Piece> {
         let end = [message(b'f', b"over\0"), SYNC.to_vec(), SYNC.to_vec()].concat();
         let mut all = vec![
             Piece::Waits,
