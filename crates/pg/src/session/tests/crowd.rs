@@ -11,6 +11,7 @@ mod client;
 mod line;
 
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,7 +51,6 @@ struct Crowd {
     risks: Risks,
     house: House,
     listener: UnixListener,
-    _folder: Folder,
     most: usize,
     pool: Rc<Pool>,
     clients: Vec<Client>,
@@ -60,16 +60,13 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, folder: &Path, listener: UnixListener) -> Self {
         let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let risks = Risks {
             cancels: !seed.is_multiple_of(4),
             leaves: seed % 4 > 1,
             dies: seed % 4 > 2,
         };
-        let folder = Folder::new();
-        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
-        listener.set_nonblocking(true).unwrap();
         let most = 2 + seed as usize % 2;
         let settings = Settings {
             connections: u32::try_from(most).ok(),
@@ -79,7 +76,7 @@ impl Crowd {
             wait_timeout: Duration::from_secs(3600),
             ..Settings::default()
         };
-        let path = folder.path().display();
+        let path = folder.display();
         let target = Target::from_url(&format!("postgres://app@/app?host={path}")).unwrap();
         let house = House::before(settings, target);
         let pool = house
@@ -94,7 +91,6 @@ impl Crowd {
             risks,
             house,
             listener,
-            _folder: folder,
             most,
             pool,
             clients: Vec::new(),
@@ -479,14 +475,14 @@ impl Drop for Crowd {
     }
 }
 
-fn try_one(seed: u64) {
+fn try_one(seed: u64, folder: &Path, listener: UnixListener) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
     runtime.block_on(async {
-        let mut crowd = Crowd::new(seed);
+        let mut crowd = Crowd::new(seed, folder, listener);
         crowd.run().await;
         for client in std::mem::take(&mut crowd.clients) {
             client.session.await.expect("a session panicked");
@@ -501,10 +497,18 @@ fn try_one(seed: u64) {
 
 #[test]
 fn b2_d2_e3_each_of_many_sessions_hears_what_a_server_of_its_own_would_say() {
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+    listener.set_nonblocking(true).unwrap();
     let from = asked("CANTER_MODEL_FROM", 0);
     for seed in from..from + asked("CANTER_MODEL_SEEDS", 300) {
-        // In a thread of its own nothing is left of the seeds before.
-        let run = std::thread::spawn(move || try_one(seed));
-        run.join().unwrap_or_else(|_| panic!("seed {seed}"));
+        // Nobody is left in the queue, and in a thread of its own nothing else of the seeds before.
+        while listener.accept().is_ok() {}
+        let listener = listener.try_clone().unwrap();
+        let run = std::thread::scope(|scope| {
+            let run = scope.spawn(|| try_one(seed, folder.path(), listener));
+            run.join()
+        });
+        run.unwrap_or_else(|_| panic!("seed {seed}"));
     }
 }

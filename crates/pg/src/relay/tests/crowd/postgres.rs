@@ -246,20 +246,7 @@ impl Postgres {
             }
             ["hang", _] if self.is_cancelled => return Ran::Failed("57014", Vec::new()),
             ["fail", _] => return Ran::Failed("22012", Vec::new()),
-            ["copy", table, "from", "stdin"] => {
-                if table.starts_with('m') {
-                    return Ran::Failed("42P01", Vec::new());
-                }
-                return Ran::Copies(table[1..].to_owned());
-            }
-            ["copy", table, "to", "stdout"] => {
-                let begun = [message(b'H', b"\0\0\0"), message(b'd', who.as_bytes())].concat();
-                if table.starts_with('m') {
-                    return Ran::Failed("22012", begun);
-                }
-                let done = [message(b'c', b""), c(&format!("COPY {who}"))].concat();
-                return Ran::Done([begun, done].concat());
-            }
+            ["copy", table, direction, _] => return Self::run_copy(table, direction, who),
             ["listen", channel] => {
                 self.channels.insert(channel.to_owned());
                 return Ran::Done(c("LISTEN"));
@@ -294,6 +281,23 @@ impl Postgres {
             ]
             .concat(),
         )
+    }
+
+    fn run_copy(table: &str, direction: &str, who: &str) -> Ran {
+        let fails = table.starts_with('m');
+        if direction == "from" {
+            return if fails {
+                Ran::Failed("42P01", Vec::new())
+            } else {
+                Ran::Copies(table[1..].to_owned())
+            };
+        }
+        let begun = [message(b'H', b"\0\0\0"), message(b'd', who.as_bytes())].concat();
+        if fails {
+            return Ran::Failed("22012", begun);
+        }
+        let done = [message(b'c', b""), c(&format!("COPY {who}"))].concat();
+        Ran::Done([begun, done].concat())
     }
 
     fn run_savepoint(&mut self, verb: &str, name: &str) -> Ran {
@@ -333,10 +337,47 @@ impl Postgres {
         Ok(())
     }
 
+    fn execute(
+        &mut self,
+        mut body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), (&'static str, String)> {
+        let nothing = |code| (code, String::new());
+        let portal = take_cstr(&mut body).unwrap();
+        if !self.is_failed {
+            self.settings.begins();
+        }
+        let found = self.portals.get_mut(portal).ok_or(nothing("34000"))?;
+        let most = i32::from_be_bytes(body.try_into().unwrap());
+        if let Some(tag) = found.text.clone().strip_prefix("rows ")
+            && !self.is_failed
+        {
+            found.fetch(tag, most, &self.settings, out);
+            return Ok(());
+        }
+        let (text, parameter) = (found.text.clone(), found.parameter.clone());
+        match self.run(&text, &parameter) {
+            Ran::Done(done) => out.extend(done),
+            Ran::Failed(code, before) => {
+                out.extend(before);
+                return Err((code, who(&text).to_owned()));
+            }
+            Ran::Copies(table) => {
+                out.extend(message(b'G', b"\0\0\0"));
+                self.copy = Some(Copy {
+                    table,
+                    is_simple: false,
+                    rest: VecDeque::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn step(
         &mut self,
         tag: u8,
-        mut body: &[u8],
+        body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), (&'static str, String)> {
         let nothing = |code| (code, String::new());
@@ -389,36 +430,7 @@ impl Postgres {
                 }
                 out.extend_from_slice(CLOSED);
             }
-            b'E' => {
-                let portal = take_cstr(&mut body).unwrap();
-                if !self.is_failed {
-                    self.settings.begins();
-                }
-                let found = self.portals.get_mut(portal).ok_or(nothing("34000"))?;
-                let most = i32::from_be_bytes(body.try_into().unwrap());
-                if let Some(tag) = found.text.clone().strip_prefix("rows ")
-                    && !self.is_failed
-                {
-                    found.fetch(tag, most, &self.settings, out);
-                    return Ok(());
-                }
-                let (text, parameter) = (found.text.clone(), found.parameter.clone());
-                match self.run(&text, &parameter) {
-                    Ran::Done(done) => out.extend(done),
-                    Ran::Failed(code, before) => {
-                        out.extend(before);
-                        return Err((code, who(&text).to_owned()));
-                    }
-                    Ran::Copies(table) => {
-                        out.extend(message(b'G', b"\0\0\0"));
-                        self.copy = Some(Copy {
-                            table,
-                            is_simple: false,
-                            rest: VecDeque::new(),
-                        });
-                    }
-                }
-            }
+            b'E' => self.execute(body, out)?,
             other => panic!("{other}"),
         }
         Ok(())
