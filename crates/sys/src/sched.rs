@@ -1,6 +1,7 @@
-//! Owns asking the scheduler for short turns: a process that has little to do at a time, and on
-//! which others wait, is then put on a CPU soon after it wakes, also when all CPUs are busy.
-//! Leaves who asks to the composition.
+//! Owns what is asked of the scheduler: short turns, for a process that has little to do at a time and on
+//! which others wait, so that it is put on a CPU soon after it wakes, also when all CPUs are busy; and not
+//! to interrupt who runs, for a thread that wakes for many small pieces of work at once.
+//! Leaves who asks, and when, to the composition and to the worker.
 
 use std::time::Duration;
 
@@ -33,5 +34,43 @@ pub fn prefer_short_turns(slice: Duration) {
     // Neither the standard library nor rustix has this call. A refusal changes nothing.
     unsafe {
         libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0);
+    }
+}
+
+/// Whether the calling thread, when it wakes, leaves the CPU to the thread that runs there (`SCHED_BATCH`, `sched(7)`)
+/// or may interrupt it, as is usual. Its share of the CPU stays the same. Threads and processes that it starts
+/// meanwhile do as it does. Needs no privilege. False where the system refuses.
+pub fn yield_on_wake(yields: bool) -> bool {
+    let policy = if yields {
+        libc::SCHED_BATCH
+    } else {
+        libc::SCHED_OTHER
+    };
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads the one structure, which outlives it, and 0 is the calling thread. rustix has
+    // no such call.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> i32 {
+        // SAFETY: no memory is involved.
+        unsafe { libc::sched_getscheduler(0) }
+    }
+
+    #[test]
+    fn a_thread_that_yields_can_stop_it_again() {
+        let own = std::thread::spawn(|| {
+            let was = policy();
+            assert!(yield_on_wake(true));
+            let set = policy();
+            assert!(yield_on_wake(false));
+            (was, set, policy())
+        });
+        let (was, set, after) = own.join().unwrap();
+        assert_eq!((set, after), (libc::SCHED_BATCH, was));
     }
 }

@@ -33,6 +33,7 @@ mod switch_interval;
 mod testing;
 mod thread_demand;
 mod thread_pool;
+mod wake_policy;
 mod worker;
 
 /// The worker's side of Canter, called by `canter.worker`.

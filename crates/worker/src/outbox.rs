@@ -23,6 +23,7 @@ use pyo3::prelude::*;
 
 use crate::failure;
 use crate::os;
+use crate::wake_policy;
 use crate::worker::Worker;
 
 /// Answers held back at most: fewer wakings than this would save next to nothing.
@@ -131,6 +132,10 @@ impl Outbox {
     pub fn wake_or_hold(&self, watch: &Watch, since: u32) {
         let now = trace::now_us();
         let past = |then: u32| Duration::from_micros(now.wrapping_sub(then).into());
+        let took = past(since);
+        if took > wake_policy::SLOW {
+            wake_policy::leaves();
+        }
         let held = self.held.load(Ordering::Relaxed);
         if held == 0 {
             self.held_since.store(now, Ordering::Relaxed);
@@ -140,7 +145,7 @@ impl Outbox {
             held,
             waiting: watch.untaken(),
             so_far: past(first),
-            took: past(since),
+            took,
         };
         if !holding.may_go_on() || watch.front_wants_waking() {
             self.wake(watch);

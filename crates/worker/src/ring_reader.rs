@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use crate::environ::{Environs, Made};
 use crate::running::ThreadFacts;
+use crate::wake_policy;
 use crate::worker::Worker;
 
 /// What one thread at a time holds.
@@ -63,6 +64,7 @@ impl RingReader {
     pub fn sleep(&mut self, py: Python<'_>) {
         let requests = &self.requests;
         let woken = py.detach(|| {
+            wake_policy::sleeps(requests.taken());
             requests.sleep(None);
             trace::now_us()
         });

@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use crate::failure;
 use crate::ring_reader::{Job, RingReader, Taken};
 use crate::running::ThreadFacts;
+use crate::wake_policy;
 use crate::worker::Worker;
 
 /// What Linux gives a main thread, and `CPython` its own threads: deep recursion in an app behaves
@@ -151,6 +152,8 @@ impl ThreadPool {
             let number = members.ever;
             drop(members);
             pool.note_starting();
+            // The new thread would do as this one does.
+            wake_policy::leaves();
             if let Err(error) = spawn(worker, number) {
                 pool.starting.fetch_sub(1, Ordering::AcqRel);
                 pool.refused(&error);
@@ -334,6 +337,7 @@ fn thread_main(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u3
         if worker.is_draining() {
             return Ending::Drained;
         }
+        wake_policy::leaves();
         worker.switch_interval.adapt(py, worker.thread_pool.busy());
         let (is_called, called) = py.detach(|| (worker.thread_pool.park(), trace::now_us()));
         if !is_called {
