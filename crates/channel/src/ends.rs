@@ -278,11 +278,6 @@ impl Requests {
         Ok(result)
     }
 
-    /// Requests taken so far, wrapping.
-    pub fn taken(&self) -> u32 {
-        self.taken
-    }
-
     /// Whether no request waits in the ring.
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()

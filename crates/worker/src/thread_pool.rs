@@ -379,7 +379,7 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) 
                 return Next::Run(job);
             }
             Ok(Taken::Skipped) => {}
-            Ok(Taken::Nothing) => wait_for_request(py, worker, &mut reader),
+            Ok(Taken::Nothing) => wait_for_request(py, worker, &mut reader, facts.tid),
             Err(broken) => {
                 failure::log_text(&format!("{broken}; this worker ends"));
                 worker.give_up_ring();
@@ -393,10 +393,10 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) 
 }
 
 /// With nothing to do at the ring.
-fn wait_for_request(py: Python<'_>, worker: &Worker, reader: &mut RingReader) {
+fn wait_for_request(py: Python<'_>, worker: &Worker, reader: &mut RingReader, tid: u32) {
     worker.outbox.flush(&worker.watch);
     if !worker.is_draining() {
-        reader.sleep(py);
+        reader.sleep(py, tid);
     }
 }
 

@@ -45,15 +45,20 @@ thread_local! {
     static POLICY: RefCell<Policy> = const { RefCell::new(Policy::NEW) };
 }
 
-/// The calling thread is about to sleep at the ring of requests, of which its worker has taken `taken` so far, wrapping.
+/// The calling thread is about to sleep at the ring of requests, of which it has taken `taken` since it last slept.
 pub(crate) fn sleeps(taken: u32) {
     POLICY.with_borrow_mut(|policy| {
+        policy.taken = policy.taken.saturating_add(taken);
         if policy.sleeps_until_look > 1 {
             policy.sleeps_until_look -= 1;
             return;
         }
+        if policy.last.is_none() && !policy.yields && !sched::is_usual() {
+            // Whoever started the server has chosen another policy.
+            policy.refrain = u32::MAX;
+        }
         let now = cpu::thread_schedstat(cpu::thread_id());
-        let wanted = policy.look(taken, now);
+        let wanted = policy.look(now);
         policy.set(wanted);
     });
 }
@@ -62,9 +67,9 @@ pub(crate) fn sleeps(taken: u32) {
 /// waiting for something else next, and interrupts.
 pub(crate) fn leaves() {
     POLICY.with_borrow_mut(|policy| {
+        policy.last = None;
         if policy.yields {
             policy.set(false);
-            policy.last = None;
         }
     });
 }
@@ -74,6 +79,8 @@ pub(crate) fn leaves() {
 struct Policy {
     yields: bool,
     sleeps_until_look: u32,
+    /// Requests taken since the last look.
+    taken: u32,
     /// As of the last look; none before the first.
     last: Option<Seen>,
     /// Looks in a row that showed it queued for long.
@@ -85,7 +92,6 @@ struct Policy {
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    taken: u32,
     on_cpu: Duration,
     queued: Duration,
 }
@@ -94,6 +100,7 @@ impl Policy {
     const NEW: Self = Self {
         yields: false,
         sleeps_until_look: LOOK_USUAL,
+        taken: 0,
         last: None,
         strikes: 0,
         refrain: 0,
@@ -120,21 +127,17 @@ impl Policy {
     }
 
     /// Whether not to interrupt from here on; `now` is the time on a CPU and queued for one.
-    fn look(&mut self, taken: u32, now: Option<(Duration, Duration)>) -> bool {
+    fn look(&mut self, now: Option<(Duration, Duration)>) -> bool {
+        let requests = std::mem::take(&mut self.taken);
         let Some((on_cpu, queued)) = now else {
             // Without knowing how long it is queued, nothing is asked.
             return false;
         };
-        let seen = Seen {
-            taken,
-            on_cpu,
-            queued,
-        };
+        let seen = Seen { on_cpu, queued };
         let Some(last) = self.last.replace(seen) else {
             return self.yields;
         };
         let sleeps = self.between_looks();
-        let requests = taken.wrapping_sub(last.taken);
         let each = on_cpu.saturating_sub(last.on_cpu) / requests.max(1);
         let queued = queued.saturating_sub(last.queued) / sleeps;
         let is_long = self.yields && queued > LONG;
@@ -161,7 +164,6 @@ mod tests {
     /// A thread's time so far.
     struct Clock {
         policy: Policy,
-        taken: u32,
         on_cpu: Duration,
         queued: Duration,
     }
@@ -170,8 +172,6 @@ mod tests {
         fn new() -> Self {
             let mut clock = Self {
                 policy: Policy::NEW,
-                // Shortly before it wraps.
-                taken: u32::MAX - 100,
                 on_cpu: Duration::ZERO,
                 queued: Duration::ZERO,
             };
@@ -184,12 +184,10 @@ mod tests {
         fn look(&mut self, requests: u32, each_us: u32, queued_us: u32) -> bool {
             let sleeps = self.policy.between_looks();
             let us = |count: u32| Duration::from_micros(count.into());
-            self.taken = self.taken.wrapping_add(requests * sleeps);
+            self.policy.taken += requests * sleeps;
             self.on_cpu += us(requests * sleeps * each_us);
             self.queued += us(queued_us * sleeps);
-            let yields = self
-                .policy
-                .look(self.taken, Some((self.on_cpu, self.queued)));
+            let yields = self.policy.look(Some((self.on_cpu, self.queued)));
             self.policy.yields = yields;
             yields
         }
@@ -246,19 +244,46 @@ mod tests {
     #[test]
     fn where_the_system_tells_nothing_nothing_is_asked() {
         let mut policy = Policy::NEW;
-        assert!(!policy.look(0, None) && !policy.look(5000, None));
+        policy.taken = 5000;
+        assert!(!policy.look(None) && !policy.look(None));
     }
 
     #[test]
     fn a_thread_looks_now_and_then_and_gives_it_up_when_it_leaves() {
-        let yields = || POLICY.with_borrow(|policy| policy.yields);
-        // No time passes on the CPU, so that each request is a small one, however slow the machine.
-        for sleep in 0..2 * LOOK_USUAL {
-            assert!(!yields(), "{sleep}");
-            sleeps(sleep * 1000);
+        if !sched::is_usual() || !sched::yield_on_wake(true) {
+            return;
         }
-        assert!(yields());
+        assert!(sched::yield_on_wake(false));
+        let yields = || POLICY.with_borrow(|policy| policy.yields);
+        // So many that each has cost next to nothing, however slow the machine.
+        let sleep = || sleeps(100_000);
+        for _ in 0..2 * LOOK_USUAL {
+            assert!(!yields());
+            sleep();
+        }
+        assert!(yields() && !sched::is_usual());
         leaves();
+        assert!(!yields() && sched::is_usual());
+        // What was seen before says nothing of what comes.
+        for _ in 0..LOOK_USUAL {
+            sleep();
+        }
         assert!(!yields());
+    }
+
+    #[test]
+    fn another_policy_than_the_usual_stays() {
+        let own = std::thread::spawn(|| {
+            if !sched::yield_on_wake(true) {
+                return;
+            }
+            for _ in 0..4 * LOOK_USUAL {
+                sleeps(100_000);
+            }
+            assert!(POLICY.with_borrow(|policy| !policy.yields && policy.refrain > 1 << 31));
+            leaves();
+            assert!(!sched::is_usual());
+        });
+        own.join().unwrap();
     }
 }
