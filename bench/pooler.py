@@ -27,6 +27,7 @@ from lib.poolers import (
     Way,
     canter,
     connect_us,
+    forwarder,
     has_prepared,
     log_in,
     pgbench,
@@ -38,6 +39,7 @@ from lib.progress import say
 
 BENCH = Path(__file__).resolve().parent
 DIRECT = "direct"
+FORWARDER = "bytes carried"
 CLIENTS = 500
 CONNECTS = 2000
 
@@ -109,6 +111,8 @@ class Run:
         """Whether a peer can run a case."""
         if name == DIRECT:
             return case.clients <= POOL
+        if name == FORWARDER:
+            return case.clients <= POOL and case.way == "unix"
         program = self.peers[name][0]
         return not (case.mode == "prepared" and "PgBouncer" in name and not has_prepared(program))
 
@@ -215,6 +219,9 @@ def main(arguments: list[str]) -> int:
     for path in options.pgbouncer or filter(None, [shutil.which("pgbouncer")]):
         peers[version(path)] = (path, pgbouncer(path))
     peers["Canter"] = (program, canter(program))
+    if options.floor:
+        floor = _build_forwarder()
+        peers[FORWARDER] = (floor, forwarder(floor))
     run = Run(postgres, peers)
     facts = [
         f"- Date: {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
@@ -233,7 +240,7 @@ def main(arguments: list[str]) -> int:
                     if run.takes_part(case, name):
                         _try(f"{number + 1} {case.name} {name}", run.load, case, name, options.seconds)
             if not options.only:
-                for name in names:
+                for name in (name for name in names if name != FORWARDER):
                     _try(f"{number + 1} memory, connecting {name}", run.small, name)
             _order(run, [DIRECT, *peers])
             text = report(run, facts)
@@ -270,6 +277,14 @@ def _build() -> str:
     return str(BENCH.parent / "target" / "release" / "canter")
 
 
+def _build_forwarder() -> str:
+    say("building the forwarder")
+    manifest, target = str(BENCH / "load" / "Cargo.toml"), BENCH / ".work" / "target"
+    words = ["--release", "--locked", "--bin", "bench-forward", "--target-dir", str(target)]
+    subprocess.run(["cargo", "build", "--manifest-path", manifest, *words], check=True)
+    return str(target / "release" / "bench-forward")
+
+
 def _programs() -> Path:
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))
     found = debian[-1] if debian else shutil.which("pgbench")
@@ -286,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=5.0, help="that count in one run of pgbench")
     add("--canter", help="a canter program to use instead of building this checkout")
     add("--pgbouncer", action="append", help="a PgBouncer program; may be given several times")
+    add("--floor", action="store_true", help="beside them, one that carries bytes and looks at none")
     add("--postgres", type=Path, help="the folder with PostgreSQL's programs and pgbench")
     add("--out", type=Path, default=BENCH / "results" / "pooler.md", help="the report")
     return parser

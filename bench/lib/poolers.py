@@ -213,6 +213,15 @@ def canter(program: str) -> Callable[[Path, int, Way], list[str]]:
     return command
 
 
+def forwarder(program: str) -> Callable[[Path, int, Way], list[str]]:
+    """`bench-forward`: no pooler, but bytes carried from one socket to the other and looked at by nobody."""
+
+    def command(folder: Path, port: int, server: Way) -> list[str]:
+        return [program, *(f"{way}/.s.PGSQL.{at}" for way, at in ((folder, port), (server.host, server.port)))]
+
+    return command
+
+
 def has_prepared(program: str) -> bool:
     """Whether this PgBouncer keeps prepared statements (from 1.21 on)."""
     numbers = version(program).split()[-1].split(".")
