@@ -213,8 +213,10 @@ pub(crate) struct Relay {
     names: HashMap<Box<[u8]>, Rc<shape::Given>>,
     /// How many were given without a word to the server, in segments that may yet fail.
     names_owed: u32,
-    /// Portals of this transaction that are a `DEALLOCATE`.
+    /// Portals of this transaction, and of those sent ahead, that are a `DEALLOCATE` or a `RESET`.
     takers: Vec<Taker>,
+    /// How many `Bind` have made some: the number of the last ones.
+    takers_made: u32,
     /// The last unnamed `Parse`, whole, whether this server has it, and whether running it may touch
     /// anything.
     unnamed: Vec<u8>,
@@ -307,6 +309,7 @@ impl Relay {
             names: HashMap::new(),
             names_owed: 0,
             takers: Vec::new(),
+            takers_made: 0,
             unnamed: Vec::new(),
             unnamed_here: false,
             unnamed_touches: false,

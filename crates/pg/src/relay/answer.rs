@@ -313,9 +313,8 @@ impl Relay {
             self.schema_settles();
         }
         let done = self.owed.pop();
-        // Unless portals of what was sent ahead are among them.
-        if status == TxStatus::Idle && self.owed.is_empty() && self.segment == Segment::Closed {
-            self.takers.clear();
+        if status == TxStatus::Idle {
+            self.takers_end();
         }
         self.copy.ready();
         match done {
@@ -404,6 +403,7 @@ impl Relay {
                     self.names_owed = self.names_owed.saturating_sub(1);
                     io.to_client.extend_from_slice(build::PARSE_COMPLETE);
                 }
+                Some(Owed::Takes(number)) => self.taker_is_bound(*number),
                 Some(Owed::CopyEnd | Owed::Replaced(_)) => {}
                 _ => return,
             }
@@ -536,7 +536,7 @@ impl Relay {
                 self.unnamed = before.into_vec();
                 self.unnamed_touches = true;
             }
-            Owed::BindTaker(portal) => self.takers.retain(|taker| taker.portal != portal),
+            Owed::Takes(number) => self.taker_is_skipped(number),
             Owed::Named(name) => {
                 self.names_owed = self.names_owed.saturating_sub(1);
                 self.names.remove(&name);

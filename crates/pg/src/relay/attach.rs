@@ -130,6 +130,7 @@ impl Relay {
         self.barrier = false;
         self.probe = None;
         self.hidden_error = None;
+        self.tries = 0;
         self.pending.clear();
         self.kept = false;
     }

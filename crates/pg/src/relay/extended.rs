@@ -429,6 +429,7 @@ impl Relay {
         if head.statement.is_empty() {
             let name = self.ensure_unnamed(io);
             self.owed.push(Owed::Bind(None));
+            self.owe_taker(head.portal);
             return Ok(self.forward_bind(message, head, name, io));
         }
         let Ok(entry) = self.named(head.statement) else {
@@ -470,6 +471,7 @@ impl Relay {
             portal: head.portal.into(),
         });
         self.owed.push(Owed::Bind(Some(entry)));
+        self.owe_taker(head.portal);
         Ok(step)
     }
 

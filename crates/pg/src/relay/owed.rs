@@ -48,8 +48,9 @@ pub(super) enum Owed {
     Local(&'static [u8]),
     /// As `Local`, for a statement's name taken away with `Close`: put back if it is skipped.
     Closed(Box<(Box<[u8]>, Rc<Given>)>),
-    /// `Bind` of a `DEALLOCATE` to this portal, which takes nothing away if that is skipped.
-    BindTaker(Box<[u8]>),
+    /// Nothing is owed: the `Bind` before it made the taker of this number, which takes nothing away if
+    /// that is skipped.
+    Takes(u32),
     /// `Execute` of a `DEALLOCATE`: the name that it takes away is put back if it fails.
     Deallocate(Box<(Box<[u8]>, Rc<Given>)>),
     /// Nothing is owed, but what was the unnamed statement before the next request is so again if
@@ -112,6 +113,7 @@ impl Owed {
             Self::Hidden(_)
             | Self::HiddenSync
             | Self::Replaced(_)
+            | Self::Takes(_)
             | Self::Shape(_)
             | Self::Ours => false,
             Self::ParseUnnamed { hidden } => !hidden,
@@ -144,7 +146,12 @@ impl Owed {
     pub(super) fn is_local(&self) -> bool {
         matches!(
             self,
-            Self::Local(_) | Self::Closed(_) | Self::Named(_) | Self::CopyEnd | Self::Replaced(_)
+            Self::Local(_)
+                | Self::Closed(_)
+                | Self::Named(_)
+                | Self::CopyEnd
+                | Self::Replaced(_)
+                | Self::Takes(_)
         )
     }
 
@@ -163,7 +170,7 @@ impl Owed {
         match (self, tag) {
             (Self::Query(_) | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
             | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
-            | (Self::Bind(_) | Self::BindTaker(_) | Self::Misfit, b'2')
+            | (Self::Bind(_) | Self::Misfit, b'2')
             | (Self::Close(_), b'3')
             | (
                 Self::DescribeStatement(_) | Self::DescribePortal(_) | Self::Shape(_),
@@ -278,7 +285,8 @@ impl Queue {
 
     /// The shared statement of a `Bind` that was pushed last.
     pub(super) fn just_bound(&self) -> Option<&Rc<Statement>> {
-        match self.0.back() {
+        let mut last = self.0.iter().rev();
+        match last.find(|owed| !matches!(owed, Owed::Takes(_))) {
             Some(Owed::Bind(Some(statement))) => Some(statement),
             _ => None,
         }

@@ -23,6 +23,10 @@ pub(super) const BACK: &[u8] = b"canter_start";
 #[derive(Debug)]
 pub(super) struct Taker {
     pub(super) portal: Box<[u8]>,
+    /// Tells it from earlier ones of the same portal.
+    number: u32,
+    /// The server has answered its `Bind`.
+    is_bound: bool,
     takes: Takes,
 }
 
@@ -68,8 +72,11 @@ impl Relay {
         statement::push_parse(b"", &text, b"\0\0", io.to_server);
         self.unnamed_here = false;
         self.owed.push(Owed::ParseUnnamed { hidden: true });
+        self.takers_made = self.takers_made.wrapping_add(1);
         self.takers.push(Taker {
             portal: head.portal.into(),
+            number: self.takers_made,
+            is_bound: false,
             takes: Takes::Name {
                 name: name.as_bytes().into(),
                 entry,
@@ -77,7 +84,8 @@ impl Relay {
             },
         });
         let step = self.forward_bind(message, head, b"", io);
-        self.owed.push(Owed::BindTaker(head.portal.into()));
+        self.owed.push(Owed::Bind(None));
+        self.owe_taker(head.portal);
         Some(step)
     }
 
@@ -102,12 +110,48 @@ impl Relay {
         if self.start.is_empty() {
             return;
         }
+        self.takers_made = self.takers_made.wrapping_add(1);
         for reset in &seen.resets {
             self.takers.push(Taker {
                 portal: portal.into(),
+                number: self.takers_made,
+                is_bound: false,
                 takes: Takes::Setting(reset.name.clone()),
             });
         }
+    }
+
+    /// The `Bind` that was pushed last is of this portal: if that is a taker, it is one no more when
+    /// the `Bind` is skipped.
+    #[inline]
+    pub(super) fn owe_taker(&mut self, portal: &[u8]) {
+        if let Some(taker) = self.takers.last()
+            && *taker.portal == *portal
+        {
+            self.owed.push(Owed::Takes(taker.number));
+        }
+    }
+
+    /// The `Bind` of this one was answered.
+    #[cold]
+    pub(super) fn taker_is_bound(&mut self, number: u32) {
+        let takers = self.takers.iter_mut();
+        takers
+            .filter(|taker| taker.number == number)
+            .for_each(|taker| taker.is_bound = true);
+    }
+
+    /// The `Bind` of this one was skipped.
+    #[cold]
+    pub(super) fn taker_is_skipped(&mut self, number: u32) {
+        self.takers.retain(|taker| taker.number != number);
+    }
+
+    /// No transaction is open any more, and portals end with theirs. Answers come in order: what is
+    /// not bound by now is of a later one, sent ahead.
+    #[inline]
+    pub(super) fn takers_end(&mut self) {
+        self.takers.retain(|taker| !taker.is_bound);
     }
 
     /// Runs a portal that may be a taker.

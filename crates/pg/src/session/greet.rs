@@ -120,11 +120,14 @@ impl Session {
                 }
                 self.server_in = Input::default();
                 self.server_out.clear();
+                self.client_out.clear();
                 self.relay.rewind();
-                gone += 1;
+                // What it refused before is its own affair.
+                self.relay.take_refusal();
                 if gone == MOST_GONE {
                     return Err(error);
                 }
+                gone += 1;
                 continue;
             }
             // What a server reports when it is attached is told after the authentication, not before.

@@ -19,7 +19,7 @@ use crate::wire::{SqlError, TxStatus, build};
 /// Neither side is read while so much waits to be written to the other.
 const HIGH: usize = 64 << 10;
 
-/// So many servers may be gone before a request is sent to one.
+/// So many servers that are gone before a request is sent to one are replaced.
 pub(super) const MOST_GONE: u8 = 3;
 
 /// What pumping cannot do alone.

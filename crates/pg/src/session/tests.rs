@@ -1,6 +1,7 @@
 //! Sessions with a made-up client on one side and a made-up server on the other.
 
 mod crowd;
+mod greetings;
 mod house;
 mod returns;
 mod script;

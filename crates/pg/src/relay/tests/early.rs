@@ -115,3 +115,48 @@ fn c8_d6_what_a_portal_takes_is_known_though_an_earlier_answer_comes_before_its_
         assert!(!d.known.prepared.names().any(|(_, is_ready)| is_ready));
     }
 }
+
+#[test]
+fn c8_an_error_of_an_earlier_segment_leaves_what_a_portal_of_the_next_one_takes() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        for (name, text) in [("a", "select 1"), ("b", "select 2")] {
+            d.client(&[&parse(name, text), SYNC].concat());
+            d.server(&ready()).released();
+        }
+        let ready_ones = |d: &Driver| d.known.prepared.names().filter(|(_, is)| *is).count();
+        assert_eq!(ready_ones(&d), 2);
+        let bound = |text| [parse("", text), bind("", "")].concat();
+        let failing = [parse("", "selec"), bound("deallocate a"), execute("")].concat();
+        d.client(&[&failing, SYNC, &bound("deallocate b")].concat());
+        d.server(&[e("42601", "syntax"), z(b'I')].concat());
+        d.client(&[&execute(""), SYNC].concat());
+        let answer = [PARSED, PARSED, BOUND, &cz("DEALLOCATE", b'I')].concat();
+        d.server(&answer).released();
+        // That of the first one is there still, and prepared anew where it is used.
+        assert_eq!(ready_ones(&d), 0, "{cut:?}");
+        assert!(d.relay.statement(b"a").is_some());
+        assert!(d.relay.statement(b"b").is_none());
+    }
+}
+
+#[test]
+fn d6_portals_that_reset_are_forgotten_though_their_client_always_sends_ahead() {
+    for cut in CUTS {
+        let mut d = Driver::with(cut, &[("search_path", "a")], false);
+        let resets = |number: usize| {
+            let portal = format!("p{number}");
+            let steps = [parse("", "reset search_path"), bind(&portal, "")].concat();
+            [&steps, &execute(&portal), SYNC].concat()
+        };
+        d.client(&resets(0));
+        // What is put back: closed, prepared, bound, run, closed, and closed once more.
+        let back = [CLOSED, PARSED, BOUND, &c("SET"), CLOSED, CLOSED].concat();
+        let answer = [PARSED, BOUND, &c("RESET"), &back, &z(b'I')].concat();
+        for number in 1..50 {
+            d.client(&resets(number)).server(&answer);
+            assert!(d.broken.is_none(), "{:?}", d.broken);
+            assert!(d.relay.takers.len() <= 2, "{}", d.relay.takers.len());
+        }
+    }
+}
