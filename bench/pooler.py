@@ -1,7 +1,7 @@
 """The pooler beside PgBouncer: `python3 bench/pooler.py`, or `make bench-pooler`.
 
 Needs PostgreSQL's programs with pgbench, PgBouncer on the path (or `--pgbouncer`), and cargo unless
-`--canter` names a program. Sets nothing up and leaves nothing behind but the report.
+`--canter` names a program and `--floor` is left out. Sets nothing up and leaves nothing behind but the report.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import machine, process
+from lib.environment import build_load_program
 from lib.poolers import (
     POOL,
     Load,
@@ -220,7 +221,7 @@ def main(arguments: list[str]) -> int:
         peers[version(path)] = (path, pgbouncer(path))
     peers["Canter"] = (program, canter(program))
     if options.floor:
-        floor = _build_forwarder()
+        floor = str(build_load_program("bench-forward"))
         peers[FORWARDER] = (floor, forwarder(floor))
     run = Run(postgres, peers)
     facts = [
@@ -275,14 +276,6 @@ def _build() -> str:
     say("building Canter in release mode")
     subprocess.run(["cargo", "build", "--release", "-p", "canter"], cwd=BENCH.parent, check=True)
     return str(BENCH.parent / "target" / "release" / "canter")
-
-
-def _build_forwarder() -> str:
-    say("building the forwarder")
-    manifest, target = str(BENCH / "load" / "Cargo.toml"), BENCH / ".work" / "target"
-    words = ["--release", "--locked", "--bin", "bench-forward", "--target-dir", str(target)]
-    subprocess.run(["cargo", "build", "--manifest-path", manifest, *words], check=True)
-    return str(target / "release" / "bench-forward")
 
 
 def _programs() -> Path:

@@ -65,7 +65,7 @@ def prepare(python: str, canter: str | None, *, build: bool = True) -> Environme
     WORK.mkdir(exist_ok=True)
     home = _virtual_environment(python)
     interpreter = home / "bin" / "python"
-    load = _build_load_generator()
+    load = build_load_program("bench-load")
     if canter is not None:
         program = Path(canter).resolve()
         if not program.is_file():
@@ -152,13 +152,14 @@ def _virtual_environment(python: str) -> Path:
     return home
 
 
-def _build_load_generator() -> Path:
+def build_load_program(name: str) -> Path:
+    """One of the programs of `bench/load`, built."""
     target = WORK / "target"
-    say("building the load generator")
+    say(f"building {name}")
     manifest = str(BENCH / "load" / "Cargo.toml")
     command = ["cargo", "build", "--release", "--quiet", "--locked"]
     _run([*command, "--manifest-path", manifest, "--target-dir", str(target)])
-    return target / "release" / "bench-load"
+    return target / "release" / name
 
 
 def _install_canter(python: Path) -> None:

@@ -43,7 +43,7 @@ pub fn is_usual() -> bool {
     unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
 }
 
-/// Whether the calling thread, when it wakes, leaves the CPU to the thread that runs there (`SCHED_BATCH`, `sched(7)`)
+/// Sets whether the calling thread, when it wakes, leaves the CPU to the thread that runs there (`SCHED_BATCH`, `sched(7)`)
 /// or may interrupt it, as is usual. Its share of the CPU stays the same. Threads and processes that it starts
 /// meanwhile do as it does. Needs no privilege. False where the system refuses.
 pub fn yield_on_wake(yields: bool) -> bool {

@@ -22,34 +22,6 @@ pub(crate) struct RingReader {
     pub environs: Environs,
     /// How long the last wait for the interpreter's lock took; the next request pays for it.
     pub waited: u32,
-    /// Who took the last request, and how many it has taken since it last slept or another did.
-    pub taker: Taker,
-}
-
-/// A thread, by the kernel's number, and its requests.
-#[derive(Default)]
-pub(crate) struct Taker {
-    tid: u32,
-    taken: u32,
-}
-
-impl Taker {
-    fn took(&mut self, tid: u32) {
-        if self.tid != tid {
-            *self = Self { tid, taken: 0 };
-        }
-        self.taken += 1;
-    }
-
-    /// What this thread has taken since it last asked.
-    fn since(&mut self, tid: u32) -> u32 {
-        let own = self.tid == tid;
-        if own {
-            std::mem::take(&mut self.taken)
-        } else {
-            0
-        }
-    }
 }
 
 /// A request that this thread has started and must answer.
@@ -81,21 +53,16 @@ impl RingReader {
         thread: ThreadFacts,
     ) -> Result<Taken<'py>, Broken> {
         let environs = &mut self.environs;
-        let tid = thread.tid;
         let thread = (thread, std::mem::take(&mut self.waited));
         let taken = self
             .requests
             .take(|head, message| read(py, environs, worker, thread, head, message))?;
-        if taken.is_some() {
-            self.taker.took(tid);
-        }
         Ok(taken.unwrap_or(Taken::Nothing))
     }
 
-    /// Sleeps until a request comes.
-    pub fn sleep(&mut self, py: Python<'_>, tid: u32) {
+    /// Sleeps until a request comes; the thread has taken `taken` since it last slept.
+    pub fn sleep(&mut self, py: Python<'_>, taken: u32) {
         let requests = &self.requests;
-        let taken = self.taker.since(tid);
         let woken = py.detach(|| {
             wake_policy::sleeps(taken);
             requests.sleep(None);
@@ -149,22 +116,4 @@ fn receive_file(socket: &OwnedFd) -> io::Result<OwnedFd> {
     }
     let (_, mut files) = fds::receive(socket, &mut [0; 16])?;
     files.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_is_told_of_its_own_requests_only() {
-        let mut taker = Taker::default();
-        for tid in [7, 7, 7] {
-            taker.took(tid);
-        }
-        assert_eq!((taker.since(8), taker.since(7), taker.since(7)), (0, 3, 0));
-        for tid in [7, 7, 8, 8, 7] {
-            taker.took(tid);
-        }
-        assert_eq!((taker.since(8), taker.since(7)), (0, 1));
-    }
 }

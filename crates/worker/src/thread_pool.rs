@@ -317,11 +317,13 @@ fn thread_main(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u3
             tid: cpu::thread_id(),
         }
     });
+    // Requests since this thread last slept at the ring.
+    let mut taken = 0;
     loop {
         worker.thread_pool.starting.fetch_sub(1, Ordering::AcqRel);
         worker.switch_interval.adapt(py, worker.thread_pool.busy());
         loop {
-            match next(py, worker, facts, std::mem::take(&mut waited)) {
+            match next(py, worker, facts, std::mem::take(&mut waited), &mut taken) {
                 Next::Run(job) => run(py, worker, job),
                 Next::Park => break,
                 Next::End => return Ending::Drained,
@@ -358,7 +360,13 @@ fn run(py: Python<'_>, worker: &Arc<Worker>, job: Job<'_>) {
 }
 
 /// Takes the place at the ring if it is free, and the next request from there.
-fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) -> Next<'py> {
+fn next<'py>(
+    py: Python<'py>,
+    worker: &Worker,
+    facts: ThreadFacts,
+    waited: u32,
+    taken: &mut u32,
+) -> Next<'py> {
     let mut reader = match worker.ring_reader.try_lock() {
         Ok(reader) => reader,
         Err(TryLockError::WouldBlock) => return Next::Park,
@@ -372,6 +380,7 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) 
         }
         match reader.take(py, worker, facts) {
             Ok(Taken::Job(job)) => {
+                *taken += 1;
                 if reader.requests.is_empty() {
                     // What was held back for company must not wait behind this request.
                     worker.outbox.flush(&worker.watch);
@@ -379,7 +388,7 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) 
                 return Next::Run(job);
             }
             Ok(Taken::Skipped) => {}
-            Ok(Taken::Nothing) => wait_for_request(py, worker, &mut reader, facts.tid),
+            Ok(Taken::Nothing) => wait_for_request(py, worker, &mut reader, taken),
             Err(broken) => {
                 failure::log_text(&format!("{broken}; this worker ends"));
                 worker.give_up_ring();
@@ -393,10 +402,10 @@ fn next<'py>(py: Python<'py>, worker: &Worker, facts: ThreadFacts, waited: u32) 
 }
 
 /// With nothing to do at the ring.
-fn wait_for_request(py: Python<'_>, worker: &Worker, reader: &mut RingReader, tid: u32) {
+fn wait_for_request(py: Python<'_>, worker: &Worker, reader: &mut RingReader, taken: &mut u32) {
     worker.outbox.flush(&worker.watch);
     if !worker.is_draining() {
-        reader.sleep(py, tid);
+        reader.sleep(py, std::mem::take(taken));
     }
 }
 

@@ -23,7 +23,7 @@ use crate::hook::Hook;
 use crate::os;
 use crate::outbox::Outbox;
 use crate::profile::Profiling;
-use crate::ring_reader::{RingReader, Taker};
+use crate::ring_reader::RingReader;
 use crate::running::Running;
 use crate::switch_interval::SwitchInterval;
 use crate::thread_pool::ThreadPool;
@@ -257,7 +257,6 @@ fn build(
             requests: end.requests,
             environs,
             waited: 0,
-            taker: Taker::default(),
         }),
         outbox: Outbox::new(end.answers),
         watch: end.watch,

@@ -115,13 +115,8 @@ impl Session {
             self.attach(lease);
             if let Err(error) = self.drive_server().await {
                 // It was sent nothing of the client's: another one may do (E5).
-                if let Some(held) = self.lease.take() {
-                    held.lease.close();
-                }
-                self.server_in = Input::default();
-                self.server_out.clear();
+                self.drop_server();
                 self.client_out.clear();
-                self.relay.rewind();
                 // What it refused before is its own affair.
                 self.relay.take_refusal();
                 if gone == MOST_GONE {

@@ -286,16 +286,21 @@ impl Session {
         if !self.client_in.put_back(taken) {
             return false;
         }
+        self.drop_server();
+        self.gone += 1;
+        self.needed = 0;
+        self.handle.set_activity(Activity::Idle);
+        true
+    }
+
+    /// Lets a server go that was sent nothing of the client's, for another one.
+    pub(super) fn drop_server(&mut self) {
         self.relay.rewind();
         self.server_out.clear();
         self.server_in = Input::default();
         if let Some(held) = self.lease.take() {
             held.lease.close();
         }
-        self.gone += 1;
-        self.needed = 0;
-        self.handle.set_activity(Activity::Idle);
-        true
     }
 
     fn is_server_readable(&mut self, cx: &mut Context<'_>) -> bool {

@@ -12,7 +12,7 @@ pub(crate) mod postgres;
 mod settings;
 pub(crate) mod talk;
 
-pub(crate) use super::driver::random;
+pub(crate) use super::driver::{random, random_part};
 
 use self::house::Crowd;
 

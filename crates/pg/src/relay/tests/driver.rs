@@ -29,6 +29,17 @@ pub(crate) fn random(state: &mut u64) -> u64 {
     state.wrapping_mul(0x2545_f491_4f6c_dd1d)
 }
 
+/// A part of so many bytes: all of them, any, or a few.
+pub(crate) fn random_part(state: &mut u64, of: usize) -> usize {
+    let mut below = |count: usize| random(state) as usize % count.max(1);
+    match below(3) {
+        0 => of,
+        1 => 1 + below(of),
+        _ => 1 + below(7),
+    }
+    .min(of)
+}
+
 impl Cut {
     fn next(&mut self, left: usize) -> usize {
         match self {

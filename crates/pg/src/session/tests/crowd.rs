@@ -23,7 +23,7 @@ use super::house::House;
 use crate::pool::Pool;
 use crate::relay::tests::crowd::hearing::Hearing;
 use crate::relay::tests::crowd::talk::{Piece, Talker};
-use crate::relay::tests::crowd::{asked, random};
+use crate::relay::tests::crowd::{asked, random, random_part};
 use crate::session;
 use crate::settings::Settings;
 use crate::stream::testing::Folder;
@@ -138,14 +138,8 @@ impl Crowd {
         random(&mut self.state) as usize % below.max(1)
     }
 
-    /// A part of so many bytes.
     fn part(&mut self, of: usize) -> usize {
-        match self.random(3) {
-            0 => of,
-            1 => 1 + self.random(of),
-            _ => 1 + self.random(7),
-        }
-        .min(of)
+        random_part(&mut self.state, of)
     }
 
     /// The sessions and the pool do what they can, or some of it.

@@ -153,13 +153,8 @@ impl Crowd {
         random(&mut self.state) as usize % below.max(1)
     }
 
-    /// A part of so many bytes.
     fn part(&mut self, of: usize) -> usize {
-        match self.random(3) {
-            0 => of,
-            1 => 1 + self.random(of),
-            _ => (1 + self.random(7)).min(of),
-        }
+        random_part(&mut self.state, of)
     }
 
     pub(super) fn relay(&mut self, client: usize) -> (&mut Relay, Io<'_>) {
