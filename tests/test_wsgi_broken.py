@@ -4,6 +4,7 @@ costs its own request, a 500 while nothing is sent and a cut connection after, a
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -193,8 +194,10 @@ def test_a_body_longer_than_its_length_never_spills(server: Server, stream: bool
             assert works(client)
             return
         assert b"".join(client.body(response)) == b"hello"
-        # Nothing of the rest may come, as a response or otherwise.
-        assert client.is_closed() if not client.is_quiet() else works(client)
+        # Nothing of the rest may come, as a response or otherwise: the next request is answered as ever, or the
+        # connection ends, with it or before.
+        with contextlib.suppress(Ended, ConnectionError):
+            assert works(client)
 
 
 @pytest.mark.parametrize("stream", [False, True])

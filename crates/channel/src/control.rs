@@ -22,6 +22,9 @@ pub enum Control {
     Profile(ProfileOrder),
     /// Run no more threads than this from now on, whatever it was started with.
     Threads(u16),
+    /// So many other workers of the server come before it. Not two that run at the same time have the same,
+    /// so that they can keep out of each other's way.
+    Place(u16),
 }
 
 /// How to sample.
@@ -98,6 +101,11 @@ impl Control {
                 bytes.extend_from_slice(&most.to_le_bytes());
                 bytes
             }
+            Self::Place(place) => {
+                let mut bytes = vec![6];
+                bytes.extend_from_slice(&place.to_le_bytes());
+                bytes
+            }
         }
     }
 
@@ -121,6 +129,7 @@ impl Control {
                 holder: rest.u8()? != 0,
             }),
             5 => Self::Threads(rest.u16()?),
+            6 => Self::Place(rest.u16()?),
             _ => return Err(Malformed),
         })
     }
@@ -226,6 +235,7 @@ mod tests {
             dump,
             profile,
             Control::Threads(64),
+            Control::Place(513),
         ] {
             assert_eq!(Control::read(&control.to_bytes()), Ok(control));
         }

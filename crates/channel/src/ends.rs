@@ -199,6 +199,12 @@ impl FrontEnd {
         self.slots.stamps(slot)
     }
 
+    /// How much CPU time a request took whose answer is whole, in microseconds, where the worker has said so. It
+    /// may say anything.
+    pub fn computed(&self, slot: SlotId) -> Option<u32> {
+        self.slots.computed(slot)
+    }
+
     /// The kernel's number of the thread that runs the slot's request.
     pub fn thread(&self, slot: SlotId) -> u32 {
         self.slots.thread(slot)
@@ -327,6 +333,11 @@ impl Watch {
     /// request back: skip it.
     pub fn start(&self, slot: SlotId, thread: u32, waited_us: u32) -> Option<u32> {
         self.slots.start(slot, thread, waited_us)
+    }
+
+    /// How much CPU time the request took, in microseconds; before the last record of its answer.
+    pub fn note_computed(&self, slot: SlotId, us: u32) {
+        self.slots.note_computed(slot, us);
     }
 
     /// Whether the front has lost interest in the rest of the answer.

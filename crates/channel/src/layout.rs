@@ -47,11 +47,16 @@ pub(crate) struct SlotWords {
     pub started: AtomicU32,
     /// How long its thread waited for the interpreter's lock before that, in microseconds.
     pub waited: AtomicU32,
+    /// CPU time that the request took, in microseconds; [`UNTOLD`] where nobody has said.
+    pub computed: AtomicU32,
 }
+
+/// Of a request's CPU time nothing is said.
+pub(crate) const UNTOLD: u32 = u32::MAX;
 
 /// The number of the layout: another one for each change of what follows, or of what records mean.
 /// Front and worker of two builds meet when the package is replaced under a running server.
-pub(crate) const LAYOUT: u32 = 2;
+pub(crate) const LAYOUT: u32 = 3;
 
 /// Where the head of the ring of answers lies, for tests that play a worker gone wrong.
 pub const ANSWERS_HEAD_AT: usize = offset_of!(Header, answers);

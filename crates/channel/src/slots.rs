@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::bell;
-use crate::layout::{SLOTS, Shared, SlotWords};
+use crate::layout::{SLOTS, Shared, SlotWords, UNTOLD};
 use crate::trace;
 
 const FREE: u32 = 0;
@@ -76,6 +76,7 @@ impl Slots {
         let now = trace::now_us();
         words.started.store(now, Ordering::Relaxed);
         words.waited.store(waited_us, Ordering::Relaxed);
+        words.computed.store(UNTOLD, Ordering::Relaxed);
         let moved =
             words
                 .state
@@ -118,6 +119,18 @@ impl Slots {
         if word.swap(u32::from(hold), Ordering::AcqRel) == 1 && !hold {
             bell::wake(word);
         }
+    }
+
+    /// Worker: how much CPU time the request took, before the last record of its answer.
+    pub fn note_computed(&self, slot: SlotId, us: u32) {
+        self.words(slot).computed.store(us, Ordering::Relaxed);
+    }
+
+    /// Front: how much CPU time the request took, in microseconds, where the worker has said so.
+    /// Means something once the last record has been read.
+    pub fn computed(&self, slot: SlotId) -> Option<u32> {
+        let us = self.words(slot).computed.load(Ordering::Relaxed);
+        (us != UNTOLD).then_some(us)
     }
 
     /// Worker: whether to pause before the next record of this answer.

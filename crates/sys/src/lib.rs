@@ -3,6 +3,7 @@
 //!
 //! What is Linux-only is kept here, so that another system needs a port of this crate alone.
 
+pub mod affinity;
 pub mod allocator;
 #[cfg(feature = "counting")]
 pub mod counting;

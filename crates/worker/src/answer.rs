@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use canter_channel::response::FilePart;
-use canter_channel::{Kind, MOST_RECORD, SlotId};
+use canter_channel::{Kind, MOST_RECORD, SlotId, trace};
 use canter_sys::temp;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -17,6 +17,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::head::{Head, called_twice, type_name};
 use crate::outbox::{Unwanted, record};
 use crate::report;
+use crate::request_cpu;
 use crate::worker::Worker;
 
 /// Between two looks at whether a held answer's client is still there.
@@ -167,6 +168,7 @@ impl StartResponse {
         if total > MOST_RECORD && self.is_started() && self.finish_spilled(py, chunks, total)? {
             return Ok(());
         }
+        let ended = self.ends();
         let mut head = self.take_head(State::Sent)?;
         let room = MOST_RECORD - head.as_ref().map_or(0, |head| head.message.len());
         if total > room {
@@ -187,7 +189,7 @@ impl StartResponse {
         } else {
             self.push(py, Kind::Chunk, true, chunks)?;
         }
-        self.over();
+        self.over(ended);
         Ok(())
     }
 
@@ -202,6 +204,7 @@ impl StartResponse {
     /// Sends the head with a part of a file as the body.
     pub fn finish_file(&self, py: Python<'_>, part: FilePart, file: &OwnedFd) -> Result<(), Stop> {
         report::send(py, &self.worker, self.slot, self.number);
+        let ended = self.ends();
         let Some(head) = self.take_head(State::Sent)? else {
             return Err(Stop::Unwanted);
         };
@@ -211,7 +214,7 @@ impl StartResponse {
             .outbox
             .push_file(py, &self.worker, record, &parts, file)
             .map_err(Stop::from)?;
-        self.over();
+        self.over(ended);
         Ok(())
     }
 
@@ -247,15 +250,30 @@ impl StartResponse {
             return;
         }
         report::send(py, &self.worker, self.slot, self.number);
+        let ended = self.ends();
         // A front that has gone is owed nothing.
         let _ = self.push(py, Kind::Abort, true, &[]);
-        self.over();
+        self.over(ended);
     }
 
-    fn over(&self) {
+    /// Before the last record: says what the request has cost. It has ended at the time returned, as in
+    /// [`trace::now_us`].
+    fn ends(&self) -> u32 {
+        let worker = &self.worker;
+        let now = trace::now_us();
+        // Where no other thread can come, one that waits keeps others waiting, too.
+        if let Some(us) = request_cpu::of(now.wrapping_sub(self.since))
+            && !worker.thread_pool.is_full()
+        {
+            worker.watch.note_computed(self.slot, us);
+        }
+        now
+    }
+
+    fn over(&self, ended: u32) {
         *self.state() = State::Over;
         let worker = &self.worker;
-        worker.outbox.wake_or_hold(&worker.watch, self.since);
+        worker.outbox.wake_or_hold(&worker.watch, self.since, ended);
     }
 
     /// The head if it is not sent yet; the state moves on to `next`.

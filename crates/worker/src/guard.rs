@@ -16,6 +16,7 @@ use rustix::process::{Pid, getppid};
 
 use crate::dump::Dump;
 use crate::failure;
+use crate::one_cpu::OneCpu;
 use crate::profile;
 use crate::thread_demand::{DemandWindow, Shed};
 use crate::thread_pool::ThreadPool;
@@ -76,6 +77,7 @@ pub(crate) struct Guard<'w> {
     signals: Signals,
     demand: Option<DemandWindow>,
     shed: Shed,
+    one_cpu: OneCpu,
     dumps: Vec<Dump>,
     /// The supervisor.
     parent: Option<Pid>,
@@ -90,6 +92,7 @@ impl<'w> Guard<'w> {
             signals,
             demand: None,
             shed: Shed::new(),
+            one_cpu: OneCpu::new(worker.has_lock),
             dumps: Vec::new(),
             parent: getppid(),
             end_by: None,
@@ -137,7 +140,8 @@ impl<'w> Guard<'w> {
         let draining = worker.is_draining().then_some(DRAIN_TICK);
         let window = self.demand.as_ref().map(DemandWindow::left);
         let dump = self.dumps.iter().filter_map(Dump::left).min();
-        let limit = [draining, window, dump].into_iter().flatten().min();
+        let look = self.one_cpu.left();
+        let limit = [draining, window, dump, look].into_iter().flatten().min();
         let nothing = PollFlags::empty();
         let control = if self.end_by.is_some() {
             nothing
@@ -178,6 +182,7 @@ impl<'w> Guard<'w> {
             }
             Ok(Control::Profile(order)) => profile::begin(self.worker, order),
             Ok(Control::Threads(most)) => self.worker.thread_pool.set_most(most.into()),
+            Ok(Control::Place(place)) => self.one_cpu.set_place(place),
             Err(malformed) => failure::log_text(&format!("a word from the front: {malformed}")),
         }
     }
@@ -210,6 +215,7 @@ impl<'w> Guard<'w> {
                 .take()
                 .and_then(|window| window.end(worker, shed));
         }
+        self.one_cpu.step(worker);
         for dump in &self.dumps {
             if dump.left().is_some_and(|left| left.is_zero()) {
                 dump.give_up_waiting(worker);

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use canter_channel::{Answers, Full, Kind, RecordHead, SlotId, Watch, trace};
+use canter_channel::{Answers, Full, Kind, RecordHead, SlotId, Watch};
 use canter_sys::fds;
 use canter_sys::process::exit_now;
 use pyo3::prelude::*;
@@ -48,7 +48,7 @@ pub(crate) struct Outbox {
     /// Answers held back since the front was last woken or last took all. A race loses a count,
     /// which costs an early or a late waking.
     held: AtomicU32,
-    /// When the first of them was held, as in [`trace::now_us`].
+    /// When the first of them was held, as in [`canter_channel::trace::now_us`].
     held_since: AtomicU32,
 }
 
@@ -127,10 +127,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// After an answer's last record; the request has run from `since`, in the time of
-    /// [`trace::now_us`], until now.
-    pub fn wake_or_hold(&self, watch: &Watch, since: u32) {
-        let now = trace::now_us();
+    /// After an answer's last record; the request has run from `since` until `now`, in the time of
+    /// [`canter_channel::trace::now_us`].
+    pub fn wake_or_hold(&self, watch: &Watch, since: u32, now: u32) {
         let past = |then: u32| Duration::from_micros(now.wrapping_sub(then).into());
         let took = past(since);
         if took > wake_policy::SLOW {

@@ -17,6 +17,7 @@ use canter_sys::cpu;
 use pyo3::prelude::*;
 
 use crate::failure;
+use crate::one_cpu;
 use crate::ring_reader::{Job, RingReader, Taken};
 use crate::running::ThreadFacts;
 use crate::wake_policy;
@@ -214,6 +215,11 @@ impl ThreadPool {
         members.alive.saturating_sub(members.parked.len())
     }
 
+    /// Whether there are as many threads as there may be.
+    pub fn is_full(&self) -> bool {
+        self.alive() >= self.most()
+    }
+
     /// The next thread that has answered its request parks, if another is left.
     pub fn park_one(&self) {
         if self.busy() > self.least() {
@@ -323,6 +329,7 @@ fn thread_main(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u3
         worker.thread_pool.starting.fetch_sub(1, Ordering::AcqRel);
         worker.switch_interval.adapt(py, worker.thread_pool.busy());
         loop {
+            one_cpu::follow(py);
             match next(py, worker, facts, std::mem::take(&mut waited), &mut taken) {
                 Next::Run(job) => run(py, worker, job),
                 Next::Park => break,

@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     pub guard_bell: OwnedFd,
     /// How long running requests may go on when the front has gone.
     pub orphan_limit: Duration,
+    /// Whether threads share one interpreter lock.
+    pub has_lock: bool,
     /// Below this share of the clock the process counts as waiting.
     pub busy_share: f64,
     draining: AtomicBool,
@@ -239,6 +241,7 @@ fn build(
     let end = WorkerEnd::open(&memory, eventfd)?;
     let idle_limit = duration("idle_seconds", settings.idle_seconds)?;
     let orphan_limit = duration("orphan_seconds", settings.orphan_seconds)?;
+    let has_lock = has_lock(py)?;
     let environs = Environs::new(application.environ.bind(py), &settings.script_name)?;
     Ok(Worker {
         app: application.app,
@@ -268,7 +271,8 @@ fn build(
         guard_bell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(std::io::Error::from)?,
         orphan_limit,
-        busy_share: busy_share(py)?,
+        has_lock,
+        busy_share: busy_share(has_lock),
         draining: AtomicBool::new(false),
         front_gone: AtomicBool::new(false),
         broken: AtomicBool::new(false),
@@ -284,13 +288,16 @@ fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
         .map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
 }
 
+/// Whether this Python has the interpreter's lock.
+fn has_lock(py: Python<'_>) -> PyResult<bool> {
+    match py.import("sys")?.getattr_opt("_is_gil_enabled")? {
+        Some(ask) => ask.call0()?.extract(),
+        None => Ok(true),
+    }
+}
+
 /// Three quarters of what the interpreter can use: one CPU with its lock, all of them without.
-fn busy_share(py: Python<'_>) -> PyResult<f64> {
-    let sys = py.import("sys")?;
-    let has_lock = match sys.getattr_opt("_is_gil_enabled")? {
-        Some(ask) => ask.call0()?.extract()?,
-        None => true,
-    };
+fn busy_share(has_lock: bool) -> f64 {
     let cpus = if has_lock { 1 } else { machine::cpus() };
-    Ok(0.75 * cpus as f64)
+    0.75 * cpus as f64
 }

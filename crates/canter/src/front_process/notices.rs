@@ -7,6 +7,7 @@ use canter_base::log::Value;
 use canter_base::{error, info, warn};
 use canter_channel::StackSample;
 use canter_front::Profiler;
+use canter_sys::program;
 use canter_workers::dispatch::{Named, Notice, WorkerId};
 use canter_workers::link::ToSupervisor;
 use canter_workers::socket::MessageSocket;
@@ -20,7 +21,11 @@ const MOST_NAMED: usize = 20;
 pub(super) fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
     match notice {
         Notice::Unwanted { .. } => {}
-        Notice::Ready(worker) => say(link, ToSupervisor::Ready { worker: *worker }),
+        Notice::Ready(worker) => {
+            // What only the start needed is given back; what serves comes back with its first use.
+            program::forget_code();
+            say(link, ToSupervisor::Ready { worker: *worker });
+        }
         Notice::Gone { worker, lost } => {
             for request in lost.iter().take(MOST_NAMED) {
                 warn!(

@@ -140,7 +140,9 @@ impl Inner {
         self.served += 1;
         if let Some(worker) = self.workers.get(at) {
             let (started, _) = worker.end.stamps(slot);
-            self.costs.learn(entry.kind, now.us_since(started));
+            let took = now.us_since(started);
+            self.costs
+                .learn(entry.kind, cost(took, worker.end.computed(slot)));
         }
         if self.poison.has_suspects() {
             self.poison.succeeded(fingerprint(&entry.message));
@@ -203,6 +205,12 @@ impl Inner {
         }
         Some(request)
     }
+}
+
+/// What a request has cost that took so long, and of which the worker says how much it computed. Nobody can have
+/// computed for longer than it took.
+fn cost(took_us: u32, computed_us: Option<u32>) -> u32 {
+    computed_us.map_or(took_us, |us| us.min(took_us))
 }
 
 /// Writes down when the answer came, and from when on it was worked on.

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use canter_channel::{Event, FrontEnd};
+use canter_channel::{Control, Event, FrontEnd};
 
 use super::clock::SWEEP;
 use super::worker::{Standing, Worker};
@@ -89,10 +89,14 @@ impl Dispatch {
         let flags = rustix::fs::fcntl_getfl(&adopted.files)?;
         rustix::fs::fcntl_setfl(&adopted.files, flags | rustix::fs::OFlags::NONBLOCK)?;
         let alarm = Alarm::new(adopted.eventfd)?;
-        let worker = Worker::new(id, adopted.release, end, adopted.control, adopted.files);
+        let mut worker = Worker::new(id, adopted.release, end, adopted.control, adopted.files);
         let control = MessageSocket::new(worker.control()?)?;
         let mut inner = self.0.borrow_mut();
         inner.tell_threads(&worker);
+        worker.place = inner.free_place();
+        // Servers on one machine do not all begin with the same.
+        let first = std::process::id() as u16;
+        worker.say(Control::Place(first.wrapping_add(worker.place)));
         inner.workers.push(worker);
         drop(inner);
         tokio::task::spawn_local(listen(Rc::clone(&self.0), id, control, alarm));
@@ -124,6 +128,12 @@ async fn listen(inner: Rc<RefCell<Inner>>, id: WorkerId, control: MessageSocket,
 }
 
 impl Inner {
+    /// The least place that no worker has.
+    fn free_place(&self) -> u16 {
+        let is_free = |place: &u16| self.workers.iter().all(|worker| worker.place != *place);
+        (0..u16::MAX).find(is_free).unwrap_or_default()
+    }
+
     fn heard(&mut self, id: WorkerId, event: Event) {
         match event {
             Event::Ready => {

@@ -39,6 +39,8 @@ pub(super) struct Worker {
     pub id: WorkerId,
     /// How often the app had been loaded when it was started.
     pub release: u32,
+    /// As in [`Control::Place`], from 0 on.
+    pub place: u16,
     pub standing: Standing,
     pub end: FrontEnd,
     control: OwnedFd,
@@ -88,6 +90,7 @@ impl Worker {
         Self {
             id,
             release,
+            place: 0,
             standing: Standing::Loading,
             end,
             control,

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use canter_channel::trace;
+
 use super::urgent::served;
 use super::*;
 
@@ -201,5 +203,37 @@ fn what_has_begun_is_not_remembered_as_offered() {
             waiting.push_back(stage.submit("/", LONG));
         }
         assert!(stage.offered() < 200, "{}", stage.offered());
+    });
+}
+
+#[test]
+fn what_waits_is_as_cheap_as_what_it_computes() {
+    run(async || {
+        let mut stage = Stage::new(3000);
+        let mut worker = stage.worker().await;
+        // A worker may lie, too.
+        for (path, told, at_least) in [
+            ("/", None, 2),
+            ("/waits", Some(300), 0),
+            ("/lies", Some(u32::MAX - 1), 2),
+        ] {
+            let mut ticket = stage.submit(path, LONG);
+            let request = worker.start().unwrap();
+            let since = trace::now_us();
+            while trace::now_us().wrapping_sub(since) < 3000 {
+                std::hint::spin_loop();
+            }
+            if let Some(us) = told {
+                worker.end.watch.note_computed(request.slot, us);
+            }
+            worker.answer(request);
+            answer_of(&mut ticket).await;
+            let class = stage.class(path);
+            assert!(
+                class >= at_least && (class == 0) == (at_least == 0),
+                "{path}: {class}"
+            );
+            assert!(class < 9, "{path}");
+        }
     });
 }
