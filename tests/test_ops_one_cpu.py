@@ -6,29 +6,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from harness.operated import Canter, until
+from harness.operated import Canter, Load, until
 
 ALL = os.sched_getaffinity(0)
 
 pytestmark = pytest.mark.skipif(len(ALL) < 2, reason="the machine has one CPU")
 
 APP = """
-import os, subprocess, sys, threading, time
+import multiprocessing.util, os, subprocess, sys, threading
 ASK = "import os; print(*sorted(os.sched_getaffinity(0)))"
 
 def compute():
-    # About half of a CPU.
     while True:
-        end = time.thread_time() + 0.004
-        while time.thread_time() < end:
-            sum(range(100))
-        time.sleep(0.002)
+        sum(range(1000))
 
 def forked():
     read, write = os.pipe()
@@ -68,6 +65,10 @@ def application(environ, start_response):
         cpus += "," + forked()
     elif path == "/spawn":
         cpus += "," + spawned()
+    elif path == "/silent":
+        # As `multiprocessing` does with `spawn`: Python tells nobody.
+        sleep = [b"sleep", b"100"]
+        cpus += f",{multiprocessing.util.spawnv_passfds(b'/bin/sleep', sleep, [])}"
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{os.getpid()},{cpus}".encode()]
 """
@@ -117,17 +118,26 @@ def test_many_threads_that_compute_stay_on_one_cpu_until_they_are_few(tmp_path: 
         workers = canter.named("worker")
         before = {pid: allowed(pid) for pid in workers}
 
-        def homes() -> list[set[int]]:
-            """Where the main threads may run, which go first."""
-            return [os.sched_getaffinity(pid) for pid in workers]
+        def are_apart() -> bool:
+            """Whether the main threads, which go first, are on one CPU each, and not on the same."""
+            homes = [os.sched_getaffinity(pid) for pid in workers]
+            return max(map(len, homes)) == 1 and len(set.union(*homes)) == 2
 
-        with holding(canter, 140):
-            until(lambda: max(map(len, homes())) == 1, SLOW, "threads on one CPU")
-            # Each worker has its own.
-            assert len(set.union(*homes())) == 2
+        def held(path: str) -> set[int] | None:
+            """What a request on a thread that is held answers."""
+            _, [own, told] = ask(canter, path)
+            return told if len(own) == 1 else None
+
+        # With the requests of eight clients there is something to compare.
+        with holding(canter, 140), Load(canter, clients=8) as load:
+            until(are_apart, SLOW, "each worker on a CPU")
             for path in ("/run", "/fork", "/spawn"):
-                _, [own, child] = ask(canter, path)
-                assert len(own) == 1
-                assert child == ALL, path
+                assert until(lambda path=path: held(path), SLOW, "a held thread") == ALL, path
+            (silent,) = until(lambda: held("/silent"), SLOW, "a held thread")
+            try:
+                until(lambda: os.sched_getaffinity(silent) == ALL, SLOW, "a free child")
+            finally:
+                os.kill(silent, signal.SIGKILL)
+        assert not load.failures
         until(lambda: {pid: allowed(pid) for pid in workers} == before, SLOW, "all CPUs")
         assert ask(canter)[1] == [ALL]

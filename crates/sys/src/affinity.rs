@@ -2,6 +2,7 @@
 //! Leaves when to ask for fewer to the worker.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -49,19 +50,62 @@ impl Cpus {
         sched_setaffinity(None, &self.0).is_ok()
     }
 
-    /// Of this process's threads, lets each that may run on `self` alone run on all of `cpus`.
-    pub fn widen(&self, cpus: &Self) {
-        let Ok(tasks) = fs::read_dir("/proc/self/task") else {
-            return;
-        };
-        let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
-        for tid in tids.filter_map(Pid::from_raw) {
-            if sched_getaffinity(Some(tid)).is_ok_and(|now| now == self.0) {
-                // A thread that has ended meanwhile needs none.
-                let _ = sched_setaffinity(Some(tid), &cpus.0);
+    /// Likewise for all processes that descend from this one.
+    pub fn widen_children(&self, cpus: &Self) {
+        let mut parents = vec!["self".to_owned()];
+        while let Some(parent) = parents.pop() {
+            for task in tasks(&parent) {
+                let children = fs::read_to_string(format!("/proc/{parent}/task/{task}/children"));
+                for child in children.unwrap_or_default().split_ascii_whitespace() {
+                    for task in tasks(child) {
+                        self.widen_one(task, cpus);
+                    }
+                    parents.push(child.to_owned());
+                }
             }
         }
     }
+
+    fn widen_one(&self, tid: i32, cpus: &Self) {
+        let Some(tid) = Pid::from_raw(tid) else {
+            return;
+        };
+        if sched_getaffinity(Some(tid)).is_ok_and(|now| now == self.0) {
+            // One that has ended meanwhile needs none.
+            let _ = sched_setaffinity(Some(tid), &cpus.0);
+        }
+    }
+
+    /// Of this process's threads, lets each that may run on `self` alone run on all of `cpus`.
+    pub fn widen(&self, cpus: &Self) {
+        for task in tasks("self") {
+            self.widen_one(task, cpus);
+        }
+    }
+}
+
+/// The threads of a process, by the kernel's number; none where it has gone.
+fn tasks(process: &str) -> Vec<i32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Whether [`idle_times`] tells of each CPU that the calling thread may run on, under the number that
+/// [`Cpus`] has for it. LXCFS, which containers may have in its place, counts from 0, and it is a file system of
+/// its own.
+pub fn tells_idle_times() -> bool {
+    let device = |path: &str| fs::metadata(path).ok().map(|data| data.dev());
+    let told = idle_times();
+    let is_told = |cpu: usize| told.iter().any(|row| row.0 == cpu);
+    let Some(allowed) = Cpus::allowed() else {
+        return false;
+    };
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.contains(cpu));
+    device("/proc/stat") == device("/proc") && cpus.all(is_told)
 }
 
 /// For how long each CPU has been idle since the system's start, in hundredths of a second, and its number: from
@@ -82,6 +126,8 @@ fn idle_time(line: &str) -> Option<(usize, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
 
     #[test]
@@ -132,5 +178,67 @@ mod tests {
         goes_on.0.send(()).unwrap();
         assert_eq!(held.join().unwrap(), all);
         assert_eq!(Cpus::allowed().unwrap(), all);
+    }
+
+    #[test]
+    fn the_children_of_a_child_can_run_everywhere_again() {
+        let all = Cpus::allowed().unwrap();
+        let one = Cpus::only(all.at(1).unwrap());
+        let started = {
+            let one = one.clone();
+            std::thread::spawn(move || {
+                assert!(one.hold_this_thread());
+                let mut shell = std::process::Command::new("sh")
+                    .args(["-c", "cat; true"])
+                    .stdin(std::process::Stdio::piped())
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                // Once it answers, both are there.
+                shell.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+                let mut byte = [0];
+                shell
+                    .stdout
+                    .as_mut()
+                    .unwrap()
+                    .read_exact(&mut byte)
+                    .unwrap();
+                shell
+            })
+        };
+        let mut shell = started.join().unwrap();
+        let shell_pid = shell.id().to_string();
+        let children = || {
+            let path = format!("/proc/{shell_pid}/task/{shell_pid}/children");
+            fs::read_to_string(path).unwrap_or_default()
+        };
+        let Some(cat) = children()
+            .split_ascii_whitespace()
+            .next()
+            .map(str::to_owned)
+        else {
+            // A kernel without that list.
+            shell.kill().unwrap();
+            shell.wait().unwrap();
+            return;
+        };
+        let of = |pid: &str| {
+            sched_getaffinity(Pid::from_raw(pid.parse().unwrap()))
+                .map(Cpus)
+                .unwrap()
+        };
+        assert_eq!((of(&shell_pid), of(&cat)), (one.clone(), one.clone()));
+        one.widen_children(&all);
+        assert_eq!((of(&shell_pid), of(&cat)), (all.clone(), all));
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn this_system_tells_how_idle_its_cpus_are() {
+        let allowed = Cpus::allowed().unwrap();
+        let told = idle_times();
+        let all = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.contains(cpu));
+        assert!(!tells_idle_times() || all.count() <= told.len());
     }
 }

@@ -262,7 +262,7 @@ impl StartResponse {
         let worker = &self.worker;
         let now = trace::now_us();
         // Where no other thread can come, one that waits keeps others waiting, too.
-        if let Some(us) = request_cpu::of(now.wrapping_sub(self.since))
+        if let Some(us) = request_cpu::of(self.since, now)
             && !worker.thread_pool.is_full()
         {
             worker.watch.note_computed(self.slot, us);

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use canter_channel::trace;
 use canter_sys::cpu;
 
 /// A request that takes longer may have waited.
@@ -22,6 +23,8 @@ struct Clock {
     read: Duration,
     /// What short requests have taken since.
     short_us: u32,
+    /// When the last request ended, as in [`trace::now_us`].
+    ended: u32,
 }
 
 thread_local! {
@@ -29,35 +32,50 @@ thread_local! {
         Cell::new(Clock {
             read: Duration::ZERO,
             short_us: 0,
+            ended: 0,
         })
     };
 }
 
-/// Of a request that took so many microseconds on the calling thread until now: how many of them, about, the
-/// thread was on a CPU. None for one so short that it need not be known.
-pub(crate) fn of(took_us: u32) -> Option<u32> {
+/// Of a request that ran on the calling thread from `since` until `ended`, as in [`trace::now_us`]: how many
+/// microseconds of that, about, the thread was on a CPU. None for one so short that it need not be known.
+pub(crate) fn of(since: u32, ended: u32) -> Option<u32> {
     let clock = CLOCK.get();
+    let took_us = ended.wrapping_sub(since);
     if took_us < LONG_US {
         let short_us = clock.short_us + took_us;
         CLOCK.set(if short_us < MOST_SHORT_US {
-            Clock { short_us, ..clock }
+            Clock {
+                short_us,
+                ended,
+                ..clock
+            }
         } else {
-            Clock::now()
+            Clock::now(ended)
         });
         return None;
     }
-    let now = Clock::now();
+    let now = Clock::now(ended);
     CLOCK.set(now);
     let since = now.read.saturating_sub(clock.read).as_micros();
     let since = u32::try_from(since).unwrap_or(u32::MAX);
     Some(since.saturating_sub(clock.short_us).min(took_us))
 }
 
+/// What the app did after its response, until now, is not the next request's.
+pub(crate) fn forget_rest() {
+    let clock = CLOCK.get();
+    if trace::now_us().wrapping_sub(clock.ended) >= LONG_US {
+        CLOCK.set(Clock::now(clock.ended));
+    }
+}
+
 impl Clock {
-    fn now() -> Self {
+    fn now(ended: u32) -> Self {
         Self {
             read: cpu::thread_time(),
             short_us: 0,
+            ended,
         }
     }
 }
@@ -87,27 +105,38 @@ mod tests {
     #[test]
     fn one_that_waits_has_computed_little_and_one_that_computes_all_the_time() {
         alone(|| {
-            of(LONG_US);
-            assert!(of(1_000_000).unwrap() < 1000);
+            of(0, LONG_US);
+            assert!(of(0, 1_000_000).unwrap() < 1000);
             let took = compute(Duration::from_millis(20));
-            let told = of(10 * took).unwrap();
+            let told = of(0, 10 * took).unwrap();
             assert!((took..2 * took).contains(&told), "{told} of {took}");
             // Never more than it can be.
             compute(Duration::from_millis(20));
-            assert_eq!(of(5000), Some(5000));
+            assert_eq!(of(u32::MAX - 999, 4000), Some(5000));
         });
     }
 
     #[test]
     fn what_short_ones_took_is_not_the_next_long_ones() {
         alone(|| {
-            of(LONG_US);
+            of(0, LONG_US);
             for _ in 0..100 {
                 let took = compute(Duration::from_micros(600));
-                assert_eq!(of(took.min(LONG_US - 1)), None);
+                assert_eq!(of(0, took.min(LONG_US - 1)), None);
             }
             let most = MOST_SHORT_US + LONG_US;
-            assert!(of(1_000_000).unwrap() < most);
+            assert!(of(0, 1_000_000).unwrap() < most);
+        });
+    }
+
+    #[test]
+    fn what_comes_after_a_response_is_not_the_next_requests() {
+        alone(|| {
+            let ended = trace::now_us();
+            of(ended.wrapping_sub(LONG_US), ended);
+            compute(Duration::from_millis(20));
+            forget_rest();
+            assert!(of(0, 1_000_000).unwrap() < 10_000);
         });
     }
 }

@@ -17,6 +17,7 @@ use crate::chunks::{bytes_of, is_whole, iterate, sendable_file};
 use crate::environ::Made;
 use crate::failure;
 use crate::report;
+use crate::request_cpu;
 use crate::ring_reader::Job;
 use crate::worker::Worker;
 
@@ -107,10 +108,14 @@ fn run_app(
         Err(Trouble::Unwanted) => answer.get().abort(py),
     }
     // Last, so that what an app does after the response keeps nobody waiting.
-    if let Some(result) = result
-        && let Err(error) = close(&result)
-    {
-        failure::log(py, made, "failed in close()", &error);
+    if let Some(result) = result {
+        match close(&result) {
+            Ok(true) => request_cpu::forget_rest(),
+            Ok(false) => {}
+            Err(error) => {
+                failure::log(py, made, "failed in close()", &error);
+            }
+        }
     }
     around::end(py);
 }
@@ -209,9 +214,11 @@ fn send_page(
 }
 
 /// PEP 3333: called once whatever happened, if the iterable has it.
-fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
-    if let Some(close) = result.getattr_opt(intern!(result.py(), "close"))? {
-        close.call0()?;
-    }
-    Ok(())
+/// Whether there was anything to close.
+fn close(result: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(close) = result.getattr_opt(intern!(result.py(), "close"))? else {
+        return Ok(false);
+    };
+    close.call0()?;
+    Ok(true)
 }

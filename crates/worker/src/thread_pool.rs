@@ -215,9 +215,9 @@ impl ThreadPool {
         members.alive.saturating_sub(members.parked.len())
     }
 
-    /// Whether there are as many threads as there may be.
+    /// Whether as many threads run requests as may.
     pub fn is_full(&self) -> bool {
-        self.alive() >= self.most()
+        self.busy() >= self.most()
     }
 
     /// The next thread that has answered its request parks, if another is left.

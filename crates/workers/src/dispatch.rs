@@ -134,6 +134,8 @@ struct Inner {
     clock: clock::Ticker,
     closed: closed::Closed,
     jitter: u64,
+    /// From which number on workers have places: servers on one machine do not all begin with the same.
+    first_place: u16,
     /// How long those at the end would wait.
     waits: wait::Queue,
     /// What requests cost.
@@ -163,6 +165,7 @@ impl Dispatch {
             clock: clock::Ticker::default(),
             closed: closed::Closed::default(),
             jitter,
+            first_place: RandomState::new().hash_one(jitter) as u16,
             waits: wait::Queue::new(wait::Patience::default()),
             costs: Costs::new(RandomState::new().hash_one(jitter)),
             dearest_given: None,

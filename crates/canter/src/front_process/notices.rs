@@ -1,6 +1,7 @@
 //! Owns what becomes of the dispatch's notices: words to the supervisor, lines of the log, profiles.
 //! Leaves whose memory and connections they are about to `observed` and `pooled`.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use canter_base::log::Value;
@@ -14,6 +15,9 @@ use canter_workers::socket::MessageSocket;
 
 use super::link::{milliseconds, say};
 
+/// Done once the first worker is ready.
+static STARTED: Once = Once::new();
+
 /// Requests that are named when they are lost with their worker; more of them are counted.
 const MOST_NAMED: usize = 20;
 
@@ -23,7 +27,7 @@ pub(super) fn tell(link: &MessageSocket, profiler: &Profiler, notice: &Notice) {
         Notice::Unwanted { .. } => {}
         Notice::Ready(worker) => {
             // What only the start needed is given back; what serves comes back with its first use.
-            program::forget_code();
+            STARTED.call_once(program::forget_code);
             say(link, ToSupervisor::Ready { worker: *worker });
         }
         Notice::Gone { worker, lost } => {

@@ -94,9 +94,8 @@ impl Dispatch {
         let mut inner = self.0.borrow_mut();
         inner.tell_threads(&worker);
         worker.place = inner.free_place();
-        // Servers on one machine do not all begin with the same.
-        let first = std::process::id() as u16;
-        worker.say(Control::Place(first.wrapping_add(worker.place)));
+        let place = inner.first_place.wrapping_add(worker.place);
+        worker.say(Control::Place(place));
         inner.workers.push(worker);
         drop(inner);
         tokio::task::spawn_local(listen(Rc::clone(&self.0), id, control, alarm));
