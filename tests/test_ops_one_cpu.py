@@ -1,5 +1,5 @@
-"""On which CPUs a worker's threads run: while they are many and compute, all of a worker on one, each
-worker's on another; what the app starts meanwhile is free.
+"""On which CPUs a worker's threads run: while they are many and compute, all on one; what the app starts
+meanwhile is free.
 """
 
 from __future__ import annotations
@@ -20,57 +20,32 @@ ALL = os.sched_getaffinity(0)
 pytestmark = pytest.mark.skipif(len(ALL) < 2, reason="the machine has one CPU")
 
 APP = """
-import multiprocessing.util, os, subprocess, sys, threading
-ASK = "import os; print(*sorted(os.sched_getaffinity(0)))"
+import os, subprocess, threading
 
 def compute():
     while True:
         sum(range(1000))
 
-def forked():
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.write(write, " ".join(map(str, sorted(os.sched_getaffinity(0)))).encode())
-        os._exit(0)
-    os.close(write)
-    os.waitpid(pid, 0)
-    with open(read) as answer:
-        return answer.read()
-
-def spawned():
-    read, write = os.pipe()
-    dup = [(os.POSIX_SPAWN_DUP2, write, 1)]
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ASK], os.environ, file_actions=dup)
-    os.close(write)
-    os.waitpid(pid, 0)
-    with open(read) as answer:
-        return answer.read()
-
-computing = []
+def cpus(pid=0):
+    return " ".join(map(str, sorted(os.sched_getaffinity(pid))))
 
 def application(environ, start_response):
-    if not computing:
-        computing.append(threading.Thread(target=compute, daemon=True))
-        computing[0].start()
     path = environ["PATH_INFO"]
-    cpus = " ".join(map(str, sorted(os.sched_getaffinity(0))))
+    words = [cpus()]
     if path == "/hold":
         gate = os.open("gate", os.O_RDONLY)
         os.read(gate, 1)
         os.close(gate)
+    elif path == "/compute":
+        threading.Thread(target=compute, daemon=True).start()
     elif path == "/run":
-        cpus += "," + subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True).stdout
-    elif path == "/fork":
-        cpus += "," + forked()
-    elif path == "/spawn":
-        cpus += "," + spawned()
-    elif path == "/silent":
-        # As `multiprocessing` does with `spawn`: Python tells nobody.
-        sleep = [b"sleep", b"100"]
-        cpus += f",{multiprocessing.util.spawnv_passfds(b'/bin/sleep', sleep, [])}"
+        # A shell that has started another program once it has said so.
+        command = "sleep 100 & echo $!; wait"
+        shell = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True)
+        pids = [shell.pid, int(shell.stdout.readline())]
+        words += [str(pid) for pid in pids] + [cpus(pid) for pid in pids]
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{os.getpid()},{cpus}".encode()]
+    return [",".join(words).encode()]
 """
 
 SLOW = 60.0
@@ -95,10 +70,19 @@ def holding(canter: Canter, count: int) -> Iterator[None]:
         assert {reply.result().status for reply in replies} == {200}
 
 
-def ask(canter: Canter, path: str = "/") -> tuple[int, list[set[int]]]:
-    """Which worker answered, and where its thread may run; then where its child may."""
-    pid, *sets = canter.get(path).text.split(",")
-    return int(pid), [{int(cpu) for cpu in cpus.split()} for cpus in sets]
+def cpus(word: str) -> set[int]:
+    return {int(cpu) for cpu in word.split()}
+
+
+def started(canter: Canter) -> list[int] | None:
+    """The programs that a request has started; none where its thread was not held."""
+    own, *rest = canter.get("/run").text.split(",")
+    pids, places = [int(pid) for pid in rest[:2]], [cpus(word) for word in rest[2:]]
+    if len(cpus(own)) == 1 and all(len(place) == 1 for place in places):
+        return pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    return None
 
 
 def allowed(pid: int) -> set[str]:
@@ -112,32 +96,32 @@ def allowed(pid: int) -> set[str]:
 
 
 def test_many_threads_that_compute_stay_on_one_cpu_until_they_are_few(tmp_path: Path) -> None:
-    flags = ("-w", "2", "--threads", "80", "--timeout", "200s")
+    flags = ("-w", "1", "--threads", "80", "--timeout", "200s")
     with Canter(tmp_path, APP, *flags) as canter:
-        canter.wait_ready(2)
-        workers = canter.named("worker")
-        before = {pid: allowed(pid) for pid in workers}
+        canter.wait_ready()
+        (worker,) = canter.named("worker")
+        before = allowed(worker)
 
-        def are_apart() -> bool:
-            """Whether the main threads, which go first, are on one CPU each, and not on the same."""
-            homes = [os.sched_getaffinity(pid) for pid in workers]
-            return max(map(len, homes)) == 1 and len(set.union(*homes)) == 2
-
-        def held(path: str) -> set[int] | None:
-            """What a request on a thread that is held answers."""
-            _, [own, told] = ask(canter, path)
-            return told if len(own) == 1 else None
-
-        # With the requests of eight clients there is something to compare.
-        with holding(canter, 140), Load(canter, clients=8) as load:
-            until(are_apart, SLOW, "each worker on a CPU")
-            for path in ("/run", "/fork", "/spawn"):
-                assert until(lambda path=path: held(path), SLOW, "a held thread") == ALL, path
-            (silent,) = until(lambda: held("/silent"), SLOW, "a held thread")
+        def is_freed() -> bool:
+            """Whether what is started on a thread that is held may run everywhere while that is held still."""
+            pids = until(lambda: started(canter), SLOW, "a held thread")
             try:
-                until(lambda: os.sched_getaffinity(silent) == ALL, SLOW, "a free child")
+                while os.sched_getaffinity(worker) != ALL:
+                    if all(os.sched_getaffinity(pid) == ALL for pid in pids):
+                        return os.sched_getaffinity(worker) != ALL
+                # They have parted meanwhile, and all are free.
+                return False
             finally:
-                os.kill(silent, signal.SIGKILL)
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+
+        tasks = Path(f"/proc/{worker}/task")
+        with holding(canter, 60), contextlib.ExitStack() as stack:
+            until(lambda: len(list(tasks.iterdir())) > 60, SLOW, "threads that wait")
+            canter.get("/compute")
+            # With the requests of two clients there is something to compare.
+            load = stack.enter_context(Load(canter, clients=2))
+            until(is_freed, SLOW, "programs that run everywhere")
         assert not load.failures
-        until(lambda: {pid: allowed(pid) for pid in workers} == before, SLOW, "all CPUs")
-        assert ask(canter)[1] == [ALL]
+        until(lambda: allowed(worker) == before, SLOW, "all CPUs")
+        assert cpus(canter.get().text.split(",")[0]) == ALL

@@ -23,8 +23,8 @@ use std::time::Duration;
 use canter_sys::affinity::{self, Cpus};
 use canter_sys::cpu;
 
-use self::home::Home;
 pub(crate) use self::home::follow;
+use self::home::{All, Home};
 use self::policy::{MANY, Policy, Seen};
 use crate::worker::Worker;
 
@@ -32,7 +32,7 @@ use crate::worker::Worker;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Looks between two for programs that the app has started.
-const SWEEP: u32 = 8;
+const SWEEP: u32 = 2;
 
 /// The main thread's part: looks now and then while threads are many.
 pub(crate) struct OneCpu {
@@ -107,10 +107,9 @@ impl OneCpu {
     }
 
     fn gather(&self) {
-        let all = Cpus::allowed().filter(|all| all.count() > 1);
-        let cpu = all
-            .as_ref()
-            .and_then(|all| all.at(self.place.wrapping_add(self.policy.vain_ever)));
+        let all = All::of_this_thread();
+        let index = self.place.wrapping_add(self.policy.vain_ever);
+        let cpu = all.as_ref().and_then(|all| all.cpus.at(index));
         home::set_all(all);
         // The main thread goes first: those that it starts begin where it is.
         if let Some(cpu) = cpu
@@ -120,14 +119,14 @@ impl OneCpu {
         }
     }
 
-    /// Now and then: programs that were started without telling Python of it (`multiprocessing` with `spawn`
-    /// or `forkserver`, an extension) may run everywhere.
+    /// Programs that the app has started inherit where their parent may run. They may run everywhere, within a
+    /// second.
     fn sweep(&mut self) {
-        self.looks += 1;
+        self.looks = self.looks.wrapping_add(1);
         if self.looks.is_multiple_of(SWEEP)
             && let (Some(cpu), Some(all)) = (Home::now().cpu(), home::all())
         {
-            Cpus::only(cpu).widen_children(&all);
+            all.free_children(cpu);
         }
     }
 }
@@ -139,8 +138,7 @@ fn scatter() {
     };
     Home::now().apart().set();
     if let Some(all) = home::all() {
-        Cpus::only(cpu).widen(&all);
-        Cpus::only(cpu).widen_children(&all);
+        all.free(cpu);
     }
 }
 
@@ -165,10 +163,9 @@ impl Sample {
             Some(ticks as f64 / 100.0 / elapsed)
         };
         let all = home::all();
-        let others =
-            now.idle.iter().map(|row| row.0).filter(|&cpu| {
-                Some(cpu) != home && all.as_ref().is_some_and(|all| all.contains(cpu))
-            });
+        let others = now.idle.iter().map(|row| row.0).filter(|&cpu| {
+            Some(cpu) != home && all.as_ref().is_some_and(|all| all.cpus.contains(cpu))
+        });
         Seen {
             clock: now.clock,
             busy,
@@ -193,7 +190,7 @@ mod tests {
     #[test]
     fn a_sample_is_compared_with_the_one_before() {
         let all = Cpus::allowed().unwrap();
-        home::set_all(Some(all.clone()));
+        home::set_all(All::of_this_thread());
         let (home, other) = (all.at(0).unwrap(), all.at(1).unwrap());
         let sample = |ms: u64, taken, idle: [u64; 2]| Sample {
             clock: Duration::from_millis(1000 + 2 * ms),

@@ -15,7 +15,7 @@ use canter_sys::cpu;
 const LONG_US: u32 = 1000;
 
 /// When short requests have taken so long together, the clock is read anew: how wrong the next long one may be.
-const MOST_SHORT_US: u32 = 8000;
+const MOST_SHORT_US: u32 = 1000;
 
 #[derive(Clone, Copy)]
 struct Clock {
@@ -120,12 +120,17 @@ mod tests {
     fn what_short_ones_took_is_not_the_next_long_ones() {
         alone(|| {
             of(0, LONG_US);
-            for _ in 0..100 {
-                let took = compute(Duration::from_micros(600));
-                assert_eq!(of(0, took.min(LONG_US - 1)), None);
+            for _ in 0..3 {
+                compute(Duration::from_micros(200));
+                assert_eq!(of(0, 300), None);
             }
-            let most = MOST_SHORT_US + LONG_US;
-            assert!(of(0, 1_000_000).unwrap() < most);
+            assert!(of(0, 1_000_000).unwrap() < 500);
+            // What short ones have waited is not taken from it, either.
+            for _ in 0..50 {
+                assert_eq!(of(0, LONG_US - 1), None);
+            }
+            compute(Duration::from_millis(20));
+            assert!(of(0, 1_000_000).unwrap() > 18_000);
         });
     }
 

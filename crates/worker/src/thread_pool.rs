@@ -329,7 +329,7 @@ fn thread_main(py: Python<'_>, worker: &Arc<Worker>, number: u64, mut waited: u3
         worker.thread_pool.starting.fetch_sub(1, Ordering::AcqRel);
         worker.switch_interval.adapt(py, worker.thread_pool.busy());
         loop {
-            one_cpu::follow(py);
+            one_cpu::follow();
             match next(py, worker, facts, std::mem::take(&mut waited), &mut taken) {
                 Next::Run(job) => run(py, worker, job),
                 Next::Park => break,

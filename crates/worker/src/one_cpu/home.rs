@@ -1,23 +1,17 @@
-//! Owns where this process's threads go: each follows when it comes to the ring, and is free when it starts another
-//! process.
+//! Owns where this process's threads go: each follows when it comes to the ring; and that what they started meanwhile is
+//! free again.
 //! Leaves when they are held to `policy`.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use canter_sys::affinity::Cpus;
-use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
-
-use crate::failure;
-
 /// What every thread of the process follows; see [`Home`].
 static HOME: AtomicU32 = AtomicU32::new(0);
 
 /// What the process may run on, as of the last time that threads came together.
-static ALL: Mutex<Option<Cpus>> = Mutex::new(None);
+static ALL: Mutex<Option<All>> = Mutex::new(None);
 
 thread_local! {
     /// What this thread has followed last.
@@ -31,9 +25,6 @@ pub(super) struct Home(u32);
 
 /// They were held there, and are no more.
 const APART: u32 = 1 << 15;
-
-/// Followed by nobody: the thread asks anew.
-const UNKNOWN: Home = Home(u32::MAX);
 
 impl Home {
     pub(super) fn now() -> Self {
@@ -73,37 +64,78 @@ impl Home {
     }
 }
 
-pub(super) fn all() -> Option<Cpus> {
+/// What the process may run on.
+#[derive(Clone)]
+pub(super) struct All {
+    /// As the system tells it.
+    pub cpus: Cpus,
+    /// As a thread has to ask for it: where nobody has restricted the process but its control group, for every
+    /// CPU there can be, so that it follows when the group gets more.
+    wide: Cpus,
+}
+
+impl All {
+    /// Of the calling thread, if there are several. None where the system does not tell.
+    pub(super) fn of_this_thread() -> Option<Self> {
+        let cpus = Cpus::allowed().filter(|cpus| cpus.count() > 1)?;
+        let every = Cpus::every();
+        let is_free = every.hold_this_thread() && Cpus::allowed().as_ref() == Some(&cpus);
+        if !is_free {
+            cpus.hold_this_thread();
+        }
+        let wide = if is_free { every } else { cpus.clone() };
+        Some(Self { cpus, wide })
+    }
+
+    /// Of this process's threads and of all that descends from it, lets those that are on this CPU alone run
+    /// everywhere.
+    pub(super) fn free(&self, cpu: usize) {
+        let only = Cpus::only(cpu);
+        // One that is freed may have started another before.
+        for _ in 0..3 {
+            if !only.widen(&self.wide) {
+                break;
+            }
+        }
+        self.free_children(cpu);
+    }
+
+    pub(super) fn free_children(&self, cpu: usize) {
+        Cpus::only(cpu).widen_children(&self.wide);
+    }
+}
+
+pub(super) fn all() -> Option<All> {
     // Held for the copy.
     ALL.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-pub(super) fn set_all(all: Option<Cpus>) {
+pub(super) fn set_all(all: Option<All>) {
     *ALL.lock().unwrap_or_else(PoisonError::into_inner) = all;
 }
 
 /// The calling thread comes to the ring: it goes where all go.
-pub(crate) fn follow(py: Python<'_>) {
+pub(crate) fn follow() {
     let home = Home::now();
     if FOLLOWED.get() != home {
-        go(py, home);
+        go(home);
     }
 }
 
 #[cold]
-fn go(py: Python<'_>, mut home: Home) {
+fn go(mut home: Home) {
     let before = FOLLOWED.replace(home);
     let (Some(all), Some(now)) = (all(), Cpus::allowed()) else {
         return;
     };
     // One that was started by another begins where that was.
-    if now != all && !before.is_last(&now) && !home.is_last(&now) {
+    if now != all.cpus && !before.is_last(&now) && !home.is_last(&now) {
         // The app has put this thread somewhere.
         return;
     }
     loop {
-        match home.cpu().filter(|_| are_children_free(py)) {
-            None => all.hold_this_thread(),
+        match home.cpu() {
+            None => all.wide.hold_this_thread(),
             Some(cpu) => Cpus::only(cpu).hold_this_thread(),
         };
         // The main thread may have let the others go meanwhile.
@@ -113,50 +145,6 @@ fn go(py: Python<'_>, mut home: Home) {
         }
         home = later;
         FOLLOWED.set(home);
-    }
-}
-
-/// Whether the interpreter tells of programs that the app starts, which inherit where their parent may run.
-fn are_children_free(py: Python<'_>) -> bool {
-    static TOLD: PyOnceLock<bool> = PyOnceLock::new();
-    // Added twice, where two threads ask at the same time, it does the same.
-    *TOLD.get_or_init(py, || {
-        let added = pyo3::wrap_pyfunction!(before_child, py).and_then(|hook| {
-            let sys = py.import("sys")?;
-            sys.call_method1("addaudithook", (hook,))?;
-            // A hook of the app's may have refused it, of which nobody is told.
-            sys.call_method1("audit", (PROBE,))
-        });
-        if let Err(error) = &added {
-            failure::log_error(py, "threads cannot be held on one CPU", error);
-        }
-        added.is_ok() && HEARD.load(Ordering::Relaxed)
-    })
-}
-
-/// An event of our own, and whether it was heard.
-const PROBE: &str = "canter.one_cpu";
-static HEARD: AtomicBool = AtomicBool::new(false);
-
-/// An audit hook (PEP 578): the calling thread may run everywhere when it starts another process. It
-/// goes back when it next comes to the ring.
-#[pyfunction]
-#[pyo3(signature = (event, _arguments, /))]
-fn before_child(event: &Bound<'_, PyString>, _arguments: &Bound<'_, PyAny>) {
-    match event.to_str() {
-        Ok(
-            "subprocess.Popen" | "os.fork" | "os.forkpty" | "os.posix_spawn" | "os.spawn"
-            | "os.system" | "os.exec",
-        ) => {}
-        Ok(PROBE) => return HEARD.store(true, Ordering::Relaxed),
-        _ => return,
-    }
-    let is_held = |now: Cpus| Home::now().is_last(&now) || FOLLOWED.get().is_last(&now);
-    if let Some(all) = all()
-        && Cpus::allowed().is_some_and(is_held)
-    {
-        all.hold_this_thread();
-        FOLLOWED.set(UNKNOWN);
     }
 }
 
@@ -177,11 +165,11 @@ mod tests {
             (again.cpu(), again.apart().last()),
             (Some(1023), Some(1023))
         );
-        // Each is another than the one before, also when it is the same CPU, and none is unknown.
+        // Each is another than the one before, also when it is the same CPU.
         let mut home = Home(u32::MAX << 16);
         for _ in 0..3 {
             let next = home.on(3);
-            assert!(next != home && next != UNKNOWN && next.apart() != next);
+            assert!(next != home && next.apart() != next);
             home = next.apart();
         }
     }

@@ -127,9 +127,14 @@ async fn listen(inner: Rc<RefCell<Inner>>, id: WorkerId, control: MessageSocket,
 }
 
 impl Inner {
-    /// The least place that no worker has.
+    /// The least place that no worker has which is to stay.
     fn free_place(&self) -> u16 {
-        let is_free = |place: &u16| self.workers.iter().all(|worker| worker.place != *place);
+        let stays =
+            |worker: &&Worker| worker.standing != Standing::Draining && worker.replacing.is_none();
+        let is_free = |place: &u16| {
+            let mut staying = self.workers.iter().filter(stays);
+            staying.all(|worker| worker.place != *place)
+        };
         (0..u16::MAX).find(is_free).unwrap_or_default()
     }
 

@@ -506,3 +506,29 @@ fn a_retired_worker_gives_back_what_it_has_not_begun() {
         assert_eq!(failure_of(&answer_of(&mut running).await), None);
     });
 }
+
+/// The place that a worker was told.
+fn place_of(worker: &Played) -> u16 {
+    loop {
+        let mut bytes = [0; 64];
+        let (len, _) = fds::receive(&worker.control, &mut bytes).unwrap();
+        if let Ok(Control::Place(place)) = Control::read(&bytes[..len]) {
+            return place;
+        }
+    }
+}
+
+#[test]
+fn workers_have_places_side_by_side_and_who_is_replaced_leaves_its_own() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let first = stage.worker().await;
+        let second = stage.worker().await;
+        let third = stage.worker().await;
+        let place = place_of(&first);
+        assert_eq!(place_of(&second), place.wrapping_add(1));
+        assert_eq!(place_of(&third), place.wrapping_add(2));
+        stage.dispatch.replace(WorkerId(2), Reason::MaxRequests);
+        assert_eq!(place_of(&stage.worker().await), place.wrapping_add(1));
+    });
+}
