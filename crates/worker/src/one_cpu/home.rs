@@ -173,4 +173,38 @@ mod tests {
             home = next.apart();
         }
     }
+
+    #[test]
+    fn a_thread_follows_unless_the_app_has_put_it_somewhere() {
+        let Some(all) = All::of_this_thread() else {
+            // One CPU.
+            return;
+        };
+        let (one, other) = (all.cpus.at(0).unwrap(), all.cpus.at(1).unwrap());
+        set_all(Some(all.clone()));
+        let follows = |first: Option<usize>| {
+            let start = move || {
+                if let Some(cpu) = first {
+                    Cpus::only(cpu).hold_this_thread();
+                }
+                follow();
+                Cpus::allowed().unwrap()
+            };
+            std::thread::spawn(start).join().unwrap()
+        };
+        Home::now().on(one).set();
+        assert_eq!(follows(None), Cpus::only(one));
+        assert_eq!(follows(Some(other)), Cpus::only(other));
+        // As one that a held thread has started.
+        let both = std::thread::spawn(move || {
+            Cpus::only(one).hold_this_thread();
+            follow();
+            Home::now().apart().set();
+            follow();
+            Cpus::allowed().unwrap()
+        });
+        assert_eq!(both.join().unwrap(), all.cpus);
+        assert_eq!(follows(Some(one)), all.cpus);
+        assert_eq!(follows(Some(other)), Cpus::only(other));
+    }
 }
