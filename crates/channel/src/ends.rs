@@ -335,7 +335,8 @@ impl Watch {
         self.slots.start(slot, thread, waited_us)
     }
 
-    /// How much CPU time the request took, in microseconds; before the last record of its answer.
+    /// How much CPU time the request took since this was last said, in microseconds; before the last record of its
+    /// answer.
     pub fn note_computed(&self, slot: SlotId, us: u32) {
         self.slots.note_computed(slot, us);
     }

@@ -121,8 +121,11 @@ impl Slots {
         }
     }
 
-    /// Worker: how much CPU time the request took, before the last record of its answer.
+    /// Worker: how much CPU time the request took since this was last said, before the last record of its answer.
+    /// Only the thread that runs it says so.
     pub fn note_computed(&self, slot: SlotId, us: u32) {
+        let before = self.computed(slot).unwrap_or(0);
+        let us = before.saturating_add(us).min(UNTOLD - 1);
         self.words(slot).computed.store(us, Ordering::Relaxed);
     }
 

@@ -38,8 +38,12 @@ impl Cpus {
 
     /// Whether each of them has a row.
     fn are_in(&self, rows: &[(usize, u64)]) -> bool {
-        let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| self.contains(cpu));
-        cpus.all(|cpu| rows.iter().any(|row| row.0 == cpu))
+        self.numbers()
+            .all(|cpu| rows.iter().any(|row| row.0 == cpu))
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        (0..CpuSet::MAX_CPU).filter(|&cpu| self.0.is_set(cpu))
     }
 
     /// How many there are.
@@ -55,9 +59,7 @@ impl Cpus {
     /// The number of the CPU that comes after `index` others, counted round; None where there is none at all.
     pub fn at(&self, index: usize) -> Option<usize> {
         let index = index.checked_rem(self.count())?;
-        (0..CpuSet::MAX_CPU)
-            .filter(|&cpu| self.0.is_set(cpu))
-            .nth(index)
+        self.numbers().nth(index)
     }
 
     /// Lets the calling thread run on these alone. False where the system refuses.

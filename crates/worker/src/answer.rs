@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,8 +61,6 @@ pub(crate) struct StartResponse {
     number: u64,
     /// When the request was started, as in [`canter_channel::trace::now_us`].
     since: u32,
-    /// What the request has cost is noted.
-    noted: AtomicBool,
     hints: AtomicU32,
     /// Locked for a moment at a time, never across a call into Python or a wait.
     state: Mutex<State>,
@@ -123,7 +121,6 @@ impl StartResponse {
             slot,
             number,
             since,
-            noted: AtomicBool::new(false),
             hints: AtomicU32::new(0),
             state: Mutex::new(State::Unstarted),
         }
@@ -265,8 +262,7 @@ impl StartResponse {
         let worker = &self.worker;
         let now = trace::now_us();
         // Where no other thread can come, one that waits keeps others waiting, too.
-        if !self.noted.swap(true, Ordering::Relaxed)
-            && let Some(us) = request_cpu::of(self.since, now)
+        if let Some(us) = request_cpu::of(self.since, now)
             && !worker.thread_pool.is_full()
         {
             worker.watch.note_computed(self.slot, us);

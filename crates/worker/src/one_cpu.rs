@@ -25,7 +25,8 @@ use canter_sys::cpu;
 
 pub(crate) use self::home::follow;
 use self::home::{All, Home};
-use self::policy::{MANY, Policy, Seen};
+use self::policy::{Policy, Seen};
+use crate::thread_pool::MANY;
 use crate::worker::Worker;
 
 /// Between two looks: the system counts idle time in hundredths of a second.
@@ -41,7 +42,6 @@ pub(crate) struct OneCpu {
     policy: Policy,
     /// Which of the CPUs, counted round.
     place: usize,
-    looks: u32,
     is_possible: bool,
 }
 
@@ -60,7 +60,6 @@ impl OneCpu {
             last: None,
             policy: Policy::new(chance as u32),
             place: 0,
-            looks: 0,
             is_possible: has_lock && affinity::tells_idle_times(),
         }
     }
@@ -121,9 +120,8 @@ impl OneCpu {
 
     /// Programs that the app has started inherit where their parent may run. They may run everywhere, within a
     /// second.
-    fn sweep(&mut self) {
-        self.looks = self.looks.wrapping_add(1);
-        if self.looks.is_multiple_of(SWEEP)
+    fn sweep(&self) {
+        if self.policy.looks.is_multiple_of(SWEEP)
             && let (Some(cpu), Some(all)) = (Home::now().cpu(), home::all())
         {
             all.free_children(cpu);
@@ -170,7 +168,6 @@ impl Sample {
             clock: now.clock,
             busy,
             share: computed / elapsed,
-            taken,
             rate: f64::from(taken) / elapsed,
             // What cannot be told is no reason to change anything.
             idle: home.and_then(idle).unwrap_or(1.0),

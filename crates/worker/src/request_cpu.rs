@@ -11,8 +11,10 @@ use std::time::Duration;
 use canter_channel::trace;
 use canter_sys::cpu;
 
+use crate::wake_policy;
+
 /// A request that takes longer may have waited.
-const LONG_US: u32 = 1000;
+const LONG_US: u32 = wake_policy::SLOW.as_micros() as u32;
 
 /// When short requests have taken so long together, the clock is read anew: how wrong the next long one may be.
 const MOST_SHORT_US: u32 = 1000;

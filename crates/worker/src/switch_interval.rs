@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use pyo3::prelude::*;
 
 use crate::failure;
+use crate::thread_pool::{FEW, MANY};
 
 /// What `CPython` begins with. An app that has set another knows why.
 const USUAL: f64 = 0.005;
@@ -19,10 +20,6 @@ const USUAL: f64 = 0.005;
 /// With many threads, in seconds. At 10 ms the exchange still feeds itself; above 20 ms nothing is
 /// gained, and whoever waits behind a view that computes waits longer.
 const OF_MANY: f64 = 0.02;
-
-/// Threads that run requests: from here on there are many, and below the second number few again.
-const MANY: usize = 24;
-const FEW: usize = 12;
 
 /// Which interval is in force.
 #[derive(Debug)]

@@ -27,6 +27,10 @@ use crate::worker::Worker;
 /// as elsewhere. Address space only; a page costs memory once it was touched.
 const STACK_BYTES: usize = 8 << 20;
 
+/// Threads that run requests: from here on there are many, and below the second number few again.
+pub(crate) const MANY: usize = 24;
+pub(crate) const FEW: usize = 12;
+
 /// The threads of one worker.
 pub(crate) struct ThreadPool {
     members: Mutex<Members>,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use canter_sys::affinity::Cpus;
+
 /// What every thread of the process follows; see [`Home`].
 static HOME: AtomicU32 = AtomicU32::new(0);
 

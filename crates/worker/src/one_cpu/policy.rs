@@ -3,17 +3,15 @@
 
 use std::time::Duration;
 
-/// Threads that run requests: from here on there are many, and below the second number few again.
-pub(super) const MANY: usize = 24;
-const FEW: usize = 12;
+use crate::thread_pool::{FEW, MANY};
 
 /// Share of one CPU from which on they compute enough to be in each other's way, and from which on they compute
 /// without the lock.
 const COMPUTES: f64 = 0.4;
 const COMPUTES_APART: f64 = 1.5;
 
-/// Requests between two looks that are few enough for chance to rule.
-const TOO_FEW: u32 = 10;
+/// So few requests a second that chance rules what is seen between two looks.
+const TOO_FEW: f64 = 20.0;
 
 /// Below this share of a full CPU somebody else computes on it, too.
 const NEARLY_ALL: f64 = 0.85;
@@ -46,8 +44,7 @@ pub(super) struct Seen {
     pub busy: usize,
     /// CPU time of the process, as a share of one CPU.
     pub share: f64,
-    /// Requests taken, and that in a second.
-    pub taken: u32,
+    /// Requests taken in a second.
     pub rate: f64,
     /// How idle the CPU was that the threads are held on.
     pub idle: f64,
@@ -60,7 +57,7 @@ pub(super) struct Policy {
     patience: u32,
     pub together: bool,
     /// Looks since that began.
-    looks: u32,
+    pub looks: u32,
     /// So many have to show them apart before they come together.
     wanted: u32,
     /// Requests a second in the last of those.
@@ -100,7 +97,7 @@ impl Policy {
             self.rate_apart += (seen.rate - self.rate_apart) / count;
             let compute = seen.busy > MANY && (COMPUTES..COMPUTES_APART).contains(&seen.share);
             if compute
-                && seen.taken > TOO_FEW
+                && seen.rate > TOO_FEW
                 && self.looks >= self.wanted
                 && seen.clock >= self.next
             {
@@ -181,7 +178,6 @@ mod tests {
                 clock: self.clock,
                 busy,
                 share,
-                taken: TOO_FEW + u32::from(rate * LOOK.as_secs_f64() > f64::from(TOO_FEW)),
                 rate,
                 idle,
                 spare,
