@@ -1,14 +1,14 @@
-"""Owns what Canter does to Django inside its workers: PostgreSQL connections lead through the pool,
-stay open between requests where nobody can tell the difference, and no request leaves a transaction
-behind for the next one.
+"""Owns what Canter does to Django inside its workers: PostgreSQL connections lead through the pool.
 
-Leaves the pool's own language to ``canter.pool``. Settings are not touched, other databases are
+Leaves the pool's own language to ``canter.pool``, and what becomes of connections between requests to
+``canter.between``. Settings are not touched, other databases are
 left alone, and commands of ``manage.py`` never come here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import inspect
@@ -19,7 +19,6 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from canter import insight, said
-from canter.lent import IDLE, Loan, is_readable
 from canter.pgtarget import TargetError
 from canter.pool import Pool, Refused, Unreachable
 
@@ -37,27 +36,6 @@ FORGOTTEN = (
     "closed the connection",
 )
 """Parts of the errors after which the pool is told again: its process has started anew."""
-
-NO_SERVER = 4
-"""libpq's ``PQTRANS_UNKNOWN``: the server is gone."""
-
-IN_TRANSACTION = (2, 3)
-"""libpq's ``PQTRANS_INTRANS`` and ``PQTRANS_INERROR``."""
-
-_said: set[str] = set()
-_ends_clean = False
-"""Requests are looked after at their ends."""
-
-
-class _Mine(threading.local):
-    """The pooled connections that this thread has opened, so that a request that uses none costs
-    nothing."""
-
-    def __init__(self) -> None:
-        self.wrappers: dict[str, Any] = {}
-
-
-_mine = _Mine()
 
 
 def install(path: str) -> None:
@@ -111,7 +89,7 @@ def _refusal(wrapper: Any) -> str | None:
 
 
 def _say_past_the_pool(alias: str, why: object) -> None:
-    _say_once(f"the database {alias!r} is reached without the pool: {why}")
+    said.once(f"the database {alias!r} is reached without the pool: {why}")
 
 
 def _is_pooled_class(wrapper: object) -> bool:
@@ -189,6 +167,8 @@ def _patch(module: ModuleType, pool: Pool) -> None:
     wrapper = module.DatabaseWrapper
     if hasattr(wrapper, "canter_pool"):
         return
+    # Not before: where there is no PostgreSQL, the zygote has no use for the extension.
+    importlib.import_module("canter.between")
     wrapper.canter_pool = pool
     wrapper.canter_pooled = False
     wrapper.canter_kept = False
@@ -232,26 +212,11 @@ def _connect(
             if afresh or not any(part in str(error) for part in FORGOTTEN):
                 raise
         else:
-            if _is_mine(wrapper):
-                _mine.wrappers[wrapper.alias] = wrapper
-            _keep(wrapper, connection)
-            _end_loan(wrapper)
-            # Where connections outlive a request anyway: what is done on a lent one nobody else sees.
-            outlives = wrapper.settings_dict.get("CONN_MAX_AGE") != 0
-            if outlives and _is_thread_bound(type(wrapper)):
-                # What wraps the driver's connection may know no weak references: nothing is lent.
-                with contextlib.suppress(TypeError):
-                    wrapper.canter_loan = Loan(connection)
-            _end_requests_clean()
+            from canter import between
+
+            between.look_after(wrapper, connection, _is_thread_bound(type(wrapper)))
             return connection
     raise AssertionError("the second round returns or raises")
-
-
-def _is_mine(wrapper: Any) -> bool:
-    """Whether a wrapper is this thread's. A pool of the app's own has all its connections made by the
-    wrapper whose thread was the first to ask: what that one has open is not for others to end."""
-    mine: bool = wrapper._thread_ident == threading.get_ident()
-    return mine
 
 
 def _settings(wrapper: Any) -> dict[str, str]:
@@ -275,123 +240,3 @@ def _is_thread_bound(kind: type) -> bool:
         for base in kind.__mro__
         if "get_new_connection" in vars(base) or "connect" in vars(base)
     )
-
-
-def _keep(wrapper: Any, connection: Any) -> None:
-    """Keep a connection that Django would close after each request: behind the pool it costs next
-    to nothing, and a new one costs the driver half a millisecond. Django's setting means a fresh
-    session for each request, so only one that is as good as fresh is kept; the pool knows."""
-    wants_fresh = wrapper.settings_dict.get("CONN_MAX_AGE") == 0
-    wrapper.canter_kept = (
-        wants_fresh and _is_thread_bound(type(wrapper)) and _touched(connection) == "off"
-    )
-    if wrapper.canter_kept:
-        wrapper.close_at = None
-
-
-def _touched(connection: Any) -> str | None:
-    """Whether the session may be in another state than a new one; None from a pool that does not
-    say."""
-    ask = getattr(connection, "get_parameter_status", None) or connection.info.parameter_status
-    answer: str | None = ask("canter.touched")
-    return answer
-
-
-def _end_requests_clean() -> None:
-    """From the first connection on: before, there is nothing to be left."""
-    global _ends_clean
-    if _ends_clean:
-        return
-    from canter import _worker
-
-    # Not by Django's signals: a view that uses Django's test client, or another handler, has them
-    # sent in the middle of its own transaction. The end comes after Django's, which closes what need
-    # not stay.
-    _worker.around_requests(begin_well, end_transactions)
-    _ends_clean = True
-
-
-def begin_well() -> None:
-    """Drop kept connections that have ended meanwhile: the pool's process may have started anew."""
-    for wrapper in list(_mine.wrappers.values()):
-        loan = wrapper.canter_loan
-        if loan is not None and loan.begin_request():
-            _close_lent(wrapper)
-    _end_transactions()
-    for wrapper in list(_mine.wrappers.values()):
-        if wrapper.canter_kept and wrapper.connection is not None:
-            # Between requests the pool has nothing to say but goodbye.
-            if is_readable(wrapper.connection.fileno()):
-                wrapper.close()
-
-
-def end_transactions() -> None:
-    """Roll back what a request has left open, so that the next one on this thread starts clean and
-    the server connection is free for others."""
-    _end_transactions()
-    for wrapper in list(_mine.wrappers.values()):
-        loan = wrapper.canter_loan
-        if loan is not None and loan.end_request():
-            _close_lent(wrapper)
-
-
-def _end_transactions() -> None:
-    for alias, wrapper in list(_mine.wrappers.items()):
-        connection = wrapper.connection
-        if connection is None:
-            _end_loan(wrapper)
-            del _mine.wrappers[alias]
-            continue
-        # The driver knows from the last answer of the server; nothing is sent for this.
-        if int(connection.info.transaction_status) != IDLE:
-            _end_transaction(wrapper)
-        if wrapper.canter_kept and wrapper.connection is not None:
-            if _touched(wrapper.connection) != "off":
-                wrapper.close()
-
-
-def _close_lent(wrapper: Any) -> None:
-    # As at the end of CONN_MAX_AGE: the app finds a new connection where it needs one.
-    with contextlib.suppress(wrapper.Database.Error):
-        wrapper.close()
-    _end_loan(wrapper)
-
-
-def _end_loan(wrapper: Any) -> None:
-    loan, wrapper.canter_loan = wrapper.canter_loan, None
-    if loan is not None:
-        loan.close()
-
-
-def _end_transaction(wrapper: Any) -> None:
-    connection = wrapper.connection
-    status = int(connection.info.transaction_status)
-    if status != NO_SERVER:
-        _say_once(
-            f"a request left a transaction open on {wrapper.alias!r}: it was rolled back "
-            "(said once)"
-        )
-    is_plain = status in IN_TRANSACTION
-    with contextlib.suppress(wrapper.Database.Error):
-        if is_plain and not wrapper.in_atomic_block:
-            if connection.autocommit:
-                # The app has said BEGIN itself; psycopg2's rollback() would do nothing.
-                with connection.cursor() as cursor:
-                    cursor.execute("ROLLBACK")
-            else:
-                connection.rollback()
-            return
-    # A copy in progress, or an atomic block that nobody will leave: the next request gets a new
-    # connection object.
-    with contextlib.suppress(wrapper.Database.Error):
-        connection.close()
-    _end_loan(wrapper)
-    _mine.wrappers.pop(wrapper.alias, None)
-    with contextlib.suppress(AttributeError):
-        del sys.modules["django.db"].connections[wrapper.alias]
-
-
-def _say_once(text: str) -> None:
-    if text not in _said:
-        _said.add(text)
-        said.say(text, level="warn")

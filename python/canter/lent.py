@@ -1,7 +1,7 @@
 """Owns the server connections that Canter's pool lends to threads of the app: asking for one, putting
 its socket under the driver's, and closing it when it is wanted back.
 
-Leaves when a request begins and ends to ``canter.django``, and whether one is lent to the pool. A lent
+Leaves when a request begins and ends to ``canter.between``, and whether one is lent to the pool. A lent
 connection is the driver's own in everything: nobody else reads it or writes to it, and to close it is to
 give it back. The socket that was under the driver before stays open beside it: by its end the pool knows
 that the server is free, and through it the pool says that it wants the server.
@@ -18,6 +18,9 @@ import threading
 import time
 import weakref
 from typing import Any
+
+from canter._worker import is_readable
+from canter.libpq import IDLE, status
 
 LEND = b"l\0\0\0\x04"
 LENT = b"l\0\0\0\x05\x01"
@@ -36,9 +39,6 @@ PATIENCE = 2.0
 GOODBYE = b"X\0\0\0\x04"
 """PostgreSQL's ``Terminate``, and our own word to the pool."""
 
-IDLE = 0
-"""libpq's ``PQTRANS_IDLE``."""
-
 
 class Loan:
     """One connection of the driver, which one thread uses, and the server that is lent to it, if any.
@@ -55,7 +55,7 @@ class Loan:
         self._process = os.getpid()
         self._ours: socket.socket | None = None
         self._server: socket.socket | None = None
-        self._heard: select.poll | None = None
+        self._descriptors: tuple[int, int] | None = None
         # The collector may end a connection, and with it this, on the thread that has the lock.
         self._lock = threading.RLock()
         self._in_request = True
@@ -71,8 +71,8 @@ class Loan:
         self._requests += 1
         with self._lock:
             self._in_request = True
-        # Between requests the server has nothing to say but goodbye, and the pool that it wants it.
-        return self._is_wanted or (self._heard is not None and bool(self._heard.poll(0)))
+            # Between requests the server has nothing to say but goodbye, and the pool that it wants it.
+            return self._is_wanted or (self._descriptors is not None and is_readable(*self._descriptors))
 
     def end_request(self) -> bool:
         """Whether the connection is to be closed now that a request is over. When the thread has many
@@ -97,7 +97,7 @@ class Loan:
     def _ask(self, connection: Any) -> None:
         try:
             descriptor: int = connection.fileno()
-            if int(connection.info.transaction_status) != IDLE or is_readable(descriptor):
+            if status(connection) != IDLE or is_readable(descriptor):
                 return
             listener = _listener()
             ours = socket.socket(fileno=os.dup(descriptor))
@@ -113,9 +113,7 @@ class Loan:
                 return
             self._server = socket.socket(fileno=server)
             os.dup2(server, descriptor, inheritable=False)
-            self._heard = select.poll()
-            self._heard.register(ours, select.POLLIN)
-            self._heard.register(self._server, select.POLLIN)
+            self._descriptors = (ours.fileno(), server)
             self._ours = ours
             # Should nobody close the connection but the garbage collector.
             weakref.finalize(connection, self.close)
@@ -142,7 +140,7 @@ class Loan:
     def _let_go(self) -> None:
         ours, self._ours = self._ours, None
         server, self._server = self._server, None
-        self._heard = None
+        self._descriptors = None
         if server is not None:
             server.close()
         if ours is not None:
@@ -205,10 +203,3 @@ def _answer(ours: socket.socket) -> int | None:
     if said != NOT_LENT:
         raise ConnectionError(f"the pool answered {said!r}")
     return None
-
-
-def is_readable(descriptor: int) -> bool:
-    """Whether the other side has said something, or has gone."""
-    watch = select.poll()
-    watch.register(descriptor, select.POLLIN)
-    return bool(watch.poll(0))

@@ -11,6 +11,7 @@ import traceback
 from types import TracebackType
 
 _form = "human"
+_warned: set[str] = set()
 
 
 def start(form: str, level: str) -> None:
@@ -35,6 +36,13 @@ def say(message: str, *, text: str | None = None, level: str = "error", **facts:
         return
     pairs = [(key, _plain(str(value))) for key, value in facts.items()]
     _worker.log_entry(level, _plain(shown), _plain(message), pairs)
+
+
+def once(text: str) -> None:
+    """Warn of something that may come again and again, once in this process."""
+    if text not in _warned:
+        _warned.add(text)
+        say(text, level="warn")
 
 
 def cause(message: str, error: BaseException, trace: TracebackType | None) -> None:

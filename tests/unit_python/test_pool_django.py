@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import canter
 import pytest
+from canter import between, said
 from canter import django as canter_django
+from canter._worker import is_readable
 from canter.pool import Pool, Refused, Unreachable
 
 
@@ -134,11 +135,11 @@ def module(
     failures: list[str], pool: PlayedPool, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
     module = backend(failures)
-    monkeypatch.setattr(canter_django, "_end_requests_clean", lambda: None)
-    monkeypatch.setattr(canter_django, "_said", set())
+    monkeypatch.setattr(between, "_looks_after", True)
+    monkeypatch.setattr(said, "_warned", set())
     canter_django._patch(module, pool)
     yield module
-    canter_django._mine.wrappers.clear()
+    between._mine.wrappers.clear()
 
 
 def test_a_connection_leads_to_the_pool_with_the_zone_and_the_thread(
@@ -257,18 +258,15 @@ def test_requests_are_looked_after_from_the_first_connection_on(
     pool: PlayedPool, failures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[object] = []
-    extension = types.ModuleType("canter._worker")
-    vars(extension)["around_requests"] = lambda begin, end: heard.extend((begin, end))
-    monkeypatch.setitem(sys.modules, "canter._worker", extension)
-    monkeypatch.setattr(canter, "_worker", extension, raising=False)
-    monkeypatch.setattr(canter_django, "_ends_clean", False)
-    monkeypatch.setattr(canter_django._mine, "wrappers", {})
+    monkeypatch.setattr(between, "around_requests", lambda begin, end: heard.extend((begin, end)))
+    monkeypatch.setattr(between, "_looks_after", False)
+    monkeypatch.setattr(between._mine, "wrappers", {})
     module: Any = backend(failures)
     canter_django._patch(module, pool)
     assert heard == [], "a request that asks no database pays for nothing"
     for _ in range(2):
         module.DatabaseWrapper().connect()
-    assert heard == [canter_django.begin_well, canter_django.end_transactions]
+    assert heard == [between.begin_well, between.end_transactions]
 
 
 def leave(module: Any, status: int, **words: Any) -> Any:
@@ -278,7 +276,7 @@ def leave(module: Any, status: int, **words: Any) -> Any:
     connection.info.transaction_status = status
     for name, value in words.items():
         setattr(wrapper if name == "in_atomic_block" else connection, name, value)
-    canter_django.end_transactions()
+    between.end_transactions()
     return connection
 
 
@@ -303,6 +301,33 @@ def test_a_request_ends_without_a_transaction(
     assert ("default" in connections) == (said != ["close()"])
 
 
+def test_what_a_request_left_that_never_came_to_its_end_is_ended_before_the_next(module: Any) -> None:
+    wrapper = module.DatabaseWrapper()
+    connection = wrapper.connect()
+    connection.info.transaction_status = 2
+    between.begin_well()
+    assert connection.said == ["ROLLBACK"]
+    between.end_transactions()
+    assert connection.said == ["ROLLBACK"] * 2
+    # Nothing of the app runs between an end and a beginning.
+    between.begin_well()
+    assert connection.said == ["ROLLBACK"] * 2
+
+
+def test_psycopg_3_is_asked_without_its_objects(module: Any) -> None:
+    wrapper = module.DatabaseWrapper()
+    connection = wrapper.connect()
+    del connection.info
+    seen = {b"canter.touched": b"off"}
+    connection.pgconn = types.SimpleNamespace(transaction_status=3, parameter_status=seen.get)
+    between.end_transactions()
+    assert connection.said == ["ROLLBACK"]
+    assert wrapper.connection is connection
+    seen[b"canter.touched"] = b"on"
+    between.end_transactions()
+    assert wrapper.connection is None
+
+
 def test_what_another_thread_has_open_is_left_to_it(module: Any) -> None:
     # A pool of the app's own keeps calling the wrapper whose thread has made the pool.
     wrapper = module.DatabaseWrapper()
@@ -310,13 +335,13 @@ def test_what_another_thread_has_open_is_left_to_it(module: Any) -> None:
 
     def serve() -> None:
         wrapper.get_new_connection({"host": "h", "user": "u"})
-        canter_django.end_transactions()
+        between.end_transactions()
 
     request = threading.Thread(target=serve)
     request.start()
     request.join()
     assert wrapper.connection.said == []
-    canter_django.end_transactions()
+    between.end_transactions()
     assert wrapper.connection.said == ["ROLLBACK"]
 
 
@@ -324,26 +349,26 @@ def test_a_closed_connection_is_forgotten(module: Any) -> None:
     wrapper = module.DatabaseWrapper()
     wrapper.connect()
     wrapper.connection = None
-    canter_django.end_transactions()
-    assert canter_django._mine.wrappers == {}
+    between.end_transactions()
+    assert between._mine.wrappers == {}
 
 
 def test_a_connection_is_kept_until_its_session_may_differ_from_a_new_one(module: Any) -> None:
     wrapper = module.DatabaseWrapper()
     connection = wrapper.connect()
     assert wrapper.close_at is None
-    canter_django.begin_well()
-    canter_django.end_transactions()
+    between.begin_well()
+    between.end_transactions()
     assert wrapper.connection is connection
     connection.touched = "on"
-    canter_django.end_transactions()
+    between.end_transactions()
     assert wrapper.connection is None
 
 
 def test_a_kept_connection_that_has_ended_is_not_used_again(module: Any) -> None:
     wrapper = module.DatabaseWrapper()
     wrapper.connect().far.close()
-    canter_django.begin_well()
+    between.begin_well()
     assert wrapper.connection is None
 
 
@@ -352,12 +377,29 @@ def test_what_the_project_wants_or_the_pool_does_not_say_is_left_alone(
     module: Any, max_age: int | None, touched: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrapper = module.DatabaseWrapper(max_age)
-    monkeypatch.setattr(canter_django, "_touched", lambda connection: touched)
+    monkeypatch.setattr(between, "touched", lambda connection: touched)
     wrapper.connect()
     assert wrapper.close_at == 1.0
-    monkeypatch.setattr(canter_django, "_touched", lambda connection: "on")
-    canter_django.end_transactions()
+    monkeypatch.setattr(between, "touched", lambda connection: "on")
+    between.end_transactions()
     assert wrapper.connection is not None
+
+
+def test_a_descriptor_is_readable_when_its_other_side_spoke_or_went() -> None:
+    near, far = socket.socketpair()
+    idle, idle_far = socket.socketpair()
+    with near, idle, idle_far:
+        assert not is_readable() and not is_readable(near.fileno(), idle.fileno())
+        far.send(b"x")
+        assert is_readable(near.fileno()) and is_readable(idle.fileno(), near.fileno())
+        near.recv(1)
+        assert not is_readable(near.fileno())
+        far.close()
+        assert is_readable(near.fileno())
+        closed = near.fileno()
+    assert is_readable(closed)
+    with pytest.raises(ValueError, match="not negative"):
+        is_readable(-1)
 
 
 def test_the_backend_is_changed_when_the_app_imports_it(

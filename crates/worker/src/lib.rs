@@ -50,6 +50,8 @@ mod _worker {
     #[pymodule_export]
     use crate::hook::Hook;
     #[pymodule_export]
+    use crate::os::is_readable;
+    #[pymodule_export]
     use crate::report::strip;
     #[cfg(feature = "testing")]
     #[pymodule_export]

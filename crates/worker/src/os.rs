@@ -1,8 +1,15 @@
-//! Owns the calls to the system that have no safe wrapper: a signal to one thread, and
-//! noticing forks.
-//! Leaves when to make them to `worker`, `dump` and `outbox`.
+//! Owns the calls to the system that have no safe wrapper: a signal to one thread, noticing forks, and
+//! a look at descriptors that are known by number only.
+//! Leaves when to make them to `worker`, `dump`, `outbox` and `canter.between`.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 
 /// Set in every process forked from this one.
 static IS_FORK: AtomicBool = AtomicBool::new(false);
@@ -38,4 +45,31 @@ pub(crate) fn signal_thread(tid: u32, signal: i32) {
     unsafe {
         libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal);
     }
+}
+
+/// Whether the other side of any of these descriptors has said something, or has gone. Answers at once, and
+/// unlike `select.poll` keeps the interpreter's lock: to let it go for a call that never waits makes another
+/// thread run first.
+///
+/// `ValueError` for a negative descriptor, `OSError` where the system has no memory.
+#[pyfunction]
+#[pyo3(signature = (*descriptors))]
+pub(crate) fn is_readable(descriptors: Vec<i32>) -> PyResult<bool> {
+    if descriptors.iter().any(|fd| *fd < 0) {
+        return Err(PyValueError::new_err("a descriptor is not negative"));
+    }
+    let watched = descriptors.iter().map(|fd| {
+        // SAFETY: not -1. The system looks a number up itself: of one that is closed it says so, which is
+        // an event, too.
+        let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+        PollFd::from_borrowed_fd(fd, PollFlags::IN)
+    });
+    let mut watched: Vec<PollFd<'_>> = watched.collect();
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    retry_on_intr(|| poll(&mut watched, Some(&now)))
+        .map(|found| found > 0)
+        .map_err(|errno| io::Error::from(errno).into())
 }

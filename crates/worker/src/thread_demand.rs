@@ -17,7 +17,7 @@
 //! long: one more thread comes then all the same, and shares the interpreter with them, so that an
 //! endless loop stops nobody else.
 //!
-//! The time queued is that of the threads that took the last requests: two file reads each per window,
+//! The time queued is that of the threads that took the last requests: one file read each per window,
 //! where all threads would be hundreds. The kernel adds to it only when the thread gets its CPU,
 //! so one that is ready to run at the window's end counts as computing.
 
@@ -129,27 +129,29 @@ impl Sample {
         }
     }
 
-    /// The share of the clock that the process has computed, or was queued, since then; in units of
+    /// The share of the clock that the process has computed, or was queued, until `now`; in units of
     /// the share below which it counts as waiting. Without `all`, only the time queued of the
     /// thread that had taken a request last counts.
-    fn busy(&self, worker: &Worker, all: bool) -> f64 {
-        let elapsed = cpu::monotonic().saturating_sub(self.clock);
-        let computed = cpu::process_time().saturating_sub(self.process);
+    fn busy(&self, now: &Self, worker: &Worker, all: bool) -> f64 {
+        let elapsed = now.clock.saturating_sub(self.clock);
+        let computed = now.process.saturating_sub(self.process);
         let watched = self
             .queued
             .iter()
             .filter(|(tid, _)| all || *tid == self.last);
         let waited = watched.filter_map(|&(tid, before)| {
-            let now = queued(tid)?;
+            // Mostly the same threads: each is asked about once.
+            let known = now.queued.iter().find(|(other, _)| *other == tid);
+            let now = known.map(|(_, queued)| *queued).or_else(|| queued(tid))?;
             Some(now.saturating_sub(before))
         });
         let busy = computed + waited.sum::<Duration>();
         busy.as_secs_f64() / (worker.busy_share * elapsed.as_secs_f64()).max(f64::MIN_POSITIVE)
     }
 
-    /// Requests taken since then.
-    fn taken_since(&self, worker: &Worker) -> usize {
-        worker.watch.taken().wrapping_sub(self.taken) as usize
+    /// Requests taken until `now`.
+    fn taken_until(&self, now: &Self) -> usize {
+        now.taken.wrapping_sub(self.taken) as usize
     }
 }
 
@@ -202,8 +204,9 @@ impl DemandWindow {
         if !worker.watch.has_requests() {
             return None;
         }
-        let computed = cpu::process_time();
-        let taken = self.sample.taken_since(worker);
+        let next = Sample::now(worker);
+        let (now, computed) = (next.clock, next.process);
+        let taken = self.sample.taken_until(&next);
         if taken > 0 {
             self.still_since = computed;
         }
@@ -213,8 +216,7 @@ impl DemandWindow {
         let longest = if is_few { SURE } else { LONGEST_OF_MANY };
         let is_sure = !is_few || self.window >= SURE;
         let may_help = worker.thread_pool.is_settled() && !worker.has_reader();
-        let now = cpu::monotonic();
-        let busy = self.sample.busy(worker, is_few);
+        let busy = self.sample.busy(&next, worker, is_few);
         if may_help
             && (only_the_called || is_sure)
             && busy < 1.0
@@ -244,7 +246,7 @@ impl DemandWindow {
             self.called = 0;
             self.window = (self.window * 2).min(longest);
         }
-        self.sample = Sample::now(worker);
+        self.sample = next;
         Some(self)
     }
 }
