@@ -58,10 +58,10 @@ pub(crate) fn is_readable(descriptors: Vec<i32>) -> PyResult<bool> {
     if descriptors.iter().any(|fd| *fd < 0) {
         return Err(PyValueError::new_err("a descriptor is not negative"));
     }
-    let watched = descriptors.iter().map(|fd| {
+    let watched = descriptors.into_iter().map(|fd| {
         // SAFETY: not -1. The system looks a number up itself: of one that is closed it says so, which is
         // an event, too.
-        let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         PollFd::from_borrowed_fd(fd, PollFlags::IN)
     });
     let mut watched: Vec<PollFd<'_>> = watched.collect();
