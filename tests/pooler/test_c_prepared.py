@@ -372,6 +372,17 @@ def test_c9_statements_prepared_in_sql(start: Any) -> None:
     assert code_of(one.ask("EXECUTE mine(1)")) == "26000"
 
 
+def test_c9_deallocate_of_a_protocol_name_beside_those_of_sql(single: Any) -> None:
+    client = single.raw()
+    asked(client, p.parse("SELECT 1", "s"))
+    assert kinds(client.ask("PREPARE mine AS SELECT 2")) == "CZ"
+    assert kinds(client.ask("DEALLOCATE s")) == "CZ"
+    assert code_of(run(client, "s")) == "26000"
+    assert client.value("EXECUTE mine") == "2"
+    assert kinds(client.ask("DEALLOCATE mine")) == "CZ"
+    assert code_of(client.ask("DEALLOCATE mine")) == "26000"
+
+
 @pytest.mark.pooled
 def test_c9_a_server_is_free_again_after_deallocate(single: Any) -> None:
     one, two = single.raw(), single.raw()

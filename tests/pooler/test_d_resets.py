@@ -34,6 +34,26 @@ def test_d6_start_values_are_back_at_once_in_a_pipeline(single: Any, sql: str) -
     assert shown() == rows
 
 
+def test_d6_start_values_are_back_behind_discard_all_in_a_pipeline(single: Any) -> None:
+    client, other = single.raw(TimeZone="Asia/Tokyo", search_path="pg_catalog"), single.raw()
+
+    def asked(*texts: str) -> tuple[str, list[bytes | None]]:
+        client.send(*map(pgwire.extended, texts), pgwire.sync())
+        answer = client.until("Z")
+        return code_of(answer), [m.values[0] for m in answer if m.kind == "D"]
+
+    shown, start = ("SHOW timezone", "SHOW search_path"), [b"Asia/Tokyo", b"pg_catalog"]
+    assert asked("SET timezone = 'Europe/Rome'") == ("", [])
+    # It has committed: an error behind it takes nothing back.
+    assert asked("DISCARD ALL", *shown, "SELECT 1/0") == ("22012", start)
+    assert asked(*shown) == ("", start)
+    assert other.value("SHOW timezone") == "UTC"
+    # What may run in no transaction may stand behind it, but it not behind others.
+    assert asked("DISCARD ALL", "DISCARD ALL", *shown) == ("", start)
+    assert asked("SET timezone = 'Europe/Rome'", "DISCARD ALL") == ("25001", [])
+    assert asked(*shown) == ("", start)
+
+
 @pytest.mark.parametrize("extended", [False, True])
 @pytest.mark.parametrize("sql", ["RESET timezone", "RESET ALL", "RESET search_path", "RESET ROLE"])
 def test_d6_what_is_put_back_takes_no_snapshot(single: Any, sql: str, extended: bool) -> None:

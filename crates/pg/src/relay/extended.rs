@@ -14,6 +14,7 @@ use super::pending::is_noted;
 use super::request::{Message, Step, violation};
 use super::shape::{Fit, Given, Untold, misfit_name};
 use super::statement::{self, Planning, Statement};
+use super::takers::takes_settings;
 use super::wording::{NOBODYS, OURS, nobodys};
 use super::{GATHER, GATHER_BIND, GATHER_PARSE, Io, Long, Passing, Relay, Segment, Want, planning};
 use crate::sql::{self, Flags, Seen};
@@ -459,7 +460,7 @@ impl Relay {
         }
         self.counts.binds = self.counts.binds.wrapping_add(1);
         self.note(entry.seen(), entry.text());
-        if !entry.seen().resets.is_empty() {
+        if takes_settings(entry.seen()) {
             self.bind_reset(head.portal, entry.seen());
         }
         if self.begins {

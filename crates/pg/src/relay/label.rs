@@ -187,6 +187,16 @@ impl Label {
             Some(name) => vec![name],
             None => self.plain_names().collect(),
         };
+        self.statements(names)
+    }
+
+    /// Likewise behind a `DISCARD ALL`.
+    pub(super) fn behind_discard(&self) -> Vec<Vec<u8>> {
+        self.statements(self.plain_names().chain([AUTHORIZATION, ROLE]))
+    }
+
+    /// A statement for each of these that it has.
+    fn statements<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<Vec<u8>> {
         let mut statements = Vec::new();
         for name in names {
             let Some(value) = self.get(name) else {

@@ -160,19 +160,20 @@ impl Relay {
             .known
             .as_ref()
             .is_some_and(|known| known.status == TxStatus::Failed);
-        // Statements of SQL's PREPARE are the server's own affair.
-        if failed || self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE) {
+        if failed {
             return false;
-        }
-        if seen.flags.any(Flags::DEALLOCATE_ALL) {
-            self.names.clear();
-            self.names.shrink_to_fit();
-            self.complete(b"DEALLOCATE ALL", io);
-            return true;
         }
         let name = seen.prepared.as_deref().map(str::as_bytes);
         if name.is_some_and(|name| self.names.remove(name).is_some()) {
             self.complete(b"DEALLOCATE", io);
+            return true;
+        }
+        // Statements of SQL's PREPARE are the server's own affair.
+        let prepares = self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE);
+        if seen.flags.any(Flags::DEALLOCATE_ALL) && !prepares {
+            self.names.clear();
+            self.names.shrink_to_fit();
+            self.complete(b"DEALLOCATE ALL", io);
             return true;
         }
         false

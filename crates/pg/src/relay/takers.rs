@@ -1,6 +1,6 @@
-//! `DEALLOCATE` and `RESET` by the extended protocol. A client's name is not the server's, and it goes
-//! when the statement is run, not when it is parsed or bound (C8); what a client connected with is due
-//! again right behind its RESET (D6).
+//! `DEALLOCATE`, `RESET` and `DISCARD ALL` by the extended protocol. A client's name is not the server's,
+//! and it goes when the statement is run, not when it is parsed or bound (C8); what a client connected
+//! with is due again right behind what takes it (D6).
 //!
 //! Owns what stands for them on the server. By a simple query they are `super::local`'s and
 //! `super::inserted`'s.
@@ -11,7 +11,7 @@ use super::local::nobodys_text;
 use super::owed::Owed;
 use super::request::{Message, Step};
 use super::{Io, Relay, Statement, Want, statement};
-use crate::sql::Seen;
+use crate::sql::{Flags, Seen};
 use crate::wire::build;
 use crate::wire::message::{self, BindHead};
 
@@ -42,6 +42,13 @@ enum Takes {
     },
     /// The value of a setting, or of all.
     Setting(Option<Box<str>>),
+    /// The values of all, and the roles, in a transaction of its own: `DISCARD ALL`.
+    Everything,
+}
+
+/// Whether it may take away what its client connected with.
+pub(super) fn takes_settings(seen: &Seen) -> bool {
+    !seen.resets.is_empty() || seen.flags.any(Flags::DISCARD_ALL)
 }
 
 impl Relay {
@@ -104,21 +111,31 @@ impl Relay {
         self.forward_bind(message, head, b"", io)
     }
 
-    /// This portal is a `RESET` of what its client connected with.
+    /// This portal may be a `RESET` of what its client connected with, or a `DISCARD ALL`. It is one
+    /// statement: of a text with several the server refuses the `Parse`.
     #[cold]
     pub(super) fn bind_reset(&mut self, portal: &[u8], seen: &Seen) {
+        let takes = if seen.flags.any(Flags::DISCARD_ALL) {
+            Takes::Everything
+        } else if let Some(reset) = seen.resets.first() {
+            Takes::Setting(reset.name.clone())
+        } else {
+            return;
+        };
         if self.start.is_empty() {
             return;
         }
-        self.takers_made = self.takers_made.wrapping_add(1);
-        for reset in &seen.resets {
-            self.takers.push(Taker {
-                portal: portal.into(),
-                number: self.takers_made,
-                is_bound: false,
-                takes: Takes::Setting(reset.name.clone()),
-            });
+        if matches!(takes, Takes::Everything) {
+            // Should it run, all of that is put back at once; if not, nothing is due.
+            self.pending.is_restored(None, &self.start);
         }
+        self.takers_made = self.takers_made.wrapping_add(1);
+        self.takers.push(Taker {
+            portal: portal.into(),
+            number: self.takers_made,
+            is_bound: false,
+            takes,
+        });
     }
 
     /// The `Bind` that was pushed last is of this portal: if that is a taker, it is one no more when
@@ -167,6 +184,17 @@ impl Relay {
             Takes::Setting(name) => {
                 let behind = self.start.behind_reset(name.as_deref());
                 self.pending.is_restored(name.as_deref(), &self.start);
+                self.owed.push(Owed::Execute);
+                let step = self.forward(message, io);
+                self.put_back(&behind, io);
+                step
+            }
+            Takes::Everything => {
+                // It commits by itself, so that what follows cannot undo it, and may not be run within
+                // a transaction that something else has begun.
+                let mut behind = vec![b"BEGIN".to_vec()];
+                behind.append(&mut self.start.behind_discard());
+                behind.push(b"COMMIT".to_vec());
                 self.owed.push(Owed::Execute);
                 let step = self.forward(message, io);
                 self.put_back(&behind, io);

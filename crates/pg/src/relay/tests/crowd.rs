@@ -9,6 +9,7 @@ pub(crate) mod hearing;
 mod house;
 mod leaving;
 pub(crate) mod postgres;
+mod prepared;
 mod settings;
 pub(crate) mod talk;
 

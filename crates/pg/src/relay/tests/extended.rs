@@ -297,6 +297,23 @@ fn c8_deallocate_takes_the_name_from_this_client_only() {
 }
 
 #[test]
+fn c8_deallocate_finds_the_name_beside_those_of_sql() {
+    let mut d = Driver::new(Cut::Whole);
+    prepared(&mut d, "select c8");
+    d.client(&q("BEGIN")).server(&cz("BEGIN", b'T'));
+    d.client(&q("PREPARE p AS SELECT 1"));
+    d.server(&cz("PREPARE", b'T')).held();
+    d.to_client.clear();
+    d.to_server.clear();
+    d.client(&q("DEALLOCATE s")).sent(b"");
+    d.told(&cz("DEALLOCATE", b'T'));
+    for text in ["DEALLOCATE s", "DEALLOCATE p"] {
+        d.client(&q(text)).sent(&q(text));
+        d.server(&cz("DEALLOCATE", b'T')).to_client.clear();
+    }
+}
+
+#[test]
 fn c8_deallocate_by_the_extended_protocol_names_the_statement_on_the_server() {
     for cut in CUTS {
         for named in ["", "d"] {

@@ -30,19 +30,30 @@ const BACK: &str = "SELECT CASE WHEN NOT EXISTS(SELECT 1 FROM pg_catalog.pg_sett
     WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) 'timezone' AND source OPERATOR(pg_catalog.=) 'session') \
     THEN pg_catalog.set_config('timezone','Europe/Paris',false) END";
 
+/// Steps of ours that run these texts, and their answers.
+fn of_ours(texts: &[&str]) -> (Vec<u8>, Vec<u8>) {
+    const NAME: &str = "canter_start";
+    let (mut steps, mut answers) = (Vec::new(), Vec::new());
+    for text in texts {
+        steps.extend([close('S', NAME), parse(NAME, text)].concat());
+        steps.extend([bind(NAME, NAME), execute(NAME), close('P', NAME)].concat());
+        let tag = c(text.split(' ').next().unwrap());
+        answers.extend([CLOSED, PARSED, BOUND, &tag, CLOSED].concat());
+    }
+    steps.extend(close('S', NAME));
+    answers.extend(CLOSED);
+    (steps, answers)
+}
+
+const SETS: &str = "SET \"timezone\" TO 'Europe/Paris'";
+
 /// The steps by which the start-up values of `zoned` are put back, and their answers.
 fn back() -> (Vec<u8>, Vec<u8>) {
-    const NAME: &str = "canter_start";
-    let steps = [
-        close('S', NAME),
-        parse(NAME, "SET \"timezone\" TO 'Europe/Paris'"),
-        bind(NAME, NAME),
-        execute(NAME),
-        close('P', NAME),
-        close('S', NAME),
-    ];
-    let answers = [CLOSED, PARSED, BOUND, &c("SET"), CLOSED, CLOSED].concat();
-    (steps.concat(), answers)
+    of_ours(&[SETS])
+}
+
+fn within_transaction() -> (Vec<u8>, Vec<u8>) {
+    of_ours(&["BEGIN", SETS, "COMMIT"])
 }
 
 #[test]
@@ -63,12 +74,42 @@ fn d6_b3_start_values_stand_behind_each_reset_of_a_segment() {
             let failed = [e("22012", "x"), z(b'I')].concat();
             d.server(&failed).told(&failed);
         }
+    }
+}
+
+#[test]
+fn d6_b3_start_values_stand_behind_discard_all_and_are_kept_if_what_follows_fails() {
+    // In a transaction of their own: it has committed, and what follows may be rolled back.
+    let (steps, answers) = within_transaction();
+    let done = ran("DISCARD ALL");
+    for cut in CUTS {
         let mut d = zoned(cut);
-        let all = [run("DISCARD ALL"), SYNC.to_vec()].concat();
-        d.client(&all).sent(&all);
-        d.server(&[ran("DISCARD"), z(b'I')].concat());
+        d.client(&[run("DISCARD ALL"), run("fail"), SYNC.to_vec()].concat());
+        d.sent(&[&run("DISCARD ALL"), &steps, &run("fail"), SYNC].concat());
+        let failed = [e("22012", "x"), z(b'I')].concat();
+        d.server(&[&done, &answers, &failed[..]].concat());
+        d.told(&[done.clone(), failed].concat());
+        assert!(d.sql().starts_with("SELECT 's',"));
+        // By the simple protocol it has to stand alone.
+        let mut d = zoned(cut);
+        d.client(&q("DISCARD ALL")).sent(&q("DISCARD ALL"));
+        d.server(&cz("DISCARD ALL", b'I'));
         assert_eq!(d.sql(), BACK);
     }
+    // All that it takes.
+    let start = [("role", "web"), ("timezone", "Europe/Paris")];
+    let mut d = Driver::with(Cut::Whole, &start, false);
+    d.client(&[run("DISCARD ALL"), SYNC.to_vec()].concat());
+    let sent = show(&d.to_server);
+    let at = |text: &str| sent.find(text).unwrap_or_else(|| panic!("{text}: {sent}"));
+    let order = ["DISCARD", "BEGIN", "Paris", "SET ROLE", "COMMIT"].map(at);
+    assert!(order.is_sorted(), "{sent}");
+    // Bound and not run, it has taken nothing.
+    let mut d = Driver::with(Cut::Whole, &start, false);
+    let bound = [parse("", "DISCARD ALL"), bind("", ""), SYNC.to_vec()].concat();
+    d.client(&bound).sent(&bound);
+    d.server(&[PARSED, BOUND, &z(b'I')].concat());
+    assert!(d.sql().starts_with("SELECT 's',"));
 }
 
 #[test]

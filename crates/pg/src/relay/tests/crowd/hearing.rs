@@ -296,6 +296,7 @@ impl World {
             // The server was lost before this message, without a word.
             let mut lost = self.clone();
             lost.postgres.copy = None;
+            lost.postgres.forget_of_sql();
             lost.postgres.set_status(true);
             lost.is_in_limbo = true;
             lost.reads_in_limbo(*tag, body, &mut worlds);
@@ -398,6 +399,7 @@ impl World {
             self.postgres = self.before.clone();
             self.postgres.copy = None;
         }
+        self.postgres.forget_of_sql();
         if is_new && last.is_some_and(|(tag, _)| !matches!(tag, b'S' | b'Q' | b'F')) {
             // Or a segment that has no end yet, all of which was answered.
             let mut open = self.clone();

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::driver::*;
+use super::prepared;
 use super::settings::Settings;
 use crate::wire::build;
 use crate::wire::frame::Frame;
@@ -19,15 +20,19 @@ use crate::wire::message::{BindHead, Named, Parse, query_text, take_cstr};
 )]
 pub(crate) struct Postgres {
     pub(crate) statements: BTreeMap<Vec<u8>, String>,
+    /// Those of them that SQL has prepared.
+    pub(super) of_sql: BTreeSet<Vec<u8>>,
     portals: BTreeMap<Vec<u8>, Portal>,
     pub(crate) settings: Settings,
     /// What runs next is cancelled.
     pub(crate) is_cancelled: bool,
-    channels: BTreeSet<String>,
+    pub(super) channels: BTreeSet<String>,
     /// As they were before the transaction.
     committed: BTreeSet<String>,
-    is_open: bool,
+    pub(super) is_open: bool,
     is_failed: bool,
+    /// Outside of a block: something was run that is not committed.
+    pub(super) is_amid: bool,
     pub(crate) skips: bool,
     pub(crate) copy: Option<Copy>,
     /// It ended the connection.
@@ -52,7 +57,7 @@ pub(crate) struct Copy {
     rest: VecDeque<String>,
 }
 
-enum Ran {
+pub(super) enum Ran {
     Done(Vec<u8>),
     Failed(&'static str, Vec<u8>),
     Copies(String),
@@ -88,6 +93,7 @@ impl Postgres {
             && !self.skips
             && self.copy.is_none()
             && self.channels.is_empty()
+            && self.of_sql.is_empty()
             && !self.settings.is_amid()
             && !self.is_dead
     }
@@ -100,6 +106,7 @@ impl Postgres {
         self.is_failed |= self.is_open;
         if !self.is_open {
             self.settings.ends(false);
+            self.is_amid = false;
         }
         out.extend(e(code, who));
     }
@@ -119,11 +126,16 @@ impl Postgres {
 
     fn ready(&mut self, out: &mut Vec<u8>) {
         if self.status() == b'I' {
-            self.portals.clear();
-            self.settings.ends(true);
+            self.commits();
         }
         out.extend(self.settings.tells().unwrap_or_default());
         out.extend(z(self.status()));
+    }
+
+    pub(super) fn commits(&mut self) {
+        self.portals.clear();
+        self.settings.ends(true);
+        self.is_amid = false;
     }
 
     /// Reads one message.
@@ -188,6 +200,7 @@ impl Postgres {
     }
 
     fn run_all(&mut self, mut texts: VecDeque<String>, out: &mut Vec<u8>) {
+        self.is_amid |= texts.len() > 1;
         if texts.is_empty() {
             out.extend_from_slice(build::EMPTY_QUERY);
         }
@@ -213,7 +226,7 @@ impl Postgres {
         self.ready(out);
     }
 
-    fn run(&mut self, text: &str, parameter: &str) -> Ran {
+    pub(super) fn run(&mut self, text: &str, parameter: &str) -> Ran {
         let words: Vec<_> = text.split_whitespace().collect();
         let who = who(text);
         match words[..] {
@@ -222,11 +235,12 @@ impl Postgres {
             {
                 return self.run_savepoint(words[0], name);
             }
-            ["commit" | "rollback" | "ROLLBACK"] => {
+            ["commit" | "rollback" | "COMMIT" | "ROLLBACK"] => {
                 let failed = std::mem::take(&mut self.is_failed);
                 let was_open = std::mem::take(&mut self.is_open);
                 self.portals.clear();
-                let commits = !failed && text == "commit";
+                self.is_amid = false;
+                let commits = !failed && text.eq_ignore_ascii_case("commit");
                 self.settings.ends(commits);
                 if !commits && was_open {
                     self.channels = std::mem::take(&mut self.committed);
@@ -237,7 +251,7 @@ impl Postgres {
             _ => self.settings.begins(),
         }
         match words[..] {
-            ["begin"] => {
+            ["begin" | "BEGIN"] => {
                 if !self.is_open {
                     self.committed = self.channels.clone();
                 }
@@ -255,15 +269,16 @@ impl Postgres {
                 self.channels.clear();
                 return Ran::Done(c("UNLISTEN"));
             }
-            ["DISCARD", "ALL"] => {
-                self.statements.clear();
-                self.channels.clear();
-                self.settings.discard();
-                return Ran::Done(c("DISCARD ALL"));
-            }
             _ => {}
         }
-        if let Some(done) = self.settings.run(text, !self.channels.is_empty()) {
+        if let Some(ran) = self.run_prepared(text) {
+            return ran;
+        }
+        let kept = [
+            ("LISTEN", !self.channels.is_empty()),
+            ("SQL PREPARE", !self.of_sql.is_empty()),
+        ];
+        if let Some(done) = self.settings.run(text, &kept) {
             return Ran::Done(done);
         }
         let is_known = ["select '", "hang ", "rows "]
@@ -327,11 +342,11 @@ impl Postgres {
                     return Err(nothing("25P02"));
                 }
                 out.extend_from_slice(build::NO_PARAMETERS);
-                out.extend(message(b'T', text.as_bytes()));
+                out.extend(prepared::shape(text));
             }
             Named::Portal(name) => {
                 let portal = self.portals.get(name).ok_or(nothing("34000"))?;
-                out.extend(message(b'T', portal.text.as_bytes()));
+                out.extend(prepared::shape(&portal.text));
             }
         }
         Ok(())
@@ -353,10 +368,13 @@ impl Postgres {
             && !self.is_failed
         {
             found.fetch(tag, most, &self.settings, out);
+            self.is_amid = true;
             return Ok(());
         }
         let (text, parameter) = (found.text.clone(), found.parameter.clone());
-        match self.run(&text, &parameter) {
+        let ran = self.run(&text, &parameter);
+        self.is_amid |= self.settings.is_amid();
+        match ran {
             Ran::Done(done) => out.extend(done),
             Ran::Failed(code, before) => {
                 out.extend(before);
@@ -425,7 +443,7 @@ impl Postgres {
             b'D' => self.describe(body, out)?,
             b'C' => {
                 match Named::decode(body).unwrap() {
-                    Named::Statement(name) => drop(self.statements.remove(name)),
+                    Named::Statement(name) => drop(self.forget(name)),
                     Named::Portal(name) => drop(self.portals.remove(name)),
                 }
                 out.extend_from_slice(CLOSED);

@@ -136,7 +136,7 @@ impl Settings {
     }
 
     /// Carries a command out, if it is one about settings: what it is answered with.
-    pub(super) fn run(&mut self, text: &str, listens: bool) -> Option<Vec<u8>> {
+    pub(super) fn run(&mut self, text: &str, kept: &[(&str, bool)]) -> Option<Vec<u8>> {
         let words: Vec<_> = text.split_whitespace().collect();
         match words[..] {
             ["set" | "SET", name, "=" | "TO", value] => {
@@ -157,7 +157,7 @@ impl Settings {
             }
             _ => {}
         }
-        if let Some(rows) = self.probe(text, listens) {
+        if let Some(rows) = self.probe(text, kept) {
             return Some(rows);
         }
         let mut rest = text;
@@ -176,7 +176,7 @@ impl Settings {
     }
 
     /// The pooler asks which settings are there now, and what keeps the server.
-    fn probe(&self, text: &str, listens: bool) -> Option<Vec<u8>> {
+    fn probe(&self, text: &str, kept: &[(&str, bool)]) -> Option<Vec<u8>> {
         let parts = text.strip_prefix("SELECT '")?;
         if !matches!(parts.as_bytes(), [b's' | b'g' | b'p', b'\'', ..]) {
             return None;
@@ -187,7 +187,7 @@ impl Settings {
             let (tag, part) = part.split_once("',")?;
             if tag == "p" {
                 let (word, _) = part.strip_prefix('\'')?.split_once("',")?;
-                let is_there = word == "LISTEN" && listens;
+                let is_there = kept.contains(&(word, true));
                 rows.extend(row(&["p", word, if is_there { "true" } else { "false" }]));
                 continue;
             }

@@ -21,6 +21,10 @@ pub(crate) enum Piece {
     Waits,
 }
 
+/// Names of statements, by who gives them.
+const OF_PROTOCOL: [&str; 3] = ["a", "b", "d"];
+const OF_SQL: [&str; 2] = ["x", "y"];
+
 fn bind_with(portal: &str, name: &str, parameter: &str) -> Vec<u8> {
     let mut body = format!("{portal}\0{name}\0\0\0\0\x01").into_bytes();
     body.extend_from_slice(&(parameter.len() as u32).to_be_bytes());
@@ -55,7 +59,8 @@ impl Talker {
 
     fn text(&mut self, state: &mut u64) -> String {
         let tag = self.tag();
-        match random(state) % 14 {
+        match random(state) % 16 {
+            14 | 15 => self.prepared(state),
             12 => format!("hang {tag}"),
             13 => self.setting(state),
             0 => format!("fail {tag}"),
@@ -63,6 +68,27 @@ impl Talker {
             2 => format!("copy m{tag} to stdout"),
             3 => "select 'shared'".to_owned(),
             _ => format!("select '{tag}'"),
+        }
+    }
+
+    /// A command about prepared statements. Those that SQL prepares have names of their own, and keep
+    /// their server.
+    fn prepared(&mut self, state: &mut u64) -> String {
+        let of_sql = one_of(state, &OF_SQL);
+        match random(state) % 12 {
+            0..3 => format!("deallocate {}", one_of(state, &OF_PROTOCOL)),
+            3 => format!("deallocate prepare {of_sql}"),
+            4 => format!("deallocate {of_sql}"),
+            5 => "deallocate all".to_owned(),
+            6 => "discard all".to_owned(),
+            7 => "discard plans".to_owned(),
+            8 => format!("execute {of_sql}"),
+            _ if !self.pins => "deallocate prepare all".to_owned(),
+            9 | 10 => format!("prepare {of_sql} as select '{}'", self.tag()),
+            _ => {
+                let (name, tag) = (one_of(state, &NAMES), self.tag());
+                format!("prepare {of_sql} as select set_config('{name}','v{tag}',false)")
+            }
         }
     }
 
@@ -139,14 +165,22 @@ impl Talker {
     /// `Parse`, `Bind` and `Execute` of a statement with or without a name.
     fn steps(&mut self, state: &mut u64) -> Vec<u8> {
         let mut said = Vec::new();
-        let name = one_of(state, &["", "", "a", "b", "d"]);
+        let name = if rarely(state, 12) {
+            one_of(state, &OF_SQL)
+        } else {
+            one_of(state, &["", "", "a", "b", "d"])
+        };
         let text = self.text(state);
         let text = if rarely(state, 12) {
             text.replace("select", "bad")
         } else {
             text
         };
-        if name.is_empty() || rarely(state, 2) {
+        if OF_SQL.contains(&name) {
+            if rarely(state, 4) {
+                said.extend(close('S', name));
+            }
+        } else if name.is_empty() || rarely(state, 2) {
             if !name.is_empty() && rarely(state, 2) {
                 said.extend(close('S', name));
             }
@@ -237,8 +271,13 @@ impl Talker {
             19 => says(self.portal(state)),
             0 | 1 => says(q(&self.text(state))),
             2 => {
-                let texts = [self.text(state), self.text(state)];
-                says(q(&texts.join(";")))
+                let texts = [self.text(state), self.text(state)].join(";");
+                // Amid others the server reads a name that it does not know.
+                let is_named = |name: &&str| texts.contains(&format!("deallocate {name}"));
+                if OF_PROTOCOL.iter().any(is_named) {
+                    return says(q(""));
+                }
+                says(q(&texts))
             }
             3..=5 => self.copy(state),
             6 => says(message(b'F', b"\0\0\0\x01\0\0\0\0\0\0")),
@@ -283,6 +322,7 @@ impl Talker {
         ];
         if self.pins {
             all.extend([Piece::Waits, Piece::Says(q("unlisten *"))]);
+            all.extend([Piece::Waits, Piece::Says(q("deallocate all"))]);
         }
         all.push(Piece::Waits);
         all.push(Piece::Says(q(&format!("select '{}'", self.tag()))));
