@@ -58,6 +58,20 @@ def test_a_streamed_response_cannot_be_split_either(server: Server, value: str) 
         assert works(client)
 
 
+@pytest.mark.parametrize("body", [[b"hello"], ("stream", [b"he", b"llo"])], ids=["whole", "stream"])
+def test_space_around_a_header_value_is_not_sent(server: Server, body: object) -> None:
+    # RFC 9110 5.5: a value has none at either end. Kinto's Content-Security-Policy ends in one.
+    given = ["default-src 'none'; ", "  a", "\ta b\t ", " \t", "a \t b", ""]
+    headers = [*TEXT, *((f"X-{number}", value) for number, value in enumerate(given))]
+    said = repr((OK, headers, body)).encode()
+    with server.client() as client:
+        client.send(head("POST", "/", f"Content-Length: {len(said)}", "Connection: close"))
+        sent = client.send(said).rest().split(b"\r\n\r\n")[0].split(b"\r\n")
+    assert [line for line in sent if line.startswith(b"X-") and line[2:3].isdigit()] == [
+        f"X-{number}: {value.strip()}".encode() for number, value in enumerate(given)
+    ]
+
+
 @pytest.mark.parametrize(
     "name",
     ["", " ", "a b", "a:", "a\r\nb", "a\n", "\0", "caf\xe9", "a\u0142", "X-(y)", "a\t", ":a", 'a"'],

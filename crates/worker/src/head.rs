@@ -147,21 +147,22 @@ impl Head {
                 String::from_utf8_lossy(&name)
             )));
         }
+        let value = without_space_around(&value);
         if is_hop_by_hop(&name) {
             warn_once(&name);
             // Fields it lists are not to be kept by a cache, so the front must see it; nobody else
             // does.
-            if !lists_fields(&name, &value) {
+            if !lists_fields(&name, value) {
                 return Ok(());
             }
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             self.declares_length = true;
-            self.content_length = std::str::from_utf8(&value)
+            self.content_length = std::str::from_utf8(value)
                 .ok()
-                .and_then(|text| text.trim().parse().ok());
+                .and_then(|text| text.parse().ok());
         }
-        writer.field(&name, &value).map_err(|_| {
+        writer.field(&name, value).map_err(|_| {
             PyValueError::new_err(format!(
                 "header {} is longer than 65535 bytes, or there are more headers than that",
                 String::from_utf8_lossy(&name)
@@ -180,6 +181,14 @@ fn latin<'a>(text: &'a Bound<'_, PyString>, what: &str) -> PyResult<Cow<'a, [u8]
     }
     let bytes: Result<Vec<u8>, _> = utf8.chars().map(u8::try_from).collect();
     bytes.map(Cow::Owned).map_err(|_| refuse())
+}
+
+/// RFC 9110 5.5: optional white space at either end is no part of a field's value.
+fn without_space_around(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// `NNN reason`, NNN from 200: interim responses are the server's business (RFC 9110 15.2).
