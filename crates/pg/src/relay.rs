@@ -211,6 +211,8 @@ pub(crate) struct Relay {
     tells_touched: bool,
 
     names: HashMap<Box<[u8]>, Rc<shape::Given>>,
+    /// What is kept for them and for those that went away since it was counted.
+    names_size: usize,
     /// How many were given without a word to the server, in segments that may yet fail.
     names_owed: u32,
     /// Portals of this transaction, and of those sent ahead, that are a `DEALLOCATE` or a `RESET`.
@@ -307,6 +309,7 @@ impl Relay {
             user: user.into(),
             tells_touched: false,
             names: HashMap::new(),
+            names_size: 0,
             names_owed: 0,
             takers: Vec::new(),
             takers_made: 0,

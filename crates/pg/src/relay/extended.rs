@@ -12,7 +12,7 @@ use super::local::{NOBODYS_TEXT, is_nobodys, plain_end};
 use super::owed::{Described, Owed, Parsed};
 use super::pending::is_noted;
 use super::request::{Message, Step, violation};
-use super::shape::{Fit, Given, Untold, misfit_name};
+use super::shape::{Fit, Untold, misfit_name};
 use super::statement::{self, Planning, Statement};
 use super::takers::takes_settings;
 use super::wording::{NOBODYS, OURS, nobodys};
@@ -125,7 +125,7 @@ impl Relay {
         message: Message<'_>,
         io: &mut Io<'_>,
     ) -> Result<Step, SqlError> {
-        if message.frame.tag == b'P' && self.answer_parse(message, io) {
+        if message.frame.tag == b'P' && self.answer_parse(message, io)? {
             return Ok(Step::Took(message.whole().len()));
         }
         if message.frame.tag != b'C' {
@@ -195,7 +195,7 @@ impl Relay {
                 self.close_stale(&entry, io);
             }
             Stands::Ready | Stands::Sent(_) if !duplicate => {
-                self.names.insert(parse.name.into(), Given::of(entry));
+                self.give(parse.name, entry)?;
                 self.owed.push(Owed::Named(parse.name.into()));
                 self.names_owed += 1;
                 self.settle(io);
@@ -216,8 +216,7 @@ impl Relay {
             if let Some(known) = io.known.as_deref_mut() {
                 known.prepared.sent(&entry, self.segments);
             }
-            self.names
-                .insert(parse.name.into(), Given::of(Rc::clone(&entry)));
+            self.give(parse.name, Rc::clone(&entry))?;
         }
         self.counts.server_parses = self.counts.server_parses.wrapping_add(1);
         statement::push_parse(entry.name(), parse.text, parse.types, io.to_server);

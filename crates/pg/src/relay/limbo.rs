@@ -7,7 +7,7 @@
 
 use super::local::plain_end;
 use super::request::{Message, Step, violation};
-use super::shape::Given;
+
 use super::{Io, Long, Relay, Segment, statement};
 use crate::sql::{self, Flags, Seen, Verb};
 use crate::wire::frame::Frame;
@@ -110,6 +110,7 @@ impl Relay {
                     return Ok(Step::Took(message.whole().len()));
                 }
                 ends.then(|| self.limbo_parse(message, &parse))
+                    .transpose()?
             }
             b'B' => {
                 let head = message::BindHead::decode(body).ok_or_else(bad)?;
@@ -146,7 +147,11 @@ impl Relay {
     }
 
     /// The end of the transaction is prepared: what is called so stays when the transaction is over.
-    fn limbo_parse(&mut self, message: Message<'_>, parse: &message::Parse<'_>) -> &'static [u8] {
+    fn limbo_parse(
+        &mut self,
+        message: Message<'_>,
+        parse: &message::Parse<'_>,
+    ) -> Result<&'static [u8], SqlError> {
         if parse.name.is_empty() {
             self.unnamed.extend_from_slice(message.whole());
             self.unnamed_here = false;
@@ -155,9 +160,9 @@ impl Relay {
             let planning = self.planning(&self.params);
             let conforming = self.params.is_conforming();
             let entry = statement::intern(parse.text, parse.types, planning, conforming);
-            self.names.insert(parse.name.into(), Given::of(entry));
+            self.give(parse.name, entry)?;
         }
-        build::PARSE_COMPLETE
+        Ok(build::PARSE_COMPLETE)
     }
 
     /// Whether this name stands for the end of a transaction.

@@ -5,13 +5,12 @@
 
 use super::owed::Owed;
 use super::request::{Message, Step};
-use super::shape::Given;
 use super::wording::nobodys;
 use super::{Io, Relay, Segment, statement};
 use crate::sql::{self, Begin, Flags, Isolation, Seen, Verb};
 use crate::wire::frame::Frame;
 use crate::wire::message::Parse;
-use crate::wire::{TxStatus, build};
+use crate::wire::{SqlError, TxStatus, build};
 
 /// What is run instead of a text with a name of ours in SQL that nobody has read.
 pub(super) const NOBODYS_TEXT: &[u8] = b"DEALLOCATE \"canter_?canter_\"";
@@ -103,29 +102,33 @@ impl Relay {
     /// (C1). Whoever prepares like that waits for the answer, perhaps while other connections of
     /// the same thread hold all the servers (libpq's `PQprepare`, as pgbench uses it). Should a
     /// server refuse it after all, then with the first `Bind` or `Describe`.
-    pub(super) fn answer_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> bool {
+    pub(super) fn answer_parse(
+        &mut self,
+        message: Message<'_>,
+        io: &mut Io<'_>,
+    ) -> Result<bool, SqlError> {
         let then = message.rest.get(message.frame.total()..);
         let is_alone = then.is_some_and(|then| then.starts_with(build::SYNC));
         let is_outside = self.begin.is_none() && self.segment == Segment::Closed;
         if !is_alone || !is_outside || self.refusal.is_some() {
-            return false;
+            return Ok(false);
         }
         let (Some(pool), Some(parse)) = (self.pool, Parse::decode(message.body())) else {
-            return false;
+            return Ok(false);
         };
         if parse.name.is_empty() || self.names.contains_key(parse.name) {
-            return false;
+            return Ok(false);
         }
         let Some(entry) =
             statement::proven(parse.text, parse.types, self.planning(&self.params), pool)
         else {
-            return false;
+            return Ok(false);
         };
         self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
-        self.names.insert(parse.name.into(), Given::of(entry));
+        self.give(parse.name, entry)?;
         io.to_client.extend_from_slice(build::PARSE_COMPLETE);
         self.segment = Segment::Local;
-        true
+        Ok(true)
     }
 
     fn answer_deallocate(&mut self, text: &[u8], io: &mut Io<'_>) -> bool {

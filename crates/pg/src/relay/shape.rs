@@ -18,6 +18,10 @@ use crate::wire::frame::Frame;
 use crate::wire::message::{self, Named};
 use crate::wire::{SqlError, build};
 
+/// Prepared statements of one client are kept up to so many bytes, up to twice as many until they are
+/// counted. On the servers there are only as many as was asked for, but here all of them.
+pub(super) const MOST_KEPT: usize = 128 << 20;
+
 /// What a client gave a name to.
 #[derive(Debug)]
 pub(super) struct Given {
@@ -29,6 +33,12 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// About so many bytes are kept for it under this name.
+    pub(super) fn size(&self, name: &[u8]) -> usize {
+        const OWN: usize = 256;
+        OWN + name.len() + self.statement.text().len() + self.statement.types().len()
+    }
+
     /// Of which nothing was told yet.
     pub(super) fn of(statement: Rc<Statement>) -> Rc<Self> {
         Rc::new(Self {
@@ -151,6 +161,30 @@ fn is_described_next(message: Message<'_>, portal: &[u8]) -> Result<bool, usize>
 }
 
 impl Relay {
+    /// The client gives a statement this name.
+    ///
+    /// # Errors
+    /// 53200, and its end, when more would be kept for it than for a client is.
+    pub(super) fn give(&mut self, name: &[u8], statement: Rc<Statement>) -> Result<(), SqlError> {
+        let given = Given::of(statement);
+        self.names_size += given.size(name);
+        self.names.insert(name.into(), given);
+        if self.names_size <= 2 * MOST_KEPT {
+            return Ok(());
+        }
+        let sizes = self.names.iter().map(|(name, given)| given.size(name));
+        self.names_size = sizes.sum();
+        if self.names_size <= MOST_KEPT {
+            return Ok(());
+        }
+        let words = format!(
+            "too many prepared statements: the pooler keeps {} MiB of them for a client",
+            MOST_KEPT >> 20
+        );
+        Err(SqlError::fatal("53200", words)
+            .hint("Close or DEALLOCATE those that are not needed any more."))
+    }
+
     /// Sees to it that this server has a statement, and answers which one it is there and what the shape
     /// of its rows is to the client; else what it takes to know.
     #[inline]

@@ -19,6 +19,10 @@ use crate::wire::message::{self, BindHead};
 /// one of this name.
 pub(super) const BACK: &[u8] = b"canter_start";
 
+/// So many are followed. It costs each `Bind` a look at all of them, and whoever has more of them open in
+/// one transaction means no good.
+pub(super) const MOST: usize = 1024;
+
 /// A portal that takes something away when it is run.
 #[derive(Debug)]
 pub(super) struct Taker {
@@ -69,6 +73,10 @@ impl Relay {
             let is_ours = name.starts_with("canter_") && !name.starts_with("canter_?");
             return is_ours.then(|| self.bind_nobodys(message, head, name, io));
         };
+        if self.takers.len() >= MOST {
+            // The server knows nothing of that name, and says so.
+            return None;
+        }
         if self.pending.discards() && !self.owed.is_empty() {
             return Some(Step::Stop(Want::Answers));
         }
@@ -122,7 +130,8 @@ impl Relay {
         } else {
             return;
         };
-        if self.start.is_empty() {
+        // One that is not followed is noted: what it takes is put back when nothing is owed.
+        if self.start.is_empty() || self.takers.len() >= MOST {
             return;
         }
         if matches!(takes, Takes::Everything) {

@@ -1,6 +1,7 @@
 //! The relay driven by scripted and by made-up clients and servers, in whole pieces and in cuts.
 
 mod bodies;
+mod bounds;
 mod copies;
 pub(crate) mod crowd;
 mod driver;

@@ -1,0 +1,53 @@
+//! What one client can make the pooler keep is bounded.
+
+use super::driver::*;
+use crate::relay::takers;
+
+#[test]
+fn c12_a_client_that_keeps_too_much_prepared_is_ended() {
+    let text = format!("select '{}'", "x".repeat(12 << 20));
+    let mut d = Driver::new(Cut::Whole);
+    let mut prepare = |name: &str, then: &[u8]| {
+        d.client(&[&parse(name, &text), then, SYNC].concat());
+        if let Some(fatal) = d.fatal.take() {
+            return Some(fatal);
+        }
+        let first = if d.to_server.len() > 12 << 20 {
+            PARSED
+        } else {
+            b""
+        };
+        d.to_server.clear();
+        d.server(&[first, &z(b'I')].concat()).released();
+        None
+    };
+    // Those that are closed again do not count.
+    for _ in 0..25 {
+        assert_eq!(prepare("s", &close('S', "s")), None);
+    }
+    let kept = (0..25).map(|number| prepare(&number.to_string(), b""));
+    let refused: Vec<_> = kept.skip(10).flatten().take(1).collect();
+    assert_eq!(refused.first().map(|fatal| fatal.code), Some(*b"53200"));
+}
+
+#[test]
+fn d6_very_many_portals_that_reset_are_not_all_followed() {
+    let mut d = Driver::with(Cut::Whole, &[("timezone", "Europe/Paris")], false);
+    d.client(&q("begin")).server(&cz("BEGIN", b'T'));
+    d.client(&[parse("r", "RESET timezone"), SYNC.to_vec()].concat());
+    d.server(&[PARSED, &z(b'T')].concat());
+    for number in 0..2 * takers::MOST {
+        d.client(&bind(&format!("p{number}"), "r"));
+    }
+    assert_eq!(d.relay.takers.len(), takers::MOST);
+    d.client(&[execute("p2000"), SYNC.to_vec()].concat());
+    let bound = BOUND.repeat(2 * takers::MOST);
+    d.to_server.clear();
+    d.server(&[&bound, &cz("RESET", b'T')[..]].concat());
+    // It is put back behind the answer then.
+    let sql = d.sql();
+    assert!(
+        sql.contains("set_config('timezone','Europe/Paris'"),
+        "{sql}"
+    );
+}
