@@ -104,8 +104,20 @@ impl Relay {
 
     /// Whether nobody knows of any, and the server is just being asked.
     fn asks_for_bodies(&self) -> bool {
+        self.bodies.is_none() && self.asks_for_prepared()
+    }
+
+    fn asks_for_prepared(&self) -> bool {
         let asks = |probe: &Probe| probe.asked.kinds.any(Flags::PREPARE);
-        self.bodies.is_none() && self.probe.as_deref().is_some_and(asks)
+        self.probe.as_deref().is_some_and(asks)
+    }
+
+    /// Whether SQL may have prepared some: it has, it may have since the server was asked, or the server
+    /// is just being asked.
+    pub(super) fn may_have_prepared(&self) -> bool {
+        self.pins.any(Flags::PREPARE)
+            || self.pending.has(Flags::PREPARE)
+            || self.asks_for_prepared()
     }
 
     /// The server told whether there are any. What was sent since it was asked may make some.

@@ -573,9 +573,7 @@ impl Relay {
             } else {
                 self.owed.push(Owed::Closed(Box::new((name, entry))));
             }
-        } else if !name.starts_with(OURS)
-            && (self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE))
-        {
+        } else if !name.starts_with(OURS) && self.may_have_prepared() {
             // It may be one of SQL's PREPARE.
             self.pending.add_release(Flags::DEALLOCATE);
             self.owed.push(Owed::Close(None));

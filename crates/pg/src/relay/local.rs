@@ -172,8 +172,7 @@ impl Relay {
             return true;
         }
         // Statements of SQL's PREPARE are the server's own affair.
-        let prepares = self.pins.any(Flags::PREPARE) || self.pending.has(Flags::PREPARE);
-        if seen.flags.any(Flags::DEALLOCATE_ALL) && !prepares {
+        if seen.flags.any(Flags::DEALLOCATE_ALL) && !self.may_have_prepared() {
             self.names.clear();
             self.names.shrink_to_fit();
             self.complete(b"DEALLOCATE ALL", io);

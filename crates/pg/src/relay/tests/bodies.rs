@@ -93,3 +93,20 @@ fn d6_only_what_stands_in_the_text_is_taken_as_put_back() {
     );
     assert!(!sql.contains("lock_timeout"), "{sql}");
 }
+
+#[test]
+fn c9_a_close_right_behind_a_prepare_takes_its_statement_away() {
+    let mut d = Driver::new(Cut::Whole);
+    let prepare = q("PREPARE p AS SELECT 1");
+    d.client(&prepare).sent(&prepare);
+    // The server is just being asked.
+    d.server(&cz("PREPARE", b'I')).told(&cz("PREPARE", b'I'));
+    d.to_server.clear();
+    let closes = [close('S', "p"), SYNC.to_vec()].concat();
+    d.client(&closes).sent(&closes);
+    probe(&mut d, PREPARED);
+    let closed = [CLOSED, &z(b'I')].concat();
+    d.server(&closed).told(&closed);
+    probe(&mut d, NONE);
+    d.released();
+}
