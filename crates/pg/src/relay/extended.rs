@@ -236,6 +236,9 @@ impl Relay {
         conforming: bool,
         io: &mut Io<'_>,
     ) -> Step {
+        if self.keeps_too_much() {
+            return Step::Stop(Want::Answers);
+        }
         let seen = sql::scan(text, conforming);
         // It is noted when it is bound: nothing runs before, and it may run more than once.
         self.unnamed_touches = is_noted(&seen) || planning::may_read_otherwise(&seen);

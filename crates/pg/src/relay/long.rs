@@ -9,7 +9,20 @@ use super::{GATHER_PARSE, Io, Long, Relay, Segment, Want};
 use crate::wire::SqlError;
 use crate::wire::frame::Frame;
 
+/// So much is kept of unnamed statements whose successors are not answered.
+pub(super) const MOST_REPLACED: usize = 16 << 20;
+
 impl Relay {
+    /// Whether answers must come before the unnamed statement is replaced again: the one before is kept
+    /// until then.
+    pub(super) fn keeps_too_much(&self) -> bool {
+        // Of shorter ones, as many as may be under way are no more than a few times as much.
+        const SHORT: usize = 4 << 10;
+        self.unnamed.len() > SHORT
+            && self.owed.may_skip()
+            && self.owed.replaced() + self.unnamed.len() > MOST_REPLACED
+    }
+
     /// A statement too long to be kept: without a name it passes, only skimmed, and has its server to
     /// itself until it was run.
     pub(super) fn long_parse(&mut self, message: Message<'_>, io: &mut Io<'_>) -> Step {
@@ -25,6 +38,9 @@ impl Relay {
         }
         if !self.attached {
             return self.without_server(message, io);
+        }
+        if self.keeps_too_much() {
+            return Step::Stop(Want::Answers);
         }
         if self.segment != Segment::Server {
             self.segment = Segment::Server;

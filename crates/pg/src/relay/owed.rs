@@ -277,6 +277,15 @@ impl Queue {
         })
     }
 
+    /// What is kept of unnamed statements, should what replaced them be skipped.
+    pub(super) fn replaced(&self) -> usize {
+        let kept = self.0.iter().map(|owed| match owed {
+            Owed::Replaced(before) => before.len(),
+            _ => 0,
+        });
+        kept.sum()
+    }
+
     /// Whether an unnamed statement of the client is on its way.
     pub(super) fn parses_unnamed(&self) -> bool {
         let is_one = |owed: &Owed| matches!(owed, Owed::ParseUnnamed { hidden: false });

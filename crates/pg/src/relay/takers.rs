@@ -22,6 +22,9 @@ pub(super) const BACK: &[u8] = b"canter_start";
 /// So many are followed. It costs each `Bind` a look at all of them, and whoever has more of them open in
 /// one transaction means no good.
 pub(super) const MOST: usize = 1024;
+/// The longest name of a portal that PostgreSQL tells from others (`NAMEDATALEN`): one that is longer is
+/// not followed either.
+const LONGEST: usize = 63;
 
 /// A portal that takes something away when it is run.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl Relay {
             let is_ours = name.starts_with("canter_") && !name.starts_with("canter_?");
             return is_ours.then(|| self.bind_nobodys(message, head, name, io));
         };
-        if self.takers.len() >= MOST {
+        if self.takers.len() >= MOST || head.portal.len() > LONGEST {
             // The server knows nothing of that name, and says so.
             return None;
         }
@@ -131,7 +134,8 @@ impl Relay {
             return;
         };
         // One that is not followed is noted: what it takes is put back when nothing is owed.
-        if self.start.is_empty() || self.takers.len() >= MOST {
+        let is_followed = self.takers.len() < MOST && portal.len() <= LONGEST;
+        if self.start.is_empty() || !is_followed {
             return;
         }
         if matches!(takes, Takes::Everything) {

@@ -1,7 +1,8 @@
 //! What one client can make the pooler keep is bounded.
 
 use super::driver::*;
-use crate::relay::takers;
+use crate::relay::{long, takers};
+use crate::wire::build;
 
 #[test]
 fn c12_a_client_that_keeps_too_much_prepared_is_ended() {
@@ -50,4 +51,28 @@ fn d6_very_many_portals_that_reset_are_not_all_followed() {
         sql.contains("set_config('timezone','Europe/Paris'"),
         "{sql}"
     );
+}
+
+#[test]
+fn c11_unnamed_statements_that_replace_each_other_are_not_all_kept() {
+    const EACH: usize = 1 << 20;
+    let all = 3 * long::MOST_REPLACED / EACH;
+    let mut d = Driver::new(Cut::Whole);
+    let text = "x".repeat(EACH);
+    for _ in 0..all {
+        d.client(&parse("", &text));
+    }
+    d.client(SYNC);
+    let mut answered = 0;
+    while answered < all {
+        assert!(d.relay.owed.replaced() <= long::MOST_REPLACED);
+        // The server keeps its answers until it is asked for them.
+        let sent = std::mem::take(&mut d.to_server);
+        assert!(sent.ends_with(build::FLUSH) || sent.ends_with(SYNC));
+        let parsed = sent.len() / EACH;
+        answered += parsed;
+        d.server(&PARSED.repeat(parsed));
+    }
+    d.server(&z(b'I')).released();
+    d.told(&[PARSED.repeat(all), z(b'I')].concat());
 }
