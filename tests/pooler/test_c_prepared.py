@@ -383,6 +383,15 @@ def test_c9_deallocate_of_a_protocol_name_beside_those_of_sql(single: Any) -> No
     assert code_of(client.ask("DEALLOCATE mine")) == "26000"
 
 
+def test_c9_what_the_protocol_runs_of_sqls_prepare_stays_with_its_client(single: Any) -> None:
+    client, other = single.raw(), single.raw()
+    client.ask("PREPARE mine AS SELECT set_config('work_mem', '77MB', false)")
+    assert row(run(client, "mine")) == [b"77MB"]
+    client.ask("DEALLOCATE mine")
+    assert other.value("SHOW work_mem") != "77MB"
+    assert client.value("SHOW work_mem") == "77MB"
+
+
 @pytest.mark.pooled
 def test_c9_a_server_is_free_again_after_deallocate(single: Any) -> None:
     one, two = single.raw(), single.raw()

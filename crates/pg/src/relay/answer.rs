@@ -268,7 +268,10 @@ impl Relay {
             known.prepared.clear();
         }
         self.names.clear();
-        self.pending.discarded();
+        // In a query others may follow: what comes behind it waits until nothing is owed.
+        if !matches!(self.owed.front(), Some(Owed::Query(_))) {
+            self.pending.discarded();
+        }
         if all {
             self.pins = self.pins.only(Flags::ASKABLE);
         }

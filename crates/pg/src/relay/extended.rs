@@ -441,6 +441,8 @@ impl Relay {
         let Some(entry) = entry else {
             self.owed.push(Owed::Bind(None));
             if !head.statement.starts_with(OURS) {
+                // One of SQL's PREPARE, if it is there: this runs it, as EXECUTE would.
+                self.note_execute(&[b"EXECUTE ", head.statement].concat());
                 return Ok(self.forward(message, io));
             }
             return Ok(self.forward_bind(message, head, &nobodys(head.statement), io));

@@ -110,3 +110,17 @@ fn c9_a_close_right_behind_a_prepare_takes_its_statement_away() {
     probe(&mut d, NONE);
     d.released();
 }
+
+#[test]
+fn d3_what_sql_prepared_is_asked_for_when_the_protocol_runs_it() {
+    let mut d = Driver::new(Cut::Whole);
+    d.client(&q("PREPARE p AS SELECT set_config('app.tenant','7',false)"));
+    d.server(&cz("PREPARE", b'I'));
+    probe(&mut d, PREPARED);
+    d.to_server.clear();
+    let runs = [bind("", "p"), execute(""), SYNC.to_vec()].concat();
+    d.client(&runs).sent(&runs);
+    d.server(&[BOUND, &cz("SELECT 1", b'I')].concat());
+    let sql = d.sql();
+    assert!(sql.contains("current_setting('app.tenant',true)"), "{sql}");
+}

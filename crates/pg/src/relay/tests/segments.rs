@@ -529,3 +529,18 @@ fn c8_a_portal_of_the_same_name_is_not_the_one_that_was_skipped() {
         show(&d.to_server)
     );
 }
+
+#[test]
+fn c8_a_name_behind_a_text_that_takes_all_away_twice_waits_for_both() {
+    for cut in CUTS {
+        let mut d = Driver::new(cut);
+        let text = q("deallocate all; deallocate all");
+        let named = [parse("s", "one"), SYNC.to_vec()].concat();
+        d.client(&[&text, &named[..]].concat()).sent(&text);
+        d.server(&c("DEALLOCATE ALL")).sent(b"");
+        d.server(&cz("DEALLOCATE ALL", b'I'));
+        assert!(show(&d.to_server).contains("one"), "{cut:?}");
+        d.server(&[PARSED, &z(b'I')].concat()).released();
+        assert!(d.relay.statement(b"s").is_some());
+    }
+}
