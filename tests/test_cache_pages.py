@@ -317,6 +317,8 @@ def test_d4_conditions_and_ranges_are_met_from_the_stored_page(client: Client) -
     etag = page["ETag"] if "ETag" in page else client.get("/d/conditions")["ETag"]
     same = client.get("/d/conditions", f'If-None-Match: "x", W/{etag}')
     assert same.status == 304 and same["ETag"] == etag and is_hit(same)
+    # RFC 9110 15.4.5: what only says how content is to be read is not sent without it.
+    assert "Content-Type" in page and "Content-Type" not in same
     part = client.get("/d/conditions", "Range: bytes=0-0")
     assert (part.status, part.body) == (206, page.body[:1])
     assert part["Content-Range"] == f"bytes 0-0/{len(page.body)}"

@@ -125,6 +125,45 @@ def test_a_reload_of_broken_code_keeps_the_old_workers(
         assert load.failures == []
 
 
+DJANGO = """
+from django.conf import settings
+settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+from django.core.wsgi import get_wsgi_application
+application = get_wsgi_application()
+"""
+
+URLS = """
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path("", lambda request: HttpResponse(b"1 "))]
+"""
+
+
+def test_a_reload_of_broken_views_keeps_the_old_workers(tmp_path: Path) -> None:
+    # Django imports them with the first request, so that the app itself can be imported.
+    (tmp_path / "urls.py").write_text(URLS)
+    with Canter(tmp_path, DJANGO, "-w", "1") as canter:
+        assert version_of(canter) == 1
+        canter.write("import not_installed_here", "urls.py")
+        canter.signal(signal.SIGHUP)
+        said = canter.wait_log("the old workers stay")
+        assert "ModuleNotFoundError: No module named 'not_installed_here'" in said
+        assert version_of(canter) == 1
+        canter.write(URLS.replace("1 ", "2 "), "urls.py")
+        canter.signal(signal.SIGHUP)
+        until(lambda: version_of(canter) == 2)
+
+
+def test_views_that_are_broken_from_the_start_do_not_hold_up_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "urls.py").write_text("import not_installed_here")
+    with Canter(tmp_path, DJANGO, "-w", "1") as canter:
+        assert canter.get().status == 500
+        canter.write("import another_not_installed", "urls.py")
+        canter.signal(signal.SIGHUP)
+        canter.wait_log("the code was read again")
+        assert canter.logged("the old workers stay") == []
+
+
 def test_after_a_broken_reload_a_crashed_worker_is_still_replaced(tmp_path: Path) -> None:
     with Canter(tmp_path, APP, "-w", "1") as canter:
         canter.wait_ready()

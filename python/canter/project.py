@@ -208,10 +208,11 @@ def _asks_for_settings(error: LoadError) -> bool:
     return type(cause).__name__ == "ImproperlyConfigured" and VARIABLE in str(cause)
 
 
-def warm() -> None:
-    """Import what Django would import with the first request, so that all workers share it."""
+def warm() -> str | None:
+    """Import what Django would import with the first request, so that all workers share it. Why that
+    cannot be done, in one line: a reload keeps the old code then, where that had no such fault."""
     if "django.core.wsgi" not in sys.modules:
-        return
+        return None
     try:
         from django.apps import apps
         from django.conf import settings
@@ -219,11 +220,14 @@ def warm() -> None:
 
         if apps.ready and getattr(settings, "ROOT_URLCONF", None):
             _walk(get_resolver().url_patterns, 0)
-    except Exception:
+    except Exception as error:
         # The requests that need them fail, and some may not; an app's own health check often does not.
-        what = "the URL patterns of the project cannot be imported; requests will fail"
+        what = "the URL patterns of the project cannot be imported; requests that need them fail"
         trace = traceback.format_exc()
         said.say(what, text=f"{what}:\n{trace}", traceback=trace)
+        why = " ".join("".join(traceback.format_exception_only(error)).split())
+        return f"the URL patterns of the project: {why}"
+    return None
 
 
 def _walk(patterns: object, depth: int) -> None:

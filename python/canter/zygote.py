@@ -235,7 +235,7 @@ def _import_app(
         except Exception as error:
             # What watches an app is no reason not to serve it.
             insight.disarm(error)
-    project.warm()
+    broken = project.warm()
     found = danger()
     if settings.watch:
         link.say_lines("watch", source_directories())
@@ -253,6 +253,8 @@ def _import_app(
     gc.freeze()
     took_ms = int((time.monotonic() - started) * 1000)
     more = {} if found is None else {"danger": found}
+    if broken is not None:
+        more["broken"] = broken
     if pooled:
         more["pooled"] = ", ".join(pooled)
     if files.notes:

@@ -283,7 +283,11 @@ impl Inner {
                 .iter_mut()
                 .filter(|worker| worker.standing == Standing::Open && !full.contains(&worker.id))
                 .filter(|worker| worker.has_room(depth))
-                .min_by_key(|worker| (worker.stands_still, worker.in_flight));
+                .min_by_key(|worker| {
+                    // Or one whose successor is there would go on until the supervisor has said so.
+                    let is_leaving = worker.replacing.is_some();
+                    (worker.stands_still, worker.in_flight, is_leaving)
+                });
             let Some(worker) = best else { return false };
             // A thread at an empty ring takes it at once: nothing waits that the clock must look after.
             let may_wait =

@@ -521,9 +521,14 @@ pub(super) fn is_kept(selected: &Selected, name: KnownName) -> bool {
         Selected::Parts { .. } => {
             !matches!(name, KnownName::ContentLength | KnownName::ContentType)
         }
-        Selected::NotModified => {
-            !matches!(name, KnownName::ContentLength | KnownName::ContentEncoding)
-        }
+        // RFC 9110, section 15.4.5: metadata only where it guides the update of a cache.
+        Selected::NotModified => !matches!(
+            name,
+            KnownName::ContentLength
+                | KnownName::ContentType
+                | KnownName::ContentEncoding
+                | KnownName::ContentLanguage
+        ),
         Selected::Failed | Selected::Unsatisfiable => !matches!(
             name,
             KnownName::ContentLength

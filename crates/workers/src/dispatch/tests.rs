@@ -532,3 +532,16 @@ fn workers_have_places_side_by_side_and_who_is_replaced_leaves_its_own() {
         assert_eq!(place_of(&stage.worker().await), place.wrapping_add(1));
     });
 }
+
+#[test]
+fn who_is_being_replaced_stands_behind_others_that_have_as_little_to_do() {
+    run(async || {
+        let mut stage = Stage::new(10);
+        let mut old = stage.worker().await;
+        stage.dispatch.replace(WorkerId(1), Reason::MaxRequests);
+        let mut new = stage.worker().await;
+        let _ticket = stage.submit("/", LONG);
+        assert!(old.start().is_none());
+        assert!(new.start().is_some());
+    });
+}

@@ -331,7 +331,15 @@ impl Supervisor<'_> {
             match candidate.process.hear() {
                 Heard::Nothing => return,
                 Heard::Report(Report::Watch(roots)) => self.watch_more(roots),
-                Heard::Report(Report::Loaded(loaded)) => self.promote(loaded),
+                Heard::Report(Report::Loaded(loaded)) => {
+                    match self.newly_broken(purpose, &loaded) {
+                        Some(what) => {
+                            self.launcher.end_candidate();
+                            self.import_failed(purpose, what, None);
+                        }
+                        None => self.promote(loaded),
+                    }
+                }
                 Heard::Report(Report::Failed { what, hint }) => {
                     self.launcher.end_candidate();
                     self.import_failed(purpose, what, hint);
@@ -344,6 +352,15 @@ impl Supervisor<'_> {
                 }
             }
         }
+    }
+
+    /// What is broken in new code that was not so in the code that runs, which would go on better.
+    fn newly_broken(&self, purpose: Purpose, loaded: &Loaded) -> Option<String> {
+        let ran_well = |known: &Loaded| known.broken.is_none();
+        let is_better = self.launcher.loaded.as_ref().is_some_and(ran_well);
+        (purpose == Purpose::Reload && is_better)
+            .then(|| loaded.broken.clone())
+            .flatten()
     }
 
     /// The import has worked.

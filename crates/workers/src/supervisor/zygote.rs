@@ -50,6 +50,8 @@ pub struct Loaded {
     pub versions: String,
     /// Why the process must not be forked.
     pub danger: Option<String>,
+    /// Why requests will fail although the app is imported: what it imports for them is broken.
+    pub broken: Option<String>,
     /// The names of the databases that the app reaches through the pool.
     pub pooled: Option<String>,
     /// What its settings say of static files; `canter_files::Site` reads it.
@@ -108,6 +110,7 @@ impl Report {
                 app: field("app")?,
                 versions: field("versions")?,
                 danger: field("danger"),
+                broken: field("broken"),
                 pooled: field("pooled"),
                 files: String::new(),
                 notes: field("notes").map_or_else(Vec::new, |notes| {
@@ -253,6 +256,7 @@ mod tests {
             app: "mysite.wsgi:application".to_owned(),
             versions: "Python 3.13.0, Django 5.2".to_owned(),
             danger: Some("the thread `reporter` is running".to_owned()),
+            broken: Some("urls: SyntaxError: a=b".to_owned()),
             pooled: Some("default, reports".to_owned()),
             files: String::new(),
             notes: vec!["one".to_owned(), "two".to_owned()],
@@ -260,6 +264,7 @@ mod tests {
         };
         let text = "loaded\napp=mysite.wsgi:application\nversions=Python 3.13.0, Django 5.2\n\
                     danger=the thread `reporter` is running\n\
+                    broken=urls: SyntaxError: a=b\n\
                     pooled=default, reports\nnotes=one\ttwo\ntook_ms=412";
         assert_eq!(Report::read(text.as_bytes()), Some(Report::Loaded(loaded)));
         assert_eq!(
