@@ -21,6 +21,7 @@ mod label;
 mod limbo;
 mod local;
 mod long;
+mod often;
 mod owed;
 mod pending;
 mod planning;
@@ -45,6 +46,8 @@ pub(crate) const TOUCHED: &str = "canter.touched";
 pub(crate) use attach::{Leaving, Lost, Refusal};
 pub use known::{Known, Params};
 pub use label::Label;
+#[cfg(test)]
+pub(crate) use often::share_from;
 pub(crate) use pending::sequences_are_read;
 pub use statement::Statement;
 
@@ -228,6 +231,9 @@ pub(crate) struct Relay {
     /// The segment it was sent in, and how many such `Parse` are not answered.
     unnamed_segment: u64,
     unnamed_owed: u32,
+    /// The shared statement that stands in for it, and the last segment in which that was bound.
+    shared: Option<Rc<Statement>>,
+    shared_bound: u64,
     /// What the last `Bind` of a named statement bound to a portal, if its shape is new to its client, or
     /// not known of this server.
     untold: Option<shape::Untold>,
@@ -319,6 +325,8 @@ impl Relay {
             unnamed_long: Long::No,
             unnamed_segment: 0,
             unnamed_owed: 0,
+            shared: None,
+            shared_bound: 0,
             untold: None,
             pending: Pending::default(),
             pins: Flags::NONE,

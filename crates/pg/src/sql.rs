@@ -3,6 +3,7 @@
 //! and over-approximating: it may say too much, never too little, except for what functions and
 //! triggers do inside the server. Leaves acting on it to the relay and to read routing.
 
+mod clock;
 mod command;
 mod flags;
 pub(crate) mod lex;
@@ -10,6 +11,7 @@ mod seen;
 mod statement;
 mod words;
 
+pub use clock::tells_time;
 pub use command::READING;
 pub use flags::Flags;
 pub use seen::{Begin, Change, Isolation, Reset, Route, Seen, Setting, Verb, Verbs};

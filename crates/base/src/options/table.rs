@@ -849,7 +849,8 @@ options! {
     /// Prepared statements that one server connection keeps
     ///
     /// Statements that clients prepare by name work although their transactions run on different
-    /// connections. PgBouncer has `max_prepared_statements` for it.
+    /// connections, and a text that comes often is prepared for those who give it no name. With 0 none
+    /// stays longer than its transaction. PgBouncer has `max_prepared_statements` for it.
     db_prepared_statements: u32 = "200" {
         group: Database, example: "500", since: "0.1.0",
     }

@@ -26,11 +26,11 @@ pub(super) enum Replay {
 }
 
 impl Relay {
-    /// A segment begins with this `Bind` of a named statement: nothing of it is answered yet, and
-    /// no transaction holds what came before.
-    pub(super) fn may_be_sent_again(&mut self, message: Message<'_>, io: &mut Io<'_>) {
+    /// A segment begins with this `Bind` of a shared statement, so far as the server knows: whether it
+    /// will be kept. Nothing of it is answered yet, and no transaction holds what came before.
+    pub(super) fn may_be_sent_again(&mut self, message: Message<'_>, io: &mut Io<'_>) -> bool {
         let Some(known) = io.known.as_deref_mut() else {
-            return;
+            return false;
         };
         // What was just prepared is not stale.
         let fits = message.is_whole()
@@ -42,6 +42,7 @@ impl Relay {
             known.replay.clear();
             self.replay = Replay::Open;
         }
+        fits
     }
 
     /// The segment begins with a question of ours about a statement: if nothing else went ahead, it
@@ -108,7 +109,7 @@ impl Relay {
             // The `Bind` that it was asked for has not been taken yet, and does it all again.
             again.pop();
         }
-        if let Some(Owed::Bind(Some(statement))) = again.front() {
+        if let Some(Owed::Bind(Some(statement)) | Owed::BindShared(statement)) = again.front() {
             self.close_stale(statement, io);
             self.prepare(statement, io);
         }

@@ -463,7 +463,9 @@ impl Relay {
                     // Somebody else changed the schema.
                     statement::schema_changed();
                 }
-                if self.replay != Replay::Off && (gone || is_ours || self.owed.tells_shape()) {
+                // Of one without a name the client has asked for the text of now.
+                let is_anew = is_ours || matches!(owed, Owed::BindShared(_));
+                if self.replay != Replay::Off && (gone || is_anew || self.owed.tells_shape()) {
                     self.take_it_back(io);
                     return Ok(Way::Drop { ends: false });
                 }
@@ -567,8 +569,15 @@ impl Relay {
         if let Some(known) = io.known.as_deref_mut() {
             known.prepared.remove(&parsed.statement);
         }
-        if let Some(name) = parsed.name {
-            self.names.remove(&name);
+        match parsed.name {
+            // That of the unnamed statement, which is gone like one of the client's own.
+            Some(name) if name.is_empty() && !self.owed.parses_unnamed() => {
+                self.unnamed_here = false;
+                self.unnamed.clear();
+                self.shared = None;
+            }
+            Some(name) => drop(self.names.remove(&name)),
+            None => {}
         }
     }
 }

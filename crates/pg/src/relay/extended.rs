@@ -157,6 +157,9 @@ impl Relay {
         };
         let conforming = known.params.is_conforming();
         if parse.name.is_empty() {
+            if let Some(step) = self.parse_shared(message, parse, conforming, io) {
+                return Ok(step);
+            }
             return Ok(self.parse_unnamed(message, parse.text, conforming, io));
         }
         let Ok(taken) = self.named(parse.name) else {
@@ -168,7 +171,7 @@ impl Relay {
         }
         self.counts.client_parses = self.counts.client_parses.wrapping_add(1);
         let duplicate = taken.is_some();
-        let planning = self.planning(&known.params);
+        let planning = self.planning_of(parse.text, &known.params);
         let entry = taken.unwrap_or_else(|| {
             let entry = statement::intern(parse.text, parse.types, planning, conforming);
             if !is_nobodys(entry.seen()) {
@@ -284,6 +287,7 @@ impl Relay {
             self.owed.push(Owed::Replaced(before.into()));
         }
         self.unnamed.clear();
+        self.shared = None;
         self.unnamed_long = Long::No;
     }
 
@@ -355,6 +359,9 @@ impl Relay {
     /// are the same: the statement to prepare instead, if they are not what they were.
     fn reread(&self, entry: &Statement, io: &Io<'_>) -> Option<Rc<Statement>> {
         let params = &io.known.as_deref()?.params;
+        if sql::tells_time(entry.text()) {
+            return None;
+        }
         let settings = self.read_with(params);
         (settings != entry.settings()).then(|| {
             let planning = Planning {
@@ -430,6 +437,15 @@ impl Relay {
                 .for_each(|value| self.pending.add_candidate(value, self.params.is_utf8()));
         }
         if head.statement.is_empty() {
+            if self.doubts_shared() {
+                return Ok(Step::Stop(Want::Answers));
+            }
+            if let Some(entry) = self.shared_for(message, io) {
+                let step = self.forward_bind(message, head, entry.name(), io);
+                self.owed.push(Owed::BindShared(entry));
+                self.untold = None;
+                return Ok(step);
+            }
             let name = self.ensure_unnamed(io);
             self.owed.push(Owed::Bind(None));
             self.owe_taker(head.portal);
@@ -521,6 +537,9 @@ impl Relay {
                 return Ok(self.forward(message, io));
             }
             Named::Statement(b"") => {
+                if self.doubts_shared() {
+                    return Ok(Step::Stop(Want::Answers));
+                }
                 let name = self.ensure_unnamed(io);
                 self.owed.push(Owed::DescribeStatement(None));
                 return Ok(describe_statement(message, name, io));
@@ -559,7 +578,7 @@ impl Relay {
                 return Ok(self.forward(message, io));
             }
             Named::Statement(b"") => {
-                if self.doubts_unnamed() {
+                if self.doubts_unnamed() || self.doubts_shared() {
                     return Ok(Step::Stop(Want::Answers));
                 }
                 self.forget_unnamed();

@@ -339,6 +339,11 @@ impl Prepared {
         self.most = most;
     }
 
+    /// Whether any may stay.
+    pub(super) fn keeps_any(&self) -> bool {
+        self.most > 0
+    }
+
     /// How many are prepared.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -157,7 +157,7 @@ impl Relay {
             self.unnamed_here = false;
             self.unnamed_touches = true;
         } else {
-            let planning = self.planning(&self.params);
+            let planning = self.planning_of(parse.text, &self.params);
             let conforming = self.params.is_conforming();
             let entry = statement::intern(parse.text, parse.types, planning, conforming);
             self.give(parse.name, entry)?;

@@ -119,9 +119,8 @@ impl Relay {
         if parse.name.is_empty() || self.names.contains_key(parse.name) {
             return Ok(false);
         }
-        let Some(entry) =
-            statement::proven(parse.text, parse.types, self.planning(&self.params), pool)
-        else {
+        let planning = self.planning_of(parse.text, &self.params);
+        let Some(entry) = statement::proven(parse.text, parse.types, planning, pool) else {
             return Ok(false);
         };
         self.counts.client_parses = self.counts.client_parses.wrapping_add(1);

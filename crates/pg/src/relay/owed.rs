@@ -30,6 +30,8 @@ pub(super) enum Owed {
     },
     /// `Bind`; with the statement it is for, when it is one of the shared ones.
     Bind(Option<Rc<Statement>>),
+    /// `Bind` of the unnamed statement, for which this shared one stands in.
+    BindShared(Rc<Statement>),
     /// `Describe` of a statement, with it when it is one of the shared ones: two messages.
     DescribeStatement(Option<Box<Described>>),
     /// `Describe` of a shared statement, put in by us: does its result have the shape that the client
@@ -135,7 +137,9 @@ impl Owed {
     /// The shared statement that the server must have for it.
     pub(super) fn statement(&self) -> Option<&Rc<Statement>> {
         match self {
-            Self::Bind(Some(statement)) | Self::Shape(statement) => Some(statement),
+            Self::Bind(Some(statement)) | Self::BindShared(statement) | Self::Shape(statement) => {
+                Some(statement)
+            }
             Self::DescribeStatement(Some(described)) => Some(&described.statement),
             _ => None,
         }
@@ -170,7 +174,7 @@ impl Owed {
         match (self, tag) {
             (Self::Query(_) | Self::Sync | Self::Hidden(_) | Self::HiddenSync, b'Z')
             | (Self::Parse(_) | Self::ParseUnnamed { .. }, b'1')
-            | (Self::Bind(_) | Self::Misfit, b'2')
+            | (Self::Bind(_) | Self::BindShared(_) | Self::Misfit, b'2')
             | (Self::Close(_), b'3')
             | (
                 Self::DescribeStatement(_) | Self::DescribePortal(_) | Self::Shape(_),

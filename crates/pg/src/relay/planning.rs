@@ -3,11 +3,17 @@
 //! Owns the numbers that tell such circumstances apart. The table of statements is
 //! `super::statement`'s.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 
 use super::statement::{self, Planning};
 use super::{Params, Relay};
-use crate::sql::{Flags, READING, Seen};
+use crate::sql::{self, Flags, READING, Seen};
+
+thread_local! {
+    /// Texts that were read for themselves alone.
+    static READ: Cell<u64> = const { Cell::new(0) };
+}
 
 /// Whether a text that is prepared after this one may be read otherwise than before it: settings
 /// and tables change, and go back when a transaction or a part of it ends.
@@ -47,6 +53,20 @@ impl Relay {
             self.read_with(params)
         };
         Planning { schemas, settings }
+    }
+
+    /// Likewise of this text, which somebody gives a name: where it says when it is read, nobody else's
+    /// is the same.
+    pub(super) fn planning_of(&self, text: &[u8], params: &Params) -> Planning {
+        let planning = self.planning(params);
+        if !sql::tells_time(text) {
+            return planning;
+        }
+        READ.set(READ.get().wrapping_add(1));
+        Planning {
+            settings: hash((self.number, READ.get(), "once")),
+            ..planning
+        }
     }
 
     /// Tells the settings that a text prepared now is read with from others.

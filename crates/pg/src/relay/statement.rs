@@ -154,6 +154,14 @@ pub(super) fn proven(
     })
 }
 
+/// The entry for these, or the hash of what has none.
+pub(super) fn find(text: &[u8], types: &[u8], planning: Planning) -> Result<Rc<Statement>, u64> {
+    TABLE.with_borrow(|table| {
+        let key = table.hasher.hash_one((text, types, planning));
+        table.find(key, text, types, planning).ok_or(key)
+    })
+}
+
 /// The entry for this text, these types and this planning state, made when there is none.
 pub fn intern(text: &[u8], types: &[u8], planning: Planning, conforming: bool) -> Rc<Statement> {
     TABLE.with_borrow_mut(|table| {

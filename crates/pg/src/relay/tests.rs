@@ -12,6 +12,7 @@ mod fuzz;
 mod labels;
 mod limbo;
 mod model;
+mod often;
 mod segments;
 mod shapes;
 mod shared;

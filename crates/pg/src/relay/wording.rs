@@ -28,6 +28,7 @@ impl Relay {
         memchr::memmem::find(body, OURS)?;
         let (server, client) = match self.owed.front() {
             Some(Owed::Deallocate(gone)) => (gone.1.statement.name(), &*gone.0),
+            Some(Owed::BindShared(statement)) => (statement.name(), &b""[..]),
             owed => match owed.and_then(Owed::statement) {
                 Some(statement) => (statement.name(), self.name_of(statement)?),
                 None => (NOBODYS, &b""[..]),
