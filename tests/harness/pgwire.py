@@ -503,3 +503,16 @@ def answers(sql_value: bytes = b"1") -> Script:
         fake.serve(answer)
 
     return script
+
+
+def row(messages: Iterable[Message]) -> list[bytes | None]:
+    """The values of the only row."""
+    found = [one.values for one in messages if one.kind == "D"]
+    assert len(found) == 1, messages
+    return found[0]
+
+
+def asked(client: Client, *parts: bytes) -> list[Message]:
+    """Sends the parts with a Sync; the whole answer."""
+    client.send(*parts, sync())
+    return client.until("Z")

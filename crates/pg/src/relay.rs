@@ -12,6 +12,7 @@
 mod again;
 mod answer;
 mod attach;
+mod bind;
 mod bodies;
 mod copy;
 mod extended;
@@ -33,6 +34,7 @@ mod statement;
 mod takers;
 #[cfg(test)]
 pub(crate) mod tests;
+mod undo;
 mod wording;
 
 use std::cell::Cell;

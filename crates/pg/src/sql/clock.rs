@@ -11,19 +11,19 @@ pub fn tells_time(text: &[u8]) -> bool {
     let mut starts = text.iter().enumerate().filter(|(_, byte)| is_first(byte));
     starts.any(|(at, _)| {
         let before = at.checked_sub(1).and_then(|before| text.get(before));
-        if before.is_some_and(is_of_word) {
+        if before.is_some_and(|before| is_of_word(*before)) {
             return false;
         }
         let rest = text.get(at..).unwrap_or_default();
-        let end = rest.iter().position(|byte| !is_of_word(byte));
+        let end = rest.iter().position(|byte| !is_of_word(*byte));
         let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
         let is_one = WORDS.iter().any(|known| word.eq_ignore_ascii_case(known));
         is_one && behind.trim_ascii_start().first() != Some(&b'(')
     })
 }
 
-fn is_of_word(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii()
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
 }
 
 #[cfg(test)]

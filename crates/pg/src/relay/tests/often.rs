@@ -161,7 +161,12 @@ fn c11_what_the_shared_one_cannot_do_the_clients_own_does() {
         let (mut d, _) = shared(cut, text);
         let long = message(
             b'B',
-            &[&b"\0\0\0\0\0\x01\0\0\x80\0"[..], &[b'x'; 0x8000], b"\0\0"].concat(),
+            &[
+                &b"\0\0\0\0\0\x01\0\0\x80\0"[..],
+                &vec![b'x'; 0x8000],
+                b"\0\0",
+            ]
+            .concat(),
         );
         d.client(&[&unnamed, &long[..], SYNC].concat());
         d.sent(&[&unnamed, &long[..], SYNC].concat());
