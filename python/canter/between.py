@@ -121,6 +121,8 @@ def _end_all(wrappers: dict[str, Any]) -> None:
         # The driver knows from the last answer of the server; nothing is sent for this.
         if status(connection) != IDLE:
             _end_transaction(wrapper)
+            if wrappers.get(alias) is not wrapper:
+                continue
         if wrapper.canter_kept and wrapper.connection is not None:
             if touched(wrapper.connection) != "off":
                 wrapper.close()

@@ -315,6 +315,9 @@ def _check(settings: Settings) -> int:
         what, hint = _explained(error)
         print(f"canter: {what}" + (f"\n  hint: {hint}" if hint else ""), file=sys.stderr)
         return EXIT_APP_NOT_LOADED
+    if project.warm() is not None:
+        # It has said what, with the traceback. A reload keeps the code from before then.
+        return EXIT_APP_NOT_LOADED
     print(f"{name} can be served ({versions()})")
     return 0
 

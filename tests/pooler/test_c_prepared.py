@@ -378,6 +378,12 @@ def test_c9_what_the_protocol_runs_of_sqls_prepare_stays_with_its_client(single:
     client.ask("DEALLOCATE mine")
     assert other.value("SHOW work_mem") != "77MB"
     assert client.value("SHOW work_mem") == "77MB"
+    # Also where the setting is one of the session's own, which only a parameter names.
+    client.ask("PREPARE mine (text, text) AS SELECT set_config($1, $2, false)")
+    assert row(run(client, "mine", b"app.tenant", b"7")) == [b"7"]
+    client.ask("DEALLOCATE mine")
+    assert other.value("SELECT current_setting('app.tenant', true)") in (None, "")
+    assert client.value("SHOW app.tenant") == "7"
 
 
 @pytest.mark.pooled

@@ -49,7 +49,7 @@ pub(crate) use attach::{Leaving, Lost, Refusal};
 pub use known::{Known, Params};
 pub use label::Label;
 #[cfg(test)]
-pub(crate) use often::share_from;
+pub(crate) use often::{share_for, share_from};
 pub(crate) use pending::sequences_are_read;
 pub use statement::Statement;
 

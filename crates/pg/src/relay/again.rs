@@ -11,7 +11,7 @@ use super::{Io, Relay, Segment};
 use crate::wire::{TxStatus, build};
 
 /// A segment longer than this is not kept.
-const MOST: usize = 16 << 10;
+pub(super) const MOST: usize = 16 << 10;
 
 /// Whether the segment under way can be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

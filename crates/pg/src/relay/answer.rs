@@ -414,6 +414,16 @@ impl Relay {
         }
     }
 
+    fn query_failed(&mut self, body: &[u8], io: &mut Io<'_>) -> Way {
+        self.copy.stop();
+        if let Some(Owed::Query(Some(inserted))) = self.owed.front() {
+            inserted.encode_error(body, io.to_client);
+            return Way::Drop { ends: false };
+        }
+        let own = self.in_own_words(body);
+        pass_error(own, io)
+    }
+
     fn error(&mut self, body: &[u8], io: &mut Io<'_>) -> Result<Way, Broken> {
         let error = Diagnostic(body);
         if error.is_fatal() {
@@ -421,6 +431,9 @@ impl Relay {
         }
         self.step_is_answered(io);
         self.copy.fail();
+        if self.shared_is_bound_anew(error.code(), io) {
+            return Ok(Way::Drop { ends: false });
+        }
         match self.owed.front() {
             None => return Err(Broken(SqlError::decode(body))),
             Some(Owed::Hidden(_)) => {
@@ -428,15 +441,7 @@ impl Relay {
                 return Ok(Way::Drop { ends: false });
             }
             Some(Owed::HiddenSync) => return Ok(Way::Drop { ends: false }),
-            Some(Owed::Query(inserted)) => {
-                self.copy.stop();
-                if let Some(inserted) = inserted {
-                    inserted.encode_error(body, io.to_client);
-                    return Ok(Way::Drop { ends: false });
-                }
-                let own = self.in_own_words(body);
-                return Ok(pass_error(own, io));
-            }
+            Some(Owed::Query(_)) => return Ok(self.query_failed(body, io)),
             Some(Owed::Sync) => return Ok(Way::Pass { ends: false }),
             Some(_) => {}
         }
@@ -463,9 +468,7 @@ impl Relay {
                     // Somebody else changed the schema.
                     statement::schema_changed();
                 }
-                // Of one without a name the client has asked for the text of now.
-                let is_anew = is_ours || matches!(owed, Owed::BindShared(_));
-                if self.replay != Replay::Off && (gone || is_anew || self.owed.tells_shape()) {
+                if self.replay != Replay::Off && (gone || is_ours || self.owed.tells_shape()) {
                     self.take_it_back(io);
                     return Ok(Way::Drop { ends: false });
                 }

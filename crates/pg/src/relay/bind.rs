@@ -34,6 +34,13 @@ impl Relay {
             }
             self.bind_reset(head.portal, &seen);
         }
+        if self.is_sqls(head.statement) && self.named(head.statement).is_ok() {
+            if !message.is_whole() && message.frame.total() <= GATHER {
+                return Ok(Step::Stop(Want::Bytes(message.frame.total())));
+            }
+            // This runs it, as EXECUTE would.
+            self.note_execute(&[b"EXECUTE ", head.statement].concat());
+        }
         // Settings may be named by its parameters, so all of it is needed.
         let named = self
             .names
@@ -51,6 +58,11 @@ impl Relay {
             return Ok(self.bind_unnamed(message, head, io));
         }
         Ok(self.bind_named(message, head, io))
+    }
+
+    /// Whether a name may be one of SQL's `PREPARE`: the client has given it to nothing.
+    fn is_sqls(&self, name: &[u8]) -> bool {
+        !name.is_empty() && !name.starts_with(OURS) && !self.names.contains_key(name)
     }
 
     fn bind_unnamed(&mut self, message: Message<'_>, head: BindHead<'_>, io: &mut Io<'_>) -> Step {
@@ -75,9 +87,7 @@ impl Relay {
         };
         let Some(entry) = entry else {
             self.owed.push(Owed::Bind(None));
-            if !head.statement.starts_with(OURS) {
-                // One of SQL's PREPARE, if it is there: this runs it, as EXECUTE would.
-                self.note_execute(&[b"EXECUTE ", head.statement].concat());
+            if self.is_sqls(head.statement) {
                 return self.forward(message, io);
             }
             return self.forward_bind(message, head, &nobodys(head.statement), io);

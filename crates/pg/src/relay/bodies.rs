@@ -116,7 +116,7 @@ impl Relay {
     /// is just being asked.
     pub(super) fn may_have_prepared(&self) -> bool {
         self.pins.any(Flags::PREPARE)
-            || self.pending.has(Flags::PREPARE)
+            || self.pending.has(Flags::PREPARE.with(Flags::FUNCTION))
             || self.asks_for_prepared()
     }
 

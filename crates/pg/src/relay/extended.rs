@@ -157,7 +157,8 @@ impl Relay {
         if parse.name.is_empty() {
             return Ok(self.parse_unnamed(message, parse, conforming, io));
         }
-        let Ok(taken) = self.named(parse.name) else {
+        let is_too_much = self.keeps_too_much_beside(parse.text);
+        let (false, Ok(taken)) = (is_too_much, self.named(parse.name)) else {
             return Ok(Step::Stop(Want::Answers));
         };
         // What the client has set is known when the server told.
@@ -211,10 +212,11 @@ impl Relay {
         // For a name that is taken this is the second Parse of one name on the server too, which
         // refuses it where the client expects it, unless the text is wrong as well (C5).
         if !duplicate {
+            // First, as it may refuse: nothing is sent then.
+            self.give(parse.name, Rc::clone(&entry))?;
             if let Some(known) = io.known.as_deref_mut() {
                 known.prepared.sent(&entry, self.segments);
             }
-            self.give(parse.name, Rc::clone(&entry))?;
         }
         self.counts.server_parses = self.counts.server_parses.wrapping_add(1);
         statement::push_parse(entry.name(), parse.text, parse.types, io.to_server);
@@ -280,7 +282,8 @@ impl Relay {
 
     /// What is sent next takes the unnamed statement away, unless it is skipped.
     pub(super) fn forget_unnamed(&mut self) {
-        if !self.unnamed.is_empty() && self.owed.may_skip() && !self.doubts_unnamed() {
+        let is_in_doubt = self.doubts_unnamed() || self.doubts_shared();
+        if !self.unnamed.is_empty() && self.owed.may_skip() && !is_in_doubt {
             let before = std::mem::take(&mut self.unnamed);
             self.owed.push(Owed::Replaced(before.into()));
         }
@@ -428,7 +431,7 @@ impl Relay {
                 return Ok(self.forward(message, io));
             }
             Named::Statement(b"") => {
-                if self.doubts_unnamed() || self.doubts_shared() {
+                if self.doubts_unnamed() || self.doubts_shared() || self.keeps_too_much() {
                     return Ok(Step::Stop(Want::Answers));
                 }
                 self.forget_unnamed();

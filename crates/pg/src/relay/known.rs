@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::shape::Shape;
 use super::{Label, Statement};
@@ -224,6 +225,8 @@ struct Entry {
     found: Found,
     /// `Parse`s that were sent and are not answered.
     unanswered: u32,
+    /// When the last one was sent.
+    since: Instant,
 }
 
 /// The statements prepared on one server connection, the least recently used one known.
@@ -266,6 +269,7 @@ impl Prepared {
             stands: Stands::Sent(segment),
             found: Found::Nothing,
             unanswered: before.map_or(0, |before| before.unanswered) + 1,
+            since: Instant::now(),
         };
         self.entries.insert(statement.id(), entry);
     }
@@ -339,9 +343,15 @@ impl Prepared {
         self.most = most;
     }
 
-    /// Whether any may stay.
-    pub(super) fn keeps_any(&self) -> bool {
-        self.most > 0
+    /// Whether another one would take the place of one that is there.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= self.most
+    }
+
+    /// Whether it was prepared longer ago.
+    pub(super) fn is_older(&self, statement: &Statement, than: Duration) -> bool {
+        let entry = self.entries.get(&statement.id());
+        entry.is_some_and(|entry| entry.since.elapsed() > than)
     }
 
     /// How many are prepared.

@@ -9,18 +9,23 @@ use super::{GATHER_PARSE, Io, Long, Relay, Segment, Want};
 use crate::wire::SqlError;
 use crate::wire::frame::Frame;
 
-/// So much is kept of unnamed statements whose successors are not answered.
+/// So much is kept of statements that others replace, or that are closed, and of which it is not answered yet.
 pub(super) const MOST_REPLACED: usize = 16 << 20;
 
 impl Relay {
     /// Whether answers must come before the unnamed statement is replaced again: the one before is kept
     /// until then.
     pub(super) fn keeps_too_much(&self) -> bool {
+        self.owed.may_skip() && self.keeps_too_much_beside(&self.unnamed)
+    }
+
+    /// Whether answers must come before this is kept beside the texts that are kept until theirs come.
+    pub(super) fn keeps_too_much_beside(&self, text: &[u8]) -> bool {
         // Of shorter ones, as many as may be under way are no more than a few times as much.
         const SHORT: usize = 4 << 10;
-        self.unnamed.len() > SHORT
-            && self.owed.may_skip()
-            && self.owed.replaced() + self.unnamed.len() > MOST_REPLACED
+        text.len() > SHORT
+            && !self.owed.is_empty()
+            && self.owed.texts() + text.len() > MOST_REPLACED
     }
 
     /// A statement too long to be kept: without a name it passes, only skimmed, and has its server to

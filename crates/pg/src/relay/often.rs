@@ -10,7 +10,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
+use super::again::{self, Replay};
 use super::known::Stands;
 use super::owed::{Owed, Parsed};
 use super::pending::is_noted;
@@ -28,11 +30,27 @@ const OFTEN: u32 = 5;
 /// Texts that are counted at once. One that falls on another's place takes it over.
 const COUNTED: usize = 1024;
 
+/// One that was prepared before that is prepared anew: PostgreSQL holds on to the types of parameters that the
+/// client left open, and to the schema it has found a table in.
+const AGE: Duration = Duration::from_secs(1);
+
+#[cfg(not(test))]
+fn age() -> Duration {
+    AGE
+}
+
+/// Tests must not depend on how long they take.
+#[cfg(test)]
+fn age() -> Duration {
+    OLD.get().unwrap_or(AGE * 1000)
+}
+
 /// A longer one is not kept for others.
 const MOST: usize = 16 << 10;
 
 #[cfg(test)]
 thread_local! {
+    static OLD: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
     static SOON: std::cell::Cell<u32> = const { std::cell::Cell::new(OFTEN) };
 }
 
@@ -45,6 +63,24 @@ pub(crate) fn share_from(times: u32) {
 thread_local! {
     /// By place: the rest of the hash, and how often it came.
     static COUNTS: RefCell<Vec<(u32, u32)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// From now on what was prepared longer ago is prepared anew, by this thread.
+#[cfg(test)]
+pub(crate) fn share_for(age: Duration) {
+    OLD.set(Some(age));
+}
+
+/// What is counted of a text that is not shared.
+const NEVER: u32 = u32::MAX;
+
+/// Notes that a text is not shared however often it comes.
+fn is_never_shared(hash: u64) {
+    COUNTS.with_borrow_mut(|counts| {
+        if let Some(count) = counts.get_mut(hash as usize % COUNTED) {
+            *count = ((hash >> 32) as u32, NEVER);
+        }
+    });
 }
 
 /// Counts a text by its hash; whether it comes often.
@@ -60,7 +96,10 @@ fn comes_often(hash: u64) -> bool {
         if count.0 != rest {
             *count = (rest, 0);
         }
-        count.1 = count.1.saturating_add(1);
+        if count.1 == NEVER {
+            return false;
+        }
+        count.1 = count.1.saturating_add(1).min(NEVER - 1);
         #[cfg(not(test))]
         let often = OFTEN;
         #[cfg(test)]
@@ -106,13 +145,18 @@ impl Relay {
             && !self.is_in_doubt()
             && message.frame.total() <= MOST;
         let known = io.known.as_deref_mut()?;
-        if !is_plain || known.status != TxStatus::Idle || !known.prepared.keeps_any() {
+        if !is_plain || known.status != TxStatus::Idle {
             return None;
         }
         let planning = self.planning(&known.params);
         let entry = match statement::find(parse.text, parse.types, planning) {
             Ok(entry) => entry,
-            Err(hash) if comes_often(hash) && !sql::tells_time(parse.text) => {
+            Err(hash) if comes_often(hash) => {
+                let may_be = is_shareable(&sql::scan(parse.text, conforming));
+                if !may_be || sql::tells_time(parse.text) {
+                    is_never_shared(hash);
+                    return None;
+                }
                 statement::intern(parse.text, parse.types, planning, conforming)
             }
             Err(_) => return None,
@@ -120,10 +164,13 @@ impl Relay {
         if !is_shareable(entry.seen()) {
             return None;
         }
-        let stands = known.prepared.touch(&entry);
-        if matches!(stands, Stands::Sent(_) | Stands::Going(_)) {
-            return None;
-        }
+        let stands = match known.prepared.touch(&entry) {
+            Stands::Sent(_) | Stands::Going(_) => return None,
+            // What clients have given names to stays.
+            Stands::Absent if known.prepared.is_full() => return None,
+            Stands::Ready if known.prepared.is_older(&entry, age()) => Stands::Stale,
+            stands => stands,
+        };
         self.forget_unnamed();
         self.unnamed.extend_from_slice(message.whole());
         self.unnamed_here = false;
@@ -163,6 +210,10 @@ impl Relay {
         }
         let entry = Rc::clone(self.shared.as_ref()?);
         let is_bound = self.shared_bound == self.segments;
+        // It may be gone by then.
+        if self.pending.discards() {
+            return None;
+        }
         match io.known.as_deref_mut()?.prepared.touch(&entry) {
             // What was prepared a moment ago is not refused, nor what was bound in the same transaction.
             Stands::Sent(segment) if segment == self.segments => {}
@@ -171,6 +222,35 @@ impl Relay {
         }
         self.shared_bound = self.segments;
         Some(entry)
+    }
+
+    /// The `Bind` of a shared statement failed. Whatever is wrong, it may be so of what was prepared a while
+    /// ago only, and nothing ran yet: whether it is prepared anew and bound once more.
+    pub(super) fn shared_is_bound_anew(&mut self, code: [u8; 5], io: &mut Io<'_>) -> bool {
+        const CANCELED: [u8; 5] = *b"57014";
+        let Some(Owed::BindShared(statement)) = self.owed.front() else {
+            return false;
+        };
+        if self.replay == Replay::Off || code == CANCELED {
+            return false;
+        }
+        if let Some(known) = io.known.as_deref_mut() {
+            known.prepared.now(statement, Stands::Stale);
+        }
+        self.take_it_back(io);
+        true
+    }
+
+    /// Whether a message of this length waits for the answer to a `Bind` of a shared statement: behind it the
+    /// segment could not be sent again.
+    pub(super) fn waits_for_shared(&self, length: usize, io: &Io<'_>) -> bool {
+        let kept = io.known.as_deref().map_or(0, |known| known.replay.len());
+        matches!(self.owed.front(), Some(Owed::BindShared(_)))
+            && match self.replay {
+                Replay::Off => false,
+                Replay::Open => kept + length > again::MOST,
+                Replay::Whole => true,
+            }
     }
 
     /// Whether the unnamed statement is a shared one whose `Parse`, in an earlier segment, may yet fail.

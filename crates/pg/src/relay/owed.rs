@@ -137,9 +137,7 @@ impl Owed {
     /// The shared statement that the server must have for it.
     pub(super) fn statement(&self) -> Option<&Rc<Statement>> {
         match self {
-            Self::Bind(Some(statement)) | Self::BindShared(statement) | Self::Shape(statement) => {
-                Some(statement)
-            }
+            Self::Bind(Some(statement)) | Self::Shape(statement) => Some(statement),
             Self::DescribeStatement(Some(described)) => Some(&described.statement),
             _ => None,
         }
@@ -282,9 +280,10 @@ impl Queue {
     }
 
     /// What is kept of unnamed statements, should what replaced them be skipped.
-    pub(super) fn replaced(&self) -> usize {
+    pub(super) fn texts(&self) -> usize {
         let kept = self.0.iter().map(|owed| match owed {
             Owed::Replaced(before) => before.len(),
+            Owed::Parse(parsed) => parsed.statement.text().len(),
             _ => 0,
         });
         kept.sum()

@@ -79,6 +79,9 @@ impl Relay {
                     want: Want::Bytes(Frame::HEADER),
                 });
             };
+            if self.waits_for_shared(frame.total(), io) {
+                return Ok(self.wait_for_answers(used, io));
+            }
             let before = io.to_server.len();
             match self.client_message(Message { frame, rest }, io)? {
                 Step::Took(bytes) => {

@@ -186,11 +186,9 @@ pub fn intern(text: &[u8], types: &[u8], planning: Planning, conforming: bool) -
             });
             table.sweep_at = (table.entries.len() * 2).max(1024);
         }
-        table
-            .entries
-            .entry(key)
-            .or_default()
-            .push(Rc::downgrade(&statement));
+        let same = table.entries.entry(key).or_default();
+        same.retain(|one| one.strong_count() > 0);
+        same.push(Rc::downgrade(&statement));
         statement
     })
 }

@@ -354,11 +354,12 @@ impl Supervisor<'_> {
         }
     }
 
-    /// What is broken in new code that was not so in the code that runs, which would go on better.
+    /// What is broken in new code that was not so in the code that runs, which would go on better. Where each
+    /// worker imports for itself, what is missing may be what those that run still hold, such as a port.
     fn newly_broken(&self, purpose: Purpose, loaded: &Loaded) -> Option<String> {
         let ran_well = |known: &Loaded| known.broken.is_none();
         let is_better = self.launcher.loaded.as_ref().is_some_and(ran_well);
-        (purpose == Purpose::Reload && is_better)
+        (purpose != Purpose::First && is_better && loaded.danger.is_none())
             .then(|| loaded.broken.clone())
             .flatten()
     }

@@ -2,7 +2,7 @@
 
 use super::driver::*;
 use super::extended::{done, run};
-use crate::relay::{Known, share_from};
+use crate::relay::{Known, share_for, share_from};
 use crate::wire::build;
 
 /// As drivers send what they have not prepared.
@@ -90,6 +90,51 @@ fn c10_a_plan_that_is_refused_is_made_anew_and_nobody_is_told() {
 }
 
 #[test]
+fn c10_what_was_prepared_a_while_ago_is_read_anew() {
+    for cut in CUTS {
+        let text = "select often_old";
+        let (mut d, ours) = shared(cut, text);
+        share_for(std::time::Duration::ZERO);
+        d.client(&asked(text))
+            .sent(&[close('S', &ours), parse(&ours, text), shown(&ours)].concat());
+        let anew = [CLOSED, &answered()[..]].concat();
+        d.server(&anew).told(&answered()).released();
+        share_for(std::time::Duration::MAX);
+        d.client(&asked(text)).sent(&shown(&ours));
+    }
+}
+
+#[test]
+fn c10_what_comes_behind_waits_until_the_shared_one_is_bound() {
+    for cut in CUTS {
+        let text = "select often_behind";
+        let (mut d, ours) = shared(cut, text);
+        let stale = [e("0A000", "cached plan must not change"), z(b'I')].concat();
+        d.client(&[asked(text), q("next")].concat())
+            .sent(&shown(&ours));
+        let anew = [
+            close('S', &ours),
+            parse(&ours, text),
+            shown(&ours),
+            q("next"),
+        ];
+        d.server(&stale).told(PARSED).sent(&anew.concat());
+        d.server(&[CLOSED, PARSED, BOUND].concat()).told(BOUND);
+    }
+}
+
+#[test]
+fn c7_where_a_server_keeps_no_more_nobodys_statement_gives_way() {
+    for cut in CUTS {
+        share_from(1);
+        let mut d = Driver::new(cut);
+        d.known = Known::new(std::rc::Rc::clone(&d.known.params), 0);
+        d.client(&asked("select often_full"))
+            .sent(&asked("select often_full"));
+    }
+}
+
+#[test]
 fn c8_one_that_somebody_took_away_unseen_is_made_anew() {
     for cut in CUTS {
         let text = "select often_gone";
@@ -123,9 +168,12 @@ fn c5_mistakes_are_told_as_of_a_statement_without_a_name() {
             let words = format!("bind message supplies 0 parameters, but \"{name}\" requires 1");
             [e("08P01", &words), z(b'I')].concat()
         };
+        // Also where it is prepared anew: the first time it might have been for that.
         d.client(&asked("select often_words, $1"))
             .server(&refused(&ours))
-            .told(&[PARSED, &refused("")[..]].concat());
+            .told(PARSED);
+        d.server(&[CLOSED, PARSED, &refused(&ours)].concat())
+            .told(&refused(""));
     }
 }
 
